@@ -1,0 +1,35 @@
+//! Keywright's nouns and rules.
+//!
+//! This room is pure: no tokio, sockets, files, SQL, clock or randomness. Time and entropy come in as
+//! arguments, so every rule in here can be tested with a table.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`id`], [`name`], [`place`], [`span`] | the small types that can't be wrong |
+//! | [`secret`], [`text`], [`redact`] | what must not leak, what must not be trusted, what finds a leak |
+//! | [`grant`] | what a key may do, as the provider understands it |
+//! | [`template`], [`plan`], [`policy`], [`approval`] | ask, exact effect, decision, human consent |
+//! | [`key`], [`saga`], [`marker`] | the life of a key, and what survives a crash |
+//! | [`audit`] | the log that shows tampering |
+//! | [`receipt`] | all that an agent ever gets back |
+//! | [`provider`], [`store`] | the two joints to the outside world |
+
+pub mod approval;
+pub mod audit;
+pub mod grant;
+pub mod id;
+pub mod key;
+pub mod marker;
+pub mod name;
+pub mod place;
+pub mod plan;
+pub mod policy;
+pub mod provider;
+pub mod receipt;
+pub mod redact;
+pub mod saga;
+pub mod secret;
+pub mod span;
+pub mod store;
+pub mod template;
+pub mod text;

@@ -1,0 +1,316 @@
+//! The joint to providers. An adapter is one module that reads like its API's documentation and implements
+//! [`Provider`]; optional abilities are traits of their own.
+//!
+//! The contract, which the shared contract tests hold every adapter to:
+//! * [`Provider::mint`] sends the create at most once per call and never retries it. A lost reply is
+//!   [`ProviderError::OutcomeUnknown`], never a refusal.
+//! * Every other verb may be called twice with the same effect.
+//! * No error carries a secret: messages pass the wire's redaction before they get here.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::grant::{Grant, ObservedGrant, Permission, Resource};
+use crate::marker::Marker;
+use crate::plan::Plan;
+use crate::policy::Authorized;
+use crate::secret::Secret;
+use crate::span::Span;
+use crate::text::Untrusted;
+
+/// A service that issues keys, seen through one connection.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// What this provider can and can't do.
+    fn facts(&self) -> &'static ProviderFacts;
+
+    /// Whether the parent credential works and may mint.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    async fn check(&self) -> Result<ParentHealth, ProviderError>;
+
+    /// Turns a parameter into resources: a zone's name into its id.
+    ///
+    /// # Errors
+    /// [`ProviderError::NoSuchResource`] when the connection does not reach it; the kind or the form may also be wrong.
+    async fn resolve(&self, kind: &str, value: &str) -> Result<Resource, ProviderError>;
+
+    /// Adds the resources that the permissions need and that no parameter names (an account), and refuses a
+    /// permission whose scope none of the resources fits.
+    ///
+    /// # Errors
+    /// When a permission would be left without a resource to confine it to.
+    fn confine(
+        &self,
+        permissions: &[Permission],
+        given: Vec<Resource>,
+    ) -> Result<Vec<Resource>, ProviderError>;
+
+    /// Creates the credential. Sent once, never resent. Takes the proof that policy allowed the plan.
+    ///
+    /// # Errors
+    /// [`ProviderError::OutcomeUnknown`] when it may exist although no answer came.
+    async fn mint(
+        &self,
+        plan: &Authorized<Plan>,
+        grant: &Grant,
+        marker: &Marker,
+    ) -> Result<Minted, ProviderError>;
+
+    /// What the provider says the credential may do.
+    ///
+    /// # Errors
+    /// [`ProviderError::NotFound`] when it does not exist (any more).
+    async fn read_back(&self, provider_key_id: &str) -> Result<ObservedGrant, ProviderError>;
+
+    /// Whether the new secret works. Waits for eventually consistent providers within a bound.
+    ///
+    /// # Errors
+    /// When the provider refuses the secret for longer than the bound.
+    async fn probe(&self, secret: &Secret, provider_key_id: &str) -> Result<(), ProviderError>;
+
+    /// Every credential of the connection that carries a label starting with `kw-`, or all of them.
+    ///
+    /// # Errors
+    /// When the list could not be read to its end: a partial list is never returned.
+    async fn list(&self, which: Listing) -> Result<Vec<Listed>, ProviderError>;
+
+    /// Ends the credential. Success when it is already gone.
+    ///
+    /// # Errors
+    /// When it may still live.
+    async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError>;
+
+    /// Reversible switching off, where the provider has it.
+    fn disabling(&self) -> Option<&dyn Disable> {
+        None
+    }
+
+    /// When a credential was last used, where the provider knows.
+    fn last_used(&self) -> Option<&dyn LastUsed> {
+        None
+    }
+}
+
+/// Reversible switching off.
+#[async_trait]
+pub trait Disable: Send + Sync {
+    /// Switches the credential off; it still exists.
+    ///
+    /// # Errors
+    /// When it may still work.
+    async fn disable(&self, provider_key_id: &str) -> Result<(), ProviderError>;
+
+    /// Switches it on again.
+    ///
+    /// # Errors
+    /// When it may still be off.
+    async fn enable(&self, provider_key_id: &str) -> Result<(), ProviderError>;
+}
+
+/// Per-key timestamps of use.
+#[async_trait]
+pub trait LastUsed: Send + Sync {
+    /// The last use that the provider knows of.
+    ///
+    /// # Errors
+    /// When it could not be read.
+    async fn last_used(&self, provider_key_id: &str) -> Result<Option<Timestamp>, ProviderError>;
+
+    /// How far the answer may lag behind.
+    fn lag(&self) -> Span;
+}
+
+/// What a provider can and can't do: facts about its API, not about a connection.
+#[derive(Debug)]
+pub struct ProviderFacts {
+    /// The kind.
+    pub kind: &'static str,
+    /// How an orphan is found after a lost reply.
+    pub recovery: Recovery,
+    /// What evidence of use there is.
+    pub evidence: Evidence,
+    /// Whether the provider ends keys by itself.
+    pub has_expiry: bool,
+    /// Whether the provider can confine a key to networks.
+    pub has_ip_condition: bool,
+    /// Whether the provider can cap spending per key.
+    pub has_budget: bool,
+    /// How long a create that was sent may still take effect.
+    pub longest_late_delivery: Span,
+}
+
+/// The provider classes of PROTOCOL: what to do when a create was sent and the reply was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovery {
+    /// P1: an idempotency key returns the secret again.
+    Replay,
+    /// P2: a settable label and a list.
+    Label,
+    /// P3: a list without labels; mints are serialised.
+    Difference,
+    /// P4: one fresh container per attempt.
+    Container,
+    /// P5: neither; only the provider's expiry ends an orphan.
+    Expiry,
+}
+
+/// What evidence of use a provider has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evidence {
+    /// A last-used time per key.
+    Exact,
+    /// Usage or cost per key.
+    Counters,
+    /// None.
+    None,
+}
+
+/// How the parent credential is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParentHealth {
+    /// What it is at the provider, as in `account-owned token`.
+    pub what: String,
+    /// When it expires.
+    pub expires_at: Option<Timestamp>,
+    /// Keys in existence and the most there may be, where known.
+    pub quota: Option<(u64, u64)>,
+    /// What an operator should know, as in "it can do more than mint".
+    pub warnings: Vec<String>,
+}
+
+/// A fresh credential.
+pub struct Minted {
+    /// The provider's id of it.
+    pub provider_key_id: String,
+    /// The secret; shown once.
+    pub secret: Secret,
+}
+
+/// Which credentials to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listing {
+    /// Those whose label starts like a marker.
+    Marked,
+    /// Every one that the connection sees.
+    All,
+}
+
+/// A credential as the provider lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The provider's id of it.
+    pub provider_key_id: String,
+    /// Its label.
+    pub label: Untrusted,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// When it was last used.
+    pub last_used_at: Option<Timestamp>,
+    /// Whether it works at present.
+    pub enabled: bool,
+}
+
+/// What a provider's answer means for us. Unknown is an outcome of its own.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProviderError {
+    /// It may have happened: look before anything is tried again.
+    #[error("{provider}: no answer came, so it is not known whether the key was made ({why})")]
+    OutcomeUnknown {
+        /// Which provider.
+        provider: &'static str,
+        /// What went wrong on the wire.
+        why: String,
+    },
+    /// The provider refused the request as such. Nothing was made.
+    #[error("{provider} refused: {message}")]
+    Refused {
+        /// Which provider.
+        provider: &'static str,
+        /// Its code, as in `10000`.
+        code: Option<String>,
+        /// Its message, redacted and escaped.
+        message: Untrusted,
+        /// What would help.
+        hint: Option<String>,
+    },
+    /// The parent credential does not work, or may not do this.
+    #[error("{provider} does not accept the connection's credential: {message}")]
+    Unauthorized {
+        /// Which provider.
+        provider: &'static str,
+        /// Its message, redacted and escaped.
+        message: Untrusted,
+    },
+    /// It is not there.
+    #[error("{provider} knows no {what}")]
+    NotFound {
+        /// Which provider.
+        provider: &'static str,
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// A parameter names nothing that the connection reaches.
+    #[error("{provider} has no {kind} `{value}` that this connection reaches{hint}")]
+    NoSuchResource {
+        /// Which provider.
+        provider: &'static str,
+        /// The parameter's kind.
+        kind: String,
+        /// The value.
+        value: Untrusted,
+        /// Empty, or `; did you mean ...`.
+        hint: String,
+    },
+    /// Too many requests.
+    #[error("{provider} asks to slow down")]
+    Throttled {
+        /// Which provider.
+        provider: &'static str,
+        /// For how long.
+        retry_after: Option<Span>,
+    },
+    /// No more keys can be made.
+    #[error("{provider} allows no more keys on this connection: {message}")]
+    QuotaExhausted {
+        /// Which provider.
+        provider: &'static str,
+        /// Its message.
+        message: Untrusted,
+    },
+    /// It could not be reached, or failed. Nothing was made.
+    #[error("{provider} can't be reached or failed: {why}")]
+    Unavailable {
+        /// Which provider.
+        provider: &'static str,
+        /// What went wrong.
+        why: String,
+    },
+    /// The answer makes no sense.
+    #[error("{provider} gave an answer that is not understood: {why}")]
+    Garbled {
+        /// Which provider.
+        provider: &'static str,
+        /// What was wrong with it, never a quote of it.
+        why: String,
+    },
+    /// The adapter can't express what was asked.
+    #[error("{provider} can't do this: {why}")]
+    Unsupported {
+        /// Which provider.
+        provider: &'static str,
+        /// What.
+        why: String,
+    },
+}
+
+impl ProviderError {
+    /// Whether trying the same thing later can help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Throttled { .. } | Self::Unavailable { .. } | Self::Garbled { .. })
+    }
+}

@@ -1,0 +1,147 @@
+//! Redaction: finds known secrets in text that is about to leave, in the encodings in which they turn up.
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use zeroize::Zeroizing;
+
+use crate::secret::Secret;
+
+/// What a secret is replaced by.
+pub const MASK: &str = "[redacted]";
+
+/// Secrets shorter than this are not searched for: they would match everywhere.
+pub const SHORTEST: usize = 6;
+
+/// Knows a set of secrets and replaces them, in twelve encodings, by [`MASK`].
+///
+/// The encodings: plain, reversed, base64 (standard, at each of the three byte offsets; URL-safe), hexadecimal
+/// (both cases), percent-encoding (all bytes, and only the reserved ones), JSON escapes (`\u00xx` for every
+/// character), JSON string escapes, HTML character references, and base64 of the reversed text.
+pub struct Redactor {
+    automaton: Option<AhoCorasick>,
+}
+
+impl Redactor {
+    /// Prepares the search for these secrets.
+    #[must_use]
+    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Self {
+        let mut patterns: Vec<Zeroizing<String>> = Vec::new();
+        for secret in secrets {
+            patterns.extend(encodings(secret.expose_secret()));
+        }
+        patterns.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        patterns.dedup_by(|a, b| a.as_str() == b.as_str());
+        if patterns.is_empty() {
+            return Self { automaton: None };
+        }
+        let automaton = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(patterns.iter().map(|p| p.as_str()))
+            .ok();
+        Self { automaton }
+    }
+
+    /// The text with every known secret masked.
+    #[must_use]
+    pub fn clean(&self, text: &str) -> String {
+        let Some(automaton) = &self.automaton else { return text.to_owned() };
+        let mut out = String::with_capacity(text.len());
+        let mut last = 0;
+        for found in automaton.find_iter(text) {
+            out.push_str(text.get(last..found.start()).unwrap_or_default());
+            out.push_str(MASK);
+            last = found.end();
+        }
+        out.push_str(text.get(last..).unwrap_or_default());
+        out
+    }
+
+    /// Whether the bytes hold any known secret.
+    #[must_use]
+    pub fn finds(&self, bytes: &[u8]) -> bool {
+        self.automaton.as_ref().is_some_and(|a| a.is_match(bytes))
+    }
+}
+
+/// The forms in which a secret is searched for. Empty for a secret that is too short to be told from noise.
+#[must_use]
+pub fn encodings(secret: &str) -> Vec<Zeroizing<String>> {
+    if secret.len() < SHORTEST {
+        return Vec::new();
+    }
+    let bytes = secret.as_bytes();
+    let reversed = Zeroizing::new(secret.chars().rev().collect::<String>());
+    let percent_all: String = bytes.iter().map(|b| format!("%{b:02X}")).collect();
+    let percent_reserved: String = bytes
+        .iter()
+        .map(|b| {
+            if b.is_ascii_alphanumeric() || b"-_.~".contains(b) {
+                char::from(*b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
+        .collect();
+    let unicode: String = secret.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+    let json = serde_json::to_string(secret).unwrap_or_default().trim_matches('"').to_owned();
+    let html: String = secret.chars().map(|c| format!("&#{};", u32::from(c))).collect();
+    let mut forms = vec![
+        secret.to_owned(),
+        hex::encode(bytes),
+        hex::encode_upper(bytes),
+        percent_all.to_ascii_lowercase(),
+        percent_all,
+        percent_reserved,
+        unicode,
+        json,
+        html,
+        STANDARD_NO_PAD.encode(reversed.as_bytes()),
+        reversed.as_str().to_owned(),
+    ];
+    forms.extend(base64_windows(bytes));
+    forms.into_iter().filter(|form| form.len() >= SHORTEST).map(Zeroizing::new).collect()
+}
+
+/// Base64 of a text depends on where in the encoded stream it begins: at one of three offsets. Of each we take
+/// the characters that depend on the secret alone.
+fn base64_windows(bytes: &[u8]) -> Vec<String> {
+    let mut forms = Vec::new();
+    for offset in 0..3usize {
+        let mut shifted = vec![0u8; offset];
+        shifted.extend_from_slice(bytes);
+        let shifted = Zeroizing::new(shifted);
+        let usable = shifted.len() / 3 * 4;
+        let skip = [0, 2, 3].get(offset).copied().unwrap_or(0);
+        for text in [STANDARD.encode(&*shifted), URL_SAFE_NO_PAD.encode(&*shifted)] {
+            forms.extend(text.get(skip..usable.min(text.len())).map(str::to_owned));
+        }
+    }
+    forms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "kw-Canary/7+=ü\"Z9_secret";
+
+    #[test]
+    fn a_secret_is_found_in_every_encoding_and_at_every_base64_offset() {
+        let redactor = Redactor::new([&Secret::new(SECRET.to_owned())]);
+        for form in encodings(SECRET) {
+            let text = format!("before {} after", form.as_str());
+            assert_eq!(redactor.clean(&text), format!("before {MASK} after"), "{}", form.as_str());
+        }
+        for prefix in ["", "a", "ab", "abc", "Bearer "] {
+            let encoded = STANDARD.encode(format!("{prefix}{SECRET} and more"));
+            assert!(redactor.clean(&encoded).contains(MASK), "{prefix:?}: {encoded}");
+        }
+        assert_eq!(redactor.clean("nothing here"), "nothing here");
+    }
+
+    #[test]
+    fn short_values_do_not_mask_everything() {
+        assert_eq!(Redactor::new([&Secret::new("e".to_owned())]).clean("seen"), "seen");
+    }
+}

@@ -1,0 +1,230 @@
+//! The joint to stores (secrets managers). An adapter implements [`Store`].
+//!
+//! The contract, which the shared contract tests hold every adapter to:
+//! * [`Store::write`] never overwrites what Keywright did not put there, unless the expectation says so.
+//! * A write is retried with the same [`Write::token`]; it then has no further effect.
+//! * What was "stored" is not "in use"; the verify mode says what is known, and no more.
+
+use async_trait::async_trait;
+
+use crate::id::{KeyId, PlacementId, VersionId};
+use crate::key::state;
+use crate::marker::Marker;
+use crate::name::{EnvironmentName, KeyName, ProjectName, StoreName};
+use crate::plan::Destination;
+use crate::secret::Secret;
+use crate::text::Untrusted;
+
+state!(/// What is known about a placement after it was looked at. Kept in the receipt and in the audit entry.
+VerifyMode {
+    /// The value was read again and compared by keyed fingerprint.
+    ReadBack = "read-back",
+    /// The store's version moved after our write, and the name is there.
+    VersionMoved = "version-moved",
+    /// The store answered success; no more is known.
+    StatusOnly = "status-only",
+});
+
+/// A secrets manager, seen through one configured store.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// What this store can and can't do.
+    fn facts(&self) -> &'static StoreFacts;
+
+    /// Whether it can be reached and written to, as far as that can be told without writing.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    async fn check(&self) -> Result<(), StoreError>;
+
+    /// The place that a key of a project has by default.
+    fn default_place(&self, project: &ProjectName, environment: &EnvironmentName, name: &KeyName) -> String;
+
+    /// Checks a destination before anything is made, and turns it into the form that the plan keeps (relative
+    /// files become absolute through `cwd`, the asker's directory). Reads only.
+    ///
+    /// # Errors
+    /// When a key could not be placed there, with the reason.
+    async fn accept(
+        &self,
+        destination: Destination,
+        name: &KeyName,
+        cwd: Option<&str>,
+    ) -> Result<Destination, StoreError>;
+
+    /// What lies at the place now.
+    ///
+    /// # Errors
+    /// When it could not be looked at.
+    async fn look(&self, destination: &Destination) -> Result<Presence, StoreError>;
+
+    /// Writes the secret under the guard of the expectation.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when something else lies there; [`StoreError::OutcomeUnknown`] when it may have landed.
+    async fn write(&self, write: &Write<'_>) -> Result<Written, StoreError>;
+
+    /// Looks at what was written.
+    ///
+    /// # Errors
+    /// [`StoreError::Mismatch`] when something else lies there.
+    async fn verify(&self, write: &Write<'_>, written: &Written) -> Result<VerifyMode, StoreError>;
+
+    /// Takes back what was written, and nothing else. Success when it is already gone.
+    ///
+    /// # Errors
+    /// When it may still lie there.
+    async fn remove(&self, origin: &Origin, destination: &Destination) -> Result<(), StoreError>;
+}
+
+/// What a store can and can't do.
+#[derive(Debug)]
+pub struct StoreFacts {
+    /// The kind.
+    pub kind: &'static str,
+    /// The best that can be known after a write.
+    pub verify: VerifyMode,
+    /// Whether a write can be guarded by what was there before (check-and-set).
+    pub guarded: bool,
+    /// Whether the store keeps older versions.
+    pub versions: bool,
+    /// The longest value in bytes.
+    pub max_value: usize,
+}
+
+/// What lies at a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presence {
+    /// Nothing.
+    Absent,
+    /// Something that Keywright put there.
+    Ours {
+        /// The version whose copy it is, where the store can tell.
+        marker: Option<Marker>,
+        /// What the store calls the copy.
+        store_version: Option<String>,
+    },
+    /// Something that somebody else put there.
+    Foreign,
+}
+
+/// Where a value comes from; written beside it where the store has room for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The placement: also the token that makes a repeated write a single one.
+    pub placement: PlacementId,
+    /// The key.
+    pub key: KeyId,
+    /// The version.
+    pub version: VersionId,
+    /// The attempt's marker.
+    pub marker: Marker,
+}
+
+/// One write.
+pub struct Write<'a> {
+    /// Where to.
+    pub destination: &'a Destination,
+    /// What is expected to lie there before.
+    pub expected: Presence,
+    /// Where it comes from.
+    pub origin: &'a Origin,
+    /// The value.
+    pub secret: &'a Secret,
+}
+
+/// What the store said about a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// What it calls the copy.
+    pub store_version: Option<String>,
+}
+
+/// What a store's answer means for us.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The place is not one of this store.
+    #[error("store `{store}`: `{place}` is not a place here: {why}")]
+    Place {
+        /// Which store.
+        store: StoreName,
+        /// What was given.
+        place: Untrusted,
+        /// What it should look like.
+        why: String,
+    },
+    /// A rule of safe keeping is broken, as in "the file is tracked by git".
+    #[error("store `{store}`: `{place}` is not a safe place: {why}")]
+    Unsafe {
+        /// Which store.
+        store: StoreName,
+        /// Where.
+        place: Untrusted,
+        /// Which rule.
+        why: String,
+        /// What to do.
+        hint: String,
+    },
+    /// Something else lies there.
+    #[error("store `{store}`: `{place}` already holds a value that Keywright did not put there")]
+    Conflict {
+        /// Which store.
+        store: StoreName,
+        /// Where.
+        place: Untrusted,
+    },
+    /// The value can't be kept there.
+    #[error("store `{store}` can't hold this value: {why}")]
+    Value {
+        /// Which store.
+        store: StoreName,
+        /// Why; never the value.
+        why: String,
+    },
+    /// What was read is not what was written.
+    #[error("store `{store}`: `{place}` does not hold what was written")]
+    Mismatch {
+        /// Which store.
+        store: StoreName,
+        /// Where.
+        place: Untrusted,
+    },
+    /// It accepted the write but waits for somebody's approval.
+    #[error("store `{store}` waits for somebody's approval of the change")]
+    PendingApproval {
+        /// Which store.
+        store: StoreName,
+    },
+    /// The credential does not work, or may not do this.
+    #[error("store `{store}` does not accept its credential: {message}")]
+    Unauthorized {
+        /// Which store.
+        store: StoreName,
+        /// Its message, redacted and escaped.
+        message: Untrusted,
+    },
+    /// The write may have landed.
+    #[error("store `{store}`: no answer came, so it is not known whether the value was written ({why})")]
+    OutcomeUnknown {
+        /// Which store.
+        store: StoreName,
+        /// What went wrong on the wire.
+        why: String,
+    },
+    /// It could not be reached, or failed.
+    #[error("store `{store}` can't be reached or failed: {why}")]
+    Unavailable {
+        /// Which store.
+        store: StoreName,
+        /// What went wrong.
+        why: String,
+    },
+}
+
+impl StoreError {
+    /// Whether trying the same thing later can help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::OutcomeUnknown { .. } | Self::Unavailable { .. } | Self::PendingApproval { .. })
+    }
+}

@@ -1,0 +1,2 @@
+//! Keywright, the binary.
+fn main() {}
