@@ -1,0 +1,264 @@
+//! One provider's permission data.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use crate::built_in::BUILT_IN;
+use crate::error::CatalogError;
+use crate::footprint::Footprint;
+use crate::format::{self, Parsed};
+use crate::nearest::nearest;
+use crate::operation::Operation;
+use crate::permission::{Access, Permission};
+use crate::search::{Index, words};
+
+pub use crate::format::Source;
+
+/// How many names a hint holds.
+const HINTS: usize = 3;
+
+/// The permissions and operations of one provider.
+#[derive(Debug)]
+pub struct Catalog {
+    provider: &'static str,
+    sources: Vec<Source>,
+    permissions: Vec<Permission>,
+    operations: Vec<Operation>,
+    alternatives: Vec<Box<[usize]>>,
+    by_id: HashMap<&'static str, usize>,
+    permission_index: OnceLock<Index>,
+    operation_index: OnceLock<Index>,
+}
+
+/// An answer to a search.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ranked<'catalog, T> {
+    /// What was found.
+    pub item: &'catalog T,
+    /// How well it answers: comparable within one search only.
+    pub score: f32,
+}
+
+impl Catalog {
+    /// Reads a compiled catalog (the form is described in `catalogs/README.md`).
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] with the line that is not what the form says.
+    pub fn parse(text: &'static str) -> Result<Self, CatalogError> {
+        let Parsed { provider, sources, permissions, operations, alternatives } = format::parse(text)?;
+        let by_id = permissions.iter().enumerate().map(|(position, one)| (one.id, position)).collect();
+        Ok(Self {
+            provider,
+            sources,
+            permissions,
+            operations,
+            alternatives,
+            by_id,
+            permission_index: OnceLock::new(),
+            operation_index: OnceLock::new(),
+        })
+    }
+
+    /// Cloudflare's catalog, read on first use.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] if the shipped text is not a catalog; a test proves that it is.
+    pub fn cloudflare() -> Result<&'static Self, CatalogError> {
+        Self::for_provider("cloudflare")
+    }
+
+    /// The catalog that ships for a provider, read on first use.
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownProvider`] where none ships.
+    pub fn for_provider(provider: &str) -> Result<&'static Self, CatalogError> {
+        match BUILT_IN.iter().find(|built_in| built_in.provider == provider) {
+            Some(built_in) => built_in.catalog(),
+            None => Err(CatalogError::UnknownProvider {
+                provider: provider.to_owned(),
+                known: BUILT_IN.iter().map(|built_in| built_in.provider.to_owned()).collect(),
+            }),
+        }
+    }
+
+    /// The provider, as templates and connections name it.
+    #[must_use]
+    pub fn provider(&self) -> &'static str {
+        self.provider
+    }
+
+    /// Where the data comes from, with dates and licences.
+    #[must_use]
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// All permissions, by name, then by scope.
+    #[must_use]
+    pub fn permissions(&self) -> &[Permission] {
+        &self.permissions
+    }
+
+    /// All operations, by path, then by method.
+    #[must_use]
+    pub fn all_operations(&self) -> &[Operation] {
+        &self.operations
+    }
+
+    /// The permission with this id.
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownPermission`] where the provider's data has none.
+    pub fn permission_by_id(&self, id: &str) -> Result<&Permission, CatalogError> {
+        self.by_id
+            .get(id)
+            .and_then(|position| self.permissions.get(*position))
+            .ok_or_else(|| self.unknown_permission(id))
+    }
+
+    /// Every permission with exactly this name: none, one, or one per scope.
+    #[must_use]
+    pub fn permissions_named(&self, name: &str) -> Vec<&Permission> {
+        self.permissions.iter().filter(|permission| permission.name == name).collect()
+    }
+
+    /// The one permission that a template means by an id or a name, and a scope where the name needs one.
+    ///
+    /// # Errors
+    /// [`CatalogError::AmbiguousPermission`] with the candidates where the name alone is not enough, and
+    /// [`CatalogError::UnknownPermission`] with the nearest names where nothing has this name in this scope.
+    pub fn permission(&self, name_or_id: &str, scope: Option<&str>) -> Result<&Permission, CatalogError> {
+        let in_scope = |permission: &&Permission| scope.is_none_or(|scope| permission.scope == scope);
+        if let Ok(permission) = self.permission_by_id(name_or_id)
+            && in_scope(&permission)
+        {
+            return Ok(permission);
+        }
+        let candidates: Vec<&Permission> =
+            self.permissions_named(name_or_id).into_iter().filter(in_scope).collect();
+        match candidates.as_slice() {
+            [] => Err(self.unknown_permission(name_or_id)),
+            [one] => Ok(one),
+            several => Err(CatalogError::ambiguous(name_or_id, several)),
+        }
+    }
+
+    /// Why this permission is of the escalation class (it can make keys, or change who may do what); `None` where
+    /// it is not.
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownPermission`] for an unknown id: what nobody knows is not declared harmless.
+    pub fn escalation(&self, id: &str) -> Result<Option<&'static str>, CatalogError> {
+        let permission = self.permission_by_id(id)?;
+        Ok(permission.escalation.then(|| permission.why.unwrap_or("can make keys or change permissions")))
+    }
+
+    /// The operation with this id, or called `METHOD /path` (whatever its path parameters are called).
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownOperation`] with operations that come close.
+    pub fn operation(&self, name: &str) -> Result<&Operation, CatalogError> {
+        self.operations.iter().find(|operation| operation.is_called(name)).ok_or_else(|| {
+            let nearest = self.operations(name, HINTS).iter().map(|found| found.item.to_string()).collect();
+            CatalogError::UnknownOperation { asked: name.to_owned(), nearest }
+        })
+    }
+
+    /// The permissions of which any one opens the operation. Empty where the data does not say: then nothing may be
+    /// concluded about it.
+    pub fn accepted<'a>(&'a self, operation: &'a Operation) -> impl Iterator<Item = &'a Permission> {
+        let list = self.alternatives.get(operation.alternatives).into_iter().flatten();
+        list.filter_map(|position| self.permissions.get(*position))
+    }
+
+    /// What these permissions open together.
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownPermission`] for an id that the catalog does not have.
+    pub fn unlocks<I>(&self, ids: I) -> Result<Footprint<'_>, CatalogError>
+    where
+        I: IntoIterator<Item: AsRef<str>>,
+    {
+        let mut held = vec![false; self.permissions.len()];
+        for id in ids {
+            let Some(slot) = self.by_id.get(id.as_ref()).and_then(|position| held.get_mut(*position)) else {
+                return Err(self.unknown_permission(id.as_ref()));
+            };
+            *slot = true;
+        }
+        let is_held = |position: &usize| held.get(*position).is_some_and(|held| *held);
+        let opened: Vec<bool> = self.alternatives.iter().map(|list| list.iter().any(is_held)).collect();
+        let is_opened =
+            |operation: &&Operation| opened.get(operation.alternatives).is_some_and(|opened| *opened);
+        Ok(Footprint::of(self.operations.iter().filter(is_opened).collect()))
+    }
+
+    /// The permissions that plain words are about, best first, at most `limit`. Among equals a read comes before a
+    /// write.
+    #[must_use]
+    pub fn search(&self, query: &str, limit: usize) -> Vec<Ranked<'_, Permission>> {
+        let index = self.permission_index.get_or_init(|| {
+            Index::of(self.permissions.iter().map(|permission| words(permission.name).collect()))
+        });
+        ranked(&self.permissions, index, query, limit, |permission| match permission.access {
+            Access::Read => 0,
+            Access::Other => 1,
+            Access::Write => 2,
+        })
+    }
+
+    /// The operations that plain words, a path or an operation id are about, best first, at most `limit`. Among
+    /// equals one that is not deprecated comes first.
+    #[must_use]
+    pub fn operations(&self, query: &str, limit: usize) -> Vec<Ranked<'_, Operation>> {
+        let index =
+            self.operation_index.get_or_init(|| Index::of(self.operations.iter().map(operation_words)));
+        ranked(&self.operations, index, query, limit, |operation| u8::from(operation.deprecated))
+    }
+
+    fn unknown_permission(&self, asked: &str) -> CatalogError {
+        let mut hints = nearest(asked, self.permissions.iter().map(|permission| permission.name), HINTS);
+        for found in self.search(asked, HINTS) {
+            if hints.len() < HINTS && !hints.contains(&found.item.name) {
+                hints.push(found.item.name);
+            }
+        }
+        let nearest = hints.into_iter().map(str::to_owned).collect();
+        CatalogError::UnknownPermission { asked: asked.to_owned(), nearest }
+    }
+}
+
+fn ranked<'a, T>(
+    items: &'a [T],
+    index: &Index,
+    query: &str,
+    limit: usize,
+    rank: impl Fn(&T) -> u8,
+) -> Vec<Ranked<'a, T>> {
+    let mut found: Vec<Ranked<'a, T>> = index
+        .search(query)
+        .into_iter()
+        .filter_map(|(position, score)| Some(Ranked { item: items.get(position)?, score }))
+        .collect();
+    // Stable, so equals of equal rank keep the catalog's order.
+    found.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| rank(a.item).cmp(&rank(b.item))));
+    found.truncate(limit);
+    found
+}
+
+/// What an operation is about: path, id, tags, and the words for what its method does.
+fn operation_words(operation: &Operation) -> Vec<String> {
+    let segments = operation.path.split('/').filter(|segment| !segment.starts_with('{'));
+    let deed = match operation.method {
+        "GET" => "get list read",
+        "POST" if !operation.mutating => "query read",
+        "POST" => "create add write",
+        "DELETE" => "delete remove write",
+        _ => "update edit change write",
+    };
+    let mut tokens: Vec<String> = segments.flat_map(words).collect();
+    tokens.extend(words(operation.id));
+    tokens.extend(operation.tags().flat_map(words));
+    tokens.extend(words(deed));
+    tokens
+}

@@ -1,0 +1,67 @@
+//! What can go wrong with permission data, and what to try next.
+
+use crate::permission::Permission;
+
+/// Why a question to a catalog has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CatalogError {
+    /// No catalog ships for this provider.
+    #[error("no catalog for provider `{provider}`; there is one for {}", quoted(known))]
+    UnknownProvider {
+        /// What was asked for.
+        provider: String,
+        /// The providers that have a catalog.
+        known: Vec<String>,
+    },
+    /// No permission has this name or id.
+    #[error("no permission `{asked}`{}", hint(nearest))]
+    UnknownPermission {
+        /// What was asked for.
+        asked: String,
+        /// Names that come close, best first.
+        nearest: Vec<String>,
+    },
+    /// A name that stands for several permissions, one per scope.
+    #[error("`{name}` has one permission per scope: say which of {}", candidates_listed(candidates))]
+    AmbiguousPermission {
+        /// What was asked for.
+        name: String,
+        /// What it could be, as `(id, scope)`.
+        candidates: Vec<(String, String)>,
+    },
+    /// The provider has no such operation.
+    #[error("no operation `{asked}`{}", hint(nearest))]
+    UnknownOperation {
+        /// What was asked for.
+        asked: String,
+        /// Operations that come close, best first.
+        nearest: Vec<String>,
+    },
+    /// The compiled data itself is damaged.
+    #[error("the catalog is damaged at line {line}: {what}")]
+    Damaged {
+        /// Line number, from 1.
+        line: usize,
+        /// What was expected there.
+        what: &'static str,
+    },
+}
+
+impl CatalogError {
+    pub(crate) fn ambiguous(name: &str, candidates: &[&Permission]) -> Self {
+        let pair = |permission: &&Permission| (permission.id.to_owned(), permission.scope.to_owned());
+        Self::AmbiguousPermission { name: name.to_owned(), candidates: candidates.iter().map(pair).collect() }
+    }
+}
+
+fn hint(nearest: &[String]) -> String {
+    if nearest.is_empty() { String::new() } else { format!("; did you mean {}?", quoted(nearest)) }
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
+}
+
+fn candidates_listed(candidates: &[(String, String)]) -> String {
+    candidates.iter().map(|(id, scope)| format!("`{scope}` ({id})")).collect::<Vec<_>>().join(", ")
+}

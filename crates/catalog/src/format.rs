@@ -1,0 +1,214 @@
+//! Reads `keywright/catalog/1`, the compiled form that `catalogs/README.md` describes. Nothing is copied: every
+//! field is a slice of the text.
+
+use std::collections::HashMap;
+
+use crate::error::CatalogError;
+use crate::operation::Operation;
+use crate::permission::{Access, Permission};
+
+/// About how long an operation's line is; only saves growing the list.
+const BYTES_PER_OPERATION: usize = 160;
+
+/// Everything that one compiled file holds.
+pub(crate) struct Parsed {
+    pub(crate) provider: &'static str,
+    pub(crate) sources: Vec<Source>,
+    pub(crate) permissions: Vec<Permission>,
+    pub(crate) operations: Vec<Operation>,
+    /// The distinct lists of alternatives, as positions in `permissions`. A few hundred lists serve thousands of
+    /// operations. The first one is empty.
+    pub(crate) alternatives: Vec<Box<[usize]>>,
+}
+
+/// Where a part of the data comes from.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Which part: `permissions` or `operations`.
+    pub holds: &'static str,
+    /// The publication, with its version.
+    pub from: &'static str,
+    /// When it was taken, `YYYY-MM-DD`.
+    pub taken: &'static str,
+    /// Its licence, as an SPDX id.
+    pub licence: &'static str,
+    /// SHA-256 of the file it was compiled from, in hex.
+    pub sha256: &'static str,
+}
+
+/// Reads a whole compiled file.
+///
+/// # Errors
+/// [`CatalogError::Damaged`] where a line is not what the form says.
+pub(crate) fn parse(text: &'static str) -> Result<Parsed, CatalogError> {
+    let mut lines = text.lines().enumerate().map(|(index, text)| Line { number: index + 1, text });
+    let first = lines.next().unwrap_or(Line { number: 1, text: "" });
+    let Some(provider) = first.text.strip_prefix("keywright/catalog/1\t") else {
+        return Err(first.damaged("the form `keywright/catalog/1` and the provider"));
+    };
+    let mut parsed = Parsed {
+        provider,
+        sources: Vec::new(),
+        permissions: Vec::new(),
+        operations: Vec::with_capacity(text.len() / BYTES_PER_OPERATION),
+        alternatives: vec![Box::default()],
+    };
+    let mut lists = Lists::default();
+    let mut section = "";
+    for line in lines.filter(|line| !line.text.starts_with('#')) {
+        if line.text.starts_with('[') {
+            section = line.text;
+            if section == "[operations]" {
+                lists = Lists::of(&parsed.permissions);
+            }
+            continue;
+        }
+        match section {
+            "[sources]" => parsed.sources.push(line.source()?),
+            "[permissions]" => parsed.permissions.push(line.permission()?),
+            "[operations]" => {
+                let operation = line.operation(&mut lists, &mut parsed.alternatives)?;
+                parsed.operations.push(operation);
+            }
+            _ => return Err(line.damaged("a known section")),
+        }
+    }
+    Ok(parsed)
+}
+
+/// The items of a list column.
+pub(crate) fn items(column: &'static str) -> impl Iterator<Item = &'static str> + use<> {
+    column.split(';').filter(|item| *item != "-")
+}
+
+struct Line {
+    number: usize,
+    text: &'static str,
+}
+
+impl Line {
+    fn source(&self) -> Result<Source, CatalogError> {
+        let [holds, from, taken, licence, sha256] = self.columns()?;
+        Ok(Source { holds, from, taken, licence, sha256 })
+    }
+
+    fn permission(&self) -> Result<Permission, CatalogError> {
+        let [id, name, scope, access, flags, why] = self.columns()?;
+        let access = match access {
+            "read" => Access::Read,
+            "write" => Access::Write,
+            "other" => Access::Other,
+            _ => return Err(self.damaged("an access level")),
+        };
+        let why = (why != "-").then_some(why);
+        let mut permission = Permission {
+            id,
+            name,
+            scope,
+            access,
+            escalation: false,
+            high_blast: false,
+            suspicious: false,
+            sensitive: false,
+            why,
+        };
+        for flag in items(flags) {
+            match flag {
+                "escalation" => permission.escalation = true,
+                "high-blast" => permission.high_blast = true,
+                "suspicious" => permission.suspicious = true,
+                "sensitive" => permission.sensitive = true,
+                _ => return Err(self.damaged("a known flag")),
+            }
+        }
+        Ok(permission)
+    }
+
+    fn operation(
+        &self,
+        lists: &mut Lists,
+        alternatives: &mut Vec<Box<[usize]>>,
+    ) -> Result<Operation, CatalogError> {
+        let [method, path, id, tags, flags, accepted, unresolved] = self.columns()?;
+        let alternatives = lists
+            .position(accepted, alternatives)
+            .ok_or_else(|| self.damaged("names of permissions that the catalog has"))?;
+        let mut operation = Operation {
+            method,
+            path,
+            id,
+            mutating: false,
+            deprecated: false,
+            unannotated: false,
+            wide: false,
+            credential: false,
+            tags,
+            unresolved,
+            alternatives,
+        };
+        for flag in items(flags) {
+            match flag {
+                "mutating" => operation.mutating = true,
+                "deprecated" => operation.deprecated = true,
+                "unannotated" => operation.unannotated = true,
+                "wide" => operation.wide = true,
+                "credential" => operation.credential = true,
+                _ => return Err(self.damaged("a known flag")),
+            }
+        }
+        Ok(operation)
+    }
+
+    fn columns<const N: usize>(&self) -> Result<[&'static str; N], CatalogError> {
+        let mut columns = [""; N];
+        let mut parts = self.text.split('\t');
+        for column in &mut columns {
+            *column =
+                parts.next().filter(|part| !part.is_empty()).ok_or_else(|| self.damaged("more columns"))?;
+        }
+        if parts.next().is_some() { Err(self.damaged("fewer columns")) } else { Ok(columns) }
+    }
+
+    fn damaged(&self, what: &'static str) -> CatalogError {
+        CatalogError::Damaged { line: self.number, what }
+    }
+}
+
+/// Turns the column of alternatives into a position in the lists seen so far.
+#[derive(Default)]
+struct Lists {
+    /// Permissions by `(name, scope)`; without a scope only where the name has one permission.
+    labels: HashMap<(&'static str, Option<&'static str>), usize>,
+    seen: HashMap<&'static str, usize>,
+}
+
+impl Lists {
+    fn of(permissions: &[Permission]) -> Self {
+        const AMBIGUOUS: usize = usize::MAX;
+        let mut labels = HashMap::with_capacity(permissions.len() * 2);
+        for (position, permission) in permissions.iter().enumerate() {
+            labels.insert((permission.name, Some(permission.scope)), position);
+            labels.entry((permission.name, None)).and_modify(|known| *known = AMBIGUOUS).or_insert(position);
+        }
+        labels.retain(|_, position| *position != AMBIGUOUS);
+        Self { labels, seen: HashMap::from([("-", 0)]) }
+    }
+
+    fn position(&mut self, column: &'static str, alternatives: &mut Vec<Box<[usize]>>) -> Option<usize> {
+        if let Some(position) = self.seen.get(column) {
+            return Some(*position);
+        }
+        let label = |label| self.labels.get(&split_label(label)).copied();
+        let list = items(column).map(label).collect::<Option<Box<[usize]>>>()?;
+        self.seen.insert(column, alternatives.len());
+        alternatives.push(list);
+        Some(alternatives.len() - 1)
+    }
+}
+
+fn split_label(label: &'static str) -> (&'static str, Option<&'static str>) {
+    match label.split_once('@') {
+        Some((name, scope)) => (name, Some(scope)),
+        None => (label, None),
+    }
+}

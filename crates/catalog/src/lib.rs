@@ -1,0 +1,31 @@
+//! Permission data: what a provider's permissions are called, and which operations each of them opens.
+//!
+//! This room is pure: the data comes in as text, compiled from vendors' publications by `cargo xtask catalog`, and
+//! nothing in here reads a file or a clock. Unknown data fails closed: a name without an id, or an operation
+//! without permission data, is an error and never a guess.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`catalog`] | a provider's data: look up by id and by name, search |
+//! | [`permission`], [`operation`] | one line each of the data |
+//! | [`footprint`] | what a set of permissions opens |
+//! | [`error`] | what can go wrong, with the nearest names as hints |
+//! | [`built_in`], [`templates`] | the catalogs and the template pack that ship |
+
+pub mod built_in;
+pub mod catalog;
+pub mod error;
+pub mod footprint;
+mod format;
+mod nearest;
+pub mod operation;
+pub mod permission;
+mod search;
+pub mod templates;
+
+pub use built_in::BUILT_IN;
+pub use catalog::Catalog;
+pub use error::CatalogError;
+pub use footprint::Footprint;
+pub use operation::Operation;
+pub use permission::{Access, Permission};

@@ -1,0 +1,256 @@
+//! Every shipped template is proved against the catalog: it is what it says, and nothing wider.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test helpers fail by panicking")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use keywright_catalog::templates::PACK;
+use keywright_catalog::{Access, Catalog, Operation, Permission};
+use toml::{Table, Value};
+
+/// Templates that grant more than their operations need, each with its reason.
+const WIDER_ON_PURPOSE: [(&str, &str); 1] =
+    [("cloudflare/waf-edit", "the data names every ruleset permission for every phase")];
+
+/// Templates without operations: the data names none for their permissions.
+const DATA_PLANE: [&str; 2] = ["cloudflare/r2-bucket-read", "cloudflare/r2-bucket-write"];
+
+struct Shipped {
+    path: &'static str,
+    text: &'static str,
+    table: Table,
+}
+
+impl Shipped {
+    fn all() -> Vec<Self> {
+        let read = |(path, text): &(&'static str, &'static str)| Self {
+            path,
+            text,
+            table: text.parse().unwrap_or_else(|error| panic!("{path}: {error}")),
+        };
+        PACK.iter().map(read).collect()
+    }
+
+    fn id(&self) -> &str {
+        self.table.get("id").and_then(Value::as_str).unwrap()
+    }
+
+    fn catalog(&self) -> &'static Catalog {
+        Catalog::for_provider(self.table.get("provider").and_then(Value::as_str).unwrap()).unwrap()
+    }
+
+    fn permissions(&self) -> Vec<&'static Permission> {
+        let resolve = |value: &Value| {
+            let (name, scope) = match value {
+                Value::String(name) => (name.as_str(), None),
+                other => (
+                    other.get("name").and_then(Value::as_str).unwrap(),
+                    other.get("scope").and_then(Value::as_str),
+                ),
+            };
+            self.catalog().permission(name, scope).unwrap_or_else(|error| panic!("{}: {error}", self.path))
+        };
+        self.table.get("permissions").and_then(Value::as_array).unwrap().iter().map(resolve).collect()
+    }
+
+    fn operations(&self) -> Vec<&'static Operation> {
+        let named = self.table.get("operations").and_then(Value::as_array).cloned().unwrap_or_default();
+        let find = |name: &Value| {
+            let name = name.as_str().unwrap();
+            let operation =
+                self.catalog().operation(name).unwrap_or_else(|error| panic!("{}: {error}", self.path));
+            assert_eq!(operation.to_string(), name, "{}: spelt as the catalog spells it", self.path);
+            operation
+        };
+        named.iter().map(find).collect()
+    }
+
+    fn table(&self, name: &str) -> &Table {
+        self.table.get(name).and_then(Value::as_table).unwrap_or_else(|| panic!("{}: no [{name}]", self.path))
+    }
+
+    fn opens(&self, permission: &Permission, operation: &Operation) -> bool {
+        self.catalog().accepted(operation).any(|accepted| accepted.id == permission.id)
+    }
+}
+
+fn days(span: &str) -> u32 {
+    let (number, unit) = span.split_at(span.len() - 1);
+    let number: u32 = number.parse().unwrap();
+    match unit {
+        "h" => number.div_ceil(24),
+        "d" => number,
+        other => panic!("`{other}` is not a unit of the pack"),
+    }
+}
+
+#[test]
+fn the_pack_is_the_directory_and_is_large_enough() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../templates");
+    let mut files: Vec<String> = std::fs::read_dir(root.join("cloudflare"))
+        .unwrap()
+        .map(|entry| format!("cloudflare/{}", entry.unwrap().file_name().to_str().unwrap()))
+        .collect();
+    files.sort();
+    let packed: Vec<&str> = PACK.iter().map(|(path, _)| *path).collect();
+    assert_eq!(packed, files);
+    assert!(packed.len() >= 24);
+    for shipped in Shipped::all() {
+        assert_eq!(format!("{}.toml", shipped.id()), shipped.path, "the id is the path");
+    }
+}
+
+#[test]
+fn only_known_fields_of_the_right_kind_are_used() {
+    let keys = |table: &Table| table.keys().cloned().collect::<BTreeSet<_>>();
+    let known = |names: &str| names.split(' ').map(str::to_owned).collect::<BTreeSet<_>>();
+    let kinds = ["cloudflare.zone", "cloudflare.account", "cloudflare.r2_bucket"];
+    for shipped in Shipped::all() {
+        let top = known("id title provider tier permissions operations parameters limits rotation");
+        assert!(keys(&shipped.table).is_subset(&top), "{}", shipped.path);
+        assert_eq!(
+            keys(shipped.table("limits")),
+            known("ttl_default ttl_max destinations"),
+            "{}",
+            shipped.path
+        );
+        let rotation = known("every quiet_for max_overlap on_unknowable");
+        assert_eq!(keys(shipped.table("rotation")), rotation, "{}", shipped.path);
+        for (name, parameter) in shipped.table("parameters") {
+            let parameter = parameter.as_table().unwrap();
+            assert_eq!(keys(parameter), known("kind"), "{}", shipped.path);
+            let kind = parameter.get("kind").and_then(Value::as_str).unwrap();
+            assert!(kinds.contains(&kind) && kind.ends_with(name.as_str()), "{}", shipped.path);
+        }
+        for entry in shipped.table.get("permissions").and_then(Value::as_array).unwrap() {
+            let right =
+                entry.is_str() || entry.as_table().is_some_and(|table| keys(table) == known("name scope"));
+            assert!(right, "{}", shipped.path);
+        }
+    }
+}
+
+#[test]
+fn every_permission_resolves_and_none_is_dangerous() {
+    for shipped in Shipped::all() {
+        let permissions = shipped.permissions();
+        let ids: BTreeSet<_> = permissions.iter().map(|one| one.id).collect();
+        assert_eq!(ids.len(), permissions.len(), "{}: named once", shipped.path);
+        for one in permissions {
+            assert!(
+                !(one.escalation || one.high_blast || one.suspicious),
+                "{}: {}",
+                shipped.path,
+                one.label()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_declared_operation_is_opened_and_every_permission_is_needed() {
+    for shipped in Shipped::all() {
+        let (permissions, operations) = (shipped.permissions(), shipped.operations());
+        if operations.is_empty() {
+            assert!(DATA_PLANE.contains(&shipped.id()), "{}: declare what the job calls", shipped.path);
+            let named = shipped.catalog().unlocks(permissions.iter().map(|one| one.id)).unwrap();
+            assert_eq!(named.total, 0, "{}: the data names operations now, declare them", shipped.path);
+            assert!(shipped.text.contains("there are no `operations` to check"), "{}: say why", shipped.path);
+            continue;
+        }
+        for operation in &operations {
+            let opened = permissions.iter().any(|one| shipped.opens(one, operation));
+            assert!(
+                opened && !operation.unannotated && !operation.deprecated,
+                "{}: {operation}",
+                shipped.path
+            );
+            assert!(!operation.credential, "{}: {operation} answers with a credential", shipped.path);
+        }
+        for one in &permissions {
+            let needed = operations.iter().any(|operation| {
+                permissions
+                    .iter()
+                    .filter(|other| shipped.opens(other, operation))
+                    .map(|other| other.id)
+                    .eq([one.id])
+            });
+            assert!(needed, "{}: no declared operation needs {}", shipped.path, one.label());
+        }
+    }
+}
+
+/// For each permission: nothing milder opens what it alone opens among the declared operations.
+#[test]
+fn no_milder_permission_would_do() {
+    for shipped in Shipped::all() {
+        let catalog = shipped.catalog();
+        let weight = |one: &Permission| {
+            let footprint = catalog.unlocks([one.id]).unwrap();
+            (one.access != Access::Read, footprint.mutating, footprint.total)
+        };
+        let mut wider = Vec::new();
+        for granted in shipped.permissions() {
+            let mut job = shipped.operations();
+            job.retain(|operation| shipped.opens(granted, operation));
+            let does_it = |one: &&Permission| {
+                !job.is_empty() && job.iter().all(|operation| shipped.opens(one, operation))
+            };
+            let candidates = catalog.permissions().iter().filter(|one| !one.suspicious).filter(does_it);
+            wider.extend(
+                candidates.filter(|one| weight(one) < weight(granted)).map(|one| (one.name, granted.name)),
+            );
+        }
+        let excused = WIDER_ON_PURPOSE.iter().any(|(id, _)| *id == shipped.id());
+        assert_eq!(wider.is_empty(), !excused, "{}: (milder, granted) {wider:?}", shipped.path);
+    }
+}
+
+#[test]
+fn parameters_are_the_resources_that_the_permissions_are_confined_to() {
+    for shipped in Shipped::all() {
+        let scopes: BTreeSet<&str> = shipped.permissions().iter().map(|one| one.scope).collect();
+        let parameters: BTreeSet<&str> = shipped.table("parameters").keys().map(String::as_str).collect();
+        assert_eq!(parameters, scopes, "{}", shipped.path);
+    }
+}
+
+#[test]
+fn limits_are_sane_and_rotation_comes_before_the_key_ends() {
+    for shipped in Shipped::all() {
+        let span =
+            |table: &str, key: &str| days(shipped.table(table).get(key).and_then(Value::as_str).unwrap());
+        let (default, most) = (span("limits", "ttl_default"), span("limits", "ttl_max"));
+        let (every, overlap) = (span("rotation", "every"), span("rotation", "max_overlap"));
+        assert!(default <= most && most <= 90, "{}", shipped.path);
+        assert!(every + overlap <= default, "{}: the successor must come in time", shipped.path);
+        assert!(span("rotation", "quiet_for") < overlap, "{}", shipped.path);
+        let destinations = shipped.table("limits").get("destinations").and_then(Value::as_array).unwrap();
+        let destinations: Vec<_> = destinations.iter().filter_map(Value::as_str).collect();
+        assert_eq!(destinations, ["embedded:*", "dotenv:*"], "{}", shipped.path);
+    }
+}
+
+#[test]
+fn a_sandbox_template_changes_nothing_and_shows_nothing_sensitive() {
+    let mut sandboxes = 0;
+    for shipped in Shipped::all() {
+        let tier = shipped.table.get("tier").and_then(Value::as_str).unwrap();
+        assert!(["sandbox", "standard"].contains(&tier), "{}", shipped.path);
+        if tier == "sandbox" {
+            sandboxes += 1;
+            let harmless =
+                shipped.permissions().iter().all(|one| one.access == Access::Read && !one.sensitive);
+            assert!(harmless && shipped.operations().iter().all(|one| !one.mutating), "{}", shipped.path);
+        }
+    }
+    assert!(sandboxes >= 3);
+}
+
+#[test]
+fn a_template_says_that_its_parameters_are_open() {
+    for shipped in Shipped::all() {
+        let said = shipped.text.matches("# No `allow`: any ").count();
+        assert_eq!(said, shipped.table("parameters").len(), "{}", shipped.path);
+    }
+}
