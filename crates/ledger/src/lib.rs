@@ -1,1 +1,31 @@
-//! (under construction)
+//! Keywright's memory: the only room with SQL.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`Ledger`], [`Tx`] | opening, reading, writing; deeds that come together share a commit |
+//! | [`seal`] | the key hierarchy and values at rest |
+//! | `tables` | one file a noun: the verbs on a [`Tx`] |
+//! | [`audit_files`] | the audit log as files that other tools verify |
+//!
+//! Everything that belongs together is written in one transaction, the audit entry included.
+
+pub mod audit_files;
+mod error;
+mod migrations;
+pub mod seal;
+mod sql;
+mod tables;
+
+pub use error::{LedgerError, Result};
+pub use sql::{Clock, Ledger, Location, Tx};
+pub use tables::{
+    agents::{Agent, Workload},
+    audit::{AuditFilter, StoredEntry},
+    configured::{ConfiguredStore, Connection},
+    embedded::EmbeddedValue,
+    guards::{AppliedPolicy, AppliedTemplate, Proposal},
+    operators::{Operator, OperatorKeys, Unlocked},
+    requests::{NewRequest, Request, RequestFilter},
+    revocations::{NewRevocation, Revocation},
+    sagas::{NewSaga, Saga},
+};

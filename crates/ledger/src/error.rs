@@ -1,0 +1,94 @@
+//! What can go wrong in the ledger.
+
+/// What can go wrong in the ledger, in words for a person.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// Another process holds the database.
+    #[error(
+        "the ledger is locked by another process (waited {waited_seconds} s); is a second broker running on this home?"
+    )]
+    Locked {
+        /// How long was waited.
+        waited_seconds: u64,
+    },
+    /// No room.
+    #[error("the disk that holds the ledger is full; nothing was done")]
+    DiskFull,
+    /// The file is not readable as a ledger.
+    #[error("the ledger can't be read: {0}; restore it from a backup, then run `keywright reconcile`")]
+    Corrupt(String),
+    /// Reading or writing failed.
+    #[error("the ledger can't be read or written: {0}")]
+    Io(String),
+    /// Written by a newer Keywright.
+    #[error("the ledger has schema {found}, this Keywright knows {known}; use the newer version")]
+    TooNew {
+        /// In the file.
+        found: i64,
+        /// In this program.
+        known: i64,
+    },
+    /// The row is not as expected any more: somebody else was faster.
+    #[error("{what} changed in the meantime; look again")]
+    Conflict {
+        /// Which row.
+        what: &'static str,
+    },
+    /// A name is already taken.
+    #[error("{what} `{name}` already exists")]
+    Exists {
+        /// The kind of thing.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A row that should be there is not.
+    #[error("there is no {what} `{name}`")]
+    Missing {
+        /// The kind of thing.
+        what: &'static str,
+        /// Its name or id.
+        name: String,
+    },
+    /// A stored value does not read back as what it should be.
+    #[error("the ledger holds a {what} that does not read back; it may be damaged or edited by hand")]
+    Damaged {
+        /// Which column or value.
+        what: &'static str,
+    },
+    /// The passphrase opens no slot.
+    #[error("the passphrase is wrong{}", .operator.as_deref().map(|o| format!(" for operator `{o}`")).unwrap_or_default())]
+    WrongPassphrase {
+        /// Whose slot was tried, when one was named.
+        operator: Option<String>,
+    },
+    /// The ledger's writer has stopped.
+    #[error("the ledger is closed")]
+    Closed,
+    /// The statement itself is wrong: a defect of Keywright.
+    #[error("a statement of the ledger failed: {0}")]
+    Statement(String),
+    /// An entry that the audit log can't hold.
+    #[error("the audit entry can't be written: {0}")]
+    Audit(String),
+}
+
+/// The result of everything in this room.
+pub type Result<T> = std::result::Result<T, LedgerError>;
+
+impl From<rusqlite::Error> for LedgerError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode as Code;
+        match error.sqlite_error_code() {
+            Some(Code::DatabaseBusy | Code::DatabaseLocked) => {
+                Self::Locked { waited_seconds: crate::sql::BUSY_SECONDS }
+            }
+            Some(Code::DiskFull) => Self::DiskFull,
+            Some(Code::DatabaseCorrupt | Code::NotADatabase) => Self::Corrupt(error.to_string()),
+            Some(Code::SystemIoFailure | Code::ReadOnly | Code::CannotOpen | Code::PermissionDenied) => {
+                Self::Io(error.to_string())
+            }
+            _ => Self::Statement(error.to_string()),
+        }
+    }
+}

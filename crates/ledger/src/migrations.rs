@@ -1,0 +1,25 @@
+//! The schema and its history. A migration that was released is never edited; a new one is added.
+
+use rusqlite::Connection;
+
+use crate::error::{LedgerError, Result};
+
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_house.sql")];
+
+/// Brings the database to the newest schema, each migration in its own transaction.
+pub(crate) fn migrate(connection: &Connection) -> Result<()> {
+    connection.execute_batch("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")?;
+    let found: i64 =
+        connection.query_row("SELECT COALESCE(MAX(version), 0) FROM schema_version", [], |row| row.get(0))?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(LedgerError::TooNew { found, known });
+    }
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(usize::try_from(found).unwrap_or(0)) {
+        connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE;\n{migration}\nINSERT INTO schema_version (version) VALUES ({});\nCOMMIT;",
+            index + 1
+        ))?;
+    }
+    Ok(())
+}

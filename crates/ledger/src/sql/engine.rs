@@ -1,0 +1,152 @@
+//! Opening a ledger, and running reads and writes on it.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::{oneshot, watch};
+
+use super::writer::{Done, Writer};
+use super::{BUSY_SECONDS, Tx};
+use crate::error::{LedgerError, Result};
+use crate::migrations;
+
+/// Where the time comes from; tests hand in their own.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Where a ledger lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// One SQLite file.
+    File(PathBuf),
+}
+
+/// Keywright's own database.
+pub struct Ledger {
+    writer: Writer,
+    readers: Mutex<Vec<Connection>>,
+    path: PathBuf,
+    clock: Clock,
+    commits: watch::Receiver<u64>,
+}
+
+const MAX_IDLE_READERS: usize = 4;
+
+impl Ledger {
+    /// Opens the ledger and brings its schema up to date. The file is created with mode 0600.
+    ///
+    /// # Errors
+    /// When the file can't be opened, is damaged, is held by another process or was written by a newer Keywright.
+    pub fn open(location: &Location, clock: Clock) -> Result<Self> {
+        let Location::File(path) = location;
+        private_file(path)?;
+        let connection = connect(path, false)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        migrations::migrate(&connection)?;
+        let (count, commits) = watch::channel(0u64);
+        let tell = Box::new(move || count.send_modify(|n| *n += 1));
+        let writer = Writer::start(connection, Arc::clone(&clock), tell)?;
+        Ok(Self { writer, readers: Mutex::new(Vec::new()), path: path.clone(), clock, commits })
+    }
+
+    /// The ledger's time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// Counts commits; whoever follows the audit log wakes up on it.
+    #[must_use]
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.clone()
+    }
+
+    /// Runs `deed` in a transaction that is durable when this returns. Deeds that run at the same time share a
+    /// commit.
+    ///
+    /// # Errors
+    /// What the deed returned (its part is rolled back), or why the commit failed (everything is).
+    pub async fn write<T, E, F>(&self, deed: F) -> std::result::Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<LedgerError> + Send + 'static,
+        F: FnOnce(&Tx<'_>) -> std::result::Result<T, E> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.writer.send(Box::new(move |tx| {
+            let result = tx.map_err(|failed| LedgerError::from(failed).into()).and_then(deed);
+            Done {
+                keep: result.is_ok(),
+                reply: Box::new(move |commit| {
+                    let result = match (result, commit) {
+                        (Ok(value), Ok(())) => Ok(value),
+                        (Err(error), _) => Err(error),
+                        (Ok(_), Err(failed)) => Err(LedgerError::from(failed).into()),
+                    };
+                    // The asker may have given up; the deed is done all the same.
+                    let _ = reply.send(result);
+                }),
+            }
+        }))?;
+        answer.await.unwrap_or_else(|_| Err(LedgerError::Closed.into()))
+    }
+
+    /// Runs a read on a snapshot.
+    ///
+    /// # Errors
+    /// What the reading returned, or that the file can't be read.
+    pub async fn read<T, E, F>(&self, reading: F) -> std::result::Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<LedgerError> + Send + 'static,
+        F: FnOnce(&Tx<'_>) -> std::result::Result<T, E> + Send + 'static,
+    {
+        let connection = self.reader()?;
+        let now = self.now();
+        let work = move || {
+            let result = (|| {
+                connection.execute_batch("BEGIN").map_err(LedgerError::from)?;
+                let result = reading(&Tx::new(&connection, now));
+                connection.execute_batch("COMMIT").map_err(LedgerError::from)?;
+                result
+            })();
+            (connection, result)
+        };
+        let (connection, result) =
+            tokio::task::spawn_blocking(work).await.map_err(|_| LedgerError::Closed)?;
+        if connection.is_autocommit() {
+            if let Ok(mut idle) = self.readers.lock() {
+                if idle.len() < MAX_IDLE_READERS {
+                    idle.push(connection);
+                }
+            }
+        }
+        result
+    }
+
+    fn reader(&self) -> Result<Connection> {
+        let idle = self.readers.lock().ok().and_then(|mut idle| idle.pop());
+        idle.map_or_else(|| connect(&self.path, true), Ok)
+    }
+}
+
+fn connect(path: &Path, read_only: bool) -> Result<Connection> {
+    let mode = if read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
+    let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(std::time::Duration::from_secs(BUSY_SECONDS))?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // Deleted rows are overwritten, so that an erased sealed value does not linger in free pages.
+    connection.pragma_update(None, "secure_delete", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(connection)
+}
+
+fn private_file(path: &Path) -> Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    let io = |e: std::io::Error| LedgerError::Io(format!("{}: {e}", path.display()));
+    let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(io)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(io)
+}

@@ -1,0 +1,73 @@
+//! The one place that speaks SQL to a database.
+//!
+//! Statements are written once, in the dialect that SQLite and PostgreSQL share: `$1` parameters, `BIGINT`,
+//! `TEXT` and `BYTEA` columns, `ON CONFLICT`, `RETURNING`. A [`Tx`] hides which engine runs them.
+
+mod engine;
+mod row;
+mod writer;
+
+pub use engine::{Clock, Ledger, Location};
+pub(crate) use row::{Row, Value, json};
+
+use jiff::Timestamp;
+
+use crate::error::Result;
+
+/// How long a statement waits for another process's lock.
+pub(crate) const BUSY_SECONDS: u64 = 5;
+
+/// One transaction. Everything written through it becomes durable together, or not at all.
+pub struct Tx<'c> {
+    connection: &'c rusqlite::Connection,
+    now: Timestamp,
+}
+
+impl<'c> Tx<'c> {
+    pub(crate) fn new(connection: &'c rusqlite::Connection, now: Timestamp) -> Self {
+        Self { connection, now }
+    }
+
+    /// The database's clock at the start of the transaction.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Runs a statement and says how many rows it changed.
+    pub(crate) fn execute(&self, sql: &str, parameters: &[Value]) -> Result<u64> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        bind(&mut statement, parameters)?;
+        Ok(statement.raw_execute()? as u64)
+    }
+
+    /// Runs a query to its end.
+    pub(crate) fn query(&self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        bind(&mut statement, parameters)?;
+        let width = statement.column_count();
+        let mut rows = statement.raw_query();
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            all.push(Row::read(row, width)?);
+        }
+        Ok(all)
+    }
+
+    /// The first row, if there is one.
+    pub(crate) fn first(&self, sql: &str, parameters: &[Value]) -> Result<Option<Row>> {
+        Ok(self.query(sql, parameters)?.into_iter().next())
+    }
+}
+
+/// SQLite takes `$1` as a *named* parameter and numbers names by first appearance; binding by name makes the
+/// number mean what it means in PostgreSQL.
+fn bind(statement: &mut rusqlite::CachedStatement<'_>, parameters: &[Value]) -> Result<()> {
+    for (number, value) in parameters.iter().enumerate() {
+        let name = format!("${}", number + 1);
+        if let Some(index) = statement.parameter_index(&name)? {
+            statement.raw_bind_parameter(index, value)?;
+        }
+    }
+    Ok(())
+}

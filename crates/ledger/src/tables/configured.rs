@@ -1,0 +1,140 @@
+//! Connections to providers, and configured stores.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use keywright_core::id::SealedId;
+use keywright_core::name::{ConnectionName, Kind, StoreName};
+
+use crate::error::{LedgerError, Result};
+use crate::sql::{Row, Tx, Value, json};
+
+/// One account at a provider, with the parent credential that the broker uses there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// The name.
+    pub name: ConnectionName,
+    /// The provider's kind.
+    pub kind: Kind,
+    /// Where its API is, when not at the usual address.
+    pub base_url: Option<String>,
+    /// The account at the provider.
+    pub account: Option<String>,
+    /// What else the adapter wants to know.
+    pub extra: BTreeMap<String, String>,
+    /// The sealed parent credential.
+    pub credential: SealedId,
+    /// When it was added.
+    pub added_at: Timestamp,
+}
+
+/// A secrets manager that keys may go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfiguredStore {
+    /// The name.
+    pub name: StoreName,
+    /// The store's kind.
+    pub kind: Kind,
+    /// Where it is.
+    pub address: Option<String>,
+    /// What else the adapter wants to know.
+    pub extra: BTreeMap<String, String>,
+    /// The sealed credential, where it needs one.
+    pub credential: Option<SealedId>,
+    /// When it was added.
+    pub added_at: Timestamp,
+}
+
+impl Connection {
+    fn read(row: &Row) -> Result<Self> {
+        Ok(Self {
+            name: row.parse(0, "connection name")?,
+            kind: row.parse(1, "kind")?,
+            base_url: row.maybe_text(2)?.map(str::to_owned),
+            account: row.maybe_text(3)?.map(str::to_owned),
+            extra: row.json(4, "connection")?,
+            credential: row.parse(5, "sealed value id")?,
+            added_at: row.time(6)?,
+        })
+    }
+}
+
+impl ConfiguredStore {
+    fn read(row: &Row) -> Result<Self> {
+        Ok(Self {
+            name: row.parse(0, "store name")?,
+            kind: row.parse(1, "kind")?,
+            address: row.maybe_text(2)?.map(str::to_owned),
+            extra: row.json(3, "store")?,
+            credential: row.maybe_parse(4, "sealed value id")?,
+            added_at: row.time(5)?,
+        })
+    }
+}
+
+impl Tx<'_> {
+    /// The connections, by name.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn connections(&self) -> Result<Vec<Connection>> {
+        let sql = "SELECT name, kind, base_url, account, extra, credential, added_at FROM connections ORDER BY name";
+        self.query(sql, &[])?.iter().map(Connection::read).collect()
+    }
+
+    /// Adds a connection whose credential was sealed in the same transaction.
+    ///
+    /// # Errors
+    /// [`LedgerError::Exists`].
+    pub fn add_connection(&self, connection: &Connection) -> Result<()> {
+        let rows = self.execute(
+            "INSERT INTO connections (name, kind, base_url, account, extra, credential, added_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+            &[
+                Value::text(&connection.name),
+                Value::text(&connection.kind),
+                Value::maybe(connection.base_url.as_deref()),
+                Value::maybe(connection.account.as_deref()),
+                json(&connection.extra)?,
+                Value::text(connection.credential),
+                self.now().into(),
+            ],
+        )?;
+        if rows == 0 {
+            return Err(LedgerError::Exists { what: "connection", name: connection.name.to_string() });
+        }
+        Ok(())
+    }
+
+    /// The configured stores, by name.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn stores(&self) -> Result<Vec<ConfiguredStore>> {
+        let sql = "SELECT name, kind, address, extra, credential, added_at FROM stores ORDER BY name";
+        self.query(sql, &[])?.iter().map(ConfiguredStore::read).collect()
+    }
+
+    /// Adds a store.
+    ///
+    /// # Errors
+    /// [`LedgerError::Exists`].
+    pub fn add_store(&self, store: &ConfiguredStore) -> Result<()> {
+        let rows = self.execute(
+            "INSERT INTO stores (name, kind, address, extra, credential, added_at) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+            &[
+                Value::text(&store.name),
+                Value::text(&store.kind),
+                Value::maybe(store.address.as_deref()),
+                json(&store.extra)?,
+                Value::maybe(store.credential),
+                self.now().into(),
+            ],
+        )?;
+        if rows == 0 {
+            return Err(LedgerError::Exists { what: "store", name: store.name.to_string() });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! The guard rails that an operator applied: templates and policies, each version with its signature.
+
+use jiff::Timestamp;
+use keywright_core::id::RequestId;
+use keywright_core::name::{AgentName, OperatorName, TemplateId};
+use keywright_core::template::ResolvedTemplate;
+
+use crate::error::{LedgerError, Result};
+use crate::sql::{Row, Tx, Value, json};
+
+/// A template in force.
+#[derive(Debug, Clone)]
+pub struct AppliedTemplate {
+    /// Counts up with every apply of this id.
+    pub version: u64,
+    /// The file as it was.
+    pub source: String,
+    /// What it means.
+    pub resolved: ResolvedTemplate,
+    /// Who put it in force.
+    pub applied_by: OperatorName,
+    /// Their Ed25519 signature over the source.
+    pub signature: [u8; 64],
+    /// When.
+    pub applied_at: Timestamp,
+}
+
+/// The policy set in force.
+#[derive(Debug, Clone)]
+pub struct AppliedPolicy {
+    /// Counts up with every apply.
+    pub version: u64,
+    /// The text as it was.
+    pub source: String,
+    /// Who put it in force.
+    pub applied_by: OperatorName,
+    /// Their Ed25519 signature over the source.
+    pub signature: [u8; 64],
+    /// When.
+    pub applied_at: Timestamp,
+}
+
+/// A template that an agent proposed. It counts for nothing until an operator applies it.
+#[derive(Debug, Clone)]
+pub struct Proposal {
+    /// Its id, as of a request.
+    pub request: RequestId,
+    /// Who proposed it.
+    pub agent: AgentName,
+    /// The template's id.
+    pub template: TemplateId,
+    /// Its source.
+    pub source: String,
+    /// Why, in the agent's words.
+    pub why: String,
+    /// `pending`, `applied` or `rejected`.
+    pub state: String,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+const TEMPLATE: &str = "version, source, resolved, applied_by, signature, applied_at";
+const PROPOSAL: &str = "request, agent, template, source, why, state, created_at";
+
+impl AppliedTemplate {
+    fn read(row: &Row) -> Result<Self> {
+        Ok(Self {
+            version: row.count(0)?,
+            source: row.text(1)?.to_owned(),
+            resolved: row.json(2, "template")?,
+            applied_by: row.parse(3, "operator name")?,
+            signature: row.array(4)?,
+            applied_at: row.time(5)?,
+        })
+    }
+}
+
+impl Proposal {
+    fn read(row: &Row) -> Result<Self> {
+        Ok(Self {
+            request: row.parse(0, "request id")?,
+            agent: row.parse(1, "agent name")?,
+            template: row.parse(2, "template id")?,
+            source: row.text(3)?.to_owned(),
+            why: row.text(4)?.to_owned(),
+            state: row.text(5)?.to_owned(),
+            created_at: row.time(6)?,
+        })
+    }
+}
+
+impl Tx<'_> {
+    /// The templates in force, by id.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn templates(&self) -> Result<Vec<AppliedTemplate>> {
+        let sql = format!("SELECT {TEMPLATE} FROM templates WHERE retired_at IS NULL ORDER BY id");
+        self.query(&sql, &[])?.iter().map(AppliedTemplate::read).collect()
+    }
+
+    /// The template in force under this id.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn template(&self, id: &TemplateId) -> Result<Option<AppliedTemplate>> {
+        let sql = format!("SELECT {TEMPLATE} FROM templates WHERE id = $1 AND retired_at IS NULL");
+        self.first(&sql, &[Value::text(id)])?.map(|row| AppliedTemplate::read(&row)).transpose()
+    }
+
+    /// Puts a template in force in place of its earlier version, and says which version it is.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn apply_template(
+        &self,
+        source: &str,
+        resolved: &ResolvedTemplate,
+        by: &OperatorName,
+        signature: &[u8; 64],
+    ) -> Result<u64> {
+        let id = &resolved.template.id;
+        let row =
+            self.first("SELECT COALESCE(MAX(version), 0) FROM templates WHERE id = $1", &[Value::text(id)])?;
+        let version = row.map(|row| row.count(0)).transpose()?.unwrap_or(0) + 1;
+        self.execute(
+            "UPDATE templates SET retired_at = $2 WHERE id = $1 AND retired_at IS NULL",
+            &[Value::text(id), self.now().into()],
+        )?;
+        self.execute(
+            "INSERT INTO templates (id, version, source, resolved, applied_by, signature, applied_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            &[
+                Value::text(id),
+                version.into(),
+                source.into(),
+                json(resolved)?,
+                Value::text(by),
+                signature.as_slice().into(),
+                self.now().into(),
+            ],
+        )?;
+        self.execute(
+            "UPDATE proposals SET state = 'applied' WHERE template = $1 AND state = 'pending'",
+            &[Value::text(id)],
+        )?;
+        Ok(version)
+    }
+
+    /// The policy in force.
+    ///
+    /// # Errors
+    /// When the ledger can't be read, or `init` never ran.
+    pub fn policy(&self) -> Result<AppliedPolicy> {
+        let sql = "SELECT version, source, applied_by, signature, applied_at FROM policies ORDER BY version DESC LIMIT 1";
+        let row = self.first(sql, &[])?;
+        let row = row.ok_or(LedgerError::Missing { what: "policy", name: "in force".to_owned() })?;
+        Ok(AppliedPolicy {
+            version: row.count(0)?,
+            source: row.text(1)?.to_owned(),
+            applied_by: row.parse(2, "operator name")?,
+            signature: row.array(3)?,
+            applied_at: row.time(4)?,
+        })
+    }
+
+    /// Puts a policy in force, and says which version it is.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn apply_policy(&self, source: &str, by: &OperatorName, signature: &[u8; 64]) -> Result<u64> {
+        let row = self.first("SELECT COALESCE(MAX(version), 0) FROM policies", &[])?;
+        let version = row.map(|row| row.count(0)).transpose()?.unwrap_or(0) + 1;
+        self.execute(
+            "INSERT INTO policies (version, source, applied_by, signature, applied_at) VALUES ($1, $2, $3, $4, $5)",
+            &[version.into(), source.into(), Value::text(by), signature.as_slice().into(), self.now().into()],
+        )?;
+        Ok(version)
+    }
+
+    /// Keeps an agent's proposal for review.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn add_proposal(&self, proposal: &Proposal) -> Result<()> {
+        self.execute(
+            "INSERT INTO proposals (request, agent, template, source, why, state, created_at) \
+             VALUES ($1, $2, $3, $4, $5, 'pending', $6)",
+            &[
+                Value::text(proposal.request),
+                Value::text(&proposal.agent),
+                Value::text(&proposal.template),
+                proposal.source.as_str().into(),
+                proposal.why.as_str().into(),
+                self.now().into(),
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// The proposals that wait for an operator, oldest first.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn proposals(&self) -> Result<Vec<Proposal>> {
+        let sql = format!(
+            "SELECT {PROPOSAL} FROM proposals WHERE state = 'pending' ORDER BY created_at LIMIT 1000"
+        );
+        self.query(&sql, &[])?.iter().map(Proposal::read).collect()
+    }
+
+    /// One proposal.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn proposal(&self, id: RequestId) -> Result<Option<Proposal>> {
+        let sql = format!("SELECT {PROPOSAL} FROM proposals WHERE request = $1");
+        self.first(&sql, &[Value::text(id)])?.map(|row| Proposal::read(&row)).transpose()
+    }
+
+    /// Turns a proposal down.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] when it no longer waits.
+    pub fn reject_proposal(&self, id: RequestId) -> Result<()> {
+        let sql = "UPDATE proposals SET state = 'rejected' WHERE request = $1 AND state = 'pending'";
+        match self.execute(sql, &[Value::text(id)])? {
+            0 => Err(LedgerError::Conflict { what: "the proposal" }),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Keys, their versions and their placements.
+
+use keywright_core::id::{KeyId, PlacementId, VersionId};
+use keywright_core::key::{Key, KeyState, Placement, PlacementState, Version, VersionState};
+use keywright_core::name::{AgentName, EnvironmentName, KeyName, ProjectName};
+use keywright_core::place::Place;
+use keywright_core::plan::Destination;
+use keywright_core::secret::Fingerprint;
+use keywright_core::store::VerifyMode;
+
+use crate::error::{LedgerError, Result};
+use crate::sql::{Row, Tx, Value};
+
+const KEY: &str =
+    "id, name, project, environment, provider, connection, template, request, agent, state, created_at";
+const VERSION: &str = "id, key_id, attempt, number, provider_key_id, expires_at, state";
+const PLACEMENT: &str = "id, version, key_id, store, place, base, store_version, verified, state";
+
+fn read_key(row: &Row) -> Result<Key> {
+    Ok(Key {
+        id: row.parse(0, "key id")?,
+        name: row.parse(1, "key name")?,
+        project: row.parse(2, "project name")?,
+        environment: row.parse(3, "environment name")?,
+        provider: row.parse(4, "provider")?,
+        connection: row.parse(5, "connection name")?,
+        template: row.parse(6, "template id")?,
+        request: row.parse(7, "request id")?,
+        agent: row.maybe_parse(8, "agent name")?,
+        state: row.state(9, KeyState::parse)?,
+        created_at: row.time(10)?,
+    })
+}
+
+fn read_version(row: &Row) -> Result<Version> {
+    Ok(Version {
+        id: row.parse(0, "version id")?,
+        key: row.parse(1, "key id")?,
+        attempt: row.parse(2, "attempt id")?,
+        number: row.count(3)?,
+        provider_key_id: row.text(4)?.to_owned(),
+        expires_at: row.maybe_time(5)?,
+        state: row.state(6, VersionState::parse)?,
+    })
+}
+
+fn read_placement(row: &Row) -> Result<Placement> {
+    let place = Place { store: row.parse(3, "store name")?, place: row.text(4)?.to_owned() };
+    Ok(Placement {
+        id: row.parse(0, "placement id")?,
+        version: row.parse(1, "version id")?,
+        key: row.parse(2, "key id")?,
+        destination: Destination { place, base: row.maybe_text(5)?.map(str::to_owned) },
+        store_version: row.maybe_text(6)?.map(str::to_owned),
+        verified: row
+            .maybe_text(7)?
+            .map(|t| VerifyMode::parse(t).ok_or(LedgerError::Damaged { what: "verify mode" }))
+            .transpose()?,
+        state: row.state(8, PlacementState::parse)?,
+    })
+}
+
+impl Tx<'_> {
+    /// Reserves a key. The name must be free in its project and environment.
+    ///
+    /// # Errors
+    /// [`LedgerError::Exists`].
+    pub fn add_key(&self, key: &Key) -> Result<()> {
+        let rows = self.execute(
+            "INSERT INTO keys (id, name, project, environment, provider, connection, template, request, agent, state, \
+             created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
+            &[
+                Value::text(key.id),
+                Value::text(&key.name),
+                Value::text(&key.project),
+                Value::text(&key.environment),
+                Value::text(&key.provider),
+                Value::text(&key.connection),
+                Value::text(&key.template),
+                Value::text(key.request),
+                Value::maybe(key.agent.as_ref()),
+                Value::text(key.state),
+                key.created_at.into(),
+            ],
+        )?;
+        if rows == 0 {
+            let name = format!("{}/{}/{}", key.project, key.environment, key.name);
+            return Err(LedgerError::Exists { what: "key", name });
+        }
+        Ok(())
+    }
+
+    /// One key.
+    ///
+    /// # Errors
+    /// [`LedgerError::Missing`].
+    pub fn key(&self, id: KeyId) -> Result<Key> {
+        let sql = format!("SELECT {KEY} FROM keys WHERE id = $1");
+        let row = self.first(&sql, &[Value::text(id)])?;
+        row.map(|row| read_key(&row))
+            .transpose()?
+            .ok_or_else(|| LedgerError::Missing { what: "key", name: id.to_string() })
+    }
+
+    /// Keys, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn keys(
+        &self,
+        project: Option<&ProjectName>,
+        environment: Option<&EnvironmentName>,
+        state: Option<KeyState>,
+        limit: u32,
+    ) -> Result<Vec<Key>> {
+        let sql = format!(
+            "SELECT {KEY} FROM keys WHERE ($1 IS NULL OR project = $1) AND ($2 IS NULL OR environment = $2) \
+             AND ($3 IS NULL OR state = $3) ORDER BY created_at DESC, id DESC LIMIT $4"
+        );
+        let parameters =
+            [Value::maybe(project), Value::maybe(environment), Value::maybe(state), i64::from(limit).into()];
+        self.query(&sql, &parameters)?.iter().map(read_key).collect()
+    }
+
+    /// The keys of a name, newest first.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn keys_named(&self, name: &KeyName) -> Result<Vec<Key>> {
+        let sql =
+            format!("SELECT {KEY} FROM keys WHERE name = $1 ORDER BY created_at DESC, id DESC LIMIT 100");
+        self.query(&sql, &[Value::text(name)])?.iter().map(read_key).collect()
+    }
+
+    /// How many keys of an agent live or are being made.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn keys_active_of(&self, agent: &AgentName) -> Result<u64> {
+        let row = self.first(
+            "SELECT COUNT(*) FROM keys WHERE agent = $1 AND state IN ('minting', 'active')",
+            &[Value::text(agent)],
+        )?;
+        row.map_or(Ok(0), |row| row.count(0))
+    }
+
+    /// Moves a key from one state to another.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] when it is no longer in the expected state.
+    pub fn move_key(&self, id: KeyId, from: KeyState, to: KeyState) -> Result<()> {
+        let rows = self.execute(
+            "UPDATE keys SET state = $3 WHERE id = $1 AND state = $2",
+            &[Value::text(id), Value::text(from), Value::text(to)],
+        )?;
+        if rows == 0 { Err(LedgerError::Conflict { what: "the key" }) } else { Ok(()) }
+    }
+
+    /// Records a version that the provider made.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn add_version(&self, version: &Version, fingerprint: &Fingerprint) -> Result<()> {
+        self.execute(
+            "INSERT INTO versions (id, key_id, attempt, number, provider_key_id, expires_at, state, fingerprint, \
+             created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            &[
+                Value::text(version.id),
+                Value::text(version.key),
+                Value::text(version.attempt),
+                version.number.into(),
+                version.provider_key_id.as_str().into(),
+                version.expires_at.into(),
+                Value::text(version.state),
+                fingerprint.to_hex().as_str().into(),
+                self.now().into(),
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// The versions of a key, oldest first.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn versions(&self, key: KeyId) -> Result<Vec<Version>> {
+        let sql = format!("SELECT {VERSION} FROM versions WHERE key_id = $1 ORDER BY number");
+        self.query(&sql, &[Value::text(key)])?.iter().map(read_version).collect()
+    }
+
+    /// The version that an attempt made.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn version_of(&self, attempt: keywright_core::id::AttemptId) -> Result<Option<Version>> {
+        let sql = format!("SELECT {VERSION} FROM versions WHERE attempt = $1");
+        self.first(&sql, &[Value::text(attempt)])?.map(|row| read_version(&row)).transpose()
+    }
+
+    /// The fingerprint of a version's secret.
+    ///
+    /// # Errors
+    /// [`LedgerError::Missing`].
+    pub fn fingerprint(&self, version: VersionId) -> Result<Fingerprint> {
+        let row = self.first("SELECT fingerprint FROM versions WHERE id = $1", &[Value::text(version)])?;
+        let row = row.ok_or_else(|| LedgerError::Missing { what: "version", name: version.to_string() })?;
+        Fingerprint::from_hex(row.text(0)?).ok_or(LedgerError::Damaged { what: "fingerprint" })
+    }
+
+    /// The keys with a version whose fingerprint begins with these hexadecimal digits.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn keys_by_fingerprint(&self, digits: &str) -> Result<Vec<KeyId>> {
+        let end = format!("{digits}g");
+        let sql =
+            "SELECT DISTINCT key_id FROM versions WHERE fingerprint >= $1 AND fingerprint < $2 LIMIT 10";
+        let rows = self.query(sql, &[digits.into(), end.as_str().into()])?;
+        rows.iter().map(|row| row.parse(0, "key id")).collect()
+    }
+
+    /// Sets a version's state.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn set_version_state(&self, id: VersionId, state: VersionState) -> Result<()> {
+        self.execute("UPDATE versions SET state = $2 WHERE id = $1", &[Value::text(id), Value::text(state)])?;
+        Ok(())
+    }
+
+    /// Records a placement that is about to be written.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn add_placement(&self, placement: &Placement) -> Result<()> {
+        self.execute(
+            "INSERT INTO placements (id, version, key_id, store, place, base, state, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            &[
+                Value::text(placement.id),
+                Value::text(placement.version),
+                Value::text(placement.key),
+                Value::text(&placement.destination.place.store),
+                placement.destination.place.place.as_str().into(),
+                Value::maybe(placement.destination.base.as_deref()),
+                Value::text(placement.state),
+                self.now().into(),
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// The placements of a key, in a fixed order.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn placements(&self, key: KeyId) -> Result<Vec<Placement>> {
+        let sql = format!("SELECT {PLACEMENT} FROM placements WHERE key_id = $1 ORDER BY id");
+        self.query(&sql, &[Value::text(key)])?.iter().map(read_placement).collect()
+    }
+
+    /// Moves a placement on, with what the store said about it.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn move_placement(
+        &self,
+        id: PlacementId,
+        state: PlacementState,
+        store_version: Option<&str>,
+        verified: Option<VerifyMode>,
+    ) -> Result<()> {
+        self.execute(
+            "UPDATE placements SET state = $2, store_version = COALESCE($3, store_version), \
+             verified = COALESCE($4, verified), updated_at = $5 WHERE id = $1",
+            &[
+                Value::text(id),
+                Value::text(state),
+                Value::maybe(store_version),
+                Value::maybe(verified),
+                self.now().into(),
+            ],
+        )?;
+        Ok(())
+    }
+}

@@ -1,0 +1,15 @@
+//! One file a noun. The verbs are methods on [`crate::Tx`], so that whatever belongs together shares a transaction.
+
+pub(crate) mod agents;
+pub(crate) mod attempts;
+pub(crate) mod audit;
+pub(crate) mod configured;
+pub(crate) mod embedded;
+pub(crate) mod guards;
+pub(crate) mod keys;
+pub(crate) mod meta;
+pub(crate) mod operators;
+pub(crate) mod requests;
+pub(crate) mod revocations;
+pub(crate) mod sagas;
+pub(crate) mod sealed;

@@ -1,0 +1,297 @@
+//! Requests and the approvals that they collected.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use keywright_core::approval::Approval;
+use keywright_core::id::{KeyId, RequestId};
+use keywright_core::name::OperatorName;
+use keywright_core::plan::{Digest, Plan};
+use keywright_core::receipt::Status;
+
+use crate::error::{LedgerError, Result};
+use crate::sql::{Row, Tx, Value, json};
+
+/// What an agent or an operator asked, and how it stands.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Its id; also stands in the plan.
+    pub id: RequestId,
+    /// The exact effect.
+    pub plan: Plan,
+    /// The plan's digest.
+    pub digest: Digest,
+    /// How it stands.
+    pub status: Status,
+    /// Distinct operators that have to approve.
+    pub approvals_needed: u8,
+    /// Why it stands as it does.
+    pub reasons: Vec<String>,
+    /// The policies that decided.
+    pub policies: Vec<String>,
+    /// The prompt behind it, scrubbed.
+    pub prompt: Option<String>,
+    /// What the asker said about itself.
+    pub claimed: BTreeMap<String, String>,
+    /// The key, once reserved.
+    pub key: Option<KeyId>,
+    /// The latest audit entry about it.
+    pub entry: u64,
+    /// When it was asked.
+    pub created_at: Timestamp,
+    /// When it stops waiting.
+    pub expires_at: Timestamp,
+    /// What was asked, before anything was resolved: tells a repeated ask from another one under the same
+    /// idempotency key.
+    pub ask_digest: [u8; 32],
+}
+
+/// A request about to be recorded.
+pub struct NewRequest<'a> {
+    /// As it will stand.
+    pub request: &'a Request,
+    /// The asker's own key against doubles.
+    pub idempotency_key: Option<&'a str>,
+}
+
+/// Which requests to list.
+#[derive(Debug, Clone, Default)]
+pub struct RequestFilter {
+    /// Only in this state.
+    pub status: Option<Status>,
+    /// At most so many, newest first; 0 = 100.
+    pub limit: u32,
+}
+
+const COLUMNS: &str = "id, plan, digest, status, approvals_needed, reasons, policies, prompt, claimed, key_id, entry, \
+                       created_at, expires_at, ask_digest";
+
+impl Request {
+    fn read(row: &Row) -> Result<Self> {
+        Ok(Self {
+            id: row.parse(0, "request id")?,
+            plan: row.json(1, "plan")?,
+            digest: Digest::from_hex(row.text(2)?).ok_or(LedgerError::Damaged { what: "plan digest" })?,
+            status: row.state(3, Status::parse)?,
+            approvals_needed: u8::try_from(row.int(4)?)
+                .map_err(|_| LedgerError::Damaged { what: "number of approvals" })?,
+            reasons: row.json(5, "reasons")?,
+            policies: row.json(6, "policies")?,
+            prompt: row.maybe_text(7)?.map(str::to_owned),
+            claimed: row.json(8, "claims")?,
+            key: row.maybe_parse(9, "key id")?,
+            entry: row.count(10)?,
+            created_at: row.time(11)?,
+            expires_at: row.time(12)?,
+            ask_digest: row.array(13)?,
+        })
+    }
+}
+
+impl Tx<'_> {
+    /// Records a request.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn add_request(&self, new: &NewRequest<'_>) -> Result<()> {
+        let request = new.request;
+        self.execute(
+            "INSERT INTO requests (id, principal_kind, principal_name, idempotency_key, ask_digest, plan, digest, \
+             status, approvals_needed, reasons, policies, prompt, claimed, key_id, entry, created_at, expires_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+            &[
+                Value::text(request.id),
+                request.plan.principal.kind().into(),
+                request.plan.principal.name().into(),
+                Value::maybe(new.idempotency_key),
+                request.ask_digest.as_slice().into(),
+                json(&request.plan)?,
+                Value::text(request.digest),
+                Value::text(request.status),
+                i64::from(request.approvals_needed).into(),
+                json(&request.reasons)?,
+                json(&request.policies)?,
+                Value::maybe(request.prompt.as_deref()),
+                json(&request.claimed)?,
+                Value::maybe(request.key),
+                request.entry.into(),
+                request.created_at.into(),
+                request.expires_at.into(),
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// One request.
+    ///
+    /// # Errors
+    /// [`LedgerError::Missing`].
+    pub fn request(&self, id: RequestId) -> Result<Request> {
+        let sql = format!("SELECT {COLUMNS} FROM requests WHERE id = $1");
+        let row = self.first(&sql, &[Value::text(id)])?;
+        row.map(|row| Request::read(&row))
+            .transpose()?
+            .ok_or_else(|| LedgerError::Missing { what: "request", name: id.to_string() })
+    }
+
+    /// The request that a principal made under this idempotency key.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn request_by_idempotency_key(&self, kind: &str, name: &str, key: &str) -> Result<Option<Request>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM requests WHERE principal_kind = $1 AND principal_name = $2 AND idempotency_key = $3"
+        );
+        self.first(&sql, &[kind.into(), name.into(), key.into()])?.map(|row| Request::read(&row)).transpose()
+    }
+
+    /// Requests, newest first.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn requests(&self, filter: &RequestFilter) -> Result<Vec<Request>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM requests WHERE ($1 IS NULL OR status = $1) ORDER BY created_at DESC, id DESC LIMIT $2"
+        );
+        let limit = if filter.limit == 0 { 100 } else { i64::from(filter.limit) };
+        self.query(&sql, &[Value::maybe(filter.status), limit.into()])?.iter().map(Request::read).collect()
+    }
+
+    /// How many requests a principal made since a moment.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn requests_since(&self, kind: &str, name: &str, since: Timestamp) -> Result<u64> {
+        let row = self.first(
+            "SELECT COUNT(*) FROM requests WHERE principal_kind = $1 AND principal_name = $2 AND created_at >= $3",
+            &[kind.into(), name.into(), since.into()],
+        )?;
+        row.map_or(Ok(0), |row| row.count(0))
+    }
+
+    /// How many requests of a principal wait for approval.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn requests_pending(&self, kind: &str, name: &str) -> Result<u64> {
+        let row = self.first(
+            "SELECT COUNT(*) FROM requests WHERE principal_kind = $1 AND principal_name = $2 \
+             AND status = 'pending_approval'",
+            &[kind.into(), name.into()],
+        )?;
+        row.map_or(Ok(0), |row| row.count(0))
+    }
+
+    /// The request of a principal that waits for approval and asks exactly the same.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn pending_twin(&self, kind: &str, name: &str, ask: &[u8; 32]) -> Result<Option<Request>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM requests WHERE principal_kind = $1 AND principal_name = $2 AND ask_digest = $3 \
+             AND status = 'pending_approval' ORDER BY created_at LIMIT 1"
+        );
+        let twin = self.first(&sql, &[kind.into(), name.into(), ask.as_slice().into()])?;
+        twin.map(|row| Request::read(&row)).transpose()
+    }
+
+    /// Moves a request from one state to another.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] when it is no longer in the expected state.
+    pub fn move_request(
+        &self,
+        id: RequestId,
+        from: Status,
+        to: Status,
+        reasons: &[String],
+        entry: u64,
+    ) -> Result<()> {
+        let rows = self.execute(
+            "UPDATE requests SET status = $3, reasons = $4, entry = $5, decided_at = $6 WHERE id = $1 AND status = $2",
+            &[Value::text(id), Value::text(from), Value::text(to), json(&reasons)?, entry.into(), self.now().into()],
+        )?;
+        if rows == 0 { Err(LedgerError::Conflict { what: "the request" }) } else { Ok(()) }
+    }
+
+    /// Ties a request to the key that it leads to.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn set_request_key(&self, id: RequestId, key: KeyId) -> Result<()> {
+        self.execute("UPDATE requests SET key_id = $2 WHERE id = $1", &[Value::text(id), Value::text(key)])?;
+        Ok(())
+    }
+
+    /// Requests that have waited for too long.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn requests_overdue(&self) -> Result<Vec<Request>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM requests WHERE status = 'pending_approval' AND expires_at <= $1 LIMIT 100"
+        );
+        self.query(&sql, &[self.now().into()])?.iter().map(Request::read).collect()
+    }
+
+    /// Records an approval. One operator approves one plan of a request once.
+    ///
+    /// # Errors
+    /// [`LedgerError::Exists`].
+    pub fn add_approval(&self, approval: &Approval) -> Result<()> {
+        let rows = self.execute(
+            "INSERT INTO approvals (id, request, operator, digest, given_at, expires_at, signature) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+            &[
+                Value::text(approval.id),
+                Value::text(approval.request),
+                Value::text(&approval.operator),
+                Value::text(approval.digest),
+                approval.given_at.into(),
+                approval.expires_at.into(),
+                approval.signature.as_slice().into(),
+            ],
+        )?;
+        if rows == 0 {
+            let name = format!("of {} for {}", approval.operator, approval.request);
+            return Err(LedgerError::Exists { what: "an approval", name });
+        }
+        Ok(())
+    }
+
+    /// The approvals of a request that were neither used nor voided.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn approvals(&self, request: RequestId) -> Result<Vec<Approval>> {
+        let sql = "SELECT id, request, operator, digest, given_at, expires_at, signature FROM approvals \
+                   WHERE request = $1 AND voided_at IS NULL ORDER BY given_at, id";
+        let rows = self.query(sql, &[Value::text(request)])?;
+        rows.iter()
+            .map(|row| {
+                Ok(Approval {
+                    id: row.parse(0, "approval id")?,
+                    request: row.parse(1, "request id")?,
+                    operator: row.parse::<OperatorName>(2, "operator name")?,
+                    digest: Digest::from_hex(row.text(3)?)
+                        .ok_or(LedgerError::Damaged { what: "plan digest" })?,
+                    given_at: row.time(4)?,
+                    expires_at: row.time(5)?,
+                    signature: row.array(6)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Uses up the approvals of a request: they were good for this one deed.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn use_approvals(&self, request: RequestId) -> Result<()> {
+        self.execute(
+            "UPDATE approvals SET used_at = $2 WHERE request = $1 AND used_at IS NULL AND voided_at IS NULL",
+            &[Value::text(request), self.now().into()],
+        )?;
+        Ok(())
+    }
+}

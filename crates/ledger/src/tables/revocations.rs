@@ -1,0 +1,162 @@
+//! The debts: credentials that have to be revoked. A debt stays until the provider confirms; no number of
+//! tries ends it.
+
+use jiff::Timestamp;
+use keywright_core::id::{AttemptId, KeyId, RevocationId, VersionId};
+use keywright_core::name::ConnectionName;
+
+use crate::error::Result;
+use crate::sql::{Row, Tx, Value};
+
+/// A credential that has to be revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocation {
+    /// Its id.
+    pub id: RevocationId,
+    /// The connection that can revoke it.
+    pub connection: ConnectionName,
+    /// The provider's id of it.
+    pub provider_key_id: String,
+    /// The key that it belongs to, if it is known.
+    pub key: Option<KeyId>,
+    /// The version, if there is one.
+    pub version: Option<VersionId>,
+    /// The attempt, if it is known.
+    pub attempt: Option<AttemptId>,
+    /// Why.
+    pub reason: String,
+    /// Since when it is owed.
+    pub owed_since: Timestamp,
+    /// When it is tried next; none when it is done.
+    pub due_at: Option<Timestamp>,
+    /// How often it was tried.
+    pub tries: u64,
+    /// What went wrong last.
+    pub trouble: Option<String>,
+    /// When the provider confirmed.
+    pub done_at: Option<Timestamp>,
+}
+
+/// A debt about to be recorded.
+#[derive(Debug, Clone)]
+pub struct NewRevocation {
+    /// Its id.
+    pub id: RevocationId,
+    /// The connection that can revoke it.
+    pub connection: ConnectionName,
+    /// The provider's id of it.
+    pub provider_key_id: String,
+    /// The key that it belongs to, if it is known.
+    pub key: Option<KeyId>,
+    /// The version, if there is one.
+    pub version: Option<VersionId>,
+    /// The attempt, if it is known.
+    pub attempt: Option<AttemptId>,
+    /// Why.
+    pub reason: String,
+}
+
+const COLUMNS: &str = "id, connection, provider_key_id, key_id, version, attempt, reason, owed_since, due_at, tries, \
+                       trouble, done_at";
+
+impl Revocation {
+    fn read(row: &Row) -> Result<Self> {
+        Ok(Self {
+            id: row.parse(0, "revocation id")?,
+            connection: row.parse(1, "connection name")?,
+            provider_key_id: row.text(2)?.to_owned(),
+            key: row.maybe_parse(3, "key id")?,
+            version: row.maybe_parse(4, "version id")?,
+            attempt: row.maybe_parse(5, "attempt id")?,
+            reason: row.text(6)?.to_owned(),
+            owed_since: row.time(7)?,
+            due_at: row.maybe_time(8)?,
+            tries: row.count(9)?,
+            trouble: row.maybe_text(10)?.map(str::to_owned),
+            done_at: row.maybe_time(11)?,
+        })
+    }
+}
+
+impl Tx<'_> {
+    /// Records a debt, due at once. The same credential is owed only once.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn owe(&self, new: &NewRevocation) -> Result<()> {
+        self.execute(
+            "INSERT INTO revocations (id, connection, provider_key_id, key_id, version, attempt, reason, owed_since, \
+             due_at, tries) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, 0) \
+             ON CONFLICT (connection, provider_key_id) DO UPDATE SET due_at = $8 WHERE revocations.done_at IS NULL",
+            &[
+                Value::text(new.id),
+                Value::text(&new.connection),
+                new.provider_key_id.as_str().into(),
+                Value::maybe(new.key),
+                Value::maybe(new.version),
+                Value::maybe(new.attempt),
+                new.reason.as_str().into(),
+                self.now().into(),
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// The debts to try now.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn revocations_due(&self, limit: u32) -> Result<Vec<Revocation>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM revocations WHERE due_at IS NOT NULL AND due_at <= $1 ORDER BY due_at LIMIT $2"
+        );
+        self.query(&sql, &[self.now().into(), i64::from(limit).into()])?
+            .iter()
+            .map(Revocation::read)
+            .collect()
+    }
+
+    /// The debts that are still owed, oldest first.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn revocations_owed(&self) -> Result<Vec<Revocation>> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM revocations WHERE done_at IS NULL ORDER BY owed_since LIMIT 1000");
+        self.query(&sql, &[])?.iter().map(Revocation::read).collect()
+    }
+
+    /// The debts of a key, settled ones included.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn revocations_of(&self, key: KeyId) -> Result<Vec<Revocation>> {
+        let sql = format!("SELECT {COLUMNS} FROM revocations WHERE key_id = $1 ORDER BY owed_since");
+        self.query(&sql, &[Value::text(key)])?.iter().map(Revocation::read).collect()
+    }
+
+    /// Notes that a try failed and when the next one comes.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn postpone_revocation(&self, id: RevocationId, until: Timestamp, trouble: &str) -> Result<()> {
+        self.execute(
+            "UPDATE revocations SET tries = tries + 1, due_at = $2, trouble = $3 WHERE id = $1 AND done_at IS NULL",
+            &[Value::text(id), until.into(), trouble.into()],
+        )?;
+        Ok(())
+    }
+
+    /// Settles a debt: the provider confirmed.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn settle_revocation(&self, id: RevocationId) -> Result<()> {
+        self.execute(
+            "UPDATE revocations SET done_at = $2, due_at = NULL, trouble = NULL, tries = tries + 1 \
+             WHERE id = $1 AND done_at IS NULL",
+            &[Value::text(id), self.now().into()],
+        )?;
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! Sagas, their leases and their fences.
+//!
+//! A runner claims a saga for a while; every claim counts the fence up, and every phase write names the fence and
+//! the phase that it expects. A runner that was paused and wakes up late therefore writes nothing.
+
+use jiff::Timestamp;
+use keywright_core::id::{AttemptId, KeyId, RequestId, SagaId};
+use keywright_core::plan::Digest;
+use keywright_core::saga::{MintPhase, SagaKind};
+use keywright_core::span::Span;
+
+use crate::error::{LedgerError, Result};
+use crate::sql::{Row, Tx, Value};
+
+/// A saga as its row says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saga {
+    /// Its id.
+    pub id: SagaId,
+    /// What it is for.
+    pub kind: SagaKind,
+    /// The request behind it.
+    pub request: RequestId,
+    /// The key that it works on.
+    pub key: KeyId,
+    /// Where it stands.
+    pub phase: MintPhase,
+    /// The current attempt.
+    pub attempt: AttemptId,
+    /// The digest of the plan that was authorised.
+    pub digest: Digest,
+    /// Counts claims.
+    pub fence: u64,
+    /// How often the present phase was tried.
+    pub tries: u64,
+    /// What went wrong last.
+    pub trouble: Option<String>,
+}
+
+/// A saga about to begin.
+#[derive(Debug, Clone)]
+pub struct NewSaga {
+    /// Its id.
+    pub id: SagaId,
+    /// The request behind it.
+    pub request: RequestId,
+    /// The key that it works on.
+    pub key: KeyId,
+    /// The first attempt.
+    pub attempt: AttemptId,
+    /// The digest of the plan that was authorised.
+    pub digest: Digest,
+}
+
+const COLUMNS: &str = "id, kind, request, key_id, phase, attempt, digest, fence, tries, trouble";
+
+impl Saga {
+    fn read(row: &Row) -> Result<Self> {
+        Ok(Self {
+            id: row.parse(0, "saga id")?,
+            kind: row.state(1, SagaKind::parse)?,
+            request: row.parse(2, "request id")?,
+            key: row.parse(3, "key id")?,
+            phase: row.state(4, MintPhase::parse)?,
+            attempt: row.parse(5, "attempt id")?,
+            digest: Digest::from_hex(row.text(6)?).ok_or(LedgerError::Damaged { what: "plan digest" })?,
+            fence: row.count(7)?,
+            tries: row.count(8)?,
+            trouble: row.maybe_text(9)?.map(str::to_owned),
+        })
+    }
+}
+
+impl Tx<'_> {
+    /// Begins a saga: due at once, owned by nobody.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn add_saga(&self, new: &NewSaga) -> Result<()> {
+        self.execute(
+            "INSERT INTO sagas (id, kind, request, key_id, phase, attempt, digest, fence, due_at, tries, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, 0, $8)",
+            &[
+                Value::text(new.id),
+                Value::text(SagaKind::Mint),
+                Value::text(new.request),
+                Value::text(new.key),
+                Value::text(MintPhase::Intent),
+                Value::text(new.attempt),
+                Value::text(new.digest),
+                self.now().into(),
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// One saga.
+    ///
+    /// # Errors
+    /// [`LedgerError::Missing`].
+    pub fn saga(&self, id: SagaId) -> Result<Saga> {
+        let sql = format!("SELECT {COLUMNS} FROM sagas WHERE id = $1");
+        let row = self.first(&sql, &[Value::text(id)])?;
+        row.map(|row| Saga::read(&row))
+            .transpose()?
+            .ok_or_else(|| LedgerError::Missing { what: "saga", name: id.to_string() })
+    }
+
+    /// The saga of a request, if it has begun.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn saga_of(&self, request: RequestId) -> Result<Option<Saga>> {
+        let sql = format!("SELECT {COLUMNS} FROM sagas WHERE request = $1 ORDER BY created_at DESC LIMIT 1");
+        self.first(&sql, &[Value::text(request)])?.map(|row| Saga::read(&row)).transpose()
+    }
+
+    /// The sagas that somebody should work on now: due, and not leased to a living owner.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn sagas_due(&self, limit: u32) -> Result<Vec<SagaId>> {
+        let rows = self.query(
+            "SELECT id FROM sagas WHERE due_at IS NOT NULL AND due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1) \
+             ORDER BY due_at LIMIT $2",
+            &[self.now().into(), i64::from(limit).into()],
+        )?;
+        rows.iter().map(|row| row.parse(0, "saga id")).collect()
+    }
+
+    /// Claims a saga for `lease`, by the database's clock. None when somebody else has it or it is done.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn claim_saga(&self, id: SagaId, owner: &str, lease: Span) -> Result<Option<Saga>> {
+        let rows = self.execute(
+            "UPDATE sagas SET owner = $2, fence = fence + 1, lease_until = $3 \
+             WHERE id = $1 AND due_at IS NOT NULL AND (lease_until IS NULL OR lease_until <= $4)",
+            &[Value::text(id), owner.into(), lease.after(self.now()).into(), self.now().into()],
+        )?;
+        if rows == 0 { Ok(None) } else { self.saga(id).map(Some) }
+    }
+
+    /// Moves a saga to its next phase under the fence, and prolongs the lease.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] when it is in another phase, or was claimed by somebody else since.
+    pub fn advance_saga(
+        &self,
+        saga: &Saga,
+        next: MintPhase,
+        attempt: AttemptId,
+        lease: Span,
+    ) -> Result<Saga> {
+        if !saga.phase.may_become(next) {
+            return Err(LedgerError::Conflict { what: "the saga (there is no such step)" });
+        }
+        let due = if next.is_final() { Value::Null } else { self.now().into() };
+        let lease_until = if next.is_final() { Value::Null } else { lease.after(self.now()).into() };
+        let rows = self.execute(
+            "UPDATE sagas SET phase = $4, attempt = $5, due_at = $6, lease_until = $7, tries = 0, trouble = NULL \
+             WHERE id = $1 AND phase = $2 AND fence = $3",
+            &[
+                Value::text(saga.id),
+                Value::text(saga.phase),
+                saga.fence.into(),
+                Value::text(next),
+                Value::text(attempt),
+                due,
+                lease_until,
+            ],
+        )?;
+        if rows == 0 {
+            return Err(LedgerError::Conflict { what: "the saga" });
+        }
+        self.saga(saga.id)
+    }
+
+    /// Checks, inside a transaction that writes something else, that the saga is still ours.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] when it is not.
+    pub fn still_ours(&self, saga: &Saga) -> Result<()> {
+        let row = self.first(
+            "SELECT 1 FROM sagas WHERE id = $1 AND phase = $2 AND fence = $3",
+            &[Value::text(saga.id), Value::text(saga.phase), saga.fence.into()],
+        )?;
+        row.map(|_| ()).ok_or(LedgerError::Conflict { what: "the saga" })
+    }
+
+    /// Puts a saga off: frees it, notes the trouble, and says when to try the phase again.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] when it is no longer ours.
+    pub fn postpone_saga(&self, saga: &Saga, until: Timestamp, trouble: &str) -> Result<()> {
+        let rows = self.execute(
+            "UPDATE sagas SET owner = NULL, lease_until = NULL, due_at = $4, tries = tries + 1, trouble = $5 \
+             WHERE id = $1 AND phase = $2 AND fence = $3",
+            &[Value::text(saga.id), Value::text(saga.phase), saga.fence.into(), until.into(), trouble.into()],
+        )?;
+        if rows == 0 { Err(LedgerError::Conflict { what: "the saga" }) } else { Ok(()) }
+    }
+
+    /// Frees every saga of an owner that is known to be dead: on start, the one broker of a home is the only owner.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn release_sagas(&self) -> Result<u64> {
+        self.execute(
+            "UPDATE sagas SET owner = NULL, lease_until = NULL, due_at = $1 WHERE due_at IS NOT NULL",
+            &[self.now().into()],
+        )
+    }
+
+    /// How many sagas are not done.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn sagas_open(&self) -> Result<u64> {
+        let row = self.first("SELECT COUNT(*) FROM sagas WHERE due_at IS NOT NULL", &[])?;
+        row.map_or(Ok(0), |row| row.count(0))
+    }
+}
