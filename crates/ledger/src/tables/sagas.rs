@@ -141,7 +141,7 @@ impl Tx<'_> {
         if rows == 0 { Ok(None) } else { self.saga(id).map(Some) }
     }
 
-    /// Moves a saga to its next phase under the fence, and prolongs the lease.
+    /// Moves a saga to its next phase under the fence, and prolongs the lease. `trouble` says why it goes that way.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] when it is in another phase, or was claimed by somebody else since.
@@ -151,6 +151,7 @@ impl Tx<'_> {
         next: MintPhase,
         attempt: AttemptId,
         lease: Span,
+        trouble: Option<&str>,
     ) -> Result<Saga> {
         if !saga.phase.may_become(next) {
             return Err(LedgerError::Conflict { what: "the saga (there is no such step)" });
@@ -158,7 +159,7 @@ impl Tx<'_> {
         let due = if next.is_final() { Value::Null } else { self.now().into() };
         let lease_until = if next.is_final() { Value::Null } else { lease.after(self.now()).into() };
         let rows = self.execute(
-            "UPDATE sagas SET phase = $4, attempt = $5, due_at = $6, lease_until = $7, tries = 0, trouble = NULL \
+            "UPDATE sagas SET phase = $4, attempt = $5, due_at = $6, lease_until = $7, tries = 0, trouble = $8 \
              WHERE id = $1 AND phase = $2 AND fence = $3",
             &[
                 Value::text(saga.id),
@@ -168,6 +169,7 @@ impl Tx<'_> {
                 Value::text(attempt),
                 due,
                 lease_until,
+                Value::maybe(trouble),
             ],
         )?;
         if rows == 0 {
