@@ -68,6 +68,15 @@ pub enum LedgerError {
     /// The statement itself is wrong: a defect of Keywright.
     #[error("a statement of the ledger failed: {0}")]
     Statement(String),
+    /// The audit log is not a continuation of what was signed before. The broker must not go on as if it were.
+    #[error(
+        "the audit log does not continue what was signed: {why}; an old copy of the ledger may have been restored, or \
+         entries were changed: run `keywright audit verify`"
+    )]
+    NotContinued {
+        /// What contradicts what.
+        why: String,
+    },
     /// An entry that the audit log can't hold.
     #[error("the audit entry can't be written: {0}")]
     Audit(String),
@@ -75,6 +84,12 @@ pub enum LedgerError {
 
 /// The result of everything in this room.
 pub type Result<T> = std::result::Result<T, LedgerError>;
+
+impl From<keywright_core::audit::LogError> for LedgerError {
+    fn from(error: keywright_core::audit::LogError) -> Self {
+        Self::Audit(error.to_string())
+    }
+}
 
 impl From<rusqlite::Error> for LedgerError {
     fn from(error: rusqlite::Error) -> Self {

@@ -9,12 +9,7 @@ const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_house.sql")];
 /// Brings the database to the newest schema, each migration in its own transaction.
 pub(crate) fn migrate(connection: &Connection) -> Result<()> {
     connection.execute_batch("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")?;
-    let found: i64 =
-        connection.query_row("SELECT COALESCE(MAX(version), 0) FROM schema_version", [], |row| row.get(0))?;
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    if found > known {
-        return Err(LedgerError::TooNew { found, known });
-    }
+    let found = version(connection)?;
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(usize::try_from(found).unwrap_or(0)) {
         connection.execute_batch(&format!(
             "BEGIN IMMEDIATE;\n{migration}\nINSERT INTO schema_version (version) VALUES ({});\nCOMMIT;",
@@ -22,4 +17,22 @@ pub(crate) fn migrate(connection: &Connection) -> Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// That a database which will only be read has a schema that this program knows.
+pub(crate) fn check(connection: &Connection) -> Result<()> {
+    let sql = "SELECT COUNT(*) FROM sqlite_schema WHERE name = 'schema_version'";
+    let tables: i64 = connection.query_row(sql, [], |row| row.get(0))?;
+    if tables == 0 || version(connection)? == 0 {
+        return Err(LedgerError::Corrupt("it has no tables".to_owned()));
+    }
+    Ok(())
+}
+
+/// The schema's version; 0 before the first migration.
+fn version(connection: &Connection) -> Result<i64> {
+    let found: i64 =
+        connection.query_row("SELECT COALESCE(MAX(version), 0) FROM schema_version", [], |row| row.get(0))?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if found > known { Err(LedgerError::TooNew { found, known }) } else { Ok(found) }
 }

@@ -24,8 +24,10 @@ pub enum Location {
 
 /// Keywright's own database.
 pub struct Ledger {
-    writer: Writer,
+    // INVARIANT: dropped before the writer. The last connection that closes folds the WAL into the file, and one that
+    // only reads can't.
     readers: Mutex<Vec<Connection>>,
+    writer: Writer,
     path: PathBuf,
     clock: Clock,
     commits: watch::Receiver<u64>,
@@ -40,6 +42,8 @@ impl Ledger {
     /// When the file can't be opened, is damaged, is held by another process or was written by a newer Keywright.
     pub fn open(location: &Location, clock: Clock) -> Result<Self> {
         let Location::File(path) = location;
+        // What is signed with a time in it has to verify after it was stored, so no time is finer than a column.
+        let clock: Clock = Arc::new(move || whole_milliseconds(clock()));
         private_file(path)?;
         let connection = connect(path, false)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -50,7 +54,7 @@ impl Ledger {
         Ok(Self { writer, readers: Mutex::new(Vec::new()), path: path.clone(), clock, commits })
     }
 
-    /// The ledger's time.
+    /// The ledger's time, in whole milliseconds.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.clock)()
@@ -115,12 +119,11 @@ impl Ledger {
         };
         let (connection, result) =
             tokio::task::spawn_blocking(work).await.map_err(|_| LedgerError::Closed)?;
-        if connection.is_autocommit() {
-            if let Ok(mut idle) = self.readers.lock() {
-                if idle.len() < MAX_IDLE_READERS {
-                    idle.push(connection);
-                }
-            }
+        if connection.is_autocommit()
+            && let Ok(mut idle) = self.readers.lock()
+            && idle.len() < MAX_IDLE_READERS
+        {
+            idle.push(connection);
         }
         result
     }
@@ -129,6 +132,15 @@ impl Ledger {
         let idle = self.readers.lock().ok().and_then(|mut idle| idle.pop());
         idle.map_or_else(|| connect(&self.path, true), Ok)
     }
+}
+
+/// Runs a read on one snapshot of a ledger that may be in use, without changing the file: no migration, no lock that
+/// a broker would wait for.
+pub(crate) fn read_only<T>(path: &Path, reading: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
+    let connection = connect(path, true)?;
+    connection.execute_batch("BEGIN")?;
+    migrations::check(&connection)?;
+    reading(&Tx::new(&connection, Timestamp::UNIX_EPOCH))
 }
 
 fn connect(path: &Path, read_only: bool) -> Result<Connection> {
@@ -142,6 +154,10 @@ fn connect(path: &Path, read_only: bool) -> Result<Connection> {
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(connection)
+}
+
+fn whole_milliseconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
 }
 
 fn private_file(path: &Path) -> Result<()> {

@@ -7,8 +7,11 @@ mod engine;
 mod row;
 mod writer;
 
+pub(crate) use engine::read_only;
 pub use engine::{Clock, Ledger, Location};
 pub(crate) use row::{Row, Value, json};
+
+use std::ops::ControlFlow;
 
 use jiff::Timestamp;
 
@@ -52,6 +55,26 @@ impl<'c> Tx<'c> {
             all.push(Row::read(row, width)?);
         }
         Ok(all)
+    }
+
+    /// Runs a query and hands over its rows one by one until `visit` has seen enough, so that memory stays at one row
+    /// however long the answer is. A row that can't be read is handed over as its error.
+    pub(crate) fn each(
+        &self,
+        sql: &str,
+        parameters: &[Value],
+        mut visit: impl FnMut(Result<Row>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        bind(&mut statement, parameters)?;
+        let width = statement.column_count();
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next()? {
+            if visit(Row::read(row, width))?.is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The first row, if there is one.

@@ -1,0 +1,105 @@
+//! The audit log as files that other tools verify: [C2SP tlog-tiles](https://c2sp.org/tlog-tiles).
+//!
+//! ```text
+//! HOME/audit/tile/0/000          leaf hashes, 256 a tile; further levels above
+//! HOME/audit/tile/entries/000    the entries themselves
+//! HOME/audit/checkpoint          size and root, signed (C2SP tlog-checkpoint)
+//! HOME/audit/vkey                the key that verifies the signature (C2SP signed-note)
+//! ```
+//! The rows of the ledger are the log; the files follow from them. [`AuditFiles::publish`] writes what is missing and
+//! signs last, and never signs a log that does not continue what was signed before. [`verify`] needs neither the
+//! broker nor a passphrase.
+
+mod columns;
+mod disk;
+mod edge;
+mod publish;
+mod report;
+mod verify;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use keywright_core::audit::{Origin, VerifierKey};
+use zeroize::Zeroizing;
+
+pub use report::{Finding, Held, Report};
+pub use verify::verify;
+
+use crate::error::{LedgerError, Result};
+use crate::seal::Keyring;
+use crate::sql::Ledger;
+use disk::Disk;
+use publish::Publisher;
+
+/// The checkpoint's file name.
+const CHECKPOINT: &str = "checkpoint";
+/// The verifier key's file name.
+const VKEY: &str = "vkey";
+
+/// The published side of one home's audit log.
+pub struct AuditFiles {
+    publisher: Arc<Publisher>,
+}
+
+impl AuditFiles {
+    /// Opens the directory and puts the verifier key into it. The directory gets mode 0700, its files 0600.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotContinued`] when the directory belongs to another home; [`LedgerError::Io`].
+    pub fn open(dir: &Path, keyring: &Keyring) -> Result<Self> {
+        let key = verifier_key(keyring)?;
+        let disk = Disk::create(dir)?;
+        let line = format!("{key}\n");
+        match disk.read(VKEY)? {
+            None => disk.write(VKEY, line.as_bytes())?,
+            Some(found) if found == line.as_bytes() => {}
+            Some(_) => {
+                let why = format!("`{VKEY}` is not the key of this home, which is `{key}`");
+                return Err(LedgerError::NotContinued { why });
+            }
+        }
+        let seed = Zeroizing::new(*keyring.checkpoint_seed());
+        Ok(Self { publisher: Arc::new(Publisher { disk, key, seed, state: Mutex::default() }) })
+    }
+
+    /// The key that verifies the checkpoints.
+    #[must_use]
+    pub fn key(&self) -> &VerifierKey {
+        &self.publisher.key
+    }
+
+    /// Brings the files up to the ledger's size, signs the tree, and says how many entries are signed now. Writes
+    /// nothing when nothing was added. After a crash between any two writes the next call completes the work.
+    ///
+    /// The first call reads the whole log once, to see that it continues what was signed; later calls read what was
+    /// added.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotContinued`] when the ledger is shorter than a checkpoint of its own, or has other entries: an
+    /// old copy was restored, or entries were changed. Nothing is signed or overwritten then. [`LedgerError::Io`].
+    pub async fn publish(&self, ledger: &Ledger) -> Result<u64> {
+        let publisher = Arc::clone(&self.publisher);
+        let signed = ledger.read(move |tx| publisher.publish(tx)).await?;
+        if let Some(note) = signed.to_keep {
+            ledger.write(move |tx| tx.add_checkpoint(signed.size, &note)).await?;
+        }
+        Ok(signed.size)
+    }
+}
+
+/// The key that verifies a home's checkpoints, derived from the home's own keys: what [`verify`] is given to notice
+/// that the file `vkey` was swapped.
+///
+/// # Errors
+/// Never in practice: an instance's id makes a valid name.
+pub fn verifier_key(keyring: &Keyring) -> Result<VerifierKey> {
+    let origin = origin(keyring.instance())?;
+    Ok(VerifierKey::of_signing_key(origin, keyring.checkpoint_seed()))
+}
+
+/// `keywright/<instance in hexadecimal digits>`.
+fn origin(instance: &[u8; 16]) -> Result<Origin> {
+    let digits: String = instance.iter().map(|byte| format!("{byte:02x}")).collect();
+    Origin::of_instance(&digits).map_err(|e| LedgerError::Audit(e.to_string()))
+}

@@ -1,0 +1,146 @@
+//! A home for a test.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use jiff::Timestamp;
+use keywright_core::audit::{Decided, Deed, Effect, Principal, Record, Stage, Subject, Who, Why};
+use keywright_ledger::audit_files::{AuditFiles, Report, verifier_key, verify};
+use keywright_ledger::seal::{Keyring, MasterKey};
+use keywright_ledger::{Ledger, LedgerError, Location, Result};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+pub const INSTANCE: [u8; 16] = [0xa7; 16];
+
+/// A directory with a ledger in it, a clock that stands still, and the keys.
+pub struct Home {
+    pub dir: TempDir,
+    pub ring: Keyring,
+    now: Arc<AtomicI64>,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        let ring = MasterKey::generate().unwrap().keyring(INSTANCE);
+        let now = Arc::new(AtomicI64::new(1_790_000_000_000));
+        Self { dir: tempfile::tempdir().unwrap(), ring, now }
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.dir.path().join("ledger.db")
+    }
+
+    pub fn audit(&self) -> PathBuf {
+        self.dir.path().join("audit")
+    }
+
+    /// The path of a published file.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.audit().join(name)
+    }
+
+    pub fn open(&self) -> Ledger {
+        self.try_open().unwrap()
+    }
+
+    pub fn try_open(&self) -> Result<Ledger> {
+        let now = Arc::clone(&self.now);
+        let clock = Arc::new(move || Timestamp::from_millisecond(now.load(Ordering::SeqCst)).unwrap());
+        Ledger::open(&Location::File(self.database()), clock)
+    }
+
+    pub fn files(&self) -> AuditFiles {
+        AuditFiles::open(&self.audit(), &self.ring).unwrap()
+    }
+
+    pub fn pass(&self, seconds: i64) {
+        self.now.fetch_add(seconds * 1000, Ordering::SeqCst);
+    }
+
+    /// A connection of somebody who has the file.
+    pub fn raw(&self) -> Connection {
+        Connection::open(self.database()).unwrap()
+    }
+
+    pub fn tamper(&self, sql: &str) {
+        self.raw().execute_batch(sql).unwrap();
+    }
+
+    pub fn verify(&self) -> Report {
+        verify(&self.audit(), &self.database(), None, None).unwrap()
+    }
+
+    pub fn verify_with(&self, older: &str) -> Report {
+        verify(&self.audit(), &self.database(), Some(older), None).unwrap()
+    }
+
+    pub fn verify_trusted(&self) -> Report {
+        let key = verifier_key(&self.ring).unwrap();
+        verify(&self.audit(), &self.database(), None, Some(&key)).unwrap()
+    }
+
+    /// A home whose log was signed at each of the sizes; entries after the last one stay unsigned. The ledger is
+    /// closed again. Gives the signed checkpoints.
+    pub async fn with_log(signed: &[u64], size: u64) -> (Self, Vec<String>) {
+        let home = Self::new();
+        let ledger = home.open();
+        ledger.write(|tx| tx.set_instance(&INSTANCE)).await.unwrap();
+        let files = home.files();
+        let mut notes = Vec::new();
+        for end in signed {
+            grow(&ledger, *end).await;
+            assert_eq!(files.publish(&ledger).await.unwrap(), *end);
+            notes.push(std::fs::read_to_string(home.file("checkpoint")).unwrap());
+        }
+        grow(&ledger, size).await;
+        (home, notes)
+    }
+}
+
+/// Appends entries until there are `size`.
+pub async fn grow(ledger: &Ledger, size: u64) {
+    ledger
+        .write(move |tx| {
+            for number in tx.audit_size()?..size {
+                tx.audit(record(number))?;
+            }
+            Ok::<_, LedgerError>(())
+        })
+        .await
+        .unwrap();
+}
+
+/// What the log says about a decided request.
+pub fn record(number: u64) -> Record {
+    let at = Timestamp::from_second(1_790_000_000 + i64::try_from(number).unwrap()).unwrap();
+    let mut record =
+        Record::new(at, Deed::RequestDecide, Stage::Intent, Who::new(Principal::Agent, "builder"));
+    record.subject = Subject {
+        request: Some(format!("req_{number:032x}")),
+        key: Some(format!("key_{:032x}", number % 7)),
+        template: Some("cloudflare/dns-edit".to_owned()),
+        project: Some("shop".to_owned()),
+        environment: Some("dev".to_owned()),
+        name: Some("CF_TOKEN".to_owned()),
+        ..Subject::default()
+    };
+    record.why = Why::new("edit the DNS records of the shop", Some("put the shop behind its new name"));
+    record.decision = Some(Decided {
+        effect: Effect::Allow,
+        approvals_needed: 0,
+        approvals_given: 0,
+        policies: vec!["sandbox-and-standard".to_owned()],
+        reasons: vec!["allowed by `sandbox-and-standard`".to_owned()],
+    });
+    record.plan_digest = Some("5f".repeat(32));
+    record
+}
+
+/// Changes one byte of a file.
+pub fn flip(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
