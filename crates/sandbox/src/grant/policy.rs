@@ -38,12 +38,12 @@ impl Policy {
         })
     }
 
-    /// Whether one of `accepted` is among the groups, on a resource that covers `target`. A group counts only on
-    /// resources of its own scope.
+    /// Whether one of `accepted` is among the groups, and `target` among the resources. That a group counts only on
+    /// resources of its own scope follows: accepted groups have the scope of the target (see `rights`), and a resource
+    /// covers only targets of its own.
     fn matches(&self, accepted: &[&str], target: &Target) -> bool {
-        self.groups.iter().filter(|group| accepted.contains(&group.id)).any(|group| {
-            self.resources.iter().any(|resource| resource.scope() == group.scope && resource.covers(target))
-        })
+        self.groups.iter().any(|group| accepted.contains(&group.id))
+            && self.resources.iter().any(|resource| resource.covers(target))
     }
 }
 

@@ -294,6 +294,13 @@ async fn user_tokens_live_beside_account_tokens() {
     let escalated = json!({"name": "maker", "policies": [policy("allow", USER_TOKENS_WRITE, user)]});
     let maker = Made::of(&bench.call(parent, "POST", "/user/tokens", escalated).await);
     assert_eq!(bench.call(&maker.value, "POST", "/user/tokens", body).await.status, 200);
+    // Each owner's path knows its own tokens only, whatever the id.
+    let others = bench.zone_token(DNS_READ, "example.com").await;
+    let foreign = format!("/user/tokens/{}", others.id);
+    bench.get(parent, &foreign).await.assert_refused(404, 1003);
+    bench.call(parent, "DELETE", &foreign, json!({})).await.assert_refused(404, 1003);
+    bench.call(parent, "PUT", &format!("{foreign}/value"), json!({})).await.assert_refused(404, 1003);
+    assert_eq!(bench.sandbox.secret_of(&others.id).as_ref(), Some(&others.value));
     let views = bench.sandbox.live_tokens_named_like("mine");
     assert_eq!(views.len(), 2);
     assert_eq!((&views[0].owner, views[0].status), (&TokenOwner::User, TokenStatus::Active));
