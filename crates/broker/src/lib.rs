@@ -1,1 +1,52 @@
-//! (under construction)
+//! The verbs: request, approve, mint, revoke, reconcile, deliver.
+//!
+//! Every verb opens the same way: who, what, decision, intent entry. Only then does it act, and the outcome is
+//! on record before it returns.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`home`] | the directory of one installation: made once, locked by one broker at a time |
+//! | [`Broker`] | an unlocked home: the ledger, the keys, the adapters |
+//! | [`auth`] | who calls: operator, agent, workload |
+//! | [`ask`], `derive` | what is asked, parsed; and its exact effect, the plan |
+//! | `request` | decide, record, and start the mint or wait for humans |
+//! | [`review`] | pending requests: show, approve, reject, expire |
+//! | `mint` | the saga, step by step, with its undo |
+//! | [`revoke`], `sweep` | the debts, and the orphans |
+//! | [`deliver`] | secrets for workloads at run time |
+//! | [`guards`] | templates and policies: check, apply, test, explain |
+//! | [`admin`] | connections, stores, agents, operators, workloads |
+//! | [`trace`] | the audit log, read |
+//! | [`find`] | permissions by words and by operations |
+//! | [`record`] | what goes on record |
+//! | [`crash`] | failpoints |
+//! | `scheduler` | what has to happen without anybody asking |
+
+pub mod admin;
+pub mod ask;
+pub mod auth;
+mod broker;
+mod clock;
+pub mod crash;
+pub mod deliver;
+mod derive;
+mod embedded;
+mod error;
+pub mod find;
+pub mod guards;
+pub mod home;
+mod mint;
+mod outside;
+mod receipt;
+pub mod record;
+mod request;
+pub mod review;
+pub mod revoke;
+mod scheduler;
+mod sweep;
+pub mod trace;
+
+pub use broker::{Broker, Health, Options};
+pub use error::{BrokerError, Code};
+pub use request::DryRun;
+pub use sweep::Reconciled;

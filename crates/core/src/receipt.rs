@@ -29,6 +29,14 @@ Status {
     Revoked = "revoked",
 });
 
+impl Status {
+    /// Whether nothing more will happen by itself.
+    #[must_use]
+    pub fn is_settled(self) -> bool {
+        !matches!(self, Self::PendingApproval | Self::InProgress)
+    }
+}
+
 impl Serialize for Status {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_str(self.as_str())

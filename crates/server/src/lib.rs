@@ -1,1 +1,17 @@
-//! (under construction)
+//! The doors. They translate and forward; they decide nothing.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`call`] | every call that comes through a door, as types: what an agent can say is one enum, and it has no verb that returns a secret, approves, or edits policy |
+//! | [`answer`] | what comes back |
+//! | [`dispatch`] | a call, run on a broker |
+//! | [`views`] | the nouns as JSON |
+//! | [`socket`] | the local socket: server and client |
+//! | [`mcp`] | MCP over stdio, forwarding to the socket |
+
+pub mod answer;
+pub mod call;
+pub mod dispatch;
+// pub mod mcp;
+pub mod socket;
+pub mod views;

@@ -188,6 +188,16 @@ impl Tx<'_> {
         self.query(&sql, &[Value::text(key)])?.iter().map(read_version).collect()
     }
 
+    /// The versions of a connection that should exist at the provider.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn live_versions(&self, connection: &keywright_core::name::ConnectionName) -> Result<Vec<Version>> {
+        let sql = "SELECT v.id, v.key_id, v.attempt, v.number, v.provider_key_id, v.expires_at, v.state FROM versions v \
+                   JOIN keys k ON k.id = v.key_id WHERE k.connection = $1 AND v.state = 'active' ORDER BY v.id";
+        self.query(sql, &[Value::text(connection)])?.iter().map(read_version).collect()
+    }
+
     /// The version that an attempt made.
     ///
     /// # Errors

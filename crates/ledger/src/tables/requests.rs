@@ -92,13 +92,13 @@ impl Tx<'_> {
     /// Records a request.
     ///
     /// # Errors
-    /// When the ledger can't be written.
+    /// [`LedgerError::Exists`] when the principal used the idempotency key before.
     pub fn add_request(&self, new: &NewRequest<'_>) -> Result<()> {
         let request = new.request;
-        self.execute(
+        let rows = self.execute(
             "INSERT INTO requests (id, principal_kind, principal_name, idempotency_key, ask_digest, plan, digest, \
              status, approvals_needed, reasons, policies, prompt, claimed, key_id, entry, created_at, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) ON CONFLICT DO NOTHING",
             &[
                 Value::text(request.id),
                 request.plan.principal.kind().into(),
@@ -119,6 +119,9 @@ impl Tx<'_> {
                 request.expires_at.into(),
             ],
         )?;
+        if rows == 0 {
+            return Err(LedgerError::Exists { what: "request", name: request.id.to_string() });
+        }
         Ok(())
     }
 
@@ -218,8 +221,9 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// When the ledger can't be written.
-    pub fn set_request_key(&self, id: RequestId, key: KeyId) -> Result<()> {
-        self.execute("UPDATE requests SET key_id = $2 WHERE id = $1", &[Value::text(id), Value::text(key)])?;
+    pub fn set_request_key(&self, id: RequestId, key: KeyId, entry: u64) -> Result<()> {
+        let sql = "UPDATE requests SET key_id = $2, entry = $3 WHERE id = $1";
+        self.execute(sql, &[Value::text(id), Value::text(key), entry.into()])?;
         Ok(())
     }
 

@@ -52,6 +52,21 @@ impl Tx<'_> {
             .transpose()
     }
 
+    /// The sealed values with their owners, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn all_sealed(&self, limit: u32) -> Result<Vec<(String, SealedValue)>> {
+        let sql = "SELECT owner, data_key_sealed, value_sealed FROM sealed_values ORDER BY created_at DESC LIMIT $1";
+        let rows = self.query(sql, &[i64::from(limit).into()])?;
+        rows.iter()
+            .map(|row| {
+                let value = SealedValue { data_key: row.bytes(1)?.to_vec(), value: row.bytes(2)?.to_vec() };
+                Ok((row.text(0)?.to_owned(), value))
+            })
+            .collect()
+    }
+
     /// Destroys every sealed value of an owner, data keys included. Nothing happens when there is none.
     ///
     /// # Errors

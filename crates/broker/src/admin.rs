@@ -1,0 +1,361 @@
+//! Administration: connections, stores, operators, agents, workloads. Each verb takes an operator's proof with its
+//! signing key, so a session is not enough.
+
+use std::collections::BTreeMap;
+
+use keywright_core::audit::{Deed, Record, Stage, Subject};
+use keywright_core::id::SealedId;
+use keywright_core::name::{
+    AgentName, ConnectionName, EnvironmentName, Kind, OperatorName, ProjectName, StoreName, WorkloadName,
+};
+use keywright_core::provider::ParentHealth;
+use keywright_core::secret::Secret;
+use keywright_ledger::seal::SlotCost;
+use keywright_ledger::{Agent, ConfiguredStore, Connection, OperatorKeys, Workload};
+
+use crate::auth::{Proven, new_token};
+use crate::broker::Broker;
+use crate::clock::entropy;
+use crate::error::{BrokerError, Code, Result};
+use crate::outside::{DOTENV, EMBEDDED, connect, connect_store};
+
+/// A connection about to be added.
+pub struct NewConnection {
+    /// Its name.
+    pub name: ConnectionName,
+    /// The provider's kind.
+    pub kind: Kind,
+    /// Where its API is, when not at the usual address. Plain http is for loopback only.
+    pub base_url: Option<String>,
+    /// The account at the provider.
+    pub account: Option<String>,
+    /// What else the adapter wants to know.
+    pub extra: BTreeMap<String, String>,
+    /// The parent credential.
+    pub credential: Secret,
+}
+
+/// A store about to be added.
+pub struct NewStore {
+    /// Its name.
+    pub name: StoreName,
+    /// Its kind.
+    pub kind: Kind,
+    /// Where it is.
+    pub address: Option<String>,
+    /// What else the adapter wants to know.
+    pub extra: BTreeMap<String, String>,
+    /// The credential, where it needs one.
+    pub credential: Option<Secret>,
+}
+
+/// A store as `store list` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct StoreSummary {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// Where it is.
+    pub address: Option<String>,
+    /// The best that is known after a write.
+    pub verify: String,
+}
+
+impl Broker {
+    /// Adds a connection after trying the credential. Nothing is kept when it does not work.
+    ///
+    /// # Errors
+    /// When the kind is unknown, the address is not allowed, or the provider does not accept the credential.
+    pub async fn add_connection(&self, operator: &Proven, new: NewConnection) -> Result<ParentHealth> {
+        operator.signing()?;
+        if new.credential.is_empty() {
+            return Err(BrokerError::invalid("the parent credential is empty")
+                .hint("give it on standard input, at the prompt, or with --credential-file PATH"));
+        }
+        let id = SealedId::generate(self.now(), entropy()?);
+        let owner = format!("connection:{}", new.name);
+        let sealed = self.keyring.seal(&owner, &new.credential)?;
+        let connection = Connection {
+            name: new.name,
+            kind: new.kind,
+            base_url: new.base_url,
+            account: new.account,
+            extra: new.extra,
+            credential: id,
+            added_at: self.now(),
+        };
+        let health = connect(&connection, new.credential)?.check().await?;
+        let who = operator.caller().who();
+        let written = self.ledger.write(move |tx| {
+            tx.put_sealed(id, &owner, &sealed)?;
+            tx.add_connection(&connection)?;
+            let mut record = Record::new(tx.now(), Deed::ProviderAdd, Stage::Note, who);
+            record.subject = Subject { connection: Some(connection.name.to_string()), ..Subject::default() };
+            record.facts.insert("kind".to_owned(), serde_json::json!(connection.kind.as_str()));
+            record.facts.insert("base_url".to_owned(), serde_json::json!(connection.base_url));
+            record.facts.insert("account".to_owned(), serde_json::json!(connection.account));
+            tx.audit(record)
+        });
+        written.await?;
+        self.secrets_changed();
+        Ok(health)
+    }
+
+    /// The connections, without their credentials.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn connections(&self) -> Result<Vec<Connection>> {
+        Ok(self.ledger.read(|tx| tx.connections()).await?)
+    }
+
+    /// Tries a connection's credential.
+    ///
+    /// # Errors
+    /// When there is no such connection, or what is wrong with it.
+    pub async fn check_connection(&self, name: &ConnectionName) -> Result<ParentHealth> {
+        Ok(self.outside.provider(name).await?.check().await?)
+    }
+
+    /// Adds a store after trying it.
+    ///
+    /// # Errors
+    /// When the kind is unknown or the store can't be used.
+    pub async fn add_store(&self, operator: &Proven, new: NewStore) -> Result<()> {
+        operator.signing()?;
+        if [EMBEDDED, DOTENV].contains(&new.name.as_str()) {
+            return Err(BrokerError::new(
+                Code::Conflict,
+                format!("store `{}` exists in every home", new.name),
+            )
+            .hint("choose another name"));
+        }
+        let id = SealedId::generate(self.now(), entropy()?);
+        let owner = format!("store:{}", new.name);
+        let sealed = new.credential.as_ref().map(|secret| self.keyring.seal(&owner, secret)).transpose()?;
+        let store = ConfiguredStore {
+            name: new.name,
+            kind: new.kind,
+            address: new.address,
+            extra: new.extra,
+            credential: sealed.is_some().then_some(id),
+            added_at: self.now(),
+        };
+        connect_store(&store, new.credential)?.check().await?;
+        let who = operator.caller().who();
+        let written = self.ledger.write(move |tx| {
+            if let Some(sealed) = &sealed {
+                tx.put_sealed(id, &owner, sealed)?;
+            }
+            tx.add_store(&store)?;
+            let mut record = Record::new(tx.now(), Deed::StoreAdd, Stage::Note, who);
+            record.facts.insert("store".to_owned(), serde_json::json!(store.name.as_str()));
+            record.facts.insert("kind".to_owned(), serde_json::json!(store.kind.as_str()));
+            record.facts.insert("address".to_owned(), serde_json::json!(store.address));
+            tx.audit(record)
+        });
+        written.await?;
+        self.secrets_changed();
+        Ok(())
+    }
+
+    /// The stores: the two that every home has, and the configured ones.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn stores(&self) -> Result<Vec<StoreSummary>> {
+        let configured = self.ledger.read(|tx| tx.stores()).await?;
+        let built_in = [EMBEDDED, DOTENV].into_iter().map(|name| (name.to_owned(), name.to_owned(), None));
+        let all = built_in
+            .chain(configured.into_iter().map(|s| (s.name.to_string(), s.kind.to_string(), s.address)));
+        let mut stores = Vec::new();
+        for (name, kind, address) in all {
+            let parsed = StoreName::parse(&name).map_err(BrokerError::invalid)?;
+            let verify = self.outside.store(&parsed).await?.facts().verify.as_str().to_owned();
+            stores.push(StoreSummary { name, kind, address, verify });
+        }
+        Ok(stores)
+    }
+
+    /// Tries a store.
+    ///
+    /// # Errors
+    /// When there is no such store, or what is wrong with it.
+    pub async fn check_store(&self, name: &StoreName) -> Result<()> {
+        Ok(self.outside.store(name).await?.check().await?)
+    }
+
+    /// Adds an operator with their own passphrase, which also opens the home.
+    ///
+    /// # Errors
+    /// When the name is taken or the passphrase is too short.
+    pub async fn add_operator(
+        &self,
+        operator: &Proven,
+        name: &OperatorName,
+        passphrase: Secret,
+    ) -> Result<()> {
+        operator.signing()?;
+        let keys = self.slot(name, passphrase, None).await?;
+        let (name, who) = (name.clone(), operator.caller().who());
+        let written = self.ledger.write(move |tx| {
+            tx.add_operator(&name, &keys)?;
+            tx.audit(named(tx.now(), Deed::OperatorAdd, who, name.as_str()))
+        });
+        written.await?;
+        Ok(())
+    }
+
+    /// Puts the operator's keys under a new passphrase. Nothing else is encrypted again.
+    ///
+    /// # Errors
+    /// When the new passphrase is too short.
+    pub async fn change_passphrase(&self, operator: &Proven, passphrase: Secret) -> Result<()> {
+        let keys = self.slot(operator.name(), passphrase, Some(operator.signing()?.clone())).await?;
+        let (name, who) = (operator.name().clone(), operator.caller().who());
+        let written = self.ledger.write(move |tx| {
+            tx.rewrap_operator(&name, &keys)?;
+            tx.audit(named(tx.now(), Deed::PassphraseChange, who, name.as_str()))
+        });
+        written.await?;
+        Ok(())
+    }
+
+    /// Removes an operator: their passphrase opens nothing any more, their unused approvals are void.
+    ///
+    /// # Errors
+    /// When there is none of this name, or it is the last one.
+    pub async fn remove_operator(&self, operator: &Proven, name: &OperatorName) -> Result<()> {
+        operator.signing()?;
+        let (name, who) = (name.clone(), operator.caller().who());
+        let written = self.ledger.write(move |tx| {
+            tx.remove_operator(&name)?;
+            tx.audit(named(tx.now(), Deed::OperatorRemove, who, name.as_str()))
+        });
+        written.await?;
+        Ok(())
+    }
+
+    /// The operators' names and since when they are.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn operators(&self) -> Result<Vec<(OperatorName, jiff::Timestamp)>> {
+        let operators = self.ledger.read(|tx| tx.operators()).await?;
+        Ok(operators.into_iter().map(|o| (o.name, o.added_at)).collect())
+    }
+
+    /// Adds an agent and returns its token, which is shown this once.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub async fn add_agent(&self, operator: &Proven, name: &AgentName) -> Result<Secret> {
+        operator.signing()?;
+        let token = new_token("kwa_")?;
+        let (hash, by, name, who) =
+            (self.keyring.token_hash(&token), operator.name().clone(), name.clone(), operator.caller().who());
+        let written = self.ledger.write(move |tx| {
+            tx.add_agent(&name, &hash, &by)?;
+            tx.audit(named(tx.now(), Deed::AgentAdd, who, name.as_str()))
+        });
+        written.await?;
+        Ok(token)
+    }
+
+    /// The agents.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn agents(&self) -> Result<Vec<Agent>> {
+        Ok(self.ledger.read(|tx| tx.agents()).await?)
+    }
+
+    /// Removes an agent; its token is worth nothing from then on. Its keys stay until they are revoked.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub async fn remove_agent(&self, operator: &Proven, name: &AgentName) -> Result<()> {
+        operator.signing()?;
+        let (name, who) = (name.clone(), operator.caller().who());
+        let written = self.ledger.write(move |tx| {
+            tx.remove_agent(&name)?;
+            tx.audit(named(tx.now(), Deed::AgentRemove, who, name.as_str()))
+        });
+        written.await?;
+        Ok(())
+    }
+
+    /// Adds a workload and returns its token, which is shown this once.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub async fn add_workload(
+        &self,
+        operator: &Proven,
+        name: &WorkloadName,
+        project: &ProjectName,
+        environment: Option<&EnvironmentName>,
+    ) -> Result<Secret> {
+        operator.signing()?;
+        let token = new_token("kww_")?;
+        let (hash, by, who) =
+            (self.keyring.token_hash(&token), operator.name().clone(), operator.caller().who());
+        let (name, project, environment) = (name.clone(), project.clone(), environment.cloned());
+        let written = self.ledger.write(move |tx| {
+            tx.add_workload(&name, &hash, &project, environment.as_ref(), &by)?;
+            let mut record = named(tx.now(), Deed::WorkloadAdd, who, name.as_str());
+            record.subject.project = Some(project.to_string());
+            record.subject.environment = environment.map(|e| e.to_string());
+            tx.audit(record)
+        });
+        written.await?;
+        Ok(token)
+    }
+
+    /// The workloads.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn workloads(&self) -> Result<Vec<Workload>> {
+        Ok(self.ledger.read(|tx| tx.workloads()).await?)
+    }
+
+    /// Removes a workload; its token is worth nothing from then on.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub async fn remove_workload(&self, operator: &Proven, name: &WorkloadName) -> Result<()> {
+        operator.signing()?;
+        let (name, who) = (name.clone(), operator.caller().who());
+        let written = self.ledger.write(move |tx| {
+            tx.remove_workload(&name)?;
+            tx.audit(named(tx.now(), Deed::WorkloadRemove, who, name.as_str()))
+        });
+        written.await?;
+        Ok(())
+    }
+
+    async fn slot(
+        &self,
+        name: &OperatorName,
+        passphrase: Secret,
+        signing: Option<ed25519_dalek::SigningKey>,
+    ) -> Result<OperatorKeys> {
+        if passphrase.expose_secret().chars().count() < 8 {
+            return Err(BrokerError::invalid("a passphrase has at least 8 characters")
+                .hint("several random words make a good one"));
+        }
+        let (name, keyring) = (name.clone(), std::sync::Arc::clone(&self.keyring));
+        let sealing = tokio::task::spawn_blocking(move || {
+            OperatorKeys::seal(&name, &passphrase, keyring.master(), signing.as_ref(), SlotCost::RECOMMENDED)
+        });
+        Ok(sealing.await.map_err(|e| BrokerError::new(Code::Internal, e.to_string()))??)
+    }
+}
+
+fn named(at: jiff::Timestamp, deed: Deed, who: keywright_core::audit::Who, name: &str) -> Record {
+    let mut record = Record::new(at, deed, Stage::Note, who);
+    record.subject = Subject { name: Some(name.to_owned()), ..Subject::default() };
+    record
+}

@@ -1,0 +1,165 @@
+//! Who calls. Operators prove themselves with their passphrase, or by a short session for everyday verbs;
+//! agents and workloads with their token.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::SigningKey;
+use jiff::Timestamp;
+use keywright_core::audit::{Deed, Record, Stage};
+use keywright_core::name::OperatorName;
+use keywright_core::plan::Principal;
+use keywright_core::secret::Secret;
+use keywright_core::span::Span;
+use keywright_ledger::seal::random;
+use keywright_ledger::{Agent, LedgerError, Workload};
+use tokio::sync::Semaphore;
+
+use crate::broker::{Broker, unlock};
+use crate::error::{BrokerError, Code, Result};
+use crate::record::{Caller, who};
+
+/// An operator who just proved who they are. Only this module makes one.
+pub struct Proven {
+    name: OperatorName,
+    signing: Option<SigningKey>,
+}
+
+impl Proven {
+    /// Who it is.
+    #[must_use]
+    pub fn name(&self) -> &OperatorName {
+        &self.name
+    }
+
+    /// The operator as the one who acts.
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        Caller::plain(Principal::Operator(self.name.clone()))
+    }
+
+    /// The signing key, which only a passphrase opens. Whatever changes the guard rails needs it.
+    ///
+    /// # Errors
+    /// When the operator came with a session only.
+    pub fn signing(&self) -> Result<&SigningKey> {
+        self.signing.as_ref().ok_or_else(|| {
+            BrokerError::new(Code::Unauthenticated, "this needs your passphrase; a session is not enough")
+                .hint("type it at the prompt, or name a file with --passphrase-file")
+        })
+    }
+}
+
+/// Where a call comes from, as the kernel says: a session is good for one terminal session only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Terminal {
+    /// The peer's user id.
+    pub uid: u32,
+    /// The peer's session id (the process id of its terminal session's leader).
+    pub session: u32,
+}
+
+/// Operator sessions: in memory, short, bound to a terminal session.
+pub(crate) struct Sessions {
+    open: Mutex<HashMap<Terminal, (OperatorName, Timestamp)>>,
+    /// Stretching a passphrase takes 64 MiB; a crowd of guesses must not take it all.
+    stretching: Semaphore,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { open: Mutex::default(), stretching: Semaphore::new(2) }
+    }
+}
+
+const SESSION: u64 = 15 * 60;
+const SESSIONS_AT_MOST: usize = 64;
+
+impl Broker {
+    /// Lets an operator in by passphrase: the named one, or whoever it fits.
+    ///
+    /// # Errors
+    /// [`Code::Unauthenticated`] when it fits nobody.
+    pub async fn operator(&self, name: Option<&OperatorName>, passphrase: Secret) -> Result<Proven> {
+        let _turn = self.sessions.stretching.acquire().await;
+        let (name, _, signing) = unlock(&self.ledger, name, passphrase).await?;
+        Ok(Proven { name, signing: Some(signing) })
+    }
+
+    /// Opens a session of a quarter of an hour for this terminal session.
+    ///
+    /// # Errors
+    /// When it can't be put on record.
+    pub async fn open_session(&self, operator: &Proven, terminal: Terminal) -> Result<Timestamp> {
+        operator.signing()?;
+        let (who, now) = (who(&operator.caller().principal), self.now());
+        self.ledger.write(move |tx| tx.audit(Record::new(now, Deed::SessionOpen, Stage::Note, who))).await?;
+        let until = Span::from_seconds(SESSION).after(now);
+        if let Ok(mut open) = self.sessions.open.lock() {
+            open.retain(|_, (_, until)| *until > now);
+            if open.len() < SESSIONS_AT_MOST {
+                open.insert(terminal, (operator.name.clone(), until));
+            }
+        }
+        Ok(until)
+    }
+
+    /// Ends the session of this terminal session.
+    pub fn close_session(&self, terminal: Terminal) {
+        if let Ok(mut open) = self.sessions.open.lock() {
+            open.remove(&terminal);
+        }
+    }
+
+    /// Lets an operator in by session.
+    ///
+    /// # Errors
+    /// [`Code::Unauthenticated`] when there is none.
+    pub async fn session(&self, terminal: Terminal) -> Result<Proven> {
+        let found = self.sessions.open.lock().ok().and_then(|open| open.get(&terminal).cloned());
+        let name = found.filter(|(_, until)| *until > self.now()).map(|(name, _)| name);
+        let name = name.ok_or_else(|| {
+            BrokerError::new(Code::Unauthenticated, "this needs an operator")
+                .hint("give --passphrase-file, or open a session with `keywright login`")
+        })?;
+        // An operator may have been removed since.
+        let (still, _) = (name.clone(), self.ledger.read(move |tx| tx.operator(&name)).await?);
+        Ok(Proven { name: still, signing: None })
+    }
+
+    /// Lets an agent in by its token.
+    ///
+    /// # Errors
+    /// [`Code::Unauthenticated`] when the token is nobody's.
+    pub async fn agent(&self, token: &Secret) -> Result<Agent> {
+        let hash = self.keyring.token_hash(token);
+        let found = self.ledger.read(move |tx| tx.agent_by_token(&hash)).await?;
+        found.ok_or_else(|| unknown_token("agent"))
+    }
+
+    /// Lets a workload in by its token.
+    ///
+    /// # Errors
+    /// [`Code::Unauthenticated`] when the token is nobody's.
+    pub async fn workload(&self, token: &Secret) -> Result<Workload> {
+        let hash = self.keyring.token_hash(token);
+        let found = self.ledger.read(move |tx| tx.workload_by_token(&hash)).await?;
+        found.ok_or_else(|| unknown_token("workload"))
+    }
+}
+
+/// A fresh access token: a prefix that tells what it is, and 256 random bits.
+pub(crate) fn new_token(prefix: &str) -> std::result::Result<Secret, LedgerError> {
+    let bytes = random::<32>()?;
+    Ok(Secret::new(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes.as_ref()))))
+}
+
+fn unknown_token(noun: &str) -> BrokerError {
+    BrokerError::new(
+        Code::Unauthenticated,
+        format!("the token belongs to no {noun}; it may have been removed"),
+    )
+    .hint(format!("have an operator add one: `keywright {noun} add NAME --token-file FILE`"))
+}

@@ -1,0 +1,279 @@
+//! An unlocked home.
+
+use std::sync::{Arc, Mutex, RwLock};
+
+use jiff::Timestamp;
+use keywright_core::id::{KeyId, RequestId};
+use keywright_core::name::OperatorName;
+use keywright_core::policy::Policies;
+use keywright_core::redact::Redactor;
+use keywright_core::secret::Secret;
+use keywright_ledger::audit_files::AuditFiles;
+use keywright_ledger::seal::Keyring;
+use keywright_ledger::{Clock, Ledger, LedgerError};
+
+use crate::auth::Sessions;
+use crate::crash::CrashAt;
+use crate::error::{BrokerError, Code, Result};
+use crate::home::{Home, HomeLock};
+use crate::outside::Outside;
+
+/// How to open a broker.
+pub struct Options {
+    /// The home.
+    pub home: Home,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// A test's wish to die somewhere.
+    pub crash_at: CrashAt,
+}
+
+impl Options {
+    /// The usual: the machine's clock, no failpoint.
+    #[must_use]
+    pub fn at(home: Home) -> Self {
+        Self { home, clock: Arc::new(Timestamp::now), crash_at: CrashAt::nowhere() }
+    }
+}
+
+/// An unlocked home: the ledger, the keys, the adapters. One per home at a time.
+pub struct Broker {
+    pub(crate) home: Home,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) outside: Outside,
+    pub(crate) files: AuditFiles,
+    pub(crate) sessions: Sessions,
+    pub(crate) crash_at: CrashAt,
+    pub(crate) owner: String,
+    policies: RwLock<Option<(u64, Arc<Policies>)>>,
+    redactor: Mutex<Option<Arc<Redactor>>>,
+    _lock: HomeLock,
+}
+
+/// What `status` and `doctor` show of the broker itself.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Health {
+    /// Keys that live.
+    pub keys_active: usize,
+    /// Requests that wait for humans.
+    pub requests_pending: usize,
+    /// Sagas that are under way or waiting to be tried again.
+    pub sagas_open: u64,
+    /// Credentials that are owed to a provider's revocation.
+    pub revocations_owed: usize,
+    /// Attempts of which nobody knows yet whether they made a key.
+    pub attempts_uncertain: u64,
+    /// Entries in the audit log.
+    pub audit_entries: u64,
+}
+
+impl Broker {
+    /// Opens a home with the passphrase of any of its operators.
+    ///
+    /// # Errors
+    /// When another process works on the home, the passphrase opens no slot, or the ledger is unreadable.
+    pub async fn open(options: Options, passphrase: Secret) -> Result<Arc<Self>> {
+        let lock = options.home.lock_existing()?;
+        let ledger = Arc::new(options.home.open_ledger(Arc::clone(&options.clock))?);
+        let keyring = Arc::new(unlock(&ledger, None, passphrase).await?.1);
+        let files = AuditFiles::open(&options.home.audit(), &keyring)?;
+        let broker = Arc::new(Self {
+            outside: Outside::new(Arc::clone(&ledger), Arc::clone(&keyring)),
+            owner: format!("broker-{}", std::process::id()),
+            home: options.home,
+            ledger,
+            keyring,
+            files,
+            sessions: Sessions::default(),
+            crash_at: options.crash_at,
+            policies: RwLock::new(None),
+            redactor: Mutex::new(None),
+            _lock: lock,
+        });
+        // One broker per home: whatever claimed a saga before is dead, whatever it held in memory is gone.
+        broker.ledger.write(|tx| tx.release_sagas()).await?;
+        Ok(broker)
+    }
+
+    /// The home.
+    #[must_use]
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// The broker's time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.ledger.now()
+    }
+
+    /// Numbers for `status`.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn health(&self) -> Result<Health> {
+        use keywright_core::key::KeyState;
+        use keywright_core::receipt::Status;
+        let health = self.ledger.read(|tx| {
+            let pending =
+                keywright_ledger::RequestFilter { status: Some(Status::PendingApproval), limit: 1_000 };
+            Ok::<_, LedgerError>(Health {
+                keys_active: tx.keys(None, None, Some(KeyState::Active), 100_000)?.len(),
+                requests_pending: tx.requests(&pending)?.len() + tx.proposals()?.len(),
+                sagas_open: tx.sagas_open()?,
+                revocations_owed: tx.revocations_owed()?.len(),
+                attempts_uncertain: tx.attempts_uncertain()?,
+                audit_entries: tx.audit_size()?,
+            })
+        });
+        Ok(health.await?)
+    }
+
+    /// Brings the audit log's files up to date and signs a new head.
+    ///
+    /// # Errors
+    /// When the files can't be written, or the log does not continue what was signed before.
+    pub async fn publish_audit(&self) -> Result<u64> {
+        Ok(self.files.publish(&self.ledger).await?)
+    }
+
+    /// The policy in force, compiled once per version.
+    pub(crate) async fn policies(&self) -> Result<(u64, Arc<Policies>)> {
+        let applied = self.ledger.read(|tx| tx.policy()).await?;
+        if let Ok(cached) = self.policies.read()
+            && let Some((version, policies)) =
+                cached.as_ref().filter(|(version, _)| *version == applied.version)
+        {
+            return Ok((*version, Arc::clone(policies)));
+        }
+        let compiled = tokio::task::spawn_blocking(move || {
+            Policies::parse(&applied.source).map(|p| (applied.version, p))
+        });
+        let (version, policies) =
+            compiled.await.map_err(|e| BrokerError::new(Code::Internal, e.to_string()))?.map_err(|e| {
+                BrokerError::new(Code::Internal, format!("the policy in force does not compile: {e}"))
+            })?;
+        let policies = Arc::new(policies);
+        if let Ok(mut cached) = self.policies.write() {
+            *cached = Some((version, Arc::clone(&policies)));
+        }
+        Ok((version, policies))
+    }
+
+    /// Free text made safe to keep: known secrets and whatever looks like a credential are masked.
+    pub(crate) async fn scrub(&self, text: &str) -> Result<String> {
+        if text.is_empty() {
+            return Ok(String::new());
+        }
+        let redactor = self.redactor().await?;
+        Ok(keywright_hygiene::scrub_text(&redactor.clean(text)))
+    }
+
+    /// Forgets which secrets are known; the next scrub gathers them anew.
+    pub(crate) fn secrets_changed(&self) {
+        if let Ok(mut redactor) = self.redactor.lock() {
+            *redactor = None;
+        }
+    }
+
+    async fn redactor(&self) -> Result<Arc<Redactor>> {
+        if let Some(redactor) = self.redactor.lock().ok().and_then(|cached| cached.clone()) {
+            return Ok(redactor);
+        }
+        let secrets = self.outside.live_secrets().await?;
+        let redactor = Arc::new(Redactor::new(&secrets));
+        if let Ok(mut cached) = self.redactor.lock() {
+            *cached = Some(Arc::clone(&redactor));
+        }
+        Ok(redactor)
+    }
+
+    /// The request that a key answers, and the keys of a name: what people type when they mean a key.
+    pub(crate) async fn find_key(&self, text: &str) -> Result<KeyId> {
+        if let Ok(id) = KeyId::parse(text) {
+            return Ok(id);
+        }
+        let (project, environment, name) = match text.split('/').collect::<Vec<_>>().as_slice() {
+            [name] => (None, None, (*name).to_owned()),
+            [project, environment, name] => {
+                (Some((*project).to_owned()), Some((*environment).to_owned()), (*name).to_owned())
+            }
+            _ => return Err(unknown_key(text)),
+        };
+        let name = keywright_core::name::KeyName::parse(&name).map_err(|_| unknown_key(text))?;
+        let mut keys = self.ledger.read(move |tx| tx.keys_named(&name)).await?;
+        keys.retain(|key| {
+            project.as_deref().is_none_or(|p| p == key.project.as_str())
+                && environment.as_deref().is_none_or(|e| e == key.environment.as_str())
+        });
+        let live: Vec<_> = keys.iter().filter(|k| k.state == keywright_core::key::KeyState::Active).collect();
+        match (live.as_slice(), keys.as_slice()) {
+            ([one], _) => Ok(one.id),
+            ([], [newest, ..]) => Ok(newest.id),
+            ([], []) => Err(unknown_key(text)),
+            (several, _) => {
+                let ids =
+                    several.iter().map(|k| format!("{}/{}/{}", k.project, k.environment, k.name)).collect();
+                Err(BrokerError::new(Code::InvalidArgument, format!("`{text}` names several keys"))
+                    .alternatives(ids))
+            }
+        }
+    }
+
+    pub(crate) fn find_request(text: &str) -> Result<RequestId> {
+        RequestId::parse(text).map_err(BrokerError::invalid)
+    }
+}
+
+impl Home {
+    fn lock_existing(&self) -> Result<HomeLock> {
+        if !self.exists() {
+            return Err(BrokerError::missing(format!(
+                "there is no Keywright home at {}",
+                self.root().display()
+            ))
+            .hint("make one with `keywright init`, or name another with --home or KEYWRIGHT_HOME"));
+        }
+        self.lock()
+    }
+}
+
+/// Opens a slot with a passphrase: the named operator's, or whichever it fits.
+pub(crate) async fn unlock(
+    ledger: &Ledger,
+    operator: Option<&OperatorName>,
+    passphrase: Secret,
+) -> Result<(OperatorName, Keyring, ed25519_dalek::SigningKey)> {
+    let wanted = operator.cloned();
+    let (instance, operators) = ledger
+        .read(move |tx| {
+            let operators = match &wanted {
+                Some(name) => vec![tx.operator(name)?],
+                None => tx.operators()?,
+            };
+            Ok::<_, LedgerError>((tx.instance()?, operators))
+        })
+        .await?;
+    let instance =
+        instance.ok_or_else(|| BrokerError::new(Code::Internal, "the ledger was never initialised"))?;
+    let named = operator.map(ToString::to_string);
+    let work = move || {
+        for operator in operators {
+            match operator.unlock(&passphrase) {
+                Ok(unlocked) => return Ok((operator.name, unlocked)),
+                Err(LedgerError::WrongPassphrase { .. }) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Err(LedgerError::WrongPassphrase { operator: named })
+    };
+    let unlocked = tokio::task::spawn_blocking(work).await;
+    let (name, unlocked) = unlocked.map_err(|e| BrokerError::new(Code::Internal, e.to_string()))??;
+    Ok((name, unlocked.master.keyring(instance), unlocked.signing))
+}
+
+fn unknown_key(text: &str) -> BrokerError {
+    BrokerError::missing(format!("there is no key `{}`", keywright_core::text::escaped(text)))
+        .hint("`keywright key list` shows them; a key goes by its id, its name, or project/environment/NAME")
+}

@@ -1,0 +1,172 @@
+//! Deliver: secrets for workloads and operators at run time. The only verb that hands out a secret, and agents
+//! can't call it: the types of its callers leave no room for one.
+
+use std::sync::Arc;
+
+use keywright_core::audit::{Deed, Record, Stage, Subject};
+use keywright_core::key::{Key, KeyState, PlacementState, VersionState};
+use keywright_core::name::{EnvironmentName, KeyName, ProjectName};
+use keywright_core::plan::Principal;
+use keywright_core::policy::{Action, Actor, Facts, KeyFacts};
+use keywright_core::secret::Secret;
+use keywright_ledger::{LedgerError, Workload};
+
+use crate::auth::Proven;
+use crate::broker::Broker;
+use crate::error::{BrokerError, Code, Result};
+use crate::record::who;
+use crate::request::nobody;
+
+/// Who may read secrets.
+pub enum Reader<'a> {
+    /// A program, for what it was registered for.
+    Workload(&'a Workload),
+    /// A human, with their passphrase.
+    Operator(&'a Proven),
+}
+
+/// Which keys are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Of this project; a workload's own when absent.
+    pub project: Option<ProjectName>,
+    /// Of this environment; a workload's own when absent.
+    pub environment: Option<EnvironmentName>,
+    /// Only these names; empty = all.
+    pub only: Vec<KeyName>,
+}
+
+/// One secret on its way to the program that needs it.
+pub struct Delivered {
+    /// The variable.
+    pub name: KeyName,
+    /// Its value.
+    pub secret: Secret,
+}
+
+impl Broker {
+    /// Reads the active keys that lie in the embedded store. The reading is on record before anything is handed out.
+    ///
+    /// # Errors
+    /// When the reader may not, a wanted name is not there, or two keys would have the same name.
+    pub async fn deliver(&self, reader: &Reader<'_>, wanted: Wanted) -> Result<Vec<Delivered>> {
+        let (actor, principal, project, environment) = scope(reader, &wanted)?;
+        let (of, env) = (project.clone(), environment.clone());
+        let keys = self
+            .ledger
+            .read(move |tx| tx.keys(Some(&of), env.as_ref(), Some(KeyState::Active), 10_000))
+            .await?;
+        let keys: Vec<Key> =
+            keys.into_iter().filter(|k| wanted.only.is_empty() || wanted.only.contains(&k.name)).collect();
+        self.refuse_gaps(&keys, &wanted, &project)?;
+        for key in &keys {
+            self.may_deliver(&actor, &principal, key).await?;
+        }
+        let (names, ids): (Vec<String>, Vec<String>) =
+            keys.iter().map(|k| (k.name.to_string(), k.id.to_string())).unzip();
+        let mut record = Record::new(self.now(), Deed::SecretRead, Stage::Intent, who(&principal));
+        record.subject = Subject {
+            project: Some(project.to_string()),
+            environment: environment.as_ref().map(ToString::to_string),
+            ..Subject::default()
+        };
+        record.facts.insert("names".to_owned(), serde_json::json!(names));
+        record.facts.insert("keys".to_owned(), serde_json::json!(ids));
+        self.ledger.write(move |tx| tx.audit(record)).await?;
+        let keyring = Arc::clone(&self.keyring);
+        let opened = self.ledger.read(move |tx| {
+            let mut delivered = Vec::new();
+            for key in keys {
+                let active: Vec<_> = tx
+                    .versions(key.id)?
+                    .into_iter()
+                    .filter(|v| v.state == VersionState::Active)
+                    .map(|v| v.id)
+                    .collect();
+                let here = tx.placements(key.id)?.into_iter().find(|p| {
+                    p.state == PlacementState::Verified
+                        && active.contains(&p.version)
+                        && p.destination.place.store.as_str() == crate::outside::EMBEDDED
+                });
+                // A key that lies elsewhere is read from there by its program; the broker does not go and fetch it.
+                let Some(placement) = here else { continue };
+                let value = tx
+                    .embedded_of(placement.id)?
+                    .ok_or(LedgerError::Damaged { what: "value of the embedded store" })?;
+                let (owner, sealed) = tx.sealed(value.sealed)?;
+                delivered.push(Delivered { name: key.name, secret: keyring.open(&owner, &sealed)? });
+            }
+            Ok::<_, LedgerError>(delivered)
+        });
+        Ok(opened.await?)
+    }
+
+    fn refuse_gaps(&self, keys: &[Key], wanted: &Wanted, project: &ProjectName) -> Result<()> {
+        if let Some(missing) = wanted.only.iter().find(|name| !keys.iter().any(|k| k.name == **name)) {
+            return Err(BrokerError::missing(format!("project `{project}` has no active key `{missing}`"))
+                .hint("`keywright key list` shows what there is"));
+        }
+        let mut names: Vec<_> = keys.iter().map(|k| &k.name).collect();
+        names.sort();
+        if let Some(twice) = names.windows(2).find(|pair| pair.first() == pair.last()).and_then(<[_]>::first)
+        {
+            return Err(BrokerError::new(
+                Code::Conflict,
+                format!("`{twice}` exists in several environments of `{project}`"),
+            )
+            .hint("say which one with --env"));
+        }
+        Ok(())
+    }
+
+    async fn may_deliver(&self, actor: &Actor, principal: &Principal, key: &Key) -> Result<()> {
+        let template = self.template_of(key).await?;
+        let counts = self.counts(principal).await?;
+        let (_, policies) = self.policies().await?;
+        let nobody = nobody();
+        policies
+            .authorize_key_action(
+                actor.clone(),
+                Action::Deliver,
+                &KeyFacts::of(key, &template),
+                &Facts { counts, approvals: &nobody },
+            )
+            .map(drop)
+            .map_err(|refusal| BrokerError::new(Code::Denied, refusal.to_string()))
+    }
+}
+
+type Scope = (Actor, Principal, ProjectName, Option<EnvironmentName>);
+
+/// A workload reads what it was registered for and nothing else; an operator says what.
+fn scope(reader: &Reader<'_>, wanted: &Wanted) -> Result<Scope> {
+    match reader {
+        Reader::Workload(workload) => {
+            let other_project = wanted.project.as_ref().is_some_and(|p| *p != workload.project);
+            let other_env = match (&wanted.environment, &workload.environment) {
+                (Some(wanted), Some(own)) => wanted != own,
+                _ => false,
+            };
+            if other_project || other_env {
+                let message = format!("workload `{}` may read keys of its own project only", workload.name);
+                return Err(BrokerError::new(Code::Forbidden, message));
+            }
+            let environment = wanted.environment.clone().or_else(|| workload.environment.clone());
+            let actor = Actor::workload(
+                workload.name.clone(),
+                workload.project.clone(),
+                workload.environment.clone(),
+            );
+            Ok((actor, Principal::Workload(workload.name.clone()), workload.project.clone(), environment))
+        }
+        Reader::Operator(operator) => {
+            operator.signing()?;
+            let principal = Principal::Operator(operator.name().clone());
+            let project = wanted
+                .project
+                .clone()
+                .ok_or_else(|| BrokerError::invalid("which project?").hint("name it with --project"))?;
+            Ok((Actor::from(principal.clone()), principal, project, wanted.environment.clone()))
+        }
+    }
+}

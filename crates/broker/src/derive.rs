@@ -1,0 +1,238 @@
+//! From an ask to its exact effect. The same derivation runs when something is asked and again right before the
+//! deed: if the two plans differ in anything, what was approved is not what would happen.
+
+use std::sync::Arc;
+
+use keywright_core::grant::Resource;
+use keywright_core::id::RequestId;
+use keywright_core::name::{ConnectionName, TemplateId};
+use keywright_core::place::Place;
+use keywright_core::plan::{Destination, Plan, Principal};
+use keywright_core::policy::Counts;
+use keywright_core::provider::Provider;
+use keywright_core::text::Untrusted;
+use keywright_ledger::AppliedTemplate;
+
+use crate::ask::ParsedAsk;
+use crate::broker::Broker;
+use crate::error::{BrokerError, Code, Result};
+
+impl Broker {
+    /// The exact effect of an ask. Reads from the provider (a zone's name becomes its id), changes nothing.
+    pub(crate) async fn derive(
+        &self,
+        request: RequestId,
+        principal: &Principal,
+        ask: &ParsedAsk,
+    ) -> Result<(Plan, AppliedTemplate)> {
+        let applied = self.applied(&ask.template).await?;
+        let template = &applied.resolved.template;
+        let connection = self.connection_for(&applied).await?;
+        let provider = self.outside.provider(&connection).await?;
+        let parameters = fill(&applied, ask)?;
+        let ttl = ask.ttl.unwrap_or_else(|| template.default_ttl());
+        let wanted = self.wanted(ask).await?;
+        let mut plan = Plan {
+            request,
+            principal: principal.clone(),
+            template: template.id.clone(),
+            template_version: applied.version,
+            tier: template.tier,
+            provider: template.provider.clone(),
+            connection,
+            project: ask.project.clone(),
+            environment: ask.environment.clone(),
+            name: ask.name.clone(),
+            parameters,
+            permissions: applied.resolved.permissions.clone(),
+            escalation: applied.resolved.escalation.clone(),
+            resources: Vec::new(),
+            ttl,
+            ip_allow: template.limits.ip_allow.clone(),
+            budget_cents: template.limits.budget_usd.map(|usd| usd.0),
+            destinations: wanted.into_iter().map(|place| Destination { place, base: None }).collect(),
+            rotation: template.rotation.clone(),
+            unlocks: applied.resolved.unlocks,
+            mutating: applied.resolved.mutating,
+            purpose: ask.purpose.clone(),
+        };
+        // The ceiling comes before any store or provider is looked at: what it forbids is not even tried.
+        plan.within(&applied.resolved)?;
+        plan.destinations = self.accepted(&plan.destinations, ask).await?;
+        plan.resources = resolve(&provider, &applied, &plan).await?;
+        Ok((plan, applied))
+    }
+
+    /// The same derivation for a plan that was recorded: what would happen now.
+    pub(crate) async fn rederive(&self, plan: &Plan) -> Result<Plan> {
+        let ask = ParsedAsk {
+            template: plan.template.clone(),
+            parameters: plan.parameters.clone(),
+            project: plan.project.clone(),
+            environment: plan.environment.clone(),
+            name: plan.name.clone(),
+            destinations: plan.destinations.iter().map(|d| d.place.clone()).collect(),
+            ttl: Some(plan.ttl),
+            purpose: plan.purpose.clone(),
+            prompt: None,
+            idempotency_key: None,
+            cwd: plan.destinations.iter().find_map(|d| d.base.clone()),
+            digest: [0; 32],
+        };
+        self.derive(plan.request, &plan.principal, &ask).await.map(|(plan, _)| plan)
+    }
+
+    /// The template in force under an id, or an error that names those that look like it.
+    pub(crate) async fn applied(&self, id: &TemplateId) -> Result<AppliedTemplate> {
+        let wanted = id.clone();
+        let (found, all) = self
+            .ledger
+            .read(move |tx| {
+                let found = tx.template(&wanted)?;
+                let all = if found.is_some() { Vec::new() } else { tx.templates()? };
+                Ok::<_, keywright_ledger::LedgerError>((found, all))
+            })
+            .await?;
+        found.ok_or_else(|| {
+            let near = nearest(id.as_str(), all.iter().map(|t| t.resolved.template.id.as_str()));
+            BrokerError::missing(format!("no template `{id}` is in force"))
+                .hint("templates count once an operator applied them: `keywright template apply FILE`")
+                .alternatives(near)
+        })
+    }
+
+    /// What policy counts: the principal's live keys and its requests of the last hour.
+    pub(crate) async fn counts(&self, principal: &Principal) -> Result<Counts> {
+        let who = principal.clone();
+        let counts = self.ledger.read(move |tx| {
+            let hour_ago = tx.now().checked_sub(jiff::SignedDuration::from_hours(1)).unwrap_or(tx.now());
+            let keys_active = match &who {
+                Principal::Agent(agent) => tx.keys_active_of(agent)?,
+                _ => 0,
+            };
+            let requests_last_hour = tx.requests_since(who.kind(), who.name(), hour_ago)?;
+            Ok::<_, keywright_ledger::LedgerError>(Counts { keys_active, requests_last_hour })
+        });
+        Ok(counts.await?)
+    }
+
+    async fn connection_for(&self, applied: &AppliedTemplate) -> Result<ConnectionName> {
+        let template = &applied.resolved.template;
+        if let Some(name) = &template.connection {
+            return Ok(name.clone());
+        }
+        let connections = self.ledger.read(|tx| tx.connections()).await?;
+        let fitting: Vec<_> = connections.iter().filter(|c| c.kind == template.provider).collect();
+        match fitting.as_slice() {
+            [one] => Ok(one.name.clone()),
+            [] => Err(BrokerError::missing(format!(
+                "there is no connection to provider `{}`",
+                template.provider
+            ))
+            .hint(format!(
+                "an operator adds one: `keywright provider add {} --name NAME`",
+                template.provider
+            ))),
+            several => Err(BrokerError::new(
+                Code::Conflict,
+                format!("there are several connections to provider `{}`", template.provider),
+            )
+            .hint("have an operator say which in the template: `connection = \"NAME\"`")
+            .alternatives(several.iter().map(|c| c.name.to_string()).collect())),
+        }
+    }
+
+    /// The places as asked, or the project's default place.
+    async fn wanted(&self, ask: &ParsedAsk) -> Result<Vec<Place>> {
+        if !ask.destinations.is_empty() {
+            return Ok(ask.destinations.clone());
+        }
+        let store =
+            keywright_core::name::StoreName::parse(crate::outside::EMBEDDED).map_err(BrokerError::invalid)?;
+        let place =
+            self.outside.store(&store).await?.default_place(&ask.project, &ask.environment, &ask.name);
+        Ok(vec![Place { store, place }])
+    }
+
+    async fn accepted(&self, wanted: &[Destination], ask: &ParsedAsk) -> Result<Vec<Destination>> {
+        let mut accepted = Vec::with_capacity(wanted.len());
+        for destination in wanted {
+            let store = self.outside.store(&destination.place.store).await?;
+            accepted.push(store.accept(destination.clone(), &ask.name, ask.cwd.as_deref()).await?);
+        }
+        accepted.sort();
+        accepted.dedup();
+        Ok(accepted)
+    }
+}
+
+/// The template's parameters with the ask's values; unknown and missing ones are refused.
+fn fill(applied: &AppliedTemplate, ask: &ParsedAsk) -> Result<std::collections::BTreeMap<String, String>> {
+    let template = &applied.resolved.template;
+    let known = || template.parameters.keys().cloned().collect::<Vec<_>>();
+    if let Some(unknown) = ask.parameters.keys().find(|name| !template.parameters.contains_key(*name)) {
+        let shown = Untrusted::capped(unknown, 64);
+        return Err(BrokerError::invalid(format_args!(
+            "template `{}` has no parameter `{shown}`",
+            template.id
+        ))
+        .alternatives(known()));
+    }
+    let mut filled = std::collections::BTreeMap::new();
+    for (name, parameter) in &template.parameters {
+        match ask.parameters.get(name).or(parameter.default.as_ref()) {
+            Some(value) => drop(filled.insert(name.clone(), value.clone())),
+            // The connection's own account is the only one that it has.
+            None if parameter.kind.ends_with(".account") && parameter.allow.is_none() => {}
+            None => {
+                return Err(BrokerError::invalid(format_args!(
+                    "template `{}` needs parameter `{name}` ({})",
+                    template.id, parameter.kind
+                ))
+                .hint(format!("give it as --param {name}=VALUE, or in `parameters`")));
+            }
+        }
+    }
+    Ok(filled)
+}
+
+async fn resolve(
+    provider: &Arc<dyn Provider>,
+    applied: &AppliedTemplate,
+    plan: &Plan,
+) -> Result<Vec<Resource>> {
+    let template = &applied.resolved.template;
+    let mut resources = Vec::new();
+    for (name, value) in &plan.parameters {
+        if let Some(parameter) = template.parameters.get(name) {
+            let resource = provider.resolve(&parameter.kind, value).await?;
+            // The provider's own name for it has to be inside the constraint too: an id must not be a way round.
+            if !parameter.allows(&resource.name) && !parameter.allows(&resource.id) {
+                let allowed = parameter.allow.as_ref().map_or_else(String::new, |a| a.join(", "));
+                let what = Untrusted::capped(&resource.name, 120);
+                return Err(BrokerError::new(
+                    Code::Denied,
+                    format!(
+                        "`{what}` is outside what parameter `{name}` of template `{}` allows ({allowed})",
+                        template.id
+                    ),
+                ));
+            }
+            resources.push(resource);
+        }
+    }
+    let mut resources = provider.confine(&plan.permissions, resources)?;
+    resources.sort();
+    resources.dedup();
+    Ok(resources)
+}
+
+/// The names that share the most with what was typed, at most three.
+fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let parts: Vec<&str> = typed.split(['/', '-', '_', '.']).filter(|p| p.len() > 1).collect();
+    let mut scored: Vec<(usize, &str)> =
+        names.map(|name| (parts.iter().filter(|part| name.contains(*part)).count(), name)).collect();
+    scored.retain(|(score, _)| *score > 0);
+    scored.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
+    scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
+}

@@ -1,0 +1,191 @@
+//! What a verb can answer besides success: a code that doors translate, a message, and what to do next.
+
+use keywright_core::approval::ApprovalError;
+use keywright_core::plan::CeilingError;
+use keywright_core::provider::ProviderError;
+use keywright_core::store::StoreError;
+use keywright_ledger::LedgerError;
+
+/// What kind of failure it is. Doors turn it into exit codes, HTTP statuses and MCP errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// The ask is not well formed: a name, a number, a missing parameter.
+    InvalidArgument,
+    /// There is no such thing.
+    NotFound,
+    /// Policy or the template's ceiling says no.
+    Denied,
+    /// Who calls could not be established.
+    Unauthenticated,
+    /// The caller is known and may not do this.
+    Forbidden,
+    /// The provider failed or refused.
+    Provider,
+    /// The store failed or refused.
+    Store,
+    /// Something else holds this name or this home, or the state moved on.
+    Conflict,
+    /// Later it may work.
+    TryAgain,
+    /// This version can't do it.
+    Unsupported,
+    /// The ledger, the disk, the machine.
+    Internal,
+}
+
+impl Code {
+    /// The word in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidArgument => "invalid_argument",
+            Self::NotFound => "not_found",
+            Self::Denied => "denied",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::Provider => "provider_error",
+            Self::Store => "store_error",
+            Self::Conflict => "conflict",
+            Self::TryAgain => "try_again",
+            Self::Unsupported => "unsupported",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        const ALL: [Code; 11] = [
+            Code::InvalidArgument,
+            Code::NotFound,
+            Code::Denied,
+            Code::Unauthenticated,
+            Code::Forbidden,
+            Code::Provider,
+            Code::Store,
+            Code::Conflict,
+            Code::TryAgain,
+            Code::Unsupported,
+            Code::Internal,
+        ];
+        ALL.into_iter().find(|code| code.as_str() == text)
+    }
+}
+
+/// Why a verb did not succeed. The message never carries a secret: it is made of names, ids and redacted texts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct BrokerError {
+    /// What kind of failure.
+    pub code: Code,
+    /// What happened.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+    /// Why, where there is more than one reason.
+    pub reasons: Vec<String>,
+    /// What would be allowed instead.
+    pub alternatives: Vec<String>,
+}
+
+impl BrokerError {
+    /// A failure with a message.
+    #[must_use]
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None, reasons: Vec::new(), alternatives: Vec::new() }
+    }
+
+    /// Says what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says what would be allowed instead.
+    #[must_use]
+    pub fn alternatives(mut self, alternatives: Vec<String>) -> Self {
+        self.alternatives = alternatives;
+        self
+    }
+
+    /// A word or number that could not be read.
+    #[must_use]
+    pub fn invalid(error: impl std::fmt::Display) -> Self {
+        Self::new(Code::InvalidArgument, error.to_string())
+    }
+
+    /// Something that is not there.
+    #[must_use]
+    pub fn missing(message: impl Into<String>) -> Self {
+        Self::new(Code::NotFound, message)
+    }
+}
+
+/// The result of every verb.
+pub(crate) type Result<T> = std::result::Result<T, BrokerError>;
+
+impl From<LedgerError> for BrokerError {
+    fn from(error: LedgerError) -> Self {
+        use LedgerError as E;
+        let code = match &error {
+            E::Locked { .. } => Code::TryAgain,
+            E::Conflict { .. } | E::Exists { .. } => Code::Conflict,
+            E::Missing { .. } => Code::NotFound,
+            E::WrongPassphrase { .. } => Code::Unauthenticated,
+            _ => Code::Internal,
+        };
+        let hint = match &error {
+            E::Exists { what: "key", .. } => {
+                Some("choose another name, or revoke the key that has it: `keywright key list`")
+            }
+            E::DiskFull => Some("make room; revocations still go through"),
+            _ => None,
+        };
+        Self { hint: hint.map(str::to_owned), ..Self::new(code, error.to_string()) }
+    }
+}
+
+impl From<ProviderError> for BrokerError {
+    fn from(error: ProviderError) -> Self {
+        let (code, hint) = match &error {
+            ProviderError::Throttled { .. } => {
+                (Code::TryAgain, Some("try again in a few minutes".to_owned()))
+            }
+            ProviderError::NoSuchResource { .. } => (Code::InvalidArgument, None),
+            ProviderError::Refused { hint, .. } => (Code::Provider, hint.clone()),
+            ProviderError::Unauthorized { .. } => {
+                (Code::Provider, Some("look at the connection: `keywright provider check NAME`".to_owned()))
+            }
+            _ => (Code::Provider, None),
+        };
+        Self { hint, ..Self::new(code, error.to_string()) }
+    }
+}
+
+impl From<StoreError> for BrokerError {
+    fn from(error: StoreError) -> Self {
+        let (code, hint) = match &error {
+            StoreError::Place { .. } => (Code::InvalidArgument, None),
+            StoreError::Unsafe { hint, .. } => (Code::Store, Some(hint.clone())),
+            StoreError::Conflict { .. } => {
+                (Code::Conflict, Some("choose another place, or remove the value there by hand".to_owned()))
+            }
+            _ => (Code::Store, None),
+        };
+        Self { hint, ..Self::new(code, error.to_string()) }
+    }
+}
+
+impl From<CeilingError> for BrokerError {
+    fn from(error: CeilingError) -> Self {
+        Self::new(Code::Denied, error.to_string())
+            .hint("stay within the template, or have an operator apply a wider one")
+    }
+}
+
+impl From<ApprovalError> for BrokerError {
+    fn from(error: ApprovalError) -> Self {
+        Self::new(Code::Denied, error.to_string())
+    }
+}

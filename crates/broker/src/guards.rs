@@ -1,0 +1,329 @@
+//! The guard rails: templates and policies. Files are proposals; they count once an operator applied them.
+
+use ed25519_dalek::Signer as _;
+use keywright_catalog::Catalog;
+use keywright_core::audit::{Deed, Record, Stage, Subject};
+use keywright_core::grant::Permission;
+use keywright_core::id::RequestId;
+use keywright_core::key::Key;
+use keywright_core::name::TemplateId;
+use keywright_core::plan::Principal;
+use keywright_core::policy::{
+    Action, Actor, CaseResult, DEFAULT_POLICIES, Facts, Policies, Question, TemplateFacts, explain, run_cases,
+};
+use keywright_core::template::{PermissionRef, ResolvedTemplate, Template};
+use keywright_ledger::{AppliedPolicy, AppliedTemplate, LedgerError, Proposal};
+
+use crate::auth::Proven;
+use crate::broker::Broker;
+use crate::clock::entropy;
+use crate::error::{BrokerError, Code, Result};
+use crate::record::Caller;
+use crate::request::nobody;
+
+/// A template that was checked against the catalog, with what an operator should know before applying it.
+#[derive(Debug, Clone)]
+pub struct CheckedTemplate {
+    /// What it means.
+    pub resolved: ResolvedTemplate,
+    /// What deserves a second look.
+    pub warnings: Vec<String>,
+}
+
+/// Reads a template and looks its permissions up. Needs no broker.
+///
+/// # Errors
+/// When it is not well formed, a permission or operation is unknown or ambiguous, or it could make keys and nobody
+/// marked that.
+pub fn check_template(source: &str) -> Result<CheckedTemplate> {
+    let template = Template::parse(source).map_err(BrokerError::invalid)?;
+    let catalog = Catalog::for_provider(template.provider.as_str()).map_err(BrokerError::invalid)?;
+    let mut permissions = Vec::new();
+    let mut escalation = Vec::new();
+    for reference in &template.permissions {
+        let found = lookup(catalog, reference)?;
+        if found.escalation {
+            if !marked(catalog, &template, found.id)? {
+                return Err(BrokerError::new(
+                    Code::Denied,
+                    format!("permission `{}` can make keys or change permissions", found.name),
+                )
+                .hint(format!(
+                    "use a narrower permission; if it is really wanted, an operator marks it in the template: \
+                     escalation = [\"{}\"]",
+                    found.id
+                )));
+            }
+            escalation.push(found.id.to_string());
+        }
+        permissions.push(Permission {
+            id: found.id.to_string(),
+            name: found.name.to_string(),
+            scope: found.scope.to_string(),
+        });
+    }
+    permissions.sort();
+    permissions.dedup_by(|a, b| a.id == b.id);
+    let footprint =
+        catalog.unlocks(permissions.iter().map(|p| p.id.as_str())).map_err(BrokerError::invalid)?;
+    let mut warnings = Vec::new();
+    for operation in &template.operations {
+        let known = catalog.operation(operation).map_err(BrokerError::invalid)?;
+        let opened = catalog.accepted(known).any(|p| permissions.iter().any(|have| have.id == p.id));
+        if !opened && known.is_computable() {
+            warnings.push(format!("`{operation}` is declared, but none of the permissions opens it"));
+        }
+    }
+    if footprint.credentials > 0 {
+        warnings.push(format!(
+            "its permissions open {} operations that return a credential",
+            footprint.credentials
+        ));
+    }
+    for (name, parameter) in &template.parameters {
+        if parameter.allow.is_none() {
+            warnings.push(format!(
+                "parameter `{name}` allows every {} that the connection reaches",
+                parameter.kind
+            ));
+        }
+    }
+    let (unlocks, mutating) = (count(footprint.total), count(footprint.mutating));
+    Ok(CheckedTemplate {
+        resolved: ResolvedTemplate { template, permissions, escalation, unlocks, mutating },
+        warnings,
+    })
+}
+
+impl Broker {
+    /// The templates in force, by id.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn templates(&self) -> Result<Vec<AppliedTemplate>> {
+        Ok(self.ledger.read(|tx| tx.templates()).await?)
+    }
+
+    /// One template in force.
+    ///
+    /// # Errors
+    /// When none of this id is.
+    pub async fn template(&self, id: &str) -> Result<AppliedTemplate> {
+        self.applied(&TemplateId::parse(id).map_err(BrokerError::invalid)?).await
+    }
+
+    /// Puts a template in force: checked, signed, on record. Says which version it is.
+    ///
+    /// # Errors
+    /// As [`check_template`], or when the operator came without a passphrase.
+    pub async fn apply_template(&self, operator: &Proven, source: &str) -> Result<(CheckedTemplate, u64)> {
+        let checked = check_template(source)?;
+        let signature = operator.signing()?.sign(&signed("template", source)).to_bytes();
+        let (resolved, source, by) = (checked.resolved.clone(), source.to_owned(), operator.name().clone());
+        let who = operator.caller().who();
+        let written = self.ledger.write(move |tx| {
+            let version = tx.apply_template(&source, &resolved, &by, &signature)?;
+            let mut record = Record::new(tx.now(), Deed::TemplateApply, Stage::Note, who);
+            record.subject =
+                Subject { template: Some(resolved.template.id.to_string()), ..Subject::default() };
+            record.facts.insert("version".to_owned(), serde_json::json!(version));
+            record.facts.insert("unlocks".to_owned(), serde_json::json!(resolved.unlocks));
+            record.facts.insert("mutating".to_owned(), serde_json::json!(resolved.mutating));
+            let names: Vec<&str> = resolved.permissions.iter().map(|p| p.name.as_str()).collect();
+            record.facts.insert("permissions".to_owned(), serde_json::json!(names));
+            tx.audit(record)?;
+            Ok::<_, LedgerError>(version)
+        });
+        Ok((checked, written.await?))
+    }
+
+    /// Keeps an agent's proposal for review. It counts for nothing until an operator applies it.
+    ///
+    /// # Errors
+    /// As [`check_template`], or when policy does not let the agent propose.
+    pub async fn propose_template(&self, caller: &Caller, source: &str, why: &str) -> Result<RequestId> {
+        let Principal::Agent(agent) = &caller.principal else {
+            return Err(BrokerError::new(Code::Forbidden, "only agents propose; operators apply"));
+        };
+        let checked = check_template(source)?;
+        let counts = self.counts(&caller.principal).await?;
+        let (_, policies) = self.policies().await?;
+        let nobody = nobody();
+        policies
+            .authorize_template_action(
+                Actor::from(caller.principal.clone()),
+                Action::Propose,
+                &TemplateFacts::of(&checked.resolved),
+                &Facts { counts, approvals: &nobody },
+            )
+            .map(drop)
+            .map_err(|refusal| BrokerError::new(Code::Denied, refusal.to_string()))?;
+        let waiting = self.ledger.read(|tx| tx.proposals()).await?;
+        if waiting.iter().filter(|p| p.agent == *agent).count() >= 10 {
+            return Err(BrokerError::new(
+                Code::TryAgain,
+                "10 proposals of this agent wait for review already",
+            ));
+        }
+        let id = RequestId::generate(self.now(), entropy()?);
+        let proposal = Proposal {
+            request: id,
+            agent: agent.clone(),
+            template: checked.resolved.template.id.clone(),
+            source: source.to_owned(),
+            why: self.scrub(keywright_core::text::Untrusted::capped(why, 1_000).raw()).await?,
+            state: String::new(),
+            created_at: self.now(),
+        };
+        let who = caller.who();
+        let written = self.ledger.write(move |tx| {
+            tx.add_proposal(&proposal)?;
+            let mut record = Record::new(tx.now(), Deed::TemplatePropose, Stage::Note, who);
+            record.subject = Subject {
+                request: Some(id.to_string()),
+                template: Some(proposal.template.to_string()),
+                ..Subject::default()
+            };
+            record.why = keywright_core::audit::Why::new(&proposal.why, None);
+            tx.audit(record)
+        });
+        written.await?;
+        Ok(id)
+    }
+
+    /// The templates that a principal could ask for, each with what policy would say to a plain ask in `dev`.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn usable_templates(
+        &self,
+        principal: &Principal,
+    ) -> Result<Vec<(AppliedTemplate, Option<u8>)>> {
+        let counts = self.counts(principal).await?;
+        let (_, policies) = self.policies().await?;
+        let templates = self.templates().await?;
+        Ok(templates
+            .into_iter()
+            .filter_map(|applied| {
+                let question = plain_ask(principal, &applied, counts)?;
+                match policies.decide(&question).effect {
+                    keywright_core::policy::Effect::Allow => Some((applied, Some(0))),
+                    keywright_core::policy::Effect::NeedsApprovals(n) => Some((applied, Some(n))),
+                    keywright_core::policy::Effect::Deny => None,
+                }
+            })
+            .collect())
+    }
+
+    /// The policy in force.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn policy(&self) -> Result<AppliedPolicy> {
+        Ok(self.ledger.read(|tx| tx.policy()).await?)
+    }
+
+    /// Puts a policy in force: checked, signed, on record. Says which version it is.
+    ///
+    /// # Errors
+    /// When it does not parse or does not fit the schema.
+    pub async fn apply_policy(&self, operator: &Proven, source: &str) -> Result<u64> {
+        let count = Policies::parse(source).map_err(BrokerError::invalid)?.count();
+        let signature = operator.signing()?.sign(&signed("policy", source)).to_bytes();
+        let (source, by, who) = (source.to_owned(), operator.name().clone(), operator.caller().who());
+        let written = self.ledger.write(move |tx| {
+            let version = tx.apply_policy(&source, &by, &signature)?;
+            let mut record = Record::new(tx.now(), Deed::PolicyApply, Stage::Note, who);
+            record.facts.insert("version".to_owned(), serde_json::json!(version));
+            record.facts.insert("policies".to_owned(), serde_json::json!(count));
+            tx.audit(record)?;
+            Ok::<_, LedgerError>(version)
+        });
+        Ok(written.await?)
+    }
+
+    /// Puts the default pack in force.
+    ///
+    /// # Errors
+    /// As [`Broker::apply_policy`].
+    pub async fn apply_default_policy(&self, operator: &Proven) -> Result<u64> {
+        self.apply_policy(operator, DEFAULT_POLICIES).await
+    }
+
+    /// Runs a file of cases against the policy in force.
+    ///
+    /// # Errors
+    /// When the file can't be read as cases.
+    pub async fn test_policy(&self, cases: &str) -> Result<Vec<CaseResult>> {
+        let (_, policies) = self.policies().await?;
+        run_cases(&policies, cases).map_err(BrokerError::invalid)
+    }
+
+    /// Why a request was decided as it was, by the policy in force now.
+    ///
+    /// # Errors
+    /// When there is no such request, or its template is no longer in force.
+    pub async fn explain(&self, request: &str) -> Result<Vec<String>> {
+        let id = Self::find_request(request)?;
+        let request = self.ledger.read(move |tx| tx.request(id)).await?;
+        let applied = self.applied(&request.plan.template).await?;
+        let counts = self.counts(&request.plan.principal).await?;
+        let (_, policies) = self.policies().await?;
+        let question = Question::plan(&request.plan, &applied.resolved, counts);
+        Ok(explain(&policies.decide(&question), &question))
+    }
+
+    /// The template that a key was made from, as it is in force; its last known form when it no longer is.
+    pub(crate) async fn template_of(&self, key: &Key) -> Result<ResolvedTemplate> {
+        let id = key.template.clone();
+        let found = self.ledger.read(move |tx| tx.template(&id)).await?;
+        found.map(|applied| applied.resolved).ok_or_else(|| {
+            BrokerError::missing(format!("template `{}` of the key is no longer in force", key.template))
+        })
+    }
+}
+
+/// A plain ask of a template: shortest words, development environment, default lifetime.
+fn plain_ask(
+    principal: &Principal,
+    applied: &AppliedTemplate,
+    counts: keywright_core::policy::Counts,
+) -> Option<Question> {
+    let template = &applied.resolved.template;
+    let ask = keywright_core::policy::Ask {
+        project: keywright_core::name::ProjectName::parse("any").ok()?,
+        environment: keywright_core::name::EnvironmentName::parse("dev").ok()?,
+        parameters: std::collections::BTreeMap::new(),
+        resources: std::collections::BTreeSet::new(),
+        ttl: template.default_ttl(),
+        destinations: Vec::new(),
+        budget_cents: template.limits.budget_usd.map(|usd| usd.0),
+    };
+    Some(Question::mint(principal.clone(), TemplateFacts::of(&applied.resolved), ask, counts))
+}
+
+fn lookup<'c>(catalog: &'c Catalog, reference: &PermissionRef) -> Result<&'c keywright_catalog::Permission> {
+    let found = match reference {
+        PermissionRef::Named(name) => catalog.permission(name, None),
+        PermissionRef::Scoped { name, scope } => catalog.permission(name, Some(scope)),
+    };
+    found.map_err(BrokerError::invalid)
+}
+
+fn marked(catalog: &Catalog, template: &Template, id: &str) -> Result<bool> {
+    for reference in &template.escalation {
+        if lookup(catalog, reference)?.id == id {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What an operator signs when a guard rail is applied.
+fn signed(kind: &str, source: &str) -> Vec<u8> {
+    format!("keywright/{kind}/1\n{source}").into_bytes()
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

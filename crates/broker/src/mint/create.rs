@@ -1,0 +1,277 @@
+//! Intent -> Sealed: authorise once more, send the create once, seal the answer.
+
+use std::sync::Arc;
+
+use keywright_core::approval::quorum;
+use keywright_core::audit::{Deed, Stage};
+use keywright_core::grant::Grant;
+use keywright_core::id::{AttemptId, PlacementId, RevocationId, SealedId, VersionId};
+use keywright_core::key::{Attempt, AttemptOutcome, Placement, PlacementState, Version, VersionState};
+use keywright_core::plan::Plan;
+use keywright_core::policy::{Authorized, Ceiling, Facts};
+use keywright_core::provider::{Listing, Minted, Provider, ProviderError};
+use keywright_core::saga::MintPhase;
+use keywright_core::span::Span;
+use keywright_ledger::{LedgerError, NewRevocation};
+
+use super::{ATTEMPTS, Step, Work, later_or_never, lease};
+use crate::broker::Broker;
+use crate::clock::entropy;
+use crate::error::{BrokerError, Code, Result};
+use crate::record::{of_request, system};
+
+/// When an attempt whose fate is unknown is looked for first.
+const FIRST_LOOK: u64 = 30;
+
+impl Broker {
+    pub(super) async fn create(&self, work: &Work) -> Step {
+        if work.attempt.outcome != AttemptOutcome::Unsent {
+            // The create was sent by somebody who then died: the secret is gone. Never send again; start anew and
+            // leave the old attempt to the sweep.
+            return self.next_attempt(work, AttemptOutcome::Sent).await;
+        }
+        let provider = match self.outside.provider(&work.plan().connection).await {
+            Ok(provider) => provider,
+            Err(error) => return Step::GiveUp(error),
+        };
+        let plan = match self.authorise(work).await {
+            Ok(plan) => plan,
+            Err(error) if error.code == Code::TryAgain => return Step::Later(error),
+            Err(error) => return Step::GiveUp(error),
+        };
+        let grant = plan.get().grant(self.now());
+        if let Err(error) = self.mark_sent(work, &grant).await {
+            return Step::Lost(error);
+        }
+        self.crash_at.reached("mint.sent");
+        let answer = provider.mint(&plan, &grant, &work.attempt.marker).await;
+        self.crash_at.reached("mint.answered");
+        match answer {
+            Ok(minted) => self.seal(work, &grant, minted).await,
+            Err(error @ ProviderError::OutcomeUnknown { .. }) => {
+                tracing::warn!(attempt = %work.attempt.id, %error, "looking for the attempt by its marker");
+                match self.look_for(work, &provider).await {
+                    Ok(()) => self.next_attempt(work, AttemptOutcome::AbsentSoFar).await,
+                    Err(error) => Step::Lost(error),
+                }
+            }
+            Err(error) if error.is_transient() => self.unsent_again(work, error).await,
+            Err(error) => self.refused(work, error).await,
+        }
+    }
+
+    /// The plan is derived again and compared, and policy decides again with the approvals that there are.
+    async fn authorise(&self, work: &Work) -> Result<Authorized<Plan>> {
+        let plan = work.plan().clone();
+        let applied = self.applied(&plan.template).await?;
+        let now = self.rederive(&plan).await?;
+        let digest = now.digest().map_err(|e| BrokerError::new(Code::Internal, e.to_string()))?;
+        if digest != work.saga.digest {
+            return Err(BrokerError::new(
+                Code::Denied,
+                "what would happen now is not what was decided: the template, the zone or the connection changed since",
+            )
+            .hint("ask again"));
+        }
+        let mut counts = self.counts(&plan.principal).await?;
+        // This request itself is not among what came before it.
+        counts.keys_active = counts.keys_active.saturating_sub(1);
+        counts.requests_last_hour = counts.requests_last_hour.saturating_sub(1);
+        let request = plan.request;
+        let (approvals, operators) = self
+            .ledger
+            .read(move |tx| Ok::<_, LedgerError>((tx.approvals(request)?, tx.operators()?)))
+            .await?;
+        let key_of = |name: &keywright_core::name::OperatorName| {
+            operators.iter().find(|o| o.name == *name).map(|o| o.public_key)
+        };
+        let given = quorum(&approvals, request, &digest, self.now(), key_of);
+        let (_, policies) = self.policies().await?;
+        let ceiling = Ceiling { template: &applied.resolved, version: applied.version };
+        policies
+            .authorize(plan, ceiling, &Facts { counts, approvals: &given })
+            .map_err(|refusal| BrokerError::new(Code::Denied, refusal.to_string()))
+    }
+
+    /// Durable before the network is touched: from here on the attempt counts as sent, whatever happens.
+    async fn mark_sent(&self, work: &Work, grant: &Grant) -> Result<()> {
+        let (saga, attempt, expires_at) = (work.saga.clone(), work.attempt.id, grant.expires_at);
+        let written = self.ledger.write(move |tx| {
+            tx.still_ours(&saga)?;
+            tx.send_attempt(attempt, expires_at)
+        });
+        Ok(written.await?)
+    }
+
+    /// The very next transaction after the provider's answer.
+    async fn seal(&self, work: &Work, grant: &Grant, minted: Minted) -> Step {
+        let owner = sealed_owner(work.attempt.id);
+        let sealed = self.keyring.seal(&owner, &minted.secret);
+        let fingerprint = self.keyring.fingerprint(&minted.secret);
+        let ids = (|| Ok::<_, LedgerError>((entropy()?, entropy()?)))();
+        let ((sealed, ids), placements) = match (sealed, ids, self.planned(work)) {
+            (Ok(sealed), Ok(ids), Ok(placements)) => ((sealed, ids), placements),
+            (Err(error), ..) | (_, Err(error), _) | (_, _, Err(error)) => return Step::Lost(error.into()),
+        };
+        let (saga, request, attempt) = (work.saga.clone(), work.request.clone(), work.attempt.clone());
+        let expires_at = grant.expires_at;
+        let written = self.ledger.write(move |tx| {
+            tx.still_ours(&saga)?;
+            tx.put_sealed(SealedId::generate(tx.now(), ids.0), &owner, &sealed)?;
+            tx.set_attempt(attempt.id, AttemptOutcome::Created, Some(&minted.provider_key_id), None)?;
+            let version = Version {
+                id: VersionId::generate(tx.now(), ids.1),
+                key: attempt.key,
+                attempt: attempt.id,
+                number: tx.versions(attempt.key)?.len() as u64 + 1,
+                provider_key_id: minted.provider_key_id.clone(),
+                expires_at,
+                state: VersionState::Minted,
+            };
+            tx.add_version(&version, &fingerprint)?;
+            for placement in placements {
+                tx.add_placement(&Placement { version: version.id, ..placement })?;
+            }
+            let mut record = of_request(tx.now(), Deed::KeyMint, Stage::Note, system(), &request);
+            record.subject.version = Some(version.id.to_string());
+            record.subject.attempt = Some(attempt.id.to_string());
+            record.facts.insert("provider_key_id".to_owned(), serde_json::json!(minted.provider_key_id));
+            record.facts.insert("fingerprint".to_owned(), serde_json::json!(fingerprint.to_hex()));
+            tx.audit(record)?;
+            tx.advance_saga(&saga, MintPhase::Sealed, attempt.id, lease(), None)
+        });
+        match written.await {
+            Ok(saga) => {
+                self.crash_at.reached("mint.sealed");
+                Step::Went(saga)
+            }
+            // The answer could not be kept: the attempt stays `sent` and the sweep finds what it made.
+            Err(error) => Step::Lost(error.into()),
+        }
+    }
+
+    fn planned(&self, work: &Work) -> std::result::Result<Vec<Placement>, LedgerError> {
+        let now = self.now();
+        work.plan()
+            .destinations
+            .iter()
+            .map(|destination| {
+                Ok(Placement {
+                    id: PlacementId::generate(now, entropy()?),
+                    // Set where the version is made.
+                    version: VersionId::generate(now, [0; 10]),
+                    key: work.attempt.key,
+                    destination: destination.clone(),
+                    store_version: None,
+                    verified: None,
+                    state: PlacementState::Planned,
+                })
+            })
+            .collect()
+    }
+
+    /// Looks for the attempt by its marker. What is found is owed to the revoke queue.
+    async fn look_for(&self, work: &Work, provider: &Arc<dyn Provider>) -> Result<()> {
+        let found: Vec<_> = match provider.list(Listing::Marked).await {
+            Ok(listed) => listed
+                .into_iter()
+                .filter(|l| l.label.raw().starts_with(work.attempt.marker.as_str()))
+                .collect(),
+            // Not now; the sweep asks again.
+            Err(_) => Vec::new(),
+        };
+        for orphan in found {
+            let owed = NewRevocation {
+                id: RevocationId::generate(self.now(), entropy()?),
+                connection: work.attempt.connection.clone(),
+                provider_key_id: orphan.provider_key_id,
+                key: Some(work.attempt.key),
+                version: None,
+                attempt: Some(work.attempt.id),
+                reason: "the reply to its creation was lost".to_owned(),
+            };
+            let attempt = work.attempt.id;
+            let written = self.ledger.write(move |tx| {
+                tx.owe(&owed)?;
+                tx.set_attempt(attempt, AttemptOutcome::Swept, Some(&owed.provider_key_id), None)
+            });
+            written.await?;
+        }
+        Ok(())
+    }
+
+    /// The present attempt is left as it is, to be looked for; a new one starts.
+    async fn next_attempt(&self, work: &Work, left_as: AttemptOutcome) -> Step {
+        if work.attempt.number >= ATTEMPTS {
+            let message = format!("{ATTEMPTS} attempts got no answer from the provider");
+            return Step::GiveUp(BrokerError::new(Code::Provider, message));
+        }
+        let random = match entropy() {
+            Ok(random) => random,
+            Err(error) => return Step::Lost(error.into()),
+        };
+        let (saga, request, old, keyring) =
+            (work.saga.clone(), work.request.clone(), work.attempt.clone(), Arc::clone(&self.keyring));
+        let written = self.ledger.write(move |tx| {
+            tx.still_ours(&saga)?;
+            let look_at = Span::from_seconds(FIRST_LOOK).after(tx.now());
+            // What is certain stays as it is: refused and swept attempts are not looked for.
+            if tx.attempt(old.id)?.outcome == AttemptOutcome::Sent {
+                tx.set_attempt(old.id, left_as, None, Some(look_at))?;
+            }
+            let id = AttemptId::generate(tx.now(), random);
+            let marker = keyring.markers().marker(tx.epoch()?, id);
+            let attempt = Attempt {
+                id,
+                number: old.number + 1,
+                marker: marker.clone(),
+                sent_at: None,
+                outcome: AttemptOutcome::Unsent,
+                provider_key_id: None,
+                expires_at: None,
+                ..old
+            };
+            tx.add_attempt(&attempt, saga.id)?;
+            let mut record = of_request(tx.now(), Deed::KeyMint, Stage::Intent, system(), &request);
+            record.subject.attempt = Some(id.to_string());
+            record.facts.insert("marker".to_owned(), serde_json::json!(marker.as_str()));
+            record.facts.insert("attempt_number".to_owned(), serde_json::json!(attempt.number));
+            tx.audit(record)?;
+            tx.advance_saga(&saga, MintPhase::Intent, id, lease(), None)
+        });
+        match written.await {
+            Ok(saga) => Step::Went(saga),
+            Err(error) => Step::Lost(error.into()),
+        }
+    }
+
+    /// Nothing was made, and later it may work. The attempt was marked as sent, so a new one has to take its place.
+    async fn unsent_again(&self, work: &Work, error: ProviderError) -> Step {
+        let (saga, attempt) = (work.saga.clone(), work.attempt.id);
+        let written = self.ledger.write(move |tx| {
+            tx.still_ours(&saga)?;
+            tx.set_attempt(attempt, AttemptOutcome::Refused, None, None)
+        });
+        match written.await {
+            Ok(()) => later_or_never(error.into(), work.attempt.number < ATTEMPTS),
+            Err(error) => Step::Lost(LedgerError::into(error)),
+        }
+    }
+
+    async fn refused(&self, work: &Work, error: ProviderError) -> Step {
+        let (saga, attempt) = (work.saga.clone(), work.attempt.id);
+        let written = self.ledger.write(move |tx| {
+            tx.still_ours(&saga)?;
+            tx.set_attempt(attempt, AttemptOutcome::Refused, None, None)
+        });
+        match written.await {
+            Ok(()) => Step::GiveUp(error.into()),
+            Err(error) => Step::Lost(LedgerError::into(error)),
+        }
+    }
+}
+
+/// What an attempt's sealed copy is bound to.
+pub(super) fn sealed_owner(attempt: AttemptId) -> String {
+    format!("attempt:{attempt}")
+}

@@ -1,0 +1,214 @@
+//! Probed -> Placed -> Verified -> Active: the value goes into every store, is looked at again, and is in force.
+
+use std::sync::Arc;
+
+use keywright_core::audit::{Deed, Outcome, Stage};
+use keywright_core::key::{KeyState, Placement, PlacementState, VersionState};
+use keywright_core::marker::Recognised;
+use keywright_core::receipt::Status;
+use keywright_core::saga::MintPhase;
+use keywright_core::secret::Secret;
+use keywright_core::store::{Origin, Presence, Store, StoreError, Write, Written};
+use keywright_ledger::LedgerError;
+
+use super::create::sealed_owner;
+use super::{Step, Work, later_or_never};
+use crate::broker::Broker;
+use crate::error::{BrokerError, Code};
+use crate::record::{of_request, who};
+
+impl Broker {
+    /// Writes each placement that is not written yet.
+    pub(super) async fn place(&self, work: &Work) -> Step {
+        for placement in match self.placements_of(work).await {
+            Ok(placements) => placements,
+            Err(error) => return Step::Lost(error),
+        } {
+            if matches!(placement.state, PlacementState::Written | PlacementState::Verified) {
+                continue;
+            }
+            if let Err(step) = self.place_one(work, &placement).await {
+                return step;
+            }
+        }
+        let next = self.advance(work, MintPhase::Placed, |_| Ok(())).await;
+        self.crash_at.reached("mint.placed");
+        next
+    }
+
+    async fn place_one(&self, work: &Work, placement: &Placement) -> Result<(), Step> {
+        let store = self.outside.store(&placement.destination.place.store).await.map_err(Step::Later)?;
+        let expected = self.expected(work, &store, placement).await?;
+        self.note(work, placement, PlacementState::Writing, None).await?;
+        self.crash_at.reached("mint.writing");
+        let secret = self.sealed_copy(work.attempt.id).await.map_err(Step::GiveUp)?;
+        let origin = origin(work, placement);
+        let write = Write { destination: &placement.destination, expected, origin: &origin, secret: &secret };
+        match store.write(&write).await {
+            Ok(written) => self.note(work, placement, PlacementState::Written, Some(written)).await,
+            Err(error) => {
+                let transient = error.is_transient();
+                Err(later_or_never(error.into(), transient))
+            }
+        }
+    }
+
+    /// What may lie at the place: nothing, our own earlier write, or the remains of a key of ours that is gone.
+    async fn expected(
+        &self,
+        work: &Work,
+        store: &Arc<dyn Store>,
+        placement: &Placement,
+    ) -> Result<Presence, Step> {
+        let presence = store.look(&placement.destination).await.map_err(|error| {
+            let transient = error.is_transient();
+            later_or_never(error.into(), transient)
+        })?;
+        match &presence {
+            Presence::Absent => Ok(presence),
+            Presence::Ours { marker: Some(marker), .. } if *marker == work.attempt.marker => Ok(presence),
+            Presence::Ours { marker: Some(marker), .. } if self.is_spent(marker.as_str()).await => {
+                Ok(presence)
+            }
+            Presence::Ours { .. } => Err(Step::GiveUp(
+                BrokerError::new(
+                    Code::Conflict,
+                    format!("`{}` holds another key that Keywright manages", placement.destination.place),
+                )
+                .hint("choose another place, or revoke the key that lies there"),
+            )),
+            Presence::Foreign => Err(Step::GiveUp(
+                StoreError::Conflict {
+                    store: placement.destination.place.store.clone(),
+                    place: keywright_core::text::Untrusted::capped(&placement.destination.place.place, 200),
+                }
+                .into(),
+            )),
+        }
+    }
+
+    /// Whether a marker belongs to a key of this home that no longer lives.
+    async fn is_spent(&self, marker: &str) -> bool {
+        let Recognised::Ours { attempt, .. } = self.keyring.markers().recognise(marker) else { return false };
+        let state = self.ledger.read(move |tx| {
+            let attempt = tx.attempt(attempt)?;
+            Ok::<_, LedgerError>(tx.key(attempt.key)?.state)
+        });
+        matches!(state.await, Ok(KeyState::Revoked | KeyState::Failed))
+    }
+
+    /// Looks at each placement again.
+    pub(super) async fn verify(&self, work: &Work) -> Step {
+        let placements = match self.placements_of(work).await {
+            Ok(placements) => placements,
+            Err(error) => return Step::Lost(error),
+        };
+        for placement in placements.iter().filter(|p| p.state != PlacementState::Verified) {
+            if let Err(step) = self.verify_one(work, placement).await {
+                return step;
+            }
+        }
+        let next = self.advance(work, MintPhase::Verified, |_| Ok(())).await;
+        self.crash_at.reached("mint.verified");
+        next
+    }
+
+    async fn verify_one(&self, work: &Work, placement: &Placement) -> Result<(), Step> {
+        let store = self.outside.store(&placement.destination.place.store).await.map_err(Step::Later)?;
+        let secret: Secret = self.sealed_copy(work.attempt.id).await.map_err(Step::GiveUp)?;
+        let origin = origin(work, placement);
+        let write = Write {
+            destination: &placement.destination,
+            expected: Presence::Ours {
+                marker: Some(origin.marker.clone()),
+                store_version: placement.store_version.clone(),
+            },
+            origin: &origin,
+            secret: &secret,
+        };
+        let written = Written { store_version: placement.store_version.clone() };
+        let mode = store.verify(&write, &written).await.map_err(|error| {
+            let transient = error.is_transient();
+            later_or_never(error.into(), transient)
+        })?;
+        let (saga, id) = (work.saga.clone(), placement.id);
+        let noted = self.ledger.write(move |tx| {
+            tx.still_ours(&saga)?;
+            tx.move_placement(id, PlacementState::Verified, None, Some(mode))
+        });
+        noted.await.map_err(|error: LedgerError| Step::Lost(error.into()))
+    }
+
+    /// The key is in force: version, key and request move together with the outcome entry, and the sealed copy that
+    /// was only in transit is destroyed. (The embedded store keeps its own.)
+    pub(super) async fn activate(&self, work: &Work) -> Step {
+        let (request, attempt) = (work.request.clone(), work.attempt.clone());
+        let next = self.advance(work, MintPhase::Active, move |tx| {
+            let placements = tx.placements(attempt.key)?;
+            if let Some(version) = tx.version_of(attempt.id)? {
+                tx.set_version_state(version.id, VersionState::Active)?;
+            }
+            tx.move_key(attempt.key, KeyState::Minting, KeyState::Active)?;
+            tx.use_approvals(request.id)?;
+            tx.erase_sealed(&sealed_owner(attempt.id))?;
+            let mut record =
+                of_request(tx.now(), Deed::KeyMint, Stage::Outcome, who(&request.plan.principal), &request);
+            record.result = Some(Outcome::done());
+            record.subject.attempt = Some(attempt.id.to_string());
+            let placed: Vec<_> = placements.iter().map(placed).collect();
+            record.facts.insert("placements".to_owned(), serde_json::json!(placed));
+            if let Some(expires_at) = attempt.expires_at {
+                record.facts.insert("expires_at".to_owned(), serde_json::json!(expires_at.to_string()));
+            }
+            let entry = tx.audit(record)?;
+            tx.move_request(request.id, Status::InProgress, Status::Active, &[], entry)
+        });
+        let next = next.await;
+        self.secrets_changed();
+        self.crash_at.reached("mint.active");
+        next
+    }
+
+    pub(super) async fn placements_of(&self, work: &Work) -> Result<Vec<Placement>, BrokerError> {
+        let attempt = work.attempt.id;
+        let placements = self.ledger.read(move |tx| {
+            let version = tx.version_of(attempt)?.ok_or(LedgerError::Damaged { what: "version" })?;
+            Ok::<_, LedgerError>(
+                tx.placements(version.key)?.into_iter().filter(|p| p.version == version.id).collect(),
+            )
+        });
+        Ok(placements.await?)
+    }
+
+    async fn note(
+        &self,
+        work: &Work,
+        placement: &Placement,
+        state: PlacementState,
+        written: Option<Written>,
+    ) -> Result<(), Step> {
+        let (saga, id) = (work.saga.clone(), placement.id);
+        let noted = self.ledger.write(move |tx| {
+            tx.still_ours(&saga)?;
+            tx.move_placement(id, state, written.and_then(|w| w.store_version).as_deref(), None)
+        });
+        noted.await.map_err(|error: LedgerError| Step::Lost(error.into()))
+    }
+}
+
+/// Where a placement's value comes from.
+pub(super) fn origin(work: &Work, placement: &Placement) -> Origin {
+    Origin {
+        placement: placement.id,
+        key: placement.key,
+        version: placement.version,
+        marker: work.attempt.marker.clone(),
+    }
+}
+
+fn placed(placement: &Placement) -> serde_json::Value {
+    serde_json::json!({
+        "place": placement.destination.place.to_string(),
+        "verified": placement.verified.map(keywright_core::store::VerifyMode::as_str),
+    })
+}

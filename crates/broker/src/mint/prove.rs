@@ -1,0 +1,82 @@
+//! Sealed -> Compared -> Probed: the key is what was asked, and it works.
+
+use keywright_core::id::AttemptId;
+use keywright_core::provider::ProviderError;
+use keywright_core::saga::MintPhase;
+use keywright_core::secret::Secret;
+use keywright_ledger::LedgerError;
+
+use super::create::sealed_owner;
+use super::{Step, Work, later_or_never};
+use crate::broker::Broker;
+use crate::error::{BrokerError, Code, Result};
+
+impl Broker {
+    /// Reads the key back from the provider. Any difference, and anything not understood, gives it up.
+    pub(super) async fn compare(&self, work: &Work) -> Step {
+        let Some(id) = work.attempt.provider_key_id.as_deref() else { return Step::Lost(damaged()) };
+        let provider = match self.outside.provider(&work.attempt.connection).await {
+            Ok(provider) => provider,
+            Err(error) => return Step::Later(error),
+        };
+        let observed = match provider.read_back(id).await {
+            Ok(observed) => observed,
+            // Providers are eventually consistent: what was just made may not be visible yet.
+            Err(error @ ProviderError::NotFound { .. }) => return Step::Later(error.into()),
+            Err(error) => {
+                let transient = error.is_transient();
+                return later_or_never(error.into(), transient);
+            }
+        };
+        let mut asked = work.plan().grant(self.now());
+        asked.expires_at = work.attempt.expires_at;
+        let differences = asked.differences(&observed);
+        if differences.is_empty() {
+            let next = self.advance(work, MintPhase::Compared, |_| Ok(())).await;
+            self.crash_at.reached("mint.compared");
+            return next;
+        }
+        let list = differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let message = format!("the provider made another key than the one asked for: {list}");
+        Step::GiveUp(BrokerError::new(Code::Provider, message))
+    }
+
+    /// Uses the new key once.
+    pub(super) async fn probe(&self, work: &Work) -> Step {
+        let Some(id) = work.attempt.provider_key_id.as_deref() else { return Step::Lost(damaged()) };
+        let provider = match self.outside.provider(&work.attempt.connection).await {
+            Ok(provider) => provider,
+            Err(error) => return Step::Later(error),
+        };
+        let secret = match self.sealed_copy(work.attempt.id).await {
+            Ok(secret) => secret,
+            Err(error) => return Step::GiveUp(error),
+        };
+        match provider.probe(&secret, id).await {
+            Ok(()) => {
+                let next = self.advance(work, MintPhase::Probed, |_| Ok(())).await;
+                self.crash_at.reached("mint.probed");
+                next
+            }
+            Err(error) => {
+                let transient = error.is_transient() || matches!(error, ProviderError::OutcomeUnknown { .. });
+                later_or_never(error.into(), transient)
+            }
+        }
+    }
+
+    /// The secret, from the ledger and nowhere else (R4).
+    pub(super) async fn sealed_copy(&self, attempt: AttemptId) -> Result<Secret> {
+        let owner = sealed_owner(attempt);
+        let keyring = std::sync::Arc::clone(&self.keyring);
+        let opened = self.ledger.read(move |tx| {
+            let sealed = tx.sealed_of(&owner)?.ok_or(LedgerError::Damaged { what: "sealed copy" })?;
+            keyring.open(&owner, &sealed)
+        });
+        Ok(opened.await?)
+    }
+}
+
+fn damaged() -> BrokerError {
+    BrokerError::new(Code::Internal, "the attempt was created but the provider's id of it is not on record")
+}

@@ -1,0 +1,111 @@
+//! Giving up, and Undo -> Undone: placements are taken back, the version is owed to the revoke queue.
+
+use keywright_core::audit::{Deed, Stage};
+use keywright_core::id::RevocationId;
+use keywright_core::key::{KeyState, PlacementState, VersionState};
+use keywright_core::receipt::Status;
+use keywright_core::saga::MintPhase;
+use keywright_core::text::Untrusted;
+use keywright_ledger::{LedgerError, NewRevocation, Request, Saga, Tx};
+
+use super::create::sealed_owner;
+use super::place::origin;
+use super::{Step, Work, lease};
+use crate::broker::Broker;
+use crate::clock::entropy;
+use crate::error::{BrokerError, Result};
+use crate::record::{failed, of_request, system};
+
+impl Broker {
+    /// Leaves the way forward. Before the seal nothing has to be taken back; after it, the version becomes a debt in
+    /// the same transaction that turns the saga round.
+    pub(super) async fn give_up(&self, saga: &Saga, error: &BrokerError) -> Result<Saga> {
+        let random = entropy()?;
+        let (from, error) = (saga.clone(), error.clone());
+        let turned = self.ledger.write(move |tx| {
+            tx.still_ours(&from)?;
+            let request = tx.request(from.request)?;
+            if !from.phase.is_frozen() {
+                close(tx, &from, &request, &error)?;
+                return tx.advance_saga(
+                    &from,
+                    MintPhase::Undone,
+                    from.attempt,
+                    lease(),
+                    Some(&error.message),
+                );
+            }
+            let attempt = tx.attempt(from.attempt)?;
+            if let Some(version) = tx.version_of(attempt.id)? {
+                tx.set_version_state(version.id, VersionState::Revoking)?;
+                tx.owe(&NewRevocation {
+                    id: RevocationId::generate(tx.now(), random),
+                    connection: attempt.connection,
+                    provider_key_id: version.provider_key_id,
+                    key: Some(version.key),
+                    version: Some(version.id),
+                    attempt: Some(attempt.id),
+                    reason: error.message.clone(),
+                })?;
+            }
+            let mut record = of_request(tx.now(), Deed::KeyRevoke, Stage::Intent, system(), &request);
+            record.subject.attempt = Some(attempt.id.to_string());
+            record.facts.insert("because".to_owned(), serde_json::json!(error.message));
+            tx.audit(record)?;
+            tx.advance_saga(&from, MintPhase::Undo, from.attempt, lease(), Some(&error.message))
+        });
+        let saga = turned.await?;
+        self.crash_at.reached("mint.undo");
+        Ok(saga)
+    }
+
+    /// Takes back what was placed. Never gives up: what was written may be used by somebody.
+    pub(super) async fn undo(&self, work: &Work) -> Step {
+        let placements = match self.placements_of(work).await {
+            Ok(placements) => placements,
+            Err(error) => return Step::Lost(error),
+        };
+        for placement in placements {
+            if matches!(placement.state, PlacementState::Planned | PlacementState::Removed) {
+                continue;
+            }
+            let store = match self.outside.store(&placement.destination.place.store).await {
+                Ok(store) => store,
+                Err(error) => return Step::Later(error),
+            };
+            if let Err(error) = store.remove(&origin(work, &placement), &placement.destination).await {
+                return Step::Later(error.into());
+            }
+            let id = placement.id;
+            let removed =
+                self.ledger.write(move |tx| tx.move_placement(id, PlacementState::Removed, None, None)).await;
+            if let Err(error) = removed {
+                return Step::Lost(LedgerError::into(error));
+            }
+        }
+        let (saga, request) = (work.saga.clone(), work.request.clone());
+        let why = saga.trouble.clone().unwrap_or_default();
+        self.advance(work, MintPhase::Undone, move |tx| {
+            tx.erase_sealed(&sealed_owner(saga.attempt))?;
+            close(tx, &saga, &request, &BrokerError::new(crate::error::Code::Provider, why))
+        })
+        .await
+    }
+}
+
+/// The request has failed, the key never was.
+fn close(
+    tx: &Tx<'_>,
+    saga: &Saga,
+    request: &Request,
+    error: &BrokerError,
+) -> std::result::Result<(), LedgerError> {
+    tx.move_key(saga.key, KeyState::Minting, KeyState::Failed)?;
+    let mut record = of_request(tx.now(), Deed::KeyMint, Stage::Outcome, system(), request);
+    record.subject.attempt = Some(saga.attempt.to_string());
+    record.result = Some(failed(error));
+    let entry = tx.audit(record)?;
+    let mut reasons = vec![Untrusted::capped(&error.message, 500).to_string()];
+    reasons.extend(error.hint.clone());
+    tx.move_request(request.id, Status::InProgress, Status::Failed, &reasons, entry)
+}

@@ -1,0 +1,148 @@
+//! The adapters of this home: built when first used, from the ledger's connections and stores.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use keywright_adapters::{provider, store};
+use keywright_core::name::{ConnectionName, StoreName};
+use keywright_core::provider::Provider;
+use keywright_core::secret::Secret;
+use keywright_core::store::Store;
+use keywright_ledger::seal::Keyring;
+use keywright_ledger::{ConfiguredStore, Connection, Ledger, LedgerError};
+
+use crate::embedded::EmbeddedStore;
+use crate::error::{BrokerError, Code, Result};
+
+/// The store that every home has and that needs no set-up.
+pub(crate) const EMBEDDED: &str = "embedded";
+/// The kind of the `.env` store; a store of this name exists in every home too.
+pub(crate) const DOTENV: &str = "dotenv";
+
+/// The adapters of this home.
+pub(crate) struct Outside {
+    ledger: Arc<Ledger>,
+    keyring: Arc<Keyring>,
+    providers: Mutex<HashMap<ConnectionName, Arc<dyn Provider>>>,
+    stores: Mutex<HashMap<StoreName, Arc<dyn Store>>>,
+}
+
+impl Outside {
+    pub(crate) fn new(ledger: Arc<Ledger>, keyring: Arc<Keyring>) -> Self {
+        Self { ledger, keyring, providers: Mutex::default(), stores: Mutex::default() }
+    }
+
+    /// The provider behind a connection.
+    pub(crate) async fn provider(&self, name: &ConnectionName) -> Result<Arc<dyn Provider>> {
+        if let Some(known) = self.providers.lock().ok().and_then(|all| all.get(name).cloned()) {
+            return Ok(known);
+        }
+        let connections = self.ledger.read(|tx| tx.connections()).await?;
+        let names: Vec<String> = connections.iter().map(|c| c.name.to_string()).collect();
+        let connection = connections.into_iter().find(|c| c.name == *name).ok_or_else(|| {
+            BrokerError::missing(format!("there is no connection `{name}`"))
+                .hint("add one with `keywright provider add KIND --name NAME`")
+                .alternatives(names)
+        })?;
+        let credential = self.credential_of(&connection).await?;
+        let provider: Arc<dyn Provider> = Arc::from(connect(&connection, credential)?);
+        if let Ok(mut all) = self.providers.lock() {
+            all.insert(name.clone(), Arc::clone(&provider));
+        }
+        Ok(provider)
+    }
+
+    /// The store of a name.
+    pub(crate) async fn store(&self, name: &StoreName) -> Result<Arc<dyn Store>> {
+        if let Some(known) = self.stores.lock().ok().and_then(|all| all.get(name).cloned()) {
+            return Ok(known);
+        }
+        let store: Arc<dyn Store> = if name.as_str() == EMBEDDED {
+            Arc::new(EmbeddedStore::new(name.clone(), Arc::clone(&self.ledger), Arc::clone(&self.keyring)))
+        } else {
+            let configured = self.ledger.read(|tx| tx.stores()).await?;
+            let mut names: Vec<String> = configured.iter().map(|s| s.name.to_string()).collect();
+            match configured.into_iter().find(|s| s.name == *name) {
+                Some(store) => Arc::from(self.open_store(&store).await?),
+                None if name.as_str() == DOTENV => Arc::from(connect_store(&plain_dotenv(name)?, None)?),
+                None => {
+                    names.extend([EMBEDDED.to_owned(), DOTENV.to_owned()]);
+                    return Err(BrokerError::new(
+                        Code::InvalidArgument,
+                        format!("there is no store `{name}`"),
+                    )
+                    .hint("add one with `keywright store add KIND --name NAME`")
+                    .alternatives(names));
+                }
+            }
+        };
+        if let Ok(mut all) = self.stores.lock() {
+            all.insert(name.clone(), Arc::clone(&store));
+        }
+        Ok(store)
+    }
+
+    /// Every secret that this home can read: parent credentials, store credentials, values of the embedded store.
+    pub(crate) async fn live_secrets(&self) -> Result<Vec<Secret>> {
+        let keyring = Arc::clone(&self.keyring);
+        let secrets = self.ledger.read(move |tx| {
+            tx.all_sealed(5_000)?.iter().map(|(owner, sealed)| keyring.open(owner, sealed)).collect()
+        });
+        secrets.await.map_err(|e: LedgerError| BrokerError::from(e))
+    }
+
+    async fn credential_of(&self, connection: &Connection) -> Result<Secret> {
+        let (id, keyring) = (connection.credential, Arc::clone(&self.keyring));
+        let opened = self.ledger.read(move |tx| {
+            let (owner, sealed) = tx.sealed(id)?;
+            keyring.open(&owner, &sealed)
+        });
+        Ok(opened.await?)
+    }
+
+    async fn open_store(&self, configured: &ConfiguredStore) -> Result<Box<dyn Store>> {
+        let credential = match configured.credential {
+            None => None,
+            Some(id) => {
+                let keyring = Arc::clone(&self.keyring);
+                let opened = self.ledger.read(move |tx| {
+                    let (owner, sealed) = tx.sealed(id)?;
+                    keyring.open(&owner, &sealed)
+                });
+                Some(opened.await?)
+            }
+        };
+        connect_store(configured, credential)
+    }
+}
+
+/// Builds a provider's adapter; nothing is dialled yet.
+pub(crate) fn connect(connection: &Connection, credential: Secret) -> Result<Box<dyn Provider>> {
+    let config = provider::ConnectionConfig {
+        base_url: connection.base_url.clone(),
+        account: connection.account.clone(),
+        extra: connection.extra.clone(),
+    };
+    provider::connect(connection.kind.as_str(), config, credential).map_err(BrokerError::invalid)
+}
+
+/// Builds a store's adapter; nothing is dialled yet.
+pub(crate) fn connect_store(store: &ConfiguredStore, credential: Option<Secret>) -> Result<Box<dyn Store>> {
+    let config = store::StoreConfig {
+        name: store.name.clone(),
+        address: store.address.clone(),
+        extra: store.extra.clone(),
+    };
+    store::connect(store.kind.as_str(), config, credential).map_err(BrokerError::invalid)
+}
+
+fn plain_dotenv(name: &StoreName) -> Result<ConfiguredStore> {
+    Ok(ConfiguredStore {
+        name: name.clone(),
+        kind: keywright_core::name::Kind::parse(DOTENV).map_err(BrokerError::invalid)?,
+        address: None,
+        extra: std::collections::BTreeMap::new(),
+        credential: None,
+        added_at: jiff::Timestamp::UNIX_EPOCH,
+    })
+}

@@ -1,0 +1,62 @@
+//! Receipts, made from what the ledger says.
+
+use keywright_core::audit::EntryId;
+use keywright_core::key::{PlacementState, VersionState};
+use keywright_core::plan::Destination;
+use keywright_core::receipt::{ApprovalsReceipt, PlacementReceipt, Receipt, SCHEMA, Status};
+use keywright_ledger::{LedgerError, Request, Tx};
+
+/// The receipt of a request, as the ledger stands in this transaction.
+pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerError> {
+    let plan = &request.plan;
+    let approvals = tx.approvals(request.id)?;
+    let given = approvals.iter().filter(|a| a.digest == request.digest).count();
+    let (version, placements) = match request.key {
+        None => (None, Vec::new()),
+        Some(key) => {
+            let version = tx.versions(key)?.into_iter().rfind(|v| v.state != VersionState::Revoked);
+            (version, tx.placements(key)?)
+        }
+    };
+    let placements = if placements.is_empty() {
+        plan.destinations.iter().map(|d| placed(d, None)).collect()
+    } else {
+        placements
+            .iter()
+            .filter(|p| p.state != PlacementState::Removed)
+            .map(|p| placed(&p.destination, p.verified.map(|mode| mode.as_str().to_owned())))
+            .collect()
+    };
+    let pending = request.status == Status::PendingApproval;
+    let expires_at = version.as_ref().and_then(|v| v.expires_at);
+    let active = version.filter(|v| v.state == VersionState::Active).map(|v| v.id);
+    Ok(Receipt {
+        schema: SCHEMA.to_owned(),
+        request: request.id,
+        status: request.status,
+        key: request.key,
+        version: active,
+        name: plan.name.clone(),
+        provider: plan.provider.clone(),
+        permissions: plan.permissions.clone(),
+        resources: plan.resources.clone(),
+        expires_at,
+        placements,
+        approvals: ApprovalsReceipt {
+            needed: request.approvals_needed,
+            given: u8::try_from(given).unwrap_or(u8::MAX),
+        },
+        review_url: None,
+        match_code: pending.then(|| request.digest.match_code()),
+        reasons: request.reasons.clone(),
+        entry: EntryId(request.entry).to_string(),
+    })
+}
+
+fn placed(destination: &Destination, verified: Option<String>) -> PlacementReceipt {
+    PlacementReceipt {
+        store: destination.place.store.to_string(),
+        place: destination.place.place.clone(),
+        verified,
+    }
+}

@@ -1,0 +1,343 @@
+//! Review: what waits for humans, and what they say to it. An approval signs the digest of the whole plan; agents
+//! have no way in here, because every verb that decides takes an operator's proof.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use keywright_core::approval::{Approval, quorum};
+use keywright_core::audit::{self, Deed, Outcome, Record, SignatureRecord, Stage, Subject};
+use keywright_core::id::{ApprovalId, RequestId};
+use keywright_core::name::OperatorName;
+use keywright_core::plan::{Digest, Plan};
+use keywright_core::policy::{Ceiling, Facts};
+use keywright_core::receipt::{Receipt, Status};
+use keywright_core::text::Untrusted;
+use keywright_ledger::{LedgerError, Proposal, Request, RequestFilter};
+use serde::Serialize;
+
+use crate::auth::Proven;
+use crate::broker::Broker;
+use crate::clock::entropy;
+use crate::error::{BrokerError, Code, Result};
+use crate::record::{of_request, who};
+use crate::request::{MintIds, begin_mint};
+
+/// Everything that a human needs to decide about one request.
+#[derive(Debug, Clone, Serialize)]
+pub struct Review {
+    /// The request.
+    pub request: RequestId,
+    /// How it stands.
+    pub status: Status,
+    /// What an approval signs.
+    pub digest: String,
+    /// The code that the agent was shown too.
+    pub match_code: String,
+    /// The exact effect.
+    pub plan: Plan,
+    /// Why it needs approval.
+    pub reasons: Vec<String>,
+    /// The policies that decided.
+    pub policies: Vec<String>,
+    /// What deserves a second look, worst first.
+    pub red_flags: Vec<String>,
+    /// The prompt behind it; somebody else's words.
+    pub prompt: Option<Untrusted>,
+    /// What the agent said about itself; not verified.
+    pub claimed: std::collections::BTreeMap<String, Untrusted>,
+    /// Distinct operators that have to approve.
+    pub needed: u8,
+    /// Who has.
+    pub approved_by: Vec<String>,
+    /// When it was asked.
+    pub created_at: Timestamp,
+    /// When it stops waiting.
+    pub expires_at: Timestamp,
+}
+
+/// Something in the inbox.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Pending {
+    /// A key that somebody asked for.
+    Key(Box<Review>),
+    /// A template that an agent proposed.
+    Template {
+        /// The request's id.
+        request: RequestId,
+        /// Who proposed it.
+        agent: String,
+        /// Its id.
+        template: String,
+        /// Why, in the agent's words.
+        why: Untrusted,
+        /// The file as proposed.
+        source: Untrusted,
+        /// When.
+        created_at: Timestamp,
+    },
+}
+
+impl Broker {
+    /// What waits for humans: red flags first, then the oldest.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn inbox(&self) -> Result<Vec<Pending>> {
+        let (requests, proposals) = self
+            .ledger
+            .read(|tx| {
+                let filter = RequestFilter { status: Some(Status::PendingApproval), limit: 1_000 };
+                Ok::<_, LedgerError>((tx.requests(&filter)?, tx.proposals()?))
+            })
+            .await?;
+        let mut reviews = Vec::with_capacity(requests.len());
+        for request in requests {
+            reviews.push(self.review_of(request).await?);
+        }
+        reviews.sort_by_key(|r| (std::cmp::Reverse(r.red_flags.len()), r.created_at));
+        let mut inbox: Vec<Pending> = reviews.into_iter().map(|r| Pending::Key(Box::new(r))).collect();
+        inbox.extend(proposals.iter().map(pending_template));
+        Ok(inbox)
+    }
+
+    /// One request, whole.
+    ///
+    /// # Errors
+    /// When there is none of this id.
+    pub async fn review(&self, request: &str) -> Result<Pending> {
+        let id = Self::find_request(request)?;
+        let (found, proposal) =
+            self.ledger.read(move |tx| Ok::<_, LedgerError>((tx.request(id), tx.proposal(id)?))).await?;
+        match (found, proposal) {
+            (Ok(request), _) => Ok(Pending::Key(Box::new(self.review_of(request).await?))),
+            (Err(_), Some(proposal)) => Ok(pending_template(&proposal)),
+            (Err(error), None) => Err(error.into()),
+        }
+    }
+
+    /// Approves exactly the plan whose digest was shown. When enough distinct operators have, the key is minted.
+    ///
+    /// # Errors
+    /// When it no longer waits, the plan is not the one that was shown, or would now be another one.
+    pub async fn approve(
+        self: &Arc<Self>,
+        operator: &Proven,
+        request: &str,
+        shown: &str,
+        wait: Duration,
+    ) -> Result<Receipt> {
+        let signing = operator.signing()?;
+        let id = Self::find_request(request)?;
+        let waiting = self.waiting(id).await?;
+        if Digest::from_hex(shown) != Some(waiting.digest) {
+            return Err(BrokerError::new(
+                Code::Conflict,
+                "the plan is not the one that you were shown; look again",
+            ));
+        }
+        let now = self.rederive(&waiting.plan).await?;
+        if now.digest().ok() != Some(waiting.digest) {
+            return Err(BrokerError::new(
+                Code::Conflict,
+                "what would happen now is not what was asked: the template, the zone or the connection changed since",
+            )
+            .hint("reject it, and have the agent ask again"));
+        }
+        let times = (self.now(), waiting.expires_at);
+        let approval_id = ApprovalId::generate(self.now(), entropy()?);
+        let approval =
+            Approval::sign(approval_id, id, operator.name().clone(), waiting.digest, times, signing);
+        let proof = SignatureRecord {
+            by: operator.name().to_string(),
+            method: "ed25519".to_owned(),
+            key: STANDARD.encode(signing.verifying_key().as_bytes()),
+            over: STANDARD.encode(approval.message()),
+            signature: STANDARD.encode(approval.signature),
+            with: std::collections::BTreeMap::new(),
+        };
+        let (recording, who) = (waiting.clone(), operator.caller().who());
+        let written = self.ledger.write(move |tx| {
+            tx.add_approval(&approval)?;
+            let mut record = of_request(tx.now(), Deed::ApprovalGive, Stage::Note, who, &recording);
+            record.signatures.push(proof);
+            tx.audit(record)
+        });
+        written.await.map_err(|error| match error {
+            LedgerError::Exists { .. } => BrokerError::new(
+                Code::Conflict,
+                format!("you have approved {id} already; it needs another operator"),
+            ),
+            other => other.into(),
+        })?;
+        self.start_if_approved(id).await?;
+        self.settle(id, wait).await
+    }
+
+    /// Turns a request or a proposal down.
+    ///
+    /// # Errors
+    /// When it no longer waits.
+    pub async fn reject(&self, operator: &Proven, request: &str, reason: &str) -> Result<()> {
+        operator.signing()?;
+        let id = Self::find_request(request)?;
+        let reason = self.scrub(Untrusted::capped(reason, 500).raw()).await?;
+        let who = operator.caller().who();
+        let written = self.ledger.write(move |tx| {
+            if tx.proposal(id)?.is_some() {
+                let mut record = Record::new(tx.now(), Deed::RequestReject, Stage::Note, who);
+                record.subject = Subject { request: Some(id.to_string()), ..Subject::default() };
+                record.facts.insert("because".to_owned(), serde_json::json!(reason));
+                tx.audit(record)?;
+                return tx.reject_proposal(id);
+            }
+            let request = tx.request(id)?;
+            let mut record = of_request(tx.now(), Deed::RequestReject, Stage::Note, who, &request);
+            record.facts.insert("because".to_owned(), serde_json::json!(reason));
+            let entry = tx.audit(record)?;
+            tx.move_request(id, Status::PendingApproval, Status::Rejected, &[reason], entry)
+        });
+        Ok(written.await?)
+    }
+
+    /// Ends the wait of requests that nobody decided in time. An expired request is not a denied one.
+    pub(crate) async fn expire(&self) -> Result<usize> {
+        let overdue = self.ledger.read(|tx| tx.requests_overdue()).await?;
+        let count = overdue.len();
+        for request in overdue {
+            let written = self.ledger.write(move |tx| {
+                let who = crate::record::system();
+                let record = of_request(tx.now(), Deed::RequestExpire, Stage::Note, who, &request);
+                let entry = tx.audit(record)?;
+                let reason = "nobody decided in time; ask again if it is still needed".to_owned();
+                tx.move_request(request.id, Status::PendingApproval, Status::Expired, &[reason], entry)
+            });
+            match written.await {
+                // Somebody decided at the last moment.
+                Ok(()) | Err(LedgerError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(count)
+    }
+
+    async fn waiting(&self, id: RequestId) -> Result<Request> {
+        let request = self.ledger.read(move |tx| tx.request(id)).await?;
+        if request.status == Status::PendingApproval && request.expires_at > self.now() {
+            return Ok(request);
+        }
+        let message = format!("{id} does not wait for approval any more; it is {}", request.status);
+        Err(BrokerError::new(Code::Conflict, message))
+    }
+
+    /// Decides again with the approvals as facts; if policy allows it now, the mint begins.
+    async fn start_if_approved(&self, id: RequestId) -> Result<()> {
+        let request = self.waiting(id).await?;
+        let (approvals, operators) =
+            self.ledger.read(move |tx| Ok::<_, LedgerError>((tx.approvals(id)?, tx.operators()?))).await?;
+        let key_of = |name: &OperatorName| operators.iter().find(|o| o.name == *name).map(|o| o.public_key);
+        let given = quorum(&approvals, id, &request.digest, self.now(), key_of);
+        let applied = self.applied(&request.plan.template).await?;
+        let mut counts = self.counts(&request.plan.principal).await?;
+        counts.requests_last_hour = counts.requests_last_hour.saturating_sub(1);
+        let (_, policies) = self.policies().await?;
+        let ceiling = Ceiling { template: &applied.resolved, version: applied.version };
+        let facts = Facts { counts, approvals: &given };
+        let needed = match policies.authorize(request.plan.clone(), ceiling, &facts) {
+            Ok(_) => return self.start(request, given.len()).await,
+            Err(keywright_core::policy::Refusal::NeedsApprovals { .. }) => return Ok(()),
+            Err(refusal) => refusal.to_string(),
+        };
+        Err(BrokerError::new(Code::Denied, needed))
+    }
+
+    async fn start(&self, mut request: Request, given: usize) -> Result<()> {
+        let ids = MintIds::generate(self.now())?;
+        let keyring = Arc::clone(&self.keyring);
+        let given = u8::try_from(given).unwrap_or(u8::MAX);
+        let written = self.ledger.write(move |tx| {
+            let mut record = of_request(
+                tx.now(),
+                Deed::RequestDecide,
+                Stage::Note,
+                who(&request.plan.principal),
+                &request,
+            );
+            let needed = request.approvals_needed;
+            record.decision =
+                Some(crate::record::decided(audit::Effect::Allow, needed, given, &request.policies, &[]));
+            record.result = Some(Outcome::done());
+            let entry = tx.audit(record)?;
+            tx.move_request(request.id, Status::PendingApproval, Status::InProgress, &[], entry)?;
+            begin_mint(tx, &mut request, &ids, &keyring)
+        });
+        match written.await {
+            Ok(()) => {
+                self.crash_at.reached("mint.reserved");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn review_of(&self, request: Request) -> Result<Review> {
+        let id = request.id;
+        let (approvals, operators) =
+            self.ledger.read(move |tx| Ok::<_, LedgerError>((tx.approvals(id)?, tx.operators()?))).await?;
+        let key_of = |name: &OperatorName| operators.iter().find(|o| o.name == *name).map(|o| o.public_key);
+        let approved_by = quorum(&approvals, id, &request.digest, self.now(), key_of);
+        Ok(Review {
+            request: id,
+            status: request.status,
+            digest: request.digest.to_string(),
+            match_code: request.digest.match_code(),
+            red_flags: red_flags(&request.plan),
+            approved_by: approved_by.into_iter().map(ToString::to_string).collect(),
+            plan: request.plan,
+            reasons: request.reasons,
+            policies: request.policies,
+            prompt: request.prompt.map(|text| Untrusted::capped(&text, 8_000)),
+            claimed: request.claimed.into_iter().map(|(k, v)| (k, Untrusted::capped(&v, 200))).collect(),
+            needed: request.approvals_needed,
+            created_at: request.created_at,
+            expires_at: request.expires_at,
+        })
+    }
+}
+
+/// What deserves a second look, by rule and not by a model.
+fn red_flags(plan: &Plan) -> Vec<String> {
+    let mut flags = Vec::new();
+    if !plan.escalation.is_empty() {
+        flags.push("this key could make keys or change permissions".to_owned());
+    }
+    if plan.environment.as_str().starts_with("prod")
+        || plan.tier == keywright_core::template::Tier::Production
+    {
+        flags.push("production".to_owned());
+    }
+    if plan.resources.iter().any(|r| r.kind.contains("all_")) {
+        flags.push("it reaches every resource of a kind, not one".to_owned());
+    }
+    if plan.mutating > 100 {
+        flags.push(format!("it unlocks {} operations that change things", plan.mutating));
+    }
+    if plan.ttl.seconds() > 180 * 86_400 {
+        flags.push(format!("it lives for {}", plan.ttl));
+    }
+    flags
+}
+
+fn pending_template(proposal: &Proposal) -> Pending {
+    Pending::Template {
+        request: proposal.request,
+        agent: proposal.agent.to_string(),
+        template: proposal.template.to_string(),
+        why: Untrusted::capped(&proposal.why, 1_000),
+        source: Untrusted::capped(&proposal.source, 64 * 1_024),
+        created_at: proposal.created_at,
+    }
+}

@@ -1,0 +1,62 @@
+//! What has to happen without anybody asking. Rows and ticks: nothing here is lost when the process dies, because
+//! nothing here is remembered outside the ledger.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::broker::Broker;
+use crate::error::Result;
+
+const TICK: Duration = Duration::from_secs(1);
+const PUBLISH: Duration = Duration::from_millis(200);
+const RECONCILE: Duration = Duration::from_secs(3_600);
+
+impl Broker {
+    /// Does what is due, once: sagas, debts, uncertain attempts, overdue requests. Returns how much there was.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn tick(self: &Arc<Self>) -> Result<usize> {
+        let sagas = self.ledger.read(|tx| tx.sagas_due(32)).await?;
+        let count = sagas.len();
+        let mut running = tokio::task::JoinSet::new();
+        for saga in sagas {
+            let broker = Arc::clone(self);
+            running.spawn(async move { broker.run_saga(saga).await });
+        }
+        while running.join_next().await.is_some() {}
+        Ok(count + self.pay_debts().await? + self.sweep().await? + self.expire().await?)
+    }
+
+    /// Ticks, publishes the audit log and reconciles until told to stop.
+    pub async fn run_schedule(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut reconcile = tokio::time::interval(RECONCILE);
+        let mut commits = self.ledger.commits();
+        loop {
+            tokio::select! {
+                _ = stop.changed() => break,
+                _ = tick.tick() => report("tick", self.tick().await),
+                _ = reconcile.tick() => report("reconcile", self.reconcile().await),
+                changed = commits.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    // Commits come in bursts; one head covers them all.
+                    tokio::time::sleep(PUBLISH).await;
+                    report("audit", self.publish_audit().await);
+                }
+            }
+        }
+        report("audit", self.publish_audit().await);
+    }
+}
+
+fn report<T>(what: &str, result: Result<T>) {
+    if let Err(error) = result {
+        tracing::warn!(what, message = %error.message, "the schedule could not do its work; it tries again");
+    }
+}

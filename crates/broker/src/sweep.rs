@@ -1,0 +1,200 @@
+//! The sweep: credentials at the provider that carry our marker and that nobody owns.
+//!
+//! "Absent" is provisional. An attempt whose reply was lost is looked for until long after the create could still
+//! have taken effect, and every reconcile looks at every marker again.
+
+use std::collections::BTreeMap;
+
+use keywright_core::audit::{Deed, Record, Stage};
+use keywright_core::id::{AttemptId, RevocationId};
+use keywright_core::key::{Attempt, AttemptOutcome, VersionState};
+use keywright_core::marker::Recognised;
+use keywright_core::name::ConnectionName;
+use keywright_core::provider::{Listed, Listing};
+use keywright_core::span::Span;
+use keywright_ledger::{LedgerError, NewRevocation, Tx};
+
+use crate::broker::Broker;
+use crate::clock::entropy;
+use crate::error::Result;
+use crate::record::system;
+
+/// What a reconcile found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Reconciled {
+    /// Connections that were read to the end.
+    pub connections: Vec<String>,
+    /// Connections that could not be read, with the reason.
+    pub unreachable: BTreeMap<String, String>,
+    /// Credentials with our marker that belong to a living version.
+    pub owned: usize,
+    /// Credentials with our marker that nobody owns; they are owed to the revoke queue now.
+    pub orphans: Vec<String>,
+    /// Labels shaped like our markers whose seal does not verify; left alone.
+    pub forged: usize,
+    /// Keys that should live but are not at the provider.
+    pub missing: Vec<String>,
+}
+
+/// The pause between looks for one uncertain attempt.
+const LOOK_AGAIN: u64 = 120;
+
+impl Broker {
+    /// Compares every connection's credentials with the ledger. Orphans become debts and are paid at once.
+    ///
+    /// # Errors
+    /// When the ledger can't be read or written. A provider that can't be reached is part of the answer.
+    pub async fn reconcile(&self) -> Result<Reconciled> {
+        let mut found = Reconciled::default();
+        for connection in self.ledger.read(|tx| tx.connections()).await? {
+            let listed = match self.outside.provider(&connection.name).await {
+                Ok(provider) => provider.list(Listing::Marked).await.map_err(crate::error::BrokerError::from),
+                Err(error) => Err(error),
+            };
+            match listed {
+                Ok(listed) => {
+                    self.sort_out(&connection.name, listed, &mut found).await?;
+                    found.connections.push(connection.name.to_string());
+                }
+                Err(error) => drop(found.unreachable.insert(connection.name.to_string(), error.message)),
+            }
+        }
+        self.pay_debts().await?;
+        Ok(found)
+    }
+
+    async fn sort_out(
+        &self,
+        connection: &ConnectionName,
+        listed: Vec<Listed>,
+        found: &mut Reconciled,
+    ) -> Result<()> {
+        let mut seen = Vec::new();
+        for credential in listed {
+            match self.keyring.markers().recognise(credential.label.raw()) {
+                Recognised::Foreign => {}
+                Recognised::Forged => found.forged += 1,
+                Recognised::Ours { attempt, .. } => {
+                    seen.push(credential.provider_key_id.clone());
+                    if self.adopt_or_owe(connection, attempt, credential.provider_key_id.clone()).await? {
+                        found.owned += 1;
+                    } else {
+                        found.orphans.push(credential.provider_key_id);
+                    }
+                }
+            }
+        }
+        let of = connection.clone();
+        let expected = self.ledger.read(move |tx| tx.live_versions(&of)).await?;
+        found.missing.extend(
+            expected.into_iter().filter(|v| !seen.contains(&v.provider_key_id)).map(|v| v.key.to_string()),
+        );
+        Ok(())
+    }
+
+    /// Whether a marked credential belongs to somebody. If not, it is owed.
+    async fn adopt_or_owe(
+        &self,
+        connection: &ConnectionName,
+        attempt: AttemptId,
+        provider_key_id: String,
+    ) -> Result<bool> {
+        let (connection, random) = (connection.clone(), entropy()?);
+        let owned = self.ledger.write(move |tx| {
+            let known = match tx.attempt(attempt) {
+                Ok(known) => Some(known),
+                Err(LedgerError::Missing { .. }) => None,
+                Err(error) => return Err(error),
+            };
+            if let Some(known) = &known
+                && belongs(tx, known, &provider_key_id)?
+            {
+                return Ok(true);
+            }
+            let owed = NewRevocation {
+                id: RevocationId::generate(tx.now(), random),
+                connection,
+                provider_key_id,
+                key: known.as_ref().map(|a| a.key),
+                version: None,
+                attempt: known.as_ref().map(|a| a.id),
+                reason: "an orphan: its creation was never completed".to_owned(),
+            };
+            if let Some(known) = known.as_ref().filter(|known| known.outcome != AttemptOutcome::Swept) {
+                tx.set_attempt(known.id, AttemptOutcome::Swept, Some(&owed.provider_key_id), None)?;
+            }
+            let mut record = Record::new(tx.now(), Deed::KeySweep, Stage::Intent, system());
+            record.subject.connection = Some(owed.connection.to_string());
+            record.subject.attempt = owed.attempt.map(|a| a.to_string());
+            record.subject.key = owed.key.map(|k| k.to_string());
+            record.facts.insert("provider_key_id".to_owned(), serde_json::json!(owed.provider_key_id));
+            tx.audit(record)?;
+            tx.owe(&owed)?;
+            Ok::<_, LedgerError>(false)
+        });
+        Ok(owned.await?)
+    }
+
+    /// Looks for the attempts whose fate is unknown and whose time has come.
+    pub(crate) async fn sweep(&self) -> Result<usize> {
+        let due = self.ledger.read(|tx| tx.attempts_to_sweep()).await?;
+        let mut lists: BTreeMap<ConnectionName, Option<Vec<Listed>>> = BTreeMap::new();
+        for attempt in &due {
+            if !lists.contains_key(&attempt.connection) {
+                let listed = match self.outside.provider(&attempt.connection).await {
+                    Ok(provider) => provider.list(Listing::Marked).await.ok(),
+                    Err(_) => None,
+                };
+                lists.insert(attempt.connection.clone(), listed);
+            }
+            match lists.get(&attempt.connection) {
+                Some(Some(listed)) => self.look(attempt, listed).await?,
+                _ => self.look_again(attempt, attempt.outcome).await?,
+            }
+        }
+        if !due.is_empty() {
+            self.pay_debts().await?;
+        }
+        Ok(due.len())
+    }
+
+    async fn look(&self, attempt: &Attempt, listed: &[Listed]) -> Result<()> {
+        let found: Vec<_> = listed.iter().filter(|l| l.label.raw() == attempt.marker.as_str()).collect();
+        for credential in &found {
+            self.adopt_or_owe(&attempt.connection, attempt.id, credential.provider_key_id.clone()).await?;
+        }
+        if found.is_empty() {
+            self.look_again(attempt, AttemptOutcome::AbsentSoFar).await?;
+        }
+        Ok(())
+    }
+
+    /// Not found, or not to be asked: look again until the create can no longer take effect. After that the regular
+    /// reconcile is enough, which looks at every marker for ever.
+    async fn look_again(&self, attempt: &Attempt, outcome: AttemptOutcome) -> Result<()> {
+        let late = match self.outside.provider(&attempt.connection).await {
+            Ok(provider) => provider.facts().longest_late_delivery,
+            Err(_) => Span::from_seconds(24 * 3_600),
+        };
+        let until = attempt.sent_at.map(|at| late.after(at));
+        let id = attempt.id;
+        let written = self.ledger.write(move |tx| {
+            let next = Span::from_seconds(LOOK_AGAIN).after(tx.now());
+            let still = outcome != AttemptOutcome::AbsentSoFar || until.is_some_and(|until| tx.now() < until);
+            tx.set_attempt(id, outcome, None, still.then_some(next))
+        });
+        Ok(written.await?)
+    }
+}
+
+/// A credential belongs to its attempt's version while that lives or is being revoked, or to a mint under way.
+fn belongs(tx: &Tx<'_>, attempt: &Attempt, provider_key_id: &str) -> std::result::Result<bool, LedgerError> {
+    if let Some(version) = tx.version_of(attempt.id)? {
+        return Ok(version.provider_key_id == provider_key_id && version.state != VersionState::Revoked);
+    }
+    let key = tx.key(attempt.key)?;
+    let saga = tx.saga_of(key.request)?;
+    // The create may be under way at this very moment.
+    Ok(attempt.outcome == AttemptOutcome::Sent
+        && saga.is_some_and(|saga| saga.attempt == attempt.id && !saga.phase.is_final()))
+}

@@ -1,0 +1,151 @@
+//! The audit log, read: who asked, who approved, what could it do, where is it, what happened to it.
+
+use keywright_core::audit::Entry;
+use keywright_core::id::{KeyId, RequestId};
+use keywright_core::key::{Key, KeyState, Placement, Version};
+use keywright_core::name::{EnvironmentName, ProjectName};
+use keywright_core::plan::Principal;
+use keywright_ledger::{AuditFilter, LedgerError, Request, Revocation, StoredEntry};
+
+use crate::broker::Broker;
+use crate::error::{BrokerError, Result};
+
+/// Everything known about one key.
+#[derive(Debug, Clone)]
+pub struct Trace {
+    /// The key.
+    pub key: Key,
+    /// What was asked.
+    pub request: Request,
+    /// Its versions, oldest first.
+    pub versions: Vec<Version>,
+    /// Its placements.
+    pub placements: Vec<Placement>,
+    /// Its debts, paid ones included.
+    pub revocations: Vec<Revocation>,
+    /// Every entry about it, in order.
+    pub entries: Vec<Entry>,
+}
+
+/// Which keys to list.
+#[derive(Debug, Clone, Default)]
+pub struct KeyFilter {
+    /// Of this project.
+    pub project: Option<ProjectName>,
+    /// Of this environment.
+    pub environment: Option<EnvironmentName>,
+    /// In this state.
+    pub state: Option<KeyState>,
+}
+
+/// A key as lists show it.
+#[derive(Debug, Clone)]
+pub struct KeySummary {
+    /// The key.
+    pub key: Key,
+    /// Its newest version.
+    pub version: Option<Version>,
+    /// Where it lies.
+    pub placements: Vec<Placement>,
+    /// Whether a revocation is still owed.
+    pub debt: bool,
+}
+
+impl Broker {
+    /// Keys, newest first, at most 1,000. An agent sees its own only.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn keys(&self, principal: &Principal, filter: KeyFilter) -> Result<Vec<KeySummary>> {
+        let own = match principal {
+            Principal::Agent(name) => Some(name.clone()),
+            _ => None,
+        };
+        let keys = self.ledger.read(move |tx| {
+            let keys = tx.keys(filter.project.as_ref(), filter.environment.as_ref(), filter.state, 10_000)?;
+            let mut summaries = Vec::new();
+            for key in keys.into_iter().filter(|k| own.is_none() || k.agent == own).take(1_000) {
+                summaries.push(KeySummary {
+                    version: tx.versions(key.id)?.into_iter().next_back(),
+                    placements: tx.placements(key.id)?,
+                    debt: tx.revocations_of(key.id)?.iter().any(|r| r.done_at.is_none()),
+                    key,
+                });
+            }
+            Ok::<_, LedgerError>(summaries)
+        });
+        Ok(keys.await?)
+    }
+
+    /// One key, for somebody who may know of it.
+    ///
+    /// # Errors
+    /// When there is none, or it is another agent's.
+    pub async fn key(&self, principal: &Principal, text: &str) -> Result<Trace> {
+        let id = self.find_key(text).await?;
+        self.visible_key(principal, id).await?;
+        self.trace_key(id).await
+    }
+
+    /// Everything about the key of an id, a name, or a fingerprint (8 or more hexadecimal digits).
+    ///
+    /// # Errors
+    /// When nothing fits.
+    pub async fn trace(&self, text: &str) -> Result<Trace> {
+        let digits = text.to_ascii_lowercase();
+        let looks_like_one =
+            (8..=64).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        if looks_like_one {
+            let wanted = digits.clone();
+            let found = self.ledger.read(move |tx| tx.keys_by_fingerprint(&wanted)).await?;
+            if let Some(id) = found.first() {
+                return self.trace_key(*id).await;
+            }
+        }
+        if let Ok(request) = RequestId::parse(text) {
+            let found = self.ledger.read(move |tx| tx.request(request)).await?;
+            return match found.key {
+                Some(key) => self.trace_key(key).await,
+                None => {
+                    Err(BrokerError::missing(format!("{request} never led to a key; it is {}", found.status))
+                        .hint(format!("`keywright review show {request}` shows what was asked")))
+                }
+            };
+        }
+        self.trace_key(self.find_key(text).await?).await
+    }
+
+    /// Entries of the log.
+    ///
+    /// # Errors
+    /// When the ledger can't be read, or an entry is no entry any more.
+    pub async fn log(&self, filter: AuditFilter) -> Result<Vec<Entry>> {
+        let stored = self.ledger.read(move |tx| tx.audit_entries(&filter)).await?;
+        stored.iter().map(StoredEntry::entry).map(|e| e.map_err(BrokerError::from)).collect()
+    }
+
+    async fn trace_key(&self, id: KeyId) -> Result<Trace> {
+        let trace = self.ledger.read(move |tx| {
+            let key = tx.key(id)?;
+            let request = tx.request(key.request)?;
+            // Entries before the key was reserved name the request only.
+            let of_key = AuditFilter { key: Some(id), limit: 1_000, ..AuditFilter::default() };
+            let of_request =
+                AuditFilter { request: Some(key.request), limit: 1_000, ..AuditFilter::default() };
+            let mut stored = tx.audit_entries(&of_key)?;
+            stored.extend(tx.audit_entries(&of_request)?);
+            stored.sort_by_key(|e| e.number);
+            stored.dedup_by_key(|e| e.number);
+            let entries = stored.iter().map(StoredEntry::entry).collect::<std::result::Result<_, _>>()?;
+            Ok::<_, LedgerError>(Trace {
+                versions: tx.versions(id)?,
+                placements: tx.placements(id)?,
+                revocations: tx.revocations_of(id)?,
+                entries,
+                request,
+                key,
+            })
+        });
+        Ok(trace.await?)
+    }
+}

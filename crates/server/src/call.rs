@@ -1,0 +1,409 @@
+//! Every call that comes through a door, as types.
+//!
+//! The three callers have three enums. What is not in [`AgentCall`] an agent can't say, whatever it sends: there is no
+//! verb in it that returns a secret, approves, or changes a guard rail.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use keywright_core::secret::Secret;
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use keywright_broker::ask::Ask;
+
+/// A secret on its way through the socket, which only its owner's processes can open. It prints as nothing and is
+/// wiped when dropped.
+pub struct Passed(Zeroizing<String>);
+
+impl Passed {
+    /// Takes a secret along.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// What it is at the other end.
+    #[must_use]
+    pub fn into_secret(mut self) -> Secret {
+        Secret::new(std::mem::take(&mut *self.0))
+    }
+}
+
+impl fmt::Debug for Passed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passed(..)")
+    }
+}
+
+impl Serialize for Passed {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Passed {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d).map(Self::new)
+    }
+}
+
+impl Drop for Passed {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// A call.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Call {
+    /// Anybody: is the broker there, and how is it doing?
+    Anybody,
+    /// An agent, by its token.
+    Agent {
+        /// Its token.
+        token: Passed,
+        /// What it says about itself: client, model, session. Recorded as claimed.
+        #[serde(default)]
+        claimed: BTreeMap<String, String>,
+        /// What it wants.
+        call: AgentCall,
+    },
+    /// An operator.
+    Operator {
+        /// How they prove it.
+        login: Login,
+        /// What they want.
+        call: Box<OperatorCall>,
+    },
+    /// A program that reads its keys, or an operator who runs one.
+    Reader {
+        /// How it proves that it may.
+        login: ReaderLogin,
+        /// Of this project; a workload's own when absent.
+        project: Option<String>,
+        /// Of this environment.
+        environment: Option<String>,
+        /// Only these names; empty = all.
+        only: Vec<String>,
+    },
+}
+
+/// How an operator proves who they are.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "with", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Login {
+    /// By passphrase.
+    Passphrase {
+        /// Whose; absent = whoever it fits.
+        operator: Option<String>,
+        /// The passphrase.
+        passphrase: Passed,
+    },
+    /// By the session that `keywright login` opened for this terminal session.
+    Session,
+}
+
+/// How a reader proves that it may.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "with", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ReaderLogin {
+    /// A workload's token.
+    Workload {
+        /// The token.
+        token: Passed,
+    },
+    /// An operator's passphrase. A session is not enough to read a secret.
+    Operator {
+        /// Whose; absent = whoever it fits.
+        operator: Option<String>,
+        /// The passphrase.
+        passphrase: Passed,
+    },
+}
+
+/// What an agent can ask for: the MCP tools, one variant each.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
+pub enum AgentCall {
+    /// Permissions and templates that match some words.
+    FindPermissions {
+        /// The words.
+        query: String,
+        /// Only of this provider.
+        provider: Option<String>,
+        /// At most so many (1 to 50; 10 when absent).
+        limit: Option<u32>,
+    },
+    /// The templates that this agent may use.
+    ListTemplates {
+        /// Only those that match these words.
+        query: Option<String>,
+    },
+    /// What a request would do, without doing it.
+    PlanKey {
+        /// What is wanted, in plain words.
+        intent: Option<String>,
+        /// What the job calls, as `METHOD /path`.
+        #[serde(default)]
+        operations: Vec<String>,
+        /// Only of this provider.
+        provider: Option<String>,
+        /// The whole ask, when a template is chosen.
+        ask: Option<Box<Ask>>,
+    },
+    /// Ask for a key.
+    RequestKey {
+        /// The ask.
+        ask: Box<Ask>,
+    },
+    /// How a request stands.
+    CheckRequest {
+        /// The request's id.
+        request: String,
+        /// Wait for a change, at most 25 seconds.
+        wait_seconds: Option<u32>,
+    },
+    /// The agent's own keys, without secrets.
+    ListKeys {
+        /// Of this project.
+        project: Option<String>,
+        /// Of this environment.
+        environment: Option<String>,
+        /// In this state.
+        state: Option<String>,
+    },
+    /// Replace a key by a successor.
+    RotateKey {
+        /// Its id or name.
+        key: String,
+        /// Why.
+        reason: String,
+    },
+    /// Revoke one of the agent's own keys.
+    RevokeKey {
+        /// Its id or name.
+        key: String,
+        /// Why.
+        reason: String,
+    },
+    /// Propose a template for an operator to review.
+    ProposeTemplate {
+        /// The template as TOML.
+        source: String,
+        /// Why it is needed.
+        why: String,
+    },
+}
+
+/// What an operator can ask for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
+pub enum OperatorCall {
+    /// Open a short session for this terminal session.
+    Login,
+    /// End it.
+    Logout,
+    /// Add a connection to a provider.
+    ProviderAdd {
+        /// Its name.
+        name: String,
+        /// The provider's kind.
+        kind: String,
+        /// Where its API is.
+        base_url: Option<String>,
+        /// The account there.
+        account: Option<String>,
+        /// What else the adapter wants to know.
+        #[serde(default)]
+        extra: BTreeMap<String, String>,
+        /// The parent credential.
+        credential: Passed,
+    },
+    /// List the connections.
+    ProviderList,
+    /// Try a connection.
+    ProviderCheck {
+        /// Its name.
+        name: String,
+    },
+    /// Add a store.
+    StoreAdd {
+        /// Its name.
+        name: String,
+        /// Its kind.
+        kind: String,
+        /// Where it is.
+        address: Option<String>,
+        /// What else the adapter wants to know.
+        #[serde(default)]
+        extra: BTreeMap<String, String>,
+        /// The credential, where it needs one.
+        credential: Option<Passed>,
+    },
+    /// List the stores.
+    StoreList,
+    /// Try a store.
+    StoreCheck {
+        /// Its name.
+        name: String,
+    },
+    /// List the templates in force.
+    TemplateList,
+    /// Show one.
+    TemplateShow {
+        /// Its id.
+        id: String,
+    },
+    /// Put one in force.
+    TemplateApply {
+        /// The TOML.
+        source: String,
+    },
+    /// Show the policy in force.
+    PolicyShow,
+    /// Put one in force; absent = the default pack.
+    PolicyApply {
+        /// The Cedar text.
+        source: Option<String>,
+    },
+    /// Run cases against the policy in force.
+    PolicyTest {
+        /// The cases, as TOML.
+        cases: String,
+    },
+    /// Why a request was decided as it was.
+    PolicyExplain {
+        /// The request's id.
+        request: String,
+    },
+    /// Add an operator.
+    OperatorAdd {
+        /// The name.
+        name: String,
+        /// Their passphrase.
+        new_passphrase: Passed,
+    },
+    /// List the operators.
+    OperatorList,
+    /// Remove one.
+    OperatorRemove {
+        /// The name.
+        name: String,
+    },
+    /// Change one's own passphrase.
+    OperatorPassphrase {
+        /// The new one.
+        new_passphrase: Passed,
+    },
+    /// Add an agent; the answer holds its token, this once.
+    AgentAdd {
+        /// The name.
+        name: String,
+    },
+    /// List the agents.
+    AgentList,
+    /// Remove one.
+    AgentRemove {
+        /// The name.
+        name: String,
+    },
+    /// Add a workload; the answer holds its token, this once.
+    WorkloadAdd {
+        /// The name.
+        name: String,
+        /// Whose keys it may read.
+        project: String,
+        /// Of this environment only.
+        environment: Option<String>,
+    },
+    /// List the workloads.
+    WorkloadList,
+    /// Remove one.
+    WorkloadRemove {
+        /// The name.
+        name: String,
+    },
+    /// Ask for a key.
+    KeyRequest {
+        /// The ask.
+        ask: Box<Ask>,
+        /// Only say what would happen.
+        dry_run: bool,
+    },
+    /// List keys.
+    KeyList {
+        /// Of this project.
+        project: Option<String>,
+        /// Of this environment.
+        environment: Option<String>,
+        /// In this state.
+        state: Option<String>,
+        /// Only those that are still owed to a revocation.
+        debt: bool,
+    },
+    /// Show one key.
+    KeyShow {
+        /// Its id or name.
+        key: String,
+    },
+    /// Revoke one key.
+    KeyRevoke {
+        /// Its id or name.
+        key: String,
+        /// Why.
+        reason: String,
+    },
+    /// Revoke every key of a project.
+    ProjectTeardown {
+        /// The project.
+        project: String,
+    },
+    /// What waits for humans.
+    ReviewList,
+    /// One request, whole.
+    ReviewShow {
+        /// Its id.
+        request: String,
+    },
+    /// Approve exactly what was shown.
+    ReviewApprove {
+        /// The request's id.
+        request: String,
+        /// The digest of the plan that was shown.
+        digest: String,
+    },
+    /// Turn a request down.
+    ReviewReject {
+        /// The request's id.
+        request: String,
+        /// Why.
+        reason: String,
+    },
+    /// How a request stands.
+    RequestCheck {
+        /// The request's id.
+        request: String,
+    },
+    /// Compare every connection with the ledger.
+    Reconcile,
+    /// Entries of the audit log.
+    AuditLog {
+        /// From this place on.
+        from: u64,
+        /// At most so many.
+        limit: u32,
+        /// The newest first.
+        newest_first: bool,
+    },
+    /// Everything about one key.
+    AuditTrace {
+        /// A key's id or name, a request's id, or a fingerprint.
+        what: String,
+    },
+    /// Bring the audit log's files up to date.
+    AuditPublish,
+    /// End the broker.
+    Stop,
+}

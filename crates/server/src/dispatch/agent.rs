@@ -1,0 +1,100 @@
+//! What agents can say. The match is over the whole of [`AgentCall`]: a new verb has to be added here by hand.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keywright_broker::find::Plain;
+use keywright_broker::record::Caller;
+use keywright_broker::trace::KeyFilter;
+use keywright_broker::{Broker, Code};
+use keywright_core::key::KeyState;
+use keywright_core::plan::Principal;
+use keywright_ledger::Agent;
+use serde_json::{Value, json};
+
+use super::{Peer, invalid, read};
+use crate::answer::Failure;
+use crate::call::AgentCall;
+use crate::views;
+
+/// How long a request waits for its mint before it answers `in_progress`.
+const MINT_WAIT: Duration = Duration::from_secs(20);
+/// The longest wait that a client survives.
+const LONGEST_WAIT: u32 = 25;
+
+pub(super) async fn run(
+    broker: &Arc<Broker>,
+    peer: &Peer,
+    agent: Agent,
+    claimed: BTreeMap<String, String>,
+    call: AgentCall,
+) -> Result<Value, Failure> {
+    let principal = Principal::Agent(agent.name);
+    let caller = Caller { principal: principal.clone(), verified: peer.verified(), claimed };
+    match call {
+        AgentCall::FindPermissions { query, provider, limit } => {
+            let found = broker.find_permissions(&query, provider.as_deref(), limit.unwrap_or(10)).await?;
+            let templates = broker.usable_templates(&principal).await?;
+            Ok(views::found(&found, &views::matching(templates, Some(&query))))
+        }
+        AgentCall::ListTemplates { query } => {
+            let templates = broker.usable_templates(&principal).await?;
+            Ok(views::usable(&views::matching(templates, query.as_deref())))
+        }
+        AgentCall::PlanKey { ask: Some(ask), .. } => {
+            Ok(views::dry_run(&broker.dry_run(&principal, &ask).await?))
+        }
+        AgentCall::PlanKey { intent, operations, provider, ask: None } => {
+            let plain = Plain { intent, operations, provider };
+            let answer = broker.plan_plain(&plain).await?;
+            let templates = broker.usable_templates(&principal).await?;
+            Ok(views::plain_answer(&answer, &templates))
+        }
+        AgentCall::RequestKey { ask } => Ok(views::receipt(&broker.request(&caller, &ask, MINT_WAIT).await?)),
+        AgentCall::CheckRequest { request, wait_seconds } => {
+            let wait = Duration::from_secs(wait_seconds.unwrap_or(0).min(LONGEST_WAIT).into());
+            Ok(views::receipt(&broker.check(&principal, &request, wait).await?))
+        }
+        AgentCall::ListKeys { project, environment, state } => {
+            let filter = KeyFilter {
+                project: read(project.as_ref())?,
+                environment: read(environment.as_ref())?,
+                state: state_of(state.as_deref())?,
+            };
+            Ok(views::keys(&broker.keys(&principal, filter).await?))
+        }
+        AgentCall::RotateKey { key, .. } => {
+            // Known or not, the answer is the same; but an unknown key is told as such first.
+            broker.key(&principal, &key).await?;
+            Err(Failure::new(Code::Unsupported, "this version does not rotate keys by itself yet")
+                .hint("request a key under another name, move its consumers, then revoke the old one with revoke_key"))
+        }
+        AgentCall::RevokeKey { key, reason } => {
+            Ok(views::receipt(&broker.revoke(&caller, &key, &reason).await?))
+        }
+        AgentCall::ProposeTemplate { source, why } => {
+            let request = broker.propose_template(&caller, &source, &why).await?;
+            Ok(json!({
+                "schema": "keywright/proposal/1",
+                "request": request,
+                "status": "pending_review",
+                "review": format!("an operator reviews it: keywright review show {request}"),
+            }))
+        }
+    }
+}
+
+/// A key's state as people write it.
+pub(super) fn state_of(text: Option<&str>) -> Result<Option<KeyState>, Failure> {
+    match text {
+        None => Ok(None),
+        Some(text) => KeyState::parse(text).map(Some).ok_or_else(|| {
+            let states = KeyState::ALL.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", ");
+            invalid(format!(
+                "`{}` is no state of a key; there are {states}",
+                keywright_core::text::escaped(text)
+            ))
+        }),
+    }
+}

@@ -1,0 +1,281 @@
+//! What operators can say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keywright_broker::admin::{NewConnection, NewStore};
+use keywright_broker::auth::Proven;
+use keywright_broker::record::Caller;
+use keywright_broker::trace::KeyFilter;
+use keywright_broker::{Broker, Code};
+use keywright_ledger::AuditFilter;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::agent::state_of;
+use super::{Peer, invalid, read};
+use crate::answer::Failure;
+use crate::call::OperatorCall as Op;
+use crate::views;
+
+/// How long a command waits for a mint.
+const MINT_WAIT: Duration = Duration::from_secs(120);
+
+pub(super) async fn run(
+    broker: &Arc<Broker>,
+    peer: &Peer,
+    operator: &Proven,
+    call: Op,
+    stop: Option<&watch::Sender<bool>>,
+) -> Result<Value, Failure> {
+    match call {
+        Op::Login | Op::Logout | Op::Stop => session(broker, peer, operator, &call, stop).await,
+        Op::ProviderAdd { .. } | Op::ProviderList | Op::ProviderCheck { .. } => {
+            providers(broker, operator, call).await
+        }
+        Op::StoreAdd { .. } | Op::StoreList | Op::StoreCheck { .. } => stores(broker, operator, call).await,
+        Op::TemplateList
+        | Op::TemplateShow { .. }
+        | Op::TemplateApply { .. }
+        | Op::PolicyShow
+        | Op::PolicyApply { .. }
+        | Op::PolicyTest { .. }
+        | Op::PolicyExplain { .. } => guards(broker, operator, call).await,
+        Op::OperatorAdd { .. }
+        | Op::OperatorList
+        | Op::OperatorRemove { .. }
+        | Op::OperatorPassphrase { .. }
+        | Op::AgentAdd { .. }
+        | Op::AgentList
+        | Op::AgentRemove { .. }
+        | Op::WorkloadAdd { .. }
+        | Op::WorkloadList
+        | Op::WorkloadRemove { .. } => people(broker, operator, call).await,
+        Op::KeyRequest { .. }
+        | Op::KeyList { .. }
+        | Op::KeyShow { .. }
+        | Op::KeyRevoke { .. }
+        | Op::ProjectTeardown { .. }
+        | Op::RequestCheck { .. }
+        | Op::Reconcile => keys(broker, peer, operator, call).await,
+        Op::ReviewList | Op::ReviewShow { .. } | Op::ReviewApprove { .. } | Op::ReviewReject { .. } => {
+            review(broker, operator, call).await
+        }
+        Op::AuditLog { .. } | Op::AuditTrace { .. } | Op::AuditPublish => audit(broker, call).await,
+    }
+}
+
+async fn session(
+    broker: &Broker,
+    peer: &Peer,
+    operator: &Proven,
+    call: &Op,
+    stop: Option<&watch::Sender<bool>>,
+) -> Result<Value, Failure> {
+    let (Some(stop), Some(terminal)) = (stop, peer.terminal) else {
+        return Err(Failure::new(
+            Code::Conflict,
+            "no broker runs, so there is nothing to log in to or to stop",
+        )
+        .hint("start one with `keywright serve`"));
+    };
+    match call {
+        Op::Login => {
+            let until = broker.open_session(operator, terminal).await?;
+            Ok(
+                json!({ "schema": "keywright/session/1", "operator": operator.name(), "until": until.to_string() }),
+            )
+        }
+        Op::Logout => {
+            broker.close_session(terminal);
+            Ok(json!({ "schema": "keywright/session/1", "operator": operator.name(), "until": null }))
+        }
+        _ => {
+            // The receiver lives as long as the broker serves.
+            let _ = stop.send(true);
+            Ok(json!({ "schema": "keywright/status/1", "stopping": true }))
+        }
+    }
+}
+
+async fn providers(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, Failure> {
+    match call {
+        Op::ProviderAdd { name, kind, base_url, account, extra, credential } => {
+            let new = NewConnection {
+                name: name.parse().map_err(invalid)?,
+                kind: kind.parse().map_err(invalid)?,
+                base_url,
+                account,
+                extra,
+                credential: credential.into_secret(),
+            };
+            let health = broker.add_connection(operator, new).await?;
+            Ok(views::connection_health(&name, &health))
+        }
+        Op::ProviderCheck { name } => {
+            let health = broker.check_connection(&name.parse().map_err(invalid)?).await?;
+            Ok(views::connection_health(&name, &health))
+        }
+        _ => Ok(views::connections(&broker.connections().await?)),
+    }
+}
+
+async fn stores(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, Failure> {
+    match call {
+        Op::StoreAdd { name, kind, address, extra, credential } => {
+            let new = NewStore {
+                name: name.parse().map_err(invalid)?,
+                kind: kind.parse().map_err(invalid)?,
+                address,
+                extra,
+                credential: credential.map(crate::call::Passed::into_secret),
+            };
+            broker.add_store(operator, new).await?;
+            Ok(json!({ "schema": "keywright/store/1", "name": name, "usable": true }))
+        }
+        Op::StoreCheck { name } => {
+            broker.check_store(&name.parse().map_err(invalid)?).await?;
+            Ok(json!({ "schema": "keywright/store/1", "name": name, "usable": true }))
+        }
+        _ => Ok(json!({ "schema": "keywright/stores/1", "stores": broker.stores().await? })),
+    }
+}
+
+async fn guards(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, Failure> {
+    match call {
+        Op::TemplateShow { id } => Ok(views::template(&broker.template(&id).await?)),
+        Op::TemplateApply { source } => {
+            let (checked, version) = broker.apply_template(operator, &source).await?;
+            Ok(views::checked(&checked, Some(version)))
+        }
+        Op::PolicyShow => Ok(views::policy(&broker.policy().await?)),
+        Op::PolicyApply { source } => {
+            let version = match source {
+                Some(source) => broker.apply_policy(operator, &source).await?,
+                None => broker.apply_default_policy(operator).await?,
+            };
+            Ok(json!({ "schema": "keywright/policy/1", "version": version, "applied_by": operator.name() }))
+        }
+        Op::PolicyTest { cases } => Ok(views::policy_test(&broker.test_policy(&cases).await?)),
+        Op::PolicyExplain { request } => {
+            let lines = broker.explain(&request).await?;
+            Ok(json!({ "schema": "keywright/explanation/1", "request": request, "lines": lines }))
+        }
+        _ => Ok(views::templates(&broker.templates().await?)),
+    }
+}
+
+async fn people(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, Failure> {
+    match call {
+        Op::OperatorAdd { name, new_passphrase } => {
+            let parsed = name.parse().map_err(invalid)?;
+            broker.add_operator(operator, &parsed, new_passphrase.into_secret()).await?;
+            Ok(json!({ "schema": "keywright/operator/1", "name": name }))
+        }
+        Op::OperatorPassphrase { new_passphrase } => {
+            broker.change_passphrase(operator, new_passphrase.into_secret()).await?;
+            Ok(json!({ "schema": "keywright/operator/1", "name": operator.name() }))
+        }
+        Op::OperatorRemove { name } => {
+            broker.remove_operator(operator, &name.parse().map_err(invalid)?).await?;
+            Ok(json!({ "schema": "keywright/operator/1", "name": name, "removed": true }))
+        }
+        Op::OperatorList => Ok(views::operators(&broker.operators().await?)),
+        Op::AgentAdd { name } => {
+            let token = broker.add_agent(operator, &name.parse().map_err(invalid)?).await?;
+            Ok(json!({ "schema": "keywright/agent/1", "name": name, "token": token.expose_secret() }))
+        }
+        Op::AgentRemove { name } => {
+            broker.remove_agent(operator, &name.parse().map_err(invalid)?).await?;
+            Ok(json!({ "schema": "keywright/agent/1", "name": name, "removed": true }))
+        }
+        Op::AgentList => Ok(views::agents(&broker.agents().await?)),
+        Op::WorkloadAdd { name, project, environment } => {
+            let environment_name = read(environment.as_ref())?;
+            let token = broker
+                .add_workload(
+                    operator,
+                    &name.parse().map_err(invalid)?,
+                    &project.parse().map_err(invalid)?,
+                    environment_name.as_ref(),
+                )
+                .await?;
+            Ok(json!({ "schema": "keywright/workload/1", "name": name, "token": token.expose_secret() }))
+        }
+        Op::WorkloadRemove { name } => {
+            broker.remove_workload(operator, &name.parse().map_err(invalid)?).await?;
+            Ok(json!({ "schema": "keywright/workload/1", "name": name, "removed": true }))
+        }
+        _ => Ok(views::workloads(&broker.workloads().await?)),
+    }
+}
+
+async fn keys(broker: &Arc<Broker>, peer: &Peer, operator: &Proven, call: Op) -> Result<Value, Failure> {
+    let caller = Caller { verified: peer.verified(), ..operator.caller() };
+    match call {
+        Op::KeyRequest { ask, dry_run: true } => {
+            Ok(views::dry_run(&broker.dry_run(&caller.principal, &ask).await?))
+        }
+        Op::KeyRequest { ask, dry_run: false } => {
+            Ok(views::receipt(&broker.request(&caller, &ask, MINT_WAIT).await?))
+        }
+        Op::KeyShow { key } => Ok(views::trace(&broker.key(&caller.principal, &key).await?)),
+        Op::KeyRevoke { key, reason } => Ok(views::receipt(&broker.revoke(&caller, &key, &reason).await?)),
+        Op::ProjectTeardown { project } => {
+            let torn = broker.teardown(&caller, &project.parse().map_err(invalid)?).await?;
+            Ok(json!({
+                "schema": "keywright/teardown/1", "project": project, "revoked": torn.revoked, "owed": torn.owed,
+            }))
+        }
+        Op::RequestCheck { request } => {
+            Ok(views::receipt(&broker.check(&caller.principal, &request, Duration::ZERO).await?))
+        }
+        Op::Reconcile => {
+            let found = serde_json::to_value(broker.reconcile().await?).map_err(invalid)?;
+            Ok(views::with_schema("keywright/reconcile/1", found))
+        }
+        Op::KeyList { project, environment, state, debt } => {
+            let filter = KeyFilter {
+                project: read(project.as_ref())?,
+                environment: read(environment.as_ref())?,
+                state: state_of(state.as_deref())?,
+            };
+            let mut keys = broker.keys(&caller.principal, filter).await?;
+            keys.retain(|key| !debt || key.debt);
+            Ok(views::keys(&keys))
+        }
+        _ => Err(Failure::new(Code::Unsupported, "this is not about keys")),
+    }
+}
+
+async fn review(broker: &Arc<Broker>, operator: &Proven, call: Op) -> Result<Value, Failure> {
+    match call {
+        Op::ReviewShow { request } => Ok(views::pending(&broker.review(&request).await?)),
+        Op::ReviewApprove { request, digest } => {
+            Ok(views::receipt(&broker.approve(operator, &request, &digest, MINT_WAIT).await?))
+        }
+        Op::ReviewReject { request, reason } => {
+            broker.reject(operator, &request, &reason).await?;
+            Ok(json!({ "schema": "keywright/review/1", "request": request, "status": "rejected" }))
+        }
+        _ => {
+            let requests: Vec<Value> = broker.inbox().await?.iter().map(views::pending).collect();
+            Ok(json!({ "schema": "keywright/requests/1", "requests": requests }))
+        }
+    }
+}
+
+async fn audit(broker: &Broker, call: Op) -> Result<Value, Failure> {
+    match call {
+        Op::AuditTrace { what } => Ok(views::trace(&broker.trace(&what).await?)),
+        Op::AuditLog { from, limit, newest_first } => {
+            let filter =
+                AuditFilter { from, limit: limit.min(10_000), newest_first, ..AuditFilter::default() };
+            Ok(views::entries(&broker.log(filter).await?))
+        }
+        _ => {
+            let size = broker.publish_audit().await?;
+            Ok(json!({ "schema": "keywright/checkpoint/1", "size": size }))
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The local socket: one line of JSON a call, one line an answer.
+//!
+//! The socket's file has mode 0600, and the kernel says who is at the other end (`SO_PEERCRED`): another user is
+//! refused before anything is read.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{SinkExt as _, StreamExt as _};
+use keywright_broker::auth::Terminal;
+use keywright_broker::{Broker, Code};
+use serde_json::Value;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::codec::{Framed, LinesCodec};
+
+use crate::answer::{Answer, Failure};
+use crate::call::Call;
+use crate::dispatch::{Peer, dispatch};
+
+/// The longest line, in bytes.
+const LONGEST: usize = 1024 * 1024;
+/// How many connections at a time.
+const CONNECTIONS: usize = 256;
+/// How long a connection may be silent.
+const SILENCE: Duration = Duration::from_secs(120);
+/// How long the slowest call may take.
+const SLOWEST: Duration = Duration::from_secs(180);
+
+/// Listens until told to stop. Ready as soon as this returns: the socket accepts.
+///
+/// # Errors
+/// When the socket can't be made.
+pub fn listen(path: &Path) -> Result<UnixListener, Failure> {
+    let io = |e: std::io::Error| Failure::new(Code::Internal, format!("{}: {e}", path.display()));
+    match std::fs::remove_file(path) {
+        // The home's lock is held, so a socket that lies here belongs to a broker that is gone.
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(io(error)),
+    }
+    let listener = UnixListener::bind(path).map_err(io)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(io)?;
+    Ok(listener)
+}
+
+/// Serves calls until told to stop.
+pub async fn serve(listener: UnixListener, broker: Arc<Broker>, stop: watch::Sender<bool>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut stopped = stop.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            _ = stopped.changed() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of file descriptors, most likely; the next one may fit again.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let (broker, stop) = (Arc::clone(&broker), stop.clone());
+        tokio::spawn(async move {
+            converse(stream, &broker, &stop).await;
+            drop(place);
+        });
+    }
+}
+
+async fn converse(stream: UnixStream, broker: &Arc<Broker>, stop: &watch::Sender<bool>) {
+    let Some(peer) = peer_of(&stream) else { return };
+    let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(LONGEST));
+    while let Ok(Some(line)) = tokio::time::timeout(SILENCE, lines.next()).await {
+        let answer = match line {
+            Ok(line) => {
+                let line = zeroize::Zeroizing::new(line);
+                answer(&line, broker, &peer, stop).await
+            }
+            Err(_) => Answer::Error(Failure::new(Code::InvalidArgument, "the call is too long or not text")),
+        };
+        let Ok(text) = serde_json::to_string(&answer) else { return };
+        if lines.send(text).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn answer(line: &str, broker: &Arc<Broker>, peer: &Peer, stop: &watch::Sender<bool>) -> Answer {
+    let call: Call = match serde_json::from_str(line) {
+        Ok(call) => call,
+        // The parser's own message may quote what was sent.
+        Err(error) => {
+            let at = format!("the call is not understood (at column {})", error.column());
+            return Answer::Error(
+                Failure::new(Code::InvalidArgument, at).hint("are both programs of one version?"),
+            );
+        }
+    };
+    match tokio::time::timeout(SLOWEST, dispatch(broker, peer, call, Some(stop))).await {
+        Ok(Ok(value)) => Answer::Ok(value),
+        Ok(Err(failure)) => Answer::Error(failure),
+        Err(_) => Answer::Error(
+            Failure::new(Code::TryAgain, "it takes longer than it should; it goes on in the background")
+                .hint("look at it with `keywright key list` and `keywright review`"),
+        ),
+    }
+}
+
+/// Who is at the other end. Another user than the broker's own (or root) is nobody.
+fn peer_of(stream: &UnixStream) -> Option<Peer> {
+    let credentials = stream.peer_cred().ok()?;
+    let own = rustix::process::geteuid().as_raw();
+    if credentials.uid() != own && credentials.uid() != 0 {
+        return None;
+    }
+    let pid = credentials.pid();
+    let session = pid
+        .and_then(rustix::process::Pid::from_raw)
+        .and_then(|pid| rustix::process::getsid(Some(pid)).ok())
+        .and_then(|sid| u32::try_from(sid.as_raw_nonzero().get()).ok());
+    let terminal = session.map(|session| Terminal { uid: credentials.uid(), session });
+    Some(Peer { uid: credentials.uid(), pid, terminal })
+}
+
+/// One call over the socket, from the other side.
+///
+/// # Errors
+/// When no broker listens, the line breaks, or the call failed.
+pub async fn call(path: &Path, call: &Call) -> Result<Value, Failure> {
+    let stream = UnixStream::connect(path).await.map_err(|error| no_broker(path, &error))?;
+    let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(16 * LONGEST));
+    let broken = |why: &str| Failure::new(Code::TryAgain, format!("the broker did not answer ({why})"));
+    let text = serde_json::to_string(call).map_err(|_| broken("the call can't be written"))?;
+    lines.send(text).await.map_err(|_| broken("the line broke"))?;
+    let line = tokio::time::timeout(SLOWEST + Duration::from_secs(5), lines.next());
+    let line = line.await.map_err(|_| broken("too late"))?.ok_or_else(|| broken("it went away"))?;
+    let line = line.map_err(|_| broken("the answer is too long"))?;
+    match serde_json::from_str(&line) {
+        Ok(Answer::Ok(value)) => Ok(value),
+        Ok(Answer::Error(failure)) => Err(failure),
+        Err(_) => Err(broken("the answer is not understood")),
+    }
+}
+
+/// Whether a broker listens there.
+pub async fn is_there(path: &Path) -> bool {
+    UnixStream::connect(path).await.is_ok()
+}
+
+fn no_broker(path: &Path, error: &std::io::Error) -> Failure {
+    let home = path.parent().unwrap_or(path).display();
+    match error.kind() {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
+            Failure::new(Code::TryAgain, format!("no broker runs on {home}"))
+                .hint("start it: `keywright serve`")
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            Failure::new(Code::Forbidden, format!("the broker on {home} belongs to another user"))
+        }
+        _ => Failure::new(Code::TryAgain, format!("the broker on {home} can't be reached: {error}")),
+    }
+}
