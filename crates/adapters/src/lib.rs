@@ -1,0 +1,8 @@
+//! The outside world: providers that issue keys, stores that hold them, and the one wire that both dial out through.
+//!
+//! This is the only room that dials out. It knows neither the ledger nor the broker: an adapter gets a credential and a
+//! configuration, and answers the questions of [`keywright_core::provider`] and [`keywright_core::store`].
+
+pub mod provider;
+pub mod store;
+mod wire;

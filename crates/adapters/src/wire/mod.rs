@@ -1,0 +1,224 @@
+//! The wire: the one place that dials out, for providers and stores alike.
+//!
+//! What it promises to the adapters above it:
+//! * It talks to the host of its base URL and to no other: https (http for loopback only), no proxy (an environment
+//!   variable must not decide where credentials go), no redirects, no URL from a reply. A name is resolved, the
+//!   addresses are judged, and exactly those addresses are dialled.
+//! * Every call has a deadline and every body a limit; both are enforced while the answer streams in.
+//! * Only calls that say so are repeated ([`Repeat::Safe`]), a bounded number of times, on a failed connection, a
+//!   closed connection, 429 or 5xx. A call that says [`Repeat::Never`] leaves this machine at most once, over a
+//!   connection of its own, so that "the connection failed" means "nothing was sent".
+//! * Nothing that it says about a failure quotes a body, a header or a query.
+//!
+//! Plain HTTP/1.1 is used on purpose: one request on a connection at a time makes "was it sent?" answerable.
+
+mod address;
+mod body;
+mod call;
+mod pace;
+mod retry;
+mod scrub;
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+use reqwest::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
+use reqwest::{Client, Response, redirect};
+use url::Url;
+
+pub(crate) use address::AddressError;
+pub(crate) use call::{Call, Fault, Repeat, Reply};
+pub(crate) use pace::Pace;
+pub(crate) use retry::{Retry, jittered};
+pub(crate) use scrub::{Scrub, json_fault};
+
+use address::Reach;
+use pace::Limiter;
+
+/// How a wire is set up.
+pub(crate) struct WireConfig {
+    /// The kind of provider or store, for traces.
+    pub(crate) label: &'static str,
+    /// Where everything goes: scheme, host, port and the path that all calls are below.
+    pub(crate) base_url: String,
+    /// How long a connection may take to come about.
+    pub(crate) connect_timeout: Duration,
+    /// How long one attempt may take, from dialling to the last byte of the answer.
+    pub(crate) deadline: Duration,
+    /// The largest answer in bytes, unless a call allows more.
+    pub(crate) max_body: usize,
+    /// How fast calls may follow each other; `None` for no limit.
+    pub(crate) pace: Option<Pace>,
+    /// How calls are repeated that may be.
+    pub(crate) retry: Retry,
+}
+
+/// A line to one host.
+pub(crate) struct Wire {
+    config: WireConfig,
+    base: Url,
+    /// Keeps connections open between calls.
+    pooled: Client,
+    /// A new connection for each call: what must be sent at most once never meets a connection that went stale.
+    fresh: Client,
+    limiter: Option<Limiter>,
+}
+
+/// Why a wire could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WireError {
+    /// The base URL is not one that credentials may be sent to.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The TLS library did not start.
+    #[error("TLS can't be set up: {0}")]
+    Tls(String),
+}
+
+impl WireConfig {
+    /// The usual bounds: 5 s to connect, 30 s in all, 1 MiB, three attempts.
+    pub(crate) fn new(label: &'static str, base_url: &str) -> Self {
+        Self {
+            label,
+            base_url: base_url.to_owned(),
+            connect_timeout: Duration::from_secs(5),
+            deadline: Duration::from_secs(30),
+            max_body: 1 << 20,
+            pace: None,
+            retry: Retry::default(),
+        }
+    }
+}
+
+impl Wire {
+    /// Checks the base URL and prepares the clients. Dials nothing yet.
+    ///
+    /// # Errors
+    /// When the base URL is not allowed, or TLS can't be set up.
+    pub(crate) fn new(config: WireConfig) -> Result<Self, WireError> {
+        Self::with_lookup(config, &address::system_lookup())
+    }
+
+    /// As [`Wire::new`], with the names resolved by `lookup`.
+    fn with_lookup(config: WireConfig, lookup: &address::Lookup) -> Result<Self, WireError> {
+        let (base, reach) = address::parse_base(&config.base_url)?;
+        let build = |idle: usize| {
+            Client::builder()
+                .no_proxy()
+                .redirect(redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .referer(false)
+                .http1_only()
+                .https_only(base.scheme() == "https")
+                .connect_timeout(config.connect_timeout)
+                .pool_max_idle_per_host(idle)
+                .dns_resolver(address::Guarded::new(reach, lookup))
+                .build()
+                .map_err(|error| WireError::Tls(innermost(&error)))
+        };
+        let (pooled, fresh) = (build(4)?, build(0)?);
+        let limiter = config.pace.as_ref().map(Limiter::new);
+        Ok(Self { config, base, pooled, fresh, limiter })
+    }
+
+    /// Whether everything stays on this machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        address::reach_of(&self.base) == Some(Reach::Loopback)
+    }
+
+    /// Sends a call and reads its answer, whatever the status. A call that may be repeated is repeated on a failed
+    /// or closed connection, 429 and 5xx; the last answer counts.
+    ///
+    /// # Errors
+    /// When there is no complete answer; [`Fault::NotSent`] alone promises that nothing was sent.
+    pub(crate) async fn send(&self, call: Call<'_>) -> Result<Reply, Fault> {
+        let mut attempt = 1;
+        loop {
+            let outcome = self.attempt(&call, attempt).await;
+            let wait = match call.repeat {
+                Repeat::Never => None,
+                Repeat::Safe => self.config.retry.wait_after(attempt, &outcome),
+            };
+            let Some(wait) = wait else { return outcome };
+            tokio::time::sleep(wait).await;
+            attempt += 1;
+        }
+    }
+
+    async fn attempt(&self, call: &Call<'_>, attempt: u32) -> Result<Reply, Fault> {
+        if let Some(limiter) = &self.limiter {
+            limiter.wait(self.config.deadline).await?;
+        }
+        let request = self.request(call)?;
+        let started = Instant::now();
+        let outcome = match tokio::time::timeout(self.config.deadline, self.exchange(request, call)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Fault::TimedOut { after: self.config.deadline }),
+        };
+        tracing::debug!(
+            label = self.config.label,
+            method = %call.method,
+            path = %call.path.join("/").escape_default(),
+            attempt,
+            status = outcome.as_ref().ok().map(|reply| reply.status),
+            fault = outcome.as_ref().err().map(tracing::field::display),
+            elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "call"
+        );
+        outcome
+    }
+
+    async fn exchange(&self, request: reqwest::RequestBuilder, call: &Call<'_>) -> Result<Reply, Fault> {
+        let response = request.send().await.map_err(|error| without_answer(&error))?;
+        let status = response.status();
+        if status.is_redirection() {
+            return Err(Fault::Redirected { status: status.as_u16() });
+        }
+        let retry_after = retry_after(&response);
+        let limit = call.max_body.unwrap_or(self.config.max_body);
+        let body = body::read(response, limit).await?;
+        Ok(Reply { status: status.as_u16(), retry_after, body })
+    }
+
+    fn request(&self, call: &Call<'_>) -> Result<reqwest::RequestBuilder, Fault> {
+        let client = match call.repeat {
+            Repeat::Never => &self.fresh,
+            Repeat::Safe => &self.pooled,
+        };
+        let mut request = client
+            .request(call.method.clone(), call.url(&self.base)?)
+            .header(USER_AGENT, concat!("keywright/", env!("CARGO_PKG_VERSION")))
+            .header(reqwest::header::AUTHORIZATION, call.bearer()?);
+        if let Some(body) = &call.body {
+            request = request
+                .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+                .body(body.to_vec());
+        }
+        Ok(request)
+    }
+}
+
+/// What a failure before the answer's head means. Connecting (name, TCP, TLS) comes before the first byte of a
+/// request, so only there it is certain that nothing was sent.
+fn without_answer(error: &reqwest::Error) -> Fault {
+    if error.is_connect() || error.is_builder() {
+        Fault::NotSent { why: format!("no connection: {}", innermost(error)) }
+    } else {
+        Fault::Lost { why: innermost(error) }
+    }
+}
+
+/// The root cause, which names no URL, cut and escaped: a certificate or a name server may have written parts of it.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    keywright_core::text::Untrusted::capped(&cause.to_string(), 200).to_string()
+}
+
+fn retry_after(response: &Response) -> Option<Duration> {
+    let text = response.headers().get(reqwest::header::RETRY_AFTER)?.to_str().ok()?;
+    retry::parse_retry_after(text, jiff::Timestamp::now())
+}
