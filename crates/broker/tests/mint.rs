@@ -1,0 +1,180 @@
+//! Asking for a key, end to end: the sandbox over HTTP, the ledger in a file.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::time::Duration;
+
+use keywright_broker::Code;
+use keywright_broker::deliver::{Reader, Wanted};
+use keywright_core::receipt::Status;
+use keywright_sandbox::{Fault, FaultKind, Widening};
+use keywright_testkit::{World, ask};
+
+#[tokio::test]
+async fn an_agent_gets_a_receipt_and_the_key_lies_in_the_store() {
+    let world = World::new().await;
+    let receipt = world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    assert_eq!(receipt.status, Status::Active, "{receipt:?}");
+    assert_eq!(receipt.placements.len(), 1);
+    assert_eq!(receipt.placements[0].place, "web/dev/CF_TOKEN");
+    assert_eq!(receipt.placements[0].verified.as_deref(), Some("read-back"));
+    let live = world.sandbox.live_tokens_named_like("kw-");
+    assert_eq!(live.len(), 1);
+    let ana = world.ana().await;
+    let wanted = Wanted { project: Some("web".parse().unwrap()), ..Wanted::default() };
+    let delivered = world.broker.deliver(&Reader::Operator(&ana), wanted).await.unwrap();
+    assert_eq!(delivered.len(), 1);
+    assert_eq!(Some(delivered[0].secret.expose_secret()), world.sandbox.secret_of(&live[0].id).as_deref());
+}
+
+#[tokio::test]
+async fn the_same_idempotency_key_answers_the_same_and_another_ask_under_it_is_a_conflict() {
+    let world = World::new().await;
+    let mut first = ask("example.com", "CF_TOKEN");
+    first.idempotency_key = Some("once".to_owned());
+    let one = world.request(&first).await.unwrap();
+    let two = world.request(&first).await.unwrap();
+    assert_eq!(one.request, two.request);
+    assert_eq!(world.sandbox.live_tokens_named_like("kw-").len(), 1);
+    let mut other = ask("example.com", "OTHER");
+    other.idempotency_key = Some("once".to_owned());
+    assert_eq!(world.request(&other).await.unwrap_err().code, Code::Conflict);
+}
+
+#[tokio::test]
+async fn a_wider_key_than_asked_is_revoked_and_the_request_fails() {
+    for widening in [Widening::OtherZone, Widening::ExtraGroup, Widening::NoExpiry] {
+        let world = World::new().await;
+        world.sandbox.inject(Fault::on("POST", "/accounts/*/tokens", FaultKind::WiderGrant { grant: widening })).unwrap();
+        let receipt = world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+        assert_eq!(receipt.status, Status::Failed, "{widening:?}");
+        assert!(receipt.reasons[0].contains("another key than the one asked for"), "{:?}", receipt.reasons);
+        world.settle().await;
+        assert_eq!(world.sandbox.live_tokens_named_like("kw-").len(), 0, "{widening:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_reply_leads_to_a_search_and_leaves_one_live_key() {
+    let world = World::new().await;
+    world.sandbox.inject(Fault::on("POST", "/accounts/*/tokens", FaultKind::ReplyLostAfterCommit)).unwrap();
+    let receipt = world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    assert_eq!(receipt.status, Status::Active, "{receipt:?}");
+    world.settle().await;
+    assert_eq!(world.sandbox.live_tokens_named_like("kw-").len(), 1);
+}
+
+#[tokio::test]
+async fn a_reply_lost_before_anything_was_made_is_looked_for_and_ends_well() {
+    let world = World::new().await;
+    world.sandbox.inject(Fault::on("POST", "/accounts/*/tokens", FaultKind::ReplyLostBeforeCommit)).unwrap();
+    let receipt = world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    assert_eq!(receipt.status, Status::Active, "{receipt:?}");
+    assert_eq!(world.broker.health().await.unwrap().attempts_uncertain, 1);
+    world.settle().await;
+    assert_eq!(world.sandbox.live_tokens_named_like("kw-").len(), 1);
+    assert_eq!(world.broker.health().await.unwrap().attempts_uncertain, 0);
+}
+
+#[tokio::test]
+async fn what_the_template_forbids_never_reaches_the_provider() {
+    let world = World::new().await;
+    let before = world.sandbox.calls().len();
+    let cases: [(&str, fn(&mut keywright_broker::ask::Ask), Code); 8] = [
+        ("zone", |a| drop(a.parameters.insert("zone".into(), "evil.com".into())), Code::Denied),
+        ("look-alike", |a| drop(a.parameters.insert("zone".into(), "exаmple.com".into())), Code::Denied),
+        ("ttl", |a| a.ttl = Some("91d".into()), Code::Denied),
+        ("ttl form", |a| a.ttl = Some("soon".into()), Code::InvalidArgument),
+        ("destination", |a| a.destinations = vec!["vault:secret/x#Y".into()], Code::Denied),
+        ("template", |a| a.template = "cloudflare/dns-edti".into(), Code::NotFound),
+        ("parameter", |a| drop(a.parameters.insert("account".into(), "x".into())), Code::InvalidArgument),
+        ("missing parameter", |a| a.parameters.clear(), Code::InvalidArgument),
+    ];
+    for (what, change, code) in cases {
+        let mut bad = ask("example.com", "CF_TOKEN");
+        change(&mut bad);
+        let error = world.request(&bad).await.unwrap_err();
+        assert_eq!(error.code, code, "{what}: {error}");
+    }
+    assert_eq!(world.sandbox.calls().len(), before, "nothing was sent");
+    assert!(world.broker.keys(&World::agent("bot").principal, Default::default()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn production_waits_for_two_operators_and_each_counts_once() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    let bo_pass = || keywright_core::secret::Secret::new("another long passphrase".to_owned());
+    world.broker.add_operator(&ana, &"bo".parse().unwrap(), bo_pass()).await.unwrap();
+    let bo = world.broker.operator(Some(&"bo".parse().unwrap()), bo_pass()).await.unwrap();
+    let mut production = ask("example.com", "CF_TOKEN");
+    production.environment = "production".to_owned();
+    let receipt = world.request(&production).await.unwrap();
+    assert_eq!((receipt.status, receipt.approvals.needed), (Status::PendingApproval, 2));
+    assert_eq!(world.request(&production).await.unwrap().request, receipt.request, "an identical ask is merged");
+    let id = receipt.request.to_string();
+    let keywright_broker::review::Pending::Key(review) = world.broker.review(&id).await.unwrap() else { panic!() };
+    let wait = Duration::from_secs(20);
+    let wrong = "00".repeat(32);
+    assert_eq!(world.broker.approve(&ana, &id, &wrong, wait).await.unwrap_err().code, Code::Conflict);
+    let one = world.broker.approve(&ana, &id, &review.digest, wait).await.unwrap();
+    assert_eq!((one.status, one.approvals.given), (Status::PendingApproval, 1));
+    assert_eq!(world.broker.approve(&ana, &id, &review.digest, wait).await.unwrap_err().code, Code::Conflict);
+    assert_eq!(world.sandbox.live_tokens_named_like("kw-").len(), 0);
+    let two = world.broker.approve(&bo, &id, &review.digest, wait).await.unwrap();
+    assert_eq!(two.status, Status::Active, "{two:?}");
+    let trace = world.broker.trace("CF_TOKEN").await.unwrap();
+    let signers: Vec<_> = trace.entries.iter().flat_map(|e| e.record().signatures.iter().map(|s| s.by.clone())).collect();
+    assert_eq!(signers, ["ana", "bo"]);
+}
+
+#[tokio::test]
+async fn a_template_that_changed_after_the_ask_needs_a_new_approval() {
+    let world = World::new().await;
+    let mut wide = ask("example.com", "CF_TOKEN");
+    wide.environment = "production".to_owned();
+    let receipt = world.request(&wide).await.unwrap();
+    let id = receipt.request.to_string();
+    let keywright_broker::review::Pending::Key(review) = world.broker.review(&id).await.unwrap() else { panic!() };
+    let ana = world.ana().await;
+    let changed = keywright_testkit::DNS_EDIT.replace("\"DNS Write\"", "\"DNS Write\", \"Cache Purge\"");
+    world.broker.apply_template(&ana, &changed).await.unwrap();
+    let error = world.broker.approve(&ana, &id, &review.digest, Duration::ZERO).await.unwrap_err();
+    assert_eq!(error.code, Code::Conflict, "{error}");
+    assert_eq!(world.sandbox.live_tokens_named_like("kw-").len(), 0);
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_gone_at_the_provider_and_from_the_store() {
+    let world = World::new().await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let agent = World::agent("bot");
+    let other = World::agent("other");
+    assert_eq!(world.broker.revoke(&other, "CF_TOKEN", "not mine").await.unwrap_err().code, Code::NotFound);
+    let receipt = world.broker.revoke(&agent, "CF_TOKEN", "done").await.unwrap();
+    assert_eq!(receipt.status, Status::Revoked);
+    assert_eq!(world.sandbox.live_tokens_named_like("kw-").len(), 0);
+    let again = world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    assert_eq!(again.status, Status::Active, "the name is free again: {again:?}");
+}
+
+#[tokio::test]
+async fn a_revocation_is_owed_until_the_provider_confirms() {
+    let world = World::new().await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let down = FaultKind::Status { status: 500, retry_after: None };
+    let fault = Fault::on("DELETE", "/accounts/*/tokens/*", down).times(1_000);
+    world.sandbox.inject(fault).unwrap();
+    let receipt = world.broker.revoke(&World::agent("bot"), "CF_TOKEN", "leaked").await.unwrap();
+    assert_eq!(receipt.status, Status::Active, "not confirmed yet");
+    assert_eq!(world.broker.health().await.unwrap().revocations_owed, 1);
+    for _ in 0..8 {
+        world.clock.advance(jiff::SignedDuration::from_hours(2));
+        world.broker.tick().await.unwrap();
+    }
+    assert_eq!(world.broker.health().await.unwrap().revocations_owed, 1, "eight failures later it is still owed");
+    world.sandbox.clear_faults();
+    world.clock.advance(jiff::SignedDuration::from_hours(2));
+    world.broker.tick().await.unwrap();
+    assert_eq!(world.broker.health().await.unwrap().revocations_owed, 0);
+    assert_eq!(world.sandbox.live_tokens_named_like("kw-").len(), 0);
+}

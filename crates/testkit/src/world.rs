@@ -1,0 +1,146 @@
+//! A whole world: a sandbox provider, a home, a broker with one connection and one template.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keywright_broker::admin::NewConnection;
+use keywright_broker::ask::Ask;
+use keywright_broker::auth::Proven;
+use keywright_broker::crash::CrashAt;
+use keywright_broker::home::Home;
+use keywright_broker::record::Caller;
+use keywright_broker::{Broker, Options};
+use keywright_core::name::{AgentName, OperatorName};
+use keywright_core::plan::Principal;
+use keywright_core::receipt::Receipt;
+use keywright_core::secret::Secret;
+use keywright_sandbox::{Sandbox, SandboxConfig};
+
+use crate::TestClock;
+
+/// A template for DNS editing whose zones are constrained.
+pub const DNS_EDIT: &str = r#"
+id = "cloudflare/dns-edit"
+title = "Edit the DNS records of one zone"
+provider = "cloudflare"
+tier = "standard"
+permissions = ["DNS Write"]
+operations = ["POST /zones/{zone_id}/dns_records"]
+[parameters.zone]
+kind = "cloudflare.zone"
+allow = ["example.com", "*.example.com"]
+[limits]
+ttl_default = "30d"
+ttl_max = "90d"
+destinations = ["embedded:*", "dotenv:*"]
+"#;
+
+/// A sandbox provider, a home, and a broker that is connected.
+pub struct World {
+    /// The provider.
+    pub sandbox: Sandbox,
+    /// The broker.
+    pub broker: Arc<Broker>,
+    /// Its time.
+    pub clock: TestClock,
+    /// Where the home is.
+    pub home: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+const PASSPHRASE: &str = "correct horse battery staple";
+
+impl World {
+    /// Makes the world: operator `ana`, connection `cf`, template `cloudflare/dns-edit`, the default policy.
+    pub async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("home");
+        let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
+        let clock = TestClock::default();
+        let operator = OperatorName::parse("ana").unwrap();
+        drop(Home::at(&home).init(&operator, passphrase(), clock.as_clock()).await.unwrap());
+        let broker = open(&home, &clock).await;
+        let world = Self { sandbox, broker, clock, home, _dir: dir };
+        let ana = world.ana().await;
+        world.broker.apply_default_policy(&ana).await.unwrap();
+        world.broker.apply_template(&ana, DNS_EDIT).await.unwrap();
+        let new = NewConnection {
+            name: "cf".parse().unwrap(),
+            kind: "cloudflare".parse().unwrap(),
+            base_url: Some(world.sandbox.base_url()),
+            account: Some(world.sandbox.account_id().to_owned()),
+            extra: BTreeMap::new(),
+            credential: Secret::new(world.sandbox.parent_token().to_owned()),
+        };
+        world.broker.add_connection(&ana, new).await.unwrap();
+        world
+    }
+
+    /// The operator, with passphrase.
+    pub async fn ana(&self) -> Proven {
+        self.broker.operator(None, passphrase()).await.unwrap()
+    }
+
+    /// An operator's passphrase as a secret.
+    #[must_use]
+    pub fn passphrase() -> Secret {
+        passphrase()
+    }
+
+    /// An agent as a caller; no token is needed behind the door.
+    #[must_use]
+    pub fn agent(name: &str) -> Caller {
+        Caller::plain(Principal::Agent(AgentName::parse(name).unwrap()))
+    }
+
+    /// Asks as agent `bot` and waits for the outcome.
+    pub async fn request(&self, ask: &Ask) -> Result<Receipt, keywright_broker::BrokerError> {
+        self.broker.request(&Self::agent("bot"), ask, Duration::from_secs(20)).await
+    }
+
+    /// The broker dies without a word and another one opens the home.
+    pub async fn restart(self) -> Self {
+        let Self { sandbox, broker, clock, home, _dir } = self;
+        // Tasks that still hold the broker end with their sagas; the lock is free once the last one is gone.
+        let weak = Arc::downgrade(&broker);
+        drop(broker);
+        while weak.strong_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let broker = open(&home, &clock).await;
+        Self { sandbox, broker, clock, home, _dir }
+    }
+
+    /// Lets an hour pass in steps, and has the broker do what becomes due.
+    pub async fn settle(&self) {
+        for _ in 0..9 {
+            self.clock.advance(jiff::SignedDuration::from_secs(400));
+            self.broker.tick().await.unwrap();
+        }
+    }
+}
+
+/// An ask for a DNS key of one zone.
+#[must_use]
+pub fn ask(zone: &str, name: &str) -> Ask {
+    Ask {
+        template: "cloudflare/dns-edit".to_owned(),
+        parameters: BTreeMap::from([("zone".to_owned(), zone.to_owned())]),
+        project: "web".to_owned(),
+        environment: "dev".to_owned(),
+        name: name.to_owned(),
+        purpose: "update a TXT record".to_owned(),
+        ..Ask::default()
+    }
+}
+
+fn passphrase() -> Secret {
+    Secret::new(PASSPHRASE.to_owned())
+}
+
+async fn open(home: &std::path::Path, clock: &TestClock) -> Arc<Broker> {
+    let options = Options { home: Home::at(home), clock: clock.as_clock(), crash_at: CrashAt::nowhere() };
+    Broker::open(options, passphrase()).await.expect("the broker opens its home")
+}
