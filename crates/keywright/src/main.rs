@@ -1,2 +1,101 @@
-//! Keywright, the binary.
-fn main() {}
+//! The binary `keywright`: one file per command. It holds words, exit codes and nothing that decides.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`cli`] | the options that every command takes, and the list of commands |
+//! | [`app`] | how a command reaches a broker: through the socket, or by opening the home itself |
+//! | [`input`], [`output`] | how secrets and consent come in, how data and talk go out |
+//! | [`errors`] | words and exit codes |
+//! | [`show`] | lists, facts, times, receipts, plans for people |
+//! | [`commands`] | the commands |
+//! | [`harden`] | what happens before anything else |
+
+mod app;
+mod cli;
+mod commands;
+mod errors;
+mod harden;
+mod input;
+mod output;
+mod show;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use crate::app::App;
+use crate::cli::Cli;
+use crate::errors::Exit;
+
+fn main() -> ExitCode {
+    harden::process();
+    trace();
+    let exit = match Cli::try_parse() {
+        Ok(cli) => start(cli),
+        Err(error) => unreadable(&error),
+    };
+    ExitCode::from(exit.code())
+}
+
+fn start(cli: Cli) -> Exit {
+    let json = cli.globals.json;
+    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match built {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return errors::report(&errors::file(std::path::Path::new("the runtime"), &error), json);
+        }
+    };
+    let exit = runtime.block_on(async {
+        let app = match App::new(cli.globals) {
+            Ok(app) => app,
+            Err(failure) => return errors::report(&failure, json),
+        };
+        let done = Box::pin(cli.command.run(&app)).await;
+        app.finish().await;
+        match done {
+            Ok(output) => output.print(json),
+            Err(failure) => errors::report(&failure, json),
+        }
+    });
+    // Work in the background is durable; it is not waited for long.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    exit
+}
+
+/// Help and version are no errors; the rest is, in words or, where `--json` was given, as JSON.
+fn unreadable(error: &clap::Error) -> Exit {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // Nowhere to print to is nobody's loss.
+        let _ = error.print();
+        return Exit::Done;
+    }
+    let ours = std::env::args_os().take_while(|arg| arg != "--");
+    if !ours.into_iter().any(|arg| arg == "--json") {
+        let _ = error.print();
+        return Exit::Usage;
+    }
+    let text = error.render().to_string();
+    let message = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ").trim();
+    let message = if message.is_empty() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    {
+        "a command is missing"
+    } else {
+        message
+    };
+    errors::report(&errors::usage(message).hint("`keywright --help` lists the commands"), true)
+}
+
+fn trace() {
+    let wanted = std::env::var("KEYWRIGHT_LOG").unwrap_or_default();
+    let filter = tracing_subscriber::EnvFilter::try_new(if wanted.is_empty() { "warn" } else { &wanted });
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")))
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(std::io::stderr)
+        .finish();
+    // Only the first one counts, and this is the first one.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}

@@ -1,0 +1,228 @@
+//! `keywright audit`
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use keywright_broker::Code;
+use keywright_ledger::audit_files;
+use keywright_server::answer::Failure;
+use keywright_server::call::OperatorCall;
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::errors::{self, Exit};
+use crate::input;
+use crate::output::{Done, Output};
+use crate::show::facts::Facts;
+use crate::show::list::{List, Tone, of_state, plain, strong, toned};
+use crate::show::{count, field, items, outside, when};
+
+/// The audit log: what happened, who did it, and whether anybody changed the record.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Show the newest entries, or those from a place on.
+    Log {
+        /// From this entry on, oldest first; without it, the newest.
+        #[arg(long, value_name = "N")]
+        from: Option<u64>,
+        /// At most so many.
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+    },
+    /// Everything about one key: who asked and why, who approved, what it can do, where it is, what happened to it.
+    Trace {
+        /// A key's id or name, a request's id, or a fingerprint.
+        #[arg(value_name = "KEY|FINGERPRINT|NAME")]
+        what: String,
+    },
+    /// Check that nothing was changed, cut off or rewritten; needs neither passphrase nor broker.
+    Verify {
+        /// An older checkpoint that you kept: the log must continue it.
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+    },
+    /// Copy the whole log: the files that other tools verify, or the entries as JSON.
+    Export {
+        /// The directory that gets the files; it must not exist yet. Without it, entries go to standard output, one a line.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// How many entries are fetched at a time.
+const PAGE: u32 = 500;
+
+pub(crate) async fn run(app: &App, args: Args) -> Done {
+    match args.command {
+        Command::Log { from, limit } => log(app, from, limit).await,
+        Command::Trace { what } => {
+            let trace = app.everyday(|| OperatorCall::AuditTrace { what: what.clone() }).await?;
+            let mut text = super::key::show(&trace);
+            text.push('\n');
+            text.push_str(&entries(items(&trace, "entries")));
+            Ok(Output::new(trace, text))
+        }
+        Command::Verify { checkpoint } => verify(app, checkpoint.as_deref()).await,
+        Command::Export { out: Some(out) } => export_files(app, &out).await,
+        Command::Export { out: None } => export_entries(app).await,
+    }
+}
+
+async fn log(app: &App, from: Option<u64>, limit: u32) -> Done {
+    let make = || OperatorCall::AuditLog { from: from.unwrap_or(0), limit, newest_first: from.is_none() };
+    let mut log = app.everyday(make).await?;
+    // People read downwards: the newest stand at the end, where the prompt is.
+    if from.is_none()
+        && let Some(entries) = log.get_mut("entries").and_then(Value::as_array_mut)
+    {
+        entries.reverse();
+    }
+    let text = entries(items(&log, "entries"));
+    Ok(Output::new(log, text))
+}
+
+fn entries(all: &[Value]) -> String {
+    let mut list = List::new(&["entry", "at", "deed", "who", "about", "outcome"]);
+    for entry in all {
+        let who = entry.get("who").cloned().unwrap_or_default();
+        let at = field(entry, "at").parse::<Timestamp>().map_or_else(|_| field(entry, "at"), when::seconds);
+        list.row(vec![
+            strong(field(entry, "id")),
+            plain(at),
+            plain(field(entry, "deed")),
+            plain(format!("{} {}", field(&who, "kind"), field(&who, "name"))),
+            plain(about(entry)),
+            outcome(entry),
+        ]);
+    }
+    list.render()
+}
+
+fn about(entry: &Value) -> String {
+    let subject = entry.get("subject").cloned().unwrap_or_default();
+    let names = ["name", "template", "connection", "key", "request", "project"];
+    names.into_iter().map(|name| field(&subject, name)).find(|text| !text.is_empty()).unwrap_or_default()
+}
+
+fn outcome(entry: &Value) -> (String, Tone) {
+    let stage = field(entry, "stage");
+    let effect = entry.get("decision").map(|decision| field(decision, "effect")).unwrap_or_default();
+    let result = entry.get("result").filter(|result| !result.is_null());
+    let status = result.map(|result| field(result, "status")).unwrap_or_default();
+    let text = match (stage.as_str(), effect.is_empty(), status.is_empty()) {
+        (_, false, _) => effect,
+        ("outcome", _, false) => status,
+        ("note", ..) => String::new(),
+        _ => stage,
+    };
+    let tone = match text.as_str() {
+        "deny" | "failed" => Tone::Bad,
+        "done" => Tone::Good,
+        other => of_state(other),
+    };
+    (text, tone)
+}
+
+async fn verify(app: &App, checkpoint: Option<&Path>) -> Done {
+    if !app.home.exists() {
+        return Err(errors::no_home(app.home.root()));
+    }
+    let older = checkpoint.map(input::text_file).transpose()?;
+    let (dir, ledger) = (app.home.audit(), app.home.ledger());
+    let work = move || audit_files::verify(&dir, &ledger, older.as_deref(), None);
+    let internal = |error: &dyn std::fmt::Display| Failure::new(Code::Internal, error.to_string());
+    let report = tokio::task::spawn_blocking(work).await.map_err(|e| internal(&e))?;
+    let report = report.map_err(|e| internal(&e))?;
+    let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
+    let first_bad = report.first_bad().map(|entry| entry.to_string());
+    let value = json!({
+        "schema": "keywright/verification/1", "sound": report.is_sound(), "log": report.log.as_ref().map(|log| log.as_str()),
+        "entries": report.entries, "signed": report.covered, "unsigned": report.unsigned(),
+        "root": report.root.to_string(), "first_bad": first_bad, "first": report.first().map(ToString::to_string),
+        "findings": findings,
+    });
+    let (head, exit) = if report.is_sound() {
+        (toned("the audit log is sound", Tone::Good), Exit::Done)
+    } else {
+        (toned("the audit log was tampered with or damaged", Tone::Bad), Exit::Error)
+    };
+    let facts = Facts::new()
+        .add("first bad", first_bad.unwrap_or_default())
+        .all("found", findings.iter().take(20).map(|finding| outside(finding)))
+        .add("entries", report.entries.to_string())
+        .add("signed", report.covered.to_string())
+        .add(
+            "not yet",
+            match report.unsigned() {
+                0 => String::new(),
+                number => format!("{number} signed yet"),
+            },
+        )
+        .add("root", report.root.to_string());
+    let output = Output::new(value, format!("{head}\n{}", facts.render())).exit(exit);
+    Ok(if checkpoint.is_none() && exit == Exit::Done {
+        output.talk(
+            "to notice a log that was rewritten as a whole, keep a copy of HOME/audit/checkpoint elsewhere",
+        )
+    } else {
+        output
+    })
+}
+
+async fn export_entries(app: &App) -> Done {
+    let mut all: Vec<Value> = Vec::new();
+    loop {
+        let from = all.len() as u64;
+        let make = || OperatorCall::AuditLog { from, limit: PAGE, newest_first: false };
+        let mut page = app.everyday(make).await?;
+        let Some(Value::Array(entries)) = page.get_mut("entries").map(Value::take) else { break };
+        if entries.is_empty() {
+            break;
+        }
+        all.extend(entries);
+    }
+    let lines: Vec<String> = all.iter().map(ToString::to_string).collect();
+    let text = lines.join("\n");
+    Ok(Output::new(json!({ "schema": "keywright/entries/1", "entries": all }), text))
+}
+
+async fn export_files(app: &App, out: &Path) -> Done {
+    app.everyday(|| OperatorCall::AuditPublish).await?;
+    let from = app.home.audit();
+    std::fs::create_dir(out).map_err(|error| errors::file(out, &error))?;
+    let copied = copy(&from, out, 0)?;
+    let path = std::path::absolute(out).unwrap_or_else(|_| out.to_owned());
+    let value =
+        json!({ "schema": "keywright/export/1", "directory": path.display().to_string(), "files": copied });
+    let text = format!("{} copied to {}", count(copied, "file", "files"), path.display());
+    Ok(Output::new(value, text))
+}
+
+/// Copies a directory of plain files; the checkpoint comes last, so that it never promises what is not there yet.
+fn copy(from: &Path, to: &Path, depth: u8) -> Result<u64, Failure> {
+    if depth > 8 {
+        return Err(Failure::new(Code::Internal, "the audit log's directory is deeper than it can be"));
+    }
+    let io = |error: std::io::Error| errors::file(from, &error);
+    let mut names = std::fs::read_dir(from).map_err(io)?.collect::<Result<Vec<_>, _>>().map_err(io)?;
+    names.sort_by_key(|entry| (entry.file_name() == "checkpoint", entry.file_name()));
+    let mut copied = 0;
+    for entry in names {
+        let (kind, target) = (entry.file_type().map_err(io)?, to.join(entry.file_name()));
+        let failed = |error: std::io::Error| errors::file(&target, &error);
+        if kind.is_dir() {
+            std::fs::create_dir(&target).map_err(failed)?;
+            copied += copy(&entry.path(), &target, depth + 1)?;
+        } else if kind.is_file() {
+            std::fs::copy(entry.path(), &target).map_err(failed)?;
+            copied += 1;
+        }
+    }
+    Ok(copied)
+}

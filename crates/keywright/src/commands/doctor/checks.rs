@@ -1,0 +1,156 @@
+//! What `doctor` looks at in the home, the broker and this process.
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use keywright_broker::Code;
+use keywright_ledger::audit_files;
+use keywright_server::answer::Failure;
+
+use super::{Finding, Verdict};
+use crate::app::App;
+use crate::harden;
+
+/// The home: is it there, whose is it, who can read it.
+pub(super) fn home(app: &App) -> Vec<Finding> {
+    let root = app.home.root();
+    if !app.home.exists() {
+        let what = format!("there is no home at {}", root.display());
+        return vec![Finding::new("home", Verdict::Note, what).hint("keywright init")];
+    }
+    let mut findings = vec![Finding::new("home", Verdict::Good, format!("the home is {}", root.display()))];
+    let own = rustix::process::geteuid().as_raw();
+    let paths =
+        ["", "ledger.db", "ledger.db-wal", "ledger.db-shm", "broker.sock", "audit", "agents", "workloads"];
+    let mut open = Vec::new();
+    for path in paths.iter().map(|name| if name.is_empty() { root.to_owned() } else { root.join(name) }) {
+        let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
+        if meta.permissions().mode() & 0o077 != 0 {
+            open.push(format!("{} (mode {:03o})", path.display(), meta.permissions().mode() & 0o777));
+        }
+        if meta.uid() != own {
+            let what = format!("{} belongs to user {}, and you are user {own}", path.display(), meta.uid());
+            findings.push(Finding::new("home-owner", Verdict::Warning, what));
+        }
+    }
+    findings.push(if open.is_empty() {
+        Finding::new("home-modes", Verdict::Good, "other users can't read it")
+    } else {
+        Finding::new("home-modes", Verdict::Wrong, format!("other users can read {}", open.join(", ")))
+            .hint(format!("chmod -R go-rwx {}", root.display()))
+    });
+    if let Some(repository) = root.ancestors().find(|folder| folder.join(".git").exists()) {
+        let what = format!("the home lies in the git repository {}", repository.display());
+        findings.push(Finding::new("home-place", Verdict::Warning, what).hint("move it out of there"));
+    }
+    findings
+}
+
+/// The broker: does one run, and what keeps agents of the same user from it.
+pub(super) async fn broker(app: &App) -> Result<Vec<Finding>, Failure> {
+    let is_serving = app.is_serving().await?;
+    let root_user = rustix::process::geteuid().is_root();
+    let mut findings = vec![if is_serving {
+        Finding::new("broker", Verdict::Good, "a broker serves it")
+    } else {
+        Finding::new("broker", Verdict::Note, "no broker serves it; agents can't ask until one does")
+            .hint("keywright serve --detach")
+    }];
+    findings.push(
+        Finding::new(
+            "tier",
+            Verdict::Warning,
+            "tier T0: the broker runs as the user who runs your agents. An agent with a shell can't read keys out of the \
+             files or out of the broker's memory, but it can replace this program, show you a false prompt for your \
+             passphrase, or act in your browser",
+        )
+        .hint("run the broker under a user of its own, and type passphrases only where you started the program yourself"),
+    );
+    if root_user {
+        findings.push(
+            Finding::new(
+                "root",
+                Verdict::Warning,
+                "you are root, for whom no protection of files or memory counts",
+            )
+            .hint("run the broker and the agents as plain users"),
+        );
+    }
+    Ok(findings)
+}
+
+/// The audit log: is it as it was signed.
+pub(super) async fn audit(app: &App) -> Result<Vec<Finding>, Failure> {
+    if !app.home.exists() {
+        return Ok(Vec::new());
+    }
+    let (dir, ledger) = (app.home.audit(), app.home.ledger());
+    let work = tokio::task::spawn_blocking(move || audit_files::verify(&dir, &ledger, None, None));
+    let report = work.await.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
+    Ok(vec![match report {
+        Ok(report) if report.is_sound() => Finding::new(
+            "audit",
+            Verdict::Good,
+            format!("the audit log is sound: {} entries", report.entries),
+        ),
+        Ok(report) => {
+            let first = report.first().map(ToString::to_string).unwrap_or_default();
+            let what = format!("the audit log is not sound: {}", crate::show::outside(&first));
+            Finding::new("audit", Verdict::Wrong, what).hint("keywright audit verify")
+        }
+        Err(error) => Finding::new("ledger", Verdict::Wrong, format!("the ledger can't be read: {error}")),
+    }])
+}
+
+/// This process: what keeps its memory to itself.
+pub(super) fn process() -> Vec<Finding> {
+    let mut findings = vec![match harden::is_undumpable() {
+        Some(true) => {
+            Finding::new("memory", Verdict::Good, "other processes of yours can't read this program's memory")
+        }
+        Some(false) => {
+            Finding::new("memory", Verdict::Wrong, "other processes of yours can read this program's memory")
+        }
+        None => Finding::new(
+            "memory",
+            Verdict::Note,
+            "this platform does not say whether other processes of yours can read this program's memory",
+        ),
+    }];
+    findings.push(if harden::leaves_no_core() {
+        Finding::new("core", Verdict::Good, "a crash leaves no memory on the disk")
+    } else {
+        Finding::new("core", Verdict::Warning, "a crash may leave memory on the disk").hint("ulimit -c 0")
+    });
+    findings.push(
+        Finding::new(
+            "swap",
+            Verdict::Note,
+            "memory is not locked in this version, so secrets in use can be swapped out",
+        )
+        .hint("encrypt the swap space, or have none"),
+    );
+    findings.extend(variables());
+    findings
+}
+
+/// Variables that look as if somebody put a secret of ours into the environment.
+fn variables() -> Option<Finding> {
+    let names: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| {
+            name.starts_with("KEYWRIGHT_") && ["PASS", "TOKEN", "SECRET"].iter().any(|w| name.contains(w))
+        })
+        .map(|name| crate::show::outside(&name))
+        .collect();
+    (!names.is_empty()).then(|| {
+        let what = format!("{} is in the environment, where every child can read it", names.join(", "));
+        Finding::new("environment", Verdict::Warning, what)
+            .hint("take it out; a passphrase comes from a prompt or a file")
+    })
+}
+
+/// Whether a path is there, whatever it is.
+pub(super) fn is_there(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok()
+}

@@ -1,0 +1,94 @@
+//! `keywright init`
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use keywright_broker::Code;
+use keywright_core::name::OperatorName;
+use keywright_server::answer::Failure;
+use keywright_server::call::OperatorCall;
+use serde_json::json;
+
+use crate::app::App;
+use crate::errors;
+use crate::input;
+use crate::output::{Done, Output};
+use crate::show::facts::Facts;
+
+/// Make a home: ledger, master key, first operator, default policy.
+///
+/// The passphrase opens the home and signs what you apply and approve. It can't be recovered. Templates are applied
+/// afterwards, one by one: nothing that an agent may ask for is in force before you say so.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Where the ledger lives; this version knows the file in the home only (`sqlite`).
+    #[arg(long, value_name = "URL")]
+    ledger: Option<String>,
+    /// Ask nothing but the passphrase.
+    #[arg(long)]
+    yes: bool,
+}
+
+pub(crate) async fn run(app: &App, args: Args) -> Done {
+    refuse_other_ledgers(args.ledger.as_deref())?;
+    let name = match &app.operator {
+        Some(name) => {
+            OperatorName::parse(name).map_err(|e| Failure::new(Code::InvalidArgument, e.to_string()))?
+        }
+        None => OperatorName::parse(&whoami()).map_err(|e| {
+            Failure::new(Code::InvalidArgument, e.to_string()).hint("name yourself with --operator NAME")
+        })?,
+    };
+    let root = app.home.root().display().to_string();
+    let asks = !args.yes && !app.names_passphrase() && input::can_prompt(app.no_input);
+    if !app.home.exists()
+        && asks
+        && !input::agrees(&format!("make a home at {root}, with operator `{name}`?"))?
+    {
+        return Err(errors::declined("no home was wanted"));
+    }
+    if app.home.exists() {
+        return Err(Failure::new(Code::Conflict, format!("there is a home at {root} already"))
+            .hint("use it, or name another directory with KEYWRIGHT_HOME or --home"));
+    }
+    let passphrase = app.new_passphrase()?.into_secret();
+    drop(app.home.init(&name, passphrase, Arc::new(Timestamp::now)).await?);
+    let applied = app.signed(OperatorCall::PolicyApply { source: None }).await.map_err(|failure| {
+        failure.hint("the home is there, without a policy: apply one with `keywright policy apply --default`")
+    })?;
+    let facts = Facts::new()
+        .add("home", root.as_str())
+        .add("operator", name.as_str())
+        .add("policy", "the default pack (keywright policy show)");
+    let value = json!({
+        "schema": "keywright/init/1", "home": root, "operator": name, "policy_version": applied.get("version"),
+    });
+    Ok(Output::new(value, format!("a home was made\n{}", facts.render()))
+        .talk("next: connect a provider    keywright provider add cloudflare --name NAME --account ID")
+        .talk("      pick what may be asked keywright template list --pack, then template apply ID")
+        .talk("      let an agent in        keywright agent add NAME")
+        .talk("      start the broker       keywright serve --detach"))
+}
+
+fn refuse_other_ledgers(ledger: Option<&str>) -> Result<(), Failure> {
+    match ledger {
+        None | Some("sqlite" | "sqlite:") => Ok(()),
+        Some(url) if url.starts_with("postgres:") || url.starts_with("postgresql:") => {
+            Err(errors::unsupported("a ledger on PostgreSQL")
+                .hint("leave --ledger away: it is a file in the home"))
+        }
+        Some(_) => Err(Failure::new(Code::InvalidArgument, "--ledger takes `sqlite` in this version")),
+    }
+}
+
+/// The system's name for who calls, made into a name that we take.
+fn whoami() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
+    let slug: String = user
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+        .take(64)
+        .collect();
+    let slug = slug.trim_start_matches(['-', '_', '.']).to_owned();
+    if slug.is_empty() { "operator".to_owned() } else { slug }
+}

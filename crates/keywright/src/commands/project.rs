@@ -1,0 +1,59 @@
+//! `keywright project`
+
+use keywright_core::text::escaped;
+use keywright_server::call::OperatorCall;
+
+use crate::app::App;
+use crate::errors::{self, Exit};
+use crate::input;
+use crate::output::{Done, Output};
+use crate::show::facts::Facts;
+use crate::show::{count, items, outside};
+
+/// Projects: what a group of keys belongs to.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Revoke all keys of a project.
+    Teardown {
+        /// The project.
+        project: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+pub(crate) async fn run(app: &App, args: Args) -> Done {
+    let Command::Teardown { project, yes } = args.command;
+    if !yes {
+        if !input::can_prompt(app.no_input) {
+            return Err(errors::needs_consent("a teardown"));
+        }
+        let question = format!("revoke every key of project `{}`?", escaped(&project));
+        if !input::agrees(&question)? {
+            return Err(errors::declined("the teardown was not agreed to"));
+        }
+    }
+    let torn = app.everyday(|| OperatorCall::ProjectTeardown { project: project.clone() }).await?;
+    let list =
+        |name: &str| items(&torn, name).iter().filter_map(|id| id.as_str().map(outside)).collect::<Vec<_>>();
+    let (revoked, owed) = (list("revoked"), list("owed"));
+    let head = match (revoked.len(), owed.len()) {
+        (0, 0) => "the project has no live keys".to_owned(),
+        (gone, 0) => format!("{} revoked", count(gone as u64, "key", "keys")),
+        (gone, left) => format!("{} revoked, {left} still owed", count(gone as u64, "key", "keys")),
+    };
+    let exit = if owed.is_empty() { Exit::Done } else { Exit::Later };
+    let facts = Facts::new().all("revoked", revoked).all("owed", owed);
+    let output = Output::new(torn.clone(), format!("{head}\n{}", facts.render())).exit(exit);
+    Ok(match exit {
+        Exit::Later => output.talk("the provider has not confirmed all; they are tried again until it does"),
+        _ => output,
+    })
+}

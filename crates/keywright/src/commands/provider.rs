@@ -1,0 +1,128 @@
+//! `keywright provider`
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use keywright_server::call::OperatorCall;
+use serde_json::Value;
+
+use crate::app::{App, passed};
+use crate::errors;
+use crate::input::{self, Setting};
+use crate::output::{Done, Output};
+use crate::show::facts::Facts;
+use crate::show::list::{List, plain, strong};
+use crate::show::{count, field, items, number, outside, when};
+
+/// Connections to providers, each with the parent credential that mints keys there.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Add a connection. The parent credential comes on standard input, at a prompt, or from a file.
+    Add(Add),
+    /// List the connections.
+    List,
+    /// Try a connection's credential.
+    Check {
+        /// The connection's name.
+        name: String,
+    },
+    /// Replace a parent credential (not in this version).
+    #[command(hide = true)]
+    RotateParent {
+        /// The connection's name.
+        name: String,
+    },
+}
+
+#[derive(clap::Args)]
+struct Add {
+    /// The provider's kind, as in `cloudflare`.
+    kind: String,
+    /// What the connection is called here.
+    #[arg(long)]
+    name: String,
+    /// The account at the provider.
+    #[arg(long, value_name = "ID")]
+    account: Option<String>,
+    /// Where its API is, when not at the usual address; plain http for loopback only.
+    #[arg(long, value_name = "URL")]
+    base_url: Option<String>,
+    /// A file that holds the parent credential; without it, standard input or a prompt.
+    #[arg(long, value_name = "PATH")]
+    credential_file: Option<PathBuf>,
+    /// What else the provider's adapter wants to know; never a secret.
+    #[arg(long = "set", value_name = "K=V")]
+    settings: Vec<Setting>,
+}
+
+pub(crate) async fn run(app: &App, args: Args) -> Done {
+    match args.command {
+        Command::Add(add) => add_connection(app, add).await,
+        Command::List => list(app.everyday(|| OperatorCall::ProviderList).await?),
+        Command::Check { name } => {
+            let health = app.everyday(|| OperatorCall::ProviderCheck { name: name.clone() }).await?;
+            let text = health_text(&health, "works");
+            Ok(Output::new(health, text))
+        }
+        Command::RotateParent { .. } => Err(errors::unsupported("replacing a parent credential")),
+    }
+}
+
+async fn add_connection(app: &App, add: Add) -> Done {
+    let credential = input::credential(app, add.credential_file.as_deref(), "parent credential")?;
+    let settings: BTreeMap<String, String> = add.settings.into_iter().map(Setting::into_pair).collect();
+    let call = OperatorCall::ProviderAdd {
+        name: add.name,
+        kind: add.kind,
+        base_url: add.base_url,
+        account: add.account,
+        extra: settings,
+        credential: passed(&credential),
+    };
+    drop(credential);
+    let health = app.signed(call).await?;
+    let text = health_text(&health, "is connected");
+    Ok(Output::new(health, text).talk("next: keywright template list --pack"))
+}
+
+fn list(connections: Value) -> Done {
+    let now = Timestamp::now();
+    let mut list = List::new(&["name", "kind", "account", "added", "address"]);
+    for c in items(&connections, "providers") {
+        let added = when::short(&field(c, "added_at"), now);
+        list.row(vec![
+            strong(field(c, "name")),
+            plain(field(c, "kind")),
+            plain(field(c, "account")),
+            plain(added),
+            plain(field(c, "base_url")),
+        ]);
+    }
+    if items(&connections, "providers").is_empty() {
+        return Ok(Output::new(connections, "no connections yet")
+            .talk("next: keywright provider add cloudflare --name NAME --account ID"));
+    }
+    Ok(Output::new(connections, list.render()))
+}
+
+fn health_text(health: &Value, what: &str) -> String {
+    let expires = field(health, "expires_at");
+    let keys = match (health.get("keys").and_then(Value::as_u64), number(health, "keys_at_most")) {
+        (None, _) => String::new(),
+        (Some(keys), 0) => count(keys, "key", "keys"),
+        (Some(keys), most) => format!("{keys} of at most {most}"),
+    };
+    let facts = Facts::new()
+        .add("credential", field(health, "credential"))
+        .add("expires", if expires.is_empty() { expires } else { when::both(&expires, Timestamp::now()) })
+        .add("keys there", keys)
+        .all("warning", items(health, "warnings").iter().filter_map(Value::as_str).map(outside));
+    format!("{} {what}\n{}", field(health, "name"), facts.render())
+}

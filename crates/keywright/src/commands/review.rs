@@ -1,0 +1,191 @@
+//! `keywright review`
+
+use jiff::Timestamp;
+use keywright_broker::Code;
+use keywright_server::answer::Failure;
+use keywright_server::call::OperatorCall;
+use owo_colors::OwoColorize as _;
+use serde_json::Value;
+
+use super::template::source_text;
+use crate::app::App;
+use crate::errors;
+use crate::input;
+use crate::output::{Done, Output, say};
+use crate::show::facts::Facts;
+use crate::show::list::{List, Tone, plain, strong, toned};
+use crate::show::plan::{facts, quoted, said};
+use crate::show::{field, items, joined, number, outside, receipt, when};
+
+/// Review: what waits for a human.
+///
+/// An approval signs the digest of the whole plan as it was shown; if anything would happen differently, it counts for
+/// nothing.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// List what waits, red flags first.
+    List,
+    /// Show one request, whole.
+    Show {
+        /// Its id.
+        request: String,
+    },
+    /// Read the plan, then approve exactly that.
+    Approve {
+        /// Its id.
+        request: String,
+        /// Do not ask; you have read it.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Turn a request down.
+    Reject {
+        /// Its id.
+        request: String,
+        /// Why; the agent reads it.
+        #[arg(long, value_name = "T")]
+        reason: String,
+    },
+}
+
+pub(crate) async fn run(app: &App, args: Args) -> Done {
+    match args.command.unwrap_or(Command::List) {
+        Command::List => list(app.everyday(|| OperatorCall::ReviewList).await?),
+        Command::Show { request } => {
+            let pending = app.everyday(|| OperatorCall::ReviewShow { request: request.clone() }).await?;
+            let text = whole(&pending);
+            let next = format!("next: keywright review approve {}", field(&pending, "request"));
+            let waits =
+                field(&pending, "kind") == "template" || field(&pending, "status") == "pending_approval";
+            let output = Output::new(pending, text);
+            Ok(if waits { output.talk(next) } else { output })
+        }
+        Command::Approve { request, yes } => approve(app, &request, yes).await,
+        Command::Reject { request, reason } => {
+            let answer = app.signed(OperatorCall::ReviewReject { request, reason }).await?;
+            let text = format!("{} was rejected", field(&answer, "request"));
+            Ok(Output::new(answer, text))
+        }
+    }
+}
+
+async fn approve(app: &App, request: &str, yes: bool) -> Done {
+    let pending = app.everyday(|| OperatorCall::ReviewShow { request: request.to_owned() }).await?;
+    say(&whole(&pending));
+    let is_template = field(&pending, "kind") == "template";
+    let status = field(&pending, "status");
+    if !is_template && status != "pending_approval" {
+        let message =
+            format!("{} does not wait for approval any more; it is {status}", field(&pending, "request"));
+        return Err(Failure::new(Code::Conflict, message));
+    }
+    if !yes {
+        if !input::can_prompt(app.no_input) {
+            return Err(errors::needs_consent("an approval"));
+        }
+        let question = if is_template { "put this template in force?" } else { "approve exactly this?" };
+        if !input::agrees(question)? {
+            return Err(errors::declined("it was not approved"));
+        }
+    }
+    let raw = |name: &str| pending.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    if is_template {
+        let applied = app.signed(OperatorCall::TemplateApply { source: raw("source") }).await?;
+        let text = super::template::checked_text(&applied, "is in force");
+        return Ok(Output::new(applied, text));
+    }
+    let call = OperatorCall::ReviewApprove { request: raw("request"), digest: raw("digest") };
+    receipt::done(app.signed(call).await?)
+}
+
+fn list(inbox: Value) -> Done {
+    let now = Timestamp::now();
+    let mut list = List::new(&["request", "what", "for", "by", "flags", "asked"]);
+    for pending in items(&inbox, "requests") {
+        let asked = plain(when::short(&field(pending, "created_at"), now));
+        if field(pending, "kind") == "template" {
+            list.row(vec![
+                strong(field(pending, "request")),
+                plain(format!("template {}", field(pending, "template"))),
+                plain(""),
+                plain(field(pending, "agent")),
+                plain(""),
+                asked,
+            ]);
+            continue;
+        }
+        let plan = pending.get("plan").cloned().unwrap_or_default();
+        let principal = plan.get("principal").cloned().unwrap_or_default();
+        let flags = items(pending, "red_flags").len();
+        list.row(vec![
+            strong(field(pending, "request")),
+            plain(field(&plan, "template")),
+            plain(format!("{}/{}", field(&plan, "project"), field(&plan, "environment"))),
+            plain(field(&principal, "name")),
+            if flags == 0 { plain("") } else { (flags.to_string(), Tone::Bad) },
+            asked,
+        ]);
+    }
+    if items(&inbox, "requests").is_empty() {
+        return Ok(Output::new(inbox, "nothing waits for you"));
+    }
+    let text = list.render();
+    Ok(Output::new(inbox, text).talk("next: keywright review show REQUEST"))
+}
+
+/// Everything that a human needs to decide.
+fn whole(pending: &Value) -> String {
+    if field(pending, "kind") == "template" { proposal(pending) } else { request(pending) }
+}
+
+fn request(review: &Value) -> String {
+    let now = Timestamp::now();
+    let plan = review.get("plan").cloned().unwrap_or_default();
+    let mut text = format!("{}  {}\n", field(review, "request").bold(), field(review, "status"));
+    for flag in items(review, "red_flags").iter().filter_map(Value::as_str) {
+        text.push_str(&format!("  {} {}\n", toned("!", Tone::Bad), toned(&outside(flag), Tone::Bad)));
+    }
+    let approved = joined(review, "approved_by");
+    let claimed = review.get("claimed").and_then(Value::as_object);
+    let claimed = claimed
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| format!("{} = {}", outside(name), quoted(value.as_str().unwrap_or_default())));
+    let facts = facts(&plan)
+        .add("prompt", said(review, "prompt"))
+        .all("it says", claimed)
+        .all("because", items(review, "reasons").iter().filter_map(Value::as_str).map(outside))
+        .add(
+            "needs",
+            format!("{} of {} approvals given", items(review, "approved_by").len(), number(review, "needed")),
+        )
+        .add("approved by", approved)
+        .add("asked", when::both(&field(review, "created_at"), now))
+        .add("waits until", when::both(&field(review, "expires_at"), now))
+        .add("match code", field(review, "match_code"))
+        .add("digest", field(review, "digest"));
+    text.push_str(&format!("  the key {}\n{}", field(&plan, "name").bold(), facts.render()));
+    text
+}
+
+fn proposal(pending: &Value) -> String {
+    let source = pending.get("source").and_then(Value::as_str).unwrap_or_default();
+    let facts = Facts::new()
+        .add("template", field(pending, "template"))
+        .add("proposed by", format!("agent {}", field(pending, "agent")))
+        .add("why", said(pending, "why"))
+        .add("proposed", when::both(&field(pending, "created_at"), Timestamp::now()));
+    let checked = match keywright_broker::guards::check_template(source) {
+        Ok(checked) => {
+            super::template::checked_text(&keywright_server::views::checked(&checked, None), "can be applied")
+        }
+        Err(error) => toned(&format!("it can't be applied: {}\n", outside(&error.message)), Tone::Bad),
+    };
+    format!("{}\n{}{checked}\n{}", field(pending, "request").bold(), facts.render(), source_text(source))
+}

@@ -1,0 +1,96 @@
+//! `keywright run`
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use keywright_broker::Code;
+use keywright_server::answer::Failure;
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use crate::app::{App, Wanted};
+use crate::errors::{self, Exit};
+use crate::harden;
+use crate::output::{Done, Output, say};
+use crate::show::outside;
+
+/// Run a command with a project's keys in its environment.
+///
+/// The command takes this program's place: its exit code and signals are its own. Keys that lie in the embedded store are
+/// delivered; every reading is on record.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Whose keys; a workload knows its own.
+    #[arg(long, value_name = "P")]
+    project: Option<String>,
+    /// Of which environment.
+    #[arg(long, value_name = "E")]
+    env: Option<String>,
+    /// Only this key; may be given again.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// A file that holds a workload's token; without it, an operator's passphrase.
+    #[arg(long, value_name = "P", conflicts_with = "passphrase_file")]
+    token_file: Option<PathBuf>,
+    /// The command and its arguments.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// What a shell answers for a command that is not there, or is none.
+const NOT_FOUND: u8 = 127;
+const NOT_EXECUTABLE: u8 = 126;
+
+/// Names that the system reads before the program does: a key of such a name would change what runs.
+const RESERVED: [&str; 6] = ["PATH", "HOME", "SHELL", "IFS", "ENV", "BASH_ENV"];
+
+pub(crate) async fn run(app: &App, args: Args) -> Done {
+    let wanted = Wanted { project: args.project, environment: args.env, only: args.only };
+    let mut answer = app.read(args.token_file.as_deref(), wanted).await?;
+    let variables = match answer.get_mut("variables").map(Value::take) {
+        Some(Value::Object(variables)) => variables,
+        _ => return Err(Failure::new(Code::Internal, "the broker answered without keys")),
+    };
+    // This program is about to be replaced, so what it owes to the log it pays now.
+    app.finish().await;
+    let Some((program, arguments)) = args.command.split_first() else {
+        return Err(errors::usage("the command is missing"));
+    };
+    let mut command = Command::new(program);
+    command.args(arguments);
+    prepare(&mut command, variables)?;
+    harden::release();
+    let error = command.exec();
+    // Still here: it could not be started.
+    let program = outside(&program.to_string_lossy());
+    say(&format!("error: {program}: {}", errors::plain(&error)));
+    let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+    Ok(Output::silent(Exit::Of(if is_missing { NOT_FOUND } else { NOT_EXECUTABLE })))
+}
+
+/// Puts the keys into the environment and takes what is ours out of it.
+fn prepare(command: &mut Command, variables: Map<String, Value>) -> Result<(), Failure> {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("KEYWRIGHT_") {
+            command.env_remove(name);
+        }
+    }
+    if variables.is_empty() {
+        say("note: no key lies in the embedded store for this; the command runs without");
+    }
+    for (name, value) in variables {
+        let is_reserved = RESERVED.contains(&name.as_str())
+            || ["LD_", "DYLD_", "KEYWRIGHT_"].iter().any(|prefix| name.starts_with(prefix));
+        if is_reserved {
+            let message = format!("a key is named `{}`, which would change what runs", outside(&name));
+            return Err(Failure::new(Code::Conflict, message)
+                .hint("leave it out with --only, or give it another name"));
+        }
+        let Value::String(value) = value else { continue };
+        let value = Zeroizing::new(value);
+        command.env(name, value.as_str());
+    }
+    Ok(())
+}

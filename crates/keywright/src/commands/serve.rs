@@ -1,0 +1,201 @@
+//! `keywright serve`
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use keywright_broker::Code;
+use keywright_server::answer::Failure;
+use keywright_server::socket;
+use serde_json::{Value, json};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::app::App;
+use crate::errors::{self, Exit};
+use crate::input;
+use crate::output::{Done, Output, print_json, say};
+use crate::show::field;
+
+/// Run the broker of this home until it is told to stop.
+///
+/// It is ready when HOME/broker.sock accepts. Agents, workloads and other commands reach it there. The passphrase may also
+/// come from a service manager, as the credential `keywright-passphrase`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Answer HTTP as well (not in this version).
+    #[arg(long, value_name = "127.0.0.1:PORT")]
+    listen: Option<String>,
+    /// Go to the background once it is ready; what it says goes to HOME/broker.log.
+    #[arg(long)]
+    detach: bool,
+    /// Set by --detach for the process in the background.
+    #[arg(long, hide = true, conflicts_with = "detach")]
+    detached: bool,
+}
+
+/// How long conversations that are under way may take to end.
+const GRACE: Duration = Duration::from_millis(200);
+
+pub(crate) async fn run(app: &App, args: Args) -> Done {
+    if args.listen.is_some() {
+        return Err(
+            errors::unsupported("HTTP (`--listen`)").hint("leave it away: the socket is always there")
+        );
+    }
+    if !app.home.exists() {
+        return Err(errors::no_home(app.home.root()));
+    }
+    if app.is_serving().await? {
+        let message = format!("a broker runs on {} already", app.home.root().display());
+        return Err(Failure::new(Code::Conflict, message)
+            .hint("there is one broker per home; `keywright stop` ends it"));
+    }
+    if let Some(path) = handed_over(app) {
+        app.with_passphrase(input::secret_file(&path)?);
+    }
+    if args.detach {
+        return detach(app).await;
+    }
+    if args.detached {
+        // The terminal that started it may close; this process is no child of it any more.
+        let _ = rustix::process::setsid();
+    }
+    serve(app).await
+}
+
+async fn serve(app: &App) -> Done {
+    let mut signals = Signals::listen()?;
+    let broker = Arc::clone(app.open().await?);
+    let path = app.home.socket();
+    let listener = socket::listen(&path)?;
+    let (stop, mut stopped) = watch::channel(false);
+    let schedule = tokio::spawn(Arc::clone(&broker).run_schedule(stop.subscribe()));
+    let doors = tokio::spawn(socket::serve(listener, Arc::clone(&broker), stop.clone()));
+    ready(app);
+    tokio::select! {
+        () = signals.next() => {}
+        // A closed channel means the same as a stop.
+        _ = stopped.changed() => {}
+    }
+    // The doors close first, so that whoever waits for the socket to go away does not meet a broker that is ending.
+    let _ = std::fs::remove_file(&path);
+    let _ = stop.send(true);
+    tokio::select! {
+        () = signals.next() => return Ok(Output::silent(Exit::Done)),
+        ended = async { (schedule.await, doors.await) } => {
+            if ended.0.is_err() || ended.1.is_err() {
+                return Err(Failure::new(Code::Internal, "the broker did not end as it should"));
+            }
+        }
+    }
+    // The answer to `stop` is on its way.
+    tokio::time::sleep(GRACE).await;
+    if !app.json {
+        say("the broker has stopped");
+    }
+    Ok(Output::silent(Exit::Done))
+}
+
+/// Says that the socket accepts.
+fn ready(app: &App) {
+    let (home, socket) = (app.home.root().display().to_string(), app.home.socket().display().to_string());
+    if app.json {
+        let pid = std::process::id();
+        print_json(&json!({
+            "schema": "keywright/serve/1", "serving": true, "home": home, "socket": socket, "pid": pid,
+        }));
+    } else {
+        say(&format!("serving {home} at {socket}; Ctrl-C or `keywright stop` ends it"));
+    }
+}
+
+/// Starts the same program in the background and waits until it says that it is ready. The passphrase goes through a
+/// pipe: no argument, no variable, no file ever holds it.
+async fn detach(app: &App) -> Done {
+    let passphrase = app.passphrase()?.into_secret();
+    let log_path = app.home.root().join("broker.log");
+    let log = std::fs::File::options().create(true).append(true).mode(0o600).open(&log_path);
+    let log = log.map_err(|error| errors::file(&log_path, &error))?;
+    let own = std::env::current_exe().map_err(|error| errors::file(&PathBuf::from("keywright"), &error))?;
+    let started = Command::new(&own)
+        .args(["serve", "--detached", "--json", "--no-input", "--passphrase-file", "-"])
+        .env("KEYWRIGHT_HOME", app.home.root())
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn();
+    let mut child = started.map_err(|error| errors::file(&own, &error))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A child that is gone already says why on its standard output.
+        let _ = stdin.write_all(passphrase.expose_secret().as_bytes());
+        let _ = stdin.write_all(b"\n");
+    }
+    drop(passphrase);
+    let said = child.stdout.take();
+    let line = tokio::task::spawn_blocking(move || {
+        let mut line = String::new();
+        said.map(|said| BufReader::new(said).read_line(&mut line));
+        line
+    });
+    let line = line.await.unwrap_or_default();
+    let answer: Value = serde_json::from_str(&line).unwrap_or_default();
+    if field(&answer, "schema") == "keywright/serve/1" {
+        let text = format!("the broker serves {} in the background", app.home.root().display());
+        return Ok(Output::new(answer, text).talk(format!("it writes to {}", log_path.display())));
+    }
+    // It is gone, or about to be.
+    let _ = child.wait();
+    Err(serde_json::from_value(answer).unwrap_or_else(|_| {
+        Failure::new(Code::Internal, "the broker did not start")
+            .hint(format!("look into {}", log_path.display()))
+    }))
+}
+
+/// The passphrase's file as a service manager hands it over, unless one was named.
+fn handed_over(app: &App) -> Option<PathBuf> {
+    let folder = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|_| !app.names_passphrase())?;
+    let path = PathBuf::from(folder).join("keywright-passphrase");
+    path.exists().then_some(path)
+}
+
+/// The signals that end a program that serves.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// Catches them from now on.
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        let catch = |kind| {
+            signal(kind).map_err(|error| {
+                Failure::new(Code::Internal, format!("signals can't be caught: {}", errors::plain(&error)))
+            })
+        };
+        Ok(Self {
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+            hang_up: catch(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+
+    /// Waits for the first one.
+    pub(crate) async fn wait(mut self) {
+        self.next().await;
+    }
+}

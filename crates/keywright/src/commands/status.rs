@@ -1,0 +1,79 @@
+//! `keywright status`
+
+use keywright_server::call::Call;
+use keywright_server::socket;
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::output::{Done, Output};
+use crate::show::facts::Facts;
+use crate::show::list::{Tone, toned};
+use crate::show::{count, field, number};
+
+/// Show the home, whether a broker serves it, and what waits.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// One line, for a prompt or a status bar.
+    #[arg(long)]
+    short: bool,
+}
+
+pub(crate) async fn run(app: &App, args: Args) -> Done {
+    let is_serving = app.is_serving().await?;
+    let value = if is_serving {
+        socket::call(&app.home.socket(), &Call::Anybody).await?
+    } else {
+        json!({
+            "schema": "keywright/status/1", "version": env!("CARGO_PKG_VERSION"),
+            "home": app.home.root().display().to_string(), "exists": app.home.exists(), "serving": false,
+        })
+    };
+    let text = if args.short { short(&value) } else { long(&value) };
+    let exists = is_serving || app.home.exists();
+    let output = Output::new(value, text);
+    Ok(match (exists, is_serving || args.short) {
+        (false, _) if !args.short => output.talk("next: keywright init"),
+        (true, false) => output.talk("next: keywright serve --detach"),
+        _ => output,
+    })
+}
+
+fn short(status: &Value) -> String {
+    let Some(health) = status.get("health").filter(|_| is(status, "serving")) else {
+        return if is(status, "exists") { "not serving".to_owned() } else { "no home".to_owned() };
+    };
+    let mut words = vec![count(number(health, "keys_active"), "key", "keys")];
+    for (name, word) in
+        [("requests_pending", "to review"), ("revocations_owed", "owed"), ("attempts_uncertain", "uncertain")]
+    {
+        match number(health, name) {
+            0 => {}
+            number => words.push(format!("{number} {word}")),
+        }
+    }
+    words.join(", ")
+}
+
+fn long(status: &Value) -> String {
+    let is_serving = is(status, "serving");
+    let broker = match (is_serving, is(status, "exists")) {
+        (true, _) => toned("serving", Tone::Good),
+        (false, true) => toned("not serving", Tone::Warn),
+        (false, false) => "no home there yet".to_owned(),
+    };
+    let mut facts = Facts::new().add("home", field(status, "home")).add("broker", broker);
+    if let Some(health) = status.get("health").filter(|_| is_serving) {
+        facts = facts
+            .add("keys", format!("{} active", number(health, "keys_active")))
+            .add("to review", count(number(health, "requests_pending"), "request", "requests"))
+            .add("under way", count(number(health, "sagas_open"), "saga", "sagas"))
+            .add("owed", count(number(health, "revocations_owed"), "revocation", "revocations"))
+            .add("uncertain", count(number(health, "attempts_uncertain"), "attempt", "attempts"))
+            .add("audit log", count(number(health, "audit_entries"), "entry", "entries"));
+    }
+    facts.add("version", field(status, "version")).render()
+}
+
+fn is(value: &Value, name: &str) -> bool {
+    value.get(name).and_then(Value::as_bool).unwrap_or(false)
+}

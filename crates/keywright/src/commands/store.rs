@@ -1,0 +1,99 @@
+//! `keywright store`
+
+use std::path::PathBuf;
+
+use keywright_server::call::OperatorCall;
+use serde_json::Value;
+
+use crate::app::{App, passed};
+use crate::input::{self, Setting};
+use crate::output::{Done, Output};
+use crate::show::list::{List, plain, strong};
+use crate::show::{field, items};
+
+/// Stores: the secrets managers that keys are written to.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Add a store. Where it needs a credential, that comes on standard input, at a prompt, or from a file.
+    Add(Add),
+    /// List the stores; `embedded` and `dotenv` are always there.
+    List,
+    /// Try a store.
+    Check {
+        /// The store's name.
+        name: String,
+    },
+}
+
+#[derive(clap::Args)]
+struct Add {
+    /// The store's kind, as in `dotenv`.
+    kind: String,
+    /// What it is called here: the part of a place before the colon.
+    #[arg(long)]
+    name: String,
+    /// Where it answers.
+    #[arg(long, value_name = "URL")]
+    address: Option<String>,
+    /// A file that holds its credential; without it, standard input or a prompt.
+    #[arg(long, value_name = "PATH")]
+    credential_file: Option<PathBuf>,
+    /// What else the store's adapter wants to know; never a secret.
+    #[arg(long = "set", value_name = "K=V")]
+    settings: Vec<Setting>,
+}
+
+/// The kinds that need no credential, so that nothing is read for them.
+const WITHOUT_CREDENTIAL: [&str; 2] = ["dotenv", "embedded"];
+
+pub(crate) async fn run(app: &App, args: Args) -> Done {
+    match args.command {
+        Command::Add(add) => add_store(app, add).await,
+        Command::List => list(app.everyday(|| OperatorCall::StoreList).await?),
+        Command::Check { name } => {
+            let store = app.everyday(|| OperatorCall::StoreCheck { name: name.clone() }).await?;
+            let text = format!("{} works", field(&store, "name"));
+            Ok(Output::new(store, text))
+        }
+    }
+}
+
+async fn add_store(app: &App, add: Add) -> Done {
+    let needs_none = WITHOUT_CREDENTIAL.contains(&add.kind.as_str()) && add.credential_file.is_none();
+    let credential = if needs_none {
+        None
+    } else {
+        Some(passed(&*input::credential(app, add.credential_file.as_deref(), "store's credential")?))
+    };
+    let call = OperatorCall::StoreAdd {
+        name: add.name,
+        kind: add.kind,
+        address: add.address,
+        extra: add.settings.into_iter().map(Setting::into_pair).collect(),
+        credential,
+    };
+    let store = app.signed(call).await?;
+    let name = field(&store, "name");
+    Ok(Output::new(store, format!("store {name} is there"))
+        .talk(format!("next: allow places in it in a template: destinations = [\"{name}:*\"]")))
+}
+
+fn list(stores: Value) -> Done {
+    let mut list = List::new(&["name", "kind", "after a write", "address"]);
+    for store in items(&stores, "stores") {
+        list.row(vec![
+            strong(field(store, "name")),
+            plain(field(store, "kind")),
+            plain(field(store, "verify")),
+            plain(field(store, "address")),
+        ]);
+    }
+    let text = list.render();
+    Ok(Output::new(stores, text))
+}

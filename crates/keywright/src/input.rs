@@ -1,0 +1,182 @@
+//! How secrets and consent come in: standard input, a hidden prompt, or a file. Never an argument, never the
+//! environment.
+
+use std::fs::File;
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use keywright_broker::Code;
+use keywright_server::answer::Failure;
+use zeroize::Zeroizing;
+
+use crate::app::App;
+use crate::errors;
+use crate::output::say;
+
+/// The longest secret that is read, in bytes.
+const LONGEST: u64 = 64 * 1024;
+/// The longest file of another kind (a policy, a template, a checkpoint), in bytes.
+const LONGEST_FILE: u64 = 1024 * 1024;
+
+/// Whether there is somebody to ask.
+pub(crate) fn can_prompt(no_input: bool) -> bool {
+    let somebody = std::io::stdin().is_terminal() || std::io::stderr().is_terminal();
+    !no_input && somebody && File::open("/dev/tty").is_ok()
+}
+
+/// Asks for something that must not be seen.
+pub(crate) fn hidden(prompt: &str) -> Result<Zeroizing<String>, Failure> {
+    let typed = rpassword::prompt_password(prompt).map_err(|error| {
+        Failure::new(Code::Unauthenticated, format!("nothing was typed ({})", errors::plain(&error)))
+    })?;
+    Ok(Zeroizing::new(typed))
+}
+
+/// Asks twice, so that a typing error does not lock anybody out.
+pub(crate) fn hidden_twice(what: &str) -> Result<Zeroizing<String>, Failure> {
+    let first = hidden(&format!("{what}: "))?;
+    let again = hidden(&format!("{what}, once more: "))?;
+    if first == again {
+        Ok(first)
+    } else {
+        Err(Failure::new(Code::InvalidArgument, "the two do not match; nothing was done"))
+    }
+}
+
+/// Asks a question that only `y` or `yes` agrees to.
+pub(crate) fn agrees(question: &str) -> Result<bool, Failure> {
+    let mut talk = std::io::stderr().lock();
+    let _ = write!(talk, "{question} [y/N] ");
+    let _ = talk.flush();
+    drop(talk);
+    let tty = File::open("/dev/tty").map_err(|e| errors::file(Path::new("/dev/tty"), &e))?;
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(tty.take(1024)), &mut line)
+        .map_err(|e| errors::file(Path::new("/dev/tty"), &e))?;
+    Ok(["y", "yes"].contains(&line.trim().to_ascii_lowercase().as_str()))
+}
+
+/// Reads a secret from a file; `-` is standard input. One line break at its end is not part of it.
+pub(crate) fn secret_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    if path == Path::new("-") {
+        return secret_stdin();
+    }
+    let io = |e: std::io::Error| errors::file(path, &e);
+    let file = File::open(path).map_err(io)?;
+    let meta = file.metadata().map_err(io)?;
+    if meta.is_file() && meta.mode() & 0o077 != 0 {
+        let mode = meta.mode() & 0o777;
+        say(&format!(
+            "warning: {} can be read by other users (mode {mode:03o}): chmod go-rwx it",
+            path.display()
+        ));
+    }
+    bounded(file, &path.display().to_string())
+}
+
+/// Reads a secret from standard input.
+pub(crate) fn secret_stdin() -> Result<Zeroizing<String>, Failure> {
+    bounded(std::io::stdin().lock(), "standard input")
+}
+
+/// Reads a text file; `-` is standard input.
+pub(crate) fn text_file(path: &Path) -> Result<String, Failure> {
+    let io = |e: std::io::Error| errors::file(path, &e);
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(LONGEST_FILE + 1).read_to_string(&mut text)
+    } else {
+        File::open(path).map_err(io)?.take(LONGEST_FILE + 1).read_to_string(&mut text)
+    };
+    read.map_err(io)?;
+    if text.len() as u64 > LONGEST_FILE {
+        return Err(Failure::new(Code::InvalidArgument, format!("{} has more than 1 MiB", path.display())));
+    }
+    Ok(text)
+}
+
+/// A credential: from a file, else from standard input unless that is a terminal, else from a prompt.
+pub(crate) fn credential(app: &App, file: Option<&Path>, what: &str) -> Result<Zeroizing<String>, Failure> {
+    let missing = || {
+        errors::usage(format!("the {what} is missing"))
+            .hint("give it on standard input, at the prompt, or with --credential-file PATH")
+    };
+    let credential = match file {
+        Some(path) => secret_file(path)?,
+        None if !std::io::stdin().is_terminal() => secret_stdin()?,
+        None if can_prompt(app.no_input) => hidden(&format!("{what}: "))?,
+        None => return Err(missing()),
+    };
+    if credential.trim().is_empty() { Err(missing()) } else { Ok(credential) }
+}
+
+/// A setting as it stands on the command line: `K=V`.
+#[derive(Debug, Clone)]
+pub(crate) struct Setting(String, String);
+
+impl Setting {
+    /// Name and value.
+    pub(crate) fn into_pair(self) -> (String, String) {
+        (self.0, self.1)
+    }
+}
+
+impl std::str::FromStr for Setting {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() => Ok(Self(name.to_owned(), value.to_owned())),
+            _ => Err("write it as NAME=VALUE"),
+        }
+    }
+}
+
+/// Makes a file for a secret that does not exist yet: for its owner only, never through a link.
+pub(crate) fn fresh_file(path: &Path) -> Result<File, Failure> {
+    let made = File::options().write(true).create_new(true).mode(0o600).open(path);
+    made.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            errors::file(path, &error).hint("name another file, or remove that one")
+        }
+        _ => errors::file(path, &error),
+    })
+}
+
+fn bounded(source: impl std::io::Read, name: &str) -> Result<Zeroizing<String>, Failure> {
+    // Full capacity from the start: a buffer that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(LONGEST).unwrap_or(0) + 1));
+    let read = source.take(LONGEST + 1).read_to_end(&mut bytes);
+    read.map_err(|e| Failure::new(Code::Internal, format!("{name}: {}", errors::plain(&e))))?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(Failure::new(
+            Code::InvalidArgument,
+            format!("{name} has more than 64 KiB; that is no secret"),
+        ));
+    }
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| Failure::new(Code::InvalidArgument, format!("{name} does not hold UTF-8 text")))?;
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    Ok(Zeroizing::new(text.strip_suffix('\r').unwrap_or(text).to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_break_at_the_end_is_not_part_of_a_secret() {
+        for (given, read) in
+            [("a\n", "a"), ("a", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), (" a ", " a "), ("", "")]
+        {
+            assert_eq!(*bounded(given.as_bytes(), "x").unwrap(), read, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_or_no_text_is_refused_without_being_quoted() {
+        let long = vec![b'x'; 65 * 1024];
+        assert!(bounded(long.as_slice(), "x").unwrap_err().message.contains("64 KiB"));
+        assert_eq!(bounded(&[0xff, 0xfe][..], "x").unwrap_err().message, "x does not hold UTF-8 text");
+    }
+}

@@ -1,0 +1,55 @@
+//! How nouns look to people. Whatever came from outside goes through [`outside`] first.
+
+pub(crate) mod facts;
+pub(crate) mod list;
+pub(crate) mod plan;
+pub(crate) mod receipt;
+pub(crate) mod when;
+
+use keywright_core::text::{Untrusted, escaped};
+use serde_json::Value;
+
+/// How wide the terminal is; a pipe has no width.
+pub(crate) fn width() -> Option<usize> {
+    use std::io::IsTerminal as _;
+    if !std::io::stdout().is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    (size.ws_col > 0).then(|| usize::from(size.ws_col))
+}
+
+/// Text from outside, made safe to show, at most 2,000 characters of it.
+pub(crate) fn outside(text: &str) -> String {
+    Untrusted::capped(text, 2_000).to_string()
+}
+
+/// A field as text: empty when absent.
+pub(crate) fn field(value: &Value, name: &str) -> String {
+    match value.get(name) {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => outside(text),
+        Some(other) => escaped(&other.to_string()),
+    }
+}
+
+/// A list field; empty when absent.
+pub(crate) fn items<'v>(value: &'v Value, name: &str) -> &'v [Value] {
+    value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// A list field of texts, joined.
+pub(crate) fn joined(value: &Value, name: &str) -> String {
+    let texts = items(value, name).iter().filter_map(Value::as_str);
+    texts.map(outside).collect::<Vec<_>>().join(", ")
+}
+
+/// A number field; 0 when absent.
+pub(crate) fn number(value: &Value, name: &str) -> u64 {
+    value.get(name).and_then(Value::as_u64).unwrap_or(0)
+}
+
+/// `1 key`, `2 keys`.
+pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}

@@ -1,0 +1,90 @@
+//! Plans for people: everything that will happen, and nothing that an agent wrote without quotes around it.
+
+use owo_colors::OwoColorize as _;
+use serde_json::Value;
+
+use super::facts::Facts;
+use super::receipt::{permission, resource};
+use super::{count, field, items, joined, number, outside};
+
+/// The facts of a plan.
+pub(crate) fn facts(plan: &Value) -> Facts {
+    let principal = plan.get("principal").cloned().unwrap_or_default();
+    let parameters = plan.get("parameters").and_then(Value::as_object);
+    let parameters = parameters
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| format!("{} = {}", outside(name), quoted(value.as_str().unwrap_or_default())));
+    let (unlocks, mutating) = (number(plan, "unlocks"), number(plan, "mutating"));
+    let budget = plan.get("budget_cents").and_then(Value::as_u64);
+    let rotation = plan.get("rotation").filter(|rotation| !rotation.is_null());
+    Facts::new()
+        .add("asked by", format!("{} {}", field(&principal, "kind"), field(&principal, "name")))
+        .add("for", format!("{} / {}", field(plan, "project"), field(plan, "environment")))
+        .add(
+            "template",
+            format!(
+                "{} (version {}, {})",
+                field(plan, "template"),
+                number(plan, "template_version"),
+                field(plan, "tier")
+            ),
+        )
+        .add("made at", format!("{} ({})", field(plan, "connection"), field(plan, "provider")))
+        .all("may", items(plan, "permissions").iter().map(permission))
+        .all("on", items(plan, "resources").iter().map(resource))
+        .all("asked for", parameters)
+        .add(
+            "unlocks",
+            format!("{}, {mutating} of them change something", count(unlocks, "operation", "operations")),
+        )
+        .add("lives", field(plan, "ttl"))
+        .all("goes to", items(plan, "destinations").iter().map(destination))
+        .add("only from", joined(plan, "ip_allow"))
+        .add(
+            "budget",
+            budget.map_or_else(String::new, |cents| format!("{}.{:02} US dollars", cents / 100, cents % 100)),
+        )
+        .add(
+            "rotates",
+            rotation.map_or_else(String::new, |rotation| format!("every {}", field(rotation, "every"))),
+        )
+        .add("purpose", said(plan, "purpose"))
+}
+
+/// Somebody else's words, in quotes, with whatever steers a terminal escaped.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("“{}”", outside(text))
+}
+
+/// A field that holds somebody else's words.
+pub(crate) fn said(value: &Value, name: &str) -> String {
+    value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map_or_else(String::new, quoted)
+}
+
+/// A dry run: the plan and what policy says to it.
+pub(crate) fn dry_run(run: &Value) -> String {
+    let plan = run.get("plan").cloned().unwrap_or_default();
+    let decision = run.get("decision").cloned().unwrap_or_default();
+    let verdict = match field(&decision, "effect").as_str() {
+        "allow" => "would be made".green().to_string(),
+        "deny" => "would be denied".red().to_string(),
+        _ => {
+            let needed = number(&decision, "approvals_needed");
+            format!("would need {}", count(needed, "approval", "approvals")).yellow().to_string()
+        }
+    };
+    let facts = facts(&plan)
+        .all("because", items(&decision, "reasons").iter().filter_map(Value::as_str).map(outside))
+        .add("instead", field(&decision, "alternative"));
+    format!("{verdict}  {}\n{}", field(&plan, "name"), facts.render())
+}
+
+fn destination(destination: &Value) -> String {
+    let place = destination.get("place").cloned().unwrap_or_default();
+    let place = format!("{}:{}", field(&place, "store"), field(&place, "place"));
+    match field(destination, "base") {
+        base if base.is_empty() => place,
+        base => format!("{place} (from {base})"),
+    }
+}

@@ -1,0 +1,65 @@
+//! Times: RFC 3339 in UTC, and how far away that is.
+
+use jiff::Timestamp;
+
+/// `2026-12-24T05:09:39Z (in 29 days)`; the text as it is when it is no time.
+pub(crate) fn both(text: &str, now: Timestamp) -> String {
+    match text.parse::<Timestamp>() {
+        Ok(at) => format!("{} ({})", seconds(at), away(at, now)),
+        Err(_) => super::outside(text),
+    }
+}
+
+/// `in 29 days`, `3 hours ago`; the text as it is when it is no time.
+pub(crate) fn short(text: &str, now: Timestamp) -> String {
+    match text.parse::<Timestamp>() {
+        Ok(at) => away(at, now),
+        Err(_) => super::outside(text),
+    }
+}
+
+/// To the second.
+pub(crate) fn seconds(at: Timestamp) -> String {
+    Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
+}
+
+/// How far away, in the largest unit that fits twice or so.
+pub(crate) fn away(at: Timestamp, now: Timestamp) -> String {
+    let difference = at.as_second() - now.as_second();
+    let size = difference.unsigned_abs();
+    let units = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
+    let (length, unit) = units.into_iter().find(|(length, _)| size >= *length).unwrap_or((1, "second"));
+    let number = size / length;
+    let plural = if number == 1 { "" } else { "s" };
+    match (size, difference > 0) {
+        (0, _) => "now".to_owned(),
+        (_, true) => format!("in {number} {unit}{plural}"),
+        (_, false) => format!("{number} {unit}{plural} ago"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_read_like_words() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let table = [
+            (0, "now"),
+            (1, "in 1 second"),
+            (59, "in 59 seconds"),
+            (60, "in 1 minute"),
+            (7_300, "in 2 hours"),
+            (86_399, "in 23 hours"),
+            (29 * 86_400, "in 29 days"),
+            (-86_400, "1 day ago"),
+            (-5, "5 seconds ago"),
+        ];
+        for (offset, words) in table {
+            let at = Timestamp::from_second(1_800_000_000 + offset).unwrap();
+            assert_eq!(away(at, now), words, "{offset}");
+        }
+        assert_eq!(both("never", now), "never");
+    }
+}
