@@ -12,6 +12,6 @@
 pub mod answer;
 pub mod call;
 pub mod dispatch;
-// pub mod mcp;
+pub mod mcp;
 pub mod socket;
 pub mod views;
