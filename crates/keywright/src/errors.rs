@@ -140,7 +140,7 @@ pub(crate) fn declined(what: &str) -> Failure {
 
 /// A person has to agree, and nobody is there.
 pub(crate) fn needs_consent(what: &str) -> Failure {
-    usage(format!("{what} asks before it does it, and nobody is there to answer"))
+    usage(format!("{what} has to be agreed to, and nobody is there to ask"))
         .hint("look at it first, then add --yes")
 }
 

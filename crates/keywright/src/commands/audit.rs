@@ -14,7 +14,7 @@ use crate::errors::{self, Exit};
 use crate::input;
 use crate::output::{Done, Output};
 use crate::show::facts::Facts;
-use crate::show::list::{List, Tone, of_state, plain, strong, toned};
+use crate::show::list::{List, Tone, plain, strong, toned};
 use crate::show::{count, field, items, outside, when};
 
 /// The audit log: what happened, who did it, and whether anybody changed the record.
@@ -113,20 +113,19 @@ fn about(entry: &Value) -> String {
 fn outcome(entry: &Value) -> (String, Tone) {
     let stage = field(entry, "stage");
     let effect = entry.get("decision").map(|decision| field(decision, "effect")).unwrap_or_default();
-    let result = entry.get("result").filter(|result| !result.is_null());
-    let status = result.map(|result| field(result, "status")).unwrap_or_default();
-    let text = match (stage.as_str(), effect.is_empty(), status.is_empty()) {
-        (_, false, _) => effect,
-        ("outcome", _, false) => status,
-        ("note", ..) => String::new(),
-        _ => stage,
-    };
-    let tone = match text.as_str() {
-        "deny" | "failed" => Tone::Bad,
-        "done" => Tone::Good,
-        other => of_state(other),
-    };
-    (text, tone)
+    let went_well = entry.pointer("/result/ok").and_then(Value::as_bool);
+    match (effect.as_str(), went_well) {
+        ("deny", _) => (effect, Tone::Bad),
+        ("", Some(true)) => ("done".to_owned(), Tone::Good),
+        ("", Some(false)) => ("failed".to_owned(), Tone::Bad),
+        ("", None) if stage == "note" => plain(""),
+        ("", None) => plain(stage),
+        ("needs-approvals", _) => {
+            let needed = entry.pointer("/decision/approvals_needed").and_then(Value::as_u64);
+            (needed.map_or_else(|| "pending".to_owned(), |needed| format!("needs {needed}")), Tone::Warn)
+        }
+        _ => plain(effect),
+    }
 }
 
 async fn verify(app: &App, checkpoint: Option<&Path>) -> Done {

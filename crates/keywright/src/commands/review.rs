@@ -13,7 +13,7 @@ use crate::errors;
 use crate::input;
 use crate::output::{Done, Output, say};
 use crate::show::facts::Facts;
-use crate::show::list::{List, Tone, plain, strong, toned};
+use crate::show::list::{List, Tone, of_state, plain, strong, toned};
 use crate::show::plan::{facts, quoted, said};
 use crate::show::{field, items, joined, number, outside, receipt, when};
 
@@ -147,7 +147,8 @@ fn whole(pending: &Value) -> String {
 fn request(review: &Value) -> String {
     let now = Timestamp::now();
     let plan = review.get("plan").cloned().unwrap_or_default();
-    let mut text = format!("{}  {}\n", field(review, "request").bold(), field(review, "status"));
+    let status = field(review, "status");
+    let mut text = format!("{}\n  {}\n", field(review, "request").bold(), toned(&status, of_state(&status)));
     for flag in items(review, "red_flags").iter().filter_map(Value::as_str) {
         text.push_str(&format!("  {} {}\n", toned("!", Tone::Bad), toned(&outside(flag), Tone::Bad)));
     }
@@ -170,7 +171,7 @@ fn request(review: &Value) -> String {
         .add("waits until", when::both(&field(review, "expires_at"), now))
         .add("match code", field(review, "match_code"))
         .add("digest", field(review, "digest"));
-    text.push_str(&format!("  the key {}\n{}", field(&plan, "name").bold(), facts.render()));
+    text.push_str(&facts.render());
     text
 }
 

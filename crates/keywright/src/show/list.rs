@@ -1,10 +1,19 @@
 //! Lists: columns where they fit, one block per row where they do not.
 
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, TableStyle};
+use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, TableStyle};
 use owo_colors::OwoColorize as _;
 
 use super::facts::Facts;
 use super::width;
+
+/// The room between columns.
+const GAP: usize = 2;
+/// The narrowest terminal in which wrapped columns can be read.
+const LEAST: usize = 72;
+/// The narrowest column in which a long text can be read.
+const READABLE: usize = 24;
+/// How much too wide is little enough to wrap.
+const SLIGHTLY: usize = 12;
 
 /// What a text means, and so how it is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,24 +54,37 @@ impl List {
 
     fn render_at(&self, width: Option<usize>) -> String {
         match width {
-            Some(width) if !self.fits(width) => self.blocks(width),
-            _ => self.columns(),
+            None => self.columns(None),
+            Some(width) if self.natural() <= width => self.columns(None),
+            Some(width) if self.can_wrap(width) => self.columns(Some(width)),
+            Some(width) => self.blocks(width),
         }
     }
 
-    fn fits(&self, width: usize) -> bool {
-        let widest = |column: usize| {
-            let cells =
-                self.rows.iter().filter_map(|row| row.get(column)).map(|(text, _)| text.chars().count());
-            cells.chain(self.header.get(column).map(|h| h.len())).max().unwrap_or(0)
-        };
-        (0..self.header.len()).map(|column| widest(column) + 2).sum::<usize>() <= width + 2
+    /// How wide the columns want to be.
+    fn natural(&self) -> usize {
+        (0..self.header.len()).map(|column| self.widest(column) + GAP).sum::<usize>().saturating_sub(GAP)
     }
 
-    fn columns(&self) -> String {
+    /// Whether wrapping helps: a little all over, or one long text. Else columns would be shreds.
+    fn can_wrap(&self, width: usize) -> bool {
+        let longest = (1..self.header.len()).map(|column| self.widest(column)).max().unwrap_or(0);
+        let with_it_wrapped = self.natural().saturating_sub(longest.saturating_sub(READABLE));
+        width >= LEAST && (self.natural() <= width + SLIGHTLY || with_it_wrapped <= width)
+    }
+
+    fn widest(&self, column: usize) -> usize {
+        let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|(text, _)| text.chars().count());
+        cells.chain(self.header.get(column).map(|h| h.len())).max().unwrap_or(0)
+    }
+
+    fn columns(&self, width: Option<usize>) -> String {
         let mut table = Table::new();
         let is_coloured = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
         table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Disabled);
+        if let Some(width) = width.and_then(|width| u16::try_from(width).ok()) {
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+        }
         if is_coloured {
             table.enforce_styling()
         } else {
@@ -76,6 +98,13 @@ impl List {
         }
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
+        }
+        if let Some(column) = table.column_mut(self.header.len().saturating_sub(1)) {
+            column.set_padding((0, 0));
+        }
+        if let Some(column) = table.column_mut(0) {
+            // What the row is about is copied and typed again, so it stays in one piece.
+            column.set_constraint(ColumnConstraint::ContentWidth);
         }
         let mut text = String::new();
         for line in table.lines() {

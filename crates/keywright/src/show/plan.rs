@@ -19,6 +19,7 @@ pub(crate) fn facts(plan: &Value) -> Facts {
     let budget = plan.get("budget_cents").and_then(Value::as_u64);
     let rotation = plan.get("rotation").filter(|rotation| !rotation.is_null());
     Facts::new()
+        .add("key", field(plan, "name").bold().to_string())
         .add("asked by", format!("{} {}", field(&principal, "kind"), field(&principal, "name")))
         .add("for", format!("{} / {}", field(plan, "project"), field(plan, "environment")))
         .add(
@@ -77,7 +78,7 @@ pub(crate) fn dry_run(run: &Value) -> String {
     let facts = facts(&plan)
         .all("because", items(&decision, "reasons").iter().filter_map(Value::as_str).map(outside))
         .add("instead", field(&decision, "alternative"));
-    format!("{verdict}  {}\n{}", field(&plan, "name"), facts.render())
+    format!("{verdict}\n{}", facts.render())
 }
 
 fn destination(destination: &Value) -> String {

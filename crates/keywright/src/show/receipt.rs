@@ -16,9 +16,13 @@ pub(crate) fn done(receipt: Value) -> Done {
     let status = field(&receipt, "status");
     let exit = Status::parse(&status).map_or(Exit::Error, Exit::from);
     let request = field(&receipt, "request");
+    let approvals = receipt.get("approvals").cloned().unwrap_or_default();
     let text = text(&receipt);
     let output = Output::new(receipt, text).exit(exit);
     Ok(match status.as_str() {
+        "pending_approval" if number(&approvals, "given") > 0 => {
+            output.talk(format!("next: another operator approves it: keywright review approve {request}"))
+        }
         "pending_approval" => {
             output.talk(format!("next: an operator reads it: keywright review show {request}"))
         }
