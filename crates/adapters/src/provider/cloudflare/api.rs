@@ -1,0 +1,165 @@
+//! The calls, as this adapter makes them.
+
+use keywright_core::provider::{Minted, ProviderError};
+use keywright_core::secret::Secret;
+use reqwest::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use super::KIND;
+use super::envelope::{About, Answer, Failure, confirm, open};
+use super::resource::is_id;
+use super::shapes::{CreateBody, CreatedToken};
+use crate::wire::{Call, Fault, Reply, Scrub, Wire};
+
+/// The largest answer to a list, in bytes: a page of 50 tokens with many policies, or all permission groups.
+const LIST_BODY: usize = 8 << 20;
+
+/// The API with the parent's credential.
+pub(super) struct Api {
+    wire: Wire,
+    parent: Secret,
+    scrub: Scrub,
+}
+
+impl Api {
+    pub(super) fn new(wire: Wire, parent: Secret) -> Self {
+        let scrub = Scrub::new([&parent], is_id);
+        Self { wire, parent, scrub }
+    }
+
+    /// Whether everything stays on this machine.
+    pub(super) fn is_loopback(&self) -> bool {
+        self.wire.is_loopback()
+    }
+
+    /// Reads something as the parent.
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        path: Vec<&str>,
+        query: Vec<(&'static str, String)>,
+        about: About,
+    ) -> Result<Answer<T>, Failure> {
+        let call = Call { query, max_body: Some(LIST_BODY), ..Call::get(path, &self.parent) };
+        self.exchange(call, &self.scrub, about).await
+    }
+
+    /// Reads something as the parent and is content with the result.
+    pub(super) async fn show<T: DeserializeOwned>(
+        &self,
+        path: Vec<&str>,
+        about: About,
+    ) -> Result<T, Failure> {
+        Ok(self.get(path, Vec::new(), about).await?.result)
+    }
+
+    /// Reads something with another token.
+    pub(super) async fn show_as<T: DeserializeOwned>(
+        &self,
+        secret: &Secret,
+        path: Vec<&str>,
+        about: About,
+    ) -> Result<T, Failure> {
+        let scrub = Scrub::new([&self.parent, secret], is_id);
+        Ok(self.exchange(Call::get(path, secret), &scrub, about).await?.result)
+    }
+
+    /// Ends something.
+    pub(super) async fn delete(
+        &self,
+        path: Vec<&str>,
+        what: &'static str,
+        needs: &'static str,
+    ) -> Result<(), ProviderError> {
+        // The API's document asks for a JSON body on these deletes, an empty one.
+        let body = Some(b"{}".to_vec().into());
+        let reply = self.send(Call { body, ..Call::delete(path, &self.parent) }).await?;
+        Ok(confirm(&reply, &self.scrub, About { what, needs })?)
+    }
+
+    /// Replaces something. Sent once: between a lost answer and a second try, somebody else may have changed it.
+    pub(super) async fn replace<T: DeserializeOwned>(
+        &self,
+        path: Vec<&str>,
+        body: &impl Serialize,
+        about: About,
+    ) -> Result<T, ProviderError> {
+        let call = Call::once(Method::PUT, path, &self.parent, json(body)?);
+        Ok(self.exchange(call, &self.scrub, about).await?.result)
+    }
+
+    /// Creates a token: sent once, and whatever leaves it open whether the token exists is
+    /// [`ProviderError::OutcomeUnknown`].
+    pub(super) async fn create(
+        &self,
+        path: Vec<&str>,
+        body: &CreateBody<'_>,
+        needs: &'static str,
+    ) -> Result<Minted, ProviderError> {
+        let call = Call::once(Method::POST, path, &self.parent, json(body)?);
+        let reply = self.wire.send(call).await.map_err(|fault| match fault {
+            Fault::NotSent { why } => ProviderError::Unavailable { provider: KIND, why },
+            sent => unknown(sent.to_string()),
+        })?;
+        let about = About { what: "such account", needs };
+        let created: CreatedToken = match open(&reply, &self.scrub, about) {
+            Ok(answer) => answer.result,
+            Err(failure) => return Err(after_create(failure)),
+        };
+        if !is_id(&created.id) || created.value.is_empty() {
+            return Err(unknown("the answer holds no usable id and value".to_owned()));
+        }
+        if created.name != body.name {
+            // The id is known, so the key is not lost; only a sweep by marker would miss it.
+            tracing::warn!(key = %created.id, "the provider stored another name than the marker");
+        }
+        Ok(Minted { provider_key_id: created.id, secret: created.value.into() })
+    }
+
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        call: Call<'_>,
+        scrub: &Scrub,
+        about: About,
+    ) -> Result<Answer<T>, Failure> {
+        open(&self.send(call).await?, scrub, about)
+    }
+
+    async fn send(&self, call: Call<'_>) -> Result<Reply, Failure> {
+        self.wire.send(call).await.map_err(|fault| match fault {
+            Fault::TooLarge { .. } | Fault::Redirected { .. } => Failure::garbled(fault.to_string()),
+            other => ProviderError::Unavailable { provider: KIND, why: other.to_string() }.into(),
+        })
+    }
+}
+
+/// What a bad answer to a create means. Only the provider's own refusal, and a 429, say that nothing was made.
+fn after_create(failure: Failure) -> ProviderError {
+    match failure.error {
+        throttled @ ProviderError::Throttled { .. } => throttled,
+        ProviderError::Refused { message, .. } if failure.is_explicit && is_about_quota(message.raw()) => {
+            ProviderError::QuotaExhausted { provider: KIND, message }
+        }
+        error if failure.is_explicit => error,
+        ProviderError::Unavailable { why, .. } | ProviderError::Garbled { why, .. } => unknown(why),
+        other => unknown(other.to_string()),
+    }
+}
+
+/// The provider publishes no code for "no more tokens", so its words have to do.
+fn is_about_quota(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    let about_tokens = message.contains("token");
+    about_tokens && ["limit", "quota", "maximum", "too many"].iter().any(|word| message.contains(word))
+}
+
+fn unknown(why: String) -> ProviderError {
+    ProviderError::OutcomeUnknown { provider: KIND, why }
+}
+
+fn json(body: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
+    let unsupported =
+        |_| ProviderError::Unsupported { provider: KIND, why: "it can't be written as JSON".to_owned() };
+    serde_json::to_vec(body).map(Zeroizing::new).map_err(unsupported)
+}

@@ -1,0 +1,132 @@
+//! How a connection is configured, and what can be wrong with that.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use keywright_core::span::Span;
+use keywright_core::text::Untrusted;
+
+use crate::wire::WireError;
+
+/// What an operator says about a connection, besides its credential.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConnectionConfig {
+    /// Where the API is; the provider's public one when absent. Plain http is for loopback only.
+    pub base_url: Option<String>,
+    /// The account at the provider, by its id there.
+    pub account: Option<String>,
+    /// What only one kind of provider knows, by name. A name that the kind does not know is refused.
+    ///
+    /// `cloudflare`: `owner` (`account`, the default, or `user`: who owns the parent and the keys), `user_id` (needed
+    /// only where a key gets permissions over the user itself), `requests_per_minute` (default 200), `timeout` (one
+    /// attempt of one call, default `30s`), `probe_for` (how long a fresh key may take to work, default `10s`).
+    pub extra: BTreeMap<String, String>,
+}
+
+/// Why a connection can't be prepared.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// No such provider.
+    #[error("there is no provider `{kind}` (built in: {known})")]
+    UnknownKind {
+        /// What was asked for.
+        kind: Untrusted,
+        /// What there is.
+        known: String,
+    },
+    /// The base URL may not be used, or TLS does not start.
+    #[error("{provider} can't be reached this way: {why}")]
+    Wire {
+        /// Which provider.
+        provider: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// Something must be given.
+    #[error("{provider} needs `{name}`: {hint}")]
+    Missing {
+        /// Which provider.
+        provider: &'static str,
+        /// What.
+        name: &'static str,
+        /// What it is and where it is found.
+        hint: &'static str,
+    },
+    /// Something has another form.
+    #[error("`{value}` is no {name} for {provider}: {hint}")]
+    Setting {
+        /// Which provider.
+        provider: &'static str,
+        /// Which setting.
+        name: &'static str,
+        /// Its value.
+        value: Untrusted,
+        /// What it should look like.
+        hint: &'static str,
+    },
+    /// A setting that this provider does not know.
+    #[error("{provider} has no setting `{name}` (it knows: {known})")]
+    UnknownSetting {
+        /// Which provider.
+        provider: &'static str,
+        /// What was given.
+        name: Untrusted,
+        /// What there is.
+        known: String,
+    },
+    /// The credential is empty or holds characters that no header may.
+    #[error(
+        "the credential for {provider} is empty or not plain text; give the token alone, without `Bearer`"
+    )]
+    Credential {
+        /// Which provider.
+        provider: &'static str,
+    },
+}
+
+impl ConnectError {
+    pub(super) fn unknown_kind(kind: &str) -> Self {
+        Self::UnknownKind { kind: Untrusted::capped(kind, 40), known: super::KINDS.join(", ") }
+    }
+
+    pub(super) fn wire(provider: &'static str, error: &WireError) -> Self {
+        Self::Wire { provider, why: error.to_string() }
+    }
+
+    pub(super) fn setting(
+        provider: &'static str,
+        name: &'static str,
+        value: &str,
+        hint: &'static str,
+    ) -> Self {
+        Self::Setting { provider, name, value: Untrusted::capped(value, 80), hint }
+    }
+}
+
+impl ConnectionConfig {
+    /// Refuses a setting that the provider does not know: a misspelt one must not be ignored.
+    pub(super) fn check_names(&self, provider: &'static str, known: &[&str]) -> Result<(), ConnectError> {
+        match self.extra.keys().find(|name| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(name) => Err(ConnectError::UnknownSetting {
+                provider,
+                name: Untrusted::capped(name, 40),
+                known: known.join(", "),
+            }),
+        }
+    }
+
+    /// A setting that is a span of time.
+    pub(super) fn span(
+        &self,
+        provider: &'static str,
+        name: &'static str,
+        default: Duration,
+    ) -> Result<Duration, ConnectError> {
+        let Some(text) = self.extra.get(name) else { return Ok(default) };
+        match Span::parse(text) {
+            Ok(span) if span.seconds() <= 300 => Ok(Duration::from_secs(span.seconds())),
+            _ => Err(ConnectError::setting(provider, name, text, "a span from `1s` to `5m`")),
+        }
+    }
+}

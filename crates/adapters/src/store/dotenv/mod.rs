@@ -1,0 +1,199 @@
+//! The store `dotenv`: variables in `.env` files.
+//!
+//! A place is `PATH#VARIABLE`; without `#VARIABLE` the variable is the key's name. A relative path starts from the
+//! asker's directory, which [`Store::accept`] writes into the destination, so that what is approved is one file.
+//! `accept` also brings the place into the one way of writing it (`.env` becomes `./.env#NAME`).
+//!
+//! **Which files.** `.env`, `.env.*` and `*.env`, at most 1 MiB of UTF-8 text, a regular file with one name, owned by
+//! the broker's user, in a directory of the same user that is reached without symbolic links and that not everybody
+//! may write to. Inside a git work tree the file must be ignored by the repository and not tracked. The file is 0600
+//! after every write, whatever it was before (a trace says so when others could read it).
+//!
+//! **Whose value.** A comment above the assignment names the placement; without it, or once the value was changed by
+//! hand, the value is somebody else's and stays as it is, unless the expectation of a write is
+//! [`Presence::Foreign`]. A missing variable is always written: nothing is lost by that.
+//!
+//! **How a value is written** so that python-dotenv, npm's dotenv, `node --env-file` and a shell read the same is
+//! in `quote.rs`; which files can be edited safely at all is in `lines.rs`. A value that can't be written so, or a
+//! file that these four would not read alike, is refused.
+
+mod editor;
+mod folder;
+mod git;
+mod lines;
+mod quote;
+mod replace;
+mod spot;
+mod stamp;
+#[cfg(test)]
+mod testing;
+mod trouble;
+mod work;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
+use keywright_core::place::Place;
+use keywright_core::plan::Destination;
+use keywright_core::secret::Secret;
+use keywright_core::store::{Origin, Presence, Store, StoreError, StoreFacts, VerifyMode, Write, Written};
+use keywright_core::text::Untrusted;
+use zeroize::Zeroizing;
+
+use self::spot::Spot;
+use self::trouble::Trouble;
+use self::work::{Job, Site};
+use super::{StoreConfig, StoreConnectError};
+
+/// The kind's name.
+pub const KIND: &str = "dotenv";
+
+/// The setting that confines places to a directory.
+const ROOT: &str = "root";
+
+/// Longer than git and the lock together may take.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+static FACTS: StoreFacts = StoreFacts {
+    kind: KIND,
+    verify: VerifyMode::ReadBack,
+    guarded: true,
+    versions: false,
+    max_value: work::LONGEST_VALUE,
+};
+
+/// One configured store of `.env` files.
+#[derive(Debug)]
+pub struct Dotenv {
+    name: StoreName,
+    root: Option<PathBuf>,
+}
+
+impl Dotenv {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// When there is a credential, an address, an unknown setting, or a `root` that is not an absolute path.
+    pub fn new(config: StoreConfig, credential: Option<&Secret>) -> Result<Self, StoreConnectError> {
+        let StoreConfig { name, address, mut extra } = config;
+        let setting = |setting: &str, why| {
+            Err(StoreConnectError::Setting {
+                store: name.clone(),
+                setting: Untrusted::capped(setting, 80),
+                why,
+            })
+        };
+        if credential.is_some() {
+            return Err(StoreConnectError::Credential { store: name, why: "takes no credential" });
+        }
+        if address.is_some() {
+            return setting("address", "is for stores that are reached by network");
+        }
+        let root = extra.remove(ROOT).map(PathBuf::from);
+        if let Some(unknown) = extra.keys().next() {
+            return setting(unknown, "is not known; there is only `root`");
+        }
+        if root.as_ref().is_some_and(|root| !root.is_absolute()) {
+            return setting(ROOT, "must be an absolute directory");
+        }
+        Ok(Self { name, root })
+    }
+
+    /// The file behind a destination that went through [`Store::accept`].
+    fn site(&self, destination: &Destination) -> Result<Site, StoreError> {
+        let found = Spot::parse(&destination.place.place, None).and_then(|spot| {
+            Ok(Site {
+                directory: spot.directory(destination.base.as_deref())?,
+                spot,
+                root: self.root.clone(),
+            })
+        });
+        found.map_err(|trouble| trouble.at(&self.name, &destination.place.place))
+    }
+
+    /// Runs file and git work where it may block. `late` is what it means when it does not end in time.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        place: &str,
+        late: fn(String) -> Trouble,
+        work: impl FnOnce() -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let task = tokio::task::spawn_blocking(work);
+        let result = match tokio::time::timeout(DEADLINE, task).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => Err(late(format!("the work on the file stopped: {error}"))),
+            Err(_) => Err(late(format!("the file did not answer in {} seconds", DEADLINE.as_secs()))),
+        };
+        result.map_err(|trouble| trouble.at(&self.name, place))
+    }
+
+    fn job(&self, write: &Write<'_>) -> Result<Job, StoreError> {
+        Ok(Job {
+            site: self.site(write.destination)?,
+            expected: write.expected.clone(),
+            origin: write.origin.clone(),
+            value: Zeroizing::new(write.secret.expose_secret().to_owned()),
+        })
+    }
+}
+
+#[async_trait]
+impl Store for Dotenv {
+    fn facts(&self) -> &'static StoreFacts {
+        &FACTS
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        let Some(root) = self.root.clone() else { return Ok(()) };
+        let shown = root.display().to_string();
+        self.blocking(&shown, Trouble::Unavailable, move || folder::Folder::open(&root)?.writable()).await
+    }
+
+    fn default_place(&self, _: &ProjectName, _: &EnvironmentName, name: &KeyName) -> String {
+        format!("./.env#{name}")
+    }
+
+    async fn accept(
+        &self,
+        destination: Destination,
+        name: &KeyName,
+        cwd: Option<&str>,
+    ) -> Result<Destination, StoreError> {
+        let (root, name, cwd) = (self.root.clone(), name.clone(), cwd.map(str::to_owned));
+        let place = destination.place.place.clone();
+        let Destination { place: Place { store, place: asked }, base } = destination;
+        self.blocking(&place, Trouble::Unavailable, move || {
+            let spot = Spot::parse(&asked, Some(&name))?;
+            let base = if spot.is_relative() { Some(work::base(base.or(cwd).as_deref())?) } else { None };
+            let accepted = Destination { place: Place { store, place: spot.text() }, base };
+            let site = Site { directory: spot.directory(accepted.base.as_deref())?, spot, root };
+            site.accept()?;
+            Ok(accepted)
+        })
+        .await
+    }
+
+    async fn look(&self, destination: &Destination) -> Result<Presence, StoreError> {
+        let site = self.site(destination)?;
+        self.blocking(&destination.place.place, Trouble::Unavailable, move || site.look()).await
+    }
+
+    async fn write(&self, write: &Write<'_>) -> Result<Written, StoreError> {
+        let job = self.job(write)?;
+        self.blocking(&write.destination.place.place, Trouble::OutcomeUnknown, move || job.write()).await
+    }
+
+    async fn verify(&self, write: &Write<'_>, _: &Written) -> Result<VerifyMode, StoreError> {
+        let job = self.job(write)?;
+        self.blocking(&write.destination.place.place, Trouble::Unavailable, move || job.verify()).await
+    }
+
+    async fn remove(&self, origin: &Origin, destination: &Destination) -> Result<(), StoreError> {
+        let site = self.site(destination)?;
+        let placement = origin.placement;
+        self.blocking(&destination.place.place, Trouble::OutcomeUnknown, move || site.remove(&placement))
+            .await
+    }
+}

@@ -1,0 +1,209 @@
+//! What each failure of the wire and of the provider means.
+
+use keywright_core::provider::{Listing, ProviderError};
+use keywright_core::span::Span;
+use keywright_sandbox::{Fault, FaultKind};
+
+use crate::world::*;
+
+const CREATE: &str = "/accounts/*/tokens";
+
+fn class(error: &ProviderError) -> &'static str {
+    match error {
+        ProviderError::OutcomeUnknown { .. } => "unknown",
+        ProviderError::Refused { .. } => "refused",
+        ProviderError::Unauthorized { .. } => "unauthorized",
+        ProviderError::NotFound { .. } => "not found",
+        ProviderError::Throttled { .. } => "throttled",
+        ProviderError::Unavailable { .. } => "unavailable",
+        ProviderError::Garbled { .. } => "garbled",
+        _ => "other",
+    }
+}
+
+fn status(status: u16) -> FaultKind {
+    FaultKind::Status { status, retry_after: None }
+}
+
+fn slow(delay_ms: u64, trickle_ms: u64) -> FaultKind {
+    FaultKind::Slow { delay_ms, trickle_ms }
+}
+
+fn elsewhere() -> FaultKind {
+    FaultKind::Redirect { location: "http://127.0.0.1:9/stolen".to_owned() }
+}
+
+#[tokio::test]
+async fn a_create_whose_outcome_is_unknown_is_never_taken_for_a_refusal() {
+    // (fault, what it is, whether the token exists afterwards)
+    let cases = [
+        (FaultKind::ReplyLostBeforeCommit, "unknown", false),
+        (FaultKind::ReplyLostAfterCommit, "unknown", true),
+        (FaultKind::Hang { commit: false }, "unknown", false),
+        (FaultKind::Hang { commit: true }, "unknown", true),
+        (slow(5_000, 0), "unknown", true),
+        (slow(0, 200), "unknown", true),
+        (status(500), "unknown", false),
+        (status(503), "unknown", false),
+        (FaultKind::ServerErrorAfterCommit, "unknown", true),
+        (FaultKind::Garbage, "unknown", true),
+        (FaultKind::HugeBody { bytes: 64 << 20 }, "unknown", true),
+        (elsewhere(), "unknown", false),
+        (status(400), "refused", false),
+        (status(401), "unauthorized", false),
+        (status(403), "unauthorized", false),
+        (status(404), "not found", false),
+        (status(429), "throttled", false),
+        (FaultKind::EchoSecretInError { commit: false }, "refused", false),
+    ];
+    for (fault, expected, exists) in cases {
+        let world = World::start().await;
+        world.sandbox.inject(Fault::on("POST", CREATE, fault.clone())).unwrap();
+        let error = world.mint("kw-lost").await.err().unwrap();
+        assert_eq!(class(&error), expected, "{fault:?}: {error}");
+        assert_eq!(world.count("POST", "/tokens"), 1, "{fault:?} sent once");
+        assert_eq!(world.sandbox.live_tokens_named_like("kw-lost").len(), usize::from(exists), "{fault:?}");
+        // Recovery: the marker is found, and what it names is revoked.
+        let orphans = world.provider.list(Listing::Marked).await.unwrap();
+        assert_eq!(orphans.len(), usize::from(exists), "{fault:?}");
+        for orphan in orphans {
+            world.provider.revoke(&orphan.provider_key_id).await.unwrap();
+        }
+        assert!(world.sandbox.live_tokens_named_like("kw-").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_lies_leaves_a_key_that_the_marker_finds() {
+    let world = World::start().await;
+    world.sandbox.inject(Fault::on("POST", CREATE, FaultKind::EchoSecretInError { commit: true })).unwrap();
+    assert_eq!(class(&world.mint("kw-liar").await.err().unwrap()), "refused");
+    assert_eq!(world.provider.list(Listing::Marked).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_create_that_was_never_sent_says_so() {
+    let world = World::start().await;
+    let World { sandbox, provider } = world;
+    let (wish, url) =
+        (Wish::new(&[DNS_READ], vec![resource("cloudflare.zone", &"0".repeat(32))]), sandbox.base_url());
+    sandbox.shutdown().await;
+    let plan = wish.authorized();
+    let grant = plan.get().grant(jiff::Timestamp::now());
+    let marker = keywright_core::marker::Marker::from_ledger("kw-x".to_owned());
+    let error = provider.mint(&plan, &grant, &marker).await.err().unwrap();
+    assert_eq!(class(&error), "unavailable", "{error}");
+    assert!(!error.to_string().contains(&url), "{error}");
+}
+
+#[tokio::test]
+async fn a_throttled_create_says_for_how_long() {
+    let world = World::start().await;
+    let fault = FaultKind::Status { status: 429, retry_after: Some(300) };
+    world.sandbox.inject(Fault::on("POST", CREATE, fault)).unwrap();
+    let error = world.mint("kw-x").await.err().unwrap();
+    assert_eq!(
+        error,
+        ProviderError::Throttled { provider: "cloudflare", retry_after: Some(Span::from_seconds(300)) }
+    );
+}
+
+#[tokio::test]
+async fn reading_is_tried_again_and_then_fails_for_what_it_is() {
+    let world = World::start().await;
+    let id = world.mint("kw-x").await.unwrap().provider_key_id;
+    world.provider.read_back(&id).await.unwrap();
+    let path = "/accounts/*/tokens/*";
+    for fault in [
+        status(500),
+        FaultKind::Status { status: 429, retry_after: Some(0) },
+        FaultKind::ReplyLostBeforeCommit,
+        FaultKind::ReplyLostAfterCommit,
+        FaultKind::ServerErrorAfterCommit,
+    ] {
+        world.sandbox.inject(Fault::on("GET", path, fault.clone()).times(2)).unwrap();
+        assert!(world.provider.read_back(&id).await.is_ok(), "{fault:?} twice");
+    }
+    for (fault, expected) in [
+        (status(500), "unavailable"),
+        (FaultKind::Status { status: 429, retry_after: Some(0) }, "throttled"),
+        (FaultKind::Status { status: 429, retry_after: Some(300) }, "throttled"),
+        (FaultKind::ReplyLostAfterCommit, "unavailable"),
+        (FaultKind::Hang { commit: true }, "unavailable"),
+        (slow(5_000, 0), "unavailable"),
+        (slow(0, 200), "unavailable"),
+        (FaultKind::Garbage, "garbled"),
+        (FaultKind::HugeBody { bytes: 64 << 20 }, "garbled"),
+        (elsewhere(), "garbled"),
+        (status(401), "unauthorized"),
+        (status(403), "unauthorized"),
+        (status(404), "not found"),
+        (status(400), "refused"),
+    ] {
+        world.sandbox.clear_faults();
+        world.fault("GET", path, fault.clone());
+        let error = world.provider.read_back(&id).await.unwrap_err();
+        assert_eq!(class(&error), expected, "{fault:?}: {error}");
+        let error = world.provider.last_used().unwrap().last_used(&id).await.unwrap_err();
+        assert_eq!(class(&error), expected, "{fault:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_revoke_succeeds_only_when_the_key_is_gone() {
+    let path = "/accounts/*/tokens/*";
+    let cases = [
+        (FaultKind::ReplyLostAfterCommit, true),
+        (FaultKind::ServerErrorAfterCommit, true),
+        (FaultKind::Status { status: 429, retry_after: Some(0) }, true),
+        (FaultKind::ReplyLostBeforeCommit, true),
+        (FaultKind::Hang { commit: false }, false),
+        (FaultKind::Garbage, false),
+        (FaultKind::Status { status: 429, retry_after: Some(300) }, false),
+        (elsewhere(), false),
+        (status(403), false),
+    ];
+    for (fault, confirmed) in cases {
+        let world = World::start().await;
+        let id = world.mint("kw-x").await.unwrap().provider_key_id;
+        world.sandbox.inject(Fault::on("DELETE", path, fault.clone())).unwrap();
+        let outcome = world.provider.revoke(&id).await;
+        assert_eq!(outcome.is_ok(), confirmed, "{fault:?}: {outcome:?}");
+        assert!(!confirmed || world.token(&id).is_none(), "{fault:?}");
+        world.provider.revoke(&id).await.unwrap();
+        assert!(world.token(&id).is_none(), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_path_of_another_account_is_no_proof_that_a_key_is_gone() {
+    // The provider answers 404 for a path that it can't route; a token there may live on.
+    let world = World::start().await;
+    let id = world.mint("kw-x").await.unwrap().provider_key_id;
+    let base = world.sandbox.base_url().replace("/client/v4", "/client/v5");
+    let lost = connect_account(&world.sandbox, &base, world.sandbox.parent_token(), &[]);
+    assert_eq!(class(&lost.revoke(&id).await.unwrap_err()), "refused");
+    assert!(world.token(&id).is_some());
+}
+
+#[tokio::test]
+async fn switching_off_reports_what_it_does_not_know() {
+    let path = "/accounts/*/tokens/*";
+    for fault in [
+        FaultKind::ReplyLostBeforeCommit,
+        FaultKind::ReplyLostAfterCommit,
+        FaultKind::ServerErrorAfterCommit,
+        FaultKind::Hang { commit: true },
+        FaultKind::Garbage,
+        elsewhere(),
+        status(403),
+    ] {
+        let world = World::start().await;
+        let id = world.mint("kw-x").await.unwrap().provider_key_id;
+        world.sandbox.inject(Fault::on("PUT", path, fault.clone())).unwrap();
+        let disabling = world.provider.disabling().unwrap();
+        assert!(disabling.disable(&id).await.is_err(), "{fault:?}");
+        assert_eq!(world.sandbox.calls().iter().filter(|call| call.method == "PUT").count(), 1, "{fault:?}");
+        disabling.disable(&id).await.unwrap();
+    }
+}
