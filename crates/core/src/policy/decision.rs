@@ -66,8 +66,9 @@ impl Policies {
     /// Never for a source that was parsed; the index's error is passed on rather than hidden.
     pub fn new(source: PolicySetSource) -> Result<Self, SourceError> {
         let (policies, reasons) = source.into_parts();
-        let index = Index::of(policies.policies()).map_err(SourceError::Index)?;
-        Ok(Self { index, reasons, count: policies.num_of_policies() })
+        let count = policies.len();
+        let index = Index::of(policies).map_err(SourceError::Index)?;
+        Ok(Self { index, reasons, count })
     }
 
     /// Reads, checks and puts in force.

@@ -93,8 +93,8 @@ pub struct Facts<'a> {
     pub approvals: &'a BTreeSet<&'a OperatorName>,
 }
 
-/// An entity in Cedar's form, built once. `None` when it can't be built: then nothing is allowed.
-pub(super) type Known = Option<Arc<(EntityUid, Entity)>>;
+/// A resource in Cedar's form, built once. `None` when it can't be built: then nothing is allowed.
+pub(super) type Known = Option<Arc<(EntityUid, Entities)>>;
 
 impl Actor {
     /// A workload and what it was registered for; without an environment, all of the project.
@@ -146,12 +146,7 @@ impl TemplateFacts {
                 ("mutating", number(u64::from(resolved.mutating))),
             ],
         );
-        Self {
-            id: template.id.clone(),
-            tier: template.tier,
-            escalation,
-            entity: entity.map(|entity| Arc::new((name, entity))),
-        }
+        Self { id: template.id.clone(), tier: template.tier, escalation, entity: alone(name, entity) }
     }
 
     /// The template's id.
@@ -209,7 +204,7 @@ impl KeyFacts {
             let agent = VOCABULARY.principal(&Principal::Agent(agent.clone()));
             ("agent", RestrictedExpression::new_entity_uid(agent))
         }));
-        entity(name.clone(), attributes).map(|entity| Arc::new((name, entity)))
+        alone(name.clone(), entity(name, attributes))
     }
 }
 
@@ -243,11 +238,22 @@ fn entity(name: EntityUid, attributes: Vec<(&str, RestrictedExpression)>) -> Opt
     Entity::new(name, attributes, std::collections::HashSet::new()).ok()
 }
 
-/// The entities of one question.
-pub(super) fn entities(known: &Known, actor: &Actor) -> Option<(EntityUid, Entities)> {
-    let (name, entity) = known.as_deref()?.clone();
-    let all = std::iter::once(entity).chain(actor.entity());
-    Some((name, Entities::from_entities(all, None).ok()?))
+fn alone(name: EntityUid, entity: Option<Entity>) -> Known {
+    let entities = Entities::from_entities([entity?], None).ok()?;
+    Some(Arc::new((name, entities)))
+}
+
+/// The resource with its principal, which has something to tell only when it is a workload.
+pub(super) fn together(known: Known, actor: &Actor) -> Known {
+    match (known, actor.entity()) {
+        (Some(known), Some(principal)) => {
+            let (name, entities) = &*known;
+            let entities = entities.clone().add_entities([principal], None).ok()?;
+            Some(Arc::new((name.clone(), entities)))
+        }
+        (known, None) => known,
+        (None, Some(_)) => None,
+    }
 }
 
 pub(super) fn text(value: &str) -> RestrictedExpression {

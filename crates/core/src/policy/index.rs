@@ -17,10 +17,14 @@ use super::vocabulary::VOCABULARY;
 /// conditions. Anything else (`in`, `is`, no constraint), permit or forbid, is in a slice of every question.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    slices: HashMap<(Option<EntityUid>, Option<EntityUid>), Slice>,
+    general: Slice,
+    by_principal: HashMap<EntityUid, Slice>,
+    by_resource: HashMap<EntityUid, Slice>,
+    /// By resource, then by principal.
+    by_both: HashMap<EntityUid, HashMap<EntityUid, Slice>>,
 }
 
-/// Policies of one pair of principal and resource.
+/// Policies with the same principal and resource in their scope, or with none.
 #[derive(Debug, Default)]
 struct Slice {
     any_action: Option<PolicySet>,
@@ -32,16 +36,21 @@ impl Index {
     ///
     /// # Errors
     /// When two policies have the same id.
-    pub(super) fn of<'a>(policies: impl Iterator<Item = &'a Policy>) -> Result<Self, Box<PolicySetError>> {
+    pub(super) fn of(policies: Vec<Policy>) -> Result<Self, Box<PolicySetError>> {
         let mut index = Self::default();
         for policy in policies {
-            let slice = index.slices.entry((principal_of(policy), resource_of(policy))).or_default();
-            match actions_of(policy) {
+            let slice = match (principal_of(&policy), resource_of(&policy)) {
+                (None, None) => &mut index.general,
+                (Some(who), None) => index.by_principal.entry(who).or_default(),
+                (None, Some(what)) => index.by_resource.entry(what).or_default(),
+                (Some(who), Some(what)) => index.by_both.entry(what).or_default().entry(who).or_default(),
+            };
+            match actions_of(&policy) {
                 None => put(&mut slice.any_action, policy)?,
                 Some(actions) => {
                     for action in actions {
                         if let Some(place) = slice.by_action.get_mut(action as usize) {
-                            put(place, policy)?;
+                            put(place, policy.clone())?;
                         }
                     }
                 }
@@ -57,11 +66,15 @@ impl Index {
         action: Action,
         resource: &EntityUid,
     ) -> impl Iterator<Item = &PolicySet> {
-        let (who, what) = (Some(principal), Some(resource));
-        let pairs = [(None, None), (who, None), (None, what), (who, what)];
-        pairs
+        let slices = [
+            Some(&self.general),
+            self.by_principal.get(principal),
+            self.by_resource.get(resource),
+            self.by_both.get(resource).and_then(|slices| slices.get(principal)),
+        ];
+        slices
             .into_iter()
-            .filter_map(|(who, what)| self.slices.get(&(who.cloned(), what.cloned())))
+            .flatten()
             .flat_map(move |slice| {
                 [slice.any_action.as_ref(), slice.by_action.get(action as usize).and_then(Option::as_ref)]
             })
@@ -69,8 +82,8 @@ impl Index {
     }
 }
 
-fn put(place: &mut Option<PolicySet>, policy: &Policy) -> Result<(), Box<PolicySetError>> {
-    place.get_or_insert_with(PolicySet::new).add(policy.clone()).map_err(Box::new)
+fn put(place: &mut Option<PolicySet>, policy: Policy) -> Result<(), Box<PolicySetError>> {
+    place.get_or_insert_with(PolicySet::new).add(policy).map_err(Box::new)
 }
 
 fn principal_of(policy: &Policy) -> Option<EntityUid> {

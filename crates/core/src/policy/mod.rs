@@ -28,8 +28,8 @@ mod index;
 mod names;
 mod question;
 mod source;
+mod statements;
 mod vocabulary;
-mod weight;
 
 pub use action::Action;
 pub use authorized::{Authorized, Ceiling, KeyAction, Refusal, TemplateAction};

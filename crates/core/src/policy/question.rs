@@ -1,10 +1,11 @@
 //! Questions: one principal, one action, one resource, and the circumstances.
 
 use std::fmt;
+use std::sync::Arc;
 
 use cedar_policy::{Context, Entities, EntityUid, Request, RestrictedExpression};
 
-use super::facts::{Actor, Ask, Counts, KeyFacts, TemplateFacts, entities, number, text, texts};
+use super::facts::{Actor, Ask, Counts, KeyFacts, TemplateFacts, number, text, texts, together};
 use super::{Action, vocabulary::VOCABULARY};
 use crate::plan::{Plan, Principal};
 use crate::template::ResolvedTemplate;
@@ -32,8 +33,7 @@ pub(super) enum Subject {
 pub struct Prepared {
     principal: EntityUid,
     action: EntityUid,
-    resource: EntityUid,
-    entities: Entities,
+    known: Arc<(EntityUid, Entities)>,
     context: Vec<(String, RestrictedExpression)>,
 }
 
@@ -113,12 +113,11 @@ impl Question {
             Subject::Template(template) => template.known(),
             Subject::Key(key) => key.known(),
         };
-        let (resource, entities) = entities(&known, &self.actor)?;
+        let known = together(known, &self.actor)?;
         Some(Prepared {
             principal: VOCABULARY.principal(self.principal()),
             action: VOCABULARY.action(self.action)?.clone(),
-            resource,
-            entities,
+            known,
             context: self.context(),
         })
     }
@@ -174,13 +173,13 @@ impl Prepared {
     pub fn request(&self, approvals: u8) -> Option<Request> {
         let approvals = ("approvals".to_owned(), number(u64::from(approvals)));
         let context = Context::from_pairs(self.context.iter().cloned().chain([approvals])).ok()?;
-        Request::new(self.principal.clone(), self.action.clone(), self.resource.clone(), context, None).ok()
+        Request::new(self.principal.clone(), self.action.clone(), self.resource().clone(), context, None).ok()
     }
 
     /// What is known of the principal and the resource.
     #[must_use]
     pub fn entities(&self) -> &Entities {
-        &self.entities
+        &self.known.1
     }
 
     pub(super) fn principal(&self) -> &EntityUid {
@@ -188,7 +187,7 @@ impl Prepared {
     }
 
     pub(super) fn resource(&self) -> &EntityUid {
-        &self.resource
+        &self.known.0
     }
 }
 

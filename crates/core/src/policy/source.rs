@@ -1,14 +1,15 @@
 //! Policy texts: read, checked against the schema, or refused with a line and a column.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::ops::Range;
 
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{Effect, Policy, PolicyId, PolicySet, PolicySetError, ValidationMode, Validator};
 
 use super::names;
+use super::statements::{DEEPEST, MOST_OPERATORS, statements};
 use super::vocabulary::VOCABULARY;
-use super::weight::{DEEPEST, MOST_OPERATORS, too_heavy};
 use crate::text::{Untrusted, escaped};
 
 /// The longest policy text, in bytes: 20,000 policies of 200 bytes.
@@ -21,7 +22,7 @@ const MAX_REASON: usize = 300;
 /// Policies that were read and hold against the schema. An operator may apply them.
 #[derive(Debug)]
 pub struct PolicySetSource {
-    policies: PolicySet,
+    policies: Vec<Policy>,
     reasons: BTreeMap<String, String>,
 }
 
@@ -70,40 +71,36 @@ impl PolicySetSource {
             return Err(SourceError::TooLong(text.len()));
         }
         faults(hidden_characters(text))?;
-        if let Some(at) = too_heavy(text) {
+        let pieces = statements(text).map_err(|at| {
             let problem = format!(
                 "this policy has more than {MOST_OPERATORS} operators or brackets more than {DEEPEST} deep"
             );
-            return Err(SourceError::Faults(vec![Fault::at(text, at, problem, "split it into several")]));
-        }
-        let read: PolicySet = text.parse().map_err(|errors| {
-            SourceError::Faults(vec![Fault::from_cedar(text, &DetailedError::from(&errors))])
+            SourceError::Faults(vec![Fault::at(text, at, problem, "split it into several")])
         })?;
-        let count = read.num_of_policies();
-        if count > MAX_POLICIES {
-            return Err(SourceError::TooMany(count));
+        if pieces.len() > MAX_POLICIES {
+            return Err(SourceError::TooMany(pieces.len()));
         }
-        if let Some(template) = read.templates().next() {
-            let at = text.find("?principal").or_else(|| text.find("?resource")).unwrap_or(0);
-            let problem = format!("policy `{}` has a slot", template.id());
-            return Err(SourceError::Faults(vec![Fault::at(text, at, problem, "write the name itself")]));
+        let mut read = Reading::new(text);
+        for (number, piece) in pieces.into_iter().enumerate() {
+            read.policy(number, piece);
+            if read.faults.len() >= MAX_FAULTS {
+                break;
+            }
         }
-        let (policies, reasons) = named(text, &read)?;
-        faults(policies.policies().flat_map(|policy| strange_names(text, policy)).collect())?;
-        faults(against_schema(text, &policies))?;
-        Ok(Self { policies, reasons })
+        faults(read.faults)?;
+        Ok(Self { policies: read.policies, reasons: read.reasons })
     }
 
     /// The ids with the effect (`permit` or `forbid`) and the reason, in the order of the text.
     pub fn policies(&self) -> impl Iterator<Item = (&str, &'static str, Option<&str>)> {
-        self.policies.policies().map(|policy| {
+        self.policies.iter().map(|policy| {
             let id: &str = policy.id().as_ref();
             let effect = if policy.effect() == Effect::Permit { "permit" } else { "forbid" };
             (id, effect, self.reasons.get(id).map(String::as_str))
         })
     }
 
-    pub(super) fn into_parts(self) -> (PolicySet, BTreeMap<String, String>) {
+    pub(super) fn into_parts(self) -> (Vec<Policy>, BTreeMap<String, String>) {
         (self.policies, self.reasons)
     }
 }
@@ -115,8 +112,9 @@ impl Fault {
         Self { line, column, problem, hint, text: Untrusted::capped(content.trim(), 160) }
     }
 
-    fn from_cedar(text: &str, error: &DetailedError) -> Self {
-        let offset = error.source_locations.first().map_or(0, |label| label.loc.start);
+    /// `base` is where the policy begins that Cedar speaks of.
+    fn from_cedar(text: &str, base: usize, error: &DetailedError) -> Self {
+        let offset = base + error.source_locations.first().map_or(0, |label| label.loc.start);
         let mut problem = escaped(&error.message);
         let label = error.source_locations.first().and_then(|label| label.label.as_deref());
         if let Some(label) = label.filter(|label| !problem.contains(*label)) {
@@ -163,58 +161,92 @@ fn hidden_characters(text: &str) -> Vec<Fault> {
     found
 }
 
-/// Gives every policy its id and collects the reasons.
-fn named(text: &str, read: &PolicySet) -> Result<(PolicySet, BTreeMap<String, String>), SourceError> {
-    let (mut policies, mut reasons, mut found) = (PolicySet::new(), BTreeMap::new(), Vec::new());
-    for policy in read.policies() {
-        let own = policy.annotation("id");
-        let id = own.map_or_else(|| policy.id().to_string(), str::to_owned);
-        let at = || own.and_then(|own| text.rfind(&format!("\"{own}\""))).unwrap_or(0);
+/// A text that is being read, policy by policy.
+struct Reading<'a> {
+    text: &'a str,
+    validator: Validator,
+    policies: Vec<Policy>,
+    ids: HashSet<String>,
+    reasons: BTreeMap<String, String>,
+    faults: Vec<Fault>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(text: &'a str) -> Self {
+        let validator = Validator::new(VOCABULARY.schema.clone());
+        let (policies, faults) = (Vec::new(), Vec::new());
+        Self { text, validator, policies, ids: HashSet::new(), reasons: BTreeMap::new(), faults }
+    }
+
+    fn policy(&mut self, number: usize, piece: Range<usize>) {
+        let own = self.text.get(piece.clone()).unwrap_or_default().trim_start();
+        let base = piece.end - own.len();
+        match Policy::parse(Some(PolicyId::new(format!("policy{number}"))), own) {
+            Err(errors) => {
+                self.faults.push(Fault::from_cedar(self.text, base, &DetailedError::from(&errors)))
+            }
+            Ok(policy) => {
+                if let Some(policy) = self.named(&policy, base, own) {
+                    self.strange_names(&policy, base, own);
+                    self.against_schema(&policy, base);
+                    self.policies.push(policy);
+                }
+            }
+        }
+    }
+
+    /// Gives the policy its own id and keeps its reason.
+    fn named(&mut self, policy: &Policy, base: usize, own: &str) -> Option<Policy> {
+        let given = policy.annotation("id");
+        let id = given.map_or_else(|| policy.id().to_string(), str::to_owned);
+        let at = base + given.and_then(|given| own.find(&format!("\"{given}\""))).unwrap_or(0);
         if !names::is_policy_id(&id) {
             let problem = format!("`{}` is not a policy id", escaped(&id));
-            found.push(Fault::at(text, at(), problem, "use 1 to 64 letters, digits, `-`, `_` or `.`"));
-            continue;
+            self.fault(at, problem, "use 1 to 64 letters, digits, `-`, `_` or `.`");
+            return None;
         }
-        if policies.add(policy.new_id(PolicyId::new(&id))).is_err() {
-            found.push(Fault::at(
-                text,
-                at(),
-                format!("two policies have the id `{id}`"),
-                "give one another `@id`",
-            ));
-            continue;
+        if !self.ids.insert(id.clone()) {
+            self.fault(at, format!("two policies have the id `{id}`"), "give one another `@id`");
+            return None;
         }
+        let policy = policy.new_id(PolicyId::new(&id));
         match policy.annotation("reason") {
             Some(reason) if reason.trim().is_empty() || reason.chars().count() > MAX_REASON => {
                 let problem =
                     format!("the `@reason` of `{id}` is empty or longer than {MAX_REASON} characters");
-                found.push(Fault::at(text, text.find(reason).unwrap_or(0), problem, ""));
+                self.fault(base + own.find(reason).unwrap_or(0), problem, "say it in one sentence");
             }
-            Some(reason) => drop(reasons.insert(id, escaped(reason))),
+            Some(reason) => drop(self.reasons.insert(id, escaped(reason))),
             None => {}
         }
+        Some(policy)
     }
-    faults(found).map(|()| (policies, reasons))
-}
 
-/// An entity whose name could not exist: a typing error, or a look-alike letter.
-fn strange_names(text: &str, policy: &Policy) -> Vec<Fault> {
-    let odd = policy.entity_literals().into_iter().filter_map(|uid| {
-        let id = uid.id().unescaped().to_owned();
-        names::problem(uid.type_name().basename(), &id).map(|problem| (id, problem))
-    });
-    odd.map(|(id, problem)| {
-        let at = text.find(&format!("\"{id}\"")).unwrap_or(0);
-        Fault::at(text, at, format!("{problem}, so policy `{}` can never match it", policy.id()), "")
-    })
-    .collect()
-}
+    /// An entity whose name could not exist: a typing error, or a look-alike letter.
+    fn strange_names(&mut self, policy: &Policy, base: usize, own: &str) {
+        for uid in policy.entity_literals() {
+            let id = uid.id().unescaped();
+            let Some(problem) = names::problem(uid.type_name().basename(), id) else { continue };
+            let at = base + own.find(&format!("\"{id}\"")).unwrap_or(0);
+            self.fault(at, problem, &format!("policy `{}` could never match it", policy.id()));
+        }
+    }
 
-fn against_schema(text: &str, policies: &PolicySet) -> Vec<Fault> {
-    let result = Validator::new(VOCABULARY.schema.clone()).validate(policies, ValidationMode::Strict);
-    let errors = result.validation_errors().map(DetailedError::from);
-    let warnings = result.validation_warnings().map(DetailedError::from);
-    errors.chain(warnings).take(10 * MAX_FAULTS).map(|error| Fault::from_cedar(text, &error)).collect()
+    fn against_schema(&mut self, policy: &Policy, base: usize) {
+        let mut alone = PolicySet::new();
+        if alone.add(policy.clone()).is_err() {
+            return self.fault(base, "this is not a policy by itself".to_owned(), "");
+        }
+        let result = self.validator.validate(&alone, ValidationMode::Strict);
+        let errors = result.validation_errors().map(DetailedError::from);
+        let warnings = result.validation_warnings().map(DetailedError::from);
+        let found = errors.chain(warnings).map(|error| Fault::from_cedar(self.text, base, &error));
+        self.faults.extend(found.take(MAX_FAULTS));
+    }
+
+    fn fault(&mut self, at: usize, problem: String, hint: &str) {
+        self.faults.push(Fault::at(self.text, at, problem, hint));
+    }
 }
 
 /// Line and column from 1, and the line, of a byte offset.

@@ -1,5 +1,6 @@
 //! Opening a ledger, and running reads and writes on it.
 
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -79,7 +80,7 @@ impl Ledger {
     {
         let (reply, answer) = oneshot::channel();
         self.writer.send(Box::new(move |tx| {
-            let result = tx.map_err(|failed| LedgerError::from(failed).into()).and_then(deed);
+            let result = tx.map_err(|failed| LedgerError::from(failed).into()).and_then(|tx| run(deed, tx));
             Done {
                 keep: result.is_ok(),
                 reply: Box::new(move |commit| {
@@ -141,6 +142,15 @@ pub(crate) fn read_only<T>(path: &Path, reading: impl FnOnce(&Tx<'_>) -> Result<
     connection.execute_batch("BEGIN")?;
     migrations::check(&connection)?;
     reading(&Tx::new(&connection, Timestamp::UNIX_EPOCH))
+}
+
+/// Runs a deed. One that panics is rolled back like one that fails: the writer's thread serves the others too.
+fn run<T, E: From<LedgerError>>(
+    deed: impl FnOnce(&Tx<'_>) -> std::result::Result<T, E>,
+    tx: &Tx<'_>,
+) -> std::result::Result<T, E> {
+    std::panic::catch_unwind(AssertUnwindSafe(|| deed(tx)))
+        .unwrap_or_else(|_| Err(LedgerError::Statement("the deed ended in a panic".to_owned()).into()))
 }
 
 fn connect(path: &Path, read_only: bool) -> Result<Connection> {

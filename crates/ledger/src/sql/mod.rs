@@ -15,7 +15,7 @@ use std::ops::ControlFlow;
 
 use jiff::Timestamp;
 
-use crate::error::Result;
+use crate::error::{LedgerError, Result};
 
 /// How long a statement waits for another process's lock.
 pub(crate) const BUSY_SECONDS: u64 = 5;
@@ -86,11 +86,12 @@ impl<'c> Tx<'c> {
 /// SQLite takes `$1` as a *named* parameter and numbers names by first appearance; binding by name makes the
 /// number mean what it means in PostgreSQL.
 fn bind(statement: &mut rusqlite::CachedStatement<'_>, parameters: &[Value]) -> Result<()> {
-    for (number, value) in parameters.iter().enumerate() {
-        let name = format!("${}", number + 1);
-        if let Some(index) = statement.parameter_index(&name)? {
-            statement.raw_bind_parameter(index, value)?;
-        }
+    for index in 1..=statement.parameter_count() {
+        let name =
+            statement.parameter_name(index).and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok());
+        let value = name.and_then(|number| parameters.get(number.checked_sub(1)?));
+        let value = value.ok_or_else(|| LedgerError::Statement(format!("parameter {index} has no value")))?;
+        statement.raw_bind_parameter(index, value)?;
     }
     Ok(())
 }

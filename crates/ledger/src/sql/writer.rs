@@ -102,22 +102,38 @@ fn run(connection: &Connection, inbox: &Receiver<Deed>, clock: &Clock, after_com
 }
 
 fn commit(connection: &Connection, group: Vec<Deed>, clock: &Clock) {
+    let is_alone = group.len() == 1;
     let mut group = group.into_iter();
     let mut done = Vec::with_capacity(group.len());
-    let result = connection.execute_batch("BEGIN IMMEDIATE").map_err(LedgerError::from).and_then(|()| {
+    let result = statement(connection, "BEGIN IMMEDIATE").and_then(|()| {
         let tx = Tx::new(connection, clock());
         for deed in group.by_ref() {
-            connection.execute_batch("SAVEPOINT deed")?;
+            if is_alone {
+                // Its own part is the whole.
+                let ran = deed(Ok(&tx));
+                let keep = ran.keep;
+                done.push(ran);
+                return statement(connection, if keep { "COMMIT" } else { "ROLLBACK" });
+            }
+            statement(connection, "SAVEPOINT deed")?;
             let ran = deed(Ok(&tx));
             let keep = ran.keep;
             done.push(ran);
-            connection.execute_batch(if keep { "RELEASE deed" } else { "ROLLBACK TO deed; RELEASE deed" })?;
+            if connection.is_autocommit() {
+                // Some errors, a full disk among them, end the whole transaction.
+                let why = "a deed in the same commit could not be written, and nothing of it was kept";
+                return Err(LedgerError::Io(why.to_owned()));
+            }
+            if !keep {
+                statement(connection, "ROLLBACK TO deed")?;
+            }
+            statement(connection, "RELEASE deed")?;
         }
-        connection.execute_batch("COMMIT").map_err(LedgerError::from)
+        statement(connection, "COMMIT")
     });
     if result.is_err() && !connection.is_autocommit() {
         // After a failed commit SQLite may or may not have rolled back; the next group must start clean.
-        let _ = connection.execute_batch("ROLLBACK");
+        let _ = statement(connection, "ROLLBACK");
     }
     let result = result.map_err(CommitFailed::from);
     if let Err(failed) = &result {
@@ -126,4 +142,10 @@ fn commit(connection: &Connection, group: Vec<Deed>, clock: &Clock) {
     for ran in done {
         (ran.reply)(result.clone());
     }
+}
+
+/// Runs a statement that is the same each time, prepared once.
+fn statement(connection: &Connection, sql: &str) -> Result<()> {
+    connection.prepare_cached(sql)?.raw_execute()?;
+    Ok(())
 }

@@ -11,4 +11,14 @@
 mod audit_peer;
 mod audit_publish;
 mod audit_tamper;
+mod commits;
+mod disk;
+mod erasure;
+mod guards;
+mod keys;
+mod operators;
+mod requests;
+mod revocations;
+mod sagas;
 mod support;
+mod things;

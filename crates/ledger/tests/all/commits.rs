@@ -1,0 +1,241 @@
+//! Commits: shared by what comes together, durable when they return, refused in words when they can't be had.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use keywright_ledger::{AuditFilter, Ledger, LedgerError, Result};
+
+use crate::support::{Home, record};
+
+fn entries(limit: u32) -> AuditFilter {
+    AuditFilter { limit, ..AuditFilter::default() }
+}
+
+/// Runs deeds so that they certainly share one commit: the writer is kept busy until all of them wait.
+async fn together(ledger: &Arc<Ledger>, size: u64, fails: fn(u64) -> bool) -> Vec<Result<u64>> {
+    let (release, held) = channel::<()>();
+    let (arrived, is_busy) = channel::<()>();
+    let blocker = tokio::spawn({
+        let ledger = Arc::clone(ledger);
+        async move {
+            ledger
+                .write(move |_| {
+                    arrived.send(()).unwrap();
+                    let _ = held.recv();
+                    Ok::<_, LedgerError>(())
+                })
+                .await
+        }
+    });
+    tokio::task::spawn_blocking(move || is_busy.recv().unwrap()).await.unwrap();
+    let mut deeds = Vec::new();
+    for number in 0..size {
+        let mut deed = Box::pin({
+            let ledger = Arc::clone(ledger);
+            async move {
+                ledger
+                    .write(move |tx| {
+                        let place = tx.audit(record(number))?;
+                        if fails(number) {
+                            Err(LedgerError::Conflict { what: "the test" })
+                        } else {
+                            Ok(place)
+                        }
+                    })
+                    .await
+            }
+        });
+        // The first poll hands the deed to the writer.
+        let waits =
+            std::future::poll_fn(|cx| std::task::Poll::Ready(deed.as_mut().poll(cx).is_pending())).await;
+        assert!(waits);
+        deeds.push(deed);
+    }
+    release.send(()).unwrap();
+    blocker.await.unwrap().unwrap();
+    let mut results = Vec::new();
+    for deed in deeds {
+        results.push(deed.await);
+    }
+    results
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_deed_rolls_back_only_its_own_part_of_a_shared_commit() {
+    let home = Home::new();
+    let ledger = Arc::new(home.open());
+    let before = *ledger.commits().borrow();
+    let results = together(&ledger, 40, |number| number % 4 == 3).await;
+    // The count follows the replies.
+    let commits = *ledger.commits().wait_for(|count| *count >= before + 2).await.unwrap();
+    assert_eq!(commits - before, 2, "one for the blocker, one for all the others");
+    for (number, result) in results.iter().enumerate() {
+        assert_eq!(result.is_err(), number % 4 == 3, "{number}: {result:?}");
+    }
+    let rows = ledger.read(|tx| tx.audit_entries(&entries(100))).await.unwrap();
+    let purposes: Vec<_> =
+        rows.iter().map(|row| row.entry().unwrap().record().subject.request.clone()).collect();
+    let expected: Vec<_> = (0..40).filter(|n| n % 4 != 3).map(|n| record(n).subject.request).collect();
+    assert_eq!(purposes, expected);
+    assert!(rows.iter().zip(0..).all(|(row, place)| row.number == place), "no gap where a deed failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_four_concurrent_writes_are_all_durable_when_they_return() {
+    let home = Home::new();
+    let ledger = Arc::new(home.open());
+    let tasks: Vec<_> = (0..64)
+        .map(|number| {
+            let ledger = Arc::clone(&ledger);
+            tokio::spawn(async move { ledger.write(move |tx| tx.audit(record(number))).await })
+        })
+        .collect();
+    let mut places = Vec::new();
+    for task in tasks {
+        places.push(task.await.unwrap().unwrap());
+    }
+    places.sort_unstable();
+    assert_eq!(places, (0..64).collect::<Vec<_>>());
+    // What the disk would hold if the power went now: the files as they are, nothing closed.
+    let crashed = Home::new();
+    for suffix in ["", "-wal"] {
+        let name = format!("ledger.db{suffix}");
+        fs::copy(home.dir.path().join(&name), crashed.dir.path().join(&name)).unwrap();
+    }
+    assert_eq!(crashed.open().read(|tx| tx.audit_size()).await.unwrap(), 64);
+    drop(ledger);
+    assert!(!home.dir.path().join("ledger.db-wal").exists(), "a closed ledger is one file");
+    assert_eq!(home.open().read(|tx| tx.audit_size()).await.unwrap(), 64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deed_whose_asker_gave_up_is_done_all_the_same() {
+    let home = Home::new();
+    let ledger = Arc::new(home.open());
+    {
+        let mut deed = Box::pin(ledger.write(|tx| tx.audit(record(0))));
+        let poll = std::future::poll_fn(|cx| std::task::Poll::Ready(deed.as_mut().poll(cx).is_ready()));
+        let _ = poll.await;
+    }
+    ledger.write(|tx| tx.audit(record(1))).await.unwrap();
+    assert_eq!(ledger.read(|tx| tx.audit_size()).await.unwrap(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deed_that_panics_fails_alone() {
+    let home = Home::new();
+    let ledger = Arc::new(home.open());
+    let deed = |number: u64, panics: bool| {
+        let ledger = Arc::clone(&ledger);
+        tokio::spawn(async move {
+            ledger
+                .write(move |tx| {
+                    let place = tx.audit(record(number))?;
+                    assert!(!panics, "this deed panics on purpose");
+                    Ok::<_, LedgerError>(place)
+                })
+                .await
+        })
+    };
+    let tasks: Vec<_> = (0..30).map(|number| (number, deed(number, number == 7))).collect();
+    for (number, task) in tasks {
+        assert_eq!(task.await.unwrap().is_ok(), number != 7, "{number}");
+    }
+    assert_eq!(ledger.read(|tx| tx.audit_size()).await.unwrap(), 29);
+}
+
+#[tokio::test]
+async fn a_reading_sees_one_moment() {
+    let home = Home::new();
+    let ledger = Arc::new(home.open());
+    ledger.write(|tx| tx.audit(record(0))).await.unwrap();
+    let (seen_one, wait_for_write) = (channel::<()>(), channel::<()>());
+    let reading = tokio::spawn({
+        let ledger = Arc::clone(&ledger);
+        async move {
+            ledger
+                .read(move |tx| {
+                    let before = tx.audit_size()?;
+                    seen_one.0.send(()).unwrap();
+                    wait_for_write.1.recv().unwrap();
+                    Ok::<_, LedgerError>((before, tx.audit_size()?))
+                })
+                .await
+        }
+    });
+    tokio::task::spawn_blocking(move || seen_one.1.recv().unwrap()).await.unwrap();
+    ledger.write(|tx| tx.audit(record(1))).await.unwrap();
+    wait_for_write.0.send(()).unwrap();
+    assert_eq!(reading.await.unwrap().unwrap(), (1, 1));
+    assert_eq!(ledger.read(|tx| tx.audit_size()).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_ledger_that_another_process_writes_to_is_reported_as_locked() {
+    let home = Home::new();
+    let ledger = home.open();
+    let other = home.raw();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = ledger.write(|tx| tx.audit(record(0))).await;
+    assert!(matches!(refused, Err(LedgerError::Locked { .. })), "{refused:?}");
+    assert_eq!(ledger.read(|tx| tx.audit_size()).await.unwrap(), 0, "reading goes on");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(ledger.write(|tx| tx.audit(record(0))).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_schema_of_a_newer_version_is_left_alone() {
+    let home = Home::new();
+    drop(home.open());
+    home.tamper("INSERT INTO schema_version VALUES (99)");
+    let before = fs::read(home.database()).unwrap();
+    match home.try_open().map(drop) {
+        Err(LedgerError::TooNew { found: 99, known }) => assert!(known < 99),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(fs::read(home.database()).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_reported_in_words() {
+    let home = Home::new();
+    let ledger = home.open();
+    crate::support::grow(&ledger, 300).await;
+    drop(ledger);
+    let sound = fs::read(home.database()).unwrap();
+    let mut garbled = sound.clone();
+    garbled[..100].fill(0x5a);
+    for damaged in
+        [garbled.as_slice(), b"hello".repeat(2000).as_slice(), &sound[..sound.len() / 3], &sound[..700]]
+    {
+        fs::write(home.database(), damaged).unwrap();
+        match home.try_open().map(drop) {
+            Err(error @ LedgerError::Corrupt(_)) => assert!(error.to_string().contains("backup"), "{error}"),
+            other => panic!("{} bytes: {other:?}", damaged.len()),
+        }
+    }
+    // Damage further in shows when it is read.
+    let mut inner = sound.clone();
+    for page in 2..sound.len() / 4096 {
+        inner[page * 4096..page * 4096 + 64].fill(0xee);
+    }
+    fs::write(home.database(), inner).unwrap();
+    let refused = match home.try_open() {
+        Ok(ledger) => ledger.read(|tx| tx.audit_entries(&entries(1000))).await.map(|_| ()),
+        Err(error) => Err(error),
+    };
+    assert!(matches!(refused, Err(LedgerError::Corrupt(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn nobody_else_may_read_the_files() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new();
+    let ledger = home.open();
+    ledger.write(|tx| tx.audit(record(0))).await.unwrap();
+    for suffix in ["", "-wal", "-shm"] {
+        let path = home.dir.path().join(format!("ledger.db{suffix}"));
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600, "{suffix}");
+    }
+}

@@ -1,0 +1,91 @@
+//! Debts: owed once, never lost, settled once.
+
+use keywright_core::id::RevocationId;
+use keywright_core::span::Span;
+use keywright_ledger::{Ledger, NewRevocation, Revocation};
+
+use crate::support::Home;
+use crate::things::id;
+
+fn debt(n: u32, provider_key_id: &str) -> NewRevocation {
+    NewRevocation {
+        id: id!(RevocationId, n),
+        connection: "cf".parse().unwrap(),
+        provider_key_id: provider_key_id.to_owned(),
+        key: None,
+        version: None,
+        attempt: None,
+        reason: "asked by ada".to_owned(),
+    }
+}
+
+async fn owe(ledger: &Ledger, n: u32, provider_key_id: &'static str) {
+    ledger.write(move |tx| tx.owe(&debt(n, provider_key_id))).await.unwrap();
+}
+
+async fn owed(ledger: &Ledger) -> Vec<Revocation> {
+    ledger.read(|tx| tx.revocations_owed()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_credential_is_owed_once_and_asking_again_makes_it_due_now() {
+    let home = Home::new();
+    let ledger = home.open();
+    owe(&ledger, 1, "prov-1").await;
+    owe(&ledger, 2, "prov-2").await;
+    let later = Span::from_seconds(600).after(ledger.now());
+    ledger.write(move |tx| tx.postpone_revocation(id!(RevocationId, 1u32), later, "HTTP 500")).await.unwrap();
+    assert_eq!(ledger.read(|tx| tx.revocations_due(10)).await.unwrap().len(), 1);
+    home.pass(5);
+    owe(&ledger, 3, "prov-1").await;
+    let all = owed(&ledger).await;
+    assert_eq!(
+        all.iter().map(|debt| debt.id).collect::<Vec<_>>(),
+        [id!(RevocationId, 1u32), id!(RevocationId, 2u32)]
+    );
+    assert_eq!(ledger.read(|tx| tx.revocations_due(10)).await.unwrap().len(), 2);
+    assert_eq!((all[0].tries, all[0].trouble.as_deref()), (1, Some("HTTP 500")), "its history stays");
+    assert!(all[0].owed_since < ledger.now());
+}
+
+#[tokio::test]
+async fn a_debt_outlives_any_number_of_failures_and_restarts() {
+    let home = Home::new();
+    owe(&home.open(), 1, "prov-1").await;
+    for _ in 0..5 {
+        let ledger = home.open();
+        for _ in 0..50 {
+            let due = ledger.read(|tx| tx.revocations_due(10)).await.unwrap();
+            assert_eq!(due.len(), 1);
+            let later = Span::from_seconds(60).after(ledger.now());
+            ledger.write(move |tx| tx.postpone_revocation(due[0].id, later, "no answer")).await.unwrap();
+            assert!(ledger.read(|tx| tx.revocations_due(10)).await.unwrap().is_empty());
+            home.pass(60);
+        }
+    }
+    assert_eq!(owed(&home.open()).await[0].tries, 250);
+}
+
+#[tokio::test]
+async fn a_debt_is_settled_once_and_stays_settled() {
+    let home = Home::new();
+    let ledger = home.open();
+    owe(&ledger, 1, "prov-1").await;
+    let of = id!(RevocationId, 1u32);
+    ledger.write(move |tx| tx.settle_revocation(of)).await.unwrap();
+    let done = |raw: rusqlite::Connection| {
+        let sql = "SELECT done_at, tries, due_at FROM revocations";
+        raw.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .map(|row: (Option<i64>, i64, Option<i64>)| row)
+            .unwrap()
+    };
+    let settled = done(home.raw());
+    assert!(settled.0.is_some() && settled.2.is_none());
+    home.pass(60);
+    ledger.write(move |tx| tx.settle_revocation(of)).await.unwrap();
+    let later = ledger.now();
+    ledger.write(move |tx| tx.postpone_revocation(of, later, "late answer")).await.unwrap();
+    owe(&ledger, 2, "prov-1").await;
+    assert_eq!(done(home.raw()), settled);
+    assert!(owed(&ledger).await.is_empty());
+}
