@@ -65,6 +65,7 @@ pub(crate) enum Command {
     Operator(commands::operator::Args),
     Agent(commands::agent::Args),
     Workload(commands::workload::Args),
+    Mcp(commands::mcp::Args),
     Catalog(commands::catalog::Args),
     Key(commands::key::Args),
     Project(commands::project::Args),
@@ -74,6 +75,9 @@ pub(crate) enum Command {
     Audit(commands::audit::Args),
     Sandbox(commands::sandbox::Args),
     Completions(commands::completions::Args),
+    Demo(commands::demo::Args),
+    #[command(hide = true)]
+    DemoProgram(commands::demo_program::Args),
     #[command(flatten)]
     Later(commands::later::Command),
 }
@@ -96,6 +100,7 @@ impl Command {
             Self::Operator(args) => commands::operator::run(app, args).await,
             Self::Agent(args) => commands::agent::run(app, args).await,
             Self::Workload(args) => commands::workload::run(app, args).await,
+            Self::Mcp(args) => commands::mcp::run(app, args).await,
             Self::Catalog(args) => commands::catalog::run(app, args).await,
             Self::Key(args) => commands::key::run(app, args).await,
             Self::Project(args) => commands::project::run(app, args).await,
@@ -104,6 +109,8 @@ impl Command {
             Self::Run(args) => commands::run::run(app, args).await,
             Self::Audit(args) => commands::audit::run(app, args).await,
             Self::Sandbox(args) => commands::sandbox::run(app, args).await,
+            Self::Demo(args) => Box::pin(commands::demo::run(app, args)).await,
+            Self::DemoProgram(args) => commands::demo_program::run(&args),
             Self::Completions(args) => commands::completions::run(app, args).await,
             Self::Later(command) => commands::later::run(app, command).await,
         }

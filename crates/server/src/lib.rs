@@ -7,11 +7,12 @@
 //! | [`dispatch`] | a call, run on a broker |
 //! | [`views`] | the nouns as JSON |
 //! | [`socket`] | the local socket: server and client |
-//! | [`mcp`] | MCP over stdio, forwarding to the socket |
+//! | [`mcp`], [`mcp_client`] | MCP over stdio, forwarding to the socket; and a plain client, for the demo |
 
 pub mod answer;
 pub mod call;
 pub mod dispatch;
 pub mod mcp;
+pub mod mcp_client;
 pub mod socket;
 pub mod views;

@@ -2,7 +2,8 @@
 //! between calls.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keywright_broker::Code;
@@ -83,6 +84,7 @@ impl Door {
             return Err(Failure::new(Code::InvalidArgument, message).hint("shorten the longest texts"));
         }
         let asked = verb.ask(arguments, self.cwd.as_deref())?;
+        refuse_foreign(&self.socket)?;
         let call =
             Call::Agent { token: self.token.read()?, claimed: self.claims.with(context), call: asked.call };
         let mut value = socket::call(&self.socket, &call).await?;
@@ -148,6 +150,19 @@ impl ServerHandler for Door {
             result.result_type = None;
         }
         Ok(CustomResult::new(serde_json::to_value(result).unwrap_or_default()))
+    }
+}
+
+/// A token is sent to our own broker or root's, not to whoever put a socket there.
+fn refuse_foreign(socket: &Path) -> Result<(), Failure> {
+    let owner = std::fs::symlink_metadata(socket).map(|metadata| metadata.uid());
+    match owner {
+        Ok(uid) if uid != 0 && uid != rustix::process::geteuid().as_raw() => Err(Failure::new(
+            Code::Forbidden,
+            format!("the broker's socket {} belongs to another user", socket.display()),
+        )),
+        // None there is told as what it is, by whoever wants to connect.
+        _ => Ok(()),
     }
 }
 

@@ -1,0 +1,233 @@
+//! `keywright demo`
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use keywright_broker::Code;
+use keywright_sandbox::{Sandbox, SandboxConfig};
+use keywright_server::answer::Failure;
+use keywright_server::mcp_client::{Client, ToolAnswer};
+use owo_colors::OwoColorize as _;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use crate::app::App;
+use crate::errors::{self, Exit};
+use crate::output::{Done, Output, print_json};
+
+/// Watch the whole thing work on this machine: no account, no server, nothing left behind.
+///
+/// A sandbox provider and a broker start in a temporary home. An agent asks over MCP for a DNS key, policy allows it, and
+/// the key goes straight into the embedded store. A small program uses it and is refused what the key may not do. A wider
+/// ask waits for a human. At the end the audit log verifies.
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+const PASSPHRASE: &str = "a passphrase for the demo only";
+
+pub(crate) async fn run(app: &App, _: Args) -> Done {
+    let began = std::time::Instant::now();
+    let folder = tempfile::Builder::new().prefix("keywright-demo-").tempdir();
+    let folder = folder.map_err(|error| errors::file(&std::env::temp_dir(), &error))?;
+    let sandbox = Sandbox::start(SandboxConfig::default()).await;
+    let sandbox = sandbox.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
+    let stage = Stage::new(folder.path(), &sandbox, app.json)?;
+    let played = stage.play().await;
+    // Whatever happened on the stage, the broker does not stay behind.
+    let stopped = stage.keywright(&["stop"], None).await;
+    sandbox.shutdown().await;
+    let facts = played?;
+    stopped?;
+    if app.json {
+        print_json(&facts);
+    } else {
+        anstream::println!("\n{} in {:.1} s. Nothing is left behind.", "done".green().bold(), began.elapsed().as_secs_f32());
+        anstream::println!("Your own first key: `keywright init`, then README.md.");
+    }
+    Ok(Output::silent(Exit::Done))
+}
+
+/// Where the demo plays: its own home, passphrase and working directory.
+struct Stage<'a> {
+    folder: &'a Path,
+    program: PathBuf,
+    sandbox: &'a Sandbox,
+    quiet: bool,
+}
+
+impl<'a> Stage<'a> {
+    fn new(folder: &'a Path, sandbox: &'a Sandbox, quiet: bool) -> Result<Self, Failure> {
+        let program = std::env::current_exe().map_err(|error| errors::file(Path::new("keywright"), &error))?;
+        let passphrase = folder.join("passphrase");
+        std::fs::write(&passphrase, PASSPHRASE).map_err(|error| errors::file(&passphrase, &error))?;
+        Ok(Self { folder, program, sandbox, quiet })
+    }
+
+    async fn play(&self) -> Result<Value, Failure> {
+        self.prepare().await?;
+        self.act("2", "an agent asks over MCP, in its own process");
+        let agent = Client::start(self.agent()).await?;
+        let tools = agent.tools().await?;
+        self.line(&format!("its tools: {}", tools.join(", ")));
+        let receipt = self.ask_for_dns(&agent).await?;
+        let (written, refused) = self.use_the_key().await?;
+        let wider = self.ask_for_more(&agent).await?;
+        agent.end().await;
+        self.act("5", "the human audits");
+        let trace = self.keywright(&["audit", "trace", "CF_TOKEN"], None).await?;
+        self.fact("asked by", trace.pointer("/asked_by/name"));
+        self.fact("because", trace.pointer("/purpose"));
+        self.fact("decided by", trace.pointer("/decided_by/0"));
+        let verified = self.keywright(&["audit", "verify"], None).await?;
+        self.line(&format!("audit log: {} entries, every one verified", verified.get("entries").unwrap_or(&Value::Null)));
+        Ok(json!({
+            "schema": "keywright/demo/1", "receipt": receipt, "dns_write": written, "zone_list_refused": refused,
+            "wider_ask": wider, "audit": verified,
+        }))
+    }
+
+    async fn prepare(&self) -> Result<(), Failure> {
+        self.act("1", "an operator sets the guard rails, once");
+        self.keywright(&["init", "--operator", "you", "--yes"], None).await?;
+        self.keywright(&["serve", "--detach"], None).await?;
+        let base = self.sandbox.base_url();
+        let account = self.sandbox.account_id();
+        let add =
+            ["provider", "add", "cloudflare", "--name", "cf", "--account", account, "--base-url", &base];
+        self.keywright(&add, Some(self.sandbox.parent_token())).await?;
+        self.keywright(&["template", "apply", "cloudflare/dns-edit"], None).await?;
+        self.keywright(&["agent", "add", "demo-agent", "--token-file", &self.path("agent.token")], None).await?;
+        self.line("home, broker, one connection (the sandbox), template cloudflare/dns-edit, agent demo-agent");
+        Ok(())
+    }
+
+    async fn ask_for_dns(&self, agent: &Client) -> Result<Value, Failure> {
+        let answer = agent.call("request_key", self.ask("dev", "CF_TOKEN")).await?;
+        let receipt = expect(answer, "status", "active")?;
+        self.line("policy allows it; the key went from the provider straight into the embedded store");
+        self.line("all that the agent got back is a receipt:");
+        self.fact("status", receipt.get("status"));
+        self.fact("may", receipt.pointer("/permissions/0/name"));
+        self.fact("on", receipt.pointer("/resources/0/name"));
+        self.fact("until", receipt.get("expires_at"));
+        self.fact("lies in", receipt.pointer("/placements/0/place"));
+        self.fact("on record", receipt.get("entry"));
+        Ok(receipt)
+    }
+
+    /// A program with the key in its environment: it may write DNS records of its zone and nothing else.
+    async fn use_the_key(&self) -> Result<(u64, u64), Failure> {
+        self.act("3", "a program uses the key: `keywright run -- program`");
+        let zone = self.sandbox.zones().into_iter().find(|zone| zone.name == "example.com");
+        let zone = zone.ok_or_else(|| Failure::new(Code::Internal, "the sandbox has no example.com"))?;
+        let record = json!({ "type": "TXT", "name": "demo.example.com", "content": "\"hello\"", "ttl": 300 });
+        let create = format!("/zones/{}/dns_records", zone.id);
+        let written = self.program(["POST", &create, &record.to_string()]).await?;
+        self.line(&format!("creates a TXT record on example.com -> {written}"));
+        let purge = format!("/zones/{}/purge_cache", zone.id);
+        let refused = self.program(["POST", &purge, r#"{"purge_everything":true}"#]).await?;
+        self.line(&format!("tries to purge the cache -> {refused}, refused by the provider: the key can't"));
+        if written != 200 || refused != 403 {
+            return Err(Failure::new(Code::Internal, "the key did not do exactly what it should"));
+        }
+        Ok((written, refused))
+    }
+
+    async fn ask_for_more(&self, agent: &Client) -> Result<Value, Failure> {
+        self.act("4", "the agent asks for the same in production");
+        let answer = agent.call("request_key", self.ask("production", "CF_TOKEN_PROD")).await?;
+        let receipt = expect(answer, "status", "pending_approval")?;
+        self.fact("status", receipt.get("status"));
+        self.fact("operators needed", receipt.pointer("/approvals/needed"));
+        self.fact("match code", receipt.get("match_code"));
+        self.line("it waits for humans; no tool of the agent can approve it");
+        Ok(receipt)
+    }
+
+    fn ask(&self, environment: &str, name: &str) -> Value {
+        json!({
+            "template": "cloudflare/dns-edit", "parameters": { "zone": "example.com" }, "project": "demo",
+            "environment": environment, "name": name, "purpose": "set a TXT record",
+            "prompt": "please add a TXT record to example.com", "idempotency_key": name,
+        })
+    }
+
+    fn agent(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["mcp", "--agent", "demo-agent", "--token-file"]).arg(self.folder.join("agent.token"));
+        command.env("KEYWRIGHT_HOME", self.folder.join("home")).current_dir(self.folder);
+        command
+    }
+
+    /// Runs one of our own commands, as a person would, and reads its JSON.
+    async fn keywright(&self, arguments: &[&str], stdin: Option<&str>) -> Result<Value, Failure> {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).args(["--json", "--no-input", "--passphrase-file"]).arg(self.folder.join("passphrase"));
+        command.env("KEYWRIGHT_HOME", self.folder.join("home")).current_dir(self.folder);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let broke = |error: &std::io::Error| errors::file(&self.program, error);
+        let mut child = command.spawn().map_err(|error| broke(&error))?;
+        if let (Some(mut pipe), Some(text)) = (child.stdin.take(), stdin) {
+            pipe.write_all(text.as_bytes()).await.map_err(|error| broke(&error))?;
+        }
+        let output = child.wait_with_output().await.map_err(|error| broke(&error))?;
+        let value: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        if output.status.success() {
+            return Ok(value);
+        }
+        let message = value.get("message").and_then(Value::as_str).unwrap_or("it gave no reason");
+        Err(Failure::new(Code::Internal, format!("`keywright {}` failed: {message}", arguments.join(" "))))
+    }
+
+    /// Runs a program with the key in its environment and returns the provider's status code.
+    async fn program(&self, request: [&str; 3]) -> Result<u64, Failure> {
+        let mut command = Command::new(&self.program);
+        command.args(["run", "--project", "demo", "--env", "dev", "--no-input", "--passphrase-file"]);
+        command.arg(self.folder.join("passphrase")).arg("--").arg(&self.program).arg("demo-program").args(request);
+        command.arg(self.sandbox.base_url()).env("KEYWRIGHT_HOME", self.folder.join("home"));
+        let output = command.output().await.map_err(|error| errors::file(&self.program, &error))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.trim().parse().map_err(|_| {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let said = keywright_core::text::Untrusted::capped(said.trim(), 300);
+            Failure::new(Code::Internal, format!("the program did not run: {said}"))
+        })
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
+    }
+
+    fn act(&self, number: &str, text: &str) {
+        if !self.quiet {
+            anstream::println!("\n{} {}", format!("{number}.").cyan().bold(), text.bold());
+        }
+    }
+
+    fn line(&self, text: &str) {
+        if !self.quiet {
+            anstream::println!("   {text}");
+        }
+    }
+
+    fn fact(&self, name: &str, value: Option<&Value>) {
+        let text = match value {
+            Some(Value::String(text)) => keywright_core::text::escaped(text),
+            Some(other) => keywright_core::text::escaped(&other.to_string()),
+            None => "-".to_owned(),
+        };
+        if !self.quiet {
+            anstream::println!("     {:<17}{}", name.dimmed(), text);
+        }
+    }
+}
+
+/// The structured content, if a field has the value that the demo is about.
+fn expect(answer: ToolAnswer, field: &str, value: &str) -> Result<Value, Failure> {
+    if answer.content.get(field).and_then(Value::as_str) == Some(value) {
+        return Ok(answer.content);
+    }
+    let shown = keywright_core::text::Untrusted::capped(&answer.content.to_string(), 400);
+    Err(Failure::new(Code::Internal, format!("expected {field} `{value}`, got {shown}")))
+}

@@ -1,0 +1,129 @@
+//! `--json`: every command answers with one document that names its schema, failures included.
+
+use std::collections::BTreeSet;
+
+use crate::support::{Serving, World, request};
+
+/// What every command answers in a home with a broker, a key and a pending request. `serve`, `sandbox`, `init` and `mcp`
+/// have tests of their own.
+#[test]
+fn every_command_answers_with_a_document_that_names_its_schema() {
+    let world = World::ready();
+    world.key("CF_TOKEN");
+    let pending = world.alice(&request("P", "production", &["--json"])).expect(4).json();
+    let id = pending["request"].as_str().unwrap().to_owned();
+    let cases = world.file("cases.toml", CASES);
+    let policy = world.file("policy.cedar", "permit(principal, action, resource);");
+    let template = world.file("t.toml", TEMPLATE);
+    let _serving = Serving::start(&world);
+    let table: Vec<(&[&str], i32, &str)> = vec![
+        (&["status"], 0, "status"),
+        (&["doctor"], 0, "doctor"),
+        (&["login"], 0, "session"),
+        (&["logout"], 0, "session"),
+        (&["provider", "add", "cloudflare", "--name", "x"], 2, "error"),
+        (&["provider", "list"], 0, "providers"),
+        (&["provider", "check", "cf"], 0, "provider"),
+        (&["store", "add", "dotenv", "--name", "s"], 0, "store"),
+        (&["store", "list"], 0, "stores"),
+        (&["store", "check", "embedded"], 0, "store"),
+        (&["template", "list"], 0, "templates"),
+        (&["template", "show", "cloudflare/dns-edit"], 0, "template"),
+        (&["template", "check", &template], 0, "template-check"),
+        (&["template", "apply", &template], 0, "templates"),
+        (&["policy", "show"], 0, "policy"),
+        (&["policy", "check", &policy], 0, "policy-check"),
+        (&["policy", "apply", "--default"], 0, "policy"),
+        (&["policy", "test", &cases], 0, "policy-test"),
+        (&["policy", "explain", &id], 0, "explanation"),
+        (&["operator", "add", "bob", "--new-passphrase-file", "bobs"], 0, "operator"),
+        (&["operator", "list"], 0, "operators"),
+        (&["operator", "passphrase", "--new-passphrase-file", "pass"], 0, "operator"),
+        (&["operator", "remove", "bob"], 0, "operator"),
+        (&["agent", "add", "a"], 0, "agent"),
+        (&["agent", "list"], 0, "agents"),
+        (&["agent", "install", "cursor", "--agent", "a"], 0, "agent-install"),
+        (&["agent", "remove", "a"], 0, "agent"),
+        (&["workload", "add", "w", "--project", "web"], 0, "workload"),
+        (&["workload", "list"], 0, "workloads"),
+        (&["workload", "remove", "w"], 0, "workload"),
+        (&["catalog", "list"], 0, "catalogs"),
+        (&["catalog", "search", "dns"], 0, "permissions"),
+        (&["key", "request", "no/template", "--project", "p", "--env", "e", "--name", "N"], 1, "error"),
+        (&["key", "list"], 0, "keys"),
+        (&["key", "show", "CF_TOKEN"], 0, "trace"),
+        (&["key", "revoke", "web/dev/CF_TOKEN"], 0, "receipt"),
+        (&["review", "list"], 0, "requests"),
+        (&["review", "show", &id], 0, "review"),
+        (&["review", "approve", &id, "--yes"], 4, "receipt"),
+        (&["review", "reject", &id, "--reason", "no"], 0, "review"),
+        (&["reconcile"], 0, "reconcile"),
+        (&["run", "--project", "none", "--only", "NOTHING", "--", "true"], 1, "error"),
+        (&["audit", "log"], 0, "entries"),
+        (&["audit", "trace", "web/dev/CF_TOKEN"], 0, "trace"),
+        (&["audit", "verify"], 0, "verification"),
+        (&["audit", "export"], 0, "entries"),
+        (&["project", "teardown", "web", "--yes"], 0, "teardown"),
+        (&["completions", "bash"], 0, "completions"),
+        (&["stop"], 0, "status"),
+    ];
+    let mut covered = BTreeSet::new();
+    for (args, code, schema) in table {
+        let ran = world.alice(&[&["--json"], args].concat());
+        assert_eq!(ran.code, code, "{args:?}: {}{}", ran.out, ran.err);
+        assert_eq!(ran.json()["schema"], format!("keywright/{schema}/1"), "{args:?}: {}", ran.out);
+        assert_eq!(ran.out.lines().count(), 1, "{args:?}: one document, and nothing else");
+        let words: Vec<&str> = args.iter().take_while(|a| !a.starts_with('-')).copied().collect();
+        covered.insert(words.iter().take(2).map(ToString::to_string).collect::<Vec<_>>());
+    }
+    for leaf in super::help::leaves() {
+        let elsewhere = ["init", "serve", "sandbox", "mcp", "demo"].contains(&leaf[0].as_str());
+        let is_covered = covered
+            .iter()
+            .any(|words| words.starts_with(&leaf) || leaf == words[..leaf.len().min(words.len())]);
+        assert!(elsewhere || is_covered, "{leaf:?} has no line in the table");
+    }
+}
+
+#[test]
+fn a_token_is_never_printed_only_its_file() {
+    let world = World::empty();
+    world.init();
+    for args in [&["agent", "add", "a"][..], &["workload", "add", "w", "--project", "p"]] {
+        let answer = world.ok(args);
+        let token = std::fs::read_to_string(answer["token_file"].as_str().unwrap()).unwrap();
+        assert!(token.trim().len() > 40 && answer.get("token").is_none());
+    }
+    world.assert_nothing_leaked();
+}
+
+#[test]
+fn json_on_a_terminals_behalf_holds_nothing_that_steers_it() {
+    let world = World::ready();
+    let purpose = "x\u{1b}[2J\u{9b}31m\u{202e}y\u{200b}";
+    world.alice(&request("P", "production", &["--purpose", purpose])).expect(4);
+    let ran = world.alice(&["review", "--json"]).expect(0);
+    assert!(!ran.out.chars().any(|c| (c.is_control() && c != '\n') || ['\u{202e}', '\u{200b}'].contains(&c)));
+    assert_eq!(ran.json()["requests"][0]["plan"]["purpose"], purpose, "and means the same");
+}
+
+#[test]
+fn a_policy_can_be_checked_and_tested_without_a_home() {
+    let world = World::empty();
+    let cases = world.file("cases.toml", CASES);
+    let deny = world.file("deny.cedar", "forbid(principal, action, resource);");
+    let bad = world.file("bad.cedar", "permit(principal, action == Action::\"fly\", resource);");
+    world.plain(&["policy", "check", &deny]).expect(0);
+    world.plain(&["policy", "check", &bad]).expect(2);
+    world.plain(&["policy", "test", &cases, "--default"]).expect(0);
+    let failed = world.plain(&["policy", "test", &cases, "--policy", &deny, "--json"]).expect(1).json();
+    assert_eq!(failed["failed"], 1);
+}
+
+const CASES: &str = "[[case]]\nname = \"production needs two\"\nexpect = \"needs 2\"\nprincipal = \"agent builder\"\n\
+    action = \"mint\"\ntemplate = { id = \"cloudflare/dns-edit\", tier = \"standard\", mutating = 25 }\n\
+    context = { project = \"web\", environment = \"production\", ttl = \"30d\" }\n";
+
+const TEMPLATE: &str = "id = \"cloudflare/x\"\ntitle = \"T\"\nprovider = \"cloudflare\"\ntier = \"sandbox\"\n\
+    permissions = [\"DNS Read\"]\n[parameters.zone]\nkind = \"cloudflare.zone\"\n[limits]\nttl_max = \"30d\"\n\
+    destinations = [\"embedded:*\"]\n";

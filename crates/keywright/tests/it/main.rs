@@ -1,0 +1,17 @@
+//! The real binary, in a home of its own, against the sandbox over HTTP.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that can't set up its world has failed"
+)]
+
+mod exits;
+mod flow;
+mod help;
+mod json;
+mod refusals;
+mod run;
+mod serve;
+mod support;

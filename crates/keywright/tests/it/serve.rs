@@ -1,0 +1,154 @@
+//! `serve`: ready when the socket accepts, gone when it is told to, and quiet about its passphrase.
+
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
+
+use crate::support::{PASSPHRASE, Serving, World};
+
+#[test]
+fn every_usual_signal_ends_it_in_order() {
+    let world = World::empty();
+    world.init();
+    for signal in ["TERM", "INT", "HUP"] {
+        let mut serving = Serving::start(&world);
+        let mode = std::fs::metadata(world.home().join("broker.sock")).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600);
+        assert_eq!(world.ok(&["status"])["serving"], true);
+        serving.signal(signal);
+        assert_eq!(serving.0.wait().unwrap().code(), Some(0), "{signal}");
+        assert!(!world.home().join("broker.sock").exists(), "{signal}");
+    }
+    world.plain(&["audit", "verify"]).expect(0);
+}
+
+#[test]
+fn a_broker_that_was_killed_leaves_nothing_in_the_way() {
+    let world = World::ready();
+    let mut serving = Serving::start(&world);
+    serving.0.kill().unwrap();
+    serving.0.wait().unwrap();
+    assert_eq!(world.plain(&["status", "--json"]).expect(0).json()["serving"], false);
+    world.ok(&["key", "list"]);
+    let _again = Serving::start(&world);
+    assert_eq!(world.ok(&["status"])["serving"], true);
+}
+
+#[test]
+fn the_passphrase_of_a_broker_in_the_background_is_nowhere_to_be_seen() {
+    let world = World::empty();
+    world.init();
+    let serving = world.ok(&["serve", "--detach"]);
+    let pid = serving["pid"].as_u64().unwrap();
+    for name in ["cmdline", "environ"] {
+        let mut bytes = Vec::new();
+        if let Ok(mut file) = std::fs::File::open(format!("/proc/{pid}/{name}")) {
+            // Not even its own user may read the environment of a process that is not dumpable.
+            let _ = file.read_to_end(&mut bytes);
+        }
+        assert!(!bytes.windows(PASSPHRASE.len()).any(|w| w == PASSPHRASE.as_bytes()), "{name}");
+    }
+    let mode = std::fs::metadata(world.home().join("broker.log")).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    world.ok(&["stop"]);
+}
+
+#[test]
+fn a_broker_that_can_not_start_says_why_also_from_the_background() {
+    let world = World::empty();
+    world.init();
+    world.secret("wrong", "wrong horse battery");
+    for args in [&["serve"][..], &["serve", "--detach"]] {
+        let error = world.plain(&[args, &["--json", "--passphrase-file", "wrong"]].concat()).expect(5).json();
+        assert_eq!(error["code"], "unauthenticated", "{args:?}");
+        world.plain(&[args, &["--no-input"]].concat()).expect(5);
+        let error = world.alice(&[args, &["--listen", "127.0.0.1:0", "--json"]].concat()).expect(1).json();
+        assert_eq!(error["code"], "unsupported", "{args:?}");
+    }
+    assert!(!world.home().join("broker.sock").exists());
+    assert_eq!(World::empty().alice(&["serve"]).code, 1, "no home, no broker");
+}
+
+#[test]
+fn a_service_manager_hands_the_passphrase_over_as_a_credential() {
+    let world = World::empty();
+    world.init();
+    std::fs::create_dir(world.path("credentials")).unwrap();
+    world.secret("credentials/keywright-passphrase", PASSPHRASE);
+    let mut command = world.command(&["serve", "--json", "--no-input"]);
+    command.env("CREDENTIALS_DIRECTORY", world.path("credentials")).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut line = [0; 40];
+    child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+    assert!(String::from_utf8_lossy(&line).contains("keywright/serve/1"));
+    drop(Serving(child));
+}
+
+#[test]
+fn credentials_come_on_standard_input_and_the_passphrase_too() {
+    use std::io::Write as _;
+    let world = World::empty();
+    let feed = |args: &[&str], input: &str| {
+        let mut command = world.command(args);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    assert!(
+        feed(&["init", "--operator", "alice", "--passphrase-file", "-"], &format!("{PASSPHRASE}\n"))
+            .status
+            .success()
+    );
+    let (url, account, pass) = (world.url(), world.account(), world.path("pass"));
+    let add = [
+        "provider",
+        "add",
+        "cloudflare",
+        "--name",
+        "cf",
+        "--account",
+        &account,
+        "--base-url",
+        &url,
+        "--passphrase-file",
+        pass.to_str().unwrap(),
+    ];
+    let added = feed(&add, &format!("{}\n", world.parent()));
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    let empty = feed(&add, "\n");
+    assert_eq!(empty.status.code(), Some(2));
+    world.ok(&["provider", "check", "cf"]);
+}
+
+#[test]
+fn a_sandbox_by_hand_can_be_connected_to_and_takes_its_token_away() {
+    use std::io::BufRead as _;
+    let world = World::empty();
+    world.init();
+    let mut command = world.command(&["sandbox", "--json", "--token-file", "sandbox.token"]);
+    let mut sandbox = Serving(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    std::io::BufReader::new(sandbox.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let mode = std::fs::metadata(world.path("sandbox.token")).unwrap().permissions().mode() & 0o777;
+    assert_eq!((told["schema"].as_str(), mode), (Some("keywright/sandbox/1"), 0o600));
+    let token = std::fs::read_to_string(world.path("sandbox.token")).unwrap();
+    assert!(!line.contains(token.trim()), "the token is never printed");
+    world.ok(&[
+        "provider",
+        "add",
+        "cloudflare",
+        "--name",
+        "sb",
+        "--account",
+        told["account"].as_str().unwrap(),
+        "--base-url",
+        told["base_url"].as_str().unwrap(),
+        "--credential-file",
+        "sandbox.token",
+    ]);
+    sandbox.signal("INT");
+    assert_eq!(sandbox.0.wait().unwrap().code(), Some(0));
+    assert!(!world.path("sandbox.token").exists());
+}
