@@ -124,7 +124,10 @@ fn plan(plain: &Plain) -> Result<PlainAnswer> {
         let operation = match catalog.operation(name) {
             Ok(operation) if operation.is_computable() => operation,
             Ok(operation) => {
-                return Ok(refuse(answer, format!("no permission data for `{operation}`; it is not guessed")));
+                return Ok(refuse(
+                    answer,
+                    format!("no permission data for `{operation}`; it is not guessed"),
+                ));
             }
             Err(error) => return Ok(refuse(answer, error.to_string())),
         };

@@ -44,7 +44,10 @@ async fn the_same_idempotency_key_answers_the_same_and_another_ask_under_it_is_a
 async fn a_wider_key_than_asked_is_revoked_and_the_request_fails() {
     for widening in [Widening::OtherZone, Widening::ExtraGroup, Widening::NoExpiry] {
         let world = World::new().await;
-        world.sandbox.inject(Fault::on("POST", "/accounts/*/tokens", FaultKind::WiderGrant { grant: widening })).unwrap();
+        world
+            .sandbox
+            .inject(Fault::on("POST", "/accounts/*/tokens", FaultKind::WiderGrant { grant: widening }))
+            .unwrap();
         let receipt = world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
         assert_eq!(receipt.status, Status::Failed, "{widening:?}");
         assert!(receipt.reasons[0].contains("another key than the one asked for"), "{:?}", receipt.reasons);
@@ -75,11 +78,14 @@ async fn a_reply_lost_before_anything_was_made_is_looked_for_and_ends_well() {
     assert_eq!(world.broker.health().await.unwrap().attempts_uncertain, 0);
 }
 
+/// A way in which an ask is made worse.
+type Change = fn(&mut keywright_broker::ask::Ask);
+
 #[tokio::test]
 async fn what_the_template_forbids_never_reaches_the_provider() {
     let world = World::new().await;
     let before = world.sandbox.calls().len();
-    let cases: [(&str, fn(&mut keywright_broker::ask::Ask), Code); 8] = [
+    let cases: [(&str, Change, Code); 8] = [
         ("zone", |a| drop(a.parameters.insert("zone".into(), "evil.com".into())), Code::Denied),
         ("look-alike", |a| drop(a.parameters.insert("zone".into(), "exаmple.com".into())), Code::Denied),
         ("ttl", |a| a.ttl = Some("91d".into()), Code::Denied),
@@ -110,9 +116,15 @@ async fn production_waits_for_two_operators_and_each_counts_once() {
     production.environment = "production".to_owned();
     let receipt = world.request(&production).await.unwrap();
     assert_eq!((receipt.status, receipt.approvals.needed), (Status::PendingApproval, 2));
-    assert_eq!(world.request(&production).await.unwrap().request, receipt.request, "an identical ask is merged");
+    assert_eq!(
+        world.request(&production).await.unwrap().request,
+        receipt.request,
+        "an identical ask is merged"
+    );
     let id = receipt.request.to_string();
-    let keywright_broker::review::Pending::Key(review) = world.broker.review(&id).await.unwrap() else { panic!() };
+    let keywright_broker::review::Pending::Key(review) = world.broker.review(&id).await.unwrap() else {
+        panic!()
+    };
     let wait = Duration::from_secs(20);
     let wrong = "00".repeat(32);
     assert_eq!(world.broker.approve(&ana, &id, &wrong, wait).await.unwrap_err().code, Code::Conflict);
@@ -123,7 +135,8 @@ async fn production_waits_for_two_operators_and_each_counts_once() {
     let two = world.broker.approve(&bo, &id, &review.digest, wait).await.unwrap();
     assert_eq!(two.status, Status::Active, "{two:?}");
     let trace = world.broker.trace("CF_TOKEN").await.unwrap();
-    let signers: Vec<_> = trace.entries.iter().flat_map(|e| e.record().signatures.iter().map(|s| s.by.clone())).collect();
+    let signers: Vec<_> =
+        trace.entries.iter().flat_map(|e| e.record().signatures.iter().map(|s| s.by.clone())).collect();
     assert_eq!(signers, ["ana", "bo"]);
 }
 
@@ -134,7 +147,9 @@ async fn a_template_that_changed_after_the_ask_needs_a_new_approval() {
     wide.environment = "production".to_owned();
     let receipt = world.request(&wide).await.unwrap();
     let id = receipt.request.to_string();
-    let keywright_broker::review::Pending::Key(review) = world.broker.review(&id).await.unwrap() else { panic!() };
+    let keywright_broker::review::Pending::Key(review) = world.broker.review(&id).await.unwrap() else {
+        panic!()
+    };
     let ana = world.ana().await;
     let changed = keywright_testkit::DNS_EDIT.replace("\"DNS Write\"", "\"DNS Write\", \"Cache Purge\"");
     world.broker.apply_template(&ana, &changed).await.unwrap();
@@ -171,7 +186,11 @@ async fn a_revocation_is_owed_until_the_provider_confirms() {
         world.clock.advance(jiff::SignedDuration::from_hours(2));
         world.broker.tick().await.unwrap();
     }
-    assert_eq!(world.broker.health().await.unwrap().revocations_owed, 1, "eight failures later it is still owed");
+    assert_eq!(
+        world.broker.health().await.unwrap().revocations_owed,
+        1,
+        "eight failures later it is still owed"
+    );
     world.sandbox.clear_faults();
     world.clock.advance(jiff::SignedDuration::from_hours(2));
     world.broker.tick().await.unwrap();

@@ -65,6 +65,10 @@ pub enum StoreConnectError {
 ///
 /// # Errors
 /// When the kind is unknown (`embedded` is the broker's), or the settings or the credential don't fit it.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a credential is handed over, not lent: networked stores keep it"
+)]
 pub fn connect(
     kind: &str,
     config: StoreConfig,

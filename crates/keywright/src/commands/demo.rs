@@ -42,7 +42,11 @@ pub(crate) async fn run(app: &App, _: Args) -> Done {
     if app.json {
         print_json(&facts);
     } else {
-        anstream::println!("\n{} in {:.1} s. Nothing is left behind.", "done".green().bold(), began.elapsed().as_secs_f32());
+        anstream::println!(
+            "\n{} in {:.1} s. Nothing is left behind.",
+            "done".green().bold(),
+            began.elapsed().as_secs_f32()
+        );
         anstream::println!("Your own first key: `keywright init`, then README.md.");
     }
     Ok(Output::silent(Exit::Done))
@@ -58,7 +62,8 @@ struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     fn new(folder: &'a Path, sandbox: &'a Sandbox, quiet: bool) -> Result<Self, Failure> {
-        let program = std::env::current_exe().map_err(|error| errors::file(Path::new("keywright"), &error))?;
+        let program =
+            std::env::current_exe().map_err(|error| errors::file(Path::new("keywright"), &error))?;
         let passphrase = folder.join("passphrase");
         std::fs::write(&passphrase, PASSPHRASE).map_err(|error| errors::file(&passphrase, &error))?;
         Ok(Self { folder, program, sandbox, quiet })
@@ -80,7 +85,10 @@ impl<'a> Stage<'a> {
         self.fact("because", trace.pointer("/purpose"));
         self.fact("decided by", trace.pointer("/decided_by/0"));
         let verified = self.keywright(&["audit", "verify"], None).await?;
-        self.line(&format!("audit log: {} entries, every one verified", verified.get("entries").unwrap_or(&Value::Null)));
+        self.line(&format!(
+            "audit log: {} entries, every one verified",
+            verified.get("entries").unwrap_or(&Value::Null)
+        ));
         Ok(json!({
             "schema": "keywright/demo/1", "receipt": receipt, "dns_write": written, "zone_list_refused": refused,
             "wider_ask": wider, "audit": verified,
@@ -97,8 +105,11 @@ impl<'a> Stage<'a> {
             ["provider", "add", "cloudflare", "--name", "cf", "--account", account, "--base-url", &base];
         self.keywright(&add, Some(self.sandbox.parent_token())).await?;
         self.keywright(&["template", "apply", "cloudflare/dns-edit"], None).await?;
-        self.keywright(&["agent", "add", "demo-agent", "--token-file", &self.path("agent.token")], None).await?;
-        self.line("home, broker, one connection (the sandbox), template cloudflare/dns-edit, agent demo-agent");
+        self.keywright(&["agent", "add", "demo-agent", "--token-file", &self.path("agent.token")], None)
+            .await?;
+        self.line(
+            "home, broker, one connection (the sandbox), template cloudflare/dns-edit, agent demo-agent",
+        );
         Ok(())
     }
 
@@ -163,7 +174,10 @@ impl<'a> Stage<'a> {
     /// Runs one of our own commands, as a person would, and reads its JSON.
     async fn keywright(&self, arguments: &[&str], stdin: Option<&str>) -> Result<Value, Failure> {
         let mut command = Command::new(&self.program);
-        command.args(arguments).args(["--json", "--no-input", "--passphrase-file"]).arg(self.folder.join("passphrase"));
+        command
+            .args(arguments)
+            .args(["--json", "--no-input", "--passphrase-file"])
+            .arg(self.folder.join("passphrase"));
         command.env("KEYWRIGHT_HOME", self.folder.join("home")).current_dir(self.folder);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let broke = |error: &std::io::Error| errors::file(&self.program, error);
@@ -184,7 +198,12 @@ impl<'a> Stage<'a> {
     async fn program(&self, request: [&str; 3]) -> Result<u64, Failure> {
         let mut command = Command::new(&self.program);
         command.args(["run", "--project", "demo", "--env", "dev", "--no-input", "--passphrase-file"]);
-        command.arg(self.folder.join("passphrase")).arg("--").arg(&self.program).arg("demo-program").args(request);
+        command
+            .arg(self.folder.join("passphrase"))
+            .arg("--")
+            .arg(&self.program)
+            .arg("demo-program")
+            .args(request);
         command.arg(self.sandbox.base_url()).env("KEYWRIGHT_HOME", self.folder.join("home"));
         let output = command.output().await.map_err(|error| errors::file(&self.program, &error))?;
         let text = String::from_utf8_lossy(&output.stdout);
