@@ -107,7 +107,7 @@ impl App {
         let is_serving = self.is_serving().await?;
         let login = match token {
             Some(_) if !is_serving => return Err(errors::no_broker(self.home.root(), "a workload's token")),
-            Some(path) => ReaderLogin::Workload { token: passed(&*input::secret_file(path)?) },
+            Some(path) => ReaderLogin::Workload { token: passed(&input::secret_file(path)?) },
             None if !is_serving && !self.home.exists() => return Err(errors::no_home(self.home.root())),
             None => ReaderLogin::Operator { operator: self.operator.clone(), passphrase: self.passphrase()? },
         };

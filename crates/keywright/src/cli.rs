@@ -49,7 +49,6 @@ pub(crate) struct Globals {
 
 /// Every command.
 #[derive(Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it in a run")]
 pub(crate) enum Command {
     Init(commands::init::Args),
     Serve(commands::serve::Args),

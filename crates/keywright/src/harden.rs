@@ -41,7 +41,7 @@ pub(crate) fn release() {
     if let Some(before) = BEFORE.get() {
         rustix::process::umask(before.umask);
         // It was so before, so it is allowed.
-        let _ = rustix::process::setrlimit(Resource::Core, before.core.clone());
+        let _ = rustix::process::setrlimit(Resource::Core, before.core);
     }
 }
 

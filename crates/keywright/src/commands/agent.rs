@@ -78,7 +78,9 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
             Ok(Output::new(agent, format!("agent {name} was removed"))
                 .talk("its keys stay until they are revoked: keywright key list"))
         }
-        Command::Install { client, agent, token_file, .. } => install(app, client, agent, token_file),
+        Command::Install { client, agent, token_file, .. } => {
+            install(app, client, agent.as_deref(), token_file)
+        }
     }
 }
 
@@ -114,8 +116,8 @@ fn list(agents: Value) -> Done {
     Ok(Output::new(agents, text))
 }
 
-fn install(app: &App, client: Client, agent: Option<String>, token_file: Option<PathBuf>) -> Done {
-    let name = parse(agent.as_deref().unwrap_or(client_name(client)))?;
+fn install(app: &App, client: Client, agent: Option<&str>, token_file: Option<PathBuf>) -> Done {
+    let name = parse(agent.unwrap_or(client_name(client)))?;
     let mut args = vec!["mcp".to_owned(), "--agent".to_owned(), name.to_string()];
     if let Some(path) = token_file {
         let path = std::path::absolute(&path).map_err(|error| crate::errors::file(&path, &error))?;

@@ -70,9 +70,9 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
 
 fn new_passphrase(app: &App, file: Option<PathBuf>, what: &str) -> Result<Passed, Failure> {
     match file {
-        Some(path) => Ok(passed(&*input::secret_file(&path)?)),
+        Some(path) => Ok(passed(&input::secret_file(&path)?)),
         None if input::can_prompt(app.no_input) => {
-            Ok(passed(&*input::hidden_twice(&keywright_core::text::escaped(what))?))
+            Ok(passed(&input::hidden_twice(&keywright_core::text::escaped(what))?))
         }
         None => {
             Err(errors::usage("the new passphrase is missing").hint("name a file with --new-passphrase-file"))

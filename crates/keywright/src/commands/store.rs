@@ -69,7 +69,7 @@ async fn add_store(app: &App, add: Add) -> Done {
     let credential = if needs_none {
         None
     } else {
-        Some(passed(&*input::credential(app, add.credential_file.as_deref(), "store's credential")?))
+        Some(passed(&input::credential(app, add.credential_file.as_deref(), "store's credential")?))
     };
     let call = OperatorCall::StoreAdd {
         name: add.name,

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use keywright_sandbox::{Sandbox, SandboxConfig};
@@ -116,10 +116,6 @@ impl World {
 
     pub(crate) fn home(&self) -> PathBuf {
         self.dir.path().join("home")
-    }
-
-    pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
