@@ -118,6 +118,11 @@ impl World {
         self.dir.path().join("home")
     }
 
+    #[allow(dead_code, reason = "not every test binary that shares this file asks for it")]
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
