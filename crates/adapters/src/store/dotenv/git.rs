@@ -98,7 +98,7 @@ fn command(directory: &Path, question: &[&str]) -> Command {
         .env("GIT_NO_LAZY_FETCH", "1")
         // A list of allowed transports wins over any configuration; this name is none.
         .env("GIT_ALLOW_PROTOCOL", "none")
-        .args(["--no-pager", "--literal-pathspecs"])
+        .args(["--no-pager"])
         .args([
             "-c",
             "core.fsmonitor=false",
@@ -109,6 +109,8 @@ fn command(directory: &Path, question: &[&str]) -> Command {
         ])
         // What the repository's owner keeps outside of it does not travel with the repository.
         .args(["-c", "core.excludesFile=/dev/null", "-c", "core.attributesFile=/dev/null"])
+        // Only this verb knows the option; the other takes paths as they are.
+        .args((question.first() == Some(&"ls-files")).then_some("--literal-pathspecs"))
         .args(question)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
