@@ -212,6 +212,30 @@ async fn a_list_is_read_to_its_end() {
 }
 
 #[tokio::test]
+async fn a_key_does_not_slip_through_a_list_when_another_goes_meanwhile() {
+    let world = World::with(SandboxConfig::default(), &[("timeout", "30s")]).await;
+    let mut ids = Vec::new();
+    for number in 0..120 {
+        ids.push(world.mint(&format!("kw-{number}")).await.unwrap().provider_key_id);
+    }
+    // While the first page is under way, one of its keys ends: all later keys move up by one place.
+    let slow = FaultKind::Slow { delay_ms: 1_500, trickle_ms: 0 };
+    world.sandbox.inject(Fault::on("GET", "/accounts/*/tokens", slow)).unwrap();
+    let end_one = async {
+        while world.count("GET", "/tokens") == 0 {
+            tokio::task::yield_now().await;
+        }
+        world.provider.revoke(&ids[3]).await.unwrap();
+    };
+    let (listed, ()) = tokio::join!(world.provider.list(Listing::Marked), end_one);
+    let listed: std::collections::BTreeSet<_> =
+        listed.unwrap().into_iter().map(|key| key.provider_key_id).collect();
+    for (number, id) in ids.iter().enumerate().filter(|(number, _)| *number != 3) {
+        assert!(listed.contains(id), "{number}");
+    }
+}
+
+#[tokio::test]
 async fn names_fit_up_to_their_limit() {
     let world = World::start().await;
     let longest = format!("kw-{}", "x".repeat(117));

@@ -142,6 +142,7 @@ impl Wish {
             parameters: BTreeMap::new(),
             permissions: self.permissions.clone(),
             escalation: Vec::new(),
+            withheld: Vec::new(),
             resources: self.resources.clone(),
             ttl: Span::parse("30d").unwrap(),
             ip_allow: self.ip_allow.clone(),

@@ -17,7 +17,9 @@ const POLL: Duration = Duration::from_millis(5);
 /// Refuses a file that git tracks or would offer to commit. Outside of a work tree everything is fine.
 pub(super) fn check(directory: &Path, file: &str) -> Result<(), Trouble> {
     let Some(root) = work_tree(directory) else { return Ok(()) };
-    if ask(directory, &["ls-files", "--error-unmatch", "--", file])? {
+    // Behind `./` no name is taken for an option or for pathspec magic.
+    let path = format!("./{file}");
+    if ask(directory, &["ls-files", "--error-unmatch", "--", &path])? {
         return Err(Trouble::Unsafe {
             why: "git tracks this file".into(),
             hint: format!(
@@ -26,7 +28,8 @@ pub(super) fn check(directory: &Path, file: &str) -> Result<(), Trouble> {
             ),
         });
     }
-    if ask(directory, &["check-ignore", "-q", "--", file])? {
+    // Whether it is tracked is known by now; with the index it would match the name as a pattern against tracked files.
+    if ask(directory, &["check-ignore", "-q", "--no-index", "--", &path])? {
         return Ok(());
     }
     Err(Trouble::Unsafe {
@@ -109,7 +112,7 @@ fn command(directory: &Path, question: &[&str]) -> Command {
         ])
         // What the repository's owner keeps outside of it does not travel with the repository.
         .args(["-c", "core.excludesFile=/dev/null", "-c", "core.attributesFile=/dev/null"])
-        // Only this verb knows the option; the other takes paths as they are.
+        // `ls-files` must not take a `*` in a name for a pattern; `check-ignore` refuses the option.
         .args((question.first() == Some(&"ls-files")).then_some("--literal-pathspecs"))
         .args(question)
         .stdin(Stdio::null())
