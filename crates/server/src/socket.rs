@@ -115,13 +115,17 @@ fn peer_of(stream: &UnixStream) -> Option<Peer> {
     if credentials.uid() != own && credentials.uid() != 0 {
         return None;
     }
-    let pid = credentials.pid();
-    let session = pid
-        .and_then(rustix::process::Pid::from_raw)
-        .and_then(|pid| rustix::process::getsid(Some(pid)).ok())
-        .and_then(|sid| u32::try_from(sid.as_raw_nonzero().get()).ok());
-    let terminal = session.map(|session| Terminal { uid: credentials.uid(), session });
+    // A process of another namespace has no number here.
+    let pid = credentials.pid().filter(|pid| *pid > 0);
+    let terminal = pid.and_then(session_of).map(|session| Terminal { uid: credentials.uid(), session });
     Some(Peer { uid: credentials.uid(), pid, terminal })
+}
+
+/// The terminal session of a process. `None` when its leader is outside of this process namespace: such processes
+/// can't be told apart by their sessions, so none of them gets an operator's.
+fn session_of(pid: i32) -> Option<u32> {
+    let leader = nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(pid))).ok()?;
+    u32::try_from(leader.as_raw()).ok().filter(|leader| *leader > 0)
 }
 
 /// One call over the socket, from the other side.

@@ -95,13 +95,30 @@ fn a_session_is_not_enough_to_read_secrets() {
     let world = World::ready();
     world.key("CF_TOKEN");
     let _serving = Serving::start(&world);
-    world.ok(&["login"]);
-    world.plain(&["key", "list", "--no-input"]).expect(0);
-    world.plain(&["run", "--project", "web", "--no-input", "--", "true"]).expect(5);
-    world.plain(&["agent", "add", "x", "--no-input"]).expect(5);
+    let pass = world.path("pass");
+    let ran = world.in_one_session(&[
+        &["login", "--json", "--passphrase-file", pass.to_str().unwrap()],
+        &["key", "list", "--no-input"],
+        &["run", "--project", "web", "--no-input", "--", "true"],
+        &["agent", "add", "x", "--no-input"],
+        &["logout", "--json"],
+        &["key", "list", "--no-input"],
+    ]);
+    assert_eq!(ran.iter().map(|ran| ran.code).collect::<Vec<_>>(), [0, 0, 5, 5, 0, 5]);
+    for session in [&ran[0], &ran[4]] {
+        assert_eq!(session.json()["schema"], "keywright/session/1");
+    }
     assert!(!world.home().join("agents/x.token").exists());
-    world.plain(&["logout"]).expect(0);
-    world.plain(&["key", "list", "--no-input"]).expect(5);
+}
+
+#[test]
+fn a_session_is_good_for_its_own_terminal_only() {
+    let world = World::ready();
+    let _serving = Serving::start(&world);
+    let pass = world.path("pass");
+    let login = ["login", "--passphrase-file", pass.to_str().unwrap()];
+    assert_eq!(world.in_one_session(&[&login, &["key", "list", "--no-input"]])[1].code, 0);
+    assert_eq!(world.in_one_session(&[&["key", "list", "--no-input"]])[0].code, 5);
 }
 
 #[test]

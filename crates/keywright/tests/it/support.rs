@@ -189,6 +189,31 @@ impl World {
         self.keep(self.command(&as_operator(args, self.path("bobs").to_str().unwrap())).output().unwrap())
     }
 
+    /// Runs several command lines, without a passphrase, in one terminal session of their own.
+    pub(crate) fn in_one_session(&self, lines: &[&[&str]]) -> Vec<Ran> {
+        let session = tempfile::tempdir_in(self.dir.path()).unwrap();
+        let mut script = String::new();
+        for (line, args) in lines.iter().enumerate() {
+            assert!(!args.iter().any(|word| word.contains('\'')), "it would end the quotation");
+            let words: String = args.iter().map(|word| format!(" '{word}'")).collect();
+            script.push_str(&format!("\"$0\"{words} >{line}.out 2>{line}.err; echo $? >{line}.code\n"));
+        }
+        let mut command = Command::new("setsid");
+        command.args(["--wait", "sh", "-c", &script]).arg(assert_cmd::cargo::cargo_bin!("keywright"));
+        command.env("KEYWRIGHT_HOME", self.home()).current_dir(session.path()).stdin(Stdio::null());
+        assert!(command.status().unwrap().success());
+        let read = |line: usize, what: &str| {
+            std::fs::read_to_string(session.path().join(format!("{line}.{what}"))).unwrap()
+        };
+        (0..lines.len())
+            .map(|line| Ran {
+                code: read(line, "code").trim().parse().unwrap(),
+                out: read(line, "out"),
+                err: read(line, "err"),
+            })
+            .collect()
+    }
+
     /// Runs it as alice with `--json`, and it must go well.
     pub(crate) fn ok(&self, args: &[&str]) -> Value {
         let mut args = args.to_vec();
