@@ -199,23 +199,29 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads as much of a tile as was published. A partial one may have been replaced by a wider one meanwhile.
-    fn read_tile<T>(
+    fn read_tile<T: PartialEq>(
         &mut self,
         tile: &Tile,
         entry: Option<u64>,
         parse: impl Fn(&Tile, &[u8]) -> std::result::Result<Vec<T>, LogError>,
     ) -> Result<Option<Vec<T>>> {
+        let widths = self.disk.partial_widths(tile)?;
+        let partials = |narrowest: u16| {
+            let wide = widths.iter().filter(move |width| **width > narrowest);
+            wide.map(|width| format!("{}.p/{width}", full(tile)))
+        };
         let mut paths = vec![tile.to_string()];
         if tile.width() < WIDTH {
-            let wider = self.disk.partial_widths(tile)?.into_iter().filter(|width| *width > tile.width());
             paths.push(full(tile));
-            paths.extend(wider.map(|width| format!("{}.p/{width}", full(tile))));
+            paths.extend(partials(tile.width()));
         }
         let mut what = "is missing";
         for path in paths {
             let Some(bytes) = self.disk.read(&path)? else { continue };
             let stored = Tile::from_str(&path)?;
             if let Ok(mut found) = parse(&stored, &bytes) {
+                let others = partials(0).filter(|other| *other != path).collect();
+                self.compare_copies(others, &found, entry, &parse)?;
                 found.truncate(tile.width().into());
                 return Ok(Some(found));
             }
@@ -224,6 +230,30 @@ impl<'a> Reader<'a> {
         }
         self.findings.push(Finding::File { path: tile.to_string(), entry, what });
         Ok(None)
+    }
+
+    /// Holds the partial tiles that still lie beside a tile against it: a reader may take any of them.
+    fn compare_copies<T: PartialEq>(
+        &mut self,
+        paths: Vec<String>,
+        tile: &[T],
+        entry: Option<u64>,
+        parse: impl Fn(&Tile, &[u8]) -> std::result::Result<Vec<T>, LogError>,
+    ) -> Result<()> {
+        for path in paths {
+            // Not there any more: a broker that runs has just tidied up.
+            let Some(bytes) = self.disk.read(&path)? else { continue };
+            let (at, what) = match parse(&Tile::from_str(&path)?, &bytes) {
+                Err(_) => (0, "is damaged: its length or form is not that of a tile"),
+                Ok(copy) => match copy.iter().zip(tile).position(|(copied, own)| copied != own) {
+                    None => continue,
+                    Some(at) => (at, "differs from the tile that replaced it"),
+                },
+            };
+            let entry = entry.map(|first| first + u64::try_from(at).unwrap_or(0));
+            self.findings.push(Finding::File { path, entry, what });
+        }
+        Ok(())
     }
 }
 
