@@ -53,6 +53,8 @@ pub(crate) struct ParsedAsk {
     pub(crate) prompt: Option<String>,
     pub(crate) idempotency_key: Option<String>,
     pub(crate) cwd: Option<String>,
+    /// What an operator took out; an asker has no such word.
+    pub(crate) withheld: Vec<String>,
     pub(crate) digest: [u8; 32],
 }
 
@@ -103,6 +105,7 @@ impl Ask {
             prompt: self.prompt.as_deref().map(|text| Untrusted::capped(text, 7_999).raw().to_owned()),
             idempotency_key,
             cwd: self.cwd.clone(),
+            withheld: Vec::new(),
             digest: self.digest(),
         })
     }

@@ -2,6 +2,7 @@
 
 /// Every place, named `saga.moment`.
 pub const POINTS: &[&str] = &[
+    "approve.given",
     "mint.reserved",
     "mint.sent",
     "mint.answered",

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use keywright_catalog::Catalog;
 use keywright_core::grant::Resource;
 use keywright_core::id::RequestId;
 use keywright_core::name::{ConnectionName, TemplateId};
@@ -16,6 +17,7 @@ use keywright_ledger::AppliedTemplate;
 use crate::ask::ParsedAsk;
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
+use crate::guards::count;
 
 impl Broker {
     /// The exact effect of an ask. Reads from the provider (a zone's name becomes its id), changes nothing.
@@ -46,6 +48,7 @@ impl Broker {
             parameters,
             permissions: applied.resolved.permissions.clone(),
             escalation: applied.resolved.escalation.clone(),
+            withheld: ask.withheld.clone(),
             resources: Vec::new(),
             ttl,
             ip_allow: template.limits.ip_allow.clone(),
@@ -56,6 +59,9 @@ impl Broker {
             mutating: applied.resolved.mutating,
             purpose: ask.purpose.clone(),
         };
+        if !ask.withheld.is_empty() {
+            withhold(&mut plan)?;
+        }
         // The ceiling comes before any store or provider is looked at: what it forbids is not even tried.
         plan.within(&applied.resolved)?;
         plan.destinations = self.accepted(&plan.destinations, ask).await?;
@@ -77,6 +83,7 @@ impl Broker {
             prompt: None,
             idempotency_key: None,
             cwd: plan.destinations.iter().find_map(|d| d.base.clone()),
+            withheld: plan.withheld.clone(),
             digest: [0; 32],
         };
         self.derive(plan.request, &plan.principal, &ask).await.map(|(plan, _)| plan)
@@ -164,6 +171,18 @@ impl Broker {
         accepted.dedup();
         Ok(accepted)
     }
+}
+
+/// Takes the withheld permissions out, and counts again what the rest unlocks.
+fn withhold(plan: &mut Plan) -> Result<()> {
+    let is_kept = |id: &str| !plan.withheld.iter().any(|withheld| withheld == id);
+    plan.permissions.retain(|permission| is_kept(&permission.id));
+    plan.escalation.retain(|id| is_kept(id));
+    let catalog = Catalog::for_provider(plan.provider.as_str()).map_err(BrokerError::invalid)?;
+    let kept = catalog.unlocks(plan.permissions.iter().map(|p| p.id.as_str()));
+    let kept = kept.map_err(BrokerError::invalid)?;
+    (plan.unlocks, plan.mutating) = (count(kept.total), count(kept.mutating));
+    Ok(())
 }
 
 /// The template's parameters with the ask's values; unknown and missing ones are refused.

@@ -324,6 +324,7 @@ fn signed(kind: &str, source: &str) -> Vec<u8> {
     format!("keywright/{kind}/1\n{source}").into_bytes()
 }
 
-fn count(number: usize) -> u32 {
+/// A number of operations; no catalog comes near the limit.
+pub(crate) fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -10,7 +10,8 @@
 //! | [`auth`] | who calls: operator, agent, workload |
 //! | [`ask`], `derive` | what is asked, parsed; and its exact effect, the plan |
 //! | `request` | decide, record, and start the mint or wait for humans |
-//! | [`review`] | pending requests: show, approve, reject, expire |
+//! | [`review`] | pending requests: show, reject, expire |
+//! | [`approve`] | pending requests: approve, as asked or with less |
 //! | `mint` | the saga, step by step, with its undo |
 //! | [`revoke`], `sweep` | the debts, and the orphans |
 //! | [`deliver`] | secrets for workloads at run time |
@@ -23,6 +24,7 @@
 //! | `scheduler` | what has to happen without anybody asking |
 
 pub mod admin;
+pub mod approve;
 pub mod ask;
 pub mod auth;
 mod broker;

@@ -1,7 +1,7 @@
 //! Receipts, made from what the ledger says.
 
 use keywright_core::audit::EntryId;
-use keywright_core::key::{PlacementState, VersionState};
+use keywright_core::key::{KeyState, PlacementState, VersionState};
 use keywright_core::plan::Destination;
 use keywright_core::receipt::{ApprovalsReceipt, PlacementReceipt, Receipt, SCHEMA, Status};
 use keywright_ledger::{LedgerError, Request, Tx};
@@ -11,9 +11,14 @@ pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerE
     let plan = &request.plan;
     let approvals = tx.approvals(request.id)?;
     let given = approvals.iter().filter(|a| a.digest == request.digest).count();
+    let (mut status, mut reasons) = (request.status, request.reasons.clone());
     let (version, placements) = match request.key {
         None => (None, Vec::new()),
         Some(key) => {
+            if tx.key(key)?.state == KeyState::Revoking {
+                status = Status::InProgress;
+                reasons.push("the revocation is owed: the provider has not confirmed it yet, and it is tried until it does".to_owned());
+            }
             let version = tx.versions(key)?.into_iter().rfind(|v| v.state != VersionState::Revoked);
             (version, tx.placements(key)?)
         }
@@ -33,7 +38,7 @@ pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerE
     Ok(Receipt {
         schema: SCHEMA.to_owned(),
         request: request.id,
-        status: request.status,
+        status,
         key: request.key,
         version: active,
         name: plan.name.clone(),
@@ -48,7 +53,7 @@ pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerE
         },
         review_url: None,
         match_code: pending.then(|| request.digest.match_code()),
-        reasons: request.reasons.clone(),
+        reasons,
         entry: EntryId(request.entry).to_string(),
     })
 }

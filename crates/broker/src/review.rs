@@ -1,29 +1,22 @@
-//! Review: what waits for humans, and what they say to it. An approval signs the digest of the whole plan; agents
-//! have no way in here, because every verb that decides takes an operator's proof.
+//! Review: what waits for humans, and how they turn it down. Agents have no way in here, because every verb that
+//! decides takes an operator's proof.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use keywright_core::approval::{Approval, quorum};
-use keywright_core::audit::{self, Deed, Outcome, Record, SignatureRecord, Stage, Subject};
-use keywright_core::id::{ApprovalId, RequestId};
+use keywright_core::approval::quorum;
+use keywright_core::audit::{Deed, Record, Stage, Subject};
+use keywright_core::id::RequestId;
 use keywright_core::name::OperatorName;
-use keywright_core::plan::{Digest, Plan};
-use keywright_core::policy::{Ceiling, Facts};
-use keywright_core::receipt::{Receipt, Status};
+use keywright_core::plan::Plan;
+use keywright_core::receipt::Status;
 use keywright_core::text::Untrusted;
 use keywright_ledger::{LedgerError, Proposal, Request, RequestFilter};
 use serde::Serialize;
 
+use crate::approve::Less;
 use crate::auth::Proven;
 use crate::broker::Broker;
-use crate::clock::entropy;
-use crate::error::{BrokerError, Code, Result};
-use crate::record::{of_request, who};
-use crate::request::{MintIds, begin_mint};
+use crate::error::Result;
+use crate::record::of_request;
 
 /// Everything that a human needs to decide about one request.
 #[derive(Debug, Clone, Serialize)]
@@ -104,77 +97,22 @@ impl Broker {
         Ok(inbox)
     }
 
-    /// One request, whole.
+    /// One request, whole; or, with `less`, what would be approved instead.
     ///
     /// # Errors
-    /// When there is none of this id.
-    pub async fn review(&self, request: &str) -> Result<Pending> {
+    /// When there is none of this id, or `less` is no less.
+    pub async fn review(&self, request: &str, less: &Less) -> Result<Pending> {
         let id = Self::find_request(request)?;
         let (found, proposal) =
             self.ledger.read(move |tx| Ok::<_, LedgerError>((tx.request(id), tx.proposal(id)?))).await?;
         match (found, proposal) {
-            (Ok(request), _) => Ok(Pending::Key(Box::new(self.review_of(request).await?))),
+            (Ok(request), _) => {
+                let request = self.narrowed(request, less).await?;
+                Ok(Pending::Key(Box::new(self.review_of(request).await?)))
+            }
             (Err(_), Some(proposal)) => Ok(pending_template(&proposal)),
             (Err(error), None) => Err(error.into()),
         }
-    }
-
-    /// Approves exactly the plan whose digest was shown. When enough distinct operators have, the key is minted.
-    ///
-    /// # Errors
-    /// When it no longer waits, the plan is not the one that was shown, or would now be another one.
-    pub async fn approve(
-        self: &Arc<Self>,
-        operator: &Proven,
-        request: &str,
-        shown: &str,
-        wait: Duration,
-    ) -> Result<Receipt> {
-        let signing = operator.signing()?;
-        let id = Self::find_request(request)?;
-        let waiting = self.waiting(id).await?;
-        if Digest::from_hex(shown) != Some(waiting.digest) {
-            return Err(BrokerError::new(
-                Code::Conflict,
-                "the plan is not the one that you were shown; look again",
-            ));
-        }
-        let now = self.rederive(&waiting.plan).await?;
-        if now.digest().ok() != Some(waiting.digest) {
-            return Err(BrokerError::new(
-                Code::Conflict,
-                "what would happen now is not what was asked: the template, the zone or the connection changed since",
-            )
-            .hint("reject it, and have the agent ask again"));
-        }
-        let times = (self.now(), waiting.expires_at);
-        let approval_id = ApprovalId::generate(self.now(), entropy()?);
-        let approval =
-            Approval::sign(approval_id, id, operator.name().clone(), waiting.digest, times, signing);
-        let proof = SignatureRecord {
-            by: operator.name().to_string(),
-            method: "ed25519".to_owned(),
-            key: STANDARD.encode(signing.verifying_key().as_bytes()),
-            over: STANDARD.encode(approval.message()),
-            signature: STANDARD.encode(approval.signature),
-            with: std::collections::BTreeMap::new(),
-        };
-        let (recording, who) = (waiting.clone(), operator.caller().who());
-        let written = self.ledger.write(move |tx| {
-            tx.add_approval(&approval)?;
-            let mut record = of_request(tx.now(), Deed::ApprovalGive, Stage::Note, who, &recording);
-            record.signatures.push(proof);
-            tx.audit(record)
-        });
-        written.await.map_err(|error| match error {
-            LedgerError::Exists { .. } => BrokerError::new(
-                Code::Conflict,
-                format!("you have approved {id} already; it needs another operator"),
-            ),
-            other => other.into(),
-        })?;
-        self.start_if_approved(id).await?;
-        self.settle(id, wait).await
     }
 
     /// Turns a request or a proposal down.
@@ -222,65 +160,6 @@ impl Broker {
             }
         }
         Ok(count)
-    }
-
-    async fn waiting(&self, id: RequestId) -> Result<Request> {
-        let request = self.ledger.read(move |tx| tx.request(id)).await?;
-        if request.status == Status::PendingApproval && request.expires_at > self.now() {
-            return Ok(request);
-        }
-        let message = format!("{id} does not wait for approval any more; it is {}", request.status);
-        Err(BrokerError::new(Code::Conflict, message))
-    }
-
-    /// Decides again with the approvals as facts; if policy allows it now, the mint begins.
-    async fn start_if_approved(&self, id: RequestId) -> Result<()> {
-        let request = self.waiting(id).await?;
-        let (approvals, operators) =
-            self.ledger.read(move |tx| Ok::<_, LedgerError>((tx.approvals(id)?, tx.operators()?))).await?;
-        let key_of = |name: &OperatorName| operators.iter().find(|o| o.name == *name).map(|o| o.public_key);
-        let given = quorum(&approvals, id, &request.digest, self.now(), key_of);
-        let applied = self.applied(&request.plan.template).await?;
-        let mut counts = self.counts(&request.plan.principal).await?;
-        counts.requests_last_hour = counts.requests_last_hour.saturating_sub(1);
-        let (_, policies) = self.policies().await?;
-        let ceiling = Ceiling { template: &applied.resolved, version: applied.version };
-        let facts = Facts { counts, approvals: &given };
-        let needed = match policies.authorize(request.plan.clone(), ceiling, &facts) {
-            Ok(_) => return self.start(request, given.len()).await,
-            Err(keywright_core::policy::Refusal::NeedsApprovals { .. }) => return Ok(()),
-            Err(refusal) => refusal.to_string(),
-        };
-        Err(BrokerError::new(Code::Denied, needed))
-    }
-
-    async fn start(&self, mut request: Request, given: usize) -> Result<()> {
-        let ids = MintIds::generate(self.now())?;
-        let keyring = Arc::clone(&self.keyring);
-        let given = u8::try_from(given).unwrap_or(u8::MAX);
-        let written = self.ledger.write(move |tx| {
-            let mut record = of_request(
-                tx.now(),
-                Deed::RequestDecide,
-                Stage::Note,
-                who(&request.plan.principal),
-                &request,
-            );
-            let needed = request.approvals_needed;
-            record.decision =
-                Some(crate::record::decided(audit::Effect::Allow, needed, given, &request.policies, &[]));
-            record.result = Some(Outcome::done());
-            let entry = tx.audit(record)?;
-            tx.move_request(request.id, Status::PendingApproval, Status::InProgress, &[], entry)?;
-            begin_mint(tx, &mut request, &ids, &keyring)
-        });
-        match written.await {
-            Ok(()) => {
-                self.crash_at.reached("mint.reserved");
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
-        }
     }
 
     async fn review_of(&self, request: Request) -> Result<Review> {

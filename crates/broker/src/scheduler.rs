@@ -14,11 +14,12 @@ const PUBLISH: Duration = Duration::from_millis(200);
 const RECONCILE: Duration = Duration::from_secs(3_600);
 
 impl Broker {
-    /// Does what is due, once: sagas, debts, uncertain attempts, overdue requests. Returns how much there was.
+    /// Does what is due, once: approved requests, sagas, debts, uncertain attempts, overdue requests. Returns how much there was.
     ///
     /// # Errors
     /// When the ledger can't be read.
     pub async fn tick(self: &Arc<Self>) -> Result<usize> {
+        let started = self.start_approved().await?;
         let sagas = self.ledger.read(|tx| tx.sagas_due(32)).await?;
         let count = sagas.len();
         let mut running = tokio::task::JoinSet::new();
@@ -27,7 +28,7 @@ impl Broker {
             running.spawn(async move { broker.run_saga(saga).await });
         }
         while running.join_next().await.is_some() {}
-        Ok(count + self.pay_debts().await? + self.sweep().await? + self.expire().await?)
+        Ok(started + count + self.pay_debts().await? + self.sweep().await? + self.expire().await?)
     }
 
     /// Ticks, publishes the audit log and reconciles until told to stop.

@@ -106,6 +106,9 @@ pub struct Plan {
     pub permissions: Vec<Permission>,
     /// Those of them that can make keys or change permissions.
     pub escalation: Vec<String>,
+    /// Permissions of the template that an operator took out before approving, by id, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<String>,
     /// The resources it is confined to, sorted.
     pub resources: Vec<Resource>,
     /// How long it lives, counted from the moment it is minted.

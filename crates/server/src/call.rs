@@ -10,6 +10,7 @@ use keywright_core::secret::Secret;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use keywright_broker::approve::Less;
 use keywright_broker::ask::Ask;
 
 /// A secret on its way through the socket, which only its owner's processes can open. It prints as nothing and is
@@ -366,6 +367,9 @@ pub enum OperatorCall {
     ReviewShow {
         /// Its id.
         request: String,
+        /// What it would be with less.
+        #[serde(default)]
+        less: Less,
     },
     /// Approve exactly what was shown.
     ReviewApprove {
@@ -373,6 +377,9 @@ pub enum OperatorCall {
         request: String,
         /// The digest of the plan that was shown.
         digest: String,
+        /// What that plan leaves out of the ask.
+        #[serde(default)]
+        less: Less,
     },
     /// Turn a request down.
     ReviewReject {

@@ -5,6 +5,7 @@ mod mcp_support;
 
 use std::time::Duration;
 
+use keywright_broker::approve::Less;
 use keywright_broker::review::Pending;
 use keywright_core::policy::DEFAULT_POLICIES;
 use keywright_testkit::{Canaries, DNS_EDIT, World};
@@ -36,7 +37,7 @@ fn long(name: &str) -> Value {
 }
 
 async fn review(world: &World, request: &str) -> keywright_broker::review::Review {
-    match world.broker.review(request).await.unwrap() {
+    match world.broker.review(request, &Less::default()).await.unwrap() {
         Pending::Key(review) => *review,
         other => panic!("{other:?}"),
     }
@@ -116,7 +117,12 @@ async fn a_pending_request_is_polled_and_the_wait_holds_up_no_other_call() {
         let ana = serving.world.ana().await;
         let shown = review(&serving.world, &request).await;
         assert_eq!(shown.match_code, receipt["match_code"].as_str().unwrap());
-        serving.world.broker.approve(&ana, &request, &shown.digest, Duration::from_secs(20)).await.unwrap();
+        serving
+            .world
+            .broker
+            .approve(&ana, &request, &shown.digest, &Less::default(), Duration::from_secs(20))
+            .await
+            .unwrap();
         waiting.await;
         let mut settled =
             client.call("check_request", json!({ "request": request, "wait_seconds": 25 })).await;
@@ -252,7 +258,9 @@ async fn a_proposed_template_waits_for_review_and_can_not_be_used() {
     });
     let answer = client.call("propose_template", proposal.clone()).await;
     let request = answer["request"].as_str().unwrap();
-    let Pending::Template { template, why, .. } = serving.world.broker.review(request).await.unwrap() else {
+    let Pending::Template { template, why, .. } =
+        serving.world.broker.review(request, &Less::default()).await.unwrap()
+    else {
         panic!("it is a proposal");
     };
     assert_eq!(

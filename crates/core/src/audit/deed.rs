@@ -47,6 +47,7 @@ macro_rules! deeds {
 deeds! {
     RequestDecide = "request.decide", "An agent's or operator's request met the policy.";
     RequestReject = "request.reject", "An operator turned a pending request down.";
+    RequestNarrow = "request.narrow", "An operator cut a pending request down before approving it.";
     RequestExpire = "request.expire", "A pending request ran out of time.";
     ApprovalGive = "approval.give", "An operator signed a plan's digest.";
     KeyMint = "key.mint", "A version was made at the provider.";

@@ -60,6 +60,7 @@ pub(crate) fn plan(template: &ResolvedTemplate) -> Plan {
         parameters: BTreeMap::from([("zone".to_owned(), "Example.com".to_owned())]),
         permissions: template.permissions.clone(),
         escalation: template.escalation.clone(),
+        withheld: Vec::new(),
         resources: Vec::new(),
         ttl: Span::parse("30d").unwrap(),
         ip_allow: Vec::new(),

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use keywright_broker::Code;
+use keywright_broker::approve::Less;
 use keywright_server::answer::Failure;
 use keywright_server::call::OperatorCall;
 use owo_colors::OwoColorize as _;
@@ -36,10 +37,16 @@ enum Command {
         /// Its id.
         request: String,
     },
-    /// Read the plan, then approve exactly that.
+    /// Read the plan, then approve exactly that, or less of it.
     Approve {
         /// Its id.
         request: String,
+        /// Approve a shorter lifetime than was asked for, as in `7d`.
+        #[arg(long, value_name = "D")]
+        ttl: Option<String>,
+        /// Approve it without this permission, by name or id; may be given again.
+        #[arg(long, value_name = "PERMISSION")]
+        without: Vec<String>,
         /// Do not ask; you have read it.
         #[arg(long)]
         yes: bool,
@@ -58,7 +65,9 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
     match args.command.unwrap_or(Command::List) {
         Command::List => list(app.everyday(|| OperatorCall::ReviewList).await?),
         Command::Show { request } => {
-            let pending = app.everyday(|| OperatorCall::ReviewShow { request: request.clone() }).await?;
+            let pending = app
+                .everyday(|| OperatorCall::ReviewShow { request: request.clone(), less: Less::default() })
+                .await?;
             let text = whole(&pending);
             let next = format!("next: keywright review approve {}", field(&pending, "request"));
             let waits =
@@ -66,7 +75,9 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
             let output = Output::new(pending, text);
             Ok(if waits { output.talk(next) } else { output })
         }
-        Command::Approve { request, yes } => approve(app, &request, yes).await,
+        Command::Approve { request, ttl, without, yes } => {
+            approve(app, &request, Less { ttl, without }, yes).await
+        }
         Command::Reject { request, reason } => {
             let answer = app.signed(OperatorCall::ReviewReject { request, reason }).await?;
             let text = format!("{} was rejected", field(&answer, "request"));
@@ -75,10 +86,17 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
     }
 }
 
-async fn approve(app: &App, request: &str, yes: bool) -> Done {
-    let pending = app.everyday(|| OperatorCall::ReviewShow { request: request.to_owned() }).await?;
+async fn approve(app: &App, request: &str, less: Less, yes: bool) -> Done {
+    let make = || OperatorCall::ReviewShow { request: request.to_owned(), less: less.clone() };
+    let pending = app.everyday(make).await?;
     say(&whole(&pending));
     let is_template = field(&pending, "kind") == "template";
+    if is_template && !less.is_nothing() {
+        return Err(errors::usage(
+            "a template is put in force as it stands; --ttl and --without are for keys",
+        )
+        .hint("save its text, change that, and use `keywright template apply FILE`"));
+    }
     let status = field(&pending, "status");
     if !is_template && status != "pending_approval" {
         let message =
@@ -100,7 +118,7 @@ async fn approve(app: &App, request: &str, yes: bool) -> Done {
         let text = super::template::checked_text(&applied, "is in force");
         return Ok(Output::new(applied, text));
     }
-    let call = OperatorCall::ReviewApprove { request: raw("request"), digest: raw("digest") };
+    let call = OperatorCall::ReviewApprove { request: raw("request"), digest: raw("digest"), less };
     receipt::done(app.signed(call).await?)
 }
 

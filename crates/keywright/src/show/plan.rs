@@ -33,6 +33,7 @@ pub(crate) fn facts(plan: &Value) -> Facts {
         )
         .add("made at", format!("{} ({})", field(plan, "connection"), field(plan, "provider")))
         .all("may", items(plan, "permissions").iter().map(permission))
+        .add("left out", joined(plan, "withheld"))
         .all("on", items(plan, "resources").iter().map(resource))
         .all("asked for", parameters)
         .add(

@@ -227,6 +227,42 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Puts a narrower plan in the place of the one that was asked for.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] when the request no longer waits with the plan of `asked`.
+    pub fn narrow_request(&self, narrowed: &Request, asked: Digest, entry: u64) -> Result<()> {
+        let rows = self.execute(
+            "UPDATE requests SET plan = $3, digest = $4, approvals_needed = $5, reasons = $6, policies = $7, entry = $8 \
+             WHERE id = $1 AND digest = $2 AND status = 'pending_approval'",
+            &[
+                Value::text(narrowed.id),
+                Value::text(asked),
+                json(&narrowed.plan)?,
+                Value::text(narrowed.digest),
+                i64::from(narrowed.approvals_needed).into(),
+                json(&narrowed.reasons)?,
+                json(&narrowed.policies)?,
+                entry.into(),
+            ],
+        )?;
+        if rows == 0 { Err(LedgerError::Conflict { what: "the request" }) } else { Ok(()) }
+    }
+
+    /// Requests that wait although as many operators as they need have approved their plans.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn requests_approved(&self) -> Result<Vec<RequestId>> {
+        let rows = self.query(
+            "SELECT id FROM requests WHERE status = 'pending_approval' AND expires_at > $1 AND approvals_needed > 0 \
+             AND approvals_needed <= (SELECT COUNT(*) FROM approvals WHERE approvals.request = requests.id \
+             AND approvals.digest = requests.digest AND approvals.voided_at IS NULL) ORDER BY created_at LIMIT 100",
+            &[self.now().into()],
+        )?;
+        rows.iter().map(|row| row.parse(0, "request id")).collect()
+    }
+
     /// Requests that have waited for too long.
     ///
     /// # Errors

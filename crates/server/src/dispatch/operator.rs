@@ -250,9 +250,9 @@ async fn keys(broker: &Arc<Broker>, peer: &Peer, operator: &Proven, call: Op) ->
 
 async fn review(broker: &Arc<Broker>, operator: &Proven, call: Op) -> Result<Value, Failure> {
     match call {
-        Op::ReviewShow { request } => Ok(views::pending(&broker.review(&request).await?)),
-        Op::ReviewApprove { request, digest } => {
-            Ok(views::receipt(&broker.approve(operator, &request, &digest, MINT_WAIT).await?))
+        Op::ReviewShow { request, less } => Ok(views::pending(&broker.review(&request, &less).await?)),
+        Op::ReviewApprove { request, digest, less } => {
+            Ok(views::receipt(&broker.approve(operator, &request, &digest, &less, MINT_WAIT).await?))
         }
         Op::ReviewReject { request, reason } => {
             broker.reject(operator, &request, &reason).await?;

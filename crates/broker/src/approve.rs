@@ -1,0 +1,250 @@
+//! Approve: an operator signs the digest of the whole plan, as asked or with less. When enough distinct operators
+//! have signed the same digest, policy decides again and the mint begins.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use keywright_core::approval::{Approval, quorum};
+use keywright_core::audit::{self, Deed, Outcome, SignatureRecord, Stage};
+use keywright_core::id::{ApprovalId, RequestId};
+use keywright_core::name::OperatorName;
+use keywright_core::plan::Digest;
+use keywright_core::policy::{Ceiling, Effect, Facts, Question, Refusal};
+use keywright_core::receipt::{Receipt, Status};
+use keywright_core::span::Span;
+use keywright_core::text::Untrusted;
+use keywright_ledger::{LedgerError, Request, Tx};
+use serde::{Deserialize, Serialize};
+
+use crate::auth::Proven;
+use crate::broker::Broker;
+use crate::clock::entropy;
+use crate::error::{BrokerError, Code, Result};
+use crate::record::{of_request, who};
+use crate::request::{MintIds, begin_mint};
+
+/// What an operator cuts off a request before approving it. It can only take away.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Less {
+    /// A shorter lifetime, as in `7d`.
+    pub ttl: Option<String>,
+    /// Permissions to leave out, by name or id.
+    pub without: Vec<String>,
+}
+
+impl Less {
+    /// Whether nothing is cut off.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.ttl.is_none() && self.without.is_empty()
+    }
+}
+
+impl Broker {
+    /// Approves exactly the plan whose digest was shown: the one that was asked for or, with `less`, a narrower one,
+    /// which takes its place and voids what others approved. When enough distinct operators have, the key is minted.
+    ///
+    /// # Errors
+    /// When it no longer waits, the plan is not the one that was shown, or would now be another one.
+    pub async fn approve(
+        self: &Arc<Self>,
+        operator: &Proven,
+        request: &str,
+        shown: &str,
+        less: &Less,
+        wait: Duration,
+    ) -> Result<Receipt> {
+        let signing = operator.signing()?;
+        let id = Self::find_request(request)?;
+        let asked = self.waiting(id).await?;
+        let waiting = self.narrowed(asked.clone(), less).await?;
+        if Digest::from_hex(shown) != Some(waiting.digest) {
+            return Err(BrokerError::new(
+                Code::Conflict,
+                "the plan is not the one that you were shown; look again",
+            ));
+        }
+        if self.rederive(&waiting.plan).await?.digest().ok() != Some(waiting.digest) {
+            return Err(BrokerError::new(
+                Code::Conflict,
+                "what would happen now is not what was asked: the template, the zone or the connection changed since",
+            )
+            .hint("reject it, and have the agent ask again"));
+        }
+        let times = (self.now(), waiting.expires_at);
+        let approval_id = ApprovalId::generate(self.now(), entropy()?);
+        let approval =
+            Approval::sign(approval_id, id, operator.name().clone(), waiting.digest, times, signing);
+        let proof = SignatureRecord {
+            by: operator.name().to_string(),
+            method: "ed25519".to_owned(),
+            key: STANDARD.encode(signing.verifying_key().as_bytes()),
+            over: STANDARD.encode(approval.message()),
+            signature: STANDARD.encode(approval.signature),
+            with: std::collections::BTreeMap::new(),
+        };
+        let (recording, who) = (waiting, operator.caller().who());
+        let written = self.ledger.write(move |tx| {
+            if recording.digest != asked.digest {
+                narrow(tx, &asked, &recording, who.clone())?;
+            }
+            tx.add_approval(&approval)?;
+            let mut record = of_request(tx.now(), Deed::ApprovalGive, Stage::Note, who, &recording);
+            record.signatures.push(proof);
+            tx.audit(record)
+        });
+        written.await.map_err(|error| match error {
+            LedgerError::Exists { .. } => BrokerError::new(
+                Code::Conflict,
+                format!("you have approved {id} already; it needs another operator"),
+            ),
+            other => other.into(),
+        })?;
+        self.crash_at.reached("approve.given");
+        self.start_if_approved(id).await?;
+        self.settle(id, wait).await
+    }
+
+    /// The request as it would be with less; the request itself when nothing is cut off.
+    pub(crate) async fn narrowed(&self, mut request: Request, less: &Less) -> Result<Request> {
+        if less.is_nothing() {
+            return Ok(request);
+        }
+        let mut wish = request.plan.clone();
+        if let Some(text) = &less.ttl {
+            let ttl = Span::parse(text).map_err(BrokerError::invalid)?;
+            if ttl >= wish.ttl {
+                let message = format!("{ttl} is not shorter than the {} that the request asks for", wish.ttl);
+                return Err(BrokerError::invalid(message));
+            }
+            wish.ttl = ttl;
+        }
+        for text in &less.without {
+            let is_it =
+                |p: &&keywright_core::grant::Permission| p.id == *text || p.name.eq_ignore_ascii_case(text);
+            let Some(found) = wish.permissions.iter().find(is_it) else {
+                let shown = Untrusted::capped(text, 120);
+                let names = wish.permissions.iter().map(|p| p.name.clone()).collect();
+                return Err(BrokerError::invalid(format_args!("the request has no permission `{shown}`"))
+                    .alternatives(names));
+            };
+            wish.withheld.push(found.id.clone());
+        }
+        wish.withheld.sort();
+        wish.withheld.dedup();
+        if wish.permissions.iter().all(|p| wish.withheld.contains(&p.id)) {
+            return Err(BrokerError::invalid("nothing would be left of it")
+                .hint(format!("turn it down instead: `keywright review reject {}`", request.id)));
+        }
+        request.plan = self.rederive(&wish).await?;
+        let digest = request.plan.digest();
+        request.digest = digest.map_err(|e| BrokerError::new(Code::Internal, e.to_string()))?;
+        let applied = self.applied(&request.plan.template).await?;
+        let mut counts = self.counts(&request.plan.principal).await?;
+        counts.requests_last_hour = counts.requests_last_hour.saturating_sub(1);
+        let (_, policies) = self.policies().await?;
+        let decision = policies.decide(&Question::plan(&request.plan, &applied.resolved, counts));
+        request.approvals_needed = match decision.effect {
+            // Policy would not have asked anybody; this operator was asked, and their approval is on record.
+            Effect::Allow => 1,
+            Effect::NeedsApprovals(needed) => needed,
+            Effect::Deny => return Err(BrokerError::new(Code::Denied, decision.reasons.join("; "))),
+        };
+        (request.reasons, request.policies) = (decision.reasons, decision.policies);
+        Ok(request)
+    }
+
+    /// Starts what was approved and not begun: a broker died between the last approval and the mint.
+    pub(crate) async fn start_approved(&self) -> Result<usize> {
+        let ready = self.ledger.read(|tx| tx.requests_approved()).await?;
+        for id in &ready {
+            match self.start_if_approved(*id).await {
+                Ok(()) => {}
+                Err(error) if matches!(error.code, Code::Conflict | Code::Denied) => {
+                    tracing::debug!(request = %id, message = %error.message, "approved, but not started");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(ready.len())
+    }
+
+    async fn waiting(&self, id: RequestId) -> Result<Request> {
+        let request = self.ledger.read(move |tx| tx.request(id)).await?;
+        if request.status == Status::PendingApproval && request.expires_at > self.now() {
+            return Ok(request);
+        }
+        let message = format!("{id} does not wait for approval any more; it is {}", request.status);
+        Err(BrokerError::new(Code::Conflict, message))
+    }
+
+    /// Decides again with the approvals as facts; if policy allows it now, the mint begins.
+    async fn start_if_approved(&self, id: RequestId) -> Result<()> {
+        let request = self.waiting(id).await?;
+        let (approvals, operators) =
+            self.ledger.read(move |tx| Ok::<_, LedgerError>((tx.approvals(id)?, tx.operators()?))).await?;
+        let key_of = |name: &OperatorName| operators.iter().find(|o| o.name == *name).map(|o| o.public_key);
+        let given = quorum(&approvals, id, &request.digest, self.now(), key_of);
+        let applied = self.applied(&request.plan.template).await?;
+        let mut counts = self.counts(&request.plan.principal).await?;
+        counts.requests_last_hour = counts.requests_last_hour.saturating_sub(1);
+        let (_, policies) = self.policies().await?;
+        let ceiling = Ceiling { template: &applied.resolved, version: applied.version };
+        let facts = Facts { counts, approvals: &given };
+        let needed = match policies.authorize(request.plan.clone(), ceiling, &facts) {
+            Ok(_) => return self.start(request, given.len()).await,
+            Err(Refusal::NeedsApprovals { .. }) => return Ok(()),
+            Err(refusal) => refusal.to_string(),
+        };
+        Err(BrokerError::new(Code::Denied, needed))
+    }
+
+    async fn start(&self, mut request: Request, given: usize) -> Result<()> {
+        let ids = MintIds::generate(self.now())?;
+        let keyring = Arc::clone(&self.keyring);
+        let given = u8::try_from(given).unwrap_or(u8::MAX);
+        let written = self.ledger.write(move |tx| {
+            let mut record = of_request(
+                tx.now(),
+                Deed::RequestDecide,
+                Stage::Note,
+                who(&request.plan.principal),
+                &request,
+            );
+            let needed = request.approvals_needed;
+            record.decision =
+                Some(crate::record::decided(audit::Effect::Allow, needed, given, &request.policies, &[]));
+            record.result = Some(Outcome::done());
+            let entry = tx.audit(record)?;
+            tx.move_request(request.id, Status::PendingApproval, Status::InProgress, &[], entry)?;
+            begin_mint(tx, &mut request, &ids, &keyring)
+        });
+        match written.await {
+            Ok(()) => {
+                self.crash_at.reached("mint.reserved");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The narrower plan takes the place of the one that was asked for.
+fn narrow(
+    tx: &Tx<'_>,
+    asked: &Request,
+    narrowed: &Request,
+    who: audit::Who,
+) -> std::result::Result<(), LedgerError> {
+    let mut record = of_request(tx.now(), Deed::RequestNarrow, Stage::Note, who, narrowed);
+    record.facts.insert("asked_digest".to_owned(), serde_json::json!(asked.digest.to_string()));
+    record.facts.insert("asked_ttl_seconds".to_owned(), serde_json::json!(asked.plan.ttl.seconds()));
+    let withheld = asked.plan.permissions.iter().filter(|p| narrowed.plan.withheld.contains(&p.id));
+    let withheld: Vec<&str> = withheld.map(|p| p.name.as_str()).collect();
+    record.facts.insert("withheld".to_owned(), serde_json::json!(withheld));
+    let entry = tx.audit(record)?;
+    tx.narrow_request(narrowed, asked.digest, entry)
+}

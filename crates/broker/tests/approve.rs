@@ -1,0 +1,152 @@
+//! Approvals: over one plan, by distinct operators, as asked or with less.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::time::Duration;
+
+use keywright_broker::approve::Less;
+use keywright_broker::ask::Ask;
+use keywright_broker::auth::Proven;
+use keywright_broker::review::{Pending, Review};
+use keywright_broker::{BrokerError, Code};
+use keywright_core::receipt::{Receipt, Status};
+use keywright_core::secret::Secret;
+use keywright_testkit::{World, ask};
+
+const TWO_PERMISSIONS: &str = r#"
+id = "cloudflare/dns-and-cache"
+title = "Edit DNS records and purge the cache of one zone"
+provider = "cloudflare"
+tier = "standard"
+permissions = ["DNS Write", "Cache Purge"]
+[parameters.zone]
+kind = "cloudflare.zone"
+allow = ["example.com"]
+[limits]
+ttl_default = "30d"
+ttl_max = "90d"
+destinations = ["embedded:*"]
+"#;
+
+fn production(template: &str) -> Ask {
+    Ask {
+        template: template.to_owned(),
+        environment: "production".to_owned(),
+        ..ask("example.com", "CF_TOKEN")
+    }
+}
+
+async fn bo(world: &World, ana: &Proven) -> Proven {
+    let passphrase = || Secret::new("another long passphrase".to_owned());
+    world.broker.add_operator(ana, &"bo".parse().unwrap(), passphrase()).await.unwrap();
+    world.broker.operator(Some(&"bo".parse().unwrap()), passphrase()).await.unwrap()
+}
+
+async fn shown(world: &World, id: &str, less: &Less) -> Result<Box<Review>, BrokerError> {
+    match world.broker.review(id, less).await? {
+        Pending::Key(review) => Ok(review),
+        Pending::Template { .. } => panic!("a key was asked for"),
+    }
+}
+
+/// Looks, and approves what was seen.
+async fn approve(world: &World, who: &Proven, id: &str, less: &Less) -> Result<Receipt, BrokerError> {
+    let review = shown(world, id, less).await?;
+    world.broker.approve(who, id, &review.digest, less, Duration::from_secs(20)).await
+}
+
+fn live(world: &World) -> usize {
+    world.sandbox.live_tokens_named_like("kw-").len()
+}
+
+#[tokio::test]
+async fn production_waits_for_two_operators_and_each_counts_once() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    let bo = bo(&world, &ana).await;
+    let wish = production("cloudflare/dns-edit");
+    let receipt = world.request(&wish).await.unwrap();
+    assert_eq!((receipt.status, receipt.approvals.needed), (Status::PendingApproval, 2));
+    assert_eq!(world.request(&wish).await.unwrap().request, receipt.request, "an identical ask is merged");
+    let (id, nothing) = (receipt.request.to_string(), Less::default());
+    let wrong = "00".repeat(32);
+    let unseen = world.broker.approve(&ana, &id, &wrong, &nothing, Duration::ZERO).await;
+    assert_eq!(unseen.unwrap_err().code, Code::Conflict);
+    let one = approve(&world, &ana, &id, &nothing).await.unwrap();
+    assert_eq!((one.status, one.approvals.given), (Status::PendingApproval, 1));
+    assert_eq!(approve(&world, &ana, &id, &nothing).await.unwrap_err().code, Code::Conflict);
+    assert_eq!(live(&world), 0);
+    let two = approve(&world, &bo, &id, &nothing).await.unwrap();
+    assert_eq!(two.status, Status::Active, "{two:?}");
+    let trace = world.broker.trace("CF_TOKEN").await.unwrap();
+    let signers: Vec<_> =
+        trace.entries.iter().flat_map(|e| e.record().signatures.iter().map(|s| s.by.clone())).collect();
+    assert_eq!(signers, ["ana", "bo"]);
+}
+
+#[tokio::test]
+async fn a_template_that_changed_after_the_ask_needs_a_new_approval() {
+    let world = World::new().await;
+    let receipt = world.request(&production("cloudflare/dns-edit")).await.unwrap();
+    let id = receipt.request.to_string();
+    let review = shown(&world, &id, &Less::default()).await.unwrap();
+    let ana = world.ana().await;
+    let changed = keywright_testkit::DNS_EDIT.replace("\"DNS Write\"", "\"DNS Write\", \"Cache Purge\"");
+    world.broker.apply_template(&ana, &changed).await.unwrap();
+    let late = world.broker.approve(&ana, &id, &review.digest, &Less::default(), Duration::ZERO).await;
+    assert_eq!(late.unwrap_err().code, Code::Conflict);
+    assert_eq!(live(&world), 0);
+}
+
+#[tokio::test]
+async fn less_than_was_asked_is_what_gets_made_and_what_others_approved_is_void() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    let bo = bo(&world, &ana).await;
+    world.broker.apply_template(&ana, TWO_PERMISSIONS).await.unwrap();
+    let asked = world.request(&production("cloudflare/dns-and-cache")).await.unwrap();
+    assert_eq!(asked.permissions.len(), 2);
+    let id = asked.request.to_string();
+    approve(&world, &ana, &id, &Less::default()).await.unwrap();
+    let less = Less { ttl: Some("7d".to_owned()), without: vec!["cache purge".to_owned()] };
+    let wide = shown(&world, &id, &Less::default()).await.unwrap();
+    let narrow = shown(&world, &id, &less).await.unwrap();
+    assert!(narrow.digest != wide.digest && narrow.plan.unlocks < wide.plan.unlocks);
+    let mixed = world.broker.approve(&bo, &id, &wide.digest, &less, Duration::ZERO).await;
+    assert_eq!(mixed.unwrap_err().code, Code::Conflict, "what was shown is what is signed");
+    let one = approve(&world, &bo, &id, &less).await.unwrap();
+    assert_eq!((one.status, one.approvals.given), (Status::PendingApproval, 1), "ana approved another plan");
+    let two = approve(&world, &ana, &id, &Less::default()).await.unwrap();
+    assert_eq!(two.status, Status::Active, "{two:?}");
+    let names: Vec<_> = two.permissions.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(names, ["DNS Write"]);
+    let days = two.expires_at.unwrap().duration_since(world.broker.now()).as_hours() / 24;
+    assert!((6..=7).contains(&days), "{days}");
+    let made = world.sandbox.live_tokens_named_like("kw-");
+    assert_eq!(made.len(), 1);
+    let trace = world.broker.trace("CF_TOKEN").await.unwrap();
+    let narrowed: Vec<_> =
+        trace.entries.iter().filter(|e| e.record().deed.as_str() == "request.narrow").collect();
+    assert_eq!(narrowed[0].record().facts["withheld"], serde_json::json!(["Cache Purge"]));
+}
+
+#[tokio::test]
+async fn less_can_not_be_more_or_nothing() {
+    let world = World::new().await;
+    let receipt = world.request(&production("cloudflare/dns-edit")).await.unwrap();
+    let id = receipt.request.to_string();
+    let table: [(Option<&str>, &[&str], &str); 6] = [
+        (Some("30d"), &[], "not shorter"),
+        (Some("90d"), &[], "not shorter"),
+        (Some("soon"), &[], "soon"),
+        (None, &["Zone Write"], "has no permission `Zone Write`"),
+        (None, &["\u{1b}[2J"], "has no permission"),
+        (None, &["DNS Write"], "nothing would be left"),
+    ];
+    for (ttl, without, says) in table {
+        let without = without.iter().map(|w| (*w).to_owned()).collect();
+        let less = Less { ttl: ttl.map(str::to_owned), without };
+        let error = shown(&world, &id, &less).await.unwrap_err();
+        assert_eq!(error.code, Code::InvalidArgument);
+        assert!(error.message.contains(says) && !error.message.contains('\u{1b}'), "{error}");
+    }
+}
