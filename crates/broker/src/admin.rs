@@ -85,6 +85,7 @@ impl Broker {
             credential: id,
             added_at: self.now(),
         };
+        self.secret_came(&new.credential).await?;
         let health = connect(&connection, new.credential)?.check().await?;
         let who = operator.caller().who();
         let written = self.ledger.write(move |tx| {
@@ -98,7 +99,6 @@ impl Broker {
             tx.audit(record)
         });
         written.await?;
-        self.secrets_changed();
         Ok(health)
     }
 
@@ -142,6 +142,9 @@ impl Broker {
             credential: sealed.is_some().then_some(id),
             added_at: self.now(),
         };
+        if let Some(credential) = &new.credential {
+            self.secret_came(credential).await?;
+        }
         connect_store(&store, new.credential)?.check().await?;
         let who = operator.caller().who();
         let written = self.ledger.write(move |tx| {
@@ -156,7 +159,6 @@ impl Broker {
             tx.audit(record)
         });
         written.await?;
-        self.secrets_changed();
         Ok(())
     }
 

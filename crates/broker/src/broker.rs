@@ -1,16 +1,19 @@
 //! An unlocked home.
 
-use std::sync::{Arc, Mutex, RwLock};
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use keywright_core::id::{KeyId, RequestId};
-use keywright_core::name::OperatorName;
+use keywright_core::name::{ConnectionName, OperatorName};
 use keywright_core::policy::Policies;
+use keywright_core::provider::Provider;
 use keywright_core::redact::Redactor;
 use keywright_core::secret::Secret;
 use keywright_ledger::audit_files::AuditFiles;
 use keywright_ledger::seal::Keyring;
 use keywright_ledger::{Clock, Ledger, LedgerError};
+use tokio::sync::OnceCell;
 
 use crate::auth::Sessions;
 use crate::crash::CrashAt;
@@ -26,13 +29,20 @@ pub struct Options {
     pub clock: Clock,
     /// A test's wish to die somewhere.
     pub crash_at: CrashAt,
+    /// Providers that are there already; those of other connections are built from the ledger when first used.
+    pub providers: HashMap<ConnectionName, Arc<dyn Provider>>,
 }
 
 impl Options {
     /// The usual: the machine's clock, no failpoint.
     #[must_use]
     pub fn at(home: Home) -> Self {
-        Self { home, clock: Arc::new(Timestamp::now), crash_at: CrashAt::nowhere() }
+        Self {
+            home,
+            clock: Arc::new(Timestamp::now),
+            crash_at: CrashAt::nowhere(),
+            providers: HashMap::new(),
+        }
     }
 }
 
@@ -47,7 +57,8 @@ pub struct Broker {
     pub(crate) crash_at: CrashAt,
     pub(crate) owner: String,
     policies: RwLock<Option<(u64, Arc<Policies>)>>,
-    redactor: Mutex<Option<Arc<Redactor>>>,
+    // Every secret that this home held at some time since the broker opened it; gathered when first needed.
+    known: OnceCell<RwLock<Redactor>>,
     _lock: HomeLock,
 }
 
@@ -79,7 +90,7 @@ impl Broker {
         let keyring = Arc::new(unlock(&ledger, None, passphrase).await?.1);
         let files = AuditFiles::open(&options.home.audit(), &keyring)?;
         let broker = Arc::new(Self {
-            outside: Outside::new(Arc::clone(&ledger), Arc::clone(&keyring)),
+            outside: Outside::new(Arc::clone(&ledger), Arc::clone(&keyring), options.providers),
             owner: format!("broker-{}", std::process::id()),
             home: options.home,
             ledger,
@@ -88,7 +99,7 @@ impl Broker {
             sessions: Sessions::default(),
             crash_at: options.crash_at,
             policies: RwLock::new(None),
-            redactor: Mutex::new(None),
+            known: OnceCell::new(),
             _lock: lock,
         });
         // One broker per home: whatever claimed a saga before is dead, whatever it held in memory is gone.
@@ -106,6 +117,12 @@ impl Broker {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.ledger.now()
+    }
+
+    /// Counts the ledger's commits.
+    #[must_use]
+    pub fn commits(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.ledger.commits()
     }
 
     /// Numbers for `status`.
@@ -166,27 +183,23 @@ impl Broker {
         if text.is_empty() {
             return Ok(String::new());
         }
-        let redactor = self.redactor().await?;
-        Ok(keywright_hygiene::scrub_text(&redactor.clean(text)))
+        let known = self.known_secrets().await?;
+        let clean = known.read().unwrap_or_else(PoisonError::into_inner).clean(text);
+        Ok(keywright_hygiene::scrub_text(&clean))
     }
 
-    /// Forgets which secrets are known; the next scrub gathers them anew.
-    pub(crate) fn secrets_changed(&self) {
-        if let Ok(mut redactor) = self.redactor.lock() {
-            *redactor = None;
-        }
+    /// Knows one more secret from now on.
+    ///
+    /// # Errors
+    /// When those that there are already can't be read.
+    pub(crate) async fn secret_came(&self, secret: &Secret) -> Result<()> {
+        self.known_secrets().await?.write().unwrap_or_else(PoisonError::into_inner).add(secret);
+        Ok(())
     }
 
-    async fn redactor(&self) -> Result<Arc<Redactor>> {
-        if let Some(redactor) = self.redactor.lock().ok().and_then(|cached| cached.clone()) {
-            return Ok(redactor);
-        }
-        let secrets = self.outside.live_secrets().await?;
-        let redactor = Arc::new(Redactor::new(&secrets));
-        if let Ok(mut cached) = self.redactor.lock() {
-            *cached = Some(Arc::clone(&redactor));
-        }
-        Ok(redactor)
+    async fn known_secrets(&self) -> Result<&RwLock<Redactor>> {
+        let gather = || async { self.outside.known_secrets().await.map(RwLock::new) };
+        self.known.get_or_try_init(gather).await
     }
 
     /// The request that a key answers, and the keys of a name: what people type when they mean a key.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use keywright_adapters::{provider, store};
 use keywright_core::name::{ConnectionName, StoreName};
 use keywright_core::provider::Provider;
+use keywright_core::redact::Redactor;
 use keywright_core::secret::Secret;
 use keywright_core::store::Store;
 use keywright_ledger::seal::Keyring;
@@ -28,8 +29,12 @@ pub(crate) struct Outside {
 }
 
 impl Outside {
-    pub(crate) fn new(ledger: Arc<Ledger>, keyring: Arc<Keyring>) -> Self {
-        Self { ledger, keyring, providers: Mutex::default(), stores: Mutex::default() }
+    pub(crate) fn new(
+        ledger: Arc<Ledger>,
+        keyring: Arc<Keyring>,
+        providers: HashMap<ConnectionName, Arc<dyn Provider>>,
+    ) -> Self {
+        Self { ledger, keyring, providers: Mutex::new(providers), stores: Mutex::default() }
     }
 
     /// The provider behind a connection.
@@ -82,13 +87,19 @@ impl Outside {
         Ok(store)
     }
 
-    /// Every secret that this home can read: parent credentials, store credentials, values of the embedded store.
-    pub(crate) async fn live_secrets(&self) -> Result<Vec<Secret>> {
+    /// A search for every secret that this home can read: parent credentials, store credentials, values of the
+    /// embedded store.
+    pub(crate) async fn known_secrets(&self) -> Result<Redactor> {
         let keyring = Arc::clone(&self.keyring);
-        let secrets = self.ledger.read(move |tx| {
-            tx.all_sealed(5_000)?.iter().map(|(owner, sealed)| keyring.open(owner, sealed)).collect()
+        let known = self.ledger.read(move |tx| {
+            let mut known = Redactor::default();
+            tx.each_sealed(|owner, sealed| {
+                known.add(&keyring.open(owner, sealed)?);
+                Ok(())
+            })?;
+            Ok(known)
         });
-        secrets.await.map_err(|e: LedgerError| BrokerError::from(e))
+        known.await.map_err(|e: LedgerError| BrokerError::from(e))
     }
 
     async fn credential_of(&self, connection: &Connection) -> Result<Secret> {

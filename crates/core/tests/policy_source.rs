@@ -81,10 +81,9 @@ fn a_policy_is_called_by_its_id_or_its_place_and_never_like_another() {
 }
 
 #[test]
-#[ignore = "a mixed-script name is refused earlier, with other words"]
 fn a_name_that_could_not_exist_is_refused_wherever_it_stands() {
     for (scope, says) in [
-        ("principal == Keywright::Agent::\"\u{430}dmin\", action, resource", "not an agent name"),
+        ("principal == Keywright::Agent::\"\u{430}dmin\", action, resource", "mixed scripts"),
         ("principal, action, resource == Keywright::Template::\"dns-edit\"", "not a template id"),
         ("principal, action, resource == Keywright::Key::\"CF_TOKEN\"", "not a key id"),
         ("principal == Keywright::Schedule::\"nightly\", action, resource", "the scheduler's name"),

@@ -8,7 +8,6 @@ use std::time::Duration;
 use keywright_broker::admin::NewConnection;
 use keywright_broker::ask::Ask;
 use keywright_broker::auth::Proven;
-use keywright_broker::crash::CrashAt;
 use keywright_broker::home::Home;
 use keywright_broker::record::Caller;
 use keywright_broker::{Broker, Options};
@@ -141,6 +140,6 @@ fn passphrase() -> Secret {
 }
 
 async fn open(home: &std::path::Path, clock: &TestClock) -> Arc<Broker> {
-    let options = Options { home: Home::at(home), clock: clock.as_clock(), crash_at: CrashAt::nowhere() };
+    let options = Options { clock: clock.as_clock(), ..Options::at(Home::at(home)) };
     Broker::open(options, passphrase()).await.expect("the broker opens its home")
 }

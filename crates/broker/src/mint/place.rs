@@ -164,7 +164,6 @@ impl Broker {
             tx.move_request(request.id, Status::InProgress, Status::Active, &[], entry)
         });
         let next = next.await;
-        self.secrets_changed();
         self.crash_at.reached("mint.active");
         next
     }

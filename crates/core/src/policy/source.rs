@@ -114,7 +114,8 @@ impl Fault {
 
     /// `base` is where the policy begins that Cedar speaks of.
     fn from_cedar(text: &str, base: usize, error: &DetailedError) -> Self {
-        let offset = base + error.source_locations.first().map_or(0, |label| label.loc.start);
+        let within = error.source_locations.first().map(|label| label.loc.start);
+        let offset = base + within.unwrap_or_else(|| first_word(text.get(base..).unwrap_or_default()));
         let mut problem = escaped(&error.message);
         let label = error.source_locations.first().and_then(|label| label.label.as_deref());
         if let Some(label) = label.filter(|label| !problem.contains(*label)) {
@@ -247,6 +248,19 @@ impl<'a> Reading<'a> {
     fn fault(&mut self, at: usize, problem: String, hint: &str) {
         self.faults.push(Fault::at(self.text, at, problem, hint));
     }
+}
+
+/// Where the first word stands that is no comment.
+fn first_word(text: &str) -> usize {
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let words = line.trim_start();
+        if !words.trim_end().is_empty() && !words.starts_with("//") {
+            return at + line.len() - words.len();
+        }
+        at += line.len();
+    }
+    0
 }
 
 /// Line and column from 1, and the line, of a byte offset.

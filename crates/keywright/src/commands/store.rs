@@ -24,7 +24,7 @@ enum Command {
     Add(Add),
     /// List the stores; `embedded` and `dotenv` are always there.
     List,
-    /// Try a store.
+    /// Try whether a store answers.
     Check {
         /// The store's name.
         name: String,

@@ -1,5 +1,7 @@
 //! Sealed values: the only rows that hold secrets.
 
+use std::ops::ControlFlow;
+
 use keywright_core::id::SealedId;
 
 use crate::error::{LedgerError, Result};
@@ -52,19 +54,16 @@ impl Tx<'_> {
             .transpose()
     }
 
-    /// The sealed values with their owners, newest first, at most `limit`.
+    /// Hands over every sealed value with its owner, one at a time.
     ///
     /// # Errors
-    /// When the ledger can't be read.
-    pub fn all_sealed(&self, limit: u32) -> Result<Vec<(String, SealedValue)>> {
-        let sql = "SELECT owner, data_key_sealed, value_sealed FROM sealed_values ORDER BY created_at DESC LIMIT $1";
-        let rows = self.query(sql, &[i64::from(limit).into()])?;
-        rows.iter()
-            .map(|row| {
-                let value = SealedValue { data_key: row.bytes(1)?.to_vec(), value: row.bytes(2)?.to_vec() };
-                Ok((row.text(0)?.to_owned(), value))
-            })
-            .collect()
+    /// When the ledger can't be read, or what `visit` says.
+    pub fn each_sealed(&self, mut visit: impl FnMut(&str, &SealedValue) -> Result<()>) -> Result<()> {
+        self.each("SELECT owner, data_key_sealed, value_sealed FROM sealed_values", &[], |row| {
+            let row = row?;
+            let value = SealedValue { data_key: row.bytes(1)?.to_vec(), value: row.bytes(2)?.to_vec() };
+            visit(row.text(0)?, &value).map(|()| ControlFlow::Continue(()))
+        })
     }
 
     /// Destroys every sealed value of an owner, data keys included. Nothing happens when there is none.
