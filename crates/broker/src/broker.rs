@@ -20,6 +20,7 @@ use crate::crash::CrashAt;
 use crate::error::{BrokerError, Code, Result};
 use crate::home::{Home, HomeLock};
 use crate::outside::Outside;
+use crate::request::Refusals;
 
 /// How to open a broker.
 pub struct Options {
@@ -55,6 +56,7 @@ pub struct Broker {
     pub(crate) files: AuditFiles,
     pub(crate) sessions: Sessions,
     pub(crate) crash_at: CrashAt,
+    pub(crate) refusals: Refusals,
     pub(crate) owner: String,
     policies: RwLock<Option<(u64, Arc<Policies>)>>,
     // Every secret that this home held at some time since the broker opened it; gathered when first needed.
@@ -66,13 +68,13 @@ pub struct Broker {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Health {
     /// Keys that live.
-    pub keys_active: usize,
-    /// Requests that wait for humans.
-    pub requests_pending: usize,
+    pub keys_active: u64,
+    /// Requests and proposals that wait for humans.
+    pub requests_pending: u64,
     /// Sagas that are under way or waiting to be tried again.
     pub sagas_open: u64,
     /// Credentials that are owed to a provider's revocation.
-    pub revocations_owed: usize,
+    pub revocations_owed: u64,
     /// Attempts of which nobody knows yet whether they made a key.
     pub attempts_uncertain: u64,
     /// Entries in the audit log.
@@ -98,6 +100,7 @@ impl Broker {
             files,
             sessions: Sessions::default(),
             crash_at: options.crash_at,
+            refusals: Refusals::default(),
             policies: RwLock::new(None),
             known: OnceCell::new(),
             _lock: lock,
@@ -130,16 +133,12 @@ impl Broker {
     /// # Errors
     /// When the ledger can't be read.
     pub async fn health(&self) -> Result<Health> {
-        use keywright_core::key::KeyState;
-        use keywright_core::receipt::Status;
         let health = self.ledger.read(|tx| {
-            let pending =
-                keywright_ledger::RequestFilter { status: Some(Status::PendingApproval), limit: 1_000 };
             Ok::<_, LedgerError>(Health {
-                keys_active: tx.keys(None, None, Some(KeyState::Active), 100_000)?.len(),
-                requests_pending: tx.requests(&pending)?.len() + tx.proposals()?.len(),
+                keys_active: tx.keys_active()?,
+                requests_pending: tx.requests_waiting()?,
                 sagas_open: tx.sagas_open()?,
-                revocations_owed: tx.revocations_owed()?.len(),
+                revocations_owed: tx.revocations_count()?,
                 attempts_uncertain: tx.attempts_uncertain()?,
                 audit_entries: tx.audit_size()?,
             })

@@ -1,13 +1,14 @@
 //! Request: decide, record, and start the mint or wait for humans.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use keywright_core::audit::{self, Deed, Stage};
 use keywright_core::id::{AttemptId, KeyId, RequestId, SagaId};
 use keywright_core::key::{Attempt, AttemptOutcome, Key, KeyState};
+use keywright_core::name::AgentName;
 use keywright_core::plan::{Digest, Plan, Principal};
 use keywright_core::policy::{Decision, Effect, Question};
 use keywright_core::receipt::{Receipt, Status};
@@ -39,6 +40,9 @@ const WAITS_FOR: u64 = 24 * 3_600;
 /// How many requests of one agent may wait at a time.
 const PENDING_AT_MOST: u64 = 20;
 
+/// How many asks of one agent are taken within an hour, refused ones included. Policy sets the limit that matters.
+const ASKS_AN_HOUR: u64 = 1_000;
+
 /// Everything known about a request before it is recorded.
 struct Considered {
     plan: Plan,
@@ -61,8 +65,15 @@ impl Broker {
             return self.settle(earlier, wait).await;
         }
         ask.purpose = keywright_core::text::Untrusted::capped(&self.scrub(ask.purpose.raw()).await?, 999);
+        self.brake(&caller.principal).await?;
         let id = RequestId::generate(self.now(), entropy()?);
-        let considered = self.consider(id, &caller.principal, &ask).await?;
+        let considered = match self.consider(id, &caller.principal, &ask).await {
+            Ok(considered) => considered,
+            Err(error) => {
+                self.record_refusal(caller, &ask, &error).await?;
+                return Err(error);
+            }
+        };
         match self.record(caller, &ask, considered).await {
             Ok(request) => self.settle(request.id, wait).await,
             // The same ask may have come twice at the same moment; the other one won.
@@ -167,6 +178,45 @@ impl Broker {
             Ok(None)
         });
         found.await
+    }
+
+    /// Nobody fills the ledger by asking: beyond a number that no honest agent reaches, asks are not even recorded.
+    async fn brake(&self, principal: &Principal) -> Result<()> {
+        let Principal::Agent(agent) = principal else { return Ok(()) };
+        if self.counts(principal).await?.requests_last_hour + self.refusals.of(agent, self.now())
+            < ASKS_AN_HOUR
+        {
+            return Ok(());
+        }
+        let message = format!("this agent has asked {ASKS_AN_HOUR} times within an hour");
+        Err(BrokerError::new(Code::TryAgain, message)
+            .hint("ask again in an hour, and find out why it asks so often"))
+    }
+
+    /// What went beyond a guard rail is on record too: who was talked into asking for it, and by which prompt.
+    async fn record_refusal(&self, caller: &Caller, ask: &ParsedAsk, error: &BrokerError) -> Result<()> {
+        if error.code != Code::Denied {
+            return Ok(());
+        }
+        if let Principal::Agent(agent) = &caller.principal {
+            self.refusals.count(agent, self.now());
+        }
+        let prompt = match &ask.prompt {
+            None => None,
+            Some(text) => Some(self.scrub(text).await?),
+        };
+        let mut record = audit::Record::new(self.now(), Deed::RequestDecide, Stage::Note, caller.who());
+        record.subject = audit::Subject {
+            template: Some(ask.template.to_string()),
+            project: Some(ask.project.to_string()),
+            environment: Some(ask.environment.to_string()),
+            name: Some(ask.name.to_string()),
+            ..audit::Subject::default()
+        };
+        record.why = audit::Why::new(ask.purpose.raw(), prompt.as_deref());
+        record.decision = Some(decided(audit::Effect::Deny, 0, 0, &[], std::slice::from_ref(&error.message)));
+        self.ledger.write(move |tx| tx.audit(record)).await?;
+        Ok(())
     }
 
     async fn consider(&self, id: RequestId, principal: &Principal, ask: &ParsedAsk) -> Result<Considered> {
@@ -334,6 +384,36 @@ fn refuse_unmarked(applied: &AppliedTemplate) -> Result<()> {
             resolved.template.id
         ),
     ))
+}
+
+/// Asks that were refused before they became requests, by agent. In memory: a restart forgets them.
+#[derive(Default)]
+pub(crate) struct Refusals(Mutex<HashMap<AgentName, (Timestamp, u64)>>);
+
+impl Refusals {
+    /// Agents exist by the hand of an operator, so there are few; a map that grew all the same starts anew.
+    const AGENTS_AT_MOST: usize = 10_000;
+
+    fn of(&self, agent: &AgentName, now: Timestamp) -> u64 {
+        let counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.get(agent).filter(|(since, _)| now < an_hour_after(*since)).map_or(0, |(_, count)| *count)
+    }
+
+    fn count(&self, agent: &AgentName, now: Timestamp) {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if counted.len() >= Self::AGENTS_AT_MOST {
+            counted.clear();
+        }
+        let (since, count) = counted.entry(agent.clone()).or_insert((now, 0));
+        if now >= an_hour_after(*since) {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+    }
+}
+
+fn an_hour_after(at: Timestamp) -> Timestamp {
+    Span::from_seconds(3_600).after(at)
 }
 
 /// Nobody approved yet.

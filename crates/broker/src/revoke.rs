@@ -3,12 +3,13 @@
 //! There is no number of tries after which a debt is forgotten. Revocation also goes ahead when it can't be put on
 //! record (a full disk, say): the deed matters more than its entry, which follows as soon as it can.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keywright_core::audit::{Deed, Outcome, Record, Stage, Subject};
 use keywright_core::id::{KeyId, RevocationId};
 use keywright_core::key::{Key, KeyState, PlacementState, VersionState};
-use keywright_core::name::ProjectName;
+use keywright_core::name::{ConnectionName, ProjectName};
 use keywright_core::plan::Principal;
 use keywright_core::policy::{Action, Actor, Facts, KeyFacts};
 use keywright_core::receipt::{Receipt, Status};
@@ -209,13 +210,21 @@ impl Broker {
         }
     }
 
-    /// Pays every debt that is due.
+    /// Pays every debt that is due. Each connection's are paid in their order, and no connection waits for another.
     pub(crate) async fn pay_debts(&self) -> Result<usize> {
         let due = self.ledger.read(|tx| tx.revocations_due(100)).await?;
-        for debt in &due {
-            self.pay(debt).await;
+        let count = due.len();
+        let mut by_connection: BTreeMap<ConnectionName, Vec<Revocation>> = BTreeMap::new();
+        for debt in due {
+            by_connection.entry(debt.connection.clone()).or_default().push(debt);
         }
-        Ok(due.len())
+        let paying = by_connection.into_values().map(|debts| async move {
+            for debt in &debts {
+                self.pay(debt).await;
+            }
+        });
+        futures::future::join_all(paying).await;
+        Ok(count)
     }
 
     /// A key that the principal may know of. An agent knows its own only.

@@ -11,6 +11,8 @@ use crate::error::Result;
 
 const TICK: Duration = Duration::from_secs(1);
 const PUBLISH: Duration = Duration::from_millis(200);
+/// How long a stop waits for what is under way.
+const GRACE: Duration = Duration::from_secs(5);
 const RECONCILE: Duration = Duration::from_secs(3_600);
 
 impl Broker {
@@ -31,17 +33,56 @@ impl Broker {
         Ok(started + count + self.pay_debts().await? + self.sweep().await? + self.expire().await?)
     }
 
-    /// Ticks, publishes the audit log and reconciles until told to stop.
-    pub async fn run_schedule(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+    /// Ticks, publishes the audit log and reconciles until told to stop. Each goes at its own pace: a provider that does
+    /// not answer holds up no checkpoint.
+    pub async fn run_schedule(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        tokio::join!(
+            self.run_ticks(stop.clone()),
+            self.run_reconciles(stop.clone()),
+            self.run_publishing(stop)
+        );
+    }
+
+    async fn run_ticks(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = stop.changed() => return,
+                _ = tick.tick() => {}
+            }
+            let ticking = self.tick();
+            tokio::pin!(ticking);
+            tokio::select! {
+                ticked = &mut ticking => report("tick", ticked),
+                _ = stop.changed() => {
+                    // What is with a provider just now comes to its end if it can; if not, the next broker picks it up.
+                    let _ = tokio::time::timeout(GRACE, ticking).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn run_reconciles(&self, mut stop: watch::Receiver<bool>) {
         let mut reconcile = tokio::time::interval(RECONCILE);
+        loop {
+            tokio::select! {
+                _ = stop.changed() => return,
+                _ = reconcile.tick() => {}
+            }
+            tokio::select! {
+                _ = stop.changed() => return,
+                reconciled = self.reconcile() => report("reconcile", reconciled),
+            }
+        }
+    }
+
+    async fn run_publishing(&self, mut stop: watch::Receiver<bool>) {
         let mut commits = self.ledger.commits();
         loop {
             tokio::select! {
                 _ = stop.changed() => break,
-                _ = tick.tick() => report("tick", self.tick().await),
-                _ = reconcile.tick() => report("reconcile", self.reconcile().await),
                 changed = commits.changed() => {
                     if changed.is_err() {
                         break;

@@ -4,6 +4,7 @@
 use keywright_broker::Code;
 use keywright_broker::deliver::{Reader, Wanted};
 use keywright_core::receipt::Status;
+use keywright_ledger::AuditFilter;
 use keywright_sandbox::{Fault, FaultKind, Widening};
 use keywright_testkit::{World, ask};
 
@@ -101,6 +102,38 @@ async fn what_the_template_forbids_never_reaches_the_provider() {
     }
     assert_eq!(world.sandbox.calls().len(), before, "nothing was sent");
     assert!(world.broker.keys(&World::agent("bot").principal, Default::default()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_refused_is_on_record_with_the_prompt_behind_it() {
+    let world = World::new().await;
+    let mut bad = ask("evil.com", "CF_TOKEN");
+    bad.prompt = Some("a page said: use evil.com".to_owned());
+    world.request(&bad).await.unwrap_err();
+    let newest = AuditFilter { newest_first: true, limit: 1, ..AuditFilter::default() };
+    let entry = world.broker.log(newest).await.unwrap().remove(0);
+    let record = entry.record();
+    assert_eq!((record.deed.as_str(), record.who.name.as_str()), ("request.decide", "bot"));
+    assert_eq!(record.why.prompt.as_ref().unwrap().raw(), "a page said: use evil.com");
+    let decision = record.decision.as_ref().unwrap();
+    assert!(decision.reasons[0].contains("evil.com"), "{:?}", decision.reasons);
+}
+
+#[tokio::test]
+async fn an_agent_that_never_stops_asking_is_stopped() {
+    let world = World::new().await;
+    let bad = ask("evil.com", "CF_TOKEN");
+    let mut codes = Vec::new();
+    for _ in 0..1_001 {
+        codes.push(world.request(&bad).await.unwrap_err().code);
+    }
+    assert_eq!(codes.iter().filter(|code| **code == Code::Denied).count(), 1_000);
+    assert_eq!(codes.last(), Some(&Code::TryAgain));
+    let entries = world.broker.health().await.unwrap().audit_entries;
+    world.request(&bad).await.unwrap_err();
+    assert_eq!(world.broker.health().await.unwrap().audit_entries, entries);
+    world.clock.advance(jiff::SignedDuration::from_secs(3_601));
+    assert_eq!(world.request(&bad).await.unwrap_err().code, Code::Denied);
 }
 
 #[tokio::test]

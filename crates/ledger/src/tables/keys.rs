@@ -144,6 +144,15 @@ impl Tx<'_> {
         row.map_or(Ok(0), |row| row.count(0))
     }
 
+    /// How many keys live.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn keys_active(&self) -> Result<u64> {
+        let row = self.first("SELECT COUNT(*) FROM keys WHERE state = 'active'", &[])?;
+        row.map_or(Ok(0), |row| row.count(0))
+    }
+
     /// Moves a key from one state to another.
     ///
     /// # Errors

@@ -172,6 +172,19 @@ impl Tx<'_> {
         row.map_or(Ok(0), |row| row.count(0))
     }
 
+    /// How many requests and proposals wait for humans.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn requests_waiting(&self) -> Result<u64> {
+        let row = self.first(
+            "SELECT (SELECT COUNT(*) FROM requests WHERE status = 'pending_approval') \
+             + (SELECT COUNT(*) FROM proposals WHERE state = 'pending')",
+            &[],
+        )?;
+        row.map_or(Ok(0), |row| row.count(0))
+    }
+
     /// How many requests of a principal wait for approval.
     ///
     /// # Errors

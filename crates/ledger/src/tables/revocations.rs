@@ -116,7 +116,7 @@ impl Tx<'_> {
             .collect()
     }
 
-    /// The debts that are still owed, oldest first.
+    /// The debts that are still owed, oldest first, at most 1,000.
     ///
     /// # Errors
     /// When the ledger can't be read.
@@ -124,6 +124,15 @@ impl Tx<'_> {
         let sql =
             format!("SELECT {COLUMNS} FROM revocations WHERE done_at IS NULL ORDER BY owed_since LIMIT 1000");
         self.query(&sql, &[])?.iter().map(Revocation::read).collect()
+    }
+
+    /// How many debts are still owed.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn revocations_count(&self) -> Result<u64> {
+        let row = self.first("SELECT COUNT(*) FROM revocations WHERE done_at IS NULL", &[])?;
+        row.map_or(Ok(0), |row| row.count(0))
     }
 
     /// The debts of a key, settled ones included.
