@@ -68,6 +68,7 @@ impl Broker {
     /// # Errors
     /// When the kind is unknown, the address is not allowed, or the provider does not accept the credential.
     pub async fn add_connection(&self, operator: &Proven, new: NewConnection) -> Result<ParentHealth> {
+        self.refuse_if_forked()?;
         operator.signing()?;
         if new.credential.is_empty() {
             return Err(BrokerError::invalid("the parent credential is empty")
@@ -123,6 +124,7 @@ impl Broker {
     /// # Errors
     /// When the kind is unknown or the store can't be used.
     pub async fn add_store(&self, operator: &Proven, new: NewStore) -> Result<()> {
+        self.refuse_if_forked()?;
         operator.signing()?;
         if [EMBEDDED, DOTENV].contains(&new.name.as_str()) {
             return Err(BrokerError::new(
@@ -198,7 +200,9 @@ impl Broker {
         name: &OperatorName,
         passphrase: Secret,
     ) -> Result<()> {
+        self.refuse_if_forked()?;
         operator.signing()?;
+        self.refuse_shared(&passphrase).await?;
         let keys = self.slot(name, passphrase, None).await?;
         let (name, who) = (name.clone(), operator.caller().who());
         let written = self.ledger.write(move |tx| {
@@ -214,7 +218,10 @@ impl Broker {
     /// # Errors
     /// When the new passphrase is too short.
     pub async fn change_passphrase(&self, operator: &Proven, passphrase: Secret) -> Result<()> {
-        let keys = self.slot(operator.name(), passphrase, Some(operator.signing()?.clone())).await?;
+        self.refuse_if_forked()?;
+        let signing = operator.signing()?.clone();
+        self.refuse_shared(&passphrase).await?;
+        let keys = self.slot(operator.name(), passphrase, Some(signing)).await?;
         let (name, who) = (operator.name().clone(), operator.caller().who());
         let written = self.ledger.write(move |tx| {
             tx.rewrap_operator(&name, &keys)?;
@@ -253,6 +260,7 @@ impl Broker {
     /// # Errors
     /// When the name is taken.
     pub async fn add_agent(&self, operator: &Proven, name: &AgentName) -> Result<Secret> {
+        self.refuse_if_forked()?;
         operator.signing()?;
         let token = new_token("kwa_")?;
         let (hash, by, name, who) =
@@ -273,7 +281,8 @@ impl Broker {
         Ok(self.ledger.read(|tx| tx.agents()).await?)
     }
 
-    /// Removes an agent; its token is worth nothing from then on. Its keys stay until they are revoked.
+    /// Removes an agent; its token is worth nothing from then on, and what it asked for and nobody decided yet is
+    /// turned down. Its keys stay until they are revoked.
     ///
     /// # Errors
     /// When there is none of this name.
@@ -282,7 +291,9 @@ impl Broker {
         let (name, who) = (name.clone(), operator.caller().who());
         let written = self.ledger.write(move |tx| {
             tx.remove_agent(&name)?;
-            tx.audit(named(tx.now(), Deed::AgentRemove, who, name.as_str()))
+            let entry = tx.audit(named(tx.now(), Deed::AgentRemove, who, name.as_str()))?;
+            tx.reject_requests_of(&name, "the agent that asked was removed", entry)?;
+            tx.reject_proposals_of(&name)
         });
         written.await?;
         Ok(())
@@ -299,6 +310,7 @@ impl Broker {
         project: &ProjectName,
         environment: Option<&EnvironmentName>,
     ) -> Result<Secret> {
+        self.refuse_if_forked()?;
         operator.signing()?;
         let token = new_token("kww_")?;
         let (hash, by, who) =
@@ -336,6 +348,17 @@ impl Broker {
         });
         written.await?;
         Ok(())
+    }
+
+    /// Two operators with one passphrase would be one person with two votes.
+    async fn refuse_shared(&self, passphrase: &Secret) -> Result<()> {
+        let copy = Secret::new(passphrase.expose_secret().to_owned());
+        match self.operator(None, copy).await {
+            Ok(_) => Err(BrokerError::invalid("an operator of this home has this passphrase already")
+                .hint("each operator needs one of their own; several random words make a good one")),
+            Err(error) if error.code == Code::Unauthenticated => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn slot(

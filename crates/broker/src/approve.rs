@@ -57,6 +57,7 @@ impl Broker {
         less: &Less,
         wait: Duration,
     ) -> Result<Receipt> {
+        self.refuse_if_forked()?;
         let signing = operator.signing()?;
         let id = Self::find_request(request)?;
         let asked = self.waiting(id).await?;

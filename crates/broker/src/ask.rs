@@ -86,6 +86,13 @@ impl Ask {
                 "an idempotency key has at most {LONGEST_KEY} characters"
             )));
         }
+        let name = KeyName::parse(&self.name).map_err(BrokerError::invalid)?;
+        if name.is_reserved() {
+            return Err(BrokerError::invalid(format_args!(
+                "a variable named `{name}` would change how programs run"
+            ))
+            .hint("name the key after what it opens, as in CLOUDFLARE_API_TOKEN"));
+        }
         let mut destinations = self
             .destinations
             .iter()
@@ -98,7 +105,7 @@ impl Ask {
             parameters: self.parameters.clone(),
             project: ProjectName::parse(&self.project).map_err(BrokerError::invalid)?,
             environment: EnvironmentName::parse(&self.environment).map_err(BrokerError::invalid)?,
-            name: KeyName::parse(&self.name).map_err(BrokerError::invalid)?,
+            name,
             destinations,
             ttl: self.ttl.as_deref().map(Span::parse).transpose().map_err(BrokerError::invalid)?,
             purpose: Untrusted::capped(&self.purpose, 999),

@@ -1,7 +1,7 @@
 //! An unlocked home.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use keywright_core::id::{KeyId, RequestId};
@@ -21,6 +21,7 @@ use crate::error::{BrokerError, Code, Result};
 use crate::home::{Home, HomeLock};
 use crate::outside::Outside;
 use crate::request::Refusals;
+use crate::revoke::Unrecorded;
 
 /// How to open a broker.
 pub struct Options {
@@ -57,6 +58,9 @@ pub struct Broker {
     pub(crate) sessions: Sessions,
     pub(crate) crash_at: CrashAt,
     pub(crate) refusals: Refusals,
+    pub(crate) unrecorded: Mutex<Vec<Unrecorded>>,
+    /// Why nothing but revocations is done: the audit log does not continue what was signed before.
+    forked: RwLock<Option<String>>,
     pub(crate) owner: String,
     policies: RwLock<Option<(u64, Arc<Policies>)>>,
     // Every secret that this home held at some time since the broker opened it; gathered when first needed.
@@ -79,6 +83,9 @@ pub struct Health {
     pub attempts_uncertain: u64,
     /// Entries in the audit log.
     pub audit_entries: u64,
+    /// Why only revocations are done at present.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<String>,
 }
 
 impl Broker {
@@ -101,12 +108,17 @@ impl Broker {
             sessions: Sessions::default(),
             crash_at: options.crash_at,
             refusals: Refusals::default(),
+            unrecorded: Mutex::default(),
+            forked: RwLock::default(),
             policies: RwLock::new(None),
             known: OnceCell::new(),
             _lock: lock,
         });
         // One broker per home: whatever claimed a saga before is dead, whatever it held in memory is gone.
         broker.ledger.write(|tx| tx.release_sagas()).await?;
+        if let Err(error) = broker.publish_audit().await {
+            tracing::error!(message = %error.message, "the audit log can't be published");
+        }
         Ok(broker)
     }
 
@@ -133,8 +145,10 @@ impl Broker {
     /// # Errors
     /// When the ledger can't be read.
     pub async fn health(&self) -> Result<Health> {
+        let read_only = self.forked.read().unwrap_or_else(PoisonError::into_inner).clone();
         let health = self.ledger.read(|tx| {
             Ok::<_, LedgerError>(Health {
+                read_only,
                 keys_active: tx.keys_active()?,
                 requests_pending: tx.requests_waiting()?,
                 sagas_open: tx.sagas_open()?,
@@ -151,7 +165,28 @@ impl Broker {
     /// # Errors
     /// When the files can't be written, or the log does not continue what was signed before.
     pub async fn publish_audit(&self) -> Result<u64> {
-        Ok(self.files.publish(&self.ledger).await?)
+        let published = self.files.publish(&self.ledger).await;
+        let forked = match &published {
+            Ok(_) => None,
+            Err(LedgerError::NotContinued { why }) => Some(why.clone()),
+            // A full disk says nothing about the log.
+            Err(_) => return Ok(published?),
+        };
+        *self.forked.write().unwrap_or_else(PoisonError::into_inner) = forked;
+        Ok(published?)
+    }
+
+    /// Refuses deeds while the audit log does not continue what was signed before: an old copy of the ledger was
+    /// restored, or entries were changed. Revocations, rejections and everything that only looks go on.
+    pub(crate) fn refuse_if_forked(&self) -> Result<()> {
+        match &*self.forked.read().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(()),
+            Some(why) => Err(BrokerError::new(Code::Conflict, format!("the audit log was cut or changed: {why}"))
+                .hint(
+                    "keep HOME/audit as evidence and look at `keywright audit verify`; restore the newest ledger, or, \
+                     where it is lost, move HOME/audit away, start the broker and run `keywright reconcile`",
+                )),
+        }
     }
 
     /// The policy in force, compiled once per version.

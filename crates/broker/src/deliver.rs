@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use keywright_core::audit::{Deed, Record, Stage, Subject};
-use keywright_core::key::{Key, KeyState, PlacementState, VersionState};
+use keywright_core::key::{Key, KeyState, PlacementState, Version, VersionState};
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName};
 use keywright_core::plan::Principal;
 use keywright_core::policy::{Action, Actor, Facts, KeyFacts};
@@ -50,6 +50,7 @@ impl Broker {
     /// # Errors
     /// When the reader may not, a wanted name is not there, or two keys would have the same name.
     pub async fn deliver(&self, reader: &Reader<'_>, wanted: Wanted) -> Result<Vec<Delivered>> {
+        self.refuse_if_forked()?;
         let (actor, principal, project, environment) = scope(reader, &wanted)?;
         let (of, env) = (project.clone(), environment.clone());
         let keys = self
@@ -77,10 +78,11 @@ impl Broker {
         let opened = self.ledger.read(move |tx| {
             let mut delivered = Vec::new();
             for key in keys {
+                let lives = |v: &Version| v.expires_at.is_none_or(|at| at > tx.now());
                 let active: Vec<_> = tx
                     .versions(key.id)?
                     .into_iter()
-                    .filter(|v| v.state == VersionState::Active)
+                    .filter(|v| v.state == VersionState::Active && lives(v))
                     .map(|v| v.id)
                     .collect();
                 let here = tx.placements(key.id)?.into_iter().find(|p| {

@@ -18,6 +18,7 @@ use crate::ask::ParsedAsk;
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
 use crate::guards::count;
+use crate::outside::EMBEDDED;
 
 impl Broker {
     /// The exact effect of an ask. Reads from the provider (a zone's name becomes its id), changes nothing.
@@ -33,6 +34,9 @@ impl Broker {
         let provider = self.outside.provider(&connection).await?;
         let parameters = fill(&applied, ask)?;
         let ttl = ask.ttl.unwrap_or_else(|| template.default_ttl());
+        if ttl.seconds() < SHORTEST_LIFE {
+            return Err(BrokerError::invalid(format_args!("a key lives for at least a minute, not {ttl}")));
+        }
         let wanted = self.wanted(ask).await?;
         let mut plan = Plan {
             request,
@@ -154,8 +158,7 @@ impl Broker {
         if !ask.destinations.is_empty() {
             return Ok(ask.destinations.clone());
         }
-        let store =
-            keywright_core::name::StoreName::parse(crate::outside::EMBEDDED).map_err(BrokerError::invalid)?;
+        let store = keywright_core::name::StoreName::parse(EMBEDDED).map_err(BrokerError::invalid)?;
         let place =
             self.outside.store(&store).await?.default_place(&ask.project, &ask.environment, &ask.name);
         Ok(vec![Place { store, place }])
@@ -165,6 +168,13 @@ impl Broker {
         let mut accepted = Vec::with_capacity(wanted.len());
         for destination in wanted {
             let store = self.outside.store(&destination.place.store).await?;
+            let own = format!("{}/{}/", ask.project, ask.environment);
+            if destination.place.store.as_str() == EMBEDDED && !destination.place.place.starts_with(&own) {
+                let message = format!("`{}` is not a place of project `{}`", destination.place, ask.project);
+                return Err(BrokerError::new(Code::Denied, message)
+                    .hint("leave the destination out: the project has a place of its own")
+                    .alternatives(vec![format!("{EMBEDDED}:{own}{}", ask.name)]));
+            }
             accepted.push(store.accept(destination.clone(), &ask.name, ask.cwd.as_deref()).await?);
         }
         accepted.sort();
@@ -172,6 +182,9 @@ impl Broker {
         Ok(accepted)
     }
 }
+
+/// Shorter than this, a key would be gone before its program has started.
+const SHORTEST_LIFE: u64 = 60;
 
 /// Takes the withheld permissions out, and counts again what the rest unlocks.
 fn withhold(plan: &mut Plan) -> Result<()> {

@@ -179,8 +179,18 @@ impl From<StoreError> for BrokerError {
 
 impl From<CeilingError> for BrokerError {
     fn from(error: CeilingError) -> Self {
-        Self::new(Code::Denied, error.to_string())
+        let allowed = match &error {
+            CeilingError::Ttl { max, .. } => vec![max.to_string()],
+            CeilingError::Destination { allowed, .. } | CeilingError::Parameter { allowed, .. } => {
+                allowed.split(", ").filter(|one| !one.is_empty()).map(str::to_owned).collect()
+            }
+            CeilingError::Permissions(_) | CeilingError::Conditions(_) => Vec::new(),
+        };
+        let message = error.to_string();
+        let reasons = vec![message.clone()];
+        Self { reasons, ..Self::new(Code::Denied, message) }
             .hint("stay within the template, or have an operator apply a wider one")
+            .alternatives(allowed)
     }
 }
 

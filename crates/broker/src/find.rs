@@ -49,10 +49,30 @@ pub struct PlainAnswer {
     pub operations: Vec<String>,
     /// Permissions, one of which (per operation) would do.
     pub permissions: Vec<Found>,
+    /// Resources that the words name; this version recognises none.
+    pub resources: Vec<serde_json::Value>,
+    /// The permissions one by one, each with what speaks for it.
+    pub candidates: Vec<Candidate>,
     /// What to answer before there can be a plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub question: Option<String>,
     /// Why there is no plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// The proof of a plan; empty, because this version searches and does not prove.
+    pub proof: Vec<serde_json::Value>,
+    /// For each operation, the ids of the permissions that open it.
+    #[serde(skip)]
+    pub opened_by: Vec<Vec<String>>,
+}
+
+/// One way to do a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Candidate {
+    /// The permissions that it takes.
+    pub permissions: Vec<Found>,
+    /// What speaks for it.
+    pub why: String,
 }
 
 impl Broker {
@@ -105,12 +125,18 @@ fn plan(plain: &Plain) -> Result<PlainAnswer> {
         status: "candidates".to_owned(),
         operations: Vec::new(),
         permissions: Vec::new(),
+        resources: Vec::new(),
+        candidates: Vec::new(),
         question: None,
         refused: None,
+        proof: Vec::new(),
+        opened_by: Vec::new(),
     };
     if plain.operations.is_empty() {
         let intent = plain.intent.as_deref().unwrap_or_default();
-        answer.permissions = find(intent, Some(kind), 5)?;
+        // What can make keys is never offered for plain words.
+        answer.permissions =
+            find(intent, Some(kind), 8)?.into_iter().filter(|p| !p.escalation).take(5).collect();
         if answer.permissions.is_empty() {
             answer.status = "question".to_owned();
             answer.question = Some(
@@ -118,7 +144,7 @@ fn plan(plain: &Plain) -> Result<PlainAnswer> {
                     .to_owned(),
             );
         }
-        return Ok(answer);
+        return Ok(answer.with_candidates());
     }
     for name in plain.operations.iter().take(50) {
         let operation = match catalog.operation(name) {
@@ -132,15 +158,32 @@ fn plan(plain: &Plain) -> Result<PlainAnswer> {
             Err(error) => return Ok(refuse(answer, error.to_string())),
         };
         answer.operations.push(operation.to_string());
-        for permission in catalog.accepted(operation) {
+        let accepted: Vec<_> = catalog.accepted(operation).filter(|p| !p.escalation).collect();
+        if accepted.is_empty() {
+            let why = format!("`{operation}` takes a permission that can make keys or change permissions");
+            return Ok(refuse(answer, why));
+        }
+        answer.opened_by.push(accepted.iter().map(|p| p.id.to_string()).collect());
+        for permission in accepted {
             if !answer.permissions.iter().any(|p| p.id == permission.id) {
                 answer.permissions.push(describe(kind, catalog, permission)?);
             }
         }
     }
     // The narrowest first: what changes nothing before what changes something, few operations before many.
-    answer.permissions.sort_by_key(|p| (p.escalation, p.mutating, p.unlocks));
-    Ok(answer)
+    answer.permissions.sort_by_key(|p| (p.mutating, p.unlocks));
+    Ok(answer.with_candidates())
+}
+
+impl PlainAnswer {
+    fn with_candidates(mut self) -> Self {
+        let candidate = |p: &Found| Candidate {
+            why: format!("unlocks {} operations, of which {} change something", p.unlocks, p.mutating),
+            permissions: vec![p.clone()],
+        };
+        self.candidates = self.permissions.iter().map(candidate).collect();
+        self
+    }
 }
 
 fn refuse(answer: PlainAnswer, why: String) -> PlainAnswer {

@@ -4,22 +4,18 @@ use ed25519_dalek::Signer as _;
 use keywright_catalog::Catalog;
 use keywright_core::audit::{Deed, Record, Stage, Subject};
 use keywright_core::grant::Permission;
-use keywright_core::id::RequestId;
 use keywright_core::key::Key;
 use keywright_core::name::TemplateId;
 use keywright_core::plan::Principal;
 use keywright_core::policy::{
-    Action, Actor, CaseResult, DEFAULT_POLICIES, Facts, Policies, Question, TemplateFacts, explain, run_cases,
+    CaseResult, DEFAULT_POLICIES, Policies, Question, TemplateFacts, explain, run_cases,
 };
 use keywright_core::template::{PermissionRef, ResolvedTemplate, Template};
-use keywright_ledger::{AppliedPolicy, AppliedTemplate, LedgerError, Proposal};
+use keywright_ledger::{AppliedPolicy, AppliedTemplate, LedgerError, Tx};
 
 use crate::auth::Proven;
 use crate::broker::Broker;
-use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
-use crate::record::Caller;
-use crate::request::nobody;
 
 /// A template that was checked against the catalog, with what an operator should know before applying it.
 #[derive(Debug, Clone)]
@@ -117,11 +113,23 @@ impl Broker {
     /// # Errors
     /// As [`check_template`], or when the operator came without a passphrase.
     pub async fn apply_template(&self, operator: &Proven, source: &str) -> Result<(CheckedTemplate, u64)> {
+        self.put_in_force(operator, source, |_| Ok(())).await
+    }
+
+    /// As [`Broker::apply_template`], when `only_if` holds in the same transaction.
+    pub(crate) async fn put_in_force(
+        &self,
+        operator: &Proven,
+        source: &str,
+        only_if: impl FnOnce(&Tx<'_>) -> std::result::Result<(), LedgerError> + Send + 'static,
+    ) -> Result<(CheckedTemplate, u64)> {
+        self.refuse_if_forked()?;
         let checked = check_template(source)?;
         let signature = operator.signing()?.sign(&signed("template", source)).to_bytes();
         let (resolved, source, by) = (checked.resolved.clone(), source.to_owned(), operator.name().clone());
         let who = operator.caller().who();
         let written = self.ledger.write(move |tx| {
+            only_if(tx)?;
             let version = tx.apply_template(&source, &resolved, &by, &signature)?;
             let mut record = Record::new(tx.now(), Deed::TemplateApply, Stage::Note, who);
             record.subject =
@@ -135,60 +143,6 @@ impl Broker {
             Ok::<_, LedgerError>(version)
         });
         Ok((checked, written.await?))
-    }
-
-    /// Keeps an agent's proposal for review. It counts for nothing until an operator applies it.
-    ///
-    /// # Errors
-    /// As [`check_template`], or when policy does not let the agent propose.
-    pub async fn propose_template(&self, caller: &Caller, source: &str, why: &str) -> Result<RequestId> {
-        let Principal::Agent(agent) = &caller.principal else {
-            return Err(BrokerError::new(Code::Forbidden, "only agents propose; operators apply"));
-        };
-        let checked = check_template(source)?;
-        let counts = self.counts(&caller.principal).await?;
-        let (_, policies) = self.policies().await?;
-        let nobody = nobody();
-        policies
-            .authorize_template_action(
-                Actor::from(caller.principal.clone()),
-                Action::Propose,
-                &TemplateFacts::of(&checked.resolved),
-                &Facts { counts, approvals: &nobody },
-            )
-            .map(drop)
-            .map_err(|refusal| BrokerError::new(Code::Denied, refusal.to_string()))?;
-        let waiting = self.ledger.read(|tx| tx.proposals()).await?;
-        if waiting.iter().filter(|p| p.agent == *agent).count() >= 10 {
-            return Err(BrokerError::new(
-                Code::TryAgain,
-                "10 proposals of this agent wait for review already",
-            ));
-        }
-        let id = RequestId::generate(self.now(), entropy()?);
-        let proposal = Proposal {
-            request: id,
-            agent: agent.clone(),
-            template: checked.resolved.template.id.clone(),
-            source: source.to_owned(),
-            why: self.scrub(keywright_core::text::Untrusted::capped(why, 1_000).raw()).await?,
-            state: String::new(),
-            created_at: self.now(),
-        };
-        let who = caller.who();
-        let written = self.ledger.write(move |tx| {
-            tx.add_proposal(&proposal)?;
-            let mut record = Record::new(tx.now(), Deed::TemplatePropose, Stage::Note, who);
-            record.subject = Subject {
-                request: Some(id.to_string()),
-                template: Some(proposal.template.to_string()),
-                ..Subject::default()
-            };
-            record.why = keywright_core::audit::Why::new(&proposal.why, None);
-            tx.audit(record)
-        });
-        written.await?;
-        Ok(id)
     }
 
     /// The templates that a principal could ask for, each with what policy would say to a plain ask in `dev`.
@@ -228,6 +182,7 @@ impl Broker {
     /// # Errors
     /// When it does not parse or does not fit the schema.
     pub async fn apply_policy(&self, operator: &Proven, source: &str) -> Result<u64> {
+        self.refuse_if_forked()?;
         let count = Policies::parse(source).map_err(BrokerError::invalid)?.count();
         let signature = operator.signing()?.sign(&signed("policy", source)).to_bytes();
         let (source, by, who) = (source.to_owned(), operator.name().clone(), operator.caller().who());

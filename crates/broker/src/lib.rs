@@ -15,6 +15,7 @@
 //! | `mint` | the saga, step by step, with its undo |
 //! | [`revoke`], `sweep` | the debts, and the orphans |
 //! | [`deliver`] | secrets for workloads at run time |
+//! | `proposals` | templates that agents put forward |
 //! | [`guards`] | templates and policies: check, apply, test, explain |
 //! | [`admin`] | connections, stores, agents, operators, workloads |
 //! | [`trace`] | the audit log, read |
@@ -39,6 +40,7 @@ pub mod guards;
 pub mod home;
 mod mint;
 mod outside;
+mod proposals;
 mod receipt;
 pub mod record;
 mod request;

@@ -43,6 +43,16 @@ const PENDING_AT_MOST: u64 = 20;
 /// How many asks of one agent are taken within an hour, refused ones included. Policy sets the limit that matters.
 const ASKS_AN_HOUR: u64 = 1_000;
 
+/// What an ask repeats.
+enum Earlier {
+    /// Nothing.
+    None,
+    /// The request under its idempotency key.
+    Same(RequestId),
+    /// A request that waits for humans and asks for exactly the same.
+    Twin(RequestId),
+}
+
 /// Everything known about a request before it is recorded.
 struct Considered {
     plan: Plan,
@@ -65,6 +75,7 @@ impl Broker {
             return self.settle(earlier, wait).await;
         }
         ask.purpose = keywright_core::text::Untrusted::capped(&self.scrub(ask.purpose.raw()).await?, 999);
+        self.refuse_if_forked()?;
         self.brake(&caller.principal).await?;
         let id = RequestId::generate(self.now(), entropy()?);
         let considered = match self.consider(id, &caller.principal, &ask).await {
@@ -155,29 +166,40 @@ impl Broker {
         let (kind, name) = (principal.kind(), principal.name().to_owned());
         let (key, digest) = (ask.idempotency_key.clone(), ask.digest);
         let is_agent = matches!(principal, Principal::Agent(_));
+        let alias = key.clone();
         let found = self.ledger.read(move |tx| {
             if let Some(key) = key {
-                let earlier = tx.request_by_idempotency_key(kind, &name, &key)?;
-                return match earlier {
-                    Some(request) if request.ask_digest == digest => Ok(Some(request.id)),
-                    Some(request) => Err(BrokerError::new(
-                        Code::Conflict,
-                        format!("the idempotency key was used for another ask before ({})", request.id),
-                    )
-                    .hint("use a new key for a new ask")),
-                    None => Ok(None),
-                };
+                match tx.request_by_idempotency_key(kind, &name, &key)? {
+                    Some(request) if request.ask_digest == digest => return Ok(Earlier::Same(request.id)),
+                    Some(request) => {
+                        return Err(BrokerError::new(
+                            Code::Conflict,
+                            format!("the idempotency key was used for another ask before ({})", request.id),
+                        )
+                        .hint("use a new key for a new ask"));
+                    }
+                    None => {}
+                }
             }
             if let Some(twin) = tx.pending_twin(kind, &name, &digest)? {
-                return Ok(Some(twin.id));
+                return Ok(Earlier::Twin(twin.id));
             }
             if is_agent && tx.requests_pending(kind, &name)? >= PENDING_AT_MOST {
                 let message = format!("{PENDING_AT_MOST} requests of this agent wait for approval already");
                 return Err(BrokerError::new(Code::TryAgain, message).hint("wait until some are decided"));
             }
-            Ok(None)
+            Ok(Earlier::None)
         });
-        found.await
+        match (found.await?, alias) {
+            (Earlier::None, _) => Ok(None),
+            (Earlier::Same(id), _) | (Earlier::Twin(id), None) => Ok(Some(id)),
+            // From now on this key means the request that waits already.
+            (Earlier::Twin(id), Some(key)) => {
+                let name = principal.name().to_owned();
+                self.ledger.write(move |tx| tx.add_alias(kind, &name, &key, id)).await?;
+                Ok(Some(id))
+            }
+        }
     }
 
     /// Nobody fills the ledger by asking: beyond a number that no honest agent reaches, asks are not even recorded.
@@ -226,6 +248,9 @@ impl Broker {
         let (_, policies) = self.policies().await?;
         let question = Question::plan(&plan, &applied.resolved, counts);
         let decision = policies.decide(&question);
+        if decision.effect != Effect::Deny {
+            self.refuse_taken(&plan).await?;
+        }
         let alternative = match decision.effect {
             Effect::Allow => None,
             _ => policies.nearest(&question),

@@ -9,7 +9,7 @@ use keywright_core::name::OperatorName;
 use keywright_core::plan::Plan;
 use keywright_core::receipt::Status;
 use keywright_core::text::Untrusted;
-use keywright_ledger::{LedgerError, Proposal, Request, RequestFilter};
+use keywright_ledger::{LedgerError, Request, RequestFilter};
 use serde::Serialize;
 
 use crate::approve::Less;
@@ -67,8 +67,14 @@ pub enum Pending {
         template: String,
         /// Why, in the agent's words.
         why: Untrusted,
+        /// `pending`, `applied` or `rejected`.
+        status: String,
         /// The file as proposed.
         source: Untrusted,
+        /// Which version of the template in force it would replace.
+        replaces: Option<u64>,
+        /// The file that is in force.
+        in_force: Option<Untrusted>,
         /// When.
         created_at: Timestamp,
     },
@@ -93,7 +99,9 @@ impl Broker {
         }
         reviews.sort_by_key(|r| (std::cmp::Reverse(r.red_flags.len()), r.created_at));
         let mut inbox: Vec<Pending> = reviews.into_iter().map(|r| Pending::Key(Box::new(r))).collect();
-        inbox.extend(proposals.iter().map(pending_template));
+        for proposal in proposals {
+            inbox.push(self.pending_template(proposal).await?);
+        }
         Ok(inbox)
     }
 
@@ -110,7 +118,7 @@ impl Broker {
                 let request = self.narrowed(request, less).await?;
                 Ok(Pending::Key(Box::new(self.review_of(request).await?)))
             }
-            (Err(_), Some(proposal)) => Ok(pending_template(&proposal)),
+            (Err(_), Some(proposal)) => self.pending_template(proposal).await,
             (Err(error), None) => Err(error.into()),
         }
     }
@@ -130,7 +138,7 @@ impl Broker {
                 record.subject = Subject { request: Some(id.to_string()), ..Subject::default() };
                 record.facts.insert("because".to_owned(), serde_json::json!(reason));
                 tx.audit(record)?;
-                return tx.reject_proposal(id);
+                return tx.settle_proposal(id, "rejected");
             }
             let request = tx.request(id)?;
             let mut record = of_request(tx.now(), Deed::RequestReject, Stage::Note, who, &request);
@@ -208,15 +216,4 @@ fn red_flags(plan: &Plan) -> Vec<String> {
         flags.push(format!("it lives for {}", plan.ttl));
     }
     flags
-}
-
-fn pending_template(proposal: &Proposal) -> Pending {
-    Pending::Template {
-        request: proposal.request,
-        agent: proposal.agent.to_string(),
-        template: proposal.template.to_string(),
-        why: Untrusted::capped(&proposal.why, 1_000),
-        source: Untrusted::capped(&proposal.source, 64 * 1_024),
-        created_at: proposal.created_at,
-    }
 }

@@ -4,11 +4,11 @@
 //! record (a full disk, say): the deed matters more than its entry, which follows as soon as it can.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use keywright_core::audit::{Deed, Outcome, Record, Stage, Subject};
 use keywright_core::id::{KeyId, RevocationId};
-use keywright_core::key::{Key, KeyState, PlacementState, VersionState};
+use keywright_core::key::{Key, KeyState, Placement, PlacementState, Version, VersionState};
 use keywright_core::name::{ConnectionName, ProjectName};
 use keywright_core::plan::Principal;
 use keywright_core::policy::{Action, Actor, Facts, KeyFacts};
@@ -26,6 +26,15 @@ use crate::request::nobody;
 
 /// The longest pause between tries of a debt, in seconds.
 const LONGEST_PAUSE: u64 = 3_600;
+/// The pause between tries to remove a dead value from its store, in seconds.
+const CLEAR_AGAIN: i64 = 60;
+
+/// A revocation that was done and could not be put on record.
+pub(crate) struct Unrecorded {
+    caller: Caller,
+    key: KeyId,
+    reason: String,
+}
 
 /// What became of a project's keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -100,7 +109,7 @@ impl Broker {
         match owed.await {
             Ok(()) => self.crash_at.reached("revoke.owed"),
             Err(LedgerError::Conflict { .. }) => {}
-            Err(error) => return self.revoke_unrecorded(key, error).await,
+            Err(error) => return self.revoke_unrecorded(caller, key, reason, error).await,
         }
         let id = key.id;
         let debts = self.ledger.read(move |tx| tx.revocations_of(id)).await?;
@@ -110,20 +119,84 @@ impl Broker {
         Ok(())
     }
 
-    /// The ledger can't be written: the key dies all the same, and the message says what is not on record.
-    async fn revoke_unrecorded(&self, key: &Key, error: LedgerError) -> Result<()> {
+    /// The ledger can't be written: the key dies all the same. What is not on record is remembered until it is.
+    async fn revoke_unrecorded(
+        &self,
+        caller: &Caller,
+        key: &Key,
+        reason: &str,
+        error: LedgerError,
+    ) -> Result<()> {
         let id = key.id;
         let versions = self.ledger.read(move |tx| tx.versions(id)).await?;
         let provider = self.outside.provider(&key.connection).await?;
         for version in versions.iter().filter(|v| v.state != VersionState::Revoked) {
             provider.revoke(&version.provider_key_id).await?;
         }
-        tracing::error!(key = %key.id, %error, "revoked at the provider, but it could not be put on record");
-        Err(BrokerError::new(
-            Code::Internal,
-            format!("the key was revoked at the provider, but this could not be put on record: {error}"),
-        )
-        .hint("make the ledger writable again, then run `keywright key revoke` once more to record it"))
+        tracing::error!(key = %key.id, %error, "revoked at the provider, but not on record yet");
+        let owing = Unrecorded { caller: caller.clone(), key: id, reason: reason.to_owned() };
+        let mut unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
+        if !unrecorded.iter().any(|known| known.key == id) {
+            unrecorded.push(owing);
+        }
+        let message = format!("the key was revoked at the provider, but this is not on record yet: {error}");
+        Err(BrokerError::new(BrokerError::from(error).code, message).hint(
+            "make the ledger writable again; a running broker then records it by itself, else revoke the key once more",
+        ))
+    }
+
+    /// Puts on record what could not be recorded when it was done.
+    pub(crate) async fn record_late(&self) -> Result<usize> {
+        let waiting = std::mem::take(&mut *self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner));
+        let count = waiting.len();
+        for late in waiting {
+            let (id, random) = (late.key, entropy()?);
+            let (who, reason) = (late.caller.who(), late.reason.clone());
+            let written = self.ledger.write(move |tx| {
+                let key = tx.key(id)?;
+                if is_over(key.state) { Ok(()) } else { owe_all(tx, &key, who, &reason, random) }
+            });
+            // Somebody else may have revoked it meanwhile; then it is on record.
+            if let Err(error) = written.await
+                && !matches!(error, LedgerError::Conflict { .. })
+            {
+                tracing::error!(key = %id, %error, "still not on record");
+                self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).push(late);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Gives keys up that have come to their end at the provider: their names are free again, and their dead values
+    /// leave the stores.
+    pub(crate) async fn end_expired(self: &Arc<Self>) -> Result<usize> {
+        let expired = self.ledger.read(|tx| tx.keys_expired()).await?;
+        let schedule = Caller::plain(Principal::Schedule);
+        for id in &expired {
+            let id = *id;
+            let key = self.ledger.read(move |tx| tx.key(id)).await?;
+            self.revoke_key(&schedule, &key, "it expired").await?;
+        }
+        Ok(expired.len())
+    }
+
+    /// A version that should live is gone at the provider, which was asked for this very one: somebody ended it there.
+    pub(crate) async fn note_gone(&self, gone: &Version) -> Result<()> {
+        let gone = gone.clone();
+        let written = self.ledger.write(move |tx| {
+            let key = tx.key(gone.key)?;
+            if key.state == KeyState::Active {
+                tx.move_key(key.id, KeyState::Active, KeyState::Revoking)?;
+            }
+            tx.set_version_state(gone.id, VersionState::Revoked)?;
+            let mut record = of_key(tx.now(), Deed::KeyRevoke, Stage::Note, system(), &key);
+            record.subject.version = Some(gone.id.to_string());
+            let reason = "it was ended at the provider, and not by this broker";
+            record.facts.insert("because".to_owned(), serde_json::json!(reason));
+            let entry = tx.audit(record)?;
+            close_key(tx, key.id, entry, reason)
+        });
+        Ok(written.await?)
     }
 
     /// Tries one debt. Success when the provider says that the credential is gone, or never was.
@@ -176,37 +249,51 @@ impl Broker {
         Ok(())
     }
 
-    /// Dead values are taken out of the stores. Not being able to is only untidy, so it is logged and left.
+    /// Dead values are taken out of the stores. What can't be removed now is tried again.
     async fn remove_copies(&self, debt: &Revocation) {
         let (Some(key), Some(version)) = (debt.key, debt.version) else { return };
-        let found = self.ledger.read(move |tx| {
+        let Ok(placements) = self.ledger.read(move |tx| tx.placements(key)).await else { return };
+        let is_left = |p: &Placement| {
+            p.version == version && !matches!(p.state, PlacementState::Planned | PlacementState::Removed)
+        };
+        for placement in placements.into_iter().filter(is_left) {
+            self.remove_copy(placement).await;
+        }
+    }
+
+    /// Tries again to remove the copies of revoked versions.
+    pub(crate) async fn clear_places(&self) -> Result<usize> {
+        let since =
+            self.now().checked_sub(jiff::SignedDuration::from_secs(CLEAR_AGAIN)).unwrap_or(self.now());
+        let left = self.ledger.read(move |tx| tx.placements_left(since)).await?;
+        let count = left.len();
+        for placement in left {
+            self.remove_copy(placement).await;
+        }
+        Ok(count)
+    }
+
+    async fn remove_copy(&self, placement: Placement) {
+        let (id, key, version) = (placement.id, placement.key, placement.version);
+        let marker = self.ledger.read(move |tx| {
             let attempt = tx.versions(key)?.into_iter().find(|v| v.id == version).map(|v| v.attempt);
-            let marker = attempt.map(|a| tx.attempt(a)).transpose()?.map(|a| a.marker);
-            Ok::<_, LedgerError>((tx.placements(key)?, marker))
+            attempt.map(|a| tx.attempt(a)).transpose().map(|a| a.map(|a| a.marker))
         });
-        let Ok((placements, Some(marker))) = found.await else { return };
-        for placement in
-            placements.into_iter().filter(|p| p.version == version && p.state != PlacementState::Removed)
-        {
-            let origin = Origin { placement: placement.id, key, version, marker: marker.clone() };
-            let removed = match self.outside.store(&placement.destination.place.store).await {
-                Ok(store) => store.remove(&origin, &placement.destination).await.map_err(BrokerError::from),
-                Err(error) => Err(error),
-            };
-            match removed {
-                Ok(()) => {
-                    let id = placement.id;
-                    let moved = self
-                        .ledger
-                        .write(move |tx| tx.move_placement(id, PlacementState::Removed, None, None));
-                    if let Err(error) = moved.await {
-                        tracing::warn!(placement = %placement.id, %error, "removed, but not on record");
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(placement = %placement.id, message = %error.message, "a dead value stays in its store");
-                }
+        let Ok(Some(marker)) = marker.await else { return };
+        let origin = Origin { placement: id, key, version, marker };
+        let removed = match self.outside.store(&placement.destination.place.store).await {
+            Ok(store) => store.remove(&origin, &placement.destination).await.map_err(BrokerError::from),
+            Err(error) => Err(error),
+        };
+        let next = match &removed {
+            Ok(()) => PlacementState::Removed,
+            Err(error) => {
+                tracing::warn!(placement = %id, message = %error.message, "a dead value stays in its store for now");
+                placement.state
             }
+        };
+        if let Err(error) = self.ledger.write(move |tx| tx.move_placement(id, next, None, None)).await {
+            tracing::warn!(placement = %id, %error, "what became of a dead value is not on record");
         }
     }
 

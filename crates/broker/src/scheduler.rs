@@ -16,7 +16,8 @@ const GRACE: Duration = Duration::from_secs(5);
 const RECONCILE: Duration = Duration::from_secs(3_600);
 
 impl Broker {
-    /// Does what is due, once: approved requests, sagas, debts, uncertain attempts, overdue requests. Returns how much there was.
+    /// Does what is due, once: approved requests, sagas, debts, expired keys, dead values, uncertain
+    /// attempts, overdue requests. Returns how much there was.
     ///
     /// # Errors
     /// When the ledger can't be read.
@@ -30,7 +31,9 @@ impl Broker {
             running.spawn(async move { broker.run_saga(saga).await });
         }
         while running.join_next().await.is_some() {}
-        Ok(started + count + self.pay_debts().await? + self.sweep().await? + self.expire().await?)
+        let ended = self.record_late().await? + self.end_expired().await? + self.pay_debts().await?;
+        let tidied = self.clear_places().await? + self.sweep().await? + self.expire().await?;
+        Ok(started + count + ended + tidied)
     }
 
     /// Ticks, publishes the audit log and reconciles until told to stop. Each goes at its own pace: a provider that does

@@ -10,7 +10,7 @@ use keywright_core::id::{AttemptId, RevocationId};
 use keywright_core::key::{Attempt, AttemptOutcome, VersionState};
 use keywright_core::marker::Recognised;
 use keywright_core::name::ConnectionName;
-use keywright_core::provider::{Listed, Listing};
+use keywright_core::provider::{Listed, Listing, ProviderError};
 use keywright_core::span::Span;
 use keywright_ledger::{LedgerError, NewRevocation, Tx};
 
@@ -32,7 +32,7 @@ pub struct Reconciled {
     pub orphans: Vec<String>,
     /// Labels shaped like our markers whose seal does not verify; left alone.
     pub forged: usize,
-    /// Keys that should live but are not at the provider.
+    /// Keys that should live but are not at the provider; those that it knows nothing of are over now.
     pub missing: Vec<String>,
 }
 
@@ -86,9 +86,14 @@ impl Broker {
         }
         let of = connection.clone();
         let expected = self.ledger.read(move |tx| tx.live_versions(&of)).await?;
-        found.missing.extend(
-            expected.into_iter().filter(|v| !seen.contains(&v.provider_key_id)).map(|v| v.key.to_string()),
-        );
+        let provider = self.outside.provider(connection).await?;
+        for version in expected.into_iter().filter(|v| !seen.contains(&v.provider_key_id)) {
+            found.missing.push(version.key.to_string());
+            // A list may lag behind; only the answer about this very one counts.
+            if let Err(ProviderError::NotFound { .. }) = provider.read_back(&version.provider_key_id).await {
+                self.note_gone(&version).await?;
+            }
+        }
         Ok(())
     }
 

@@ -107,6 +107,17 @@ name_type!(/// The kind of a provider or a store: `cloudflare`, `embedded`.
 name_type!(/// A key's name: the variable under which applications read it.
     KeyName, "a key name", is_variable, ENV_RULE);
 
+impl KeyName {
+    /// Whether the system reads a variable of this name before the program does: a key of such a name would change
+    /// what runs.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        const NAMES: [&str; 6] = ["PATH", "HOME", "SHELL", "IFS", "ENV", "BASH_ENV"];
+        const PREFIXES: [&str; 3] = ["LD_", "DYLD_", "KEYWRIGHT_"];
+        NAMES.contains(&self.as_str()) || PREFIXES.iter().any(|prefix| self.as_str().starts_with(prefix))
+    }
+}
+
 /// A template's id: `provider/job`, as in `cloudflare/dns-edit`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TemplateId(Box<str>);

@@ -76,8 +76,8 @@ pub struct Receipt {
     pub permissions: Vec<Permission>,
     /// What it is confined to.
     pub resources: Vec<Resource>,
-    /// When the provider ends it.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    /// When the provider ends it; nothing while no version lives.
+    #[serde(default)]
     pub expires_at: Option<Timestamp>,
     /// Where it lies.
     pub placements: Vec<PlacementReceipt>,

@@ -61,6 +61,8 @@ impl Drop for Passed {
 pub enum Call {
     /// Anybody: is the broker there, and how is it doing?
     Anybody,
+    /// End the broker. Whoever may open the socket could as well send it a signal, so this asks for no more.
+    Stop,
     /// An agent, by its token.
     Agent {
         /// Its token.
@@ -371,6 +373,13 @@ pub enum OperatorCall {
         #[serde(default)]
         less: Less,
     },
+    /// Put a proposed template in force, exactly as it was shown.
+    ProposalApply {
+        /// The proposal's id.
+        request: String,
+        /// The text that was shown.
+        source: String,
+    },
     /// Approve exactly what was shown.
     ReviewApprove {
         /// The request's id.
@@ -411,6 +420,4 @@ pub enum OperatorCall {
     },
     /// Bring the audit log's files up to date.
     AuditPublish,
-    /// End the broker.
-    Stop,
 }

@@ -6,7 +6,7 @@ use keywright_broker::guards::CheckedTemplate;
 use keywright_broker::review::Pending;
 use keywright_broker::trace::{KeySummary, Trace};
 use keywright_core::audit::Entry;
-use keywright_core::key::{Placement, Version};
+use keywright_core::key::{Placement, PlacementState, Version};
 use keywright_core::name::OperatorName;
 use keywright_core::policy::{CaseResult, Effect};
 use keywright_core::provider::ParentHealth;
@@ -108,6 +108,8 @@ fn template_line(applied: &AppliedTemplate, approvals: Option<u8>) -> Value {
             "ttl_default": template.default_ttl().to_string(),
             "ttl_max": template.limits.ttl_max.to_string(),
             "destinations": destinations,
+            "ip_allow": template.limits.ip_allow,
+            "budget_usd": template.limits.budget_usd,
         },
         "unlocks": applied.resolved.unlocks,
         "mutating": applied.resolved.mutating,
@@ -254,8 +256,9 @@ pub fn keys(keys: &[KeySummary]) -> Value {
         .iter()
         .map(|summary| {
             let key = &summary.key;
+            let lies = |p: &&Placement| p.state != PlacementState::Removed;
             let placed: Vec<String> =
-                summary.placements.iter().map(|p| p.destination.place.to_string()).collect();
+                summary.placements.iter().filter(lies).map(|p| p.destination.place.to_string()).collect();
             json!({
                 "id": key.id, "name": key.name, "project": key.project, "environment": key.environment,
                 "provider": key.provider, "template": key.template, "agent": key.agent,
@@ -327,17 +330,31 @@ pub fn found(found: &[Found], templates: &[(AppliedTemplate, Option<u8>)]) -> Va
     json!({ "schema": "keywright/permissions/1", "permissions": found, "templates": lines })
 }
 
-/// An answer to plain words or operations, with the templates that would serve.
+/// An answer to plain words or operations, with the templates that would serve: for operations those that open each of
+/// them, for words those that match the words or hold a permission that does.
 #[must_use]
-pub fn plain_answer(answer: &PlainAnswer, templates: &[(AppliedTemplate, Option<u8>)]) -> Value {
-    let serving: Vec<Value> = templates
-        .iter()
-        .filter(|(t, _)| {
-            let have: Vec<&str> = t.resolved.permissions.iter().map(|p| p.id.as_str()).collect();
-            !answer.permissions.is_empty() && answer.permissions.iter().all(|p| have.contains(&p.id.as_str()))
-        })
-        .map(|(t, approvals)| template_line(t, *approvals))
-        .collect();
+pub fn plain_answer(
+    answer: &PlainAnswer,
+    intent: Option<&str>,
+    templates: Vec<(AppliedTemplate, Option<u8>)>,
+) -> Value {
+    let has = |t: &AppliedTemplate, id: &str| t.resolved.permissions.iter().any(|p| p.id == id);
+    let serving: Vec<_> = if answer.operations.is_empty() {
+        let holds = |t: &AppliedTemplate| answer.permissions.iter().any(|p| has(t, &p.id));
+        let mut serving = matching(templates.clone(), intent);
+        for one in templates {
+            let is_known = serving.iter().any(|(t, _)| t.resolved.template.id == one.0.resolved.template.id);
+            if !is_known && holds(&one.0) {
+                serving.push(one);
+            }
+        }
+        serving
+    } else {
+        let opens = |t: &AppliedTemplate| answer.opened_by.iter().all(|ids| ids.iter().any(|id| has(t, id)));
+        templates.into_iter().filter(|(t, _)| !answer.opened_by.is_empty() && opens(t)).collect()
+    };
+    let serving: Vec<Value> =
+        serving.iter().take(20).map(|(t, approvals)| template_line(t, *approvals)).collect();
     let mut value = with_schema("keywright/plan-answer/1", serde_json::to_value(answer).unwrap_or_default());
     if let Some(object) = value.as_object_mut() {
         object.insert("templates".to_owned(), json!(serving));

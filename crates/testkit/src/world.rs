@@ -101,6 +101,11 @@ impl World {
 
     /// The broker dies without a word and another one opens the home.
     pub async fn restart(self) -> Self {
+        self.closed().await.opened().await
+    }
+
+    /// The broker dies without a word; its home is there to be looked at and changed.
+    pub async fn closed(self) -> Closed {
         let Self { sandbox, broker, clock, home, _dir } = self;
         // Tasks that still hold the broker end with their sagas; the lock is free once the last one is gone.
         let weak = Arc::downgrade(&broker);
@@ -108,8 +113,7 @@ impl World {
         while weak.strong_count() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let broker = open(&home, &clock).await;
-        Self { sandbox, broker, clock, home, _dir }
+        Closed { sandbox, clock, home, dir: _dir }
     }
 
     /// Lets an hour pass in steps, and has the broker do what becomes due.
@@ -118,6 +122,29 @@ impl World {
             self.clock.advance(jiff::SignedDuration::from_secs(400));
             self.broker.tick().await.unwrap();
         }
+    }
+}
+
+/// A world whose broker is gone.
+pub struct Closed {
+    sandbox: Sandbox,
+    clock: TestClock,
+    home: PathBuf,
+    dir: tempfile::TempDir,
+}
+
+impl Closed {
+    /// The ledger's file, whole: nothing is left in its write-ahead log.
+    #[must_use]
+    pub fn ledger(&self) -> PathBuf {
+        self.home.join("ledger.db")
+    }
+
+    /// Another broker opens the home.
+    pub async fn opened(self) -> World {
+        let Self { sandbox, clock, home, dir } = self;
+        let broker = open(&home, &clock).await;
+        World { sandbox, broker, clock, home, _dir: dir }
     }
 }
 

@@ -58,6 +58,9 @@ impl Work {
 impl Broker {
     /// Works on a saga until it is done, has to wait, or belongs to somebody else.
     pub(crate) async fn run_saga(self: &Arc<Self>, id: SagaId) {
+        if let Err(error) = self.refuse_if_forked() {
+            return trouble(id, &error);
+        }
         let owner = self.owner.clone();
         let claimed = self.ledger.write(move |tx| tx.claim_saga(id, &owner, lease())).await;
         let mut saga = match claimed {

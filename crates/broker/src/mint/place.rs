@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use keywright_core::audit::{Deed, Outcome, Stage};
 use keywright_core::key::{KeyState, Placement, PlacementState, VersionState};
-use keywright_core::marker::Recognised;
+use keywright_core::marker::{Marker, Recognised};
+use keywright_core::plan::{Destination, Plan};
 use keywright_core::receipt::Status;
 use keywright_core::saga::MintPhase;
 use keywright_core::secret::Secret;
@@ -36,6 +37,17 @@ impl Broker {
         next
     }
 
+    /// Whether a plan's places are free, looked at before anything is made. They are looked at again when they are
+    /// written.
+    pub(crate) async fn refuse_taken(&self, plan: &Plan) -> Result<(), BrokerError> {
+        for destination in &plan.destinations {
+            let store = self.outside.store(&destination.place.store).await?;
+            let presence = store.look(destination).await?;
+            self.may_write(destination, &presence, None).await?;
+        }
+        Ok(())
+    }
+
     async fn place_one(&self, work: &Work, placement: &Placement) -> Result<(), Step> {
         let store = self.outside.store(&placement.destination.place.store).await.map_err(Step::Later)?;
         let expected = self.expected(work, &store, placement).await?;
@@ -64,26 +76,31 @@ impl Broker {
             let transient = error.is_transient();
             later_or_never(error.into(), transient)
         })?;
-        match &presence {
-            Presence::Absent => Ok(presence),
-            Presence::Ours { marker: Some(marker), .. } if *marker == work.attempt.marker => Ok(presence),
-            Presence::Ours { marker: Some(marker), .. } if self.is_spent(marker.as_str()).await => {
-                Ok(presence)
+        let own = Some(&work.attempt.marker);
+        self.may_write(&placement.destination, &presence, own).await.map_err(Step::GiveUp)?;
+        Ok(presence)
+    }
+
+    async fn may_write(
+        &self,
+        destination: &Destination,
+        presence: &Presence,
+        own: Option<&Marker>,
+    ) -> Result<(), BrokerError> {
+        match presence {
+            Presence::Absent => Ok(()),
+            Presence::Ours { marker: Some(marker), .. } if Some(marker) == own => Ok(()),
+            Presence::Ours { marker: Some(marker), .. } if self.is_spent(marker.as_str()).await => Ok(()),
+            Presence::Ours { .. } => Err(BrokerError::new(
+                Code::Conflict,
+                format!("`{}` holds another key that Keywright manages", destination.place),
+            )
+            .hint("choose another place, or revoke the key that lies there")),
+            Presence::Foreign => Err(StoreError::Conflict {
+                store: destination.place.store.clone(),
+                place: keywright_core::text::Untrusted::capped(&destination.place.place, 200),
             }
-            Presence::Ours { .. } => Err(Step::GiveUp(
-                BrokerError::new(
-                    Code::Conflict,
-                    format!("`{}` holds another key that Keywright manages", placement.destination.place),
-                )
-                .hint("choose another place, or revoke the key that lies there"),
-            )),
-            Presence::Foreign => Err(Step::GiveUp(
-                StoreError::Conflict {
-                    store: placement.destination.place.store.clone(),
-                    place: keywright_core::text::Untrusted::capped(&placement.destination.place.place, 200),
-                }
-                .into(),
-            )),
+            .into()),
         }
     }
 

@@ -114,7 +114,8 @@ async fn approve(app: &App, request: &str, less: Less, yes: bool) -> Done {
     }
     let raw = |name: &str| pending.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     if is_template {
-        let applied = app.signed(OperatorCall::TemplateApply { source: raw("source") }).await?;
+        let call = OperatorCall::ProposalApply { request: raw("request"), source: raw("source") };
+        let applied = app.signed(call).await?;
         let text = super::template::checked_text(&applied, "is in force");
         return Ok(Output::new(applied, text));
     }

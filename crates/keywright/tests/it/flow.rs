@@ -104,8 +104,7 @@ fn a_whole_day_through_a_broker_in_the_background() {
     let status = world.plain(&["status", "--json"]).expect(0).json();
     assert_eq!(status["serving"], true);
     a_whole_day(&world);
-    world.plain(&["stop"]).expect(5);
-    assert_eq!(world.ok(&["stop"])["stopped"], true);
+    assert_eq!(world.plain(&["stop", "--json"]).expect(0).json()["stopped"], true);
     assert!(!world.home().join("broker.sock").exists());
     let pid = serving["pid"].as_u64().unwrap();
     assert!(is_gone(pid), "process {pid} is still there");

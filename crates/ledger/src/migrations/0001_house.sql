@@ -118,6 +118,15 @@ CREATE UNIQUE INDEX requests_idempotent ON requests (principal_kind, principal_n
 CREATE INDEX requests_by_status ON requests (status, created_at);
 CREATE INDEX requests_by_principal ON requests (principal_kind, principal_name, created_at);
 
+-- Further idempotency keys of a request: the same was asked again while it waited.
+CREATE TABLE request_aliases (
+  principal_kind TEXT NOT NULL,
+  principal_name TEXT NOT NULL,
+  idempotency_key TEXT NOT NULL,
+  request TEXT NOT NULL REFERENCES requests (id),
+  PRIMARY KEY (principal_kind, principal_name, idempotency_key)
+);
+
 CREATE TABLE approvals (
   id TEXT PRIMARY KEY,
   request TEXT NOT NULL REFERENCES requests (id),

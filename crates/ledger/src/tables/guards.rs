@@ -140,10 +140,6 @@ impl Tx<'_> {
                 self.now().into(),
             ],
         )?;
-        self.execute(
-            "UPDATE proposals SET state = 'applied' WHERE template = $1 AND state = 'pending'",
-            &[Value::text(id)],
-        )?;
         Ok(version)
     }
 
@@ -218,15 +214,24 @@ impl Tx<'_> {
         self.first(&sql, &[Value::text(id)])?.map(|row| Proposal::read(&row)).transpose()
     }
 
-    /// Turns a proposal down.
+    /// Ends a proposal's wait: `applied` or `rejected`.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] when it no longer waits.
-    pub fn reject_proposal(&self, id: RequestId) -> Result<()> {
-        let sql = "UPDATE proposals SET state = 'rejected' WHERE request = $1 AND state = 'pending'";
-        match self.execute(sql, &[Value::text(id)])? {
+    pub fn settle_proposal(&self, id: RequestId, state: &str) -> Result<()> {
+        let sql = "UPDATE proposals SET state = $2 WHERE request = $1 AND state = 'pending'";
+        match self.execute(sql, &[Value::text(id), state.into()])? {
             0 => Err(LedgerError::Conflict { what: "the proposal" }),
             _ => Ok(()),
         }
+    }
+
+    /// Turns every proposal of an agent down that still waits.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn reject_proposals_of(&self, agent: &AgentName) -> Result<()> {
+        let sql = "UPDATE proposals SET state = 'rejected' WHERE agent = $1 AND state = 'pending'";
+        self.execute(sql, &[Value::text(agent)]).map(drop)
     }
 }

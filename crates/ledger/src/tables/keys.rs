@@ -1,5 +1,6 @@
 //! Keys, their versions and their placements.
 
+use jiff::Timestamp;
 use keywright_core::id::{KeyId, PlacementId, VersionId};
 use keywright_core::key::{Key, KeyState, Placement, PlacementState, Version, VersionState};
 use keywright_core::name::{AgentName, EnvironmentName, KeyName, ProjectName};
@@ -207,6 +208,17 @@ impl Tx<'_> {
         self.query(sql, &[Value::text(connection)])?.iter().map(read_version).collect()
     }
 
+    /// Active keys whose version has come to its end at the provider, at most 100.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn keys_expired(&self) -> Result<Vec<KeyId>> {
+        let sql = "SELECT k.id FROM keys k WHERE k.state = 'active' AND NOT EXISTS (SELECT 1 FROM versions v \
+                   WHERE v.key_id = k.id AND v.state <> 'revoked' AND (v.expires_at IS NULL OR v.expires_at > $1)) \
+                   ORDER BY k.id LIMIT 100";
+        self.query(sql, &[self.now().into()])?.iter().map(|row| row.parse(0, "key id")).collect()
+    }
+
     /// The version that an attempt made.
     ///
     /// # Errors
@@ -276,6 +288,18 @@ impl Tx<'_> {
     pub fn placements(&self, key: KeyId) -> Result<Vec<Placement>> {
         let sql = format!("SELECT {PLACEMENT} FROM placements WHERE key_id = $1 ORDER BY id");
         self.query(&sql, &[Value::text(key)])?.iter().map(read_placement).collect()
+    }
+
+    /// Copies of revoked versions that still lie in their stores and were not tried since a moment, at most 100.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn placements_left(&self, untried_since: Timestamp) -> Result<Vec<Placement>> {
+        let sql = format!(
+            "SELECT {PLACEMENT} FROM placements WHERE state NOT IN ('planned', 'removed') AND updated_at <= $1 \
+             AND version IN (SELECT id FROM versions WHERE state = 'revoked') ORDER BY updated_at LIMIT 100"
+        );
+        self.query(&sql, &[untried_since.into()])?.iter().map(read_placement).collect()
     }
 
     /// Moves a placement on, with what the store said about it.

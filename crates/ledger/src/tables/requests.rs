@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use keywright_core::approval::Approval;
 use keywright_core::id::{KeyId, RequestId};
-use keywright_core::name::OperatorName;
+use keywright_core::name::{AgentName, OperatorName};
 use keywright_core::plan::{Digest, Plan};
 use keywright_core::receipt::Status;
 
@@ -143,9 +143,24 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn request_by_idempotency_key(&self, kind: &str, name: &str, key: &str) -> Result<Option<Request>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM requests WHERE principal_kind = $1 AND principal_name = $2 AND idempotency_key = $3"
+            "SELECT {COLUMNS} FROM requests WHERE (principal_kind = $1 AND principal_name = $2 AND idempotency_key = $3) \
+             OR id = (SELECT request FROM request_aliases \
+             WHERE principal_kind = $1 AND principal_name = $2 AND idempotency_key = $3)"
         );
         self.first(&sql, &[kind.into(), name.into(), key.into()])?.map(|row| Request::read(&row)).transpose()
+    }
+
+    /// Has one more idempotency key mean a request.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn add_alias(&self, kind: &str, name: &str, key: &str, request: RequestId) -> Result<()> {
+        self.execute(
+            "INSERT INTO request_aliases (principal_kind, principal_name, idempotency_key, request) \
+             VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            &[kind.into(), name.into(), key.into(), Value::text(request)],
+        )?;
+        Ok(())
     }
 
     /// Requests, newest first.
@@ -228,6 +243,19 @@ impl Tx<'_> {
             &[Value::text(id), Value::text(from), Value::text(to), json(&reasons)?, entry.into(), self.now().into()],
         )?;
         if rows == 0 { Err(LedgerError::Conflict { what: "the request" }) } else { Ok(()) }
+    }
+
+    /// Turns every request of an agent down that still waits for humans.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn reject_requests_of(&self, agent: &AgentName, reason: &str, entry: u64) -> Result<()> {
+        self.execute(
+            "UPDATE requests SET status = 'rejected', reasons = $2, entry = $3, decided_at = $4 \
+             WHERE principal_kind = 'agent' AND principal_name = $1 AND status = 'pending_approval'",
+            &[Value::text(agent), json(&[reason])?, entry.into(), self.now().into()],
+        )?;
+        Ok(())
     }
 
     /// Ties a request to the key that it leads to.

@@ -49,10 +49,14 @@ pub(super) async fn run(
             let plain = Plain { intent, operations, provider };
             let answer = broker.plan_plain(&plain).await?;
             let templates = broker.usable_templates(&principal).await?;
-            Ok(views::plain_answer(&answer, &templates))
+            Ok(views::plain_answer(&answer, plain.intent.as_deref(), templates))
         }
         AgentCall::RequestKey { ask } => Ok(views::receipt(&broker.request(&caller, &ask, MINT_WAIT).await?)),
         AgentCall::CheckRequest { request, wait_seconds } => {
+            if let Some(state) = broker.proposal_state(&principal, &request).await? {
+                let status = if state == "pending" { "pending_review".to_owned() } else { state };
+                return Ok(json!({ "schema": "keywright/proposal/1", "request": request, "status": status }));
+            }
             let wait = Duration::from_secs(wait_seconds.unwrap_or(0).min(LONGEST_WAIT).into());
             Ok(views::receipt(&broker.check(&principal, &request, wait).await?))
         }

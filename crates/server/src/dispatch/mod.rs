@@ -62,6 +62,14 @@ pub async fn dispatch(
                 "health": health,
             }))
         }
+        Call::Stop => match stop {
+            Some(stop) => {
+                // The receiver lives as long as the broker serves.
+                let _ = stop.send(true);
+                Ok(json!({ "schema": "keywright/status/1", "stopping": true }))
+            }
+            None => Err(Failure::new(Code::Conflict, "no broker runs, so there is nothing to stop")),
+        },
         Call::Agent { token, claimed, call } => {
             let agent = broker.agent(&token.into_secret()).await?;
             agent::run(broker, peer, agent, claimed, call).await

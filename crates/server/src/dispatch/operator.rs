@@ -29,7 +29,7 @@ pub(super) async fn run(
     stop: Option<&watch::Sender<bool>>,
 ) -> Result<Value, Failure> {
     match call {
-        Op::Login | Op::Logout | Op::Stop => session(broker, peer, operator, &call, stop).await,
+        Op::Login | Op::Logout => session(broker, peer, operator, &call, stop).await,
         Op::ProviderAdd { .. } | Op::ProviderList | Op::ProviderCheck { .. } => {
             providers(broker, operator, call).await
         }
@@ -58,9 +58,11 @@ pub(super) async fn run(
         | Op::ProjectTeardown { .. }
         | Op::RequestCheck { .. }
         | Op::Reconcile => keys(broker, peer, operator, call).await,
-        Op::ReviewList | Op::ReviewShow { .. } | Op::ReviewApprove { .. } | Op::ReviewReject { .. } => {
-            review(broker, operator, call).await
-        }
+        Op::ReviewList
+        | Op::ReviewShow { .. }
+        | Op::ProposalApply { .. }
+        | Op::ReviewApprove { .. }
+        | Op::ReviewReject { .. } => review(broker, operator, call).await,
         Op::AuditLog { .. } | Op::AuditTrace { .. } | Op::AuditPublish => audit(broker, call).await,
     }
 }
@@ -72,13 +74,14 @@ async fn session(
     call: &Op,
     stop: Option<&watch::Sender<bool>>,
 ) -> Result<Value, Failure> {
-    let (Some(stop), Some(terminal)) = (stop, peer.terminal) else {
-        return Err(Failure::new(
-            Code::Conflict,
-            "no broker runs, so there is nothing to log in to or to stop",
-        )
-        .hint("start one with `keywright serve`"));
-    };
+    if stop.is_none() {
+        return Err(Failure::new(Code::Conflict, "no broker runs, so there is nothing to log in to")
+            .hint("start one with `keywright serve`"));
+    }
+    let terminal = peer.terminal.ok_or_else(|| {
+        Failure::new(Code::Unsupported, "the broker can't tell this terminal session from others")
+            .hint("give --passphrase-file with each command, or run them where the broker runs")
+    })?;
     match call {
         Op::Login => {
             let until = broker.open_session(operator, terminal).await?;
@@ -86,14 +89,9 @@ async fn session(
                 json!({ "schema": "keywright/session/1", "operator": operator.name(), "until": until.to_string() }),
             )
         }
-        Op::Logout => {
+        _ => {
             broker.close_session(terminal);
             Ok(json!({ "schema": "keywright/session/1", "operator": operator.name(), "until": null }))
-        }
-        _ => {
-            // The receiver lives as long as the broker serves.
-            let _ = stop.send(true);
-            Ok(json!({ "schema": "keywright/status/1", "stopping": true }))
         }
     }
 }
@@ -253,6 +251,10 @@ async fn review(broker: &Arc<Broker>, operator: &Proven, call: Op) -> Result<Val
         Op::ReviewShow { request, less } => Ok(views::pending(&broker.review(&request, &less).await?)),
         Op::ReviewApprove { request, digest, less } => {
             Ok(views::receipt(&broker.approve(operator, &request, &digest, &less, MINT_WAIT).await?))
+        }
+        Op::ProposalApply { request, source } => {
+            let (checked, version) = broker.apply_proposal(operator, &request, &source).await?;
+            Ok(views::checked(&checked, Some(version)))
         }
         Op::ReviewReject { request, reason } => {
             broker.reject(operator, &request, &reason).await?;

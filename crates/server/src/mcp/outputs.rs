@@ -10,6 +10,11 @@ pub(super) fn receipt() -> JsonObject {
     answers([receipt_shape()])
 }
 
+/// A receipt, how a proposal stands, or a refusal.
+pub(super) fn standing() -> JsonObject {
+    answers([receipt_shape(), proposal_shape()])
+}
+
 /// Permissions and templates.
 pub(super) fn permissions() -> JsonObject {
     answers([shape(
@@ -48,9 +53,12 @@ pub(super) fn plan() -> JsonObject {
         &json!({
             "provider": text(), "status": { "enum": ["plan", "candidates", "question", "refused"] },
             "operations": list(&text()), "permissions": list(&permission_found()), "templates": list(&template()),
-            "question": { "type": ["string", "null"] }, "refused": { "type": ["string", "null"] },
+            "resources": { "type": "array" }, "proof": { "type": "array" }, "candidates": list(&object(
+                &json!({ "permissions": list(&permission_found()), "why": text() }), &["permissions", "why"],
+            )),
+            "question": text(), "refused": text(),
         }),
-        &["provider", "status", "operations", "permissions"],
+        &["provider", "status", "operations", "permissions", "resources", "candidates", "proof"],
     );
     answers([exact, answer])
 }
@@ -70,11 +78,18 @@ pub(super) fn keys() -> JsonObject {
 
 /// A proposal that waits for review.
 pub(super) fn proposal() -> JsonObject {
-    answers([shape(
+    answers([proposal_shape()])
+}
+
+fn proposal_shape() -> Value {
+    shape(
         "keywright/proposal/1",
-        &json!({ "request": text(), "status": text(), "review": text(), "review_url": text() }),
+        &json!({
+            "request": text(), "status": { "enum": ["pending_review", "applied", "rejected"] }, "review": text(),
+            "review_url": text(),
+        }),
         &["request", "status"],
-    )])
+    )
 }
 
 /// One of the shapes, or a refusal. The root is an object, which the older versions of the protocol ask for.
@@ -111,7 +126,7 @@ fn receipt_shape() -> Value {
         &json!({
             "request": text(), "status": { "enum": statuses }, "key": text(), "version": text(), "name": text(),
             "provider": text(), "permissions": list(&permission), "resources": list(&json!({ "type": "object" })),
-            "expires_at": text(), "placements": list(&placement),
+            "expires_at": { "type": ["string", "null"] }, "placements": list(&placement),
             "approvals": object(&json!({ "needed": count(), "given": count() }), &["needed", "given"]),
             "review_url": text(), "match_code": text(), "reasons": list(&text()), "entry": text(),
         }),

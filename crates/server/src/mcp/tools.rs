@@ -98,8 +98,8 @@ pub(super) static VERBS: LazyLock<Vec<Verb>> = LazyLock::new(|| {
         verb::<CheckRequest>(
             ("check_request", "Check a request", Effect::Reads),
             "Says how a request of yours stands: its receipt. With wait_seconds (at most 25) it waits for a change; \
-             poll with it while a request is pending_approval or in_progress.",
-            outputs::receipt(),
+             poll with it while a request is pending_approval or in_progress. A proposal's id works too.",
+            outputs::standing(),
             |given, _| Ok(read::<CheckRequest>(given)?.asked()),
         ),
         verb::<ListKeys>(

@@ -1,0 +1,131 @@
+//! Proposals: templates that agents put forward. They count for nothing until an operator puts one in force, exactly
+//! as it was shown.
+
+use keywright_core::audit::{Deed, Record, Stage, Subject};
+use keywright_core::id::RequestId;
+use keywright_core::plan::Principal;
+use keywright_core::policy::{Action, Actor, Facts, TemplateFacts};
+use keywright_core::text::Untrusted;
+use keywright_ledger::Proposal;
+
+use crate::auth::Proven;
+use crate::broker::Broker;
+use crate::clock::entropy;
+use crate::error::{BrokerError, Code, Result};
+use crate::guards::{CheckedTemplate, check_template};
+use crate::record::Caller;
+use crate::request::nobody;
+use crate::review::Pending;
+
+/// How many proposals of one agent may wait at a time.
+const PENDING_AT_MOST: usize = 10;
+
+impl Broker {
+    /// Keeps an agent's proposal for review. It counts for nothing until an operator applies it.
+    ///
+    /// # Errors
+    /// As [`check_template`], or when policy does not let the agent propose.
+    pub async fn propose_template(&self, caller: &Caller, source: &str, why: &str) -> Result<RequestId> {
+        let Principal::Agent(agent) = &caller.principal else {
+            return Err(BrokerError::new(Code::Forbidden, "only agents propose; operators apply"));
+        };
+        let checked = check_template(source)?;
+        let counts = self.counts(&caller.principal).await?;
+        let (_, policies) = self.policies().await?;
+        let nobody = nobody();
+        policies
+            .authorize_template_action(
+                Actor::from(caller.principal.clone()),
+                Action::Propose,
+                &TemplateFacts::of(&checked.resolved),
+                &Facts { counts, approvals: &nobody },
+            )
+            .map(drop)
+            .map_err(|refusal| BrokerError::new(Code::Denied, refusal.to_string()))?;
+        let waiting = self.ledger.read(|tx| tx.proposals()).await?;
+        if waiting.iter().filter(|p| p.agent == *agent).count() >= PENDING_AT_MOST {
+            let message = format!("{PENDING_AT_MOST} proposals of this agent wait for review already");
+            return Err(BrokerError::new(Code::TryAgain, message).hint("wait until some are reviewed"));
+        }
+        let id = RequestId::generate(self.now(), entropy()?);
+        let proposal = Proposal {
+            request: id,
+            agent: agent.clone(),
+            template: checked.resolved.template.id.clone(),
+            source: source.to_owned(),
+            why: self.scrub(keywright_core::text::Untrusted::capped(why, 1_000).raw()).await?,
+            state: String::new(),
+            created_at: self.now(),
+        };
+        let who = caller.who();
+        let written = self.ledger.write(move |tx| {
+            tx.add_proposal(&proposal)?;
+            let mut record = Record::new(tx.now(), Deed::TemplatePropose, Stage::Note, who);
+            record.subject = Subject {
+                request: Some(id.to_string()),
+                template: Some(proposal.template.to_string()),
+                ..Subject::default()
+            };
+            record.why = keywright_core::audit::Why::new(&proposal.why, None);
+            tx.audit(record)
+        });
+        written.await?;
+        Ok(id)
+    }
+
+    /// How a proposal of this agent stands: `pending`, `applied` or `rejected`. `None` when it made none of this id.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn proposal_state(&self, principal: &Principal, request: &str) -> Result<Option<String>> {
+        let (Ok(id), Principal::Agent(agent)) = (Self::find_request(request), principal) else {
+            return Ok(None);
+        };
+        let found = self.ledger.read(move |tx| tx.proposal(id)).await?;
+        Ok(found.filter(|proposal| proposal.agent == *agent).map(|proposal| proposal.state))
+    }
+
+    /// Puts a proposed template in force. `shown` is the text that the operator read.
+    ///
+    /// # Errors
+    /// When it no longer waits, or is not what was shown; else as [`Broker::apply_template`].
+    pub async fn apply_proposal(
+        &self,
+        operator: &Proven,
+        request: &str,
+        shown: &str,
+    ) -> Result<(CheckedTemplate, u64)> {
+        operator.signing()?;
+        let id = Self::find_request(request)?;
+        let found = self.ledger.read(move |tx| tx.proposal(id)).await?;
+        let proposal = found.ok_or_else(|| BrokerError::missing(format!("there is no proposal `{id}`")))?;
+        if proposal.state != "pending" {
+            let message = format!("{id} does not wait for review any more; it is {}", proposal.state);
+            return Err(BrokerError::new(Code::Conflict, message));
+        }
+        if proposal.source != shown {
+            return Err(BrokerError::new(
+                Code::Conflict,
+                "the template is not the one that you were shown; look again",
+            ));
+        }
+        self.put_in_force(operator, shown, move |tx| tx.settle_proposal(id, "applied")).await
+    }
+
+    /// A proposal as a reviewer sees it, beside what it would replace.
+    pub(crate) async fn pending_template(&self, proposal: Proposal) -> Result<Pending> {
+        let id = proposal.template.clone();
+        let in_force = self.ledger.read(move |tx| tx.template(&id)).await?;
+        Ok(Pending::Template {
+            request: proposal.request,
+            status: proposal.state,
+            agent: proposal.agent.to_string(),
+            template: proposal.template.to_string(),
+            why: Untrusted::capped(&proposal.why, 1_000),
+            source: Untrusted::capped(&proposal.source, 64 * 1_024),
+            replaces: in_force.as_ref().map(|applied| applied.version),
+            in_force: in_force.map(|applied| Untrusted::capped(&applied.source, 64 * 1_024)),
+            created_at: proposal.created_at,
+        })
+    }
+}
