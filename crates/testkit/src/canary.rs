@@ -1,7 +1,10 @@
 //! Canaries: secrets that a test planted, and the search for them in everything that came out.
 
-use keywright_core::redact::Redactor;
+use keywright_core::redact::{MASK, Redactor};
 use keywright_core::secret::Secret;
+
+/// How much is shown on each side of a secret that was found, in characters.
+const SHOWN: usize = 200;
 
 /// The forms in which a canary is searched for.
 #[must_use]
@@ -33,8 +36,24 @@ impl Canaries {
     /// Fails when any of the secrets is in the bytes, in any encoding.
     ///
     /// # Panics
-    /// With the channel's name, never with the secret.
+    /// With the channel's name and the masked surroundings of the first one, never with the secret.
     pub fn absent_from(&self, channel: &str, bytes: &[u8]) {
-        assert!(!self.search.finds(bytes), "a secret is in {channel}");
+        let found = self.surroundings(bytes);
+        assert!(found.is_none(), "a secret is in {channel}: {}", found.unwrap_or_default());
+    }
+
+    /// What stands around the first secret that is found.
+    fn surroundings(&self, bytes: &[u8]) -> Option<String> {
+        if !self.search.finds(bytes) {
+            return None;
+        }
+        // What was masked before is no finding.
+        let text = String::from_utf8_lossy(bytes).replace(MASK, "[masked]");
+        let clean = self.search.clean(&text);
+        let (before, after) = clean.split_once(MASK).unwrap_or_default();
+        let skipped = before.chars().count().saturating_sub(SHOWN);
+        let before: String = before.chars().skip(skipped).collect();
+        let after: String = after.chars().take(SHOWN).collect();
+        Some(format!("…{before}{MASK}{after}…"))
     }
 }
