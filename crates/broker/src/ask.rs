@@ -62,6 +62,9 @@ const MOST_PARAMETERS: usize = 16;
 const MOST_DESTINATIONS: usize = 8;
 const LONGEST_VALUE: usize = 253;
 const LONGEST_KEY: usize = 128;
+/// Characters, before the ellipsis that marks a cut.
+pub(crate) const LONGEST_PURPOSE: usize = 999;
+pub(crate) const LONGEST_PROMPT: usize = 7_999;
 
 impl Ask {
     /// Reads every field. Bounds: 16 parameters of 253 characters, 8 destinations, a purpose of 1,000 and a prompt of
@@ -108,8 +111,11 @@ impl Ask {
             name,
             destinations,
             ttl: self.ttl.as_deref().map(Span::parse).transpose().map_err(BrokerError::invalid)?,
-            purpose: Untrusted::capped(&self.purpose, 999),
-            prompt: self.prompt.as_deref().map(|text| Untrusted::capped(text, 7_999).raw().to_owned()),
+            purpose: Untrusted::capped(&self.purpose, LONGEST_PURPOSE),
+            prompt: self
+                .prompt
+                .as_deref()
+                .map(|text| Untrusted::capped(text, LONGEST_PROMPT).raw().to_owned()),
             idempotency_key,
             cwd: self.cwd.clone(),
             withheld: Vec::new(),

@@ -10,6 +10,7 @@ use keywright_core::policy::Policies;
 use keywright_core::provider::Provider;
 use keywright_core::redact::Redactor;
 use keywright_core::secret::Secret;
+use keywright_core::text::Untrusted;
 use keywright_ledger::audit_files::AuditFiles;
 use keywright_ledger::seal::Keyring;
 use keywright_ledger::{Clock, Ledger, LedgerError};
@@ -220,6 +221,11 @@ impl Broker {
         let known = self.known_secrets().await?;
         let clean = known.read().unwrap_or_else(PoisonError::into_inner).clean(text);
         Ok(keywright_hygiene::scrub_text(&clean))
+    }
+
+    /// Free text as it is kept: scrubbed first and cut then, because a secret that is cut in two is not recognised.
+    pub(crate) async fn kept(&self, text: &str, max_chars: usize) -> Result<Untrusted> {
+        Ok(Untrusted::capped(&self.scrub(text).await?, max_chars))
     }
 
     /// Knows one more secret from now on.

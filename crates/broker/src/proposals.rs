@@ -53,7 +53,7 @@ impl Broker {
             agent: agent.clone(),
             template: checked.resolved.template.id.clone(),
             source: source.to_owned(),
-            why: self.scrub(keywright_core::text::Untrusted::capped(why, 1_000).raw()).await?,
+            why: self.kept(why, 1_000).await?.raw().to_owned(),
             state: String::new(),
             created_at: self.now(),
         };

@@ -15,7 +15,7 @@ use keywright_core::receipt::{Receipt, Status};
 use keywright_core::span::Span;
 use keywright_ledger::{AppliedTemplate, LedgerError, NewRequest, NewSaga, Request, Tx};
 
-use crate::ask::{Ask, ParsedAsk};
+use crate::ask::{Ask, LONGEST_PROMPT, LONGEST_PURPOSE, ParsedAsk};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
@@ -70,13 +70,17 @@ impl Broker {
     /// When the ask is not well formed, exceeds its template, or can't be resolved. A denial is not an error: it is a
     /// receipt with status `denied`.
     pub async fn request(self: &Arc<Self>, caller: &Caller, ask: &Ask, wait: Duration) -> Result<Receipt> {
-        let mut ask = ask.parse()?;
+        let given = ask;
+        let mut ask = given.parse()?;
         if let Some(earlier) = self.earlier(&caller.principal, &ask).await? {
             return self.settle(earlier, wait).await;
         }
-        ask.purpose = keywright_core::text::Untrusted::capped(&self.scrub(ask.purpose.raw()).await?, 999);
         self.refuse_if_forked()?;
         self.brake(&caller.principal).await?;
+        ask.purpose = self.kept(&given.purpose, LONGEST_PURPOSE).await?;
+        if let Some(text) = &given.prompt {
+            ask.prompt = Some(self.kept(text, LONGEST_PROMPT).await?.raw().to_owned());
+        }
         let id = RequestId::generate(self.now(), entropy()?);
         let considered = match self.consider(id, &caller.principal, &ask).await {
             Ok(considered) => considered,
@@ -223,10 +227,6 @@ impl Broker {
         if let Principal::Agent(agent) = &caller.principal {
             self.refusals.count(agent, self.now());
         }
-        let prompt = match &ask.prompt {
-            None => None,
-            Some(text) => Some(self.scrub(text).await?),
-        };
         let mut record = audit::Record::new(self.now(), Deed::RequestDecide, Stage::Note, caller.who());
         record.subject = audit::Subject {
             template: Some(ask.template.to_string()),
@@ -235,7 +235,7 @@ impl Broker {
             name: Some(ask.name.to_string()),
             ..audit::Subject::default()
         };
-        record.why = audit::Why::new(ask.purpose.raw(), prompt.as_deref());
+        record.why = audit::Why::new(ask.purpose.raw(), ask.prompt.as_deref());
         record.decision = Some(decided(audit::Effect::Deny, 0, 0, &[], std::slice::from_ref(&error.message)));
         self.ledger.write(move |tx| tx.audit(record)).await?;
         Ok(())
@@ -261,10 +261,6 @@ impl Broker {
 
     /// One transaction: the request, its decision on record, and, if it may go ahead, everything that the mint needs.
     async fn record(&self, caller: &Caller, ask: &ParsedAsk, considered: Considered) -> Result<Request> {
-        let prompt = match &ask.prompt {
-            None => None,
-            Some(text) => Some(self.scrub(text).await?),
-        };
         let Considered { plan, digest, decision, alternative } = considered;
         let (needed, effect, status) = match decision.effect {
             Effect::Allow => (0, audit::Effect::Allow, Status::InProgress),
@@ -284,7 +280,7 @@ impl Broker {
             approvals_needed: needed,
             reasons: if status == Status::InProgress { Vec::new() } else { reasons },
             policies: decision.policies.clone(),
-            prompt,
+            prompt: ask.prompt.clone(),
             claimed: caller.claimed.clone(),
             key: None,
             entry: 0,

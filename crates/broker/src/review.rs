@@ -130,7 +130,7 @@ impl Broker {
     pub async fn reject(&self, operator: &Proven, request: &str, reason: &str) -> Result<()> {
         operator.signing()?;
         let id = Self::find_request(request)?;
-        let reason = self.scrub(Untrusted::capped(reason, 500).raw()).await?;
+        let reason = self.kept(reason, 500).await?.raw().to_owned();
         let who = operator.caller().who();
         let written = self.ledger.write(move |tx| {
             if tx.proposal(id)?.is_some() {

@@ -14,7 +14,6 @@ use keywright_core::plan::Principal;
 use keywright_core::policy::{Action, Actor, Facts, KeyFacts};
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::store::Origin;
-use keywright_core::text::Untrusted;
 use keywright_ledger::{LedgerError, NewRevocation, Revocation, Tx};
 
 use crate::broker::Broker;
@@ -55,8 +54,8 @@ impl Broker {
         let id = self.find_key(key).await?;
         let key = self.visible_key(&caller.principal, id).await?;
         self.may(&caller.principal, Action::Revoke, &key).await?;
-        let reason = self.scrub(Untrusted::capped(reason, 500).raw()).await?;
-        self.revoke_key(caller, &key, &reason).await?;
+        let reason = self.kept(reason, 500).await?;
+        self.revoke_key(caller, &key, reason.raw()).await?;
         let request = key.request;
         let answer = self.ledger.read(move |tx| {
             let request = tx.request(request)?;
