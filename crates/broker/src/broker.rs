@@ -8,7 +8,6 @@ use keywright_core::id::{KeyId, RequestId};
 use keywright_core::name::{ConnectionName, OperatorName};
 use keywright_core::policy::Policies;
 use keywright_core::provider::Provider;
-use keywright_core::redact::Redactor;
 use keywright_core::secret::Secret;
 use keywright_core::text::Untrusted;
 use keywright_ledger::audit_files::AuditFiles;
@@ -20,6 +19,7 @@ use crate::auth::Sessions;
 use crate::crash::CrashAt;
 use crate::error::{BrokerError, Code, Result};
 use crate::home::{Home, HomeLock};
+use crate::mask::Known;
 use crate::outside::Outside;
 use crate::request::Refusals;
 use crate::revoke::Unrecorded;
@@ -64,8 +64,8 @@ pub struct Broker {
     forked: RwLock<Option<String>>,
     pub(crate) owner: String,
     policies: RwLock<Option<(u64, Arc<Policies>)>>,
-    // Every secret that this home held at some time since the broker opened it; gathered when first needed.
-    known: OnceCell<RwLock<Redactor>>,
+    // Every secret that this home held since the broker opened it; gathered when first needed.
+    known: OnceCell<Arc<Known>>,
     _lock: HomeLock,
 }
 
@@ -218,9 +218,8 @@ impl Broker {
         if text.is_empty() {
             return Ok(String::new());
         }
-        let known = self.known_secrets().await?;
-        let clean = known.read().unwrap_or_else(PoisonError::into_inner).clean(text);
-        Ok(keywright_hygiene::scrub_text(&clean))
+        let known = self.known().await?;
+        Ok(keywright_hygiene::scrub_text(&known.clean(text)))
     }
 
     /// Free text as it is kept: scrubbed first and cut then, because a secret that is cut in two is not recognised.
@@ -233,13 +232,13 @@ impl Broker {
     /// # Errors
     /// When those that there are already can't be read.
     pub(crate) async fn secret_came(&self, secret: &Secret) -> Result<()> {
-        self.known_secrets().await?.write().unwrap_or_else(PoisonError::into_inner).add(secret);
+        self.known().await?.add(secret);
         Ok(())
     }
 
-    async fn known_secrets(&self) -> Result<&RwLock<Redactor>> {
-        let gather = || async { self.outside.known_secrets().await.map(RwLock::new) };
-        self.known.get_or_try_init(gather).await
+    /// What the secrets of this home are recognised by.
+    pub(crate) async fn known(&self) -> Result<&Arc<Known>> {
+        self.known.get_or_try_init(|| async { self.gather_known().await.map(Arc::new) }).await
     }
 
     /// The request that a key answers, and the keys of a name: what people type when they mean a key.

@@ -21,6 +21,7 @@
 //! | [`trace`] | the audit log, read |
 //! | [`find`] | permissions by words and by operations |
 //! | [`record`] | what goes on record |
+//! | [`mask`] | secrets that an agent pasted into a call |
 //! | [`crash`] | failpoints |
 //! | `scheduler` | what has to happen without anybody asking |
 
@@ -38,6 +39,7 @@ mod error;
 pub mod find;
 pub mod guards;
 pub mod home;
+pub mod mask;
 mod mint;
 mod outside;
 mod proposals;

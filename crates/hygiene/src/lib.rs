@@ -5,4 +5,4 @@
 
 mod shape;
 
-pub use shape::{MASK, scrub_text};
+pub use shape::{MASK, scrub_text, scrub_tokens};

@@ -7,6 +7,9 @@ use regex::{Captures, Regex};
 /// What a credential is replaced by.
 pub const MASK: &str = "[redacted]";
 
+/// Our own tokens: an agent's, a workload's.
+const OURS: &str = r"kw[aw]_[A-Za-z0-9_\-]{40,}";
+
 /// Vendors' formats. Each pattern matches the whole credential and nothing around it.
 const SHAPES: &[&str] = &[
     r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
@@ -26,10 +29,12 @@ const SHAPES: &[&str] = &[
     r"\bdp\.(?:pt|st|ct|sa)\.[A-Za-z0-9]{40,}",
     r"\bhvs\.[A-Za-z0-9_\-]{24,}",
     r"\bv1\.0-[a-f0-9]{24}-[a-f0-9]{100,}",
-    r"\bkw[aw]_[A-Za-z0-9_\-]{40,}",
+    OURS,
     r"\beyJ[A-Za-z0-9_\-]{10,}\.eyJ[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]{10,}",
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
 ];
+
+static TOKEN: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(OURS).ok());
 
 static SHAPE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(&SHAPES.join("|")).ok());
 
@@ -70,13 +75,24 @@ pub fn scrub_text(text: &str) -> String {
     clean
 }
 
+/// The text with our own tokens masked and all else as it is: fit for names, which [`scrub_text`] could take for something
+/// that they are not.
+#[must_use]
+pub fn scrub_tokens(text: &str) -> String {
+    match TOKEN.as_ref() {
+        Some(token) => token.replace_all(text, MASK).into_owned(),
+        None => text.to_owned(),
+    }
+}
+
 /// Letters and digits mixed, without the rhythm of words: a sentence does not look like this, an id of ours is told by
 /// its prefix.
 fn looks_random(value: &str) -> bool {
-    const OURS: [&str; 10] = ["key_", "ver_", "req_", "att_", "sag_", "plc_", "apr_", "rev_", "ent_", "kw-"];
+    const PREFIXES: [&str; 10] =
+        ["key_", "ver_", "req_", "att_", "sag_", "plc_", "apr_", "rev_", "ent_", "kw-"];
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
     let letters = value.bytes().filter(u8::is_ascii_alphabetic).count();
-    digits >= 2 && letters >= 2 && !OURS.iter().any(|prefix| value.starts_with(prefix))
+    digits >= 2 && letters >= 2 && !PREFIXES.iter().any(|prefix| value.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -109,6 +125,15 @@ mod tests {
         for secret in planted {
             let clean = scrub_text(&format!("use {secret} for it"));
             assert_eq!(clean, format!("use {MASK} for it"));
+        }
+    }
+
+    #[test]
+    fn in_names_only_our_own_tokens_are_masked() {
+        let token = format!("kww_{}", "a1B2-3D4_".repeat(5));
+        assert_eq!(scrub_tokens(&format!("web_{token}")), format!("web_{MASK}"));
+        for name in ["sk-a-project-of-2024-with-a-long-name", "token:9f8e7d6c5b4a39281706", "kwa_short"] {
+            assert_eq!(scrub_tokens(name), name);
         }
     }
 

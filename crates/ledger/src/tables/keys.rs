@@ -238,6 +238,16 @@ impl Tx<'_> {
         Fingerprint::from_hex(row.text(0)?).ok_or(LedgerError::Damaged { what: "fingerprint" })
     }
 
+    /// The fingerprints of all versions in hexadecimal digits, the newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn fingerprints(&self, limit: u32) -> Result<Vec<String>> {
+        let sql = "SELECT fingerprint FROM versions ORDER BY id DESC LIMIT $1";
+        let rows = self.query(sql, &[i64::from(limit).into()])?;
+        rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
+    }
+
     /// The keys with a version whose fingerprint begins with these hexadecimal digits.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! A call, run on a broker: parse the words, name the caller, call the verb, shape the answer.
 
 mod agent;
+mod mask;
 mod operator;
 mod reader;
 
@@ -71,7 +72,10 @@ pub async fn dispatch(
             None => Err(Failure::new(Code::Conflict, "no broker runs, so there is nothing to stop")),
         },
         Call::Agent { token, claimed, call } => {
-            let agent = broker.agent(&token.into_secret()).await?;
+            let token = token.into_secret();
+            let agent = broker.agent(&token).await?;
+            let mask = broker.mask(&token).await?;
+            let (claimed, call) = (mask::masked(&mask, &claimed)?, mask::masked(&mask, &call)?);
             agent::run(broker, peer, agent, claimed, call).await
         }
         Call::Operator { login, call } => {
