@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 
 /// How many mistakes are told at a time.
 const MOST: usize = 10;
+/// Longer than the name of any tool or field, in characters.
+const LONGEST_NAME: usize = 24;
 
 /// Everything that is wrong with the arguments.
 pub(super) fn mistakes(schema: &Map<String, Value>, given: &Map<String, Value>) -> Vec<String> {
@@ -15,6 +17,15 @@ pub(super) fn mistakes(schema: &Map<String, Value>, given: &Map<String, Value>) 
     fields(schema, given, "", &mut found);
     found.truncate(MOST);
     found
+}
+
+/// A name that somebody sent, fit to be quoted. A name that is longer than any of ours is no slip of the pen: it may be a
+/// value, even a secret, that was put into the wrong place, and an error must not repeat it.
+pub(super) fn quoted(name: &str) -> String {
+    match name.chars().count() {
+        0..=LONGEST_NAME => Untrusted::capped(name, LONGEST_NAME).to_string(),
+        count => format!("(a name of {count} characters)"),
+    }
 }
 
 /// Drops what is `null`: clients send it for what they leave out.
@@ -52,8 +63,8 @@ fn check(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
 
 fn fields(schema: &Map<String, Value>, given: &Map<String, Value>, at: &str, found: &mut Vec<String>) {
     let path = |name: &str| {
-        let name = Untrusted::capped(name, 64);
-        if at.is_empty() { name.to_string() } else { format!("{at}.{name}") }
+        let name = quoted(name);
+        if at.is_empty() { name } else { format!("{at}.{name}") }
     };
     let known = schema.get("properties").and_then(Value::as_object);
     let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
@@ -212,6 +223,34 @@ mod tests {
         let unknown = mistakes(&schema, &object(&json!({ "name": "a", "why": "b", "x\n\u{202e}": 1 })));
         assert_eq!(unknown.len(), 1);
         assert!(unknown[0].starts_with("`x\\n\\u{202e}` is unknown; there are: "), "{unknown:?}");
+    }
+
+    #[test]
+    fn a_name_that_may_be_a_value_is_not_repeated() {
+        let schema = object(&json!({
+            "type": "object",
+            "additionalProperties": false,
+            "properties": { "pairs": { "type": "object", "additionalProperties": { "type": "string" } } },
+        }));
+        let value = "Zq3x_9Kd-7Lm2Pw5Rt8Yv1Bn4Cf6Gh0Jk-Sa_EuI";
+        let found = mistakes(&schema, &object(&json!({ value: 1, "pairs": { value: 1 } })));
+        assert_eq!(
+            found,
+            [
+                "`(a name of 40 characters)` is unknown; there are: pairs",
+                "`pairs.(a name of 40 characters)` is a number; it should be text"
+            ]
+        );
+    }
+
+    #[test]
+    fn no_name_of_ours_is_too_long_to_be_quoted() {
+        for verb in super::super::tools::VERBS.iter() {
+            let names = verb.tool.input_schema["properties"].as_object().unwrap().keys();
+            for name in names.map(String::as_str).chain([verb.tool.name.as_ref()]) {
+                assert_eq!(quoted(name), name);
+            }
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use super::check::quoted;
 use super::claims::Claims;
 use super::token::TokenFile;
 use super::tools::{INSTRUCTIONS, VERBS, Verb};
@@ -138,7 +139,8 @@ impl ServerHandler for Door {
     ) -> Result<CustomResult, ErrorData> {
         let word = |name: &str| request.params.as_ref().and_then(|params| params.get(name));
         if request.method != "tools/call" || word("arguments").is_none_or(Value::is_object) {
-            return Err(ErrorData::new(rmcp::model::ErrorCode::METHOD_NOT_FOUND, request.method, None));
+            let method = quoted(&request.method);
+            return Err(ErrorData::new(rmcp::model::ErrorCode::METHOD_NOT_FOUND, method, None));
         }
         let name = word("name").and_then(Value::as_str).unwrap_or_default();
         let verb = Verb::named(name).ok_or_else(|| no_such_tool(name))?;
@@ -167,8 +169,7 @@ fn refuse_foreign(socket: &Path) -> Result<(), Failure> {
 }
 
 fn no_such_tool(name: &str) -> ErrorData {
-    let name = keywright_core::text::Untrusted::capped(name, 64);
-    ErrorData::invalid_params(format!("unknown tool: {name}"), None)
+    ErrorData::invalid_params(format!("unknown tool: {}", quoted(name)), None)
 }
 
 fn too_many() -> Failure {
