@@ -24,6 +24,9 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
+use tracing::Level;
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, filter_fn};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
 use crate::app::App;
 use crate::cli::Cli;
@@ -88,14 +91,17 @@ fn unreadable(error: &clap::Error) -> Exit {
     errors::report(&errors::usage(message).hint("`keywright --help` lists the commands"), true)
 }
 
+/// `KEYWRIGHT_LOG` says how much of our own talk is logged. Libraries are heard only when something fails: below that they
+/// tell what they carry, whole messages with all that an agent pasted into them.
 fn trace() {
     let wanted = std::env::var("KEYWRIGHT_LOG").unwrap_or_default();
-    let filter = tracing_subscriber::EnvFilter::try_new(if wanted.is_empty() { "warn" } else { &wanted });
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")))
+    let filter = EnvFilter::try_new(if wanted.is_empty() { "warn" } else { &wanted });
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new("warn"));
+    let ours = filter_fn(|what| what.target().starts_with("keywright") || *what.level() == Level::ERROR);
+    let talk = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
-        .finish();
+        .with_filter(filter.and(ours));
     // Only the first one counts, and this is the first one.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(talk));
 }

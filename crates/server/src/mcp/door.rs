@@ -68,6 +68,9 @@ impl Door {
                 done.unwrap_or_else(|_| Err(too_slow()))
             }
         };
+        let outcome = done.as_ref().map_or_else(|failure| failure.code.as_str(), |_| "answered");
+        // The arguments stay out of the log: whatever an agent pasted is in them.
+        tracing::debug!(tool = %verb.tool.name, outcome, "call");
         outcome::result(done)
     }
 
