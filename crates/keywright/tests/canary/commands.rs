@@ -1,0 +1,247 @@
+//! Every command: for an operator, in words and as JSON, and for somebody who can prove nothing.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use crate::agent::{Agent, ERAS};
+use crate::cases::ask;
+use crate::ground::Ground;
+use crate::search::Search;
+use crate::support::{BOBS, PASSPHRASE, Ran, World, bare};
+
+/// A line each: the exit code, with a star where a session is not enough, and the words. `{n}` is another one in each
+/// round.
+const COMMANDS: &str = "
+    0  status
+    0  status --short
+    0  doctor
+    2* provider add cloudflare --name empty
+    6* provider add cloudflare --name closed --account {account} --base-url http://127.0.0.1:9 --credential-file {parent}
+    0  provider list
+    0  provider check cf
+    0* store add dotenv --name store-{n}
+    0  store list
+    0  store check embedded
+    0  template list
+    0  template list --pack
+    0  template show cloudflare/dns-edit
+    0  template check {template}
+    0* template apply {template}
+    0  policy show
+    0  policy check {policy}
+    0* policy apply --default
+    0  policy test {cases}
+    0  policy explain {waiting}
+    0* operator add carol-{n} --new-passphrase-file {bobs}
+    0  operator list
+    0* operator passphrase --new-passphrase-file {pass}
+    0* operator remove carol-{n}
+    0* agent add agent-{n}
+    7* agent add builder --token-file {folder}/again-{n}
+    0  agent list
+    0  agent install claude-code --agent builder
+    0  agent install codex --agent builder --token-file {folder}/builder.token
+    0* agent remove agent-{n}
+    0* workload add workload-{n} --project web
+    0  workload list
+    0* workload remove workload-{n}
+    0  catalog list
+    0  catalog search dns
+    0  key request cloudflare/dns-edit --project p{n} --env dev --name MADE --param zone=example.com --purpose {sentence}
+    0  key request cloudflare/dns-edit --project p{n} --env dev --name DRY --param zone=example.com --dry-run
+    1  key request no/template --project p{n} --env dev --name N
+    4  key request cloudflare/dns-edit --project p{n} --env production --name N --param zone=example.com
+    0  key list
+    0  key show p{n}/dev/MADE
+    0  key show LIVE
+    0  key revoke p{n}/dev/MADE --reason {sentence}
+    0  review list
+    0  review show {waiting}
+    4* review approve {approve} --yes
+    0* review reject {reject} --reason {sentence}
+    0  reconcile
+    0  audit log
+    0  audit log --from 0 --limit 1000
+    0  audit trace LIVE
+    0  audit trace p{n}/dev/MADE
+    0  audit verify
+    0  audit export
+    0  audit export --out {folder}/export-{n}
+    0  project teardown p{n} --yes
+    0  completions bash
+    1  scan .
+    1  scrub .
+    1  spend
+    1  key rotate LIVE
+    1  key adopt x
+    0  logout
+    5  key list
+    0* login
+    0  key list
+";
+
+/// Commands that have tests of their own, and the two whose business is to hand a key to a program: `run` puts it into
+/// the program's environment, and the demo makes secrets of its own in a home of its own.
+const ELSEWHERE: [&str; 6] = ["init", "serve", "mcp", "sandbox", "run", "demo"];
+
+struct Line {
+    code: i32,
+    signed: bool,
+    words: Vec<String>,
+}
+
+/// The commands with everything filled in.
+fn lines(known: &[(&str, String)]) -> Vec<Line> {
+    let fill = |word: &str| {
+        known.iter().fold(word.to_owned(), |word, (name, value)| word.replace(&format!("{{{name}}}"), value))
+    };
+    let rows = COMMANDS.lines().map(str::trim).filter(|line| !line.is_empty());
+    rows.map(|row| {
+        let (code, words) = row.split_once(' ').unwrap();
+        let words = words.split_whitespace().map(fill).collect();
+        Line { code: code.trim_end_matches('*').parse().unwrap(), signed: code.ends_with('*'), words }
+    })
+    .collect()
+}
+
+/// What the commands of one round are about.
+fn known(ground: &Ground, agent: &Agent, n: usize) -> Vec<(&'static str, String)> {
+    let world = &ground.world;
+    let waiting = ["WAITING", "APPROVE", "REJECT"].map(|name| {
+        let asked = agent.call("request_key", &ask(&format!("{name}_{n}"))).unwrap();
+        asked["request"].as_str().unwrap().to_owned()
+    });
+    let [waiting, approve, reject] = waiting;
+    let path = |name: &str| world.path(name).to_str().unwrap().to_owned();
+    vec![
+        ("n", n.to_string()),
+        ("account", world.account()),
+        ("parent", path("parent")),
+        ("pass", path("pass")),
+        ("bobs", path("bobs")),
+        ("folder", path("")),
+        ("template", world.file("t.toml", TEMPLATE)),
+        ("policy", world.file("p.cedar", "permit(principal, action, resource);")),
+        ("cases", world.file("c.toml", CASES)),
+        ("sentence", format!("use {}, please", ground.live())),
+        ("waiting", waiting),
+        ("approve", approve),
+        ("reject", reject),
+    ]
+}
+
+#[test]
+fn no_command_prints_a_secret_in_words_or_as_json_to_an_operator_or_to_anybody() {
+    let ground = Ground::new();
+    let agent = Agent::start(ground.mcp("builder"), ERAS[1], "canary-client");
+    let pass = ground.world.path("pass");
+    let mut covered = BTreeSet::new();
+    for json in [false, true] {
+        let lines = lines(&known(&ground, &agent, usize::from(json)));
+        let mut rounds: Vec<Vec<&str>> = Vec::new();
+        for line in &lines {
+            let mut words: Vec<&str> = vec!["--no-input"];
+            words.extend(json.then_some("--json"));
+            if line.signed {
+                words.extend(["--passphrase-file", pass.to_str().unwrap()]);
+            }
+            words.extend(line.words.iter().map(String::as_str));
+            rounds.push(words);
+            covered.insert(line.words.iter().take(2).cloned().collect::<Vec<_>>());
+        }
+        let rounds: Vec<&[&str]> = rounds.iter().map(Vec::as_slice).collect();
+        let all = ground.logged_in(&rounds);
+        let canaries = ground.canaries();
+        for (line, ran) in lines.iter().zip(all) {
+            assert_eq!(ran.code, line.code, "{:?}: {}{}", line.words, ran.out, ran.err);
+            let evidence = if json { "\"schema\":\"keywright/" } else { "" };
+            search(&canaries, &line.words, &ran, evidence);
+        }
+        for line in &lines {
+            let mut words: Vec<&str> = vec!["--no-input"];
+            words.extend(json.then_some("--json"));
+            words.extend(line.words.iter().map(String::as_str));
+            let output = ground.world.command(&words).env("KEYWRIGHT_LOG", "trace").output().unwrap();
+            search(&canaries, &line.words, &output.into(), "");
+        }
+    }
+    covered.insert(vec!["stop".to_owned()]);
+    for args in [&["stop"][..], &["stop", "--json"]] {
+        search(&ground.canaries(), &["stop".to_owned()], &ground.world.alice(args).expect(0), "");
+    }
+    for leaf in leaves() {
+        let there = covered.iter().any(|words| words.starts_with(&leaf) || leaf.starts_with(words));
+        assert!(there || ELSEWHERE.contains(&leaf[0].as_str()), "{leaf:?} has no line in the table");
+    }
+    agent.finish();
+    ground.world.assert_nothing_leaked();
+    ground.search_talk();
+    ground.search_home("after the broker has stopped");
+}
+
+#[test]
+fn a_sandbox_by_hand_does_not_print_its_token() {
+    let world = World::empty();
+    for more in [&[][..], &["--json"]] {
+        let path = world.path("sandbox.token");
+        let mut command = world.command(&["sandbox", "--token-file", path.to_str().unwrap()]);
+        command.args(more).env("KEYWRIGHT_LOG", "trace");
+        let (said, talk, token) = until_it_is_told(command, &path);
+        let others = [world.parent(), PASSPHRASE.to_owned(), BOBS.to_owned()];
+        let canaries = Search::new(others.into_iter().chain([token]));
+        canaries.absent_from("standard output", &said, "127.0.0.1");
+        canaries.absent_from("standard error", &talk, "");
+    }
+}
+
+/// Runs a sandbox until it has said where it is: both of its outputs, and its token.
+fn until_it_is_told(mut command: Command, path: &std::path::Path) -> (Vec<u8>, Vec<u8>, String) {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    use std::process::Stdio;
+    let mut serving =
+        crate::support::Serving(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let (mut said, mut talk) = (Vec::new(), Vec::new());
+    let mut output = BufReader::new(serving.0.stdout.take().unwrap());
+    output.read_until(b'\n', &mut said).unwrap();
+    let token = std::fs::read_to_string(path).unwrap().trim().to_owned();
+    serving.signal("INT");
+    output.read_to_end(&mut said).unwrap();
+    serving.0.stderr.take().unwrap().read_to_end(&mut talk).unwrap();
+    (said, talk, token)
+}
+
+fn search(canaries: &Search, words: &[String], ran: &Ran, evidence: &str) {
+    assert!(!ran.out.is_empty() || !ran.err.is_empty(), "{words:?} says nothing");
+    // The rest of the words may hold what an operator pasted.
+    let channel = format!("`keywright {} {}`", words[0], words.get(1).map_or("", String::as_str));
+    canaries.absent_from(&channel, ran.out.as_bytes(), evidence);
+    canaries.absent_from(&channel, ran.err.as_bytes(), "");
+}
+
+/// Every command that help lists.
+fn leaves() -> Vec<Vec<String>> {
+    let (mut open, mut found) = (vec![Vec::new()], Vec::new());
+    while let Some(path) = open.pop() {
+        let output = bare().args(&path).arg("-h").output().unwrap();
+        let help = String::from_utf8(output.stdout).unwrap();
+        let listed =
+            help.split("Commands:\n").nth(1).unwrap_or_default().lines().take_while(|l| !l.is_empty());
+        let names = listed.filter(|l| l.starts_with("  ") && !l.starts_with("   "));
+        let names: Vec<&str> = names.filter_map(|line| line.split_whitespace().next()).collect();
+        if names.is_empty() {
+            found.push(path);
+        } else {
+            open.extend(names.iter().map(|name| [&path[..], &[(*name).to_owned()]].concat()));
+        }
+    }
+    assert!(found.len() > 40, "{found:?}");
+    found
+}
+
+const CASES: &str = "[[case]]\nname = \"production needs two\"\nexpect = \"needs 2\"\nprincipal = \"agent builder\"\n\
+    action = \"mint\"\ntemplate = { id = \"cloudflare/dns-edit\", tier = \"standard\", mutating = 25 }\n\
+    context = { project = \"web\", environment = \"production\", ttl = \"30d\" }\n";
+
+const TEMPLATE: &str = "id = \"cloudflare/x\"\ntitle = \"T\"\nprovider = \"cloudflare\"\ntier = \"sandbox\"\n\
+    permissions = [\"DNS Read\"]\n[parameters.zone]\nkind = \"cloudflare.zone\"\n[limits]\nttl_max = \"30d\"\n\
+    destinations = [\"embedded:*\"]\n";

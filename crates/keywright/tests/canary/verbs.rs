@@ -1,0 +1,82 @@
+//! Every verb that the broker's socket knows, with a good call of each.
+
+use std::fmt::Debug;
+
+use keywright_server::call::OperatorCall;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::cases::ask;
+
+/// The verbs of a call, from the words with which the parser refuses another one: a new verb is among them by itself.
+pub(crate) fn verbs<T: DeserializeOwned + Debug>() -> Vec<String> {
+    let refusal = serde_json::from_value::<T>(json!({ "verb": "?" })).unwrap_err().to_string();
+    let names = refusal.split('`').skip(3).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    assert!(names.len() >= 9, "{refusal}");
+    names
+}
+
+/// A good call of an agent's verb.
+pub(crate) fn agents(verb: &str, key: &str, request: &str) -> Value {
+    let fields = match verb {
+        "find_permissions" => json!({ "query": "dns", "provider": "cloudflare", "limit": 3 }),
+        "list_templates" => json!({ "query": "dns" }),
+        "plan_key" => json!({
+            "intent": "edit dns", "operations": ["POST /zones/{zone_id}/dns_records"], "provider": "cloudflare",
+        }),
+        "request_key" => json!({ "ask": ask("SOCKET") }),
+        "check_request" => json!({ "request": request, "wait_seconds": 0 }),
+        "list_keys" => json!({ "project": "web", "environment": "dev", "state": "active" }),
+        "rotate_key" | "revoke_key" => json!({ "key": key, "reason": "the job is done" }),
+        "propose_template" => json!({
+            "source": "id = \"cloudflare/x\"\ntitle = \"T\"\nprovider = \"cloudflare\"\ntier = \"sandbox\"\n\
+                permissions = [\"DNS Read\"]\n[limits]\nttl_max = \"30d\"\ndestinations = [\"embedded:*\"]\n",
+            "why": "the report needs it",
+        }),
+        new => panic!("agents can say `{new}`, and there is no case of it here"),
+    };
+    with_verb(verb, fields)
+}
+
+/// A good call of an operator's verb.
+pub(crate) fn operators(verb: &str, key: &str, request: &str) -> Value {
+    let fields = match verb {
+        "login" | "logout" | "provider_list" | "store_list" | "template_list" | "policy_show"
+        | "operator_list" | "agent_list" | "workload_list" | "review_list" | "reconcile"
+        | "audit_publish" | "stop" => json!({}),
+        "provider_add" => json!({ "name": "evil", "kind": "cloudflare", "credential": "x" }),
+        "store_add" => json!({ "name": "evil", "kind": "dotenv" }),
+        "provider_check" => json!({ "name": "cf" }),
+        "store_check" => json!({ "name": "embedded" }),
+        "template_show" => json!({ "id": "cloudflare/dns-edit" }),
+        "template_apply" => json!({ "source": "" }),
+        "policy_apply" => json!({ "source": "permit(principal, action, resource);" }),
+        "policy_test" => json!({ "cases": "" }),
+        "policy_explain" | "request_check" | "review_show" => json!({ "request": request }),
+        "operator_add" => json!({ "name": "evil", "new_passphrase": "more-words-for-eve" }),
+        "operator_passphrase" => json!({ "new_passphrase": "more-words-for-eve" }),
+        "operator_remove" => json!({ "name": "bob" }),
+        "agent_add" => json!({ "name": "evil" }),
+        "agent_remove" => json!({ "name": "builder" }),
+        "workload_add" => json!({ "name": "evil", "project": "web" }),
+        "workload_remove" => json!({ "name": "reader" }),
+        "key_request" => json!({ "ask": ask("EVIL"), "dry_run": false }),
+        "key_list" => json!({ "debt": false }),
+        "key_show" => json!({ "key": key }),
+        "key_revoke" => json!({ "key": key, "reason": "r" }),
+        "project_teardown" => json!({ "project": "web" }),
+        "review_approve" => json!({ "request": request, "digest": "0".repeat(64) }),
+        "review_reject" => json!({ "request": request, "reason": "r" }),
+        "audit_log" => json!({ "from": 0, "limit": 1_000, "newest_first": false }),
+        "audit_trace" => json!({ "what": key }),
+        new => panic!("operators can say `{new}`, and there is no case of it here"),
+    };
+    let call = with_verb(verb, fields);
+    serde_json::from_value::<OperatorCall>(call.clone()).expect("only who asks is wrong with it");
+    call
+}
+
+fn with_verb(verb: &str, mut fields: Value) -> Value {
+    fields["verb"] = json!(verb);
+    fields
+}
