@@ -3,6 +3,9 @@
 //! An agent that found a secret somewhere may put it into any field of a call. Free text is scrubbed before it is kept;
 //! but a name is quoted in errors, shown in receipts, kept for good, and sent to a provider. So the doors mask a call as a
 //! whole before anything is done with it.
+//!
+//! What it can't mask: a passphrase, which nobody here knows until it is typed; and a key that lies in another store only,
+//! once it is encoded or has other letters right beside it.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
