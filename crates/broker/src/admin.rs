@@ -202,7 +202,7 @@ impl Broker {
     ) -> Result<()> {
         self.refuse_if_forked()?;
         operator.signing()?;
-        self.refuse_shared(&passphrase).await?;
+        self.refuse_shared(&passphrase, name).await?;
         let keys = self.slot(name, passphrase, None).await?;
         let (name, who) = (name.clone(), operator.caller().who());
         let written = self.ledger.write(move |tx| {
@@ -220,7 +220,7 @@ impl Broker {
     pub async fn change_passphrase(&self, operator: &Proven, passphrase: Secret) -> Result<()> {
         self.refuse_if_forked()?;
         let signing = operator.signing()?.clone();
-        self.refuse_shared(&passphrase).await?;
+        self.refuse_shared(&passphrase, operator.name()).await?;
         let keys = self.slot(operator.name(), passphrase, Some(signing)).await?;
         let (name, who) = (operator.name().clone(), operator.caller().who());
         let written = self.ledger.write(move |tx| {
@@ -351,9 +351,10 @@ impl Broker {
     }
 
     /// Two operators with one passphrase would be one person with two votes.
-    async fn refuse_shared(&self, passphrase: &Secret) -> Result<()> {
+    async fn refuse_shared(&self, passphrase: &Secret, whose: &OperatorName) -> Result<()> {
         let copy = Secret::new(passphrase.expose_secret().to_owned());
         match self.operator(None, copy).await {
+            Ok(found) if found.name() == whose => Ok(()),
             Ok(_) => Err(BrokerError::invalid("an operator of this home has this passphrase already")
                 .hint("each operator needs one of their own; several random words make a good one")),
             Err(error) if error.code == Code::Unauthenticated => Ok(()),

@@ -101,6 +101,8 @@ fn trace() {
     let talk = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
+        // A log that can't be written (a full disk) must not end what it speaks of.
+        .log_internal_errors(false)
         .with_filter(filter.and(ours));
     // Only the first one counts, and this is the first one.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(talk));

@@ -32,7 +32,7 @@ const COMMANDS: &str = "
     0* policy apply --default
     0  policy test {cases}
     0  policy explain {waiting}
-    0* operator add carol-{n} --new-passphrase-file {bobs}
+    0* operator add carol-{n} --new-passphrase-file {carols}
     0  operator list
     0* operator passphrase --new-passphrase-file {pass}
     0* operator remove carol-{n}
@@ -118,7 +118,7 @@ fn known(ground: &Ground, agent: &Agent, n: usize) -> Vec<(&'static str, String)
         ("account", world.account()),
         ("parent", path("parent")),
         ("pass", path("pass")),
-        ("bobs", path("bobs")),
+        ("carols", world.secret("carols", "yet-another-set-of-words")),
         ("folder", path("")),
         ("template", world.file("t.toml", TEMPLATE)),
         ("policy", world.file("p.cedar", "permit(principal, action, resource);")),

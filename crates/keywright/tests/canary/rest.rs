@@ -106,9 +106,15 @@ fn sealed_for(ground: &Ground) -> Vec<String> {
     let location = Location::File(ground.world.home().join("ledger.db"));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let ledger = Ledger::open(&location, Arc::new(jiff::Timestamp::now)).unwrap();
-    let sealed = runtime.block_on(ledger.read(|tx| tx.all_sealed(1_000)));
-    let owners = sealed.map_err(|error: LedgerError| error).unwrap().into_iter().map(|(owner, _)| owner);
-    let mut owners: Vec<String> = owners.collect();
+    let owners = runtime.block_on(ledger.read(|tx| {
+        let mut owners = Vec::new();
+        tx.each_sealed(|owner, _| {
+            owners.push(owner.to_owned());
+            Ok(())
+        })?;
+        Ok::<_, LedgerError>(owners)
+    }));
+    let mut owners = owners.unwrap();
     owners.sort();
     owners
 }

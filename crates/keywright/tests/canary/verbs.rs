@@ -65,6 +65,7 @@ pub(crate) fn operators(verb: &str, key: &str, request: &str) -> Value {
         "key_show" => json!({ "key": key }),
         "key_revoke" => json!({ "key": key, "reason": "r" }),
         "project_teardown" => json!({ "project": "web" }),
+        "proposal_apply" => json!({ "request": request, "source": "" }),
         "review_approve" => json!({ "request": request, "digest": "0".repeat(64) }),
         "review_reject" => json!({ "request": request, "reason": "r" }),
         "audit_log" => json!({ "from": 0, "limit": 1_000, "newest_first": false }),

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 
-use crate::support::{Serving, World};
+use crate::support::{Serving, World, request};
 
 fn run(world: &World, script: &str) -> std::process::Output {
     let pass = world.path("pass");
@@ -124,9 +124,9 @@ fn a_session_is_good_for_its_own_terminal_only() {
 #[test]
 fn a_key_whose_name_would_change_what_runs_is_not_put_there() {
     let world = World::ready();
-    world.key("LD_PRELOAD");
-    let ran = world.alice(&["run", "--project", "web", "--", "true"]).expect(7);
+    let ran = world.alice(&request("LD_PRELOAD", "dev", &[])).expect(2);
     assert!(ran.err.contains("LD_PRELOAD"), "{}", ran.err);
+    assert_eq!(world.live_keys(), 0);
 }
 
 #[test]
