@@ -63,12 +63,11 @@ pub fn check_template(source: &str) -> Result<CheckedTemplate> {
     let footprint =
         catalog.unlocks(permissions.iter().map(|p| p.id.as_str())).map_err(BrokerError::invalid)?;
     let mut warnings = Vec::new();
-    for operation in &template.operations {
-        let known = catalog.operation(operation).map_err(BrokerError::invalid)?;
-        let opened = catalog.accepted(known).any(|p| permissions.iter().any(|have| have.id == p.id));
-        if !opened && known.is_computable() {
-            warnings.push(format!("`{operation}` is declared, but none of the permissions opens it"));
-        }
+    refuse_superfluous(catalog, &template, &permissions, &mut warnings)?;
+    for destination in template.limits.destinations.iter().filter(|d| d.to_string() == "dotenv:*") {
+        warnings.push(format!(
+            "`{destination}` lets agents write into any directory; `dotenv:./.env` is narrower"
+        ));
     }
     if footprint.credentials > 0 {
         warnings.push(format!(
@@ -89,6 +88,47 @@ pub fn check_template(source: &str) -> Result<CheckedTemplate> {
         resolved: ResolvedTemplate { template, permissions, escalation, unlocks, mutating },
         warnings,
     })
+}
+
+/// Where a template says what its job calls, it grants nothing that the job does not need: with any of its permissions
+/// taken away, some operation would be closed. Operations without permission data are not guessed about.
+fn refuse_superfluous(
+    catalog: &Catalog,
+    template: &Template,
+    permissions: &[Permission],
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    let mut openers: Vec<Vec<&str>> = Vec::new();
+    let mut is_known = !template.operations.is_empty();
+    for operation in &template.operations {
+        let known = catalog.operation(operation).map_err(BrokerError::invalid)?;
+        if !known.is_computable() {
+            is_known = false;
+            warnings.push(format!(
+                "`{operation}` has no permission data, so what the job needs can't be checked"
+            ));
+            continue;
+        }
+        let opening: Vec<&str> = catalog
+            .accepted(known)
+            .filter_map(|p| permissions.iter().find(|have| have.id == p.id))
+            .map(|have| have.id.as_str())
+            .collect();
+        if opening.is_empty() {
+            warnings.push(format!("`{operation}` is declared, but none of the permissions opens it"));
+        } else {
+            openers.push(opening);
+        }
+    }
+    let is_needed = |p: &&Permission| openers.iter().any(|opening| opening.as_slice() == [p.id.as_str()]);
+    match permissions.iter().find(|p| is_known && !is_needed(p)) {
+        None => Ok(()),
+        Some(superfluous) => Err(BrokerError::invalid(format_args!(
+            "permission `{}` is more than the declared operations need",
+            superfluous.name
+        ))
+        .hint("take it out, or declare under `operations` what the job calls with it")),
+    }
 }
 
 impl Broker {

@@ -90,11 +90,13 @@ impl DestinationPattern {
         if self.store != place.store {
             return false;
         }
-        if wildcard(&self.pattern, &place.place) {
+        // `./.env` and `.env` are one file.
+        let (pattern, place) = (here(&self.pattern), here(&place.place));
+        if wildcard(pattern, place) {
             return true;
         }
-        let without_field = place.place.split_once('#').map(|(path, _)| path);
-        !self.pattern.contains('#') && without_field.is_some_and(|path| wildcard(&self.pattern, path))
+        let without_field = place.split_once('#').map(|(path, _)| path);
+        !pattern.contains('#') && without_field.is_some_and(|path| wildcard(pattern, path))
     }
 
     /// The store that the pattern names.
@@ -102,6 +104,10 @@ impl DestinationPattern {
     pub fn store(&self) -> &StoreName {
         &self.store
     }
+}
+
+fn here(path: &str) -> &str {
+    path.strip_prefix("./").unwrap_or(path)
 }
 
 impl fmt::Display for DestinationPattern {
@@ -162,6 +168,9 @@ mod tests {
             ("vault:secret/apps/*", "vault:secret/other/foo#CF", false),
             ("vault:secret/apps/*", "vault:secret/apps", false),
             ("dotenv:./.env", "dotenv:./.env#CF_TOKEN", true),
+            ("dotenv:./.env", "dotenv:.env#CF_TOKEN", true),
+            ("dotenv:.env", "dotenv:./.env#CF_TOKEN", true),
+            ("dotenv:./.env", "dotenv:/.env#CF_TOKEN", false),
             ("dotenv:./.env", "dotenv:./.env.local#CF_TOKEN", false),
             ("dotenv:./.env#CF_TOKEN", "dotenv:./.env#OTHER", false),
             ("embedded:web/*/CF_*", "embedded:web/dev/CF_TOKEN", true),

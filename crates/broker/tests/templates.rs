@@ -1,0 +1,54 @@
+//! What `template check` says, from tables: no broker is needed.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use keywright_broker::Code;
+use keywright_broker::guards::check_template;
+
+/// A template with these permissions, operations and further lines.
+fn template(permissions: &str, operations: &str, destinations: &str) -> String {
+    format!(
+        "id = \"cloudflare/t\"\ntitle = \"t\"\nprovider = \"cloudflare\"\ntier = \"standard\"\n\
+         permissions = [{permissions}]\noperations = [{operations}]\n[parameters.zone]\nkind = \"cloudflare.zone\"\n\
+         allow = [\"example.com\"]\n[limits]\nttl_max = \"30d\"\ndestinations = [{destinations}]\n"
+    )
+}
+
+const RECORDS: &str = "\"POST /zones/{zone_id}/dns_records\"";
+const BOTH: &str = "\"POST /zones/{zone_id}/dns_records\", \"POST /zones/{zone_id}/purge_cache\"";
+
+#[test]
+fn a_template_that_says_what_its_job_calls_grants_nothing_more() {
+    let table = [
+        ("\"DNS Write\"", RECORDS, None),
+        ("\"DNS Write\", \"Cache Purge\"", BOTH, None),
+        ("\"DNS Write\", \"Cache Purge\"", "", None),
+        ("\"DNS Write\", \"Zone Settings Write\"", RECORDS, Some("`Zone Settings Write` is more than")),
+        ("\"DNS Write\", \"DNS Read\"", RECORDS, Some("`DNS Read` is more than")),
+    ];
+    for (permissions, operations, refused) in table {
+        let checked = check_template(&template(permissions, operations, "\"embedded:*\""));
+        match (checked, refused) {
+            (Ok(_), None) => {}
+            (Err(error), Some(says)) => {
+                assert!(error.code == Code::InvalidArgument && error.message.contains(says), "{error}");
+            }
+            (checked, _) => panic!("{permissions} for {operations}: {:?}", checked.map(|c| c.warnings)),
+        }
+    }
+}
+
+#[test]
+fn what_deserves_a_second_look_is_a_warning() {
+    let table = [
+        (template("\"DNS Write\"", "", "\"dotenv:*\""), "any directory"),
+        (template("\"DNS Write\"", BOTH, "\"embedded:*\""), "none of the permissions opens it"),
+        (
+            template("\"DNS Write\"", "", "\"embedded:*\"").replace("allow = [\"example.com\"]\n", ""),
+            "allows every cloudflare.zone",
+        ),
+    ];
+    for (source, says) in table {
+        let warnings = check_template(&source).unwrap().warnings;
+        assert!(warnings.iter().any(|warning| warning.contains(says)), "{says}: {warnings:?}");
+    }
+}
