@@ -49,12 +49,15 @@ async fn a_create_whose_outcome_is_unknown_is_never_taken_for_a_refusal() {
         (FaultKind::Garbage, "unknown", true),
         (FaultKind::HugeBody { bytes: 64 << 20 }, "unknown", true),
         (elsewhere(), "unknown", false),
+        (FaultKind::EchoSecretInError { commit: true }, "unknown", true),
+        (FaultKind::EchoSecretInError { commit: false }, "refused", false),
         (status(400), "refused", false),
         (status(401), "unauthorized", false),
         (status(403), "unauthorized", false),
         (status(404), "not found", false),
+        (status(409), "refused", false),
+        (status(422), "refused", false),
         (status(429), "throttled", false),
-        (FaultKind::EchoSecretInError { commit: false }, "refused", false),
     ];
     for (fault, expected, exists) in cases {
         let world = World::start().await;
@@ -74,11 +77,37 @@ async fn a_create_whose_outcome_is_unknown_is_never_taken_for_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_lies_leaves_a_key_that_the_marker_finds() {
+async fn a_refusal_is_believed_only_after_a_look_for_the_marker() {
     let world = World::start().await;
+    let lists = || world.count("GET", "/tokens");
+    // Turned away at the door: nobody has to look.
+    for at_the_door in [401, 403, 404] {
+        world.sandbox.inject(Fault::on("POST", CREATE, status(at_the_door))).unwrap();
+        world.mint("kw-door").await.err().unwrap();
+    }
+    assert_eq!(lists(), 0);
+    // An ordinary refusal keeps its words.
+    world.sandbox.inject(Fault::on("POST", CREATE, status(400))).unwrap();
+    let error = world.mint("kw-wrong").await.err().unwrap();
+    assert_eq!(error.to_string(), "cloudflare refused: injected fault (code 10500)");
+    assert_eq!(lists(), 1);
+    // One that lies is found out, and says nothing of what it quotes.
     world.sandbox.inject(Fault::on("POST", CREATE, FaultKind::EchoSecretInError { commit: true })).unwrap();
-    assert_eq!(class(&world.mint("kw-liar").await.err().unwrap()), "refused");
-    assert_eq!(world.provider.list(Listing::Marked).await.unwrap().len(), 1);
+    let error = world.mint("kw-liar").await.err().unwrap();
+    assert_eq!((class(&error), lists()), ("unknown", 2));
+    assert!(error.to_string().contains("with this attempt's marker exists"), "{error}");
+    for secret in world.sandbox.secret_values() {
+        assert!(!format!("{error} {error:?}").contains(&secret), "{error}");
+    }
+    // Another attempt's token is no sign of this one's.
+    world.sandbox.inject(Fault::on("POST", CREATE, status(400))).unwrap();
+    assert_eq!(class(&world.mint("kw-honest").await.err().unwrap()), "refused");
+    // Who can't look does not know.
+    world.sandbox.inject(Fault::on("POST", CREATE, status(422))).unwrap();
+    world.fault("GET", CREATE, status(500));
+    let error = world.mint("kw-blind").await.err().unwrap();
+    assert_eq!(class(&error), "unknown");
+    assert!(error.to_string().contains("injected fault") && error.to_string().contains("can't be seen"));
 }
 
 #[tokio::test]

@@ -89,26 +89,18 @@ impl Api {
         Ok(self.exchange(call, &self.scrub, about).await?.result)
     }
 
-    /// Creates a token: sent once, and whatever leaves it open whether the token exists is
-    /// [`ProviderError::OutcomeUnknown`].
+    /// Creates a token: sent once. The failure says what it proves about the token.
     pub(super) async fn create(
         &self,
         path: Vec<&str>,
         body: &CreateBody<'_>,
         needs: &'static str,
-    ) -> Result<Minted, ProviderError> {
+    ) -> Result<Minted, Failure> {
         let call = Call::once(Method::POST, path, &self.parent, json(body)?);
-        let reply = self.wire.send(call).await.map_err(|fault| match fault {
-            Fault::NotSent { why } => ProviderError::Unavailable { provider: KIND, why },
-            sent => unknown(sent.to_string()),
-        })?;
         let about = About { what: "such account", needs };
-        let created: CreatedToken = match open(&reply, &self.scrub, about) {
-            Ok(answer) => answer.result,
-            Err(failure) => return Err(after_create(failure)),
-        };
+        let created: CreatedToken = self.exchange(call, &self.scrub, about).await?.result;
         if !is_id(&created.id) || created.value.is_empty() {
-            return Err(unknown("the answer holds no usable id and value".to_owned()));
+            return Err(Failure::garbled("it holds no usable id and value".to_owned()));
         }
         if created.name != body.name {
             // The id is known, so the key is not lost; only a sweep by marker would miss it.
@@ -128,38 +120,15 @@ impl Api {
 
     async fn send(&self, call: Call<'_>) -> Result<Reply, Failure> {
         self.wire.send(call).await.map_err(|fault| match fault {
+            Fault::NotSent { why } => Failure::not_sent(ProviderError::Unavailable { provider: KIND, why }),
             Fault::TooLarge { .. } | Fault::Redirected { .. } => Failure::garbled(fault.to_string()),
             other => ProviderError::Unavailable { provider: KIND, why: other.to_string() }.into(),
         })
     }
 }
 
-/// What a bad answer to a create means. Only the provider's own refusal, and a 429, say that nothing was made.
-fn after_create(failure: Failure) -> ProviderError {
-    match failure.error {
-        throttled @ ProviderError::Throttled { .. } => throttled,
-        ProviderError::Refused { message, .. } if failure.is_explicit && is_about_quota(message.raw()) => {
-            ProviderError::QuotaExhausted { provider: KIND, message }
-        }
-        error if failure.is_explicit => error,
-        ProviderError::Unavailable { why, .. } | ProviderError::Garbled { why, .. } => unknown(why),
-        other => unknown(other.to_string()),
-    }
-}
-
-/// The provider publishes no code for "no more tokens", so its words have to do.
-fn is_about_quota(message: &str) -> bool {
-    let message = message.to_ascii_lowercase();
-    let about_tokens = message.contains("token");
-    about_tokens && ["limit", "quota", "maximum", "too many"].iter().any(|word| message.contains(word))
-}
-
-fn unknown(why: String) -> ProviderError {
-    ProviderError::OutcomeUnknown { provider: KIND, why }
-}
-
-fn json(body: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
-    let unsupported =
-        |_| ProviderError::Unsupported { provider: KIND, why: "it can't be written as JSON".to_owned() };
+fn json(body: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let why = "it can't be written as JSON".to_owned();
+    let unsupported = |_| Failure::not_sent(ProviderError::Unsupported { provider: KIND, why });
     serde_json::to_vec(body).map(Zeroizing::new).map_err(unsupported)
 }

@@ -29,8 +29,20 @@ pub(super) struct Answer<T> {
 pub(super) struct Failure {
     pub(super) error: ProviderError,
     pub(super) code: Option<i64>,
-    /// Whether it is the documented refusal: then, and only then, nothing was done.
-    pub(super) is_explicit: bool,
+    pub(super) proof: Proof,
+}
+
+/// What a failure proves about the call that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// Nothing: it may have been done.
+    Nothing,
+    /// The provider's own envelope says that it was refused, with a status that a failure halfway, or a proxy, might
+    /// give as well.
+    Claimed,
+    /// That it was not done: nothing was sent, or the provider's own envelope says that it was turned away at the door
+    /// (401, 403, 404, 429).
+    NotDone,
 }
 
 /// What a call is about, for its errors.
@@ -98,9 +110,7 @@ fn good<T: DeserializeOwned>(reply: &Reply, scrub: &Scrub, about: About) -> Resu
                 Err(Failure::garbled("it does not report success".to_owned()))
             }
         }
-        429 => {
-            Err(ProviderError::Throttled { provider: KIND, retry_after: reply.retry_after.map(whole) }.into())
-        }
+        429 => Err(throttled(reply)),
         500..=599 => {
             Err(ProviderError::Unavailable { provider: KIND, why: format!("status {}", reply.status) }.into())
         }
@@ -114,14 +124,28 @@ pub(super) fn is_denied(failure: &Failure) -> bool {
     matches!(failure.error, ProviderError::Unauthorized { .. })
 }
 
-fn refusal(reply: &Reply, scrub: &Scrub, about: About) -> Failure {
-    let bad: Bad = match serde_json::from_slice(&reply.body) {
-        Ok(bad) => bad,
-        Err(_) => return Failure::garbled(format!("status {} without the documented body", reply.status)),
-    };
+/// Too many calls, said by the provider or by whatever stands in front of it.
+fn throttled(reply: &Reply) -> Failure {
+    let error = ProviderError::Throttled { provider: KIND, retry_after: reply.retry_after.map(whole) };
+    let proof = if bad(reply).is_ok() { Proof::NotDone } else { Proof::Nothing };
+    Failure { error, code: None, proof }
+}
+
+/// The documented body of a refusal.
+fn bad(reply: &Reply) -> Result<Bad, Failure> {
+    let bad: Bad = serde_json::from_slice(&reply.body)
+        .map_err(|_| Failure::garbled(format!("status {} without the documented body", reply.status)))?;
     if bad.success || bad.errors.is_empty() {
-        return Failure::garbled(format!("status {} that does not say what is wrong", reply.status));
+        return Err(Failure::garbled(format!("status {} that does not say what is wrong", reply.status)));
     }
+    Ok(bad)
+}
+
+fn refusal(reply: &Reply, scrub: &Scrub, about: About) -> Failure {
+    let bad = match bad(reply) {
+        Ok(bad) => bad,
+        Err(garbled) => return garbled,
+    };
     let codes: Vec<i64> = bad.errors.iter().filter_map(|said| said.code).collect();
     let code = codes.first().copied();
     let has = |known: &[i64]| codes.iter().any(|code| known.contains(code));
@@ -136,7 +160,8 @@ fn refusal(reply: &Reply, scrub: &Scrub, about: About) -> Failure {
     } else {
         refused(code, scrub.message(&text), hint(&text))
     };
-    Failure { error, code, is_explicit: true }
+    let proof = if matches!(reply.status, 401 | 403 | 404) { Proof::NotDone } else { Proof::Claimed };
+    Failure { error, code, proof }
 }
 
 fn refused(code: Option<i64>, message: Untrusted, hint: Option<&str>) -> ProviderError {
@@ -169,6 +194,11 @@ fn whole(wait: std::time::Duration) -> Span {
 }
 
 impl Failure {
+    /// The call never left.
+    pub(super) fn not_sent(error: ProviderError) -> Self {
+        Self { error, code: None, proof: Proof::NotDone }
+    }
+
     pub(super) fn garbled(why: String) -> Self {
         ProviderError::Garbled { provider: KIND, why }.into()
     }
@@ -176,7 +206,7 @@ impl Failure {
 
 impl From<ProviderError> for Failure {
     fn from(error: ProviderError) -> Self {
-        Self { error, code: None, is_explicit: false }
+        Self { error, code: None, proof: Proof::Nothing }
     }
 }
 
@@ -246,6 +276,30 @@ mod tests {
             ),
         ] {
             assert_eq!(shown(status, &body), expected);
+        }
+    }
+
+    #[test]
+    fn only_what_was_turned_away_at_the_door_is_proof_that_nothing_was_done() {
+        let refusal = r#"{"success":false,"errors":[{"code":1001,"message":"no"}]}"#;
+        for (status, body, expected) in [
+            (401, refusal, Proof::NotDone),
+            (403, refusal, Proof::NotDone),
+            (404, refusal, Proof::NotDone),
+            (429, refusal, Proof::NotDone),
+            (400, refusal, Proof::Claimed),
+            (409, refusal, Proof::Claimed),
+            (422, refusal, Proof::Claimed),
+            (400, r#"{"success":false,"errors":[{"code":6003,"message":"no"}]}"#, Proof::Claimed),
+            (500, refusal, Proof::Nothing),
+            (302, refusal, Proof::Nothing),
+            (200, refusal, Proof::Nothing),
+            (403, "<html>", Proof::Nothing),
+            (429, "", Proof::Nothing),
+            (429, r#"{"success":false,"errors":[]}"#, Proof::Nothing),
+            (404, r#"{"success":true,"errors":[{"code":1,"message":"no"}]}"#, Proof::Nothing),
+        ] {
+            assert_eq!(opened(status, body).unwrap_err().proof, expected, "{status} {body}");
         }
     }
 

@@ -12,6 +12,7 @@
 
 mod api;
 mod ask;
+mod create;
 mod envelope;
 mod groups;
 mod list;
@@ -108,12 +109,6 @@ impl Cloudflare {
             probe_for,
             scopes: GroupScopes::default(),
         })
-    }
-
-    /// Creates the token; what [`Provider::mint`] does once it has seen the proof.
-    async fn create(&self, grant: &Grant, marker: &Marker) -> Result<Minted, ProviderError> {
-        let body = ask::create_body(grant, marker)?;
-        self.api.create(self.owner.tokens(), &body, self.owner.write_permission()).await
     }
 }
 
