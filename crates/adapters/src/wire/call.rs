@@ -47,6 +47,9 @@ pub(crate) enum Fault {
     /// Nothing left this machine.
     #[error("{why}")]
     NotSent { why: String },
+    /// Nothing left this machine, because the other side asked not to be called for a while yet.
+    #[error("it asked not to be called for {} s yet", left.as_secs_f32().ceil())]
+    Closed { left: Duration },
     /// It was sent, or may have been, and no complete answer came.
     #[error("the connection ended before the answer did: {why}")]
     Lost { why: String },

@@ -8,6 +8,8 @@
 //! * Only calls that say so are repeated ([`Repeat::Safe`]), a bounded number of times, on a failed connection, a
 //!   closed connection, 429 or 5xx. A call that says [`Repeat::Never`] leaves this machine at most once, over a
 //!   connection of its own, so that "the connection failed" means "nothing was sent".
+//! * After a 429 with `Retry-After` nothing goes out until that time is over, whatever the call: it waits for a few
+//!   seconds at most, and otherwise ends as [`Fault::Closed`] without touching the network.
 //! * Nothing that it says about a failure quotes a body, a header or a query.
 //!
 //! Plain HTTP/1.1 is used on purpose: one request on a connection at a time makes "was it sent?" answerable.
@@ -23,7 +25,7 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
-use reqwest::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER, USER_AGENT};
 use reqwest::{Client, Response, redirect};
 use url::Url;
 
@@ -62,7 +64,7 @@ pub(crate) struct Wire {
     pooled: Client,
     /// A new connection for each call: what must be sent at most once never meets a connection that went stale.
     fresh: Client,
-    limiter: Option<Limiter>,
+    limiter: Limiter,
 }
 
 /// Why a wire could not be set up.
@@ -118,7 +120,7 @@ impl Wire {
                 .map_err(|error| WireError::Tls(innermost(&error)))
         };
         let (pooled, fresh) = (build(4)?, build(0)?);
-        let limiter = config.pace.as_ref().map(Limiter::new);
+        let limiter = Limiter::new(config.pace.as_ref());
         Ok(Self { config, base, pooled, fresh, limiter })
     }
 
@@ -131,7 +133,7 @@ impl Wire {
     /// or closed connection, 429 and 5xx; the last answer counts.
     ///
     /// # Errors
-    /// When there is no complete answer; [`Fault::NotSent`] alone promises that nothing was sent.
+    /// When there is no complete answer; only [`Fault::NotSent`] and [`Fault::Closed`] promise that nothing was sent.
     pub(crate) async fn send(&self, call: Call<'_>) -> Result<Reply, Fault> {
         let mut attempt = 1;
         loop {
@@ -147,9 +149,7 @@ impl Wire {
     }
 
     async fn attempt(&self, call: &Call<'_>, attempt: u32) -> Result<Reply, Fault> {
-        if let Some(limiter) = &self.limiter {
-            limiter.wait(self.config.deadline).await?;
-        }
+        self.limiter.wait(self.config.deadline).await?;
         let request = self.request(call)?;
         let started = Instant::now();
         let outcome = match tokio::time::timeout(self.config.deadline, self.exchange(request, call)).await {
@@ -176,6 +176,10 @@ impl Wire {
             return Err(Fault::Redirected { status: status.as_u16() });
         }
         let retry_after = retry_after(&response);
+        // Before the body is read: it may never end.
+        if let (429, Some(wait)) = (status.as_u16(), retry_after) {
+            self.limiter.close_for(wait);
+        }
         let limit = call.max_body.unwrap_or(self.config.max_body);
         let body = body::read(response, limit).await?;
         Ok(Reply { status: status.as_u16(), retry_after, body })
@@ -189,7 +193,7 @@ impl Wire {
         let mut request = client
             .request(call.method.clone(), call.url(&self.base)?)
             .header(USER_AGENT, concat!("keywright/", env!("CARGO_PKG_VERSION")))
-            .header(reqwest::header::AUTHORIZATION, call.bearer()?);
+            .header(AUTHORIZATION, call.bearer()?);
         if let Some(body) = &call.body {
             request = request
                 .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
@@ -218,7 +222,9 @@ fn innermost(error: &dyn std::error::Error) -> String {
     keywright_core::text::Untrusted::capped(&cause.to_string(), 200).to_string()
 }
 
+/// What the answer asks for. A date is measured by the clock of who wrote it, where the answer shows that clock.
 fn retry_after(response: &Response) -> Option<Duration> {
-    let text = response.headers().get(reqwest::header::RETRY_AFTER)?.to_str().ok()?;
-    retry::parse_retry_after(text, jiff::Timestamp::now())
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let now = header(DATE).and_then(retry::parse_http_date).unwrap_or_else(jiff::Timestamp::now);
+    retry::parse_retry_after(header(RETRY_AFTER)?, now)
 }

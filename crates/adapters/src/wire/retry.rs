@@ -5,7 +5,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::pace::PATIENCE;
 use super::{Fault, Reply};
+
+/// The longest `Retry-After` that counts; more is taken for this much.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
+/// The obsolete forms of a date (RFC 9110, 5.6.7), which a recipient has to know: RFC 850's, and C's `asctime`.
+const OLD_DATES: [&str; 2] = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
 
 /// Bounds of repeating.
 #[derive(Debug, Clone, Copy)]
@@ -20,7 +26,7 @@ pub(crate) struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 3, first_wait: Duration::from_millis(200), longest_wait: Duration::from_secs(10) }
+        Self { attempts: 3, first_wait: Duration::from_millis(200), longest_wait: PATIENCE }
     }
 }
 
@@ -48,15 +54,27 @@ pub(crate) fn jittered(wait: Duration) -> Duration {
     wait / 2 + wait.mul_f64(f64::from(u32::try_from(random).unwrap_or(0)) / 2_000.0)
 }
 
-/// Reads `Retry-After` (RFC 9110, 10.2.3): seconds, or a date.
+/// Reads `Retry-After` (RFC 9110, 10.2.3): seconds, or a date; an hour at most.
 pub(super) fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return text.parse().ok().map(Duration::from_secs);
-    }
-    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-    let seconds = at.as_second().saturating_sub(now.as_second());
-    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    let asked = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        // So many digits that they are no number: a very long time.
+        text.parse().map_or(LONGEST_RETRY_AFTER, Duration::from_secs)
+    } else {
+        let seconds = parse_http_date(text)?.as_second().saturating_sub(now.as_second());
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+    };
+    Some(asked.min(LONGEST_RETRY_AFTER))
+}
+
+/// Reads a date in any of the three forms of HTTP (RFC 9110, 5.6.7).
+pub(super) fn parse_http_date(text: &str) -> Option<Timestamp> {
+    let modern = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok();
+    let old = |form: &&str| {
+        let civil = jiff::civil::DateTime::strptime(form, text).ok()?;
+        jiff::tz::Offset::UTC.to_timestamp(civil).ok()
+    };
+    modern.or_else(|| OLD_DATES.iter().find_map(old))
 }
 
 #[cfg(test)]
@@ -75,10 +93,12 @@ mod tests {
             (reply(400, None), false),
             (reply(404, None), false),
             (reply(429, Some(3)), true),
-            (reply(429, Some(11)), false),
+            (reply(429, Some(5)), true),
+            (reply(429, Some(6)), false),
             (reply(500, None), true),
             (reply(503, None), true),
             (Err(Fault::NotSent { why: String::new() }), true),
+            (Err(Fault::Closed { left: Duration::from_secs(6) }), false),
             (Err(Fault::Lost { why: String::new() }), true),
             (Err(Fault::TimedOut { after: Duration::ZERO }), false),
             (Err(Fault::TooLarge { limit: 1 }), false),
@@ -109,11 +129,19 @@ mod tests {
             ("0", Some(0)),
             (" 300 ", Some(300)),
             ("Tue, 24 Nov 2026 10:05:00 GMT", Some(300)),
+            ("Tuesday, 24-Nov-26 10:05:00 GMT", Some(300)),
+            ("Tue Nov 24 10:05:00 2026", Some(300)),
+            ("Tue Dec  1 10:05:00 2026", Some(3_600)),
             ("Tue, 24 Nov 2026 09:00:00 GMT", Some(0)),
+            ("3600", Some(3_600)),
+            ("86400", Some(3_600)),
+            ("Tue, 24 Nov 2099 10:05:00 GMT", Some(3_600)),
+            ("99999999999999999999999", Some(3_600)),
             ("", None),
             ("-5", None),
             ("soon", None),
-            ("99999999999999999999999", None),
+            ("1.5", None),
+            ("Someday, 24-Nov-26 10:05:00 GMT", None),
         ] {
             assert_eq!(parse_retry_after(text, now), seconds.map(Duration::from_secs), "{text}");
         }

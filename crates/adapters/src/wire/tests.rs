@@ -297,6 +297,53 @@ async fn calls_wait_for_their_turn_and_not_for_ever() {
 }
 
 #[tokio::test]
+async fn whoever_is_asked_to_wait_waits_whatever_the_next_call_is() {
+    let busy = |after: &str| status("429 Too Many", after);
+    for after in [
+        "Retry-After: 300\r\n".to_owned(),
+        "Retry-After: 99999999999999999999\r\n".to_owned(),
+        // By the clock of who wrote it, which is far from ours.
+        "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sunday, 06-Nov-94 08:54:37 GMT\r\n".to_owned(),
+    ] {
+        let server = Server::start(vec![busy(&after), ok("")]).await;
+        let (wire, secret) = (server.wire(), secret());
+        let reply = wire.send(post(&secret, "x")).await.unwrap();
+        let asked = reply.retry_after.unwrap();
+        assert!(asked == Duration::from_secs(300) || asked == Duration::from_secs(3_600), "{asked:?}");
+        let started = Instant::now();
+        for call in [post(&secret, "x"), Call::get(vec!["x"], &secret), Call::delete(vec!["x"], &secret)] {
+            let outcome = wire.send(call).await.map(|reply| reply.status);
+            let left = asked - Duration::from_secs(2);
+            assert!(matches!(&outcome, Err(Fault::Closed { left: now }) if *now > left), "{outcome:?}");
+        }
+        assert!(started.elapsed() < Duration::from_secs(2));
+        assert_eq!(server.requests().len(), 1, "nothing else goes out");
+    }
+}
+
+#[tokio::test]
+async fn a_short_wait_is_waited_for_by_every_call() {
+    let server = Server::start(vec![status("429 Too Many", "Retry-After: 1\r\n"), ok(""), ok("")]).await;
+    let (wire, secret) = (server.wire(), secret());
+    let started = Instant::now();
+    assert_eq!(wire.send(post(&secret, "x")).await.unwrap().status, 429);
+    assert_eq!(server.requests().len(), 1, "what is sent once is not sent again");
+    let (one, two) = tokio::join!(wire.send(post(&secret, "x")), wire.send(Call::get(vec!["x"], &secret)));
+    assert_eq!((one.unwrap().status, two.unwrap().status), (200, 200));
+    assert!(started.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_shorter_wish_does_not_cut_a_longer_one_short() {
+    let limiter = Limiter::new(None);
+    limiter.close_for(Duration::from_secs(300));
+    limiter.close_for(Duration::ZERO);
+    limiter.close_for(Duration::from_secs(10));
+    let outcome = limiter.wait(Duration::ZERO).await;
+    assert!(matches!(outcome, Err(Fault::Closed { left }) if left > Duration::from_secs(290)), "{outcome:?}");
+}
+
+#[tokio::test]
 async fn a_credential_that_is_no_header_is_not_sent() {
     let server = Server::start(vec![]).await;
     let secret = Secret::new("canary\r\nX-Evil: 1".to_owned());

@@ -25,6 +25,10 @@ fn status(status: u16) -> FaultKind {
     FaultKind::Status { status, retry_after: None }
 }
 
+fn throttled(seconds: u64) -> FaultKind {
+    FaultKind::Status { status: 429, retry_after: Some(seconds) }
+}
+
 fn slow(delay_ms: u64, trickle_ms: u64) -> FaultKind {
     FaultKind::Slow { delay_ms, trickle_ms }
 }
@@ -126,15 +130,40 @@ async fn a_create_that_was_never_sent_says_so() {
 }
 
 #[tokio::test]
-async fn a_throttled_create_says_for_how_long() {
+async fn a_throttled_create_says_for_how_long_and_closes_the_connection() {
     let world = World::start().await;
-    let fault = FaultKind::Status { status: 429, retry_after: Some(300) };
-    world.sandbox.inject(Fault::on("POST", CREATE, fault)).unwrap();
+    let id = world.mint("kw-old").await.unwrap().provider_key_id;
+    world.fault("POST", CREATE, throttled(300));
     let error = world.mint("kw-x").await.err().unwrap();
-    assert_eq!(
-        error,
-        ProviderError::Throttled { provider: "cloudflare", retry_after: Some(Span::from_seconds(300)) }
-    );
+    let exactly = |seconds| ProviderError::Throttled {
+        provider: "cloudflare",
+        retry_after: Some(Span::from_seconds(seconds)),
+    };
+    assert_eq!(error, exactly(300));
+    // Nothing goes out before the time is over: neither another create, nor anything else.
+    let calls = world.sandbox.calls().len();
+    let mut errors = vec![
+        world.mint("kw-y").await.err().unwrap(),
+        world.provider.resolve("cloudflare.zone", "example.com").await.unwrap_err(),
+        world.provider.list(Listing::Marked).await.unwrap_err(),
+        world.provider.read_back(&id).await.unwrap_err(),
+        world.provider.disabling().unwrap().disable(&id).await.unwrap_err(),
+        world.provider.revoke(&id).await.unwrap_err(),
+    ];
+    errors.dedup();
+    assert!(errors.iter().all(|error| (290..=300).any(|left| *error == exactly(left))), "{errors:?}");
+    assert_eq!(world.sandbox.calls().len(), calls);
+}
+
+#[tokio::test]
+async fn a_create_after_a_short_retry_after_waits_for_its_end() {
+    let world = World::start().await;
+    world.sandbox.inject(Fault::on("POST", CREATE, throttled(2))).unwrap();
+    world.mint("kw-x").await.err().unwrap();
+    let asked = std::time::Instant::now();
+    world.mint("kw-y").await.unwrap();
+    assert!(asked.elapsed() >= std::time::Duration::from_millis(1_900), "{:?}", asked.elapsed());
+    assert_eq!(world.count("POST", "/tokens"), 2);
 }
 
 #[tokio::test]
@@ -145,7 +174,7 @@ async fn reading_is_tried_again_and_then_fails_for_what_it_is() {
     let path = "/accounts/*/tokens/*";
     for fault in [
         status(500),
-        FaultKind::Status { status: 429, retry_after: Some(0) },
+        throttled(0),
         FaultKind::ReplyLostBeforeCommit,
         FaultKind::ReplyLostAfterCommit,
         FaultKind::ServerErrorAfterCommit,
@@ -155,8 +184,7 @@ async fn reading_is_tried_again_and_then_fails_for_what_it_is() {
     }
     for (fault, expected) in [
         (status(500), "unavailable"),
-        (FaultKind::Status { status: 429, retry_after: Some(0) }, "throttled"),
-        (FaultKind::Status { status: 429, retry_after: Some(300) }, "throttled"),
+        (throttled(0), "throttled"),
         (FaultKind::ReplyLostAfterCommit, "unavailable"),
         (FaultKind::Hang { commit: true }, "unavailable"),
         (slow(5_000, 0), "unavailable"),
@@ -168,6 +196,8 @@ async fn reading_is_tried_again_and_then_fails_for_what_it_is() {
         (status(403), "unauthorized"),
         (status(404), "not found"),
         (status(400), "refused"),
+        // The last one: it closes the connection.
+        (throttled(300), "throttled"),
     ] {
         world.sandbox.clear_faults();
         world.fault("GET", path, fault.clone());
@@ -184,11 +214,11 @@ async fn a_revoke_succeeds_only_when_the_key_is_gone() {
     let cases = [
         (FaultKind::ReplyLostAfterCommit, true),
         (FaultKind::ServerErrorAfterCommit, true),
-        (FaultKind::Status { status: 429, retry_after: Some(0) }, true),
+        (throttled(0), true),
         (FaultKind::ReplyLostBeforeCommit, true),
         (FaultKind::Hang { commit: false }, false),
         (FaultKind::Garbage, false),
-        (FaultKind::Status { status: 429, retry_after: Some(300) }, false),
+        (throttled(300), false),
         (elsewhere(), false),
         (status(403), false),
     ];
@@ -199,7 +229,10 @@ async fn a_revoke_succeeds_only_when_the_key_is_gone() {
         let outcome = world.provider.revoke(&id).await;
         assert_eq!(outcome.is_ok(), confirmed, "{fault:?}: {outcome:?}");
         assert!(!confirmed || world.token(&id).is_none(), "{fault:?}");
-        world.provider.revoke(&id).await.unwrap();
+        // On a fresh connection: a long `Retry-After` has closed the other one.
+        let fresh =
+            connect_account(&world.sandbox, &world.sandbox.base_url(), world.sandbox.parent_token(), &[]);
+        fresh.revoke(&id).await.unwrap();
         assert!(world.token(&id).is_none(), "{fault:?}");
     }
 }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::KIND;
-use super::envelope::{About, Answer, Failure, confirm, open};
+use super::envelope::{About, Answer, Failure, confirm, open, throttled};
 use super::resource::is_id;
 use super::shapes::{CreateBody, CreatedToken};
 use crate::wire::{Call, Fault, Reply, Scrub, Wire};
@@ -120,6 +120,7 @@ impl Api {
 
     async fn send(&self, call: Call<'_>) -> Result<Reply, Failure> {
         self.wire.send(call).await.map_err(|fault| match fault {
+            Fault::Closed { left } => Failure::not_sent(throttled(Some(left))),
             Fault::NotSent { why } => Failure::not_sent(ProviderError::Unavailable { provider: KIND, why }),
             Fault::TooLarge { .. } | Fault::Redirected { .. } => Failure::garbled(fault.to_string()),
             other => ProviderError::Unavailable { provider: KIND, why: other.to_string() }.into(),

@@ -1,5 +1,7 @@
 //! The envelope of every answer, `{success, errors, messages, result, result_info}`, and what a refusal in it means.
 
+use std::time::Duration;
+
 use keywright_core::provider::ProviderError;
 use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
@@ -110,7 +112,10 @@ fn good<T: DeserializeOwned>(reply: &Reply, scrub: &Scrub, about: About) -> Resu
                 Err(Failure::garbled("it does not report success".to_owned()))
             }
         }
-        429 => Err(throttled(reply)),
+        429 => {
+            let proof = if bad(reply).is_ok() { Proof::NotDone } else { Proof::Nothing };
+            Err(Failure { error: throttled(reply.retry_after), code: None, proof })
+        }
         500..=599 => {
             Err(ProviderError::Unavailable { provider: KIND, why: format!("status {}", reply.status) }.into())
         }
@@ -122,13 +127,6 @@ fn good<T: DeserializeOwned>(reply: &Reply, scrub: &Scrub, about: About) -> Resu
 /// Whether the parent could work, had it one more permission or another form: not a fault of what was asked.
 pub(super) fn is_denied(failure: &Failure) -> bool {
     matches!(failure.error, ProviderError::Unauthorized { .. })
-}
-
-/// Too many calls, said by the provider or by whatever stands in front of it.
-fn throttled(reply: &Reply) -> Failure {
-    let error = ProviderError::Throttled { provider: KIND, retry_after: reply.retry_after.map(whole) };
-    let proof = if bad(reply).is_ok() { Proof::NotDone } else { Proof::Nothing };
-    Failure { error, code: None, proof }
 }
 
 /// The documented body of a refusal.
@@ -189,8 +187,10 @@ fn said(errors: &[Said]) -> String {
     errors.iter().take(MOST_ERRORS).map(one).collect::<Vec<_>>().join("; ")
 }
 
-fn whole(wait: std::time::Duration) -> Span {
-    Span::from_seconds(wait.as_secs())
+/// Too many calls. The span is rounded up: a second too early is too early.
+pub(super) fn throttled(wait: Option<Duration>) -> ProviderError {
+    let whole = |wait: Duration| Span::from_seconds(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+    ProviderError::Throttled { provider: KIND, retry_after: wait.map(whole) }
 }
 
 impl Failure {
