@@ -1,7 +1,7 @@
 //! From names to resources.
 
 use keywright_core::provider::ProviderError;
-use keywright_sandbox::{AccountSpec, SandboxConfig};
+use keywright_sandbox::{AccountSpec, Fault, FaultKind, SandboxConfig};
 
 use crate::world::*;
 
@@ -67,10 +67,14 @@ async fn a_name_that_imitates_a_zone_is_refused_and_named() {
     for value in ["ехample.com", "example.c\u{043e}m", "еxample.com", "examp1e.com", "exаmple.com"] {
         let error = world.provider.resolve("cloudflare.zone", value).await.unwrap_err().to_string();
         assert!(error.contains("only looks like `example.com`"), "{value}: {error}");
+        assert!(error.is_ascii() && (value.is_ascii() || error.contains("xn--")), "{value}: {error}");
     }
+    let error =
+        world.provider.resolve("cloudflare.zone", "xn--xample-2of.com").await.unwrap_err().to_string();
+    assert!(error.contains("only looks like `example.com`"), "{error}");
     for value in ["müller.example", "пример.испытание", "\u{202e}moc.elpmaxe"] {
         let error = world.provider.resolve("cloudflare.zone", value).await.unwrap_err().to_string();
-        assert!(error.contains("punycode") && !error.contains('\u{202e}'), "{value}: {error}");
+        assert!(error.contains("punycode") && error.is_ascii(), "{value}: {error}");
     }
     // Theirs is not ours to name.
     let error = world.provider.resolve("cloudflare.zone", "еxample.org").await.unwrap_err().to_string();
@@ -85,6 +89,28 @@ async fn a_parent_without_rights_to_zones_takes_ids_and_asks_for_rights_on_names
     assert_eq!(bare.resolve("cloudflare.zone", &zone.id).await.unwrap(), zone);
     let error = bare.resolve("cloudflare.zone", "example.com").await.unwrap_err().to_string();
     assert!(error.contains("Zone Read") && error.contains("id"), "{error}");
+}
+
+#[tokio::test]
+async fn a_refused_look_at_the_zones_is_about_the_credential_and_not_about_the_name() {
+    for status in [401, 403] {
+        let world = World::start().await;
+        let id = world.zone("example.com").id;
+        let fault = FaultKind::Status { status, retry_after: None };
+        world
+            .sandbox
+            .inject(Fault { method: None, ..Fault::on("GET", "/zones/**", fault) }.times(100))
+            .unwrap();
+        for value in ["example.com", "\u{435}xample.com", "nothing", &id] {
+            let error = world.provider.resolve("cloudflare.zone", value).await.unwrap_err();
+            assert!(matches!(error, ProviderError::Unauthorized { .. }), "{value}: {error}");
+            assert!(error.to_string().contains("needs `Zone Read`"), "{value}: {error}");
+        }
+    }
+    let world = World::start().await;
+    let stranger = connect_account(&world.sandbox, &world.sandbox.base_url(), &"x".repeat(40), &[]);
+    let error = stranger.resolve("cloudflare.zone", "example.com").await.unwrap_err();
+    assert!(matches!(error, ProviderError::Unauthorized { .. }), "{error}");
 }
 
 #[tokio::test]

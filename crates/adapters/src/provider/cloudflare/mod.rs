@@ -16,6 +16,7 @@ mod create;
 mod envelope;
 mod groups;
 mod list;
+mod lookalike;
 mod observe;
 mod owner;
 mod parent;

@@ -1,18 +1,18 @@
 //! From what a person writes to a resource: zone names to zone ids, and so on.
 //!
 //! A name is compared exactly, in ASCII lower case, with what the provider returns, never trusted to the provider's
-//! filter. Names beyond ASCII are refused (the API speaks punycode); when one imitates a zone of the connection, the
-//! error says which.
+//! filter. Names beyond ASCII are refused (the API speaks punycode) and shown in punycode; when one imitates a zone of
+//! the connection, the error says which ([`super::lookalike`]).
 
 use std::collections::BTreeMap;
 
 use keywright_core::grant::Resource;
 use keywright_core::provider::ProviderError;
 use keywright_core::text::Untrusted;
-use unicode_security::skeleton;
 
 use super::envelope::{About, is_denied};
 use super::list::PAGE_SIZE;
+use super::lookalike;
 use super::owner::Owner;
 use super::resource::{Kind, bucket_id, is_id};
 use super::shapes::Named;
@@ -60,7 +60,7 @@ impl Cloudflare {
                 _ => return Err(no_such(Kind::Zone, value, ", but several of that name; use the zone's id")),
             }
         }
-        let hint = self.zone_hint(value).await;
+        let hint = self.zone_hint(value).await?;
         Err(no_such(Kind::Zone, value, &hint))
     }
 
@@ -86,7 +86,8 @@ impl Cloudflare {
         }
     }
 
-    /// The zones of the account, as far as so many pages show them. A parent without rights to zones sees none.
+    /// The zones of the account, as far as so many pages show them. A parent without rights to zones sees none. When the
+    /// list itself is refused, the credential is at fault, and never the name that was looked up in it.
     async fn zones(
         &self,
         filter: BTreeMap<&'static str, String>,
@@ -97,11 +98,7 @@ impl Cloudflare {
             let mut query: Vec<_> = filter.clone().into_iter().collect();
             query.extend([("page", page.to_string()), ("per_page", PAGE_SIZE.to_string())]);
             query.extend(self.account.iter().map(|account| ("account.id", account.clone())));
-            let answer = match self.api.get::<Vec<Named>>(vec!["zones"], query, ZONE_READ).await {
-                Ok(answer) => answer,
-                Err(failure) if is_denied(&failure) => break,
-                Err(failure) => return Err(failure.into()),
-            };
+            let answer = self.api.get::<Vec<Named>>(vec!["zones"], query, ZONE_READ).await?;
             let is_last = answer.result.len() < PAGE_SIZE;
             zones.extend(answer.result.into_iter().filter(|zone| self.is_of_account(zone)));
             if is_last {
@@ -116,20 +113,22 @@ impl Cloudflare {
         self.account.as_deref().is_none_or(|own| of == Some(own))
     }
 
-    async fn zone_hint(&self, value: &str) -> String {
-        let zones = self.zones(BTreeMap::new(), HINT_PAGES).await.unwrap_or_default();
-        if zones.is_empty() {
-            return "; the connection's token sees no zones at all: give it `Zone Read`, or use the zone's id".to_owned();
-        }
-        let asked = look(value);
-        match zones.iter().find(|zone| look(&zone.name) == asked) {
-            Some(zone) => {
-                let name = Untrusted::capped(&zone.name, LONGEST_NAME);
-                format!("; it only looks like `{name}`, which exists")
+    async fn zone_hint(&self, value: &str) -> Result<String, ProviderError> {
+        let zones = match self.zones(BTreeMap::new(), HINT_PAGES).await {
+            Err(denied @ ProviderError::Unauthorized { .. }) => return Err(denied),
+            // Nothing is decided by a hint: without the zones there is still what the name itself tells.
+            Err(_) => return Ok(lookalike::hint(value, &[]).unwrap_or_default()),
+            Ok(zones) => zones,
+        };
+        let names: Vec<&str> = zones.iter().map(|zone| zone.name.as_str()).collect();
+        Ok(lookalike::hint(value, &names).unwrap_or_else(|| {
+            if names.is_empty() {
+                "; the connection's token sees no zones at all: give it `Zone Read`, or use the zone's id"
+                    .to_owned()
+            } else {
+                String::new()
             }
-            None if !value.is_ascii() => "; write the name in punycode (`xn--...`)".to_owned(),
-            None => String::new(),
-        }
+        }))
     }
 
     /// The account itself, or all of its zones: by id or by exact name.
@@ -199,16 +198,12 @@ impl Cloudflare {
     }
 }
 
-/// What a name looks like to a person (Unicode TR 39, skeleton), whatever its case.
-fn look(name: &str) -> String {
-    skeleton(&name.to_lowercase()).collect()
-}
-
 fn no_such(kind: Kind, value: &str, hint: &str) -> ProviderError {
+    let shown = if kind == Kind::Zone { lookalike::plain(value) } else { value.to_owned() };
     ProviderError::NoSuchResource {
         provider: KIND,
         kind: kind.name().to_owned(),
-        value: Untrusted::capped(value, LONGEST_NAME),
+        value: Untrusted::capped(&shown, LONGEST_NAME),
         hint: hint.to_owned(),
     }
 }

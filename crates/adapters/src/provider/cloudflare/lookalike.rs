@@ -1,0 +1,95 @@
+//! Names of zones that look like others: how to show them, and what they imitate.
+
+use keywright_core::text::Untrusted;
+use unicode_security::skeleton;
+use url::{Host, quirks};
+
+/// The most characters of a name that are shown.
+const MOST_SHOWN: usize = 253;
+
+/// The name in ASCII, so that it can't be taken for another one: in punycode, or escaped where it is no name at all.
+pub(super) fn plain(name: &str) -> String {
+    punycode(name).unwrap_or_else(|| escaped(name))
+}
+
+/// What helps with a name that is none of these zones': the zone that it imitates, or how to write it.
+pub(super) fn hint(name: &str, zones: &[&str]) -> Option<String> {
+    let ascii = plain(name);
+    if zones.iter().any(|zone| zone.eq_ignore_ascii_case(&ascii)) {
+        return Some("; write the name as it stands here, in punycode".to_owned());
+    }
+    let asked = look(name);
+    if let Some(zone) = zones.iter().find(|zone| look(zone) == asked) {
+        let zone = plain(zone);
+        return Some(format!(
+            "; it only looks like `{}`, which exists",
+            Untrusted::capped(&zone, MOST_SHOWN)
+        ));
+    }
+    (!name.is_ascii()).then(|| "; write the name in punycode (`xn--...`)".to_owned())
+}
+
+/// What a name looks like to a person (Unicode TR 39, skeleton), whatever its case, and also when it is in punycode.
+fn look(name: &str) -> String {
+    let decoded = match name.to_ascii_lowercase().contains("xn--") {
+        true => quirks::domain_to_unicode(name),
+        false => String::new(),
+    };
+    let seen = if decoded.is_empty() { name } else { &decoded };
+    skeleton(&seen.to_lowercase()).collect()
+}
+
+/// The name as the name system knows it (UTS 46); `None` when it is no name, or ASCII already.
+fn punycode(name: &str) -> Option<String> {
+    match (name.is_ascii(), Host::parse(name)) {
+        (false, Ok(Host::Domain(ascii))) => Some(ascii),
+        _ => None,
+    }
+}
+
+fn escaped(name: &str) -> String {
+    let one = |c: char| if c.is_ascii() { c.to_string() } else { c.escape_unicode().to_string() };
+    name.chars().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_shown_in_ascii() {
+        for (name, shown) in [
+            ("example.com", "example.com"),
+            ("EXAMPLE.com", "EXAMPLE.com"),
+            ("\u{435}xample.com", "xn--xample-2of.com"),
+            ("m\u{fc}ller.example", "xn--mller-kva.example"),
+            ("\u{202e}moc.elpmaxe", "\\u{202e}moc.elpmaxe"),
+            ("\u{435} b.com", "\\u{435} b.com"),
+        ] {
+            assert_eq!(plain(name), shown);
+        }
+    }
+
+    #[test]
+    fn the_hint_names_the_zone_that_is_imitated() {
+        let zones = ["shop.example.com", "example.com", "xn--mller-kva.example"];
+        for imitation in [
+            "\u{435}xample.com",
+            "EXAMPL\u{415}.com",
+            "examp1e.com",
+            "xn--xample-2of.com",
+            "\u{ff45}xample\u{3002}com",
+        ] {
+            let said = hint(imitation, &zones).unwrap_or_else(|| panic!("{imitation}"));
+            let expected =
+                if plain(imitation) == "example.com" { "in punycode" } else { "looks like `example.com`" };
+            assert!(said.contains(expected), "{imitation}: {said}");
+        }
+        // A zone's own name in its readable form imitates nothing; one with other letters does.
+        assert!(hint("m\u{fc}ller.example", &zones).unwrap().contains("as it stands here"));
+        let imitated = hint("m\u{fc}ll\u{435}r.example", &zones).unwrap();
+        assert!(imitated.contains("looks like `xn--mller-kva.example`"), "{imitated}");
+        assert_eq!(hint("other.org", &zones), None);
+        assert!(hint("\u{43f}\u{440}.org", &zones).unwrap().contains("punycode"));
+    }
+}
