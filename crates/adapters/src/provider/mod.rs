@@ -5,20 +5,27 @@
 
 mod cloudflare;
 mod config;
+mod parameter;
 
 use keywright_core::grant::Grant;
 use keywright_core::plan::Plan;
-use keywright_core::provider::{Provider, ProviderError};
+use keywright_core::provider::{Provider, ProviderError, ProviderFacts};
 use keywright_core::secret::Secret;
 
 pub use config::{ConnectError, ConnectionConfig};
+pub use parameter::ParameterKind;
 
 /// Every provider that is built in.
-const REGISTRY: [Registered; 1] =
-    [Registered { kind: cloudflare::KIND, connect: cloudflare::connect, settings: cloudflare::SETTINGS }];
+static REGISTRY: [Registered; 1] = [Registered {
+    kind: cloudflare::KIND,
+    connect: cloudflare::connect,
+    settings: cloudflare::SETTINGS,
+    parameters: cloudflare::PARAMETERS,
+    facts: cloudflare::facts,
+}];
 
 /// The kinds of the providers that are built in.
-pub const KINDS: &[&str] = &kinds(&REGISTRY);
+pub const KINDS: &[&str] = &names(&REGISTRY);
 
 type Connect = fn(ConnectionConfig, Secret) -> Result<Box<dyn Provider>, ConnectError>;
 
@@ -28,6 +35,8 @@ struct Registered {
     connect: Connect,
     /// The names that [`ConnectionConfig::extra`] may hold.
     settings: &'static [&'static str],
+    parameters: &'static [ParameterKind],
+    facts: fn() -> &'static ProviderFacts,
 }
 
 /// Prepares a connection to a provider. Checks the configuration, dials nothing yet; `parent` is the credential that
@@ -40,12 +49,27 @@ pub fn connect(
     config: ConnectionConfig,
     parent: Secret,
 ) -> Result<Box<dyn Provider>, ConnectError> {
-    let registered = REGISTRY
-        .iter()
-        .find(|registered| registered.kind == kind)
-        .ok_or_else(|| ConnectError::unknown_kind(kind))?;
+    let registered = registered(kind).ok_or_else(|| ConnectError::unknown_kind(kind))?;
     config.check_names(registered.kind, registered.settings)?;
     (registered.connect)(config, parent)
+}
+
+/// The kinds of parameters that a template for this provider can have, known without a connection; `None` when the
+/// provider is not built in.
+#[must_use]
+pub fn kinds(provider_kind: &str) -> Option<&'static [ParameterKind]> {
+    registered(provider_kind).map(|registered| registered.parameters)
+}
+
+/// What a provider can and can't do, known without a connection: what [`Provider::facts`] says on every one; `None` when
+/// the provider is not built in.
+#[must_use]
+pub fn facts_of(provider_kind: &str) -> Option<&'static ProviderFacts> {
+    registered(provider_kind).map(|registered| (registered.facts)())
+}
+
+fn registered(kind: &str) -> Option<&'static Registered> {
+    REGISTRY.iter().find(|registered| registered.kind == kind)
 }
 
 /// Refuses a grant that is not the one of the plan that policy allowed. Only the expiry comes from the clock; all the
@@ -64,14 +88,14 @@ fn check_is_of_plan(provider: &'static str, grant: &Grant, plan: &Plan) -> Resul
     clippy::indexing_slicing,
     reason = "runs at compile time, where an index that is out of bounds is an error"
 )]
-const fn kinds<const N: usize>(registry: &[Registered; N]) -> [&'static str; N] {
-    let mut kinds = [""; N];
+const fn names<const N: usize>(registry: &[Registered; N]) -> [&'static str; N] {
+    let mut names = [""; N];
     let mut at = 0;
     while at < N {
-        kinds[at] = registry[at].kind;
+        names[at] = registry[at].kind;
         at += 1;
     }
-    kinds
+    names
 }
 
 #[cfg(test)]
@@ -84,5 +108,25 @@ mod tests {
         let error =
             connect("cloudfare", ConnectionConfig::default(), Secret::new("x".to_owned())).err().unwrap();
         assert_eq!(error.to_string(), "there is no provider `cloudfare` (built in: cloudflare)");
+    }
+
+    #[test]
+    fn every_provider_says_what_its_parameters_and_its_facts_are() {
+        for kind in KINDS {
+            let parameters = kinds(kind).unwrap();
+            assert!(!parameters.is_empty());
+            for parameter in parameters {
+                assert!(parameter.kind.starts_with(&format!("{kind}.")), "{}", parameter.kind);
+                assert!(!parameter.scopes.is_empty() && !parameter.help.is_empty(), "{}", parameter.kind);
+                assert!(
+                    !parameter.help.contains('\n') && !parameter.help.ends_with('.'),
+                    "{}",
+                    parameter.help
+                );
+                assert_eq!(parameters.iter().filter(|other| other.kind == parameter.kind).count(), 1);
+            }
+            assert_eq!(facts_of(kind).unwrap().kind, *kind);
+        }
+        assert!(kinds("cloudfare").is_none() && facts_of("cloudfare").is_none());
     }
 }

@@ -279,6 +279,7 @@ async fn a_full_account_says_so() {
 async fn the_facts_are_those_of_the_provider() {
     let world = World::start().await;
     let facts = world.provider.facts();
+    assert!(std::ptr::eq(facts, keywright_adapters::provider::facts_of("cloudflare").unwrap()));
     assert_eq!(facts.kind, "cloudflare");
     assert!(facts.has_expiry && facts.has_ip_condition && !facts.has_budget);
     assert_eq!(facts.longest_late_delivery.seconds(), 600);

@@ -310,6 +310,17 @@ mod tests {
     }
 
     #[test]
+    fn a_permission_is_confined_without_a_parameter_exactly_where_the_registry_says_so() {
+        for told in super::super::PARAMETERS {
+            for scope in told.scopes {
+                let confined =
+                    confine(&[permission(DNS_WRITE, scope)], vec![], &Owner::User, Some(ACCOUNT), Some(ZONE));
+                assert_eq!(confined.is_ok(), told.from_connection, "{}: {confined:?}", told.kind);
+            }
+        }
+    }
+
+    #[test]
     fn confining_adds_the_account_and_refuses_what_would_not_confine() {
         let us = Owner::Account(ACCOUNT.to_owned());
         let zone = || Kind::Zone.resource(ZONE, "example.com");

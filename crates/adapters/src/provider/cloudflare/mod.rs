@@ -27,6 +27,7 @@ mod shapes;
 mod switch;
 
 use std::num::NonZeroU32;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -47,6 +48,8 @@ use crate::wire::{Pace, Wire, WireConfig};
 use api::Api;
 use groups::GroupScopes;
 use owner::Owner;
+
+pub(super) use resource::PARAMETERS;
 
 /// The kind, as in `provider add cloudflare`.
 pub(super) const KIND: &str = "cloudflare";
@@ -71,6 +74,20 @@ pub(super) struct Cloudflare {
     user: Option<String>,
     probe_for: Duration,
     scopes: GroupScopes,
+}
+
+/// What the API can and can't do, whatever the connection.
+pub(super) fn facts() -> &'static ProviderFacts {
+    static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| ProviderFacts {
+        kind: KIND,
+        recovery: Recovery::Label,
+        evidence: Evidence::Exact,
+        has_expiry: true,
+        has_ip_condition: true,
+        has_budget: false,
+        longest_late_delivery: Span::from_seconds(600),
+    });
+    &FACTS
 }
 
 /// Prepares a connection; see [`ConnectionConfig`] for the settings.
@@ -138,16 +155,7 @@ fn pace(config: &ConnectionConfig) -> Result<Pace, ConnectError> {
 #[async_trait]
 impl Provider for Cloudflare {
     fn facts(&self) -> &'static ProviderFacts {
-        static FACTS: std::sync::LazyLock<ProviderFacts> = std::sync::LazyLock::new(|| ProviderFacts {
-            kind: KIND,
-            recovery: Recovery::Label,
-            evidence: Evidence::Exact,
-            has_expiry: true,
-            has_ip_condition: true,
-            has_budget: false,
-            longest_late_delivery: Span::from_seconds(600),
-        });
-        &FACTS
+        facts()
     }
 
     async fn check(&self) -> Result<ParentHealth, ProviderError> {

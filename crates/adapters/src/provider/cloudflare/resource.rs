@@ -14,6 +14,7 @@ use keywright_core::grant::Resource;
 use serde_json::Value;
 
 use super::shapes::ResourceBody;
+use crate::provider::ParameterKind;
 
 const ACCOUNT: &str = "com.cloudflare.api.account";
 const ZONE: &str = "com.cloudflare.api.account.zone";
@@ -44,11 +45,45 @@ pub(super) enum Scope {
     User,
 }
 
+/// The kinds, as the registry tells them.
+pub(in crate::provider) const PARAMETERS: &[ParameterKind] = &[
+    ParameterKind {
+        kind: Kind::Account.name(),
+        scopes: &["account"],
+        from_connection: true,
+        help: "the connection's account, by its id or its exact name",
+    },
+    ParameterKind {
+        kind: Kind::Zone.name(),
+        scopes: &["zone"],
+        from_connection: false,
+        help: "one zone, by its exact name (`example.com`) or its id",
+    },
+    ParameterKind {
+        kind: Kind::AllZones.name(),
+        scopes: &["zone"],
+        from_connection: false,
+        help: "every zone of the account, present and future, by the account's id or exact name",
+    },
+    ParameterKind {
+        kind: Kind::Bucket.name(),
+        scopes: &["bucket"],
+        from_connection: false,
+        help: "one R2 bucket: `bucket`, or `jurisdiction/bucket` as in `eu/assets`",
+    },
+    ParameterKind {
+        kind: Kind::User.name(),
+        scopes: &["user"],
+        from_connection: true,
+        help: "the user whom a user-owned parent belongs to: `me`, or the user's id",
+    },
+];
+
 impl Kind {
     const ALL: [Self; 5] = [Self::Account, Self::Zone, Self::AllZones, Self::Bucket, Self::User];
 
     /// Its name, as templates write it.
-    pub(super) fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Account => "cloudflare.account",
             Self::Zone => "cloudflare.zone",
@@ -194,6 +229,22 @@ mod tests {
             let (key, value) = kind.write(id);
             assert_eq!(Kind::read(&key, &serde_json::to_value(value).unwrap()), Some((kind, id.to_owned())));
             assert_eq!(Kind::parse(kind.name()), Some(kind));
+        }
+    }
+
+    #[test]
+    fn what_the_registry_tells_is_what_confining_does() {
+        let told: Vec<Kind> = PARAMETERS.iter().map(|told| Kind::parse(told.kind).unwrap()).collect();
+        assert_eq!(told, Kind::ALL);
+        for (told, kind) in PARAMETERS.iter().zip(Kind::ALL) {
+            for word in ["account", "zone", "bucket", "user", "planet"] {
+                assert_eq!(
+                    told.confines(word),
+                    Scope::parse(word) == Some(kind.scope()),
+                    "{} {word}",
+                    told.kind
+                );
+            }
         }
     }
 
