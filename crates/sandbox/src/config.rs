@@ -17,7 +17,8 @@ pub struct SandboxConfig {
     pub accounts: Vec<AccountSpec>,
     /// The parent token's value (40 to 80 characters); generated when absent.
     pub parent_token: Option<String>,
-    /// Whether `/_sandbox/faults` and `/_sandbox/state` answer. Whoever reaches the port can then inject faults.
+    /// Whether `/_sandbox/faults`, `/_sandbox/state` and `/_sandbox/clock` answer. Whoever reaches the port can then
+    /// inject faults.
     pub control: bool,
     /// How many tokens an account may own, the parent included.
     pub account_token_quota: usize,

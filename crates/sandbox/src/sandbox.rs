@@ -1,7 +1,7 @@
 //! The handle on a running sandbox.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -162,10 +162,7 @@ impl Sandbox {
 
     /// Moves the sandbox's clock forward: tokens expire, lags pass.
     pub fn advance_clock(&self, time: Duration) {
-        let ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        let add = |ahead: i64| Some(ahead.saturating_add(ms));
-        // The closure never declines, so this can't fail.
-        let _ = self.shared.ahead_ms.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add);
+        self.shared.advance_clock(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     }
 
     /// The sandbox's time.

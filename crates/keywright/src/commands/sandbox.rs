@@ -20,7 +20,17 @@ use crate::show::outside;
 /// Run a provider on loopback that enforces permissions for real, to try things out.
 ///
 /// It speaks the part of Cloudflare's API that a key broker needs and keeps everything in memory. It ends with Ctrl-C.
+///
+/// With `--control` it can be made to misbehave while it runs, over HTTP below the control url (`.../_sandbox`):
+///
+///   POST   /faults  {"path": "/accounts/*/tokens", "kind": "reply_lost_after_commit"}
+///   DELETE /faults  forgets all faults
+///   GET    /state   tokens (without their values), faults, the last calls
+///   POST   /clock   {"advance_ms": 86400000}
+///
+/// It asks for no credential; a POST must say `Content-Type: application/json`.
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Args {
     /// Where to listen; loopback only, port 0 picks a free one.
     #[arg(long, value_name = "127.0.0.1:PORT", default_value = "127.0.0.1:0")]
@@ -28,11 +38,14 @@ pub(crate) struct Args {
     /// The file that the parent token is written to; one in a fresh temporary directory without it.
     #[arg(long, value_name = "OUT")]
     token_file: Option<PathBuf>,
+    /// Also serve the control path (faults, state, clock) to whoever reaches the port.
+    #[arg(long)]
+    control: bool,
 }
 
 pub(crate) async fn run(app: &App, args: Args) -> Done {
     let signals = Signals::listen()?;
-    let config = SandboxConfig { listen: args.listen, ..SandboxConfig::default() };
+    let config = SandboxConfig { listen: args.listen, control: args.control, ..SandboxConfig::default() };
     let folder = match &args.token_file {
         Some(_) => None,
         None => {
@@ -61,18 +74,23 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
 
 fn announce(app: &App, sandbox: &Sandbox, token: &Path) {
     let zones: Vec<String> = sandbox.zones().into_iter().map(|zone| zone.name).collect();
+    let control = sandbox.control_url();
     if app.json {
         print_json(&json!({
             "schema": "keywright/sandbox/1", "base_url": sandbox.base_url(), "account": sandbox.account_id(),
             "zones": zones, "token_file": token.display().to_string(),
+            "control": control.map(|url| json!({"url": url, "authentication": "none"})),
         }));
         return;
     }
-    let facts = Facts::new()
+    let mut facts = Facts::new()
         .add("base url", sandbox.base_url())
         .add("account", sandbox.account_id())
         .all("zones", zones.iter().map(|zone| outside(zone)))
         .add("token", format!("{} (the parent credential)", token.display()));
+    if let Some(url) = control {
+        facts = facts.add("control", format!("{url} (no credential; see `keywright sandbox --help`)"));
+    }
     let text = format!("the sandbox runs\n{}", facts.render());
     Output::new(serde_json::Value::Null, text).print(false);
     say(&format!(

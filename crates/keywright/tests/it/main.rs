@@ -13,5 +13,6 @@ mod help;
 mod json;
 mod refusals;
 mod run;
+mod sandbox;
 mod serve;
 mod support;

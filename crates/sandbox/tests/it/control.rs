@@ -88,11 +88,29 @@ async fn the_state_shows_everything_but_secrets() {
 }
 
 #[tokio::test]
+async fn the_clock_moves_forward_over_http() {
+    let (bench, url) = with_control().await;
+    let clock = format!("{url}/clock");
+    let before = bench.sandbox.now();
+    let reply = bench.send(bench.http.post(&clock).json(&json!({"advance_ms": 86_400_000}))).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let now: jiff::Timestamp = reply.body["now"].as_str().unwrap().parse().unwrap();
+    assert!(now.duration_since(before) >= jiff::SignedDuration::from_hours(24));
+    for wrong in [json!({"advance_ms": -1}), json!({}), json!({"advance_ms": u64::MAX}), json!({"hours": 1})]
+    {
+        assert_eq!(bench.send(bench.http.post(&clock).json(&wrong)).await.status, 400, "{wrong}");
+    }
+    let form = bench.http.post(&clock).header("content-type", "text/plain").body("{\"advance_ms\":1}");
+    assert_eq!(bench.send(form).await.status, 415);
+    assert!(bench.sandbox.now().duration_since(before) < jiff::SignedDuration::from_hours(25));
+}
+
+#[tokio::test]
 async fn without_control_there_is_no_control_path() {
     let bench = Bench::start().await;
     assert_eq!(bench.sandbox.control_url(), None);
     let root = bench.sandbox.base_url().replace("/client/v4", "");
-    for path in ["state", "faults"] {
+    for path in ["state", "faults", "clock"] {
         let reply = bench.send(bench.http.get(format!("{root}/_sandbox/{path}"))).await;
         reply.assert_refused(404, 7003);
     }
