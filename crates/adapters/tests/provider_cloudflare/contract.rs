@@ -1,72 +1,14 @@
-//! The adapter through a contract proxy: Prism checks every request and every answer against the provider's OpenAPI
-//! document (a subset of it), and the sandbox behind it does the work.
-//!
-//! Needs the document (`KEYWRIGHT_DATA`, or `shared/data` beside the workspace) and Prism (`KEYWRIGHT_PRISM`, or
-//! `.peers/node_modules/.bin/prism` in the workspace). Without them the test says that it was skipped, but in CI it fails.
-
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
+//! The adapter through a contract proxy ([`crate::prism`]): every request and every answer fits the provider's own
+//! document, and what does not fit it does not get through.
 
 use keywright_core::provider::{Listing, Provider};
 use keywright_core::secret::Secret;
-use keywright_sandbox::{Sandbox, SandboxConfig};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use keywright_sandbox::{Fault, FaultKind, Sandbox, SandboxConfig};
+use serde_json::{Value, json};
 
+use crate::openapi;
+use crate::prism::{Prism, peers};
 use crate::world::*;
-
-/// A running proxy; it ends with the value.
-struct Prism {
-    port: u16,
-    _child: Child,
-}
-
-impl Prism {
-    async fn start(program: &Path, document: &Path, upstream: &str) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut child = Command::new(program)
-            .args(["proxy", "--errors", "--host", "127.0.0.1", "--port", &port.to_string()])
-            .arg(document)
-            .arg(upstream)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let listening = async {
-            while let Some(line) = lines.next_line().await.unwrap() {
-                if line.contains("is listening") {
-                    return;
-                }
-            }
-            panic!("the proxy ended before it listened");
-        };
-        tokio::time::timeout(Duration::from_secs(90), listening).await.expect("the proxy starts");
-        // Its log must keep flowing, or it blocks on a full pipe.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { port, _child: child }
-    }
-}
-
-/// Where the program and the document are; `None` (said aloud) when one of them is not there.
-fn peers() -> Option<(PathBuf, PathBuf)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let from =
-        |name: &str, default: &str| std::env::var_os(name).map_or_else(|| root.join(default), PathBuf::from);
-    let program = from("KEYWRIGHT_PRISM", ".peers/node_modules/.bin/prism");
-    let document = from("KEYWRIGHT_DATA", "../shared/data").join("cloudflare-openapi.tokens-subset.json");
-    for path in [&program, &document] {
-        if !path.exists() {
-            assert!(std::env::var_os("CI").is_none(), "`{}` is missing", path.display());
-            eprintln!("SKIPPED: `{}` is missing", path.display());
-            return None;
-        }
-    }
-    Some((program, document))
-}
 
 /// Mints, and runs every other verb on what came out.
 async fn every_verb(provider: &dyn Provider, sandbox: &Sandbox, zone: &str) {
@@ -92,12 +34,75 @@ async fn every_verb(provider: &dyn Provider, sandbox: &Sandbox, zone: &str) {
     assert!(sandbox.live_tokens_named_like("kw-").is_empty());
 }
 
+/// What the adapter must never send is not let through, or the rest of the test would prove nothing.
+async fn forbidden_requests_are_stopped(http: &reqwest::Client, base: &str, sandbox: &Sandbox) {
+    let zone = &sandbox.zones()[0].id;
+    let policy = json!({
+        "effect": "allow",
+        "resources": {format!("com.cloudflare.api.account.zone.{zone}"): "*"},
+        "permission_groups": [{"id": DNS_READ.0}],
+    });
+    let good = json!({
+        "name": "kw-raw", "policies": [policy], "expires_on": "2099-01-01T00:00:00Z",
+        "condition": {"request_ip": {"in": ["192.0.2.0/24"]}},
+    });
+    let with = |pointer: &str, key: &str, value: Value| {
+        let mut body = good.clone();
+        body.pointer_mut(pointer).unwrap()[key] = value;
+        body
+    };
+    let without = |key: &str| {
+        let mut body = good.clone();
+        body.as_object_mut().unwrap().remove(key);
+        body
+    };
+    let tokens = format!("{base}/accounts/{}/tokens", sandbox.account_id());
+    let create = async |body: &Value| {
+        let request = http.post(&tokens).bearer_auth(sandbox.parent_token()).body(body.to_string());
+        request.header("content-type", "application/json").send().await.unwrap().status().as_u16()
+    };
+    for (what, body) in [
+        ("no policies", without("policies")),
+        ("no name", without("name")),
+        ("a field that there is not", with("", "expires_at", json!("2099-01-01T00:00:00Z"))),
+        ("a condition that there is not", with("/condition", "request.ip", json!({"in": ["192.0.2.0/24"]}))),
+        ("a list that there is not", with("/condition/request_ip", "notin", json!(["192.0.2.0/24"]))),
+        ("a policy with an id of ours", with("/policies/0", "id", json!("1"))),
+        ("a policy with another field", with("/policies/0", "actions", json!(["read"]))),
+        ("an effect that there is not", with("/policies/0", "effect", json!("maybe"))),
+        ("an expiry that is none", with("", "expires_on", json!("tomorrow"))),
+        ("a resource that is neither", with("/policies/0", "resources", json!(["*"]))),
+    ] {
+        assert_eq!(create(&body).await, 422, "{what}");
+    }
+    assert!(sandbox.live_tokens_named_like("kw-raw").is_empty());
+    assert_eq!(create(&good).await, 200);
+    assert_eq!(sandbox.live_tokens_named_like("kw-raw").len(), 1);
+}
+
+/// An answer that does not fit is stopped as well: a page, and a list that is text.
+async fn wrong_answers_are_stopped(http: &reqwest::Client, base: &str, sandbox: &Sandbox) {
+    let zones = format!("{base}/zones");
+    let ask = async || {
+        let answer = http.get(&zones).bearer_auth(sandbox.parent_token()).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    for fault in [FaultKind::Garbage, FaultKind::HugeBody { bytes: 100 }] {
+        sandbox.inject(Fault::on("GET", "/zones", fault.clone())).unwrap();
+        let (status, text) = ask().await;
+        assert!(status == 500 && text.contains("prism/errors#VIOLATIONS"), "{fault:?}: {status} {text}");
+    }
+    assert_eq!(ask().await.0, 200);
+}
+
 #[tokio::test]
 async fn every_request_and_answer_fits_the_providers_own_document() {
-    let Some((program, document)) = peers() else { return };
+    let Some((program, document)) = peers("cloudflare-openapi.tokens-subset.json") else { return };
     let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
+    let mut document = openapi::read(&document);
+    openapi::close_token_bodies(&mut document);
     let prism = Prism::start(&program, &document, &sandbox.base_url()).await;
-    let base = format!("http://127.0.0.1:{}", prism.port);
+    let base = prism.url();
     let patient = [("timeout", "30s")];
     let of_account = connect_account(&sandbox, &base, sandbox.parent_token(), &patient);
     every_verb(of_account.as_ref(), &sandbox, "example.com").await;
@@ -115,4 +120,8 @@ async fn every_request_and_answer_fits_the_providers_own_document() {
     let of_user = keywright_adapters::provider::connect("cloudflare", config, parent).unwrap();
     let zone = sandbox.zones().into_iter().find(|zone| zone.name == "example.net").unwrap();
     every_verb(of_user.as_ref(), &sandbox, &zone.id).await;
+
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    forbidden_requests_are_stopped(&http, &base, &sandbox).await;
+    wrong_answers_are_stopped(&http, &base, &sandbox).await;
 }

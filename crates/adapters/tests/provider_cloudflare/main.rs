@@ -10,9 +10,12 @@
 )]
 
 mod contract;
+mod data_plane;
 mod faults;
 mod leaks;
+mod openapi;
 mod parent;
+mod prism;
 mod resolve;
 mod verbs;
 mod world;

@@ -20,6 +20,10 @@ use keywright_sandbox::{Fault, FaultKind, Sandbox, SandboxConfig, TokenView};
 
 pub(crate) const DNS_READ: (&str, &str) = ("82e64a83756745bbbb1c9c2701bf816b", "zone");
 pub(crate) const DNS_WRITE: (&str, &str) = ("4755a26eedb94da69e1066d98aa820be", "zone");
+pub(crate) const ZONE_READ: (&str, &str) = ("c8fed203ed3043cba015a93ad1616f1f", "zone");
+pub(crate) const CACHE_PURGE: (&str, &str) = ("e17beae8b8cb423a99b1730f21238bed", "zone");
+pub(crate) const R2_WRITE: (&str, &str) = ("bf7481a1826f439697cb59a20b22293e", "account");
+pub(crate) const ACCOUNT_READ: (&str, &str) = ("c1fde68c7bcc44588cbb6ddbc16d6480", "account");
 pub(crate) const KV_WRITE: (&str, &str) = ("f7f0eda5697f475c90846e879bab8666", "account");
 pub(crate) const BUCKET_READ: (&str, &str) = ("6a018a9f2fc74eb6b293b0c548f38b39", "bucket");
 pub(crate) const TOKENS_WRITE: (&str, &str) = ("5bc3f8b21c554832afc660159ab75fa4", "account");
