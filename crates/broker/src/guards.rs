@@ -1,6 +1,7 @@
 //! The guard rails: templates and policies. Files are proposals; they count once an operator applied them.
 
 use ed25519_dalek::Signer as _;
+use keywright_adapters::provider;
 use keywright_catalog::Catalog;
 use keywright_core::audit::{Deed, Record, Stage, Subject};
 use keywright_core::grant::Permission;
@@ -32,7 +33,7 @@ pub struct CheckedTemplate {
 /// When it is not well formed, a permission or operation is unknown or ambiguous, or it could make keys and nobody
 /// marked that.
 pub fn check_template(source: &str) -> Result<CheckedTemplate> {
-    let template = Template::parse(source).map_err(BrokerError::invalid)?;
+    let mut template = Template::parse(source).map_err(BrokerError::invalid)?;
     let catalog = Catalog::for_provider(template.provider.as_str()).map_err(BrokerError::invalid)?;
     let mut permissions = Vec::new();
     let mut escalation = Vec::new();
@@ -64,6 +65,8 @@ pub fn check_template(source: &str) -> Result<CheckedTemplate> {
         catalog.unlocks(permissions.iter().map(|p| p.id.as_str())).map_err(BrokerError::invalid)?;
     let mut warnings = Vec::new();
     refuse_superfluous(catalog, &template, &permissions, &mut warnings)?;
+    refuse_unconfined(&template, &permissions)?;
+    fit_conditions(&mut template, &mut warnings)?;
     for destination in template.limits.destinations.iter().filter(|d| d.to_string() == "dotenv:*") {
         warnings.push(format!(
             "`{destination}` lets agents write into any directory; `dotenv:./.env` is narrower"
@@ -88,6 +91,56 @@ pub fn check_template(source: &str) -> Result<CheckedTemplate> {
         resolved: ResolvedTemplate { template, permissions, escalation, unlocks, mutating },
         warnings,
     })
+}
+
+/// A template whose keys could never be made is not put in force: each parameter is of a kind that the provider knows, and
+/// each permission is confined by a parameter, or by the connection itself.
+fn refuse_unconfined(template: &Template, permissions: &[Permission]) -> Result<()> {
+    let Some(kinds) = provider::kinds(template.provider.as_str()) else {
+        return Err(BrokerError::invalid(format_args!(
+            "this version makes no keys at `{}`",
+            template.provider
+        )));
+    };
+    let mut given = Vec::new();
+    for (name, parameter) in &template.parameters {
+        let known = kinds.iter().find(|kind| kind.kind == parameter.kind).ok_or_else(|| {
+            let shown = keywright_core::text::Untrusted::capped(&parameter.kind, 80);
+            BrokerError::invalid(format_args!("parameter `{name}` is of the unknown kind `{shown}`"))
+                .alternatives(kinds.iter().map(|kind| kind.kind.to_owned()).collect())
+        })?;
+        given.push(known);
+    }
+    let is_confined = |p: &&Permission| {
+        let by_connection = kinds.iter().filter(|kind| kind.from_connection);
+        given.iter().copied().chain(by_connection).any(|kind| kind.confines(&p.scope))
+    };
+    match permissions.iter().find(|p| !is_confined(p)) {
+        None => Ok(()),
+        Some(open) => {
+            let fitting = kinds.iter().filter(|kind| kind.confines(&open.scope));
+            let message = format!("no parameter says which {} `{}` is for", open.scope, open.name);
+            Err(BrokerError::invalid(message)
+                .hint("add a parameter of one of these kinds")
+                .alternatives(fitting.map(|kind| kind.kind.to_owned()).collect()))
+        }
+    }
+}
+
+/// Conditions that the provider keeps. A cap that it does not have is left out, with a warning; a network condition that
+/// it would ignore is refused, because the key would work from everywhere.
+fn fit_conditions(template: &mut Template, warnings: &mut Vec<String>) -> Result<()> {
+    let Some(facts) = provider::facts_of(template.provider.as_str()) else { return Ok(()) };
+    if !facts.has_ip_condition && !template.limits.ip_allow.is_empty() {
+        return Err(BrokerError::invalid(format_args!(
+            "{} can't confine a key to networks, so `ip_allow` would not be kept",
+            template.provider
+        )));
+    }
+    if !facts.has_budget && template.limits.budget_usd.take().is_some() {
+        warnings.push(format!("{} has no budgets, so `budget_usd` is left out", template.provider));
+    }
+    Ok(())
 }
 
 /// Where a template says what its job calls, it grants nothing that the job does not need: with any of its permissions

@@ -90,7 +90,7 @@ async fn a_template_that_changed_after_the_ask_needs_a_new_approval() {
     let id = receipt.request.to_string();
     let review = shown(&world, &id, &Less::default()).await.unwrap();
     let ana = world.ana().await;
-    let changed = keywright_testkit::DNS_EDIT.replace("\"DNS Write\"", "\"DNS Write\", \"Cache Purge\"");
+    let changed = keywright_testkit::DNS_EDIT.replace("ttl_default = \"30d\"", "ttl_default = \"29d\"");
     world.broker.apply_template(&ana, &changed).await.unwrap();
     let late = world.broker.approve(&ana, &id, &review.digest, &Less::default(), Duration::ZERO).await;
     assert_eq!(late.unwrap_err().code, Code::Conflict);

@@ -52,3 +52,31 @@ fn what_deserves_a_second_look_is_a_warning() {
         assert!(warnings.iter().any(|warning| warning.contains(says)), "{says}: {warnings:?}");
     }
 }
+
+#[test]
+fn a_template_whose_keys_could_not_be_made_is_refused() {
+    let good = template("\"DNS Write\"", "", "\"embedded:*\"");
+    let table = [
+        (good.replace("cloudflare.zone", "cloudflare.zoo"), "unknown kind `cloudflare.zoo`"),
+        (
+            good.replace("[parameters.zone]\nkind = \"cloudflare.zone\"\nallow = [\"example.com\"]\n", ""),
+            "which zone",
+        ),
+    ];
+    for (source, says) in table {
+        let error = check_template(&source).unwrap_err();
+        assert!(error.message.contains(says) && !error.alternatives.is_empty(), "{says}: {error}");
+    }
+}
+
+#[test]
+fn a_budget_that_the_provider_does_not_have_is_left_out() {
+    let source = template("\"DNS Write\"", "", "\"embedded:*\"") + "budget_usd = 20\n";
+    let checked = check_template(&source).unwrap();
+    assert_eq!(checked.resolved.template.limits.budget_usd, None);
+    assert!(
+        checked.warnings.iter().any(|warning| warning.contains("has no budgets")),
+        "{:?}",
+        checked.warnings
+    );
+}
