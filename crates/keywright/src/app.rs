@@ -4,11 +4,14 @@
 use std::cell::RefCell;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keywright_broker::crash::CrashAt;
 use keywright_broker::home::Home;
 use keywright_broker::{Broker, Code, Options};
+use keywright_core::name::OperatorName;
 use keywright_core::secret::Secret;
 use keywright_server::answer::Failure;
 use keywright_server::call::{Call, Login, OperatorCall, Passed, ReaderLogin};
@@ -16,10 +19,20 @@ use keywright_server::dispatch::{Peer, dispatch};
 use keywright_server::socket;
 use serde_json::Value;
 use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
 use crate::cli::Globals;
+use crate::input::Stdin;
+use crate::output::say;
+use crate::socket_path::SocketPath;
 use crate::{errors, input};
+
+/// How long one command waits until another has done its work on the home.
+const TURN: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long a call may take before whoever sits at the terminal learns what it waits for.
+const SILENT: Duration = Duration::from_secs(2);
 
 /// One run of the binary.
 pub(crate) struct App {
@@ -33,6 +46,10 @@ pub(crate) struct App {
     pub(crate) no_input: bool,
     /// Which operator, where it was said.
     pub(crate) operator: Option<String>,
+    /// What standard input is for in this run.
+    pub(crate) stdin: Stdin,
+    /// How the home's socket is reached.
+    pub(crate) socket: SocketPath,
     passphrase_file: Option<PathBuf>,
     /// What was typed or read in this run; asked for once.
     passphrase: RefCell<Option<Zeroizing<String>>>,
@@ -52,9 +69,13 @@ impl App {
             .hint("name one with KEYWRIGHT_HOME or --home")
         })?;
         let root = std::path::absolute(&root).map_err(|e| errors::file(&root, &e))?;
+        let is_usual_home = usual.as_deref() == Some(&root);
+        let home = Home::at(root);
         Ok(Self {
-            is_usual_home: usual.as_deref() == Some(&root),
-            home: Home::at(root),
+            is_usual_home,
+            stdin: Stdin::default(),
+            socket: SocketPath::of(&home),
+            home,
             json: globals.json,
             no_input: globals.no_input,
             operator: globals.operator,
@@ -70,7 +91,7 @@ impl App {
         if !has_passphrase && self.operator.is_none() && self.is_serving().await? {
             match self.session_only(make()).await {
                 Err(failure)
-                    if failure.kind() == Some(Code::Unauthenticated) && input::can_prompt(self.no_input) => {}
+                    if failure.kind() == Some(Code::Unauthenticated) && self.can_have_passphrase()? => {}
                 answered => return answered,
             }
         }
@@ -79,27 +100,24 @@ impl App {
 
     /// Runs a verb that is about the session of this terminal.
     pub(crate) async fn session_only(&self, call: OperatorCall) -> Result<Value, Failure> {
-        let call = Call::Operator { login: Login::Session, call: Box::new(call) };
-        socket::call(&self.home.socket(), &call).await
+        self.call(&Call::Operator { login: Login::Session, call: Box::new(call) }).await
     }
 
     /// Runs a verb that takes an operator's passphrase.
     pub(crate) async fn signed(&self, call: OperatorCall) -> Result<Value, Failure> {
         let is_serving = self.is_serving().await?;
-        if !is_serving && !self.home.exists() {
-            return Err(errors::no_home(self.home.root()));
+        if !is_serving {
+            self.require_home()?;
         }
         let changes_keys = changes_keys(&call);
         let login = Login::Passphrase { operator: self.operator.clone(), passphrase: self.passphrase()? };
         let call = Call::Operator { login, call: Box::new(call) };
-        if is_serving {
-            return socket::call(&self.home.socket(), &call).await;
-        }
-        let broker = self.open().await?;
+        let broker = if is_serving { None } else { self.enter().await? };
+        let Some(broker) = broker else { return self.call(&call).await };
         if changes_keys {
-            self.recover(broker).await;
+            patiently("what an earlier command left", self.recover(broker)).await;
         }
-        Box::pin(dispatch(broker, &Peer::here(), call, None)).await
+        patiently("the answer", dispatch(broker, &Peer::here(), call, None)).await
     }
 
     /// Reads secrets, as a workload or as an operator.
@@ -107,22 +125,55 @@ impl App {
         let is_serving = self.is_serving().await?;
         let login = match token {
             Some(_) if !is_serving => return Err(errors::no_broker(self.home.root(), "a workload's token")),
-            Some(path) => ReaderLogin::Workload { token: passed(&input::secret_file(path)?) },
-            None if !is_serving && !self.home.exists() => return Err(errors::no_home(self.home.root())),
-            None => ReaderLogin::Operator { operator: self.operator.clone(), passphrase: self.passphrase()? },
+            Some(path) => {
+                let token = input::secret_file(&self.stdin, path, "the token")?;
+                ReaderLogin::Workload { token: passed(&token) }
+            }
+            None => {
+                if !is_serving {
+                    self.require_home()?;
+                }
+                ReaderLogin::Operator { operator: self.operator.clone(), passphrase: self.passphrase()? }
+            }
         };
         let Wanted { project, environment, only } = wanted;
         let call = Call::Reader { login, project, environment, only };
-        if is_serving {
-            return socket::call(&self.home.socket(), &call).await;
+        let broker = if is_serving { None } else { self.enter().await? };
+        let Some(broker) = broker else { return self.call(&call).await };
+        patiently("the answer", dispatch(broker, &Peer::here(), call, None)).await
+    }
+
+    /// Calls the broker that runs.
+    pub(crate) async fn call(&self, call: &Call) -> Result<Value, Failure> {
+        patiently("the broker", socket::call(&self.socket.path(), call)).await
+    }
+
+    /// Whether there is a home; an error where the system does not let us look.
+    pub(crate) fn has_home(&self) -> Result<bool, Failure> {
+        match std::fs::metadata(self.home.ledger()) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                Err(errors::foreign_home(self.home.root()))
+            }
+            Err(_) => Ok(false),
         }
-        Box::pin(dispatch(self.open().await?, &Peer::here(), call, None)).await
+    }
+
+    /// Refuses to go on without a home.
+    pub(crate) fn require_home(&self) -> Result<(), Failure> {
+        if self.has_home()? { Ok(()) } else { Err(errors::no_home(self.home.root())) }
     }
 
     /// Whether a broker runs on this home. What we send it is a passphrase, so it has to be our own or root's.
     pub(crate) async fn is_serving(&self) -> Result<bool, Failure> {
-        let path = self.home.socket();
-        let Ok(meta) = std::fs::symlink_metadata(&path) else { return Ok(false) };
+        let path = self.socket.path();
+        let meta = match std::fs::symlink_metadata(&path) {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                return Err(errors::foreign_home(self.home.root()));
+            }
+            Err(_) => return Ok(false),
+        };
         if !socket::is_there(&path).await {
             return Ok(false);
         }
@@ -134,31 +185,58 @@ impl App {
         Ok(true)
     }
 
-    /// The operator's passphrase: from the file, as typed before in this run, or typed now.
+    /// The operator's passphrase: from the file, as typed before in this run, piped in, or typed now.
     pub(crate) fn passphrase(&self) -> Result<Passed, Failure> {
         if let Some(known) = self.passphrase.borrow().as_ref() {
             return Ok(passed(known));
         }
         let read = match &self.passphrase_file {
-            Some(path) => input::secret_file(path)?,
-            None if input::can_prompt(self.no_input) => {
-                let whose = self.operator.as_ref().map_or_else(String::new, |name| format!(" of {name}"));
-                input::hidden(&format!("passphrase{}: ", keywright_core::text::escaped(&whose)))?
-            }
-            None => return Err(errors::needs_passphrase()),
+            Some(path) => input::secret_file(&self.stdin, path, "the passphrase")?,
+            None => match self.piped_passphrase()? {
+                Some(piped) => piped,
+                None if input::can_prompt(self.no_input) => input::hidden(&self.whose_passphrase())?,
+                None => return Err(errors::needs_passphrase()),
+            },
         };
         let passphrase = passed(&read);
         *self.passphrase.borrow_mut() = Some(read);
         Ok(passphrase)
     }
 
-    /// The passphrase of a home that is being made: typed twice when it is typed.
-    pub(crate) fn new_passphrase(&self) -> Result<Passed, Failure> {
-        if self.passphrase_file.is_none() && input::can_prompt(self.no_input) {
-            let typed = input::hidden_twice("new passphrase")?;
+    /// The passphrase of a home that is being made, for its first operator: typed twice when it is typed.
+    pub(crate) fn new_passphrase(&self, operator: &OperatorName) -> Result<Passed, Failure> {
+        if self.passphrase_file.is_none()
+            && !self.can_have_piped_passphrase()?
+            && input::can_prompt(self.no_input)
+        {
+            let typed = input::hidden_twice(&format!("new passphrase for operator {operator}"))?;
             *self.passphrase.borrow_mut() = Some(typed);
         }
         self.passphrase()
+    }
+
+    /// Whether a passphrase was piped in, or somebody can be asked for it.
+    fn can_have_passphrase(&self) -> Result<bool, Failure> {
+        Ok(self.can_have_piped_passphrase()? || input::can_prompt(self.no_input))
+    }
+
+    fn can_have_piped_passphrase(&self) -> Result<bool, Failure> {
+        if self.passphrase.borrow().is_none() {
+            let piped = self.piped_passphrase()?;
+            *self.passphrase.borrow_mut() = piped;
+        }
+        Ok(self.passphrase.borrow().is_some())
+    }
+
+    fn piped_passphrase(&self) -> Result<Option<Zeroizing<String>>, Failure> {
+        if self.no_input { Ok(None) } else { self.stdin.piped_passphrase() }
+    }
+
+    fn whose_passphrase(&self) -> String {
+        match &self.operator {
+            Some(name) => format!("passphrase of operator {}: ", keywright_core::text::escaped(name)),
+            None => "passphrase of an operator: ".to_owned(),
+        }
     }
 
     /// Whether the passphrase was named on the command line, as a file.
@@ -171,8 +249,33 @@ impl App {
         *self.passphrase.borrow_mut() = Some(passphrase);
     }
 
+    /// Opens the home in this process, as soon as no other works on it. `None` when a broker has taken it meanwhile.
+    pub(crate) async fn enter(&self) -> Result<Option<&Arc<Broker>>, Failure> {
+        // Asked for first, so that nobody waits for somebody who types.
+        self.passphrase()?;
+        let began = Instant::now();
+        let mut has_told = false;
+        loop {
+            match self.open().await {
+                Err(failure) if failure.kind() == Some(Code::Conflict) => {}
+                opened => return opened.map(Some),
+            }
+            if self.is_serving().await? {
+                return Ok(None);
+            }
+            if began.elapsed() > TURN {
+                return Err(errors::busy(self.home.root()));
+            }
+            if began.elapsed() > SILENT && !has_told {
+                say_at_terminal("another command on this home");
+                has_told = true;
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
     /// Opens the home in this process.
-    pub(crate) async fn open(&self) -> Result<&Arc<Broker>, Failure> {
+    async fn open(&self) -> Result<&Arc<Broker>, Failure> {
         let opened = self.opened.get_or_try_init(|| async {
             let mut options = Options::at(self.home.clone());
             if let Some(point) = std::env::var_os("KEYWRIGHT_CRASH_AT") {
@@ -204,6 +307,22 @@ impl App {
         if let Err(error) = broker.tick().await {
             tracing::warn!(message = %error.message, "what an earlier command left could not be finished yet");
         }
+    }
+}
+
+/// Waits for what may take a while, and says for what where somebody waits with us.
+async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(Box::pin(work));
+    tokio::select! {
+        done = &mut work => return done,
+        () = sleep(SILENT) => say_at_terminal(what),
+    }
+    work.await
+}
+
+fn say_at_terminal(what: &str) {
+    if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        say(&format!("waiting for {what} ..."));
     }
 }
 

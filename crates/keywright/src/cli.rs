@@ -31,10 +31,10 @@ pub(crate) struct Cli {
 #[derive(Args)]
 pub(crate) struct Globals {
     /// Print JSON on standard output, errors included.
-    #[arg(long, global = true, help_heading = "Everywhere")]
+    #[arg(long, global = true, overrides_with = "json", help_heading = "Everywhere")]
     pub(crate) json: bool,
     /// Never ask anything; fail where something is missing.
-    #[arg(long, global = true, help_heading = "Everywhere")]
+    #[arg(long, global = true, overrides_with = "no_input", help_heading = "Everywhere")]
     pub(crate) no_input: bool,
     /// The home; the variable KEYWRIGHT_HOME goes before it.
     #[arg(long, value_name = "PATH", global = true, help_heading = "Everywhere")]
@@ -75,8 +75,7 @@ pub(crate) enum Command {
     Sandbox(commands::sandbox::Args),
     Completions(commands::completions::Args),
     Demo(commands::demo::Args),
-    #[command(hide = true)]
-    DemoProgram(commands::demo_program::Args),
+    Help(commands::help::Args),
     #[command(flatten)]
     Later(commands::later::Command),
 }
@@ -109,7 +108,7 @@ impl Command {
             Self::Audit(args) => commands::audit::run(app, args).await,
             Self::Sandbox(args) => commands::sandbox::run(app, args).await,
             Self::Demo(args) => Box::pin(commands::demo::run(app, args)).await,
-            Self::DemoProgram(args) => commands::demo_program::run(&args),
+            Self::Help(args) => commands::help::run(app, args).await,
             Self::Completions(args) => commands::completions::run(app, args).await,
             Self::Later(command) => commands::later::run(app, command).await,
         }

@@ -109,7 +109,26 @@ pub(crate) fn plain(error: &std::io::Error) -> String {
 /// No passphrase, and nobody to ask.
 pub(crate) fn needs_passphrase() -> Failure {
     Failure::new(Code::Unauthenticated, "this needs an operator's passphrase")
-        .hint("name a file with --passphrase-file, or run it in a terminal and type it")
+        .hint("name a file with --passphrase-file, pipe it in, or run it in a terminal and type it")
+}
+
+/// A directory that the system keeps from us.
+pub(crate) fn foreign_home(root: &Path) -> Failure {
+    let message = format!("{}: permission denied", root.display());
+    Failure::new(Code::Internal, message)
+        .hint("this home belongs to another user; name your own with KEYWRIGHT_HOME or --home")
+}
+
+/// Somebody else works on the home for longer than one waits.
+pub(crate) fn busy(root: &Path) -> Failure {
+    Failure::new(Code::TryAgain, format!("another command works on {} right now", root.display()))
+        .hint("try again, or start a broker, which serves many at once: `keywright serve --detach`")
+}
+
+/// A home that has its broker.
+pub(crate) fn has_broker(root: &Path) -> Failure {
+    Failure::new(Code::Conflict, format!("a broker runs on {} already", root.display()))
+        .hint("there is one broker per home; `keywright stop` ends it")
 }
 
 /// Nothing in this home.
@@ -146,10 +165,27 @@ pub(crate) fn needs_consent(what: &str) -> Failure {
 
 /// Says what went wrong: JSON on standard output, or words on standard error.
 pub(crate) fn report(failure: &Failure, json: bool) -> Exit {
-    if json {
-        crate::output::print_json(&serde_json::to_value(failure).unwrap_or_default());
+    let advised = advised(failure);
+    let as_json = || serde_json::to_value(&advised).unwrap_or_default();
+    if json && crate::output::print_json(&as_json()).is_ok() {
         return Exit::from(failure);
     }
+    tell(&advised)
+}
+
+/// What to do about a failure that came without a hint.
+fn advised(failure: &Failure) -> Failure {
+    let is_wrong_passphrase = failure.message.starts_with("the passphrase is wrong");
+    if failure.hint.is_none() && is_wrong_passphrase {
+        return failure.clone().hint(
+            "whose it is can be said with --operator NAME; of a file, one line break at its end does not count",
+        );
+    }
+    failure.clone()
+}
+
+/// Says what went wrong, in words, on standard error.
+pub(crate) fn tell(failure: &Failure) -> Exit {
     let mut talk = anstream::stderr().lock();
     // Where standard error is closed there is nobody to tell.
     let _ = writeln!(talk, "{} {}", "error:".red().bold(), lines(&failure.message));

@@ -1,6 +1,7 @@
 //! How secrets and consent come in: standard input, a hidden prompt, or a file. Never an argument, never the
 //! environment.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -8,6 +9,8 @@ use std::path::Path;
 
 use keywright_broker::Code;
 use keywright_server::answer::Failure;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FileType;
 use zeroize::Zeroizing;
 
 use crate::app::App;
@@ -18,6 +21,55 @@ use crate::output::say;
 const LONGEST: u64 = 64 * 1024;
 /// The longest file of another kind (a policy, a template, a checkpoint), in bytes.
 const LONGEST_FILE: u64 = 1024 * 1024;
+
+/// How long a pipe may be silent before it counts as one that nobody writes a passphrase to.
+const SILENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// Standard input: one thing is read from it, to its end.
+#[derive(Default)]
+pub(crate) struct Stdin {
+    taken_for: Cell<Option<&'static str>>,
+    is_left: Cell<bool>,
+}
+
+impl Stdin {
+    /// Takes it for something; refused when it serves something else already.
+    pub(crate) fn take(&self, what: &'static str) -> Result<(), Failure> {
+        match self.taken_for.replace(Some(what)) {
+            None => Ok(()),
+            Some(other) => Err(errors::usage(format!("standard input can't serve both {other} and {what}"))
+                .hint("name a file for one of them")),
+        }
+    }
+
+    /// Leaves it to a program that takes this one's place: nothing is read from it unless the command line says so.
+    pub(crate) fn leave(&self) {
+        self.is_left.set(true);
+    }
+
+    /// A passphrase that somebody pipes in without saying so. Nothing is read from a terminal, from what serves
+    /// something else, or from a pipe that stays silent.
+    pub(crate) fn piped_passphrase(&self) -> Result<Option<Zeroizing<String>>, Failure> {
+        if self.is_left.get() || self.taken_for.get().is_some() || !is_fed() || !speaks_soon() {
+            return Ok(None);
+        }
+        self.take("the passphrase")?;
+        Ok(Some(secret_stdin()?).filter(|text| !text.is_empty()))
+    }
+}
+
+/// Whether standard input is a pipe or a file: something that a person or a script put there.
+fn is_fed() -> bool {
+    let kind = rustix::fs::fstat(std::io::stdin()).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    // Some programs connect those that they start by sockets instead of pipes.
+    matches!(kind, Ok(FileType::Fifo | FileType::RegularFile | FileType::Socket))
+}
+
+/// Whether there is something to read, the end included.
+fn speaks_soon() -> bool {
+    let stdin = std::io::stdin();
+    poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&SILENCE)).is_ok_and(|ready| ready > 0)
+}
 
 /// Whether there is somebody to ask.
 pub(crate) fn can_prompt(no_input: bool) -> bool {
@@ -44,22 +96,53 @@ pub(crate) fn hidden_twice(what: &str) -> Result<Zeroizing<String>, Failure> {
     }
 }
 
-/// Asks a question that only `y` or `yes` agrees to.
-pub(crate) fn agrees(question: &str) -> Result<bool, Failure> {
+/// What an empty line means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Enter {
+    /// It takes the proposal.
+    Agrees,
+    /// Only `y` or `yes` agrees.
+    Declines,
+}
+
+/// Asks a question.
+pub(crate) fn agrees(question: &str, enter: Enter) -> Result<bool, Failure> {
+    let choices = if enter == Enter::Agrees { "[Y/n]" } else { "[y/N]" };
     let mut talk = std::io::stderr().lock();
-    let _ = write!(talk, "{question} [y/N] ");
+    let _ = write!(talk, "{question} {choices} ");
     let _ = talk.flush();
     drop(talk);
     let tty = File::open("/dev/tty").map_err(|e| errors::file(Path::new("/dev/tty"), &e))?;
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(tty.take(1024)), &mut line)
+    let read = std::io::BufRead::read_line(&mut std::io::BufReader::new(tty.take(1024)), &mut line)
         .map_err(|e| errors::file(Path::new("/dev/tty"), &e))?;
-    Ok(["y", "yes"].contains(&line.trim().to_ascii_lowercase().as_str()))
+    Ok(match line.trim().to_ascii_lowercase().as_str() {
+        // The end of the input (Ctrl-D) is no empty line.
+        "" => read > 0 && enter == Enter::Agrees,
+        answer => ["y", "yes"].contains(&answer),
+    })
+}
+
+/// Whether a deed is agreed to: on the command line, or at the terminal. Where nobody can be asked, whoever named a
+/// passphrase file or said `--no-input` has agreed by that.
+pub(crate) fn consents(app: &App, yes: bool, deed: &str, question: &str) -> Result<bool, Failure> {
+    if yes {
+        return Ok(true);
+    }
+    if can_prompt(app.no_input) {
+        return agrees(question, Enter::Declines);
+    }
+    if app.no_input || app.names_passphrase() { Ok(true) } else { Err(errors::needs_consent(deed)) }
 }
 
 /// Reads a secret from a file; `-` is standard input. One line break at its end is not part of it.
-pub(crate) fn secret_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
+pub(crate) fn secret_file(
+    stdin: &Stdin,
+    path: &Path,
+    what: &'static str,
+) -> Result<Zeroizing<String>, Failure> {
     if path == Path::new("-") {
+        stdin.take(what)?;
         return secret_stdin();
     }
     let io = |e: std::io::Error| errors::file(path, &e);
@@ -75,16 +158,16 @@ pub(crate) fn secret_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
     bounded(file, &path.display().to_string())
 }
 
-/// Reads a secret from standard input.
-pub(crate) fn secret_stdin() -> Result<Zeroizing<String>, Failure> {
+fn secret_stdin() -> Result<Zeroizing<String>, Failure> {
     bounded(std::io::stdin().lock(), "standard input")
 }
 
 /// Reads a text file; `-` is standard input.
-pub(crate) fn text_file(path: &Path) -> Result<String, Failure> {
+pub(crate) fn text_file(stdin: &Stdin, path: &Path, what: &'static str) -> Result<String, Failure> {
     let io = |e: std::io::Error| errors::file(path, &e);
     let mut text = String::new();
     let read = if path == Path::new("-") {
+        stdin.take(what)?;
         std::io::stdin().lock().take(LONGEST_FILE + 1).read_to_string(&mut text)
     } else {
         File::open(path).map_err(io)?.take(LONGEST_FILE + 1).read_to_string(&mut text)
@@ -97,15 +180,22 @@ pub(crate) fn text_file(path: &Path) -> Result<String, Failure> {
 }
 
 /// A credential: from a file, else from standard input unless that is a terminal, else from a prompt.
-pub(crate) fn credential(app: &App, file: Option<&Path>, what: &str) -> Result<Zeroizing<String>, Failure> {
+pub(crate) fn credential(
+    app: &App,
+    file: Option<&Path>,
+    what: &'static str,
+) -> Result<Zeroizing<String>, Failure> {
     let missing = || {
-        errors::usage(format!("the {what} is missing"))
+        errors::usage(format!("{what} is missing"))
             .hint("give it on standard input, at the prompt, or with --credential-file PATH")
     };
     let credential = match file {
-        Some(path) => secret_file(path)?,
-        None if !std::io::stdin().is_terminal() => secret_stdin()?,
-        None if can_prompt(app.no_input) => hidden(&format!("{what}: "))?,
+        Some(path) => secret_file(&app.stdin, path, what)?,
+        None if !std::io::stdin().is_terminal() => {
+            app.stdin.take(what)?;
+            secret_stdin()?
+        }
+        None if can_prompt(app.no_input) => hidden(&format!("{}: ", what.trim_start_matches("the ")))?,
         None => return Err(missing()),
     };
     if credential.trim().is_empty() { Err(missing()) } else { Ok(credential) }

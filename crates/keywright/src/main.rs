@@ -6,6 +6,7 @@
 //! | [`app`] | how a command reaches a broker: through the socket, or by opening the home itself |
 //! | [`input`], [`output`] | how secrets and consent come in, how data and talk go out |
 //! | [`errors`] | words and exit codes |
+//! | [`socket_path`] | the broker's socket, however long the way to it is |
 //! | [`show`] | lists, facts, times, receipts, plans for people |
 //! | [`commands`] | the commands |
 //! | [`harden`] | what happens before anything else |
@@ -18,6 +19,7 @@ mod harden;
 mod input;
 mod output;
 mod show;
+mod socket_path;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -35,6 +37,9 @@ use crate::errors::Exit;
 fn main() -> ExitCode {
     harden::process();
     trace();
+    if let Some(exit) = commands::demo_program::run_if_asked() {
+        return ExitCode::from(exit.code());
+    }
     let exit = match Cli::try_parse() {
         Ok(cli) => start(cli),
         Err(error) => unreadable(&error),
@@ -42,8 +47,10 @@ fn main() -> ExitCode {
     ExitCode::from(exit.code())
 }
 
-fn start(cli: Cli) -> Exit {
-    let json = cli.globals.json;
+fn start(mut cli: Cli) -> Exit {
+    // The words of a command of a later version are not told apart yet, so `--json` among them is looked for here.
+    let json = asks_for_json();
+    cli.globals.json = json;
     let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = match built {
         Ok(runtime) => runtime,
@@ -71,12 +78,14 @@ fn start(cli: Cli) -> Exit {
 /// Help and version are no errors; the rest is, in words or, where `--json` was given, as JSON.
 fn unreadable(error: &clap::Error) -> Exit {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        // Nowhere to print to is nobody's loss.
-        let _ = error.print();
-        return Exit::Done;
+        return match error.print() {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                errors::tell(&errors::file(std::path::Path::new("standard output"), &error))
+            }
+            _ => Exit::Done,
+        };
     }
-    let ours = std::env::args_os().take_while(|arg| arg != "--");
-    if !ours.into_iter().any(|arg| arg == "--json") {
+    if !asks_for_json() {
         let _ = error.print();
         return Exit::Usage;
     }
@@ -89,6 +98,11 @@ fn unreadable(error: &clap::Error) -> Exit {
         message
     };
     errors::report(&errors::usage(message).hint("`keywright --help` lists the commands"), true)
+}
+
+/// Whether `--json` is among the words that are ours.
+fn asks_for_json() -> bool {
+    std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json")
 }
 
 /// `KEYWRIGHT_LOG` says how much of our own talk is logged. Libraries are heard only when something fails: below that they

@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 
+use keywright_broker::Code;
 use keywright_core::text::escaped;
 use keywright_server::answer::Failure;
 use serde_json::Value;
 
-use crate::errors::Exit;
+use crate::errors::{self, Exit};
 
 /// What a command has to say when it went well.
 pub(crate) struct Output {
@@ -15,6 +16,8 @@ pub(crate) struct Output {
     value: Value,
     /// For people; may hold colours, which are taken out where they do not belong.
     text: String,
+    /// Whether the text is somebody's file, which goes out as it came in.
+    is_source: bool,
     /// What to do next.
     talk: Vec<String>,
     exit: Exit,
@@ -26,12 +29,17 @@ pub(crate) type Done = Result<Output, Failure>;
 impl Output {
     /// Data that has a schema, and the same for people.
     pub(crate) fn new(value: Value, text: impl Into<String>) -> Self {
-        Self { value, text: text.into(), talk: Vec::new(), exit: Exit::Done }
+        Self { value, text: text.into(), is_source: false, talk: Vec::new(), exit: Exit::Done }
+    }
+
+    /// Data that has a schema, and for people a file's text: whoever redirects it gets the file.
+    pub(crate) fn source(value: Value, text: impl Into<String>) -> Self {
+        Self { is_source: true, ..Self::new(value, text) }
     }
 
     /// Nothing: the command has said it all already.
     pub(crate) fn silent(exit: Exit) -> Self {
-        Self { value: Value::Null, text: String::new(), talk: Vec::new(), exit }
+        Self { exit, ..Self::new(Value::Null, "") }
     }
 
     /// Adds a word of advice, which goes to standard error.
@@ -48,21 +56,51 @@ impl Output {
 
     /// Prints it.
     pub(crate) fn print(self, json: bool) -> Exit {
-        if json {
-            if !self.value.is_null() {
-                print_json(&self.value);
-            }
-            return self.exit;
+        let printed = match (json, self.is_source) {
+            (true, _) if self.value.is_null() => Ok(()),
+            (true, _) => print_json(&self.value),
+            (false, true) => print_source(&self.text),
+            (false, false) if self.text.is_empty() => Ok(()),
+            (false, false) => print_line(self.text.trim_end()),
+        };
+        if let Err(failure) = printed {
+            return errors::tell(&failure);
         }
-        if !self.text.is_empty() {
-            let mut data = anstream::stdout().lock();
-            // A reader that went away (`| head`) is no failure of ours.
-            let _ = writeln!(data, "{}", self.text.trim_end());
-        }
-        for line in &self.talk {
+        for line in self.talk.iter().filter(|_| !json) {
             say(line);
         }
         self.exit
+    }
+}
+
+/// A line of data, in colours where they belong.
+pub(crate) fn print_line(line: &str) -> Result<(), Failure> {
+    let mut data = anstream::stdout().lock();
+    arrived(writeln!(data, "{line}").and_then(|()| data.flush()))
+}
+
+/// A file's text: as it is, or on a terminal with each line made safe.
+fn print_source(text: &str) -> Result<(), Failure> {
+    let mut data = std::io::stdout().lock();
+    let shown = if data.is_terminal() { source_lines(text, "") } else { text.to_owned() };
+    let end = if shown.is_empty() || shown.ends_with('\n') { "" } else { "\n" };
+    arrived(write!(data, "{shown}{end}").and_then(|()| data.flush()))
+}
+
+/// A file's lines, each made safe and put behind the same indent; tabs stay tabs.
+pub(crate) fn source_lines(source: &str, indent: &str) -> String {
+    let safe = |line: &str| line.split('\t').map(escaped).collect::<Vec<_>>().join("\t");
+    source.lines().map(|line| format!("{indent}{}\n", safe(line))).collect()
+}
+
+/// A reader that went away (`| head`) is no failure of ours; data that is lost otherwise is.
+fn arrived(written: std::io::Result<()>) -> Result<(), Failure> {
+    match written {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            let message = format!("standard output can't be written: {}", errors::plain(&error));
+            Err(Failure::new(Code::Internal, message))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -72,12 +110,12 @@ pub(crate) fn say(line: &str) {
 }
 
 /// One JSON document: on one line, or indented where a person reads it.
-pub(crate) fn print_json(value: &Value) {
+pub(crate) fn print_json(value: &Value) -> Result<(), Failure> {
     let mut data = std::io::stdout().lock();
     let text =
         if data.is_terminal() { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
-    let _ = writeln!(data, "{}", unambiguous(&text.unwrap_or_default()));
-    let _ = data.flush();
+    let text = unambiguous(&text.unwrap_or_default());
+    arrived(writeln!(data, "{text}").and_then(|()| data.flush()))
 }
 
 /// The same JSON, with whatever steers a terminal or can't be seen written as `\uXXXX`. Such characters stand in
@@ -107,6 +145,11 @@ fn is_steering(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_on_a_terminal_keeps_its_tabs_and_steers_nothing() {
+        assert_eq!(source_lines("a\tb\n\u{1b}[2J", "  "), "  a\tb\n  \\u{1b}[2J\n");
+    }
 
     #[test]
     fn json_means_the_same_and_holds_nothing_that_steers_a_terminal() {

@@ -86,9 +86,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
 
 async fn add(app: &App, name: &str, token_file: Option<PathBuf>) -> Done {
     let name = parse(name)?;
-    if !app.home.exists() && !app.is_serving().await? {
-        return Err(crate::errors::no_home(app.home.root()));
-    }
+    app.require_home()?;
     let file = TokenFile::create(token_file, usual(&app.home, "agents", name.as_str()))?;
     let mut agent = app.signed(OperatorCall::AgentAdd { name: name.to_string() }).await?;
     let path = file.take_from(&mut agent)?;

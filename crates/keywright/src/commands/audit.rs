@@ -83,7 +83,8 @@ async fn log(app: &App, from: Option<u64>, limit: u32) -> Done {
     {
         entries.reverse();
     }
-    let text = entries(items(&log, "entries"));
+    let all = items(&log, "entries");
+    let text = if all.is_empty() { "no entries".to_owned() } else { entries(all) };
     Ok(Output::new(log, text))
 }
 
@@ -129,10 +130,9 @@ fn outcome(entry: &Value) -> (String, Tone) {
 }
 
 async fn verify(app: &App, checkpoint: Option<&Path>) -> Done {
-    if !app.home.exists() {
-        return Err(errors::no_home(app.home.root()));
-    }
-    let older = checkpoint.map(input::text_file).transpose()?;
+    app.require_home()?;
+    let read = |file| input::text_file(&app.stdin, file, "the checkpoint");
+    let older = checkpoint.map(read).transpose()?;
     let (dir, ledger) = (app.home.audit(), app.home.ledger());
     let work = move || audit_files::verify(&dir, &ledger, older.as_deref(), None);
     let internal = |error: &dyn std::fmt::Display| Failure::new(Code::Internal, error.to_string());

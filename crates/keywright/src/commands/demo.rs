@@ -13,8 +13,9 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use crate::app::App;
-use crate::errors::{self, Exit};
-use crate::output::{Done, Output, print_json};
+use crate::errors;
+use crate::output::{Done, Output, print_line};
+use crate::show::{count, number};
 
 /// Watch the whole thing work on this machine: no account, no server, nothing left behind.
 ///
@@ -39,17 +40,12 @@ pub(crate) async fn run(app: &App, _: Args) -> Done {
     sandbox.shutdown().await;
     let facts = played?;
     stopped?;
-    if app.json {
-        print_json(&facts);
-    } else {
-        anstream::println!(
-            "\n{} in {:.1} s. Nothing is left behind.",
-            "done".green().bold(),
-            began.elapsed().as_secs_f32()
-        );
-        anstream::println!("Your own first key: `keywright init`, then README.md.");
-    }
-    Ok(Output::silent(Exit::Done))
+    let text = format!(
+        "\n{} in {:.1} s. Nothing is left behind.\nYour own first key: `keywright init`, then README.md.",
+        "done".green().bold(),
+        began.elapsed().as_secs_f32()
+    );
+    Ok(Output::new(facts, text))
 }
 
 /// Where the demo plays: its own home, passphrase and working directory.
@@ -86,8 +82,8 @@ impl<'a> Stage<'a> {
         self.fact("decided by", trace.pointer("/decided_by/0"));
         let verified = self.keywright(&["audit", "verify"], None).await?;
         self.line(&format!(
-            "audit log: {} entries, every one verified",
-            verified.get("entries").unwrap_or(&Value::Null)
+            "audit log: {}, every one verified",
+            count(number(&verified, "entries"), "entry", "entries")
         ));
         Ok(json!({
             "schema": "keywright/demo/1", "receipt": receipt, "dns_write": written, "zone_list_refused": refused,
@@ -202,7 +198,7 @@ impl<'a> Stage<'a> {
             .arg(self.folder.join("passphrase"))
             .arg("--")
             .arg(&self.program)
-            .arg("demo-program")
+            .arg(super::demo_program::WORD)
             .args(request);
         command.arg(self.sandbox.base_url()).env("KEYWRIGHT_HOME", self.folder.join("home"));
         let output = command.output().await.map_err(|error| errors::file(&self.program, &error))?;
@@ -219,15 +215,11 @@ impl<'a> Stage<'a> {
     }
 
     fn act(&self, number: &str, text: &str) {
-        if !self.quiet {
-            anstream::println!("\n{} {}", format!("{number}.").cyan().bold(), text.bold());
-        }
+        self.print(&format!("\n{} {}", format!("{number}.").cyan().bold(), text.bold()));
     }
 
     fn line(&self, text: &str) {
-        if !self.quiet {
-            anstream::println!("   {text}");
-        }
+        self.print(&format!("   {text}"));
     }
 
     fn fact(&self, name: &str, value: Option<&Value>) {
@@ -236,8 +228,13 @@ impl<'a> Stage<'a> {
             Some(other) => keywright_core::text::escaped(&other.to_string()),
             None => "-".to_owned(),
         };
+        self.print(&format!("     {:<17}{}", name.dimmed(), text));
+    }
+
+    fn print(&self, line: &str) {
         if !self.quiet {
-            anstream::println!("     {:<17}{}", name.dimmed(), text);
+            // The last line of the demo finds out as well, and decides how it ends.
+            let _ = print_line(line);
         }
     }
 }

@@ -8,23 +8,34 @@ use std::time::Duration;
 use keywright_broker::Code;
 use keywright_server::answer::Failure;
 
-use crate::output::{Done, Output};
+use crate::errors::{self, Exit};
+use crate::output::print_line;
 
-/// The demo's program: one call to the sandbox with the key from the environment.
-#[derive(clap::Args)]
-pub(crate) struct Args {
+/// The word that the demo starts it by. It is no command: no help, no completion and no message knows it.
+pub(crate) const WORD: &str = "demo-program";
+
+/// What it is told.
+struct Call {
     method: String,
     path: String,
     body: String,
     base_url: String,
 }
 
-pub(crate) fn run(args: &Args) -> Done {
-    let status = call(args).map_err(|error| Failure::new(Code::Internal, error))?;
-    Ok(Output::new(serde_json::Value::String(status.clone()), status))
+/// Runs it if that is what this process was started for.
+pub(crate) fn run_if_asked() -> Option<Exit> {
+    let mut words = std::env::args_os().skip(1).map_while(|word| word.into_string().ok());
+    if words.next().as_deref() != Some(WORD) {
+        return None;
+    }
+    let (method, path, body, base_url) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let called = call(&Call { method, path, body, base_url });
+    let printed =
+        called.map_err(|error| Failure::new(Code::Internal, error)).and_then(|status| print_line(&status));
+    Some(printed.map_or_else(|failure| errors::tell(&failure), |()| Exit::Done))
 }
 
-fn call(args: &Args) -> Result<String, String> {
+fn call(args: &Call) -> Result<String, String> {
     let key = std::env::var("CF_TOKEN").map_err(|_| "CF_TOKEN is not in the environment")?;
     let rest = args.base_url.strip_prefix("http://").ok_or("the sandbox speaks http")?;
     let (authority, base) = rest.split_once('/').ok_or("the base URL has no path")?;
@@ -35,7 +46,7 @@ fn call(args: &Args) -> Result<String, String> {
     let broke = |error: std::io::Error| error.to_string();
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).map_err(broke)?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).map_err(broke)?;
-    let Args { method, path, body, .. } = args;
+    let Call { method, path, body, .. } = args;
     write!(
         stream,
         "{method} /{base}{path} HTTP/1.1\r\nHost: {authority}\r\nAuthorization: Bearer {key}\r\n\

@@ -25,7 +25,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL")]
     ledger: Option<String>,
     /// Ask nothing but the passphrase.
-    #[arg(long)]
+    #[arg(long, overrides_with = "yes")]
     yes: bool,
 }
 
@@ -40,18 +40,19 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
         })?,
     };
     let root = app.home.root().display().to_string();
+    let has_home = app.has_home()?;
     let asks = !args.yes && !app.names_passphrase() && input::can_prompt(app.no_input);
-    if !app.home.exists()
-        && asks
-        && !input::agrees(&format!("make a home at {root}, with operator `{name}`?"))?
-    {
-        return Err(errors::declined("no home was wanted"));
-    }
-    if app.home.exists() {
+    if has_home {
         return Err(Failure::new(Code::Conflict, format!("there is a home at {root} already"))
             .hint("use it, or name another directory with KEYWRIGHT_HOME or --home"));
     }
-    let passphrase = app.new_passphrase()?.into_secret();
+    app.socket.refuse_unreachable()?;
+    if asks
+        && !input::agrees(&format!("make a home at {root}, with operator `{name}`?"), input::Enter::Agrees)?
+    {
+        return Err(errors::declined("no home was wanted"));
+    }
+    let passphrase = app.new_passphrase(&name)?.into_secret();
     drop(app.home.init(&name, passphrase, Arc::new(Timestamp::now)).await?);
     let applied = app.signed(OperatorCall::PolicyApply { source: None }).await.map_err(|failure| {
         failure.hint("the home is there, without a policy: apply one with `keywright policy apply --default`")

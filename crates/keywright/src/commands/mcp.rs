@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use keywright_broker::Code;
 use keywright_core::name::AgentName;
 use keywright_server::answer::Failure;
-use keywright_server::mcp::{Setup, serve};
+use keywright_server::mcp::{Setup, default_token_file, serve};
 
 use crate::app::App;
 use crate::errors::Exit;
@@ -13,7 +13,7 @@ use crate::output::{Done, Output, say};
 
 /// Serve MCP on standard input and output, for one agent.
 ///
-/// Clients start this themselves; `keywright agent install` prints what their configuration needs. Every call goes to
+/// Clients start this themselves; `keywright agent install` puts it into their configuration. Every call goes to
 /// the broker of this home, so `keywright serve` has to run. It ends when its standard input does.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -28,7 +28,9 @@ pub(crate) struct Args {
 pub(crate) async fn run(app: &App, args: Args) -> Done {
     let agent =
         AgentName::parse(&args.agent).map_err(|e| Failure::new(Code::InvalidArgument, e.to_string()))?;
-    let setup = Setup::new(&app.home, agent, args.token_file)?;
+    // The token's file is named by the home's own path, which is what a person is told when it is missing.
+    let token = args.token_file.unwrap_or_else(|| default_token_file(&app.home, &agent));
+    let setup = Setup::new(&app.socket.home(), agent, Some(token))?;
     if !app.is_serving().await.unwrap_or(false) {
         say("no broker runs on this home yet; until it does, calls fail: keywright serve");
     }

@@ -48,7 +48,8 @@ enum Command {
 pub(crate) async fn run(app: &App, args: Args) -> Done {
     match args.command {
         Command::Add { name, new_passphrase_file } => {
-            let new_passphrase = new_passphrase(app, new_passphrase_file, &format!("passphrase of {name}"))?;
+            let what = format!("new passphrase for operator {name}");
+            let new_passphrase = new_passphrase(app, new_passphrase_file, &what)?;
             let operator = app.signed(OperatorCall::OperatorAdd { name, new_passphrase }).await?;
             let text = format!("operator {} was added", field(&operator, "name"));
             Ok(Output::new(operator, text))
@@ -60,7 +61,10 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
             Ok(Output::new(operator, text))
         }
         Command::Passphrase { new_passphrase_file } => {
-            let new_passphrase = new_passphrase(app, new_passphrase_file, "new passphrase")?;
+            let whose =
+                app.operator.as_ref().map_or_else(String::new, |name| format!(" for operator {name}"));
+            let what = format!("new passphrase{whose}");
+            let new_passphrase = new_passphrase(app, new_passphrase_file, &what)?;
             let operator = app.signed(OperatorCall::OperatorPassphrase { new_passphrase }).await?;
             let text = format!("the passphrase of {} was changed", field(&operator, "name"));
             Ok(Output::new(operator, text))
@@ -69,8 +73,9 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
 }
 
 fn new_passphrase(app: &App, file: Option<PathBuf>, what: &str) -> Result<Passed, Failure> {
+    app.require_home()?;
     match file {
-        Some(path) => Ok(passed(&input::secret_file(&path)?)),
+        Some(path) => Ok(passed(&input::secret_file(&app.stdin, &path, "the new passphrase")?)),
         None if input::can_prompt(app.no_input) => {
             Ok(passed(&input::hidden_twice(&keywright_core::text::escaped(what))?))
         }

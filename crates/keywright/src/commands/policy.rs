@@ -1,6 +1,6 @@
 //! `keywright policy`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use keywright_broker::Code;
 use keywright_core::policy::{DEFAULT_POLICIES, Policies, run_cases};
@@ -9,7 +9,6 @@ use keywright_server::call::OperatorCall;
 use keywright_server::views;
 use serde_json::{Value, json};
 
-use super::template::source_text;
 use crate::app::App;
 use crate::errors::Exit;
 use crate::input;
@@ -66,17 +65,22 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
             let policy = app.everyday(|| OperatorCall::PolicyShow).await?;
             let (version, by, at) =
                 (number(&policy, "version"), field(&policy, "applied_by"), field(&policy, "applied_at"));
-            let source = source_text(policy.get("source").and_then(Value::as_str).unwrap_or_default());
-            Ok(Output::new(policy, format!("version {version}, applied by {by} at {at}\n\n{source}")))
+            let source = policy.get("source").and_then(Value::as_str).unwrap_or_default().to_owned();
+            // Who redirects it gets a file that can be checked and applied again.
+            Ok(Output::source(policy, source).talk(format!("version {version}, applied by {by} at {at}")))
         }
         Command::Check { file } => {
-            let count_of = parse(&input::text_file(&file)?)?.count();
+            let count_of = parse(&policy_file(app, &file)?)?.count();
             let value = json!({ "schema": "keywright/policy-check/1", "policies": count_of });
             let all = count(u64::try_from(count_of).unwrap_or(u64::MAX), "policy", "policies");
-            Ok(Output::new(value, format!("it can be applied: {all}")))
+            let output = Output::new(value, format!("it can be applied: {all}"));
+            Ok(match count_of {
+                0 => output.talk("warning: it permits nothing, so every request would be denied"),
+                _ => output,
+            })
         }
         Command::Apply { file, .. } => {
-            let source = file.as_deref().map(input::text_file).transpose()?;
+            let source = file.as_deref().map(|file| policy_file(app, file)).transpose()?;
             if let Some(source) = &source {
                 parse(source)?;
             }
@@ -94,10 +98,14 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
     }
 }
 
-async fn test(app: &App, file: &std::path::Path, policy: Option<PathBuf>, default: bool) -> Done {
-    let cases = input::text_file(file)?;
+fn policy_file(app: &App, file: &Path) -> Result<String, Failure> {
+    input::text_file(&app.stdin, file, "the policy")
+}
+
+async fn test(app: &App, file: &Path, policy: Option<PathBuf>, default: bool) -> Done {
+    let cases = input::text_file(&app.stdin, file, "the cases")?;
     let offline = match policy {
-        Some(path) => Some(input::text_file(&path)?),
+        Some(path) => Some(policy_file(app, &path)?),
         None => default.then(|| DEFAULT_POLICIES.to_owned()),
     };
     let results = match offline {

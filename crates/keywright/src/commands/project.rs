@@ -23,22 +23,17 @@ enum Command {
     Teardown {
         /// The project.
         project: String,
-        /// Do not ask.
-        #[arg(long)]
+        /// Do not ask. Where nobody can be asked, a passphrase file or --no-input says as much.
+        #[arg(long, overrides_with = "yes")]
         yes: bool,
     },
 }
 
 pub(crate) async fn run(app: &App, args: Args) -> Done {
     let Command::Teardown { project, yes } = args.command;
-    if !yes {
-        if !input::can_prompt(app.no_input) {
-            return Err(errors::needs_consent("a teardown"));
-        }
-        let question = format!("revoke every key of project `{}`?", escaped(&project));
-        if !input::agrees(&question)? {
-            return Err(errors::declined("the teardown was not agreed to"));
-        }
+    let question = format!("revoke every key of project `{}`?", escaped(&project));
+    if !input::consents(app, yes, "a teardown", &question)? {
+        return Err(errors::declined("the teardown was not agreed to"));
     }
     let torn = app.everyday(|| OperatorCall::ProjectTeardown { project: project.clone() }).await?;
     let list =

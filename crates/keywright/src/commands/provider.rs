@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use keywright_server::answer::Failure;
 use keywright_server::call::OperatorCall;
 use serde_json::Value;
 
+use super::kinds;
 use crate::app::{App, passed};
 use crate::errors;
 use crate::input::{self, Setting};
@@ -76,7 +78,9 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
 }
 
 async fn add_connection(app: &App, add: Add) -> Done {
-    let credential = input::credential(app, add.credential_file.as_deref(), "parent credential")?;
+    kinds::check("provider", &add.kind, &kinds::PROVIDERS)?;
+    app.require_home()?;
+    let credential = input::credential(app, add.credential_file.as_deref(), "the parent credential")?;
     let settings: BTreeMap<String, String> = add.settings.into_iter().map(Setting::into_pair).collect();
     let call = OperatorCall::ProviderAdd {
         name: add.name,
@@ -87,9 +91,19 @@ async fn add_connection(app: &App, add: Add) -> Done {
         credential: passed(&credential),
     };
     drop(credential);
-    let health = app.signed(call).await?;
+    let health = app.signed(call).await.map_err(not_added)?;
     let text = health_text(&health, "is connected");
     Ok(Output::new(health, text).talk("next: keywright template list --pack"))
+}
+
+/// Advice about a connection is of no use while there is none.
+fn not_added(failure: Failure) -> Failure {
+    match &failure.hint {
+        Some(hint) if hint.contains("provider check") => failure.hint(
+            "nothing was added; look at the credential, what it may do, and --account, then add it again",
+        ),
+        _ => failure,
+    }
 }
 
 fn list(connections: Value) -> Done {

@@ -8,11 +8,10 @@ use keywright_server::call::OperatorCall;
 use owo_colors::OwoColorize as _;
 use serde_json::Value;
 
-use super::template::source_text;
 use crate::app::App;
 use crate::errors;
 use crate::input;
-use crate::output::{Done, Output, say};
+use crate::output::{Done, Output, say, source_lines};
 use crate::show::facts::Facts;
 use crate::show::list::{List, Tone, of_state, plain, strong, toned};
 use crate::show::plan::{facts, quoted, said};
@@ -47,8 +46,8 @@ enum Command {
         /// Approve it without this permission, by name or id; may be given again.
         #[arg(long, value_name = "PERMISSION")]
         without: Vec<String>,
-        /// Do not ask; you have read it.
-        #[arg(long)]
+        /// Do not ask; you have read it. Where nobody can be asked, a passphrase file or --no-input says as much.
+        #[arg(long, overrides_with = "yes")]
         yes: bool,
     },
     /// Turn a request down.
@@ -103,14 +102,9 @@ async fn approve(app: &App, request: &str, less: Less, yes: bool) -> Done {
             format!("{} does not wait for approval any more; it is {status}", field(&pending, "request"));
         return Err(Failure::new(Code::Conflict, message));
     }
-    if !yes {
-        if !input::can_prompt(app.no_input) {
-            return Err(errors::needs_consent("an approval"));
-        }
-        let question = if is_template { "put this template in force?" } else { "approve exactly this?" };
-        if !input::agrees(question)? {
-            return Err(errors::declined("it was not approved"));
-        }
+    let question = if is_template { "put this template in force?" } else { "approve exactly this?" };
+    if !input::consents(app, yes, "an approval", question)? {
+        return Err(errors::declined("it was not approved"));
     }
     let raw = |name: &str| pending.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     if is_template {
@@ -125,7 +119,7 @@ async fn approve(app: &App, request: &str, less: Less, yes: bool) -> Done {
 
 fn list(inbox: Value) -> Done {
     let now = Timestamp::now();
-    let mut list = List::new(&["request", "what", "for", "by", "flags", "asked"]);
+    let mut list = List::new(&["request", "what", "for", "by", "asked", "flags"]);
     for pending in items(&inbox, "requests") {
         let asked = plain(when::short(&field(pending, "created_at"), now));
         if field(pending, "kind") == "template" {
@@ -134,21 +128,20 @@ fn list(inbox: Value) -> Done {
                 plain(format!("template {}", field(pending, "template"))),
                 plain(""),
                 plain(field(pending, "agent")),
-                plain(""),
                 asked,
+                plain(""),
             ]);
             continue;
         }
         let plan = pending.get("plan").cloned().unwrap_or_default();
         let principal = plan.get("principal").cloned().unwrap_or_default();
-        let flags = items(pending, "red_flags").len();
         list.row(vec![
             strong(field(pending, "request")),
             plain(field(&plan, "template")),
             plain(format!("{}/{}", field(&plan, "project"), field(&plan, "environment"))),
             plain(field(&principal, "name")),
-            if flags == 0 { plain("") } else { (flags.to_string(), Tone::Bad) },
             asked,
+            (joined(pending, "red_flags"), Tone::Bad),
         ]);
     }
     if items(&inbox, "requests").is_empty() {
@@ -207,5 +200,10 @@ fn proposal(pending: &Value) -> String {
         }
         Err(error) => toned(&format!("it can't be applied: {}\n", outside(&error.message)), Tone::Bad),
     };
-    format!("{}\n{}{checked}\n{}", field(pending, "request").bold(), facts.render(), source_text(source))
+    format!(
+        "{}\n{}{checked}\n{}",
+        field(pending, "request").bold(),
+        facts.render(),
+        source_lines(source, "  ")
+    )
 }

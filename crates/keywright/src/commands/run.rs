@@ -1,5 +1,6 @@
 //! `keywright run`
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::process::Command;
 
 use keywright_broker::Code;
 use keywright_server::answer::Failure;
+use keywright_server::call::OperatorCall;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
@@ -14,7 +16,7 @@ use crate::app::{App, Wanted};
 use crate::errors::{self, Exit};
 use crate::harden;
 use crate::output::{Done, Output, say};
-use crate::show::outside;
+use crate::show::{field, items, outside};
 
 /// Run a command with a project's keys in its environment.
 ///
@@ -47,12 +49,18 @@ const NOT_EXECUTABLE: u8 = 126;
 const RESERVED: [&str; 6] = ["PATH", "HOME", "SHELL", "IFS", "ENV", "BASH_ENV"];
 
 pub(crate) async fn run(app: &App, args: Args) -> Done {
+    // Standard input is the command's, unless the passphrase or the token was said to come from there.
+    app.stdin.leave();
+    let asked_for = args.project.clone().filter(|_| args.token_file.is_none() && args.only.is_empty());
     let wanted = Wanted { project: args.project, environment: args.env, only: args.only };
     let mut answer = app.read(args.token_file.as_deref(), wanted).await?;
     let variables = match answer.get_mut("variables").map(Value::take) {
         Some(Value::Object(variables)) => variables,
         _ => return Err(Failure::new(Code::Internal, "the broker answered without keys")),
     };
+    if variables.is_empty() {
+        say(&no_keys(app, asked_for.as_deref()).await);
+    }
     // This program is about to be replaced, so what it owes to the log it pays now.
     app.finish().await;
     let Some((program, arguments)) = args.command.split_first() else {
@@ -64,10 +72,34 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
     harden::release();
     let error = command.exec();
     // Still here: it could not be started.
-    let program = outside(&program.to_string_lossy());
-    say(&format!("error: {program}: {}", errors::plain(&error)));
-    let is_missing = error.kind() == std::io::ErrorKind::NotFound;
-    Ok(Output::silent(Exit::Of(if is_missing { NOT_FOUND } else { NOT_EXECUTABLE })))
+    let exit = Exit::Of(match error.kind() {
+        std::io::ErrorKind::NotFound => NOT_FOUND,
+        _ => NOT_EXECUTABLE,
+    });
+    let failure = errors::file(std::path::Path::new(&outside(&program.to_string_lossy())), &error);
+    if !app.json {
+        errors::tell(&failure);
+    }
+    Ok(Output::new(serde_json::to_value(&failure).unwrap_or_default(), "").exit(exit))
+}
+
+/// Why the program gets no keys. A name with a typing error looks like a project without keys, so it is said which.
+async fn no_keys(app: &App, project: Option<&str>) -> String {
+    let lies_elsewhere =
+        "note: no key lies in the embedded store for this; the command runs without".to_owned();
+    let Some(project) = project else { return lies_elsewhere };
+    let list = OperatorCall::KeyList { project: None, environment: None, state: None, debt: false };
+    // A note is not worth a failure.
+    let Ok(keys) = app.signed(list).await else { return lies_elsewhere };
+    let projects: BTreeSet<String> = items(&keys, "keys").iter().map(|key| field(key, "project")).collect();
+    if projects.contains(project) {
+        return lies_elsewhere;
+    }
+    let known = match projects.len() {
+        0 => "no project has one".to_owned(),
+        _ => format!("these have: {}", projects.into_iter().collect::<Vec<_>>().join(", ")),
+    };
+    format!("note: project `{}` has no key at all ({known}); the command runs without", outside(project))
 }
 
 /// Puts the keys into the environment and takes what is ours out of it.
@@ -76,9 +108,6 @@ fn prepare(command: &mut Command, variables: Map<String, Value>) -> Result<(), F
         if name.to_string_lossy().starts_with("KEYWRIGHT_") {
             command.env_remove(name);
         }
-    }
-    if variables.is_empty() {
-        say("note: no key lies in the embedded store for this; the command runs without");
     }
     for (name, value) in variables {
         let is_reserved = RESERVED.contains(&name.as_str())

@@ -13,7 +13,7 @@ use super::serve::Signals;
 use crate::app::App;
 use crate::errors::{self, Exit};
 use crate::input;
-use crate::output::{Done, Output, print_json, say};
+use crate::output::{Done, Output, print_json, print_line, say};
 use crate::show::facts::Facts;
 use crate::show::outside;
 
@@ -65,23 +65,24 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
     })?;
     let written = writeln!(file, "{}", started.parent_token());
     written.map_err(|error| errors::file(&path, &error))?;
-    announce(app, &started, &path);
-    signals.wait().await;
+    let announced = announce(app, &started, &path);
+    if announced.is_ok() {
+        signals.wait().await;
+    }
     started.shutdown().await;
     forget(&path);
-    Ok(Output::silent(Exit::Done))
+    announced.map(|()| Output::silent(Exit::Done))
 }
 
-fn announce(app: &App, sandbox: &Sandbox, token: &Path) {
+fn announce(app: &App, sandbox: &Sandbox, token: &Path) -> Result<(), Failure> {
     let zones: Vec<String> = sandbox.zones().into_iter().map(|zone| zone.name).collect();
     let control = sandbox.control_url();
     if app.json {
-        print_json(&json!({
+        return print_json(&json!({
             "schema": "keywright/sandbox/1", "base_url": sandbox.base_url(), "account": sandbox.account_id(),
             "zones": zones, "token_file": token.display().to_string(),
             "control": control.map(|url| json!({"url": url, "authentication": "none"})),
         }));
-        return;
     }
     let mut facts = Facts::new()
         .add("base url", sandbox.base_url())
@@ -91,14 +92,14 @@ fn announce(app: &App, sandbox: &Sandbox, token: &Path) {
     if let Some(url) = control {
         facts = facts.add("control", format!("{url} (no credential; see `keywright sandbox --help`)"));
     }
-    let text = format!("the sandbox runs\n{}", facts.render());
-    Output::new(serde_json::Value::Null, text).print(false);
+    print_line(format!("the sandbox runs\n{}", facts.render()).trim_end())?;
     say(&format!(
         "next: keywright provider add cloudflare --name sandbox --account {} --base-url {} --credential-file {}",
         sandbox.account_id(),
         sandbox.base_url(),
         token.display()
     ));
+    Ok(())
 }
 
 /// The token dies with the sandbox.

@@ -46,16 +46,13 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
             errors::unsupported("HTTP (`--listen`)").hint("leave it away: the socket is always there")
         );
     }
-    if !app.home.exists() {
-        return Err(errors::no_home(app.home.root()));
-    }
+    app.require_home()?;
+    app.socket.refuse_unreachable()?;
     if app.is_serving().await? {
-        let message = format!("a broker runs on {} already", app.home.root().display());
-        return Err(Failure::new(Code::Conflict, message)
-            .hint("there is one broker per home; `keywright stop` ends it"));
+        return Err(errors::has_broker(app.home.root()));
     }
     if let Some(path) = handed_over(app) {
-        app.with_passphrase(input::secret_file(&path)?);
+        app.with_passphrase(input::secret_file(&app.stdin, &path, "the passphrase")?);
     }
     if args.detach {
         return detach(app).await;
@@ -69,8 +66,9 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
 
 async fn serve(app: &App) -> Done {
     let mut signals = Signals::listen()?;
-    let broker = Arc::clone(app.open().await?);
-    let path = app.home.socket();
+    let broker = app.enter().await?.ok_or_else(|| errors::has_broker(app.home.root()))?;
+    let broker = Arc::clone(broker);
+    let path = app.socket.path();
     let listener = socket::listen(&path)?;
     let (stop, mut stopped) = watch::channel(false);
     let schedule = tokio::spawn(Arc::clone(&broker).run_schedule(stop.subscribe()));
@@ -105,9 +103,13 @@ fn ready(app: &App) {
     let (home, socket) = (app.home.root().display().to_string(), app.home.socket().display().to_string());
     if app.json {
         let pid = std::process::id();
-        print_json(&json!({
+        let printed = print_json(&json!({
             "schema": "keywright/serve/1", "serving": true, "home": home, "socket": socket, "pid": pid,
         }));
+        // It serves all the same; whoever waits for this line learns why it does not come.
+        if let Err(failure) = printed {
+            errors::tell(&failure);
+        }
     } else {
         say(&format!("serving {home} at {socket}; Ctrl-C or `keywright stop` ends it"));
     }

@@ -1,7 +1,6 @@
 //! `keywright status`
 
 use keywright_server::call::Call;
-use keywright_server::socket;
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -20,16 +19,17 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(app: &App, args: Args) -> Done {
     let is_serving = app.is_serving().await?;
+    let has_home = app.has_home()?;
     let value = if is_serving {
-        socket::call(&app.home.socket(), &Call::Anybody).await?
+        app.call(&Call::Anybody).await?
     } else {
         json!({
             "schema": "keywright/status/1", "version": env!("CARGO_PKG_VERSION"),
-            "home": app.home.root().display().to_string(), "exists": app.home.exists(), "serving": false,
+            "home": app.home.root().display().to_string(), "exists": has_home, "serving": false,
         })
     };
     let text = if args.short { short(&value) } else { long(&value) };
-    let exists = is_serving || app.home.exists();
+    let exists = is_serving || has_home;
     let output = Output::new(value, text);
     Ok(match (exists, is_serving || args.short) {
         (false, _) if !args.short => output.talk("next: keywright init"),

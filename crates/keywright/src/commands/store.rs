@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use keywright_server::call::OperatorCall;
 use serde_json::Value;
 
+use super::kinds;
 use crate::app::{App, passed};
 use crate::input::{self, Setting};
 use crate::output::{Done, Output};
@@ -50,7 +51,7 @@ struct Add {
 }
 
 /// The kinds that need no credential, so that nothing is read for them.
-const WITHOUT_CREDENTIAL: [&str; 2] = ["dotenv", "embedded"];
+const WITHOUT_CREDENTIAL: [&str; 1] = ["dotenv"];
 
 pub(crate) async fn run(app: &App, args: Args) -> Done {
     match args.command {
@@ -65,11 +66,13 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
 }
 
 async fn add_store(app: &App, add: Add) -> Done {
+    kinds::check("store", &add.kind, &kinds::STORES)?;
+    app.require_home()?;
     let needs_none = WITHOUT_CREDENTIAL.contains(&add.kind.as_str()) && add.credential_file.is_none();
     let credential = if needs_none {
         None
     } else {
-        Some(passed(&input::credential(app, add.credential_file.as_deref(), "store's credential")?))
+        Some(passed(&input::credential(app, add.credential_file.as_deref(), "the store's credential")?))
     };
     let call = OperatorCall::StoreAdd {
         name: add.name,

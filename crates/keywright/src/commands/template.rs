@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::input;
-use crate::output::{Done, Output};
+use crate::output::{Done, Output, source_lines};
 use crate::show::facts::Facts;
 use crate::show::list::{List, plain, strong};
 use crate::show::receipt::permission;
@@ -58,7 +58,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
         Command::List { pack: false } => list(app.everyday(|| OperatorCall::TemplateList).await?),
         Command::Show { id } => show(app, &id).await,
         Command::Check { file } => {
-            let checked = check_template(&source(&file)?)?;
+            let checked = check_template(&source(app, &file)?)?;
             let value = views::checked(&checked, None);
             let text = checked_text(&value, "can be applied");
             Ok(Output::new(value, text))
@@ -69,7 +69,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
 
 async fn apply(app: &App, files: &[PathBuf]) -> Done {
     // All of them are read and checked before the first one counts.
-    let sources = files.iter().map(|file| source(file)).collect::<Result<Vec<_>, _>>()?;
+    let sources = files.iter().map(|file| source(app, file)).collect::<Result<Vec<_>, _>>()?;
     for (file, source) in files.iter().zip(&sources) {
         check_template(source).map_err(|error| {
             let failure = Failure::from(error);
@@ -88,10 +88,10 @@ async fn apply(app: &App, files: &[PathBuf]) -> Done {
 }
 
 /// A file's text; where no such file is, the template of that id that ships.
-fn source(file: &Path) -> Result<String, Failure> {
+fn source(app: &App, file: &Path) -> Result<String, Failure> {
     match shipped(file) {
         Some(source) if !file.exists() => Ok(source.to_owned()),
-        _ => input::text_file(file).map_err(|failure| match failure.kind() {
+        _ => input::text_file(&app.stdin, file, "the template").map_err(|failure| match failure.kind() {
             Some(Code::NotFound) => {
                 failure.hint("`keywright template list --pack` shows the ids of those that ship")
             }
@@ -109,8 +109,8 @@ async fn show(app: &App, id: &str) -> Done {
     match app.everyday(|| OperatorCall::TemplateShow { id: id.to_owned() }).await {
         Ok(template) => {
             let head = format!("{}  {}", field(&template, "id"), field(&template, "title"));
-            let text =
-                format!("{head}\n{}\n{}", in_force(&template), source_text(&field_raw(&template, "source")));
+            let source = source_lines(&field_raw(&template, "source"), "");
+            let text = format!("{head}\n{}\n{source}", in_force(&template));
             Ok(Output::new(template, text))
         }
         Err(failure) if failure.kind() == Some(Code::NotFound) => match shipped(Path::new(id)) {
@@ -123,7 +123,7 @@ async fn show(app: &App, id: &str) -> Done {
                 let text = format!(
                     "{}\n{}",
                     checked_text(&value, "ships, and is not in force"),
-                    source_text(source)
+                    source_lines(source, "")
                 );
                 Ok(Output::new(value, text).talk(format!("next: keywright template apply {}", escaped(id))))
             }
@@ -160,11 +160,6 @@ fn unlocks(template: &Value) -> String {
 
 fn field_raw(value: &Value, name: &str) -> String {
     value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-/// A file's lines, each made safe.
-pub(crate) fn source_text(source: &str) -> String {
-    source.lines().map(|line| format!("  {}\n", escaped(line))).collect()
 }
 
 fn list(templates: Value) -> Done {

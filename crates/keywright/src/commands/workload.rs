@@ -10,7 +10,6 @@ use serde_json::Value;
 
 use super::token_file::{TokenFile, forget, usual};
 use crate::app::App;
-use crate::errors;
 use crate::output::{Done, Output};
 use crate::show::list::{List, plain, strong};
 use crate::show::{field, items, when};
@@ -51,9 +50,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
     match args.command {
         Command::Add { name, project, env, token_file } => {
             let name = parse(&name)?;
-            if !app.home.exists() && !app.is_serving().await? {
-                return Err(errors::no_home(app.home.root()));
-            }
+            app.require_home()?;
             let file = TokenFile::create(token_file, usual(&app.home, "workloads", name.as_str()))?;
             let call = OperatorCall::WorkloadAdd { name: name.to_string(), project, environment: env };
             let mut workload = app.signed(call).await?;

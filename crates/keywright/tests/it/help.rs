@@ -77,12 +77,30 @@ fn no_option_takes_a_secret() {
 fn completions_are_there_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let output = bare().args(["completions", shell]).env("HOME", "/nonexistent").output().unwrap();
-        assert!(
-            output.status.success() && String::from_utf8_lossy(&output.stdout).contains("keywright"),
-            "{shell}"
-        );
+        let script = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && script.contains("keywright"), "{shell}");
+        assert!(!script.contains("demo-program"), "{shell}: nobody types that");
     }
     assert_eq!(bare().args(["completions", "tcsh"]).output().unwrap().status.code(), Some(2));
+}
+
+#[test]
+fn help_takes_the_words_of_a_command() {
+    for path in [&[][..], &["key"], &["key", "request"]] {
+        let by_word = bare().arg("help").args(path).output().unwrap();
+        let by_option = bare().args(path).arg("--help").output().unwrap();
+        assert!(by_word.status.success(), "{path:?}");
+        assert_eq!(
+            String::from_utf8_lossy(&by_word.stdout).trim_end(),
+            String::from_utf8_lossy(&by_option.stdout).trim_end(),
+            "{path:?}"
+        );
+    }
+    assert_eq!(bare().args(["help", "key", "frobnicate"]).output().unwrap().status.code(), Some(2));
+    let typo = bare().arg("demo-programm").output().unwrap();
+    assert!(!String::from_utf8_lossy(&typo.stderr).contains("'demo-program'"));
+    let request = bare().args(["key", "request", "-h"]).output().unwrap();
+    assert!(!String::from_utf8_lossy(&request.stdout).contains("default: \"\""));
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn every_command_answers_with_a_document_that_names_its_schema() {
         (vec!["key", "revoke", "web/dev/CF_TOKEN"], 0, "receipt"),
         (vec!["review", "list"], 0, "requests"),
         (vec!["review", "show", &id], 0, "review"),
-        (vec!["review", "approve", &id, "--yes"], 4, "receipt"),
+        (vec!["review", "approve", &id], 4, "receipt"),
         (vec!["review", "reject", &id, "--reason", "no"], 0, "review"),
         (vec!["reconcile"], 0, "reconcile"),
         (vec!["run", "--project", "none", "--only", "NOTHING", "--", "true"], 1, "error"),
@@ -61,8 +61,9 @@ fn every_command_answers_with_a_document_that_names_its_schema() {
         (vec!["audit", "trace", "web/dev/CF_TOKEN"], 0, "trace"),
         (vec!["audit", "verify"], 0, "verification"),
         (vec!["audit", "export"], 0, "entries"),
-        (vec!["project", "teardown", "web", "--yes"], 0, "teardown"),
+        (vec!["project", "teardown", "web"], 0, "teardown"),
         (vec!["completions", "bash"], 0, "completions"),
+        (vec!["help", "key", "request"], 0, "help"),
         (vec!["stop"], 0, "status"),
     ];
     let mut covered = BTreeSet::new();

@@ -15,4 +15,6 @@ mod refusals;
 mod run;
 mod sandbox;
 mod serve;
+mod stdin;
 mod support;
+mod terminal;

@@ -97,6 +97,14 @@ fn a_connection_goes_to_https_or_loopback_only() {
     }
     let args = ["provider", "add", "cloudfare", "--name", "x", "--credential-file", "parent"];
     assert!(world.alice(&args).expect(2).err.contains("cloudflare"));
+    for (noun, known) in [("provider", "cloudflare"), ("store", "dotenv")] {
+        let ran = world.plain(&[noun, "add", "cloudfare", "--name", "x"]).expect(2);
+        assert!(
+            ran.err.contains("cloudfare") && ran.err.contains(known),
+            "before anything is asked: {}",
+            ran.err
+        );
+    }
     world.alice(&["provider", "add", "cloudflare", "--name", "x"]).expect(2);
     world.alice(&["store", "add", "vaullt", "--name", "x", "--credential-file", "parent"]).expect(2);
     assert_eq!(world.alice(&["store", "check", "nowhere"]).code, 2);
@@ -121,10 +129,43 @@ fn a_home_that_others_can_read_is_refused() {
 }
 
 #[test]
+fn nothing_secret_is_asked_for_where_there_is_no_home() {
+    let world = World::empty();
+    for args in [
+        &["provider", "add", "cloudflare", "--name", "x"][..],
+        &["operator", "add", "bob"],
+        &["operator", "passphrase"],
+        &["key", "list"],
+        &["agent", "add", "x"],
+    ] {
+        let ran = world.plain(args).expect(1);
+        assert!(ran.err.contains("keywright init"), "{args:?}: {}", ran.err);
+    }
+}
+
+#[test]
+fn a_home_that_the_system_keeps_from_us_is_not_taken_for_none() {
+    let world = World::empty();
+    std::fs::create_dir(world.path("closed")).unwrap();
+    std::fs::set_permissions(world.path("closed"), std::fs::Permissions::from_mode(0o000)).unwrap();
+    if std::fs::read_dir(world.path("closed")).is_ok() {
+        // Nothing is closed to root.
+        return;
+    }
+    for args in [&["status"][..], &["key", "list"], &["init", "--yes"], &["serve"]] {
+        let home = world.path("closed/home");
+        let output = world.command(args).env("KEYWRIGHT_HOME", home).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && said.contains("permission denied"), "{args:?}: {said}");
+    }
+}
+
+#[test]
 fn a_home_has_one_broker() {
     let world = World::empty();
     world.init();
     let _serving = Serving::start(&world);
+    // A broker that runs is no command that is soon done, so nothing is waited for.
     let ran = world.alice(&["serve", "--json"]).expect(7);
     assert_eq!(ran.json()["code"], "conflict");
     world.alice(&["serve", "--detach"]).expect(7);
@@ -168,8 +209,10 @@ fn what_is_not_in_this_version_says_so() {
         &["catalog", "import", "x"],
     ];
     for args in table {
-        let error = world.plain(&[&["--json"], args].concat()).expect(1).json();
-        assert_eq!(error["code"], "unsupported", "{args:?}");
+        for args in [[&["--json"], args].concat(), [args, &["--json"]].concat()] {
+            let error = world.plain(&args).expect(1).json();
+            assert_eq!(error["code"], "unsupported", "{args:?}");
+        }
     }
 }
 

@@ -62,6 +62,12 @@ fn a_program_that_is_not_there_answers_as_a_shell_would() {
     assert_eq!(run("/nowhere/at-all").code, 127);
     let file = world.file("plain-file", "text");
     assert_eq!(run(&file).code, 126);
+    let error =
+        world.alice(&["run", "--json", "--project", "web", "--", "/nowhere/at-all"]).expect(127).json();
+    assert_eq!(
+        (error["schema"].as_str(), error["code"].as_str()),
+        (Some("keywright/error/1"), Some("not_found"))
+    );
 }
 
 #[test]
@@ -127,6 +133,31 @@ fn a_key_whose_name_would_change_what_runs_is_not_put_there() {
     let ran = world.alice(&request("LD_PRELOAD", "dev", &[])).expect(2);
     assert!(ran.err.contains("LD_PRELOAD"), "{}", ran.err);
     assert_eq!(world.live_keys(), 0);
+}
+
+#[test]
+fn a_project_without_any_key_is_named_because_it_may_be_a_typing_error() {
+    let world = World::ready();
+    world.key("CF_TOKEN");
+    let ran = world.alice(&["run", "--project", "wbe", "--", "true"]).expect(0);
+    assert!(ran.err.contains("`wbe`") && ran.err.contains("web"), "{}", ran.err);
+    world.alice(&["run", "--project", "wbe", "--only", "CF_TOKEN", "--", "true"]).expect(1);
+}
+
+#[test]
+fn the_programs_standard_input_is_not_taken_for_a_passphrase() {
+    use std::io::Write as _;
+    let world = World::ready();
+    let pass = world.path("pass");
+    let args = ["run", "--project", "web", "--passphrase-file", pass.to_str().unwrap(), "--", "cat"];
+    for (args, code, out) in [(&args[..], 0, "for cat"), (&["run", "--project", "web", "--", "cat"], 5, "")] {
+        let mut command = world.command(args);
+        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"for cat").unwrap();
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!((ended.status.code(), ended.stdout.as_slice()), (Some(code), out.as_bytes()), "{args:?}");
+    }
 }
 
 #[test]

@@ -23,6 +23,28 @@ fn every_usual_signal_ends_it_in_order() {
 }
 
 #[test]
+fn a_home_may_be_a_long_way_off() {
+    let world = World::empty();
+    let home = world.path(&"a".repeat(90)).join("b".repeat(40));
+    let pass = world.path("pass");
+    let run = |args: &[&str]| {
+        let mut command = world.command(args);
+        command.env("KEYWRIGHT_HOME", &home).args(["--json", "--passphrase-file"]).arg(&pass);
+        let output = command.output().unwrap();
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{args:?}: {out}");
+        serde_json::from_str::<serde_json::Value>(&out).unwrap()
+    };
+    run(&["init", "--operator", "alice"]);
+    run(&["serve", "--detach"]);
+    assert_eq!(run(&["status"])["home"].as_str(), home.to_str());
+    run(&["agent", "add", "a"]);
+    assert!(run(&["key", "list"])["keys"].as_array().unwrap().is_empty());
+    assert_eq!(run(&["stop"])["stopped"], true);
+    assert!(!home.join("broker.sock").exists());
+}
+
+#[test]
 fn a_broker_that_was_killed_leaves_nothing_in_the_way() {
     let world = World::ready();
     let mut serving = Serving::start(&world);
@@ -82,43 +104,6 @@ fn a_service_manager_hands_the_passphrase_over_as_a_credential() {
     child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
     assert!(String::from_utf8_lossy(&line).contains("keywright/serve/1"));
     drop(Serving(child));
-}
-
-#[test]
-fn credentials_come_on_standard_input_and_the_passphrase_too() {
-    use std::io::Write as _;
-    let world = World::empty();
-    let feed = |args: &[&str], input: &str| {
-        let mut command = world.command(args);
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
-    };
-    assert!(
-        feed(&["init", "--operator", "alice", "--passphrase-file", "-"], &format!("{PASSPHRASE}\n"))
-            .status
-            .success()
-    );
-    let (url, account, pass) = (world.url(), world.account(), world.path("pass"));
-    let add = [
-        "provider",
-        "add",
-        "cloudflare",
-        "--name",
-        "cf",
-        "--account",
-        &account,
-        "--base-url",
-        &url,
-        "--passphrase-file",
-        pass.to_str().unwrap(),
-    ];
-    let added = feed(&add, &format!("{}\n", world.parent()));
-    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
-    let empty = feed(&add, "\n");
-    assert_eq!(empty.status.code(), Some(2));
-    world.ok(&["provider", "check", "cf"]);
 }
 
 #[test]

@@ -10,13 +10,18 @@ use keywright_server::answer::Failure;
 use super::{Finding, Verdict};
 use crate::app::App;
 use crate::harden;
+use crate::show::count;
 
 /// The home: is it there, whose is it, who can read it.
 pub(super) fn home(app: &App) -> Vec<Finding> {
     let root = app.home.root();
-    if !app.home.exists() {
-        let what = format!("there is no home at {}", root.display());
-        return vec![Finding::new("home", Verdict::Note, what).hint("keywright init")];
+    match app.has_home() {
+        Ok(true) => {}
+        Ok(false) => {
+            let what = format!("there is no home at {}", root.display());
+            return vec![Finding::new("home", Verdict::Note, what).hint("keywright init")];
+        }
+        Err(failure) => return vec![Finding::new("home", Verdict::Wrong, failure.message)],
     }
     let mut findings = vec![Finding::new("home", Verdict::Good, format!("the home is {}", root.display()))];
     let own = rustix::process::geteuid().as_raw();
@@ -48,7 +53,8 @@ pub(super) fn home(app: &App) -> Vec<Finding> {
 
 /// The broker: does one run, and what keeps agents of the same user from it.
 pub(super) async fn broker(app: &App) -> Result<Vec<Finding>, Failure> {
-    let is_serving = app.is_serving().await?;
+    // What keeps us from looking is told as a finding about the home.
+    let is_serving = if app.has_home().is_ok() { app.is_serving().await? } else { false };
     let root_user = rustix::process::geteuid().is_root();
     let mut findings = vec![if is_serving {
         Finding::new("broker", Verdict::Good, "a broker serves it")
@@ -81,7 +87,7 @@ pub(super) async fn broker(app: &App) -> Result<Vec<Finding>, Failure> {
 
 /// The audit log: is it as it was signed.
 pub(super) async fn audit(app: &App) -> Result<Vec<Finding>, Failure> {
-    if !app.home.exists() {
+    if !app.has_home().unwrap_or(false) {
         return Ok(Vec::new());
     }
     let (dir, ledger) = (app.home.audit(), app.home.ledger());
@@ -91,15 +97,21 @@ pub(super) async fn audit(app: &App) -> Result<Vec<Finding>, Failure> {
         Ok(report) if report.is_sound() => Finding::new(
             "audit",
             Verdict::Good,
-            format!("the audit log is sound: {} entries", report.entries),
+            format!("the audit log is sound: {}", count(report.entries, "entry", "entries")),
         ),
         Ok(report) => {
             let first = report.first().map(ToString::to_string).unwrap_or_default();
             let what = format!("the audit log is not sound: {}", crate::show::outside(&first));
             Finding::new("audit", Verdict::Wrong, what).hint("keywright audit verify")
         }
-        Err(error) => Finding::new("ledger", Verdict::Wrong, format!("the ledger can't be read: {error}")),
+        Err(error) => Finding::new("ledger", Verdict::Wrong, unreadable(&error.to_string())),
     }])
+}
+
+/// Why the ledger can't be read, said once.
+fn unreadable(error: &str) -> String {
+    let start = "the ledger can't be read";
+    if error.starts_with(start) { error.to_owned() } else { format!("{start}: {error}") }
 }
 
 /// This process: what keeps its memory to itself.
