@@ -6,7 +6,7 @@ use keywright_server::call::OperatorCall;
 use serde_json::Value;
 
 use crate::app::App;
-use crate::errors;
+use crate::errors::{self, Exit};
 use crate::input::Setting;
 use crate::output::{Done, Output};
 use crate::show::facts::Facts;
@@ -40,6 +40,9 @@ enum Command {
         /// Only those that are still owed to a revocation.
         #[arg(long)]
         debt: bool,
+        /// Those that were revoked or failed as well.
+        #[arg(long)]
+        all: bool,
     },
     /// Show one key, without its secret.
     Show {
@@ -91,7 +94,7 @@ struct Request {
     #[arg(long, value_name = "D")]
     ttl: Option<String>,
     /// What it is for; it goes on record.
-    #[arg(long, value_name = "T", default_value = "")]
+    #[arg(long, value_name = "T", default_value = "", hide_default_value = true)]
     purpose: String,
     /// Only say what would happen.
     #[arg(long)]
@@ -101,15 +104,16 @@ struct Request {
 pub(crate) async fn run(app: &App, args: Args) -> Done {
     match args.command {
         Command::Request(request) => ask(app, request).await,
-        Command::List { project, env, state, debt } => {
-            let is_filtered = project.is_some() || env.is_some() || state.is_some() || debt;
+        Command::List { project, env, state, debt, all } => {
+            let is_narrow = project.is_some() || env.is_some() || state.is_some() || debt;
+            let is_whole = all || state.is_some() || debt;
             let make = || OperatorCall::KeyList {
                 project: project.clone(),
                 environment: env.clone(),
                 state: state.clone(),
                 debt,
             };
-            list(app.everyday(make).await?, is_filtered)
+            list(app.everyday(make).await?, is_narrow, is_whole)
         }
         Command::Show { key } => {
             let trace = app.everyday(|| OperatorCall::KeyShow { key: key.clone() }).await?;
@@ -151,16 +155,27 @@ async fn ask(app: &App, request: Request) -> Done {
     let make = || OperatorCall::KeyRequest { ask: Box::new(ask.clone()), dry_run: is_dry };
     let answer = app.everyday(make).await?;
     if is_dry {
+        let exit = match answer.pointer("/decision/effect").and_then(Value::as_str) {
+            Some("allow") => Exit::Done,
+            Some("deny") => Exit::Denied,
+            _ => Exit::Pending,
+        };
         let text = dry_run(&answer);
-        return Ok(Output::new(answer, text).talk("nothing was made"));
+        return Ok(Output::new(answer, text).exit(exit).talk("nothing was made"));
     }
     receipt::done(answer)
 }
 
-fn list(keys: Value, is_filtered: bool) -> Done {
+/// The keys as people see them: the live ones, unless the whole list was wanted. Programs get every one.
+fn list(keys: Value, is_narrow: bool, is_whole: bool) -> Done {
     let now = Timestamp::now();
-    let mut list = List::new(&["name", "project", "env", "state", "expires", "template"]);
-    for key in items(&keys, "keys") {
+    let mut list = List::new(&["name", "project", "env", "state", "expires", "template", "id"]);
+    let all = items(&keys, "keys");
+    let is_over = |key: &&Value| ["revoked", "failed"].contains(&field(key, "state").as_str());
+    let (over, live): (Vec<&Value>, Vec<&Value>) = all.iter().partition(is_over);
+    let (shown, hidden) = if is_whole { (all.iter().collect(), 0) } else { (live, over.len() as u64) };
+    let is_empty = shown.is_empty();
+    for key in shown {
         let state = field(key, "state");
         let expires = field(key, "expires_at");
         let is_owed = key.get("debt").and_then(Value::as_bool).unwrap_or(false);
@@ -172,18 +187,19 @@ fn list(keys: Value, is_filtered: bool) -> Done {
             if is_owed { (format!("{state}, owed"), Tone::Bad) } else { (state.clone(), of_state(&state)) },
             plain(if expires.is_empty() || !is_alive { String::new() } else { when::short(&expires, now) }),
             plain(field(key, "template")),
+            plain(field(key, "id")),
         ]);
     }
-    match (items(&keys, "keys").is_empty(), is_filtered) {
-        (true, true) => Ok(Output::new(keys, "no such keys")),
-        (true, false) => Ok(Output::new(keys, "no keys yet").talk(
+    let rest = format!("{} not shown, revoked or failed: --all shows them", count(hidden, "key", "keys"));
+    Ok(match (is_empty, hidden, is_narrow) {
+        (true, 0, true) => Output::new(keys, "no such keys"),
+        (true, 0, false) => Output::new(keys, "no keys yet").talk(
             "next: keywright key request TEMPLATE --project P --env E --name NAME, or let an agent ask",
-        )),
-        (false, _) => {
-            let text = list.render();
-            Ok(Output::new(keys, text))
-        }
-    }
+        ),
+        (true, _, _) => Output::new(keys, "no live keys").talk(rest),
+        (false, 0, _) => Output::new(keys, list.render()),
+        (false, _, _) => Output::new(keys, list.render()).talk(rest),
+    })
 }
 
 /// Everything about one key; the audit's trace shows the entries as well.
@@ -201,6 +217,8 @@ pub(crate) fn show(trace: &Value) -> String {
             crate::show::plan::quoted(value.as_str().unwrap_or_default())
         )
     });
+    let is_done = |debt: &&Value| !field(debt, "done_at").is_empty();
+    let (done, owed): (Vec<&Value>, Vec<&Value>) = items(trace, "revocations").iter().partition(is_done);
     let facts = Facts::new()
         .add("key", field(&key, "id"))
         .add("for", format!("{} / {}", field(&key, "project"), field(&key, "environment")))
@@ -229,7 +247,8 @@ pub(crate) fn show(trace: &Value) -> String {
                 .replace(" )", ")")
             }),
         )
-        .all("owed", items(trace, "revocations").iter().map(|debt| debt_text(debt, now)))
+        .all("owed", owed.into_iter().map(|debt| owed_text(debt, now)))
+        .all("revocation", done.into_iter().map(|debt| confirmed_text(debt, now)))
         .add("asked by", format!("{} {}", field(&asker, "kind"), field(&asker, "name")))
         .add("asked", when::both(&field(trace, "asked_at"), now))
         .all("it says", claimed)
@@ -247,14 +266,13 @@ fn version_text(version: &Value, now: Timestamp) -> String {
     format!("{} is {}{expires}", number(version, "number"), field(version, "state"))
 }
 
-fn debt_text(debt: &Value, now: Timestamp) -> String {
-    match field(debt, "done_at") {
-        done if !done.is_empty() => format!("a revocation, confirmed {}", when::both(&done, now)),
-        _ => {
-            let since = when::both(&field(debt, "owed_since"), now);
-            let trouble = field(debt, "trouble");
-            let trouble = if trouble.is_empty() { trouble } else { format!(": {trouble}") };
-            format!("a revocation since {since}, {}{trouble}", count(number(debt, "tries"), "try", "tries"))
-        }
-    }
+fn owed_text(debt: &Value, now: Timestamp) -> String {
+    let since = when::both(&field(debt, "owed_since"), now);
+    let trouble = field(debt, "trouble");
+    let trouble = if trouble.is_empty() { trouble } else { format!(": {trouble}") };
+    format!("a revocation since {since}, {}{trouble}", count(number(debt, "tries"), "try", "tries"))
+}
+
+fn confirmed_text(debt: &Value, now: Timestamp) -> String {
+    format!("confirmed {}", when::both(&field(debt, "done_at"), now))
 }

@@ -28,6 +28,9 @@ fn two_is_for_words_that_can_not_be_read() {
     assert!(plain.out.is_empty() && plain.err.contains("--project"));
     assert_eq!(world.plain(&["--json", "frobnicate"]).expect(2).json()["code"], "usage");
     assert_eq!(world.plain(&["--json"]).expect(2).json()["code"], "usage");
+    world.plain(&["status", "--json", "--json", "--no-input", "--no-input"]).expect(0).json();
+    world.plain(&["--json", "status", "--json"]).expect(0).json();
+    assert!(world.plain(&["project", "teardown", "web"]).expect(2).err.contains("agreed"));
 }
 
 #[test]
@@ -50,6 +53,18 @@ fn four_is_for_what_waits_for_approval() {
         (receipt["status"].as_str(), receipt["approvals"]["needed"].as_u64()),
         (Some("pending_approval"), Some(2))
     );
+}
+
+#[test]
+fn a_dry_run_ends_as_the_real_one_would() {
+    let world = World::ready();
+    world.alice(&request("T", "dev", &["--dry-run"])).expect(0);
+    world.alice(&request("T", "production", &["--dry-run"])).expect(4);
+    world.file("deny.cedar", "forbid(principal, action, resource);");
+    world.ok(&["policy", "apply", world.path("deny.cedar").to_str().unwrap()]);
+    let dry = world.alice(&request("T", "dev", &["--dry-run", "--json"])).expect(3).json();
+    assert_eq!(dry["decision"]["effect"], "deny");
+    assert_eq!(world.live_keys(), 0);
 }
 
 #[test]
@@ -91,6 +106,8 @@ fn six_is_for_a_provider_that_fails() {
     ];
     let error = world.alice(&[&add[..], &["--credential-file", "bad"]].concat()).expect(6).json();
     assert_eq!(error["code"], "provider_error");
+    let hint = error["hint"].as_str().unwrap_or_default();
+    assert!(!hint.contains("provider check"), "there is no such connection to look at: {hint}");
     assert_eq!(world.ok(&["provider", "list"])["providers"].as_array().unwrap().len(), 1, "nothing is kept");
     world.lose_provider();
     world.alice(&["provider", "check", "cf"]).expect(6);
@@ -107,6 +124,29 @@ fn seven_is_for_what_is_in_the_way() {
     assert_eq!(world.ok(&["agent", "list"])["agents"].as_array().unwrap().len(), 1);
     world.key("CF_TOKEN");
     world.alice(&request("CF_TOKEN", "dev", &["--ttl", "1d"])).expect(7);
+}
+
+#[test]
+fn two_commands_at_once_take_turns() {
+    let world = World::empty();
+    world.init();
+    let lock = world.home().join("broker.lock");
+    let hold = |seconds: &str| {
+        let mut command = std::process::Command::new("flock");
+        let holder =
+            command.arg("--no-fork").arg(&lock).args(["sh", "-c", &format!("echo; exec sleep {seconds}")]);
+        let mut holder = holder.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        holder
+    };
+    let mut short = hold("1");
+    world.ok(&["key", "list"]);
+    short.wait().unwrap();
+    let mut long = hold("30");
+    let error = world.alice(&["key", "list", "--json"]).expect(75).json();
+    assert!(error["hint"].as_str().unwrap().contains("keywright serve"), "{error}");
+    long.kill().unwrap();
+    long.wait().unwrap();
 }
 
 #[test]

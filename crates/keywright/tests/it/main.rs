@@ -11,6 +11,7 @@ mod exits;
 mod flow;
 mod help;
 mod json;
+mod output;
 mod refusals;
 mod run;
 mod sandbox;

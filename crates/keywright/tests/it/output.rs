@@ -1,0 +1,72 @@
+//! Standard output is data: it can be used, and it counts when it is lost.
+
+use std::fs::File;
+use std::process::Stdio;
+
+use crate::support::{World, request};
+
+#[test]
+fn a_policy_that_was_shown_can_be_checked_and_applied() {
+    let world = World::ready();
+    let shown = world.alice(&["policy", "show"]).expect(0);
+    assert!(shown.err.contains("applied by alice"), "{}", shown.err);
+    let file = world.file("shown.cedar", &shown.out);
+    world.plain(&["policy", "check", &file]).expect(0);
+    world.ok(&["policy", "apply", &file]);
+    let json = world.ok(&["policy", "show"]);
+    assert_eq!(json["source"].as_str().unwrap(), shown.out, "byte for byte");
+    let shown = world.alice(&["template", "show", "cloudflare/dns-edit"]).expect(0).out;
+    let source = include_str!("../../../../templates/cloudflare/dns-edit.toml");
+    assert!(shown.contains("DNS Write (zone)") && shown.contains(source.trim_end()), "{shown}");
+    let empty = world.file("empty.cedar", "");
+    assert!(world.plain(&["policy", "check", &empty]).expect(0).err.contains("denied"));
+}
+
+#[test]
+fn data_that_does_not_arrive_is_a_failure() {
+    let world = World::empty();
+    world.init();
+    let table: [&[&str]; 7] = [
+        &["status"],
+        &["status", "--json"],
+        &["catalog", "list"],
+        &["completions", "bash"],
+        &["--help"],
+        &["help", "key"],
+        &["frobnicate", "--json"],
+    ];
+    for args in table {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = world.command(args).stdout(full).output().unwrap();
+        assert!(!output.status.success() && output.stderr.starts_with(b"error: "), "{args:?}");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = world.command(args).stdout(Stdio::from(writer)).output().unwrap();
+        let code = if args[0] == "frobnicate" { 2 } else { 0 };
+        assert_eq!(output.status.code(), Some(code), "{args:?}");
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("standard output"), "{args:?}");
+    }
+}
+
+#[test]
+fn lists_show_what_people_need_and_programs_get_all() {
+    let world = World::ready();
+    let id = world.key("CF_TOKEN")["key"].as_str().unwrap().to_owned();
+    world.key("OLD_TOKEN");
+    world.ok(&["key", "revoke", "OLD_TOKEN"]);
+    let live = world.alice(&["key", "list"]).expect(0);
+    assert!(live.out.contains(&id) && !live.out.contains("OLD_TOKEN"), "{}", live.out);
+    assert!(live.err.contains("1 key not shown") && live.err.contains("--all"), "{}", live.err);
+    for args in [&["key", "list", "--all"][..], &["key", "list", "--state", "revoked"]] {
+        assert!(world.alice(args).expect(0).out.contains("OLD_TOKEN"), "{args:?}");
+    }
+    assert_eq!(world.ok(&["key", "list"])["keys"].as_array().unwrap().len(), 2);
+    world.ok(&["key", "revoke", "CF_TOKEN"]);
+    assert!(world.alice(&["key", "list"]).expect(0).out.contains("no live keys"));
+    let shown = world.alice(&["key", "show", "CF_TOKEN"]).expect(0).out;
+    assert!(!shown.contains("owed"), "what was confirmed is not owed: {shown}");
+    world.alice(&request("P", "production", &[])).expect(4);
+    let review = world.alice(&["review"]).expect(0).out;
+    assert!(review.lines().nth(1).unwrap().ends_with("production"), "the flags' words: {review}");
+    assert_eq!(world.alice(&["audit", "log", "--from", "9999"]).expect(0).out.trim(), "no entries");
+}
