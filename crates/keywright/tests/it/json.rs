@@ -41,6 +41,7 @@ fn every_command_answers_with_a_document_that_names_its_schema() {
         (vec!["agent", "add", "a"], 0, "agent"),
         (vec!["agent", "list"], 0, "agents"),
         (vec!["agent", "install", "cursor", "--agent", "a"], 0, "agent-install"),
+        (vec!["agent", "install", "vscode", "--agent", "a", "--yes"], 0, "agent-install"),
         (vec!["agent", "remove", "a"], 0, "agent"),
         (vec!["workload", "add", "w", "--project", "web"], 0, "workload"),
         (vec!["workload", "list"], 0, "workloads"),

@@ -10,6 +10,7 @@
 mod exits;
 mod flow;
 mod help;
+mod install;
 mod json;
 mod output;
 mod refusals;
