@@ -60,3 +60,30 @@ pub(crate) fn is_undumpable() -> Option<bool> {
 pub(crate) fn leaves_no_core() -> bool {
     rustix::process::getrlimit(Resource::Core).current == Some(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    #[test]
+    fn a_panic_says_where_and_never_what() {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "harden::tests::panics", "--ignored", "--nocapture"])
+            .env("RUST_BACKTRACE", "full")
+            .output()
+            .unwrap();
+        let talk =
+            String::from_utf8_lossy(&child.stderr).into_owned() + &String::from_utf8_lossy(&child.stdout);
+        assert!(talk.contains("error: a bug in keywright, at "), "{talk}");
+        for payload in ["canary", "panicked", "stack backtrace"] {
+            assert!(!talk.contains(payload), "{talk}");
+        }
+    }
+
+    #[test]
+    #[ignore = "the test above starts it as a process of its own"]
+    fn panics() {
+        super::process();
+        panic!("canary-value");
+    }
+}

@@ -5,7 +5,6 @@ use std::time::Duration;
 use keywright_broker::Code;
 use keywright_server::answer::Failure;
 use keywright_server::call::Call;
-use keywright_server::socket;
 use serde_json::json;
 
 use crate::app::App;
@@ -26,7 +25,7 @@ pub(crate) async fn run(app: &App, _: Args) -> Done {
         let value = json!({ "schema": "keywright/status/1", "serving": false, "stopped": false });
         return Ok(Output::new(value, "no broker runs on this home"));
     }
-    match socket::call(&app.home.socket(), &Call::Stop).await {
+    match app.call(&Call::Stop).await {
         Ok(_) => {}
         // It may be gone before its answer is through.
         Err(failure) if failure.kind() == Some(Code::TryAgain) && !app.is_serving().await? => {}

@@ -17,6 +17,7 @@ const COMMANDS: &str = "
     0  doctor
     2* provider add cloudflare --name empty
     6* provider add cloudflare --name closed --account {account} --base-url http://127.0.0.1:9 --credential-file {parent}
+    0  help key
     0  provider list
     0  provider check cf
     0* store add dotenv --name store-{n}
