@@ -128,14 +128,15 @@ impl Tx<'_> {
         rows.iter().map(|row| row.parse(0, "saga id")).collect()
     }
 
-    /// Claims a saga for `lease`, by the database's clock. None when somebody else has it or it is done.
+    /// Claims a saga for `lease`, by the database's clock. None when somebody else has it, it is done, or it was put off
+    /// and its time has not come.
     ///
     /// # Errors
     /// When the ledger can't be written.
     pub fn claim_saga(&self, id: SagaId, owner: &str, lease: Span) -> Result<Option<Saga>> {
         let rows = self.execute(
             "UPDATE sagas SET owner = $2, fence = fence + 1, lease_until = $3 \
-             WHERE id = $1 AND due_at IS NOT NULL AND (lease_until IS NULL OR lease_until <= $4)",
+             WHERE id = $1 AND due_at <= $4 AND (lease_until IS NULL OR lease_until <= $4)",
             &[Value::text(id), owner.into(), lease.after(self.now()).into(), self.now().into()],
         )?;
         if rows == 0 { Ok(None) } else { self.saga(id).map(Some) }

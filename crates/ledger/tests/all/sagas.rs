@@ -34,6 +34,21 @@ async fn a_claim_holds_until_the_ledgers_clock_says_that_it_is_over() {
 }
 
 #[tokio::test]
+async fn a_saga_that_was_put_off_is_nobodys_before_its_time() {
+    let home = Home::new();
+    let ledger = home.open();
+    let saga = ledger.write(|tx| begin_saga(tx, 1)).await.unwrap();
+    let claim = || ledger.write(move |tx| tx.claim_saga(saga, "a", lease()));
+    let mine = claim().await.unwrap().unwrap();
+    let until = Span::from_seconds(60).after(ledger.now());
+    ledger.write(move |tx| tx.postpone_saga(&mine, until, "trouble")).await.unwrap();
+    home.pass(59);
+    assert!(claim().await.unwrap().is_none());
+    home.pass(1);
+    assert_eq!(claim().await.unwrap().unwrap().tries, 1);
+}
+
+#[tokio::test]
 async fn an_owner_that_was_overtaken_writes_nothing() {
     let home = Home::new();
     let ledger = home.open();
