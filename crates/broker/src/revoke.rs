@@ -231,7 +231,10 @@ impl Broker {
     async fn settled(&self, debt: &Revocation) -> std::result::Result<(), LedgerError> {
         let settling = debt.clone();
         let written = self.ledger.write(move |tx| {
-            tx.settle_revocation(settling.id)?;
+            if !tx.settle_revocation(settling.id)? {
+                // Two may pay one debt; the first one has put it on record.
+                return Ok(());
+            }
             if let Some(version) = settling.version {
                 tx.set_version_state(version, VersionState::Revoked)?;
             }
@@ -294,6 +297,15 @@ impl Broker {
         if let Err(error) = self.ledger.write(move |tx| tx.move_placement(id, next, None, None)).await {
             tracing::warn!(placement = %id, %error, "what became of a dead value is not on record");
         }
+    }
+
+    /// Pays the debts of a key that are due.
+    pub(crate) async fn pay_debts_of(&self, key: KeyId) -> Result<()> {
+        let (debts, now) = (self.ledger.read(move |tx| tx.revocations_of(key)).await?, self.now());
+        for debt in debts.iter().filter(|d| d.due_at.is_some_and(|at| at <= now)) {
+            self.pay(debt).await;
+        }
+        Ok(())
     }
 
     /// Pays every debt that is due. Each connection's are paid in their order, and no connection waits for another.

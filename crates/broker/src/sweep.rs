@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use keywright_core::audit::{Deed, Record, Stage};
-use keywright_core::id::{AttemptId, RevocationId};
+use keywright_core::id::{AttemptId, IdEntropy, RevocationId};
 use keywright_core::key::{Attempt, AttemptOutcome, VersionState};
 use keywright_core::marker::Recognised;
 use keywright_core::name::ConnectionName;
@@ -38,6 +38,8 @@ pub struct Reconciled {
 
 /// The pause between looks for one uncertain attempt.
 const LOOK_AGAIN: u64 = 120;
+/// How many lists without it, some time apart, it takes before an attempt is no longer looked for.
+const ABSENCES: u64 = 2;
 
 impl Broker {
     /// Compares every connection's credentials with the ledger. Orphans become debts and are paid at once.
@@ -116,25 +118,13 @@ impl Broker {
             {
                 return Ok(true);
             }
-            let owed = NewRevocation {
-                id: RevocationId::generate(tx.now(), random),
+            let orphan = Orphan {
                 connection,
                 provider_key_id,
-                key: known.as_ref().map(|a| a.key),
-                version: None,
-                attempt: known.as_ref().map(|a| a.id),
-                reason: "an orphan: its creation was never completed".to_owned(),
+                attempt: known,
+                reason: "an orphan: its creation was never completed",
             };
-            if let Some(known) = known.as_ref().filter(|known| known.outcome != AttemptOutcome::Swept) {
-                tx.set_attempt(known.id, AttemptOutcome::Swept, Some(&owed.provider_key_id), None)?;
-            }
-            let mut record = Record::new(tx.now(), Deed::KeySweep, Stage::Intent, system());
-            record.subject.connection = Some(owed.connection.to_string());
-            record.subject.attempt = owed.attempt.map(|a| a.to_string());
-            record.subject.key = owed.key.map(|k| k.to_string());
-            record.facts.insert("provider_key_id".to_owned(), serde_json::json!(owed.provider_key_id));
-            tx.audit(record)?;
-            tx.owe(&owed)?;
+            owe_orphan(tx, orphan, random)?;
             Ok::<_, LedgerError>(false)
         });
         Ok(owned.await?)
@@ -154,7 +144,8 @@ impl Broker {
             }
             match lists.get(&attempt.connection) {
                 Some(Some(listed)) => self.look(attempt, listed).await?,
-                _ => self.look_again(attempt, attempt.outcome).await?,
+                // Nobody looked, so nothing is known that was not known before.
+                _ => self.look_again(attempt).await?,
             }
         }
         if !due.is_empty() {
@@ -164,19 +155,25 @@ impl Broker {
     }
 
     async fn look(&self, attempt: &Attempt, listed: &[Listed]) -> Result<()> {
-        let found: Vec<_> = listed.iter().filter(|l| l.label.raw() == attempt.marker.as_str()).collect();
+        let found: Vec<_> = listed.iter().filter(|l| self.carries_marker_of(l, attempt.id)).collect();
         for credential in &found {
             self.adopt_or_owe(&attempt.connection, attempt.id, credential.provider_key_id.clone()).await?;
         }
         if found.is_empty() {
-            self.look_again(attempt, AttemptOutcome::AbsentSoFar).await?;
+            self.absent(attempt).await?;
         }
         Ok(())
     }
 
-    /// Not found, or not to be asked: look again until the create can no longer take effect. After that the regular
-    /// reconcile is enough, which looks at every marker for ever.
-    async fn look_again(&self, attempt: &Attempt, outcome: AttemptOutcome) -> Result<()> {
+    /// Whether a credential's label is the marker of this attempt, seal included.
+    pub(crate) fn carries_marker_of(&self, credential: &Listed, attempt: AttemptId) -> bool {
+        let found = self.keyring.markers().recognise(credential.label.raw());
+        matches!(found, Recognised::Ours { attempt: found, .. } if found == attempt)
+    }
+
+    /// Looked for and not found: look again until the create can no longer take effect, and at least once more. After
+    /// that the regular reconcile is enough, which looks at every marker for ever.
+    async fn absent(&self, attempt: &Attempt) -> Result<()> {
         let late = match self.outside.provider(&attempt.connection).await {
             Ok(provider) => provider.facts().longest_late_delivery,
             Err(_) => Span::from_seconds(24 * 3_600),
@@ -184,12 +181,60 @@ impl Broker {
         let until = attempt.sent_at.map(|at| late.after(at));
         let id = attempt.id;
         let written = self.ledger.write(move |tx| {
+            let may_come = until.is_some_and(|until| tx.now() < until);
+            let is_last = !may_come && tx.attempt_absences(id)? + 1 >= ABSENCES;
             let next = Span::from_seconds(LOOK_AGAIN).after(tx.now());
-            let still = outcome != AttemptOutcome::AbsentSoFar || until.is_some_and(|until| tx.now() < until);
-            tx.set_attempt(id, outcome, None, still.then_some(next))
+            tx.set_attempt(id, AttemptOutcome::AbsentSoFar, None, (!is_last).then_some(next))
         });
         Ok(written.await?)
     }
+
+    async fn look_again(&self, attempt: &Attempt) -> Result<()> {
+        let id = attempt.id;
+        let written = self
+            .ledger
+            .write(move |tx| tx.look_for_attempt_at(id, Span::from_seconds(LOOK_AGAIN).after(tx.now())));
+        Ok(written.await?)
+    }
+}
+
+/// A credential that was seen at the provider and that nobody owns.
+pub(crate) struct Orphan {
+    pub(crate) connection: ConnectionName,
+    pub(crate) provider_key_id: String,
+    /// The attempt that its marker names, if the ledger knows it.
+    pub(crate) attempt: Option<Attempt>,
+    pub(crate) reason: &'static str,
+}
+
+/// Puts an orphan on record and owes it, also when it was owed and settled before: it has been seen since. The sweep
+/// need not look for its attempt any more; one that made a version has made another key besides, and stays what it is.
+pub(crate) fn owe_orphan(
+    tx: &Tx<'_>,
+    orphan: Orphan,
+    random: IdEntropy,
+) -> std::result::Result<(), LedgerError> {
+    let Orphan { connection, provider_key_id, attempt, reason } = orphan;
+    let is_settled = |a: &Attempt| matches!(a.outcome, AttemptOutcome::Swept | AttemptOutcome::Created);
+    if let Some(attempt) = attempt.as_ref().filter(|a| !is_settled(a)) {
+        tx.set_attempt(attempt.id, AttemptOutcome::Swept, Some(&provider_key_id), None)?;
+    }
+    let mut record = Record::new(tx.now(), Deed::KeySweep, Stage::Intent, system());
+    record.subject.connection = Some(connection.to_string());
+    record.subject.attempt = attempt.as_ref().map(|a| a.id.to_string());
+    record.subject.key = attempt.as_ref().map(|a| a.key.to_string());
+    record.facts.insert("provider_key_id".to_owned(), serde_json::json!(provider_key_id));
+    tx.audit(record)?;
+    tx.reopen_revocation(&connection, &provider_key_id)?;
+    tx.owe(&NewRevocation {
+        id: RevocationId::generate(tx.now(), random),
+        connection,
+        provider_key_id,
+        key: attempt.as_ref().map(|a| a.key),
+        version: None,
+        attempt: attempt.map(|a| a.id),
+        reason: reason.to_owned(),
+    })
 }
 
 /// A credential belongs to its attempt's version while that lives or is being revoked, or to a mint under way.

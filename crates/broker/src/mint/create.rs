@@ -5,20 +5,21 @@ use std::sync::Arc;
 use keywright_core::approval::quorum;
 use keywright_core::audit::{Deed, Stage};
 use keywright_core::grant::Grant;
-use keywright_core::id::{AttemptId, PlacementId, RevocationId, SealedId, VersionId};
+use keywright_core::id::{AttemptId, PlacementId, SealedId, VersionId};
 use keywright_core::key::{Attempt, AttemptOutcome, Placement, PlacementState, Version, VersionState};
 use keywright_core::plan::Plan;
 use keywright_core::policy::{Authorized, Ceiling, Facts};
 use keywright_core::provider::{Listing, Minted, Provider, ProviderError};
 use keywright_core::saga::MintPhase;
 use keywright_core::span::Span;
-use keywright_ledger::{LedgerError, NewRevocation};
+use keywright_ledger::{LedgerError, Tx};
 
 use super::{ATTEMPTS, Step, Work, later_or_never, lease};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
 use crate::record::{of_request, system};
+use crate::sweep::{Orphan, owe_orphan};
 
 /// When an attempt whose fate is unknown is looked for first.
 const FIRST_LOOK: u64 = 30;
@@ -51,7 +52,7 @@ impl Broker {
             Err(error @ ProviderError::OutcomeUnknown { .. }) => {
                 tracing::warn!(attempt = %work.attempt.id, %error, "looking for the attempt by its marker");
                 match self.look_for(work, &provider).await {
-                    Ok(()) => self.next_attempt(work, AttemptOutcome::AbsentSoFar).await,
+                    Ok(left_as) => self.next_attempt(work, left_as).await,
                     Err(error) => Step::Lost(error),
                 }
             }
@@ -174,41 +175,46 @@ impl Broker {
             .collect()
     }
 
-    /// Looks for the attempt by its marker. What is found is owed to the revoke queue.
-    async fn look_for(&self, work: &Work, provider: &Arc<dyn Provider>) -> Result<()> {
-        let found: Vec<_> = match provider.list(Listing::Marked).await {
-            Ok(listed) => listed
-                .into_iter()
-                .filter(|l| l.label.raw().starts_with(work.attempt.marker.as_str()))
-                .collect(),
-            // Not now; the sweep asks again.
-            Err(_) => Vec::new(),
+    /// Looks for the attempt by its marker. What is found is owed, and revoked at once if the provider lets us. Says
+    /// what is known of the attempt when nothing was found.
+    async fn look_for(&self, work: &Work, provider: &Arc<dyn Provider>) -> Result<AttemptOutcome> {
+        let Ok(listed) = provider.list(Listing::Marked).await else {
+            // Nobody has looked. The sweep asks again.
+            return Ok(AttemptOutcome::Sent);
         };
-        for orphan in found {
-            let owed = NewRevocation {
-                id: RevocationId::generate(self.now(), entropy()?),
-                connection: work.attempt.connection.clone(),
-                provider_key_id: orphan.provider_key_id,
-                key: Some(work.attempt.key),
-                version: None,
-                attempt: Some(work.attempt.id),
-                reason: "the reply to its creation was lost".to_owned(),
-            };
-            let attempt = work.attempt.id;
-            let written = self.ledger.write(move |tx| {
-                tx.owe(&owed)?;
-                tx.set_attempt(attempt, AttemptOutcome::Swept, Some(&owed.provider_key_id), None)
-            });
-            written.await?;
+        let found: Vec<_> =
+            listed.into_iter().filter(|l| self.carries_marker_of(l, work.attempt.id)).collect();
+        for credential in &found {
+            let (orphan, random) = (
+                Orphan {
+                    connection: work.attempt.connection.clone(),
+                    provider_key_id: credential.provider_key_id.clone(),
+                    attempt: Some(work.attempt.clone()),
+                    reason: "the reply to its creation was lost",
+                },
+                entropy()?,
+            );
+            self.ledger.write(move |tx| owe_orphan(tx, orphan, random)).await?;
         }
-        Ok(())
+        if !found.is_empty() {
+            self.pay_debts_of(work.attempt.key).await?;
+        }
+        Ok(AttemptOutcome::AbsentSoFar)
     }
 
     /// The present attempt is left as it is, to be looked for; a new one starts.
     async fn next_attempt(&self, work: &Work, left_as: AttemptOutcome) -> Step {
         if work.attempt.number >= ATTEMPTS {
+            let (saga, old) = (work.saga.clone(), work.attempt.id);
+            let written = self.ledger.write(move |tx| {
+                tx.still_ours(&saga)?;
+                leave(tx, old, left_as)
+            });
             let message = format!("{ATTEMPTS} attempts got no answer from the provider");
-            return Step::GiveUp(BrokerError::new(Code::Provider, message));
+            return match written.await {
+                Ok(()) => Step::GiveUp(BrokerError::new(Code::Provider, message)),
+                Err(error) => Step::Lost(LedgerError::into(error)),
+            };
         }
         let random = match entropy() {
             Ok(random) => random,
@@ -218,11 +224,7 @@ impl Broker {
             (work.saga.clone(), work.request.clone(), work.attempt.clone(), Arc::clone(&self.keyring));
         let written = self.ledger.write(move |tx| {
             tx.still_ours(&saga)?;
-            let look_at = Span::from_seconds(FIRST_LOOK).after(tx.now());
-            // What is certain stays as it is: refused and swept attempts are not looked for.
-            if tx.attempt(old.id)?.outcome == AttemptOutcome::Sent {
-                tx.set_attempt(old.id, left_as, None, Some(look_at))?;
-            }
+            leave(tx, old.id, left_as)?;
             let id = AttemptId::generate(tx.now(), random);
             let marker = keyring.markers().marker(tx.epoch()?, id);
             let attempt = Attempt {
@@ -273,6 +275,14 @@ impl Broker {
             Err(error) => Step::Lost(LedgerError::into(error)),
         }
     }
+}
+
+/// Leaves an attempt to the sweep. What is certain stays as it is: refused and swept attempts are not looked for.
+fn leave(tx: &Tx<'_>, attempt: AttemptId, left_as: AttemptOutcome) -> std::result::Result<(), LedgerError> {
+    if tx.attempt(attempt)?.outcome != AttemptOutcome::Sent {
+        return Ok(());
+    }
+    tx.set_attempt(attempt, left_as, None, Some(Span::from_seconds(FIRST_LOOK).after(tx.now())))
 }
 
 /// What an attempt's sealed copy is bound to.

@@ -90,6 +90,24 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Says when to look for an attempt again. What is known of it stays as it is.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn look_for_attempt_at(&self, id: AttemptId, at: Timestamp) -> Result<()> {
+        self.execute("UPDATE attempts SET sweep_at = $2 WHERE id = $1", &[Value::text(id), at.into()])?;
+        Ok(())
+    }
+
+    /// How often an attempt was looked for and not found.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn attempt_absences(&self, id: AttemptId) -> Result<u64> {
+        let row = self.first("SELECT absent_seen FROM attempts WHERE id = $1", &[Value::text(id)])?;
+        row.map_or(Ok(0), |row| row.count(0))
+    }
+
     /// The attempts to look for now: their create was sent and nobody knows what came of it.
     ///
     /// # Errors

@@ -156,15 +156,28 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Settles a debt: the provider confirmed.
+    /// Settles a debt: the provider confirmed. False when it was settled before.
     ///
     /// # Errors
     /// When the ledger can't be written.
-    pub fn settle_revocation(&self, id: RevocationId) -> Result<()> {
-        self.execute(
+    pub fn settle_revocation(&self, id: RevocationId) -> Result<bool> {
+        let rows = self.execute(
             "UPDATE revocations SET done_at = $2, due_at = NULL, trouble = NULL, tries = tries + 1 \
              WHERE id = $1 AND done_at IS NULL",
             &[Value::text(id), self.now().into()],
+        )?;
+        Ok(rows > 0)
+    }
+
+    /// Owes a credential again whose debt was settled: it was seen since. Nothing happens when it is owed anyway.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn reopen_revocation(&self, connection: &ConnectionName, provider_key_id: &str) -> Result<()> {
+        self.execute(
+            "UPDATE revocations SET done_at = NULL, due_at = $3, trouble = 'it was seen after its revocation was confirmed' \
+             WHERE connection = $1 AND provider_key_id = $2 AND done_at IS NOT NULL",
+            &[Value::text(connection), provider_key_id.into(), self.now().into()],
         )?;
         Ok(())
     }

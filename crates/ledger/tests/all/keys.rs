@@ -54,6 +54,11 @@ async fn an_attempt_is_sent_once_and_looked_for_until_it_is_certain() {
         home.pass(60);
         assert_eq!(ledger.read(|tx| tx.attempts_to_sweep()).await.unwrap().len(), 1);
     }
+    // Somebody wanted to look and could not: that is no absence.
+    let later = Span::from_seconds(60).after(ledger.now());
+    ledger.write(move |tx| tx.look_for_attempt_at(attempt, later)).await.unwrap();
+    assert!(ledger.read(|tx| tx.attempts_to_sweep()).await.unwrap().is_empty());
+    assert_eq!(ledger.read(move |tx| tx.attempt_absences(attempt)).await.unwrap(), 3);
     ledger
         .write(move |tx| tx.set_attempt(attempt, AttemptOutcome::Swept, Some("prov-1"), None))
         .await

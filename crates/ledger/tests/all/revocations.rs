@@ -72,7 +72,7 @@ async fn a_debt_is_settled_once_and_stays_settled() {
     let ledger = home.open();
     owe(&ledger, 1, "prov-1").await;
     let of = id!(RevocationId, 1u32);
-    ledger.write(move |tx| tx.settle_revocation(of)).await.unwrap();
+    assert!(ledger.write(move |tx| tx.settle_revocation(of)).await.unwrap());
     let done = |raw: rusqlite::Connection| {
         let sql = "SELECT done_at, tries, due_at FROM revocations";
         raw.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
@@ -82,10 +82,29 @@ async fn a_debt_is_settled_once_and_stays_settled() {
     let settled = done(home.raw());
     assert!(settled.0.is_some() && settled.2.is_none());
     home.pass(60);
-    ledger.write(move |tx| tx.settle_revocation(of)).await.unwrap();
+    assert!(!ledger.write(move |tx| tx.settle_revocation(of)).await.unwrap());
     let later = ledger.now();
     ledger.write(move |tx| tx.postpone_revocation(of, later, "late answer")).await.unwrap();
     owe(&ledger, 2, "prov-1").await;
     assert_eq!(done(home.raw()), settled);
     assert!(owed(&ledger).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_credential_that_was_seen_after_its_debt_was_settled_is_owed_again() {
+    let home = Home::new();
+    let ledger = home.open();
+    let reopen = || ledger.write(|tx| tx.reopen_revocation(&"cf".parse().unwrap(), "prov-1"));
+    reopen().await.unwrap();
+    assert!(owed(&ledger).await.is_empty(), "what was never owed is not owed again");
+    owe(&ledger, 1, "prov-1").await;
+    let of = id!(RevocationId, 1u32);
+    let later = Span::from_seconds(600).after(ledger.now());
+    ledger.write(move |tx| tx.postpone_revocation(of, later, "HTTP 500")).await.unwrap();
+    reopen().await.unwrap();
+    assert!(ledger.read(|tx| tx.revocations_due(10)).await.unwrap().is_empty(), "it is owed anyway");
+    ledger.write(move |tx| tx.settle_revocation(of)).await.unwrap();
+    reopen().await.unwrap();
+    let due = ledger.read(|tx| tx.revocations_due(10)).await.unwrap();
+    assert_eq!((due[0].id, due[0].done_at), (of, None));
 }
