@@ -59,8 +59,14 @@ impl Broker {
         Ok(saga)
     }
 
-    /// Takes back what was placed. Never gives up: what was written may be used by somebody.
+    /// Revokes the version, as far as the provider lets us at once, and takes back what was placed. Never gives up: what
+    /// was written may be used by somebody.
     pub(super) async fn undo(&self, work: &Work) -> Step {
+        // The debt is on record. It is paid here and not only in the next tick, because a command that works on the
+        // home itself ends with the saga.
+        if let Err(error) = self.pay_debts_of(work.attempt.key).await {
+            return Step::Lost(error);
+        }
         let placements = match self.placements_of(work).await {
             Ok(placements) => placements,
             Err(error) => return Step::Lost(error),
@@ -76,10 +82,12 @@ impl Broker {
             if let Err(error) = store.remove(&origin(work, &placement), &placement.destination).await {
                 return Step::Later(error.into());
             }
-            let id = placement.id;
-            let removed =
-                self.ledger.write(move |tx| tx.move_placement(id, PlacementState::Removed, None, None)).await;
-            if let Err(error) = removed {
+            let (saga, id) = (work.saga.clone(), placement.id);
+            let removed = self.ledger.write(move |tx| {
+                tx.still_ours(&saga)?;
+                tx.move_placement(id, PlacementState::Removed, None, None)
+            });
+            if let Err(error) = removed.await {
                 return Step::Lost(LedgerError::into(error));
             }
         }
