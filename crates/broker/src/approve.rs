@@ -161,16 +161,17 @@ impl Broker {
     /// Starts what was approved and not begun: a broker died between the last approval and the mint.
     pub(crate) async fn start_approved(&self) -> Result<usize> {
         let ready = self.ledger.read(|tx| tx.requests_approved()).await?;
+        let mut trouble = None;
         for id in &ready {
             match self.start_if_approved(*id).await {
                 Ok(()) => {}
                 Err(error) if matches!(error.code, Code::Conflict | Code::Denied) => {
                     tracing::debug!(request = %id, message = %error.message, "approved, but not started");
                 }
-                Err(error) => return Err(error),
+                Err(error) => drop(trouble.get_or_insert(error)),
             }
         }
-        Ok(ready.len())
+        trouble.map_or(Ok(ready.len()), Err)
     }
 
     async fn waiting(&self, id: RequestId) -> Result<Request> {

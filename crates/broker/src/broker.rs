@@ -116,7 +116,11 @@ impl Broker {
             _lock: lock,
         });
         // One broker per home: whatever claimed a saga before is dead, whatever it held in memory is gone.
-        broker.ledger.write(|tx| tx.release_sagas()).await?;
+        if let Err(error) = broker.ledger.write(|tx| tx.release_sagas()).await {
+            // A full disk, say. The leases run out by themselves, and revocations still go through.
+            let error: LedgerError = error;
+            tracing::warn!(%error, "sagas of an earlier broker could not be released");
+        }
         if let Err(error) = broker.publish_audit().await {
             tracing::error!(message = %error.message, "the audit log can't be published");
         }

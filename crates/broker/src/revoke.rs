@@ -67,7 +67,8 @@ impl Broker {
     /// Revokes every key of a project.
     ///
     /// # Errors
-    /// When the ledger can't be read, or policy does not let the caller revoke one of them (none is then).
+    /// When the ledger can't be read, or policy does not let the caller revoke one of them (none is then). Also when one
+    /// of them could not be revoked or not be put on record; the others are revoked all the same.
     pub async fn teardown(self: &Arc<Self>, caller: &Caller, project: &ProjectName) -> Result<Teardown> {
         let of = project.clone();
         let keys = self.ledger.read(move |tx| tx.keys(Some(&of), None, None, 100_000)).await?;
@@ -80,15 +81,25 @@ impl Broker {
         record.subject = Subject { project: Some(project.to_string()), ..Subject::default() };
         let ids: Vec<String> = live.iter().map(|k| k.id.to_string()).collect();
         record.facts.insert("keys".to_owned(), serde_json::json!(ids));
-        self.ledger.write(move |tx| tx.audit(record)).await?;
-        let mut torn = Teardown::default();
+        if let Err(error) = self.ledger.write(move |tx| tx.audit(record)).await {
+            // Each key has an intent of its own; if that can't be recorded either, the caller is told.
+            let error: LedgerError = error;
+            tracing::error!(%project, %error, "a teardown could not be put on record; it goes ahead");
+        }
+        let (mut torn, mut trouble) = (Teardown::default(), None);
         for key in live {
-            self.revoke_key(caller, &key, &format!("project {project} is torn down")).await?;
             let id = key.id;
+            // A key that can't be revoked, or not on record, does not spare the others.
+            if let Err(error) =
+                self.revoke_key(caller, &key, &format!("project {project} is torn down")).await
+            {
+                trouble.get_or_insert(error);
+                continue;
+            }
             let state = self.ledger.read(move |tx| tx.key(id)).await?.state;
             if state == KeyState::Revoked { torn.revoked.push(id) } else { torn.owed.push(id) }
         }
-        Ok(torn)
+        trouble.map_or(Ok(torn), Err)
     }
 
     /// Records the debts of a key and pays them at once, as far as the provider is there.

@@ -16,13 +16,27 @@ const GRACE: Duration = Duration::from_secs(5);
 const RECONCILE: Duration = Duration::from_secs(3_600);
 
 impl Broker {
-    /// Does what is due, once: approved requests, sagas, debts, expired keys, dead values, uncertain
-    /// attempts, overdue requests. Returns how much there was.
+    /// Does what is due, once: approved requests, sagas, debts, expired keys, dead values, uncertain attempts, overdue
+    /// requests. Returns how much there was. What can't be done keeps nothing else from being done: a debt is paid even
+    /// when no mint can begin.
     ///
     /// # Errors
-    /// When the ledger can't be read.
+    /// The first trouble that there was, when the ledger can't be read or written.
     pub async fn tick(self: &Arc<Self>) -> Result<usize> {
-        let started = self.start_approved().await?;
+        let parts = [
+            self.start_approved().await,
+            self.run_due_sagas().await,
+            self.record_late().await,
+            self.end_expired().await,
+            self.pay_debts().await,
+            self.clear_places().await,
+            self.sweep().await,
+            self.expire().await,
+        ];
+        parts.into_iter().sum()
+    }
+
+    async fn run_due_sagas(self: &Arc<Self>) -> Result<usize> {
         let sagas = self.ledger.read(|tx| tx.sagas_due(32)).await?;
         let count = sagas.len();
         let mut running = tokio::task::JoinSet::new();
@@ -31,9 +45,7 @@ impl Broker {
             running.spawn(async move { broker.run_saga(saga).await });
         }
         while running.join_next().await.is_some() {}
-        let ended = self.record_late().await? + self.end_expired().await? + self.pay_debts().await?;
-        let tidied = self.clear_places().await? + self.sweep().await? + self.expire().await?;
-        Ok(started + count + ended + tidied)
+        Ok(count)
     }
 
     /// Ticks, publishes the audit log and reconciles until told to stop. Each goes at its own pace: a provider that does
