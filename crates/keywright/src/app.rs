@@ -296,14 +296,8 @@ impl App {
         }
     }
 
-    /// Ends what an earlier command left unfinished: no broker runs that would.
+    /// Ends what an earlier command left unfinished: no broker runs that would. Costs nothing when there is nothing.
     async fn recover(&self, broker: &Arc<Broker>) {
-        let is_idle = broker.health().await.is_ok_and(|health| {
-            health.sagas_open == 0 && health.revocations_owed == 0 && health.attempts_uncertain == 0
-        });
-        if is_idle {
-            return;
-        }
         if let Err(error) = broker.tick().await {
             tracing::warn!(message = %error.message, "what an earlier command left could not be finished yet");
         }
