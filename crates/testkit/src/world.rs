@@ -54,6 +54,11 @@ const PASSPHRASE: &str = "correct horse battery staple";
 impl World {
     /// Makes the world: operator `ana`, connection `cf`, template `cloudflare/dns-edit`, the default policy.
     pub async fn new() -> Self {
+        Self::with_settings(&[]).await
+    }
+
+    /// As above, with settings for the connection, as in `probe_for`.
+    pub async fn with_settings(settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("home");
         let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
@@ -70,7 +75,7 @@ impl World {
             kind: "cloudflare".parse().unwrap(),
             base_url: Some(world.sandbox.base_url()),
             account: Some(world.sandbox.account_id().to_owned()),
-            extra: BTreeMap::new(),
+            extra: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             credential: Secret::new(world.sandbox.parent_token().to_owned()),
         };
         world.broker.add_connection(&ana, new).await.unwrap();
