@@ -1,0 +1,133 @@
+//! What has to be true after a crash and one more start.
+
+use std::collections::BTreeSet;
+
+use keywright_core::audit::{Deed, Record, Stage};
+use keywright_core::id::{AttemptId, KeyId};
+use keywright_core::key::{AttemptOutcome, KeyState, VersionState};
+use keywright_core::receipt::Status;
+use keywright_ledger::AuditFilter;
+
+use crate::house::{Destination, House};
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Active,
+    Failed,
+    Revoked,
+}
+
+/// Everything that has to be true of one key, and of the house as a whole.
+pub(crate) fn check(house: &House, name: &str, to: Destination, end: End) {
+    let (key, request, versions) = house.key(name);
+    let live: Vec<_> = versions.iter().filter(|v| v.state == VersionState::Active).collect();
+    match end {
+        End::Active => {
+            assert_eq!((key.state, request.status), (KeyState::Active, Status::Active), "{name}");
+            assert_eq!(live.len(), 1, "{name}: exactly one version lives");
+        }
+        End::Failed => {
+            assert_eq!((key.state, request.status), (KeyState::Failed, Status::Failed), "{name}");
+            assert!(live.is_empty(), "{name}");
+            assert!(!request.reasons.is_empty(), "{name}: a failure says why");
+        }
+        End::Revoked => {
+            assert_eq!((key.state, request.status), (KeyState::Revoked, Status::Revoked), "{name}");
+            assert!(live.is_empty(), "{name}");
+        }
+    }
+    let value = live.first().map(|version| {
+        house
+            .world
+            .with_sandbox(|s| s.secret_of(&version.provider_key_id))
+            .expect("the version lives at the provider")
+    });
+    if to.is_dotenv() {
+        let expected = value.or_else(|| house.by_hand(name));
+        assert_eq!(
+            house.dotenv_value(name),
+            expected,
+            "{name}: the file holds the living value or none of ours"
+        );
+    }
+    assert!(house.dotenv_is_whole(), "{name}");
+    recorded(house, key.id, end);
+    nothing_astray(house);
+}
+
+/// What `run` hands to a program has to be what lives at the provider. Once per house: it is slow.
+pub(crate) fn check_embedded(house: &House, names: &[String]) {
+    let pass = house.world.path("pass");
+    let head = ["run", "--project", "web", "--passphrase-file", pass.to_str().unwrap(), "--", "env"];
+    // Not kept with what was printed: this is the one place where secrets are meant to come out.
+    let ran = house.world.command(&head).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let told = String::from_utf8(ran.stdout).unwrap();
+    for name in names {
+        let (_, _, versions) = house.key(name);
+        let live = versions.iter().find(|v| v.state == VersionState::Active).unwrap();
+        let value = house.world.with_sandbox(|s| s.secret_of(&live.provider_key_id)).unwrap();
+        assert!(told.lines().any(|line| line == format!("{name}={value}")), "{name} is not what lives");
+    }
+}
+
+/// No credential without an owner, no debt, no saga under way; the audit log is sound.
+pub(crate) fn nothing_astray(house: &House) {
+    let (owned, debts, open, in_transit) = house.read(|tx| {
+        let owned = tx.live_versions(&"cf".parse().expect("a connection's name"))?;
+        let mut in_transit = 0;
+        tx.each_sealed(|owner, _| {
+            in_transit += usize::from(owner.starts_with("attempt:"));
+            Ok(())
+        })?;
+        Ok((owned, tx.revocations_owed()?, tx.sagas_open()?, in_transit))
+    });
+    let owned: BTreeSet<String> = owned.into_iter().map(|v| v.provider_key_id).collect();
+    let living: BTreeSet<String> =
+        house.world.with_sandbox(|s| s.live_tokens_named_like("kw-")).into_iter().map(|t| t.id).collect();
+    assert_eq!(living, owned, "what lives at the provider is what the ledger says");
+    assert!(debts.is_empty(), "no revocation is left: {debts:?}");
+    assert_eq!(open, 0, "nothing is under way");
+    assert_eq!(in_transit, 0, "what was only in transit is erased");
+    house.world.plain(&["audit", "verify"]).expect(0);
+}
+
+/// The log tells the whole story: an intent before each attempt, one outcome, and both for a revocation.
+fn recorded(house: &House, key: KeyId, end: End) {
+    let filter = AuditFilter { key: Some(key), limit: 1_000, ..AuditFilter::default() };
+    let records: Vec<Record> = house.read(move |tx| {
+        tx.audit_entries(&filter)?.iter().map(|e| e.entry().map(|e| e.record().clone())).collect()
+    });
+    let places = |deed: Deed, stage: Stage| {
+        let is_it = move |r: &Record| r.deed == deed && r.stage == stage;
+        records.iter().enumerate().filter(move |(_, r)| is_it(r)).map(|(place, _)| place).collect::<Vec<_>>()
+    };
+    let went_well = |place: usize| {
+        records[place].result.as_ref().is_some_and(|r| *r == keywright_core::audit::Outcome::done())
+    };
+    let (intents, outcomes) = (places(Deed::KeyMint, Stage::Intent), places(Deed::KeyMint, Stage::Outcome));
+    assert!(!intents.is_empty(), "every mint begins with an intent");
+    assert_eq!(outcomes.len(), 1, "and ends with one outcome");
+    assert!(intents.iter().all(|intent| *intent < outcomes[0]));
+    assert_eq!(went_well(outcomes[0]), end != End::Failed);
+
+    let attempts: BTreeSet<AttemptId> = intents
+        .iter()
+        .map(|place| AttemptId::parse(records[*place].subject.attempt.as_deref().unwrap()).unwrap())
+        .collect();
+    assert_eq!(attempts.len(), intents.len(), "each attempt has an intent of its own");
+    let made = house.read(move |tx| {
+        let outcomes: Result<Vec<_>, _> =
+            attempts.into_iter().map(|id| tx.attempt(id).map(|a| a.outcome)).collect();
+        Ok(outcomes?.into_iter().filter(|o| *o == AttemptOutcome::Created).count())
+    });
+    assert_eq!(made, 1, "one attempt made the version");
+
+    if end != End::Active {
+        let (owed, paid) = (places(Deed::KeyRevoke, Stage::Intent), places(Deed::KeyRevoke, Stage::Outcome));
+        assert_eq!(owed.len(), 1, "the version was owed once");
+        assert!(paid.iter().any(|place| went_well(*place)), "and the provider confirmed");
+        assert!(paid.iter().all(|place| *place > owed[0]));
+    }
+}
