@@ -217,7 +217,12 @@ impl Broker {
         };
         self.crash_at.reached("revoke.confirmed");
         let written = match paid {
-            Ok(()) => self.settled(debt).await,
+            Ok(()) => {
+                // Before the debt is settled: whoever dies in between pays it and removes them once more, and what is
+                // on record as revoked lies nowhere any more.
+                self.remove_copies(debt).await;
+                self.settled(debt).await
+            }
             Err(error) => {
                 let (id, until) = (debt.id, back_off(debt.tries, LONGEST_PAUSE, self.now()));
                 tracing::warn!(revocation = %id, message = %error.message, tries = debt.tries + 1, "still owed");
@@ -255,11 +260,9 @@ impl Broker {
             if let Some(key) = settling.key {
                 close_key(tx, key, entry, &settling.reason)?;
             }
-            Ok::<_, LedgerError>(())
+            Ok(())
         });
-        written.await?;
-        self.remove_copies(debt).await;
-        Ok(())
+        written.await
     }
 
     /// Dead values are taken out of the stores. What can't be removed now is tried again.

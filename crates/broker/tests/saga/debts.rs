@@ -40,6 +40,21 @@ async fn a_debt_is_paid_although_nothing_can_be_put_on_record_and_it_is_recorded
 }
 
 #[tokio::test]
+async fn the_copies_of_a_dead_key_are_gone_before_its_debt_is() {
+    let house = House::new().await;
+    house.ask(&house.both("KEY")).await;
+    let value = house.world.sandbox.secret_of(&house.living()[0].id).unwrap();
+    assert!(house.dotenv().contains(&value));
+    house.refuse("UPDATE OF done_at ON revocations WHEN NEW.done_at IS NOT NULL");
+    house.world.broker.revoke(&World::agent("bot"), "KEY", "leaked").await.unwrap();
+    assert!(house.living().is_empty() && !house.dotenv().contains(&value));
+    assert_eq!(house.world.broker.health().await.unwrap().revocations_owed, 1);
+    house.allow_all();
+    house.pass(1).await;
+    house.assert_ended("KEY", "revoked").await;
+}
+
+#[tokio::test]
 async fn a_project_is_torn_down_to_the_last_key_although_nothing_can_be_put_on_record() {
     let house = House::new().await;
     let ana = house.world.ana().await;
