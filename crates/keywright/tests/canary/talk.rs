@@ -1,9 +1,7 @@
 //! The logs, told to say all that they know; and what is left to say when the program breaks.
 
-use std::process::Stdio;
-
 use crate::ground::Ground;
-use crate::support::{World, request};
+use crate::support::request;
 
 #[test]
 fn logs_that_tell_all_tell_no_secret() {
