@@ -1,8 +1,10 @@
 //! What a verb can answer besides success: a code that doors translate, a message, and what to do next.
 
+use jiff::Timestamp;
 use keywright_core::approval::ApprovalError;
 use keywright_core::plan::CeilingError;
 use keywright_core::provider::ProviderError;
+use keywright_core::span::Span;
 use keywright_core::store::StoreError;
 use keywright_ledger::LedgerError;
 
@@ -86,13 +88,22 @@ pub struct BrokerError {
     pub reasons: Vec<String>,
     /// What would be allowed instead.
     pub alternatives: Vec<String>,
+    /// How long the provider asks to be left alone.
+    pub retry_after: Option<Span>,
 }
 
 impl BrokerError {
     /// A failure with a message.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None, reasons: Vec::new(), alternatives: Vec::new() }
+        Self {
+            code,
+            message: message.into(),
+            hint: None,
+            reasons: Vec::new(),
+            alternatives: Vec::new(),
+            retry_after: None,
+        }
     }
 
     /// Says what to do next.
@@ -107,6 +118,11 @@ impl BrokerError {
     pub fn alternatives(mut self, alternatives: Vec<String>) -> Self {
         self.alternatives = alternatives;
         self
+    }
+
+    /// The moment from which it may be tried again: `pause`, or later where the provider asked for more.
+    pub(crate) fn not_before(&self, pause: Timestamp, now: Timestamp) -> Timestamp {
+        pause.max(self.retry_after.map_or(now, |span| span.after(now)))
     }
 
     /// A word or number that could not be read.
@@ -159,7 +175,11 @@ impl From<ProviderError> for BrokerError {
             }
             _ => (Code::Provider, None),
         };
-        Self { hint, ..Self::new(code, error.to_string()) }
+        let retry_after = match &error {
+            ProviderError::Throttled { retry_after, .. } => *retry_after,
+            _ => None,
+        };
+        Self { hint, retry_after, ..Self::new(code, error.to_string()) }
     }
 }
 

@@ -224,7 +224,8 @@ impl Broker {
                 self.settled(debt).await
             }
             Err(error) => {
-                let (id, until) = (debt.id, back_off(debt.tries, LONGEST_PAUSE, self.now()));
+                let pause = back_off(debt.tries, LONGEST_PAUSE, self.now());
+                let (id, until) = (debt.id, error.not_before(pause, self.now()));
                 tracing::warn!(revocation = %id, message = %error.message, tries = debt.tries + 1, "still owed");
                 let first = debt.tries == 0;
                 let (debt, message) = (debt.clone(), error.message.clone());

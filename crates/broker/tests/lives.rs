@@ -10,6 +10,7 @@ use keywright_broker::ask::Ask;
 use keywright_broker::deliver::{Reader, Wanted};
 use keywright_core::key::KeyState;
 use keywright_core::receipt::{Receipt, Status};
+use keywright_sandbox::{Fault, FaultKind};
 use keywright_testkit::{World, ask};
 
 fn live(world: &World) -> usize {
@@ -50,6 +51,27 @@ async fn an_expired_key_is_given_up_and_its_name_is_free_again() {
     let again = world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
     assert_eq!(again.status, Status::Active, "{again:?}");
     assert_eq!(live(&world), 1);
+}
+
+#[tokio::test]
+async fn a_provider_that_asks_for_an_hour_gets_it_and_the_mint_goes_on_then() {
+    let world = World::new().await;
+    let busy = FaultKind::Status { status: 429, retry_after: Some(1_800) };
+    world.sandbox.inject(Fault::on("POST", "/accounts/*/tokens", busy)).unwrap();
+    let agent = World::agent("bot");
+    let put_off = world.broker.request(&agent, &ask("example.com", "CF_TOKEN"), Duration::from_secs(1)).await;
+    assert_eq!(put_off.unwrap().status, Status::InProgress);
+    for _ in 0..8 {
+        world.clock.advance(SignedDuration::from_secs(200));
+        world.broker.tick().await.unwrap();
+    }
+    let creates = || world.sandbox.calls().iter().filter(|c| c.method == "POST").count();
+    assert_eq!(creates(), 1, "nothing is sent before its time");
+    // The connection keeps its own watch, by the machine's clock; another broker stands for the half hour there.
+    let world = world.restart().await;
+    world.clock.advance(SignedDuration::from_secs(300));
+    world.broker.tick().await.unwrap();
+    assert_eq!(state(&world).await, KeyState::Active);
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ impl Failure {
 
 impl From<BrokerError> for Failure {
     fn from(error: BrokerError) -> Self {
-        let BrokerError { code, message, hint, reasons, alternatives } = error;
+        let BrokerError { code, message, hint, reasons, alternatives, .. } = error;
         Self {
             schema: ERROR_SCHEMA.to_owned(),
             code: code.as_str().to_owned(),

@@ -110,7 +110,7 @@ impl Broker {
     }
 
     async fn postpone(&self, saga: &Saga, error: &BrokerError) {
-        let until = back_off(saga.tries, LONGEST_PAUSE, self.now());
+        let until = error.not_before(back_off(saga.tries, LONGEST_PAUSE, self.now()), self.now());
         let (saga, message) = (saga.clone(), error.message.clone());
         tracing::warn!(saga = %saga.id, phase = %saga.phase, %message, "a step has to wait");
         let id = saga.id;
