@@ -75,7 +75,7 @@ fn a_decision_explains_itself_in_words() {
             "agent builder asks to mint template `cf/a` (production tier) for web/dev",
             "  lifetime 30d, destinations: embedded:web/dev/CF_TOKEN",
             "  parameters: zone=Example.com",
-            "  0 active keys, 0 requests in the last hour",
+            "  active keys: 0, requests in the last hour: 0",
             "it needs the approvals of 2 distinct operators",
             "  because production needs the approval of two distinct operators (policy `production-needs-two-operators`)",
             "  decided by agents-mint-beyond-limits-with-approval, production-needs-two-operators",

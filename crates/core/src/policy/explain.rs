@@ -46,7 +46,7 @@ fn asked(question: &Question) -> Vec<String> {
         }
     }
     lines.push(format!(
-        "  {} active keys, {} requests in the last hour",
+        "  active keys: {}, requests in the last hour: {}",
         question.counts.keys_active, question.counts.requests_last_hour
     ));
     lines

@@ -70,7 +70,7 @@ pub(super) async fn broker(app: &App) -> Result<Vec<Finding>, Failure> {
              files or out of the broker's memory, but it can replace this program, show you a false prompt for your \
              passphrase, or act in your browser",
         )
-        .hint("run the broker under a user of its own, and type passphrases only where you started the program yourself"),
+        .hint("type passphrases only where you started the program yourself, and keep agents out of terminals in which you are logged in"),
     );
     if root_user {
         findings.push(
