@@ -196,13 +196,13 @@ impl Broker {
 
     /// The policy in force, compiled once per version.
     pub(crate) async fn policies(&self) -> Result<(u64, Arc<Policies>)> {
-        let applied = self.ledger.read(|tx| tx.policy()).await?;
+        let in_force = self.ledger.read(|tx| tx.policy_version()).await?;
         if let Ok(cached) = self.policies.read()
-            && let Some((version, policies)) =
-                cached.as_ref().filter(|(version, _)| *version == applied.version)
+            && let Some((version, policies)) = cached.as_ref().filter(|(version, _)| *version == in_force)
         {
             return Ok((*version, Arc::clone(policies)));
         }
+        let applied = self.ledger.read(|tx| tx.policy()).await?;
         let compiled = tokio::task::spawn_blocking(move || {
             Policies::parse(&applied.source).map(|p| (applied.version, p))
         });

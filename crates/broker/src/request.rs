@@ -133,8 +133,12 @@ impl Broker {
         let saga = self.ledger.read(move |tx| tx.saga_of(id)).await?;
         if let Some(saga) = saga.filter(|saga| !saga.phase.is_final()) {
             // Its own task: it goes on when the asker hangs up.
-            let broker = Arc::clone(self);
-            tokio::spawn(async move { broker.run_saga(saga.id).await });
+            let (broker, started) = (Arc::clone(self), tokio::time::Instant::now());
+            let running = tokio::spawn(async move { broker.run_saga(saga.id).await });
+            // As a rule it ends here, and nothing has to be looked at before.
+            let _ = tokio::time::timeout(wait, running).await;
+            let left = wait.saturating_sub(started.elapsed());
+            return self.wait_until(id, left, |request| request.status != Status::InProgress).await;
         }
         self.wait_until(id, wait, |request| request.status != Status::InProgress).await
     }

@@ -227,7 +227,7 @@ fn limits_are_sane_and_rotation_comes_before_the_key_ends() {
         assert!(span("rotation", "quiet_for") < overlap, "{}", shipped.path);
         let destinations = shipped.table("limits").get("destinations").and_then(Value::as_array).unwrap();
         let destinations: Vec<_> = destinations.iter().filter_map(Value::as_str).collect();
-        assert_eq!(destinations, ["embedded:*", "dotenv:*"], "{}", shipped.path);
+        assert_eq!(destinations, ["embedded:*", "dotenv:./.env"], "{}", shipped.path);
     }
 }
 

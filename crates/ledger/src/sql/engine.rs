@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{oneshot, watch};
 
-use super::writer::{Done, Writer};
+use super::writer::{Done, Writer, statement};
 use super::{BUSY_SECONDS, Tx};
 use crate::error::{LedgerError, Result};
 use crate::migrations;
@@ -111,9 +111,9 @@ impl Ledger {
         let now = self.now();
         let work = move || {
             let result = (|| {
-                connection.execute_batch("BEGIN").map_err(LedgerError::from)?;
+                statement(&connection, "BEGIN")?;
                 let result = reading(&Tx::new(&connection, now));
-                connection.execute_batch("COMMIT").map_err(LedgerError::from)?;
+                statement(&connection, "COMMIT")?;
                 result
             })();
             (connection, result)

@@ -145,7 +145,7 @@ fn commit(connection: &Connection, group: Vec<Deed>, clock: &Clock) {
 }
 
 /// Runs a statement that is the same each time, prepared once.
-fn statement(connection: &Connection, sql: &str) -> Result<()> {
+pub(super) fn statement(connection: &Connection, sql: &str) -> Result<()> {
     connection.prepare_cached(sql)?.raw_execute()?;
     Ok(())
 }

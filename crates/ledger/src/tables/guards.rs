@@ -143,6 +143,15 @@ impl Tx<'_> {
         Ok(version)
     }
 
+    /// Which version of the policy is in force; 0 when none is. The text may be large, the number is not.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn policy_version(&self) -> Result<u64> {
+        let row = self.first("SELECT COALESCE(MAX(version), 0) FROM policies", &[])?;
+        row.map_or(Ok(0), |row| row.count(0))
+    }
+
     /// The policy in force.
     ///
     /// # Errors
