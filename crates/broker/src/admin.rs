@@ -17,7 +17,7 @@ use crate::auth::{Proven, new_token};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
-use crate::outside::{DOTENV, EMBEDDED, connect, connect_store};
+use crate::outside::{DOTENV, EMBEDDED, connect, connect_store, owner_of_connection, owner_of_store};
 
 /// A connection about to be added.
 pub struct NewConnection {
@@ -75,8 +75,6 @@ impl Broker {
                 .hint("give it on standard input, at the prompt, or with --credential-file PATH"));
         }
         let id = SealedId::generate(self.now(), entropy()?);
-        let owner = format!("connection:{}", new.name);
-        let sealed = self.keyring.seal(&owner, &new.credential)?;
         let connection = Connection {
             name: new.name,
             kind: new.kind,
@@ -86,6 +84,8 @@ impl Broker {
             credential: id,
             added_at: self.now(),
         };
+        let owner = owner_of_connection(&connection);
+        let sealed = self.keyring.seal(&owner, &new.credential)?;
         self.secret_came(&new.credential).await?;
         let health = connect(&connection, new.credential)?.check().await?;
         let who = operator.caller().who();
@@ -134,16 +134,16 @@ impl Broker {
             .hint("choose another name"));
         }
         let id = SealedId::generate(self.now(), entropy()?);
-        let owner = format!("store:{}", new.name);
-        let sealed = new.credential.as_ref().map(|secret| self.keyring.seal(&owner, secret)).transpose()?;
         let store = ConfiguredStore {
             name: new.name,
             kind: new.kind,
             address: new.address,
             extra: new.extra,
-            credential: sealed.is_some().then_some(id),
+            credential: new.credential.is_some().then_some(id),
             added_at: self.now(),
         };
+        let owner = owner_of_store(&store);
+        let sealed = new.credential.as_ref().map(|secret| self.keyring.seal(&owner, secret)).transpose()?;
         if let Some(credential) = &new.credential {
             self.secret_came(credential).await?;
         }

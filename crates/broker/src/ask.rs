@@ -101,6 +101,16 @@ impl Ask {
             .iter()
             .map(|text| Place::parse(text).map_err(BrokerError::invalid))
             .collect::<Result<Vec<_>>>()?;
+        for place in &destinations {
+            // Where the value lands under a name, that name counts too.
+            let field = place.place.rsplit(['#', '/']).next().unwrap_or_default();
+            if KeyName::parse(field).is_ok_and(|field| field.is_reserved()) {
+                return Err(BrokerError::invalid(format_args!(
+                    "a variable named `{field}` would change how programs run"
+                ))
+                .hint("name the key after what it opens, as in CLOUDFLARE_API_TOKEN"));
+            }
+        }
         destinations.sort();
         destinations.dedup();
         Ok(ParsedAsk {

@@ -11,6 +11,7 @@ use keywright_core::secret::Secret;
 use keywright_core::store::Store;
 use keywright_ledger::seal::Keyring;
 use keywright_ledger::{ConfiguredStore, Connection, Ledger, LedgerError};
+use sha2::{Digest as _, Sha256};
 
 use crate::embedded::EmbeddedStore;
 use crate::error::{BrokerError, Code, Result};
@@ -104,26 +105,58 @@ impl Outside {
 
     async fn credential_of(&self, connection: &Connection) -> Result<Secret> {
         let (id, keyring) = (connection.credential, Arc::clone(&self.keyring));
+        let owner = owner_of_connection(connection);
         let opened = self.ledger.read(move |tx| {
-            let (owner, sealed) = tx.sealed(id)?;
+            let (_, sealed) = tx.sealed(id)?;
             keyring.open(&owner, &sealed)
         });
-        Ok(opened.await?)
+        let what = format!("connection `{}`", connection.name);
+        opened.await.map_err(|error: LedgerError| not_as_added(&what, error))
     }
 
     async fn open_store(&self, configured: &ConfiguredStore) -> Result<Box<dyn Store>> {
         let credential = match configured.credential {
             None => None,
             Some(id) => {
-                let keyring = Arc::clone(&self.keyring);
+                let (owner, keyring) = (owner_of_store(configured), Arc::clone(&self.keyring));
                 let opened = self.ledger.read(move |tx| {
-                    let (owner, sealed) = tx.sealed(id)?;
+                    let (_, sealed) = tx.sealed(id)?;
                     keyring.open(&owner, &sealed)
                 });
-                Some(opened.await?)
+                let what = format!("store `{}`", configured.name);
+                Some(opened.await.map_err(|error: LedgerError| not_as_added(&what, error))?)
             }
         };
         connect_store(configured, credential)
+    }
+}
+
+/// What a parent credential is bound to: where it is sent, and as whom. It opens for nothing else, so that whoever edits
+/// the ledger's file can't have it sent elsewhere.
+pub(crate) fn owner_of_connection(connection: &Connection) -> String {
+    let Connection { name, kind, base_url, account, extra, .. } = connection;
+    let bound = serde_json::json!([kind.as_str(), base_url, account, extra]);
+    format!("connection:{name}:{}", digest(&bound))
+}
+
+/// What a store's credential is bound to.
+pub(crate) fn owner_of_store(store: &ConfiguredStore) -> String {
+    let ConfiguredStore { name, kind, address, extra, .. } = store;
+    format!("store:{name}:{}", digest(&serde_json::json!([kind.as_str(), address, extra])))
+}
+
+fn digest(bound: &serde_json::Value) -> String {
+    Sha256::digest(bound.to_string().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn not_as_added(what: &str, error: LedgerError) -> BrokerError {
+    match error {
+        LedgerError::Damaged { what: "sealed value" } => BrokerError::new(
+            Code::Internal,
+            format!("the credential of {what} does not open for the address and account beside it"),
+        )
+        .hint("the ledger was edited: look at `keywright audit verify`, and add it anew under another name"),
+        other => other.into(),
     }
 }
 

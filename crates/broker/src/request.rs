@@ -193,8 +193,7 @@ impl Broker {
                 return Ok(Earlier::Twin(twin.id));
             }
             if is_agent && tx.requests_pending(kind, &name)? >= PENDING_AT_MOST {
-                let message = format!("{PENDING_AT_MOST} requests of this agent wait for approval already");
-                return Err(BrokerError::new(Code::TryAgain, message).hint("wait until some are decided"));
+                return Err(too_many_waiting());
             }
             Ok(Earlier::None)
         });
@@ -307,12 +306,19 @@ impl Broker {
             );
             record.why = audit::Why::new(request.plan.purpose.raw(), request.prompt.as_deref());
             record.decision = Some(decided(effect, needed, 0, &decision.policies, &decision.reasons));
+            // Counted where it is added: asks that come together are not all let through.
+            let waiting =
+                tx.requests_pending(request.plan.principal.kind(), request.plan.principal.name())?;
+            let is_agents = matches!(request.plan.principal, Principal::Agent(_));
+            if is_agents && request.status == Status::PendingApproval && waiting >= PENDING_AT_MOST {
+                return Err(too_many_waiting());
+            }
             request.entry = tx.audit(record)?;
             tx.add_request(&NewRequest { request: &request, idempotency_key: idempotency_key.as_deref() })?;
             if request.status == Status::InProgress {
                 begin_mint(tx, &mut request, &ids, &marker_key)?;
             }
-            Ok::<_, LedgerError>(request)
+            Ok::<_, BrokerError>(request)
         });
         let request = written.await?;
         if request.status == Status::InProgress {
@@ -320,6 +326,11 @@ impl Broker {
         }
         Ok(request)
     }
+}
+
+fn too_many_waiting() -> BrokerError {
+    let message = format!("{PENDING_AT_MOST} requests of this agent wait for approval already");
+    BrokerError::new(Code::TryAgain, message).hint("wait until some are decided")
 }
 
 /// The ids of a mint, made before the transaction that uses them.

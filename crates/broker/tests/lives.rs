@@ -239,3 +239,47 @@ async fn a_broker_on_an_old_copy_of_its_ledger_revokes_and_does_nothing_else() {
     let revoked = world.broker.revoke(&World::agent("bot"), "CF_TOKEN", "to be safe").await.unwrap();
     assert_eq!(revoked.status, Status::Revoked);
 }
+
+#[tokio::test]
+async fn a_connection_that_was_edited_in_the_ledgers_file_sends_its_credential_nowhere() {
+    let world = World::new().await.closed().await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let elsewhere = format!("http://{}/", listener.local_addr().unwrap());
+    let ledger = rusqlite::Connection::open(world.ledger()).unwrap();
+    ledger.execute("UPDATE connections SET base_url = ?1", [elsewhere]).unwrap();
+    drop(ledger);
+    let world = world.opened().await;
+    let error = world.request(&ask("example.com", "CF_TOKEN")).await.unwrap_err();
+    assert!(error.message.contains("connection `cf`"), "{error}");
+    world.broker.tick().await.unwrap();
+    world.broker.reconcile().await.unwrap();
+    assert!(listener.accept().is_err(), "nobody called");
+}
+
+#[tokio::test]
+async fn requests_that_come_together_do_not_pass_the_bound_together() {
+    let world = World::new().await;
+    let asks = (0..40).map(|number| {
+        let wish = Ask {
+            environment: "production".to_owned(),
+            idempotency_key: Some(format!("key-{number}")),
+            ..ask("example.com", &format!("CF_{number}"))
+        };
+        let broker = std::sync::Arc::clone(&world.broker);
+        tokio::spawn(async move { broker.request(&World::agent("bot"), &wish, Duration::ZERO).await })
+    });
+    let mut pending = 0;
+    for asked in asks.collect::<Vec<_>>() {
+        pending += usize::from(asked.await.unwrap().is_ok());
+    }
+    assert_eq!(pending, 20);
+}
+
+#[tokio::test]
+async fn a_name_that_programs_read_is_refused_in_a_place_too() {
+    let world = World::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let wish = Ask { destinations: vec!["dotenv:./.env#LD_PRELOAD".to_owned()], ..in_file(folder.path()) };
+    assert_eq!(world.request(&wish).await.unwrap_err().code, Code::InvalidArgument);
+}

@@ -24,8 +24,8 @@ use crate::dispatch::{Peer, dispatch};
 const LONGEST: usize = 1024 * 1024;
 /// How many connections at a time.
 const CONNECTIONS: usize = 256;
-/// How long a connection may be silent.
-const SILENCE: Duration = Duration::from_secs(120);
+/// How long a connection may be silent, or take for one line. Each call has a connection of its own, so this is short.
+const SILENCE: Duration = Duration::from_secs(10);
 /// How long the slowest call may take.
 const SLOWEST: Duration = Duration::from_secs(180);
 
