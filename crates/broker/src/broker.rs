@@ -21,6 +21,7 @@ use crate::error::{BrokerError, Code, Result};
 use crate::home::{Home, HomeLock};
 use crate::mask::Known;
 use crate::outside::Outside;
+use crate::rails::{POLICY, Rails, of_policy};
 use crate::request::Refusals;
 use crate::revoke::Unrecorded;
 
@@ -58,6 +59,7 @@ pub struct Broker {
     pub(crate) files: AuditFiles,
     pub(crate) sessions: Sessions,
     pub(crate) crash_at: CrashAt,
+    pub(crate) rails: Arc<Rails>,
     pub(crate) refusals: Refusals,
     pub(crate) unrecorded: Mutex<Vec<Unrecorded>>,
     /// Why nothing but revocations is done: the audit log does not continue what was signed before.
@@ -99,6 +101,7 @@ impl Broker {
         let ledger = Arc::new(options.home.open_ledger(Arc::clone(&options.clock))?);
         let keyring = Arc::new(unlock(&ledger, None, passphrase).await?.1);
         let files = AuditFiles::open(&options.home.audit(), &keyring)?;
+        let rails = Arc::new(Rails::read(&ledger).await?);
         let broker = Arc::new(Self {
             outside: Outside::new(Arc::clone(&ledger), Arc::clone(&keyring), options.providers),
             owner: format!("broker-{}", std::process::id()),
@@ -108,6 +111,7 @@ impl Broker {
             files,
             sessions: Sessions::default(),
             crash_at: options.crash_at,
+            rails,
             refusals: Refusals::default(),
             unrecorded: Mutex::default(),
             forked: RwLock::default(),
@@ -203,6 +207,7 @@ impl Broker {
             return Ok((*version, Arc::clone(policies)));
         }
         let applied = self.ledger.read(|tx| tx.policy()).await?;
+        self.rails.check(POLICY, &of_policy(&applied.source, applied.version))?;
         let compiled = tokio::task::spawn_blocking(move || {
             Policies::parse(&applied.source).map(|p| (applied.version, p))
         });

@@ -122,7 +122,7 @@ impl Broker {
     }
 
     async fn may_deliver(&self, actor: &Actor, principal: &Principal, key: &Key) -> Result<()> {
-        let template = self.template_of(key).await?;
+        let template = self.applied(&key.template).await?.resolved;
         let counts = self.counts(principal).await?;
         let (_, policies) = self.policies().await?;
         let nobody = nobody();

@@ -104,6 +104,9 @@ impl Broker {
                 Ok::<_, keywright_ledger::LedgerError>((found, all))
             })
             .await?;
+        if let Some(applied) = &found {
+            self.rails.check_template(applied)?;
+        }
         found.ok_or_else(|| {
             let near = nearest(id.as_str(), all.iter().map(|t| t.resolved.template.id.as_str()));
             BrokerError::missing(format!("no template `{id}` is in force"))

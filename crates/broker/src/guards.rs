@@ -1,5 +1,7 @@
 //! The guard rails: templates and policies. Files are proposals; they count once an operator applied them.
 
+use std::sync::Arc;
+
 use ed25519_dalek::Signer as _;
 use keywright_adapters::provider;
 use keywright_catalog::Catalog;
@@ -17,6 +19,7 @@ use keywright_ledger::{AppliedPolicy, AppliedTemplate, LedgerError, Tx};
 use crate::auth::Proven;
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
+use crate::rails::{FACT, POLICY, of_policy, of_template};
 
 /// A template that was checked against the catalog, with what an operator should know before applying it.
 #[derive(Debug, Clone)]
@@ -190,7 +193,15 @@ impl Broker {
     /// # Errors
     /// When the ledger can't be read.
     pub async fn templates(&self) -> Result<Vec<AppliedTemplate>> {
-        Ok(self.ledger.read(|tx| tx.templates()).await?)
+        let mut templates = self.ledger.read(|tx| tx.templates()).await?;
+        templates.retain(|applied| match self.rails.check_template(applied) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(message = %error.message, "left out");
+                false
+            }
+        });
+        Ok(templates)
     }
 
     /// One template in force.
@@ -221,21 +232,27 @@ impl Broker {
         let signature = operator.signing()?.sign(&signed("template", source)).to_bytes();
         let (resolved, source, by) = (checked.resolved.clone(), source.to_owned(), operator.name().clone());
         let who = operator.caller().who();
+        let (name, rails) = (resolved.template.id.to_string(), Arc::clone(&self.rails));
         let written = self.ledger.write(move |tx| {
             only_if(tx)?;
             let version = tx.apply_template(&source, &resolved, &by, &signature)?;
+            let digest = of_template(&source, &resolved, version);
+            rails.coming(resolved.template.id.as_str(), &digest);
             let mut record = Record::new(tx.now(), Deed::TemplateApply, Stage::Note, who);
             record.subject =
                 Subject { template: Some(resolved.template.id.to_string()), ..Subject::default() };
             record.facts.insert("version".to_owned(), serde_json::json!(version));
+            record.facts.insert(FACT.to_owned(), serde_json::json!(digest));
             record.facts.insert("unlocks".to_owned(), serde_json::json!(resolved.unlocks));
             record.facts.insert("mutating".to_owned(), serde_json::json!(resolved.mutating));
             let names: Vec<&str> = resolved.permissions.iter().map(|p| p.name.as_str()).collect();
             record.facts.insert("permissions".to_owned(), serde_json::json!(names));
             tx.audit(record)?;
-            Ok::<_, LedgerError>(version)
+            Ok::<_, LedgerError>((version, digest))
         });
-        Ok((checked, written.await?))
+        let (version, digest) = written.await?;
+        self.rails.came(&name, &digest);
+        Ok((checked, version))
     }
 
     /// The templates that a principal could ask for, each with what policy would say to a plain ask in `dev`.
@@ -279,15 +296,21 @@ impl Broker {
         let count = Policies::parse(source).map_err(BrokerError::invalid)?.count();
         let signature = operator.signing()?.sign(&signed("policy", source)).to_bytes();
         let (source, by, who) = (source.to_owned(), operator.name().clone(), operator.caller().who());
+        let rails = Arc::clone(&self.rails);
         let written = self.ledger.write(move |tx| {
             let version = tx.apply_policy(&source, &by, &signature)?;
+            let digest = of_policy(&source, version);
+            rails.coming(POLICY, &digest);
             let mut record = Record::new(tx.now(), Deed::PolicyApply, Stage::Note, who);
             record.facts.insert("version".to_owned(), serde_json::json!(version));
+            record.facts.insert(FACT.to_owned(), serde_json::json!(digest));
             record.facts.insert("policies".to_owned(), serde_json::json!(count));
             tx.audit(record)?;
-            Ok::<_, LedgerError>(version)
+            Ok::<_, LedgerError>((version, digest))
         });
-        Ok(written.await?)
+        let (version, digest) = written.await?;
+        self.rails.came(POLICY, &digest);
+        Ok(version)
     }
 
     /// Puts the default pack in force.

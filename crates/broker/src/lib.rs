@@ -16,6 +16,7 @@
 //! | [`revoke`], `sweep` | the debts, and the orphans |
 //! | [`deliver`] | secrets for workloads at run time |
 //! | `proposals` | templates that agents put forward |
+//! | `rails` | the guard rails as operators applied them, whatever the rows say |
 //! | [`guards`] | templates and policies: check, apply, test, explain |
 //! | [`admin`] | connections, stores, agents, operators, workloads |
 //! | [`trace`] | the audit log, read |
@@ -43,6 +44,7 @@ pub mod mask;
 mod mint;
 mod outside;
 mod proposals;
+mod rails;
 mod receipt;
 pub mod record;
 mod request;

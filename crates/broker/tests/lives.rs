@@ -283,3 +283,30 @@ async fn a_name_that_programs_read_is_refused_in_a_place_too() {
     let wish = Ask { destinations: vec!["dotenv:./.env#LD_PRELOAD".to_owned()], ..in_file(folder.path()) };
     assert_eq!(world.request(&wish).await.unwrap_err().code, Code::InvalidArgument);
 }
+
+#[tokio::test]
+async fn guard_rails_that_were_edited_in_the_ledgers_file_count_for_nothing() {
+    let world = World::new().await;
+    let edit = |world: &World, sql: &str| {
+        let ledger = rusqlite::Connection::open(world.home.join("ledger.db")).unwrap();
+        assert_eq!(ledger.execute(sql, []).unwrap(), 1, "{sql}");
+    };
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let wider = "UPDATE templates SET resolved = replace(resolved, 'example.com', 'example.net')";
+    edit(&world, wider);
+    let refused = world.request(&ask("example.net", "OTHER")).await.unwrap_err();
+    assert_eq!(refused.code, Code::Denied, "live: {refused}");
+    let world = world.restart().await;
+    assert_eq!(world.request(&ask("example.net", "OTHER")).await.unwrap_err().code, Code::Denied);
+    let ana = world.ana().await;
+    world.broker.apply_template(&ana, keywright_testkit::DNS_EDIT).await.unwrap();
+    world.request(&ask("example.com", "AGAIN")).await.unwrap();
+    edit(&world, "UPDATE policies SET source = replace(source, '>= 2', '>= 0')");
+    let world = world.restart().await;
+    let wish = Ask { environment: "production".to_owned(), ..ask("example.com", "PROD") };
+    let refused = world.request(&wish).await.unwrap_err();
+    assert!(refused.code == Code::Denied && refused.message.contains("the policy"), "{refused}");
+    let ana = world.ana().await.caller();
+    let revoked = world.broker.revoke(&ana, "CF_TOKEN", "to be safe").await.unwrap();
+    assert_eq!(revoked.status, Status::Revoked, "a human can always end a key");
+}
