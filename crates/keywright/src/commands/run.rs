@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use keywright_broker::Code;
+use keywright_core::name::KeyName;
 use keywright_server::answer::Failure;
 use keywright_server::call::OperatorCall;
 use serde_json::{Map, Value};
@@ -44,9 +45,6 @@ pub(crate) struct Args {
 /// What a shell answers for a command that is not there, or is none.
 const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
-
-/// Names that the system reads before the program does: a key of such a name would change what runs.
-const RESERVED: [&str; 6] = ["PATH", "HOME", "SHELL", "IFS", "ENV", "BASH_ENV"];
 
 pub(crate) async fn run(app: &App, args: Args) -> Done {
     // Standard input is the command's, unless the passphrase or the token was said to come from there.
@@ -110,9 +108,8 @@ fn prepare(command: &mut Command, variables: Map<String, Value>) -> Result<(), F
         }
     }
     for (name, value) in variables {
-        let is_reserved = RESERVED.contains(&name.as_str())
-            || ["LD_", "DYLD_", "KEYWRIGHT_"].iter().any(|prefix| name.starts_with(prefix));
-        if is_reserved {
+        // The broker makes no key of such a name; what it answers is looked at all the same.
+        if KeyName::parse(&name).map_or(true, |name| name.is_reserved()) {
             let message = format!("a key is named `{}`, which would change what runs", outside(&name));
             return Err(Failure::new(Code::Conflict, message)
                 .hint("leave it out with --only, or give it another name"));
