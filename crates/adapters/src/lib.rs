@@ -4,5 +4,6 @@
 //! configuration, and answers the questions of [`keywright_core::provider`] and [`keywright_core::store`].
 
 pub mod provider;
+mod rest;
 pub mod store;
 mod wire;

@@ -18,6 +18,7 @@
 //! | `proposals` | templates that agents put forward |
 //! | `rails` | the guard rails as operators applied them, whatever the rows say |
 //! | [`guards`] | templates and policies: check, apply, test, explain |
+//! | [`kinds`] | which kinds of providers and stores are built in |
 //! | [`admin`] | connections, stores, agents, operators, workloads |
 //! | [`trace`] | the audit log, read |
 //! | [`find`] | permissions by words and by operations |
@@ -40,6 +41,7 @@ mod error;
 pub mod find;
 pub mod guards;
 pub mod home;
+pub mod kinds;
 pub mod mask;
 mod mint;
 mod outside;

@@ -1,11 +1,12 @@
-//! The stores, and how a configured one is opened.
+//! The stores: secrets managers and files, one module each.
 //!
-//! | kind | module | credential | address | extra settings |
-//! |---|---|---|---|---|
-//! | `dotenv` | [`dotenv`] | none | none | `root`: an absolute directory; places outside it are refused |
+//! A module reads like its API's documentation and implements [`keywright_core::store::Store`]. Adding one means: the
+//! module, its line in the registry below, its contract tests.
 //!
 //! The kind `embedded` is not here: it keeps its values in the ledger, which this room never sees, so the broker
 //! implements it.
+
+mod settings;
 
 pub mod dotenv;
 
@@ -13,11 +14,76 @@ use std::collections::BTreeMap;
 
 use keywright_core::name::StoreName;
 use keywright_core::secret::Secret;
-use keywright_core::store::Store;
+use keywright_core::store::{Store, StoreFacts};
 use keywright_core::text::Untrusted;
 
+/// Every store that is built in.
+static REGISTRY: [Registered; 1] = [Registered {
+    kind: dotenv::KIND,
+    connect: |config, _| Ok(Box::new(dotenv::Dotenv::new(&config)?)),
+    facts: dotenv::facts,
+    credential: None,
+    address: None,
+    settings: &[("root", "an absolute directory; places outside it are refused")],
+}];
+
 /// The kinds that [`connect`] opens.
-pub const KINDS: &[&str] = &[dotenv::KIND];
+pub static KINDS: [&str; REGISTRY.len()] = names(&REGISTRY);
+
+type Connect = fn(StoreConfig, Option<Secret>) -> Result<Box<dyn Store>, StoreConnectError>;
+
+/// One line of the registry.
+struct Registered {
+    kind: &'static str,
+    connect: Connect,
+    facts: fn() -> &'static StoreFacts,
+    /// What the credential is; `None` where there is none.
+    credential: Option<&'static str>,
+    /// What the address is; `None` where there is none.
+    address: Option<&'static str>,
+    /// The names that [`StoreConfig::extra`] may hold, and what each is.
+    settings: &'static [(&'static str, &'static str)],
+}
+
+/// What an operator has to know to add a store of a kind, and what such a store can do.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreKind {
+    /// The kind.
+    pub kind: &'static str,
+    /// What it can and can't do.
+    pub facts: &'static StoreFacts,
+    /// What its credential is; `None` where there is none.
+    pub credential: Option<&'static str>,
+    /// What its address is; `None` where there is none.
+    pub address: Option<&'static str>,
+    /// Its settings, and what each is.
+    pub settings: &'static [(&'static str, &'static str)],
+}
+
+/// Every kind that is built in.
+pub fn kinds() -> impl Iterator<Item = StoreKind> {
+    REGISTRY.iter().map(|one| StoreKind {
+        kind: one.kind,
+        facts: (one.facts)(),
+        credential: one.credential,
+        address: one.address,
+        settings: one.settings,
+    })
+}
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "runs at compile time, where an index that is out of bounds is an error"
+)]
+const fn names<const N: usize>(registry: &[Registered; N]) -> [&'static str; N] {
+    let mut names = [""; N];
+    let mut at = 0;
+    while at < N {
+        names[at] = registry[at].kind;
+        at += 1;
+    }
+    names
+}
 
 /// What an operator configured for one store.
 #[derive(Debug, Clone)]
@@ -49,7 +115,7 @@ pub enum StoreConnectError {
         /// Which setting.
         setting: Untrusted,
         /// What is wrong with it.
-        why: &'static str,
+        why: String,
     },
     /// A credential is missing, or given where none belongs.
     #[error("store `{store}` {why}")]
@@ -57,7 +123,7 @@ pub enum StoreConnectError {
         /// Which store.
         store: StoreName,
         /// What is wrong.
-        why: &'static str,
+        why: String,
     },
 }
 
@@ -65,17 +131,14 @@ pub enum StoreConnectError {
 ///
 /// # Errors
 /// When the kind is unknown (`embedded` is the broker's), or the settings or the credential don't fit it.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "a credential is handed over, not lent: networked stores keep it"
-)]
 pub fn connect(
     kind: &str,
     config: StoreConfig,
     credential: Option<Secret>,
 ) -> Result<Box<dyn Store>, StoreConnectError> {
-    match kind {
-        dotenv::KIND => Ok(Box::new(dotenv::Dotenv::new(config, credential.as_ref())?)),
-        _ => Err(StoreConnectError::Kind { given: Untrusted::capped(kind, 80), known: KINDS.join(", ") }),
-    }
+    let registered = REGISTRY.iter().find(|registered| registered.kind == kind).ok_or_else(|| {
+        StoreConnectError::Kind { given: Untrusted::capped(kind, 80), known: KINDS.join(", ") }
+    })?;
+    config.check(registered, credential.as_ref())?;
+    (registered.connect)(config, credential)
 }

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use keywright_core::secret::Secret;
 use reqwest::Method;
-use reqwest::header::HeaderValue;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 use zeroize::Zeroizing;
+
+use super::sign::Signer;
 
 /// One call.
 pub(crate) struct Call<'a> {
@@ -14,13 +18,30 @@ pub(crate) struct Call<'a> {
     /// The segments below the base URL; each is percent-encoded on its own, so none can leave its place.
     pub(crate) path: Vec<&'a str>,
     pub(crate) query: Vec<(&'static str, String)>,
-    /// Sent as `Authorization: Bearer`.
-    pub(crate) secret: &'a Secret,
-    /// JSON.
+    pub(crate) auth: Auth<'a>,
+    /// Further headers, none of them secret.
+    pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Option<Zeroizing<Vec<u8>>>,
+    /// What the body is: JSON, unless said otherwise.
+    pub(crate) content_type: &'static str,
     /// A limit for this answer in bytes, where the wire's does not fit.
     pub(crate) max_body: Option<usize>,
     pub(crate) repeat: Repeat,
+}
+
+/// How a call says who is calling.
+#[derive(Clone, Copy)]
+pub(crate) enum Auth<'a> {
+    /// `Authorization: Bearer` (RFC 6750).
+    Bearer(&'a Secret),
+    /// The secret alone in a header of its own: `X-Vault-Token`.
+    Header(&'static str, &'a Secret),
+    /// `Authorization: Basic` (RFC 7617).
+    Basic(&'a str, &'a Secret),
+    /// A signature over the whole request: AWS Signature Version 4.
+    Signed(&'a Signer),
+    /// Nobody in particular: a login, whose body says who.
+    Nobody,
 }
 
 /// Whether a call may be sent again when its answer fails to come.
@@ -66,27 +87,47 @@ pub(crate) enum Fault {
 
 impl<'a> Call<'a> {
     /// Reads something.
-    pub(crate) fn get(path: Vec<&'a str>, secret: &'a Secret) -> Self {
-        Self::new(Method::GET, path, secret, Repeat::Safe)
+    pub(crate) fn get(path: Vec<&'a str>, auth: impl Into<Auth<'a>>) -> Self {
+        Self::new(Method::GET, path, auth.into(), Repeat::Safe)
     }
 
     /// Ends something.
-    pub(crate) fn delete(path: Vec<&'a str>, secret: &'a Secret) -> Self {
-        Self::new(Method::DELETE, path, secret, Repeat::Safe)
+    pub(crate) fn delete(path: Vec<&'a str>, auth: impl Into<Auth<'a>>) -> Self {
+        Self::new(Method::DELETE, path, auth.into(), Repeat::Safe)
+    }
+
+    /// Makes or replaces something where a second time changes nothing: it may be repeated.
+    pub(crate) fn again(
+        method: Method,
+        path: Vec<&'a str>,
+        auth: impl Into<Auth<'a>>,
+        body: Zeroizing<Vec<u8>>,
+    ) -> Self {
+        Self { body: Some(body), ..Self::new(method, path, auth.into(), Repeat::Safe) }
     }
 
     /// Makes or replaces something: sent once.
     pub(crate) fn once(
         method: Method,
         path: Vec<&'a str>,
-        secret: &'a Secret,
+        auth: impl Into<Auth<'a>>,
         body: Zeroizing<Vec<u8>>,
     ) -> Self {
-        Self { body: Some(body), ..Self::new(method, path, secret, Repeat::Never) }
+        Self { body: Some(body), ..Self::new(method, path, auth.into(), Repeat::Never) }
     }
 
-    fn new(method: Method, path: Vec<&'a str>, secret: &'a Secret, repeat: Repeat) -> Self {
-        Self { method, path, query: Vec::new(), secret, body: None, max_body: None, repeat }
+    fn new(method: Method, path: Vec<&'a str>, auth: Auth<'a>, repeat: Repeat) -> Self {
+        Self {
+            method,
+            path,
+            query: Vec::new(),
+            auth,
+            headers: Vec::new(),
+            body: None,
+            content_type: "application/json",
+            max_body: None,
+            repeat,
+        }
     }
 
     /// The address of the call: the base, the segments, the query.
@@ -108,14 +149,59 @@ impl<'a> Call<'a> {
         Ok(url)
     }
 
-    /// The credential's header, marked so that no layer below prints it. Made for each call and dropped with it; the
-    /// HTTP library's copy can't be wiped.
-    pub(super) fn bearer(&self) -> Result<HeaderValue, Fault> {
-        let text = Zeroizing::new(format!("Bearer {}", self.secret.expose_secret()));
-        let mut value = HeaderValue::from_str(&text).map_err(|_| Fault::NotSent {
-            why: "the credential holds characters that no header may".to_owned(),
-        })?;
-        value.set_sensitive(true);
-        Ok(value)
+    /// Every header besides the HTTP library's own. The credential's is marked so that no layer below prints it; it is
+    /// made for each attempt and dropped with it, yet the HTTP library's copy can't be wiped.
+    pub(super) fn headers(&self, url: &Url) -> Result<HeaderMap, Fault> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            headers.insert(HeaderName::from_static(name), plain(value)?);
+        }
+        if self.body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        }
+        match self.auth {
+            Auth::Nobody => {}
+            Auth::Bearer(secret) => {
+                let text = Zeroizing::new(format!("Bearer {}", secret.expose_secret()));
+                headers.insert(AUTHORIZATION, sensitive(&text)?);
+            }
+            Auth::Header(name, secret) => {
+                headers.insert(HeaderName::from_static(name), sensitive(secret.expose_secret())?);
+            }
+            Auth::Basic(user, secret) => {
+                let pair = Zeroizing::new(format!("{user}:{}", secret.expose_secret()));
+                let text = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+                headers.insert(AUTHORIZATION, sensitive(&text)?);
+            }
+            Auth::Signed(signer) => {
+                let body = self.body.as_ref().map_or(&[][..], |body| body.as_slice());
+                signer.sign(self.method.as_str(), url, &mut headers, body)?;
+            }
+        }
+        Ok(headers)
+    }
+}
+
+fn plain(text: &str) -> Result<HeaderValue, Fault> {
+    let why = || Fault::NotSent { why: "a setting holds characters that no header may".to_owned() };
+    HeaderValue::from_str(text).map_err(|_| why())
+}
+
+pub(super) fn sensitive(text: &str) -> Result<HeaderValue, Fault> {
+    let why = || Fault::NotSent { why: "the credential holds characters that no header may".to_owned() };
+    let mut value = HeaderValue::from_str(text).map_err(|_| why())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+impl<'a> From<&'a Secret> for Auth<'a> {
+    fn from(secret: &'a Secret) -> Self {
+        Self::Bearer(secret)
+    }
+}
+
+impl<'a> From<&'a Signer> for Auth<'a> {
+    fn from(signer: &'a Signer) -> Self {
+        Self::Signed(signer)
     }
 }

@@ -20,20 +20,22 @@ mod call;
 mod pace;
 mod retry;
 mod scrub;
+mod sign;
 #[cfg(test)]
 mod tests;
 
 use std::time::{Duration, Instant};
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER, USER_AGENT};
+use reqwest::header::{DATE, RETRY_AFTER, USER_AGENT};
 use reqwest::{Client, Response, redirect};
 use url::Url;
 
 pub(crate) use address::AddressError;
-pub(crate) use call::{Call, Fault, Repeat, Reply};
+pub(crate) use call::{Auth, Call, Fault, Repeat, Reply};
 pub(crate) use pace::Pace;
 pub(crate) use retry::{Retry, jittered};
 pub(crate) use scrub::{Scrub, json_fault};
+pub(crate) use sign::Signer;
 
 use address::Reach;
 use pace::Limiter;
@@ -190,16 +192,16 @@ impl Wire {
             Repeat::Never => &self.fresh,
             Repeat::Safe => &self.pooled,
         };
-        let mut request = client
-            .request(call.method.clone(), call.url(&self.base)?)
+        let url = call.url(&self.base)?;
+        let headers = call.headers(&url)?;
+        let request = client
+            .request(call.method.clone(), url)
             .header(USER_AGENT, concat!("keywright/", env!("CARGO_PKG_VERSION")))
-            .header(AUTHORIZATION, call.bearer()?);
-        if let Some(body) = &call.body {
-            request = request
-                .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-                .body(body.to_vec());
-        }
-        Ok(request)
+            .headers(headers);
+        Ok(match &call.body {
+            Some(body) => request.body(body.to_vec()),
+            None => request,
+        })
     }
 }
 

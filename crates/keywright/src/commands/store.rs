@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use keywright_broker::kinds::StoreKind;
 use keywright_server::call::OperatorCall;
 use serde_json::Value;
 
@@ -50,9 +51,6 @@ struct Add {
     settings: Vec<Setting>,
 }
 
-/// The kinds that need no credential, so that nothing is read for them.
-const WITHOUT_CREDENTIAL: [&str; 1] = ["dotenv"];
-
 pub(crate) async fn run(app: &App, args: Args) -> Done {
     match args.command {
         Command::Add(add) => add_store(app, add).await,
@@ -66,9 +64,10 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
 }
 
 async fn add_store(app: &App, add: Add) -> Done {
-    kinds::check("store", &add.kind, &kinds::STORES)?;
+    kinds::check("store", &add.kind, &keywright_broker::kinds::STORES)?;
     app.require_home()?;
-    let needs_none = WITHOUT_CREDENTIAL.contains(&add.kind.as_str()) && add.credential_file.is_none();
+    let takes_one = |kind: StoreKind| kind.kind == add.kind && kind.credential.is_some();
+    let needs_none = !keywright_broker::kinds::stores().any(takes_one) && add.credential_file.is_none();
     let credential = if needs_none {
         None
     } else {

@@ -71,34 +71,22 @@ pub struct Dotenv {
     root: Option<PathBuf>,
 }
 
+/// What such a store can and can't do.
+pub(super) fn facts() -> &'static StoreFacts {
+    &FACTS
+}
+
 impl Dotenv {
     /// Reads the configuration.
     ///
     /// # Errors
-    /// When there is a credential, an address, an unknown setting, or a `root` that is not an absolute path.
-    pub fn new(config: StoreConfig, credential: Option<&Secret>) -> Result<Self, StoreConnectError> {
-        let StoreConfig { name, address, mut extra } = config;
-        let setting = |setting: &str, why| {
-            Err(StoreConnectError::Setting {
-                store: name.clone(),
-                setting: Untrusted::capped(setting, 80),
-                why,
-            })
-        };
-        if credential.is_some() {
-            return Err(StoreConnectError::Credential { store: name, why: "takes no credential" });
-        }
-        if address.is_some() {
-            return setting("address", "is for stores that are reached by network");
-        }
-        let root = extra.remove(ROOT).map(PathBuf::from);
-        if let Some(unknown) = extra.keys().next() {
-            return setting(unknown, "is not known; there is only `root`");
-        }
+    /// When `root` is not an absolute path.
+    pub(super) fn new(config: &StoreConfig) -> Result<Self, StoreConnectError> {
+        let root = config.setting(ROOT).map(PathBuf::from);
         if root.as_ref().is_some_and(|root| !root.is_absolute()) {
-            return setting(ROOT, "must be an absolute directory");
+            return Err(config.bad(ROOT, "must be an absolute directory"));
         }
-        Ok(Self { name, root })
+        Ok(Self { name: config.name.clone(), root })
     }
 
     /// The file behind a destination that went through [`Store::accept`].
@@ -142,7 +130,7 @@ impl Dotenv {
 #[async_trait]
 impl Store for Dotenv {
     fn facts(&self) -> &'static StoreFacts {
-        &FACTS
+        facts()
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -1,0 +1,270 @@
+//! An API above the wire, for providers and stores alike: sends a call, reads the answer, and says what a bad one means.
+//!
+//! What a bad answer to a create means depends on what it proves ([`Proof`]). A refusal at the door (401, 403, 404, 429,
+//! in the documented form) comes before any work, so nothing was made. Every other refusal is only a claim: a proxy may
+//! have lost the true answer, or the service may have failed after it made the thing. Such a claim is believed when no
+//! credential carries the marker ([`after_create`]). Whatever is left open is an unknown outcome.
+
+use std::time::Duration;
+
+use keywright_core::marker::Marker;
+use keywright_core::name::StoreName;
+use keywright_core::provider::{Listing, Provider, ProviderError};
+use keywright_core::secret::Secret;
+use keywright_core::span::Span;
+use keywright_core::store::StoreError;
+use keywright_core::text::Untrusted;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use crate::wire::{Call, Fault, Reply, Scrub, Wire, json_fault};
+
+/// An API: where it is, and how it says no.
+pub(crate) struct Rest {
+    wire: Wire,
+    scrub: Scrub,
+    said: ReadRefusal,
+}
+
+/// Reads the documented body of a refusal; `None` when it is not one.
+pub(crate) type ReadRefusal = fn(&[u8]) -> Option<Said>;
+
+/// What a refusal says, not cleaned yet.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    pub(crate) code: Option<String>,
+    pub(crate) message: String,
+}
+
+/// A call that did not succeed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) cause: Cause,
+    pub(crate) proof: Proof,
+}
+
+/// In what way a call failed. No variant quotes an answer, except for messages that were cleaned.
+#[derive(Debug)]
+pub(crate) enum Cause {
+    /// Too many calls.
+    Throttled(Option<Duration>),
+    /// It could not be reached, or failed.
+    Unavailable(String),
+    /// The answer makes no sense.
+    Garbled(String),
+    /// 401 or 403: the credential does not work, or may not do this.
+    Denied { code: Option<String>, message: Untrusted },
+    /// 404.
+    NotFound { code: Option<String>, message: Untrusted },
+    /// Any other refusal.
+    Refused { status: u16, code: Option<String>, message: Untrusted },
+}
+
+/// What a failure proves about the call that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Nothing: it may have been done.
+    Nothing,
+    /// It says that it was refused, with a status that a failure halfway, or a proxy, might give as well.
+    Claimed,
+    /// That it was not done: nothing was sent, or it was turned away at the door.
+    NotDone,
+}
+
+impl Rest {
+    /// `secrets` are never part of a message; `harmless` tells ids from credentials.
+    pub(crate) fn new<'a>(
+        wire: Wire,
+        secrets: impl IntoIterator<Item = &'a Secret>,
+        harmless: fn(&str) -> bool,
+        said: ReadRefusal,
+    ) -> Self {
+        Self { wire, scrub: Scrub::new(secrets, harmless), said }
+    }
+
+    /// Whether everything stays on this machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.wire.is_loopback()
+    }
+
+    /// Sends a call; a status from 200 to 299 is a good answer, whatever it holds.
+    pub(crate) async fn send(&self, call: Call<'_>) -> Result<Reply, Failure> {
+        let reply = self.wire.send(call).await.map_err(not_answered)?;
+        match reply.status {
+            200..=299 => Ok(reply),
+            status => Err(self.refusal(status, &reply)),
+        }
+    }
+
+    /// Sends a call and reads its answer as JSON.
+    pub(crate) async fn json<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Failure> {
+        parse(&self.send(call).await?)
+    }
+
+    /// A message that may be shown and kept.
+    pub(crate) fn clean(&self, text: &str) -> Untrusted {
+        self.scrub.message(text)
+    }
+
+    fn refusal(&self, status: u16, reply: &Reply) -> Failure {
+        let said = (self.said)(&reply.body);
+        let is_documented = said.is_some();
+        let said = said.unwrap_or_else(|| Said { code: None, message: format!("status {status}") });
+        let (code, message) =
+            (said.code.map(|code| self.clean(&code).to_string()), self.clean(&said.message));
+        let at_the_door = if is_documented { Proof::NotDone } else { Proof::Nothing };
+        let (cause, proof) = match status {
+            429 => (Cause::Throttled(reply.retry_after), at_the_door),
+            401 | 403 => (Cause::Denied { code, message }, at_the_door),
+            404 => (Cause::NotFound { code, message }, at_the_door),
+            400..=499 if is_documented => (Cause::Refused { status, code, message }, Proof::Claimed),
+            400..=499 => {
+                (Cause::Garbled(format!("status {status} without the documented body")), Proof::Nothing)
+            }
+            500..=599 => (Cause::Unavailable(format!("status {status}")), Proof::Nothing),
+            status => (Cause::Garbled(format!("status {status}")), Proof::Nothing),
+        };
+        Failure { cause, proof }
+    }
+}
+
+/// Reads an answer as JSON.
+pub(crate) fn parse<T: DeserializeOwned>(reply: &Reply) -> Result<T, Failure> {
+    serde_json::from_slice(&reply.body).map_err(|error| Failure::garbled(json_fault(&error)))
+}
+
+/// Writes a body; it is wiped when dropped.
+pub(crate) fn body(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let why = || Cause::Unavailable("the request can't be written as JSON".to_owned());
+    serde_json::to_vec(value).map(Zeroizing::new).map_err(|_| Failure { cause: why(), proof: Proof::NotDone })
+}
+
+fn not_answered(fault: Fault) -> Failure {
+    match fault {
+        Fault::Closed { left } => Failure { cause: Cause::Throttled(Some(left)), proof: Proof::NotDone },
+        Fault::NotSent { why } => Failure { cause: Cause::Unavailable(why), proof: Proof::NotDone },
+        Fault::TooLarge { .. } | Fault::Redirected { .. } => Failure::garbled(fault.to_string()),
+        other => Failure { cause: Cause::Unavailable(other.to_string()), proof: Proof::Nothing },
+    }
+}
+
+impl Failure {
+    /// An answer that makes no sense proves nothing.
+    pub(crate) fn garbled(why: String) -> Self {
+        Self { cause: Cause::Garbled(why), proof: Proof::Nothing }
+    }
+
+    /// Whether the credential was refused.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self.cause, Cause::Denied { .. })
+    }
+
+    /// Whether the thing is not there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self.cause, Cause::NotFound { .. })
+    }
+
+    /// The service's own code for it.
+    pub(crate) fn code(&self) -> Option<&str> {
+        match &self.cause {
+            Cause::Denied { code, .. } | Cause::NotFound { code, .. } | Cause::Refused { code, .. } => {
+                code.as_deref()
+            }
+            Cause::Throttled(_) | Cause::Unavailable(_) | Cause::Garbled(_) => None,
+        }
+    }
+
+    /// What it means for a provider. `what` is what a 404 says is missing; `needs` names the permission that the call
+    /// needs.
+    pub(crate) fn of_provider(
+        self,
+        provider: &'static str,
+        what: &'static str,
+        needs: &'static str,
+    ) -> ProviderError {
+        match self.cause {
+            Cause::Throttled(wait) => ProviderError::Throttled { provider, retry_after: wait.map(whole) },
+            Cause::Unavailable(why) => ProviderError::Unavailable { provider, why },
+            Cause::Garbled(why) => ProviderError::Garbled { provider, why },
+            Cause::Denied { message, .. } => {
+                let text = format!("{}; this needs {needs}", message.raw());
+                ProviderError::Unauthorized { provider, message: Untrusted::capped(&text, 400) }
+            }
+            Cause::NotFound { .. } => ProviderError::NotFound { provider, what },
+            Cause::Refused { code, message, .. } => {
+                ProviderError::Refused { provider, code, message, hint: None }
+            }
+        }
+    }
+
+    /// What it means for a store, where nothing was written or a repetition does no harm.
+    pub(crate) fn of_store(self, store: &StoreName) -> StoreError {
+        let store = store.clone();
+        match self.cause {
+            Cause::Throttled(_) => StoreError::Unavailable { store, why: "it asks to slow down".to_owned() },
+            Cause::Unavailable(why) => StoreError::Unavailable { store, why },
+            Cause::Garbled(why) => {
+                StoreError::Unavailable { store, why: format!("its answer is not understood: {why}") }
+            }
+            Cause::Denied { message, .. } => StoreError::Unauthorized { store, message },
+            Cause::NotFound { message, .. } | Cause::Refused { message, .. } => {
+                StoreError::Value { store, why: format!("it refused: {message}") }
+            }
+        }
+    }
+
+    /// As [`Failure::of_store`], for a write: what may have landed is an outcome of its own.
+    pub(crate) fn of_write(self, store: &StoreName) -> StoreError {
+        match (self.proof, self.of_store(store)) {
+            (Proof::Nothing, StoreError::Unavailable { store, why }) => {
+                StoreError::OutcomeUnknown { store, why }
+            }
+            (_, error) => error,
+        }
+    }
+}
+
+/// What a failed create means, for a provider whose credentials carry the marker as a label. A claim to have been refused
+/// is believed when no credential carries it.
+pub(crate) async fn after_create(
+    provider: &dyn Provider,
+    failure: Failure,
+    marker: &Marker,
+    needs: &'static str,
+) -> ProviderError {
+    let kind = provider.facts().kind;
+    let (proof, denied) = (failure.proof, failure.is_denied());
+    let error = failure.of_provider(kind, "such place for a key", needs);
+    match proof {
+        Proof::NotDone => error,
+        Proof::Nothing => unknown(kind, why(error)),
+        Proof::Claimed => match provider.list(Listing::Marked).await {
+            // As its start, in case that the provider added to the name.
+            Ok(listed) if listed.iter().any(|key| key.label.raw().starts_with(marker.as_str())) => {
+                unknown(kind, format!("{error}, but a key with this attempt's marker exists"))
+            }
+            Ok(_) => error,
+            // A credential that is good for nothing has made nothing either.
+            Err(ProviderError::Unauthorized { .. }) if denied => error,
+            Err(unseen) => unknown(kind, format!("{error}, and whether that is so can't be seen: {unseen}")),
+        },
+    }
+}
+
+/// The cause alone: that the provider failed is said already.
+fn why(error: ProviderError) -> String {
+    match error {
+        ProviderError::Unavailable { why, .. } | ProviderError::Garbled { why, .. } => why,
+        other => other.to_string(),
+    }
+}
+
+fn unknown(provider: &'static str, why: String) -> ProviderError {
+    ProviderError::OutcomeUnknown { provider, why }
+}
+
+/// Rounded up: a second too early is too early.
+fn whole(wait: Duration) -> Span {
+    Span::from_seconds(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+}

@@ -1,0 +1,66 @@
+//! Reading what an operator configured for a store.
+
+use keywright_core::secret::Secret;
+use keywright_core::text::Untrusted;
+
+use super::{Registered, StoreConfig, StoreConnectError};
+use crate::wire::{Wire, WireConfig};
+
+impl StoreConfig {
+    /// Refuses what the kind does not know (a misspelt setting must not be ignored) and asks for what it needs.
+    pub(super) fn check(
+        &self,
+        registered: &Registered,
+        credential: Option<&Secret>,
+    ) -> Result<(), StoreConnectError> {
+        let known = |name: &String| registered.settings.iter().any(|(known, _)| known == name);
+        if let Some(unknown) = self.extra.keys().find(|name| !known(name)) {
+            let names: Vec<&str> = registered.settings.iter().map(|(name, _)| *name).collect();
+            let why = if names.is_empty() {
+                "is not known; it has none".to_owned()
+            } else {
+                format!("is not known; it knows: {}", names.join(", "))
+            };
+            return Err(self.bad(unknown, why));
+        }
+        if registered.address.is_none() && self.address.is_some() {
+            return Err(self.bad("address", "is for stores that are reached by network"));
+        }
+        match (registered.credential, credential) {
+            (None, Some(_)) => Err(self.credential("takes no credential")),
+            (Some(what), None) => Err(self.credential(format!("needs a credential: {what}"))),
+            (Some(_), Some(secret)) if secret.is_empty() => Err(self.credential("has an empty credential")),
+            _ => Ok(()),
+        }
+    }
+
+    /// A setting that must be there.
+    pub(super) fn required(&self, name: &str, what: &str) -> Result<&str, StoreConnectError> {
+        self.setting(name).ok_or_else(|| self.bad(name, format!("is missing: {what}")))
+    }
+
+    /// A setting, if it is there and not empty.
+    pub(super) fn setting(&self, name: &str) -> Option<&str> {
+        self.extra.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The wire to the store's address, or to the service's public one.
+    pub(super) fn wire(&self, kind: &'static str, public: Option<&str>) -> Result<Wire, StoreConnectError> {
+        let address = self.address.as_deref().or(public);
+        let address = address.ok_or_else(|| self.bad("address", "is missing: where the store answers"))?;
+        Wire::new(WireConfig::new(kind, address)).map_err(|error| self.bad("address", error.to_string()))
+    }
+
+    /// A setting that makes no sense.
+    pub(super) fn bad(&self, setting: &str, why: impl Into<String>) -> StoreConnectError {
+        StoreConnectError::Setting {
+            store: self.name.clone(),
+            setting: Untrusted::capped(setting, 80),
+            why: why.into(),
+        }
+    }
+
+    fn credential(&self, why: impl Into<String>) -> StoreConnectError {
+        StoreConnectError::Credential { store: self.name.clone(), why: why.into() }
+    }
+}

@@ -1,0 +1,13 @@
+//! Providers and stores against their peers: the vendor's OpenAPI document through Prism, moto, the sandbox's vendors,
+//! with a proxy between that does what networks do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod support;

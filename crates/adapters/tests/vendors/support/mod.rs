@@ -1,0 +1,9 @@
+//! What the tests of the vendors share.
+#![allow(dead_code, reason = "not every vendor uses all of it")]
+
+pub mod contract;
+pub mod peers;
+pub mod proxy;
+
+pub use peers::{data, peer};
+pub use proxy::{Fault, Proxy};
