@@ -155,7 +155,7 @@ impl Broker {
     /// When the ledger can't be read.
     pub async fn health(&self) -> Result<Health> {
         let read_only = self.forked.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let health = self.ledger.read(|tx| {
+        let health = self.ledger.scan(|tx| {
             Ok::<_, LedgerError>(Health {
                 read_only,
                 keys_active: tx.keys_active()?,

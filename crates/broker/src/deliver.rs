@@ -55,7 +55,7 @@ impl Broker {
         let (of, env) = (project.clone(), environment.clone());
         let keys = self
             .ledger
-            .read(move |tx| tx.keys(Some(&of), env.as_ref(), Some(KeyState::Active), 10_000))
+            .scan(move |tx| tx.keys(Some(&of), env.as_ref(), Some(KeyState::Active), 10_000))
             .await?;
         let keys: Vec<Key> =
             keys.into_iter().filter(|k| wanted.only.is_empty() || wanted.only.contains(&k.name)).collect();

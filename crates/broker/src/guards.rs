@@ -193,7 +193,7 @@ impl Broker {
     /// # Errors
     /// When the ledger can't be read.
     pub async fn templates(&self) -> Result<Vec<AppliedTemplate>> {
-        let mut templates = self.ledger.read(|tx| tx.templates()).await?;
+        let mut templates = self.ledger.scan(|tx| tx.templates()).await?;
         templates.retain(|applied| match self.rails.check_template(applied) {
             Ok(()) => true,
             Err(error) => {

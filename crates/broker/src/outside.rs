@@ -92,7 +92,7 @@ impl Outside {
     /// embedded store.
     pub(crate) async fn known_secrets(&self) -> Result<Redactor> {
         let keyring = Arc::clone(&self.keyring);
-        let known = self.ledger.read(move |tx| {
+        let known = self.ledger.scan(move |tx| {
             let mut known = Redactor::default();
             tx.each_sealed(|owner, sealed| {
                 known.add(&keyring.open(owner, sealed)?);

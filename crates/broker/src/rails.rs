@@ -28,7 +28,7 @@ impl Rails {
     /// # Errors
     /// When the ledger can't be read.
     pub(crate) async fn read(ledger: &Ledger) -> Result<Self> {
-        let found = ledger.read(|tx| {
+        let found = ledger.scan(|tx| {
             let mut found = HashMap::new();
             let mut from = 0;
             loop {

@@ -88,7 +88,7 @@ impl Broker {
     pub async fn inbox(&self) -> Result<Vec<Pending>> {
         let (requests, proposals) = self
             .ledger
-            .read(|tx| {
+            .scan(|tx| {
                 let filter = RequestFilter { status: Some(Status::PendingApproval), limit: 1_000 };
                 Ok::<_, LedgerError>((tx.requests(&filter)?, tx.proposals()?))
             })

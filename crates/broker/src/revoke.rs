@@ -71,7 +71,7 @@ impl Broker {
     /// of them could not be revoked or not be put on record; the others are revoked all the same.
     pub async fn teardown(self: &Arc<Self>, caller: &Caller, project: &ProjectName) -> Result<Teardown> {
         let of = project.clone();
-        let keys = self.ledger.read(move |tx| tx.keys(Some(&of), None, None, 100_000)).await?;
+        let keys = self.ledger.scan(move |tx| tx.keys(Some(&of), None, None, 100_000)).await?;
         let live: Vec<Key> = keys.into_iter().filter(|k| !is_over(k.state)).collect();
         for key in &live {
             self.may(&caller.principal, Action::Revoke, key).await?;
@@ -180,7 +180,7 @@ impl Broker {
     /// Gives keys up that have come to their end at the provider: their names are free again, and their dead values
     /// leave the stores.
     pub(crate) async fn end_expired(self: &Arc<Self>) -> Result<usize> {
-        let expired = self.ledger.read(|tx| tx.keys_expired()).await?;
+        let expired = self.ledger.scan(|tx| tx.keys_expired()).await?;
         let schedule = Caller::plain(Principal::Schedule);
         for id in &expired {
             let id = *id;

@@ -252,17 +252,17 @@ CREATE TABLE embedded_values (
   PRIMARY KEY (place, number)
 );
 
+-- One log to a file, so the place alone is the key: SQLite then keeps the rows in that order, without an index.
 CREATE TABLE audit_entries (
   log TEXT NOT NULL,
-  number BIGINT NOT NULL,
+  number INTEGER PRIMARY KEY,
   leaf BYTEA NOT NULL,
   leaf_hash BYTEA NOT NULL,
   deed TEXT NOT NULL,
   stage TEXT NOT NULL,
   at BIGINT NOT NULL,
   request TEXT,
-  key_id TEXT,
-  PRIMARY KEY (log, number)
+  key_id TEXT
 );
 CREATE INDEX audit_by_request ON audit_entries (request) WHERE request IS NOT NULL;
 CREATE INDEX audit_by_key ON audit_entries (key_id) WHERE key_id IS NOT NULL;
