@@ -9,7 +9,6 @@ use keywright_core::id::RequestId;
 use keywright_core::name::{ConnectionName, TemplateId};
 use keywright_core::place::Place;
 use keywright_core::plan::{Destination, Plan, Principal};
-use keywright_core::policy::Counts;
 use keywright_core::provider::Provider;
 use keywright_core::text::Untrusted;
 use keywright_ledger::AppliedTemplate;
@@ -113,21 +112,6 @@ impl Broker {
                 .hint("templates count once an operator applied them: `keywright template apply FILE`")
                 .alternatives(near)
         })
-    }
-
-    /// What policy counts: the principal's live keys and its requests of the last hour.
-    pub(crate) async fn counts(&self, principal: &Principal) -> Result<Counts> {
-        let who = principal.clone();
-        let counts = self.ledger.read(move |tx| {
-            let hour_ago = tx.now().checked_sub(jiff::SignedDuration::from_hours(1)).unwrap_or(tx.now());
-            let keys_active = match &who {
-                Principal::Agent(agent) => tx.keys_active_of(agent)?,
-                _ => 0,
-            };
-            let requests_last_hour = tx.requests_since(who.kind(), who.name(), hour_ago)?;
-            Ok::<_, keywright_ledger::LedgerError>(Counts { keys_active, requests_last_hour })
-        });
-        Ok(counts.await?)
     }
 
     async fn connection_for(&self, applied: &AppliedTemplate) -> Result<ConnectionName> {

@@ -10,6 +10,7 @@
 //! | [`auth`] | who calls: operator, agent, workload |
 //! | [`ask`], `derive` | what is asked, parsed; and its exact effect, the plan |
 //! | `request` | decide, record, and start the mint or wait for humans |
+//! | `limits` | what policy counts, and the brake on asking |
 //! | [`review`] | pending requests: show, reject, expire |
 //! | [`approve`] | pending requests: approve, as asked or with less |
 //! | `mint` | the saga, step by step, with its undo |
@@ -40,6 +41,7 @@ mod error;
 pub mod find;
 pub mod guards;
 pub mod home;
+mod limits;
 pub mod mask;
 mod mint;
 mod outside;

@@ -18,6 +18,7 @@ use super::{ATTEMPTS, Step, Work, later_or_never, lease};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
+use crate::limits::counts_besides;
 use crate::record::{of_request, system};
 use crate::sweep::{Orphan, owe_orphan};
 
@@ -74,19 +75,18 @@ impl Broker {
             )
             .hint("ask again"));
         }
-        let mut counts = self.counts(&plan.principal).await?;
-        // This request itself is not among what came before it.
-        counts.keys_active = counts.keys_active.saturating_sub(1);
-        counts.requests_last_hour = counts.requests_last_hour.saturating_sub(1);
-        let request = plan.request;
-        let (approvals, operators) = self
+        let request = work.request.clone();
+        let (counts, approvals, operators) = self
             .ledger
-            .read(move |tx| Ok::<_, LedgerError>((tx.approvals(request)?, tx.operators()?)))
+            .read(move |tx| {
+                let counts = counts_besides(tx, &request)?;
+                Ok::<_, LedgerError>((counts, tx.approvals(request.id)?, tx.operators()?))
+            })
             .await?;
         let key_of = |name: &keywright_core::name::OperatorName| {
             operators.iter().find(|o| o.name == *name).map(|o| o.public_key)
         };
-        let given = quorum(&approvals, request, &digest, self.now(), key_of);
+        let given = quorum(&approvals, plan.request, &digest, self.now(), key_of);
         let (_, policies) = self.policies().await?;
         let ceiling = Ceiling { template: &applied.resolved, version: applied.version };
         policies

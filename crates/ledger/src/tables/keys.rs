@@ -133,14 +133,15 @@ impl Tx<'_> {
         self.query(&sql, &[Value::text(name)])?.iter().map(read_key).collect()
     }
 
-    /// How many keys of an agent live or are being made.
+    /// How many keys of an agent live or are being made, one of them left out.
     ///
     /// # Errors
     /// When the ledger can't be read.
-    pub fn keys_active_of(&self, agent: &AgentName) -> Result<u64> {
+    pub fn keys_active_of(&self, agent: &AgentName, besides: Option<KeyId>) -> Result<u64> {
         let row = self.first(
-            "SELECT COUNT(*) FROM keys WHERE agent = $1 AND state IN ('minting', 'active')",
-            &[Value::text(agent)],
+            "SELECT COUNT(*) FROM keys WHERE agent = $1 AND state IN ('minting', 'active') \
+             AND ($2 IS NULL OR id <> $2)",
+            &[Value::text(agent), Value::maybe(besides)],
         )?;
         row.map_or(Ok(0), |row| row.count(0))
     }
