@@ -38,7 +38,7 @@ impl Broker {
         };
         let plan = match self.authorise(work).await {
             Ok(plan) => plan,
-            Err(error) if error.code == Code::TryAgain => return Step::Later(error),
+            Err(error) if self.may_pass(work, &error) => return Step::Later(error),
             Err(error) => return Step::GiveUp(error),
         };
         let grant = plan.get().grant(self.now());
@@ -60,6 +60,12 @@ impl Broker {
             Err(error) if error.is_transient() => self.unsent_again(work, error).await,
             Err(error) => self.refused(work, error).await,
         }
+    }
+
+    /// Whether what stands in the way may be gone while the request still lives. Nothing was sent yet, so waiting costs
+    /// nothing.
+    fn may_pass(&self, work: &Work, error: &BrokerError) -> bool {
+        error.transient && error.not_before(self.now(), self.now()) < work.request.expires_at
     }
 
     /// The plan is derived again and compared, and policy decides again with the approvals that there are.
