@@ -20,7 +20,7 @@ const ASKS_AN_HOUR: u64 = 1_000;
 /// What a principal has now: its keys, and its requests of the last hour.
 pub(crate) fn counts(tx: &Tx<'_>, principal: &Principal) -> std::result::Result<Counts, LedgerError> {
     let keys_active = match principal {
-        Principal::Agent(agent) => tx.keys_active_of(agent, None)?,
+        Principal::Agent(agent) => tx.places_held(agent, None)?,
         _ => 0,
     };
     let (kind, name) = (principal.kind(), principal.name());
@@ -33,7 +33,7 @@ pub(crate) fn counts(tx: &Tx<'_>, principal: &Principal) -> std::result::Result<
 pub(crate) fn counts_besides(tx: &Tx<'_>, request: &Request) -> std::result::Result<Counts, LedgerError> {
     let principal = &request.plan.principal;
     let keys_active = match principal {
-        Principal::Agent(agent) => tx.keys_active_of(agent, request.key)?,
+        Principal::Agent(agent) => tx.places_held(agent, request.key)?,
         _ => 0,
     };
     let (kind, name, at) = (principal.kind(), principal.name(), request.created_at);

@@ -9,6 +9,7 @@ use keywright_broker::ask::Ask;
 use keywright_broker::review::Pending;
 use keywright_broker::{BrokerError, Code};
 use keywright_core::receipt::{Receipt, Status};
+use keywright_sandbox::{Fault, FaultKind, Widening};
 use keywright_testkit::{World, ask};
 
 const AT_ONCE: usize = 12;
@@ -95,4 +96,64 @@ async fn of_requests_that_are_approved_together_as_many_start_as_the_limits_allo
     let refused = answers.iter().filter(|a| a.as_ref().is_err_and(|e| e.code == Code::Denied)).count();
     assert_eq!((started, refused), (3, AT_ONCE - 3), "{answers:?}");
     assert_eq!(live(&world), 3);
+}
+
+const ALWAYS: u32 = 100_000;
+
+fn inject(world: &World, method: &str, path: &str, kind: FaultKind) {
+    world.sandbox.inject(Fault::on(method, path, kind).times(ALWAYS)).unwrap();
+}
+
+/// Asks for one key: how that went.
+async fn status(world: &World, number: usize) -> Status {
+    world.request(&wish(number)).await.unwrap().status
+}
+
+#[tokio::test]
+async fn a_failed_mint_keeps_its_place_while_its_attempts_are_uncertain_and_its_name_is_free() {
+    let world = world(&while_("context.keys_active < 1")).await;
+    inject(&world, "POST", "/accounts/*/tokens", FaultKind::ReplyLostAfterCommit);
+    inject(&world, "GET", "/accounts/*/tokens", FaultKind::LaggingList { ms: 3_600_000 });
+    assert_eq!(status(&world, 0).await, Status::Failed);
+    assert!(live(&world) > 0, "nobody knows of it");
+    world.sandbox.clear_faults();
+    assert_eq!(status(&world, 1).await, Status::Denied, "it may live, so it counts");
+    world.broker.apply_policy(&world.ana().await, &while_("context.keys_active < 2")).await.unwrap();
+    assert_eq!(status(&world, 0).await, Status::Active, "its name is free");
+    assert_eq!(status(&world, 1).await, Status::Denied);
+    world.settle().await;
+    assert_eq!(live(&world), 1, "what was lost was found and revoked");
+    assert_eq!(status(&world, 1).await, Status::Active, "its place is free");
+    assert_eq!(status(&world, 2).await, Status::Denied);
+}
+
+#[tokio::test]
+async fn an_attempt_that_made_nothing_gives_its_place_back_once_that_is_known() {
+    let world = world(&while_("context.keys_active < 1")).await;
+    inject(&world, "POST", "/accounts/*/tokens", FaultKind::ReplyLostBeforeCommit);
+    assert_eq!(status(&world, 0).await, Status::Failed);
+    world.sandbox.clear_faults();
+    assert_eq!(status(&world, 1).await, Status::Denied);
+    world.settle().await;
+    assert_eq!(status(&world, 1).await, Status::Active);
+}
+
+#[tokio::test]
+async fn a_key_keeps_its_place_until_the_provider_confirms_that_it_is_gone() {
+    let world = world(&while_("context.keys_active < 1")).await;
+    inject(
+        &world,
+        "DELETE",
+        "/accounts/*/tokens/*",
+        FaultKind::Status { status: 503, retry_after: Some(60) },
+    );
+    let wider = FaultKind::WiderGrant { grant: Widening::NoExpiry };
+    world.sandbox.inject(Fault::on("POST", "/accounts/*/tokens", wider)).unwrap();
+    assert_eq!(status(&world, 0).await, Status::Failed);
+    assert_eq!((status(&world, 1).await, live(&world)), (Status::Denied, 1));
+    world.sandbox.clear_faults();
+    // The connection keeps the pause by the machine's clock; another broker has none.
+    let world = world.restart().await;
+    world.settle().await;
+    assert_eq!((status(&world, 1).await, live(&world)), (Status::Active, 1));
 }

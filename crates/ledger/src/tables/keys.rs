@@ -133,14 +133,19 @@ impl Tx<'_> {
         self.query(&sql, &[Value::text(name)])?.iter().map(read_key).collect()
     }
 
-    /// How many keys of an agent live or are being made, one of them left out.
+    /// How many places of the quota an agent's keys hold, one of them left out: those that live or are being made, and those
+    /// that may still live at the provider, because an attempt is uncertain or a revocation is owed.
     ///
     /// # Errors
     /// When the ledger can't be read.
-    pub fn keys_active_of(&self, agent: &AgentName, besides: Option<KeyId>) -> Result<u64> {
+    pub fn places_held(&self, agent: &AgentName, besides: Option<KeyId>) -> Result<u64> {
+        // The few open ends come first, so that the many keys that are over are not looked at.
         let row = self.first(
-            "SELECT COUNT(*) FROM keys WHERE agent = $1 AND state IN ('minting', 'active') \
-             AND ($2 IS NULL OR id <> $2)",
+            "SELECT (SELECT COUNT(*) FROM keys WHERE agent = $1 AND state IN ('minting', 'active') \
+             AND ($2 IS NULL OR id <> $2)) + (SELECT COUNT(*) FROM (SELECT key_id FROM attempts \
+             WHERE sweep_at IS NOT NULL UNION SELECT key_id FROM revocations WHERE due_at IS NOT NULL) o \
+             CROSS JOIN keys k WHERE k.id = o.key_id AND k.agent = $1 AND k.state NOT IN ('minting', 'active') \
+             AND ($2 IS NULL OR k.id <> $2))",
             &[Value::text(agent), Value::maybe(besides)],
         )?;
         row.map_or(Ok(0), |row| row.count(0))
