@@ -146,6 +146,7 @@ impl Broker {
             let mut record = of_request(tx.now(), Deed::KeyMint, Stage::Note, system(), &request);
             record.subject.version = Some(version.id.to_string());
             record.subject.attempt = Some(attempt.id.to_string());
+            record.facts.insert("phase".to_owned(), serde_json::json!(MintPhase::Sealed.as_str()));
             record.facts.insert("provider_key_id".to_owned(), serde_json::json!(minted.provider_key_id));
             record.facts.insert("fingerprint".to_owned(), serde_json::json!(fingerprint.to_hex()));
             tx.audit(record)?;

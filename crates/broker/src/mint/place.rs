@@ -16,7 +16,7 @@ use super::create::sealed_owner;
 use super::{Step, Work, later_or_never};
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code};
-use crate::record::{of_request, who};
+use crate::record::{of_placement, of_request, who};
 
 impl Broker {
     /// Writes each placement that is not written yet.
@@ -148,10 +148,12 @@ impl Broker {
             let transient = error.is_transient();
             later_or_never(error.into(), transient)
         })?;
-        let (saga, id) = (work.saga.clone(), placement.id);
+        let (saga, request, placement) = (work.saga.clone(), work.request.clone(), placement.clone());
         let noted = self.ledger.write(move |tx| {
             tx.still_ours(&saga)?;
-            tx.move_placement(id, PlacementState::Verified, None, Some(mode))
+            let now = (PlacementState::Verified, Some(mode));
+            tx.audit(of_placement(tx.now(), &request, &placement, now))?;
+            tx.move_placement(placement.id, PlacementState::Verified, None, Some(mode))
         });
         noted.await.map_err(|error: LedgerError| Step::Lost(error.into()))
     }
@@ -203,10 +205,11 @@ impl Broker {
         state: PlacementState,
         written: Option<Written>,
     ) -> Result<(), Step> {
-        let (saga, id) = (work.saga.clone(), placement.id);
+        let (saga, request, placement) = (work.saga.clone(), work.request.clone(), placement.clone());
         let noted = self.ledger.write(move |tx| {
             tx.still_ours(&saga)?;
-            tx.move_placement(id, state, written.and_then(|w| w.store_version).as_deref(), None)
+            tx.audit(of_placement(tx.now(), &request, &placement, (state, None)))?;
+            tx.move_placement(placement.id, state, written.and_then(|w| w.store_version).as_deref(), None)
         });
         noted.await.map_err(|error: LedgerError| Step::Lost(error.into()))
     }
