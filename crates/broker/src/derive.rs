@@ -116,10 +116,21 @@ impl Broker {
 
     async fn connection_for(&self, applied: &AppliedTemplate) -> Result<ConnectionName> {
         let template = &applied.resolved.template;
-        if let Some(name) = &template.connection {
-            return Ok(name.clone());
-        }
         let connections = self.ledger.read(|tx| tx.connections()).await?;
+        if let Some(name) = &template.connection {
+            let of_another = connections.iter().find(|c| c.name == *name && c.kind != template.provider);
+            return match of_another {
+                None => Ok(name.clone()),
+                Some(other) => Err(BrokerError::new(
+                    Code::Conflict,
+                    format!(
+                        "template `{}` is for provider `{}`, and connection `{name}`, which it names, is one to `{}`",
+                        template.id, template.provider, other.kind
+                    ),
+                )
+                .hint("an operator has the template name another connection and applies it again")),
+            };
+        }
         let fitting: Vec<_> = connections.iter().filter(|c| c.kind == template.provider).collect();
         match fitting.as_slice() {
             [one] => Ok(one.name.clone()),
@@ -133,9 +144,17 @@ impl Broker {
             ))),
             several => Err(BrokerError::new(
                 Code::Conflict,
-                format!("there are several connections to provider `{}`", template.provider),
+                format!(
+                    "there are several connections to provider `{}` ({}), and template `{}` does not say which",
+                    template.provider,
+                    several.iter().map(|c| format!("`{}`", c.name)).collect::<Vec<_>>().join(", "),
+                    template.id
+                ),
             )
-            .hint("have an operator say which in the template: `connection = \"NAME\"`")
+            .hint(
+                "an operator writes `connection = \"NAME\"` below the template's `provider` line and applies it \
+                 again; a connection that is not needed goes with `keywright provider remove NAME`",
+            )
             .alternatives(several.iter().map(|c| c.name.to_string()).collect())),
         }
     }

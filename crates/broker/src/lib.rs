@@ -20,6 +20,7 @@
 //! | `rails` | the guard rails as operators applied them, whatever the rows say |
 //! | [`guards`] | templates and policies: check, apply, test, explain |
 //! | [`admin`] | connections, stores, agents, operators, workloads |
+//! | `remove` | connections and stores that nothing needs any more |
 //! | [`trace`] | the audit log, read |
 //! | [`find`] | permissions by words and by operations |
 //! | [`record`] | what goes on record |
@@ -49,6 +50,7 @@ mod proposals;
 mod rails;
 mod receipt;
 pub mod record;
+mod remove;
 mod request;
 pub mod review;
 pub mod revoke;
