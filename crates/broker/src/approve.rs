@@ -239,8 +239,7 @@ impl Broker {
             record.result = Some(Outcome::done());
             let entry = tx.audit(record)?;
             tx.move_request(request.id, Status::PendingApproval, Status::InProgress, &[], entry)?;
-            begin_mint(tx, &mut request, &ids, &keyring)?;
-            Ok::<_, BrokerError>(())
+            begin_mint(tx, &mut request, &ids, &keyring)
         });
         written.await?;
         self.crash_at.reached("mint.reserved");

@@ -155,9 +155,6 @@ impl From<LedgerError> for BrokerError {
             _ => Code::Internal,
         };
         let hint = match &error {
-            E::Exists { what: "key", .. } => {
-                Some("choose another name, or revoke the key that has it: `keywright key list`")
-            }
             E::DiskFull => Some("make room; revocations still go through"),
             _ => None,
         };

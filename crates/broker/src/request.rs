@@ -365,8 +365,10 @@ pub(crate) fn begin_mint(
     request: &mut Request,
     ids: &MintIds,
     keyring: &keywright_ledger::seal::Keyring,
-) -> std::result::Result<(), LedgerError> {
+) -> Result<()> {
     let plan = &request.plan;
+    // It may have been removed since the plan was made.
+    tx.connection(&plan.connection)?;
     let agent = match &plan.principal {
         Principal::Agent(name) => Some(name.clone()),
         _ => None,
@@ -383,7 +385,8 @@ pub(crate) fn begin_mint(
         agent,
         state: KeyState::Minting,
         created_at: tx.now(),
-    })?;
+    })
+    .map_err(|error| name_taken(tx, plan, error))?;
     let marker = keyring.markers().marker(tx.epoch()?, ids.attempt);
     tx.add_saga(&NewSaga {
         id: ids.saga,
@@ -413,7 +416,33 @@ pub(crate) fn begin_mint(
     record.subject.saga = Some(ids.saga.to_string());
     record.facts.insert("marker".to_owned(), serde_json::json!(marker.as_str()));
     request.entry = tx.audit(record)?;
-    tx.set_request_key(request.id, ids.key, request.entry)
+    Ok(tx.set_request_key(request.id, ids.key, request.entry)?)
+}
+
+/// A name that is not free belongs to a key that lives or is being made; one that has ended frees it.
+fn name_taken(tx: &Tx<'_>, plan: &Plan, error: LedgerError) -> BrokerError {
+    if !matches!(error, LedgerError::Exists { .. }) {
+        return error.into();
+    }
+    let full = format!("{}/{}/{}", plan.project, plan.environment, plan.name);
+    let is_it = |key: &Key| {
+        (&key.project, &key.environment) == (&plan.project, &plan.environment)
+            && matches!(key.state, KeyState::Minting | KeyState::Active)
+    };
+    match tx.keys_named(&plan.name).map(|keys| keys.into_iter().find(is_it)) {
+        Ok(Some(key)) if key.state == KeyState::Minting => {
+            let message = format!("a key of the name `{full}` is being made right now ({})", key.id);
+            BrokerError::new(Code::Conflict, message)
+                .hint(format!("see how that goes (its request is {}), or choose another name", key.request))
+        }
+        Ok(Some(key)) => {
+            let message = format!("a key of the name `{full}` lives already ({})", key.id);
+            BrokerError::new(Code::Conflict, message).hint(format!(
+                "use that one, choose another name, or revoke it, which frees the name: `keywright key revoke {full}`"
+            ))
+        }
+        _ => error.into(),
+    }
 }
 
 /// A template that can make keys and that no operator marked never gets as far as a decision.

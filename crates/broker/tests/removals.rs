@@ -132,3 +132,30 @@ async fn a_store_goes_only_when_no_copy_lies_in_it() {
         assert_eq!(error.code, Code::Conflict, "{built_in}");
     }
 }
+
+#[tokio::test]
+async fn a_name_is_taken_while_its_key_lives_and_free_when_it_has_ended() {
+    let world = World::new().await;
+    let bot = World::agent("bot");
+    let first = world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    // The same name in the file, where no place is in the way.
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = Ask {
+        destinations: vec!["dotenv:./.env#CF_TOKEN".to_owned()],
+        cwd: Some(folder.path().display().to_string()),
+        ..ask("example.com", "CF_TOKEN")
+    };
+    let taken = world.request(&elsewhere).await.unwrap_err();
+    assert_eq!(taken.code, Code::Conflict);
+    assert!(
+        taken.message.contains("lives already") && taken.message.contains(&first.key.unwrap().to_string())
+    );
+    assert!(taken.hint.unwrap().contains("keywright key revoke web/dev/CF_TOKEN"));
+    let place = world.request(&ask("example.com", "CF_TOKEN")).await.unwrap_err();
+    assert!(place.message.contains("holds key `web/dev/CF_TOKEN`, which is active"), "{place}");
+    world.broker.revoke(&bot, "CF_TOKEN", "done").await.unwrap();
+    assert_eq!(world.request(&ask("example.com", "CF_TOKEN")).await.unwrap().status, Status::Active);
+    let ana = world.ana().await;
+    world.broker.teardown(&ana.caller(), &"web".parse().unwrap()).await.unwrap();
+    assert_eq!(world.request(&ask("example.com", "CF_TOKEN")).await.unwrap().status, Status::Active);
+}
