@@ -19,10 +19,10 @@ use crate::auth::Sessions;
 use crate::crash::CrashAt;
 use crate::error::{BrokerError, Code, Result};
 use crate::home::{Home, HomeLock};
+use crate::limits::Refusals;
 use crate::mask::Known;
 use crate::outside::Outside;
 use crate::rails::{POLICY, Rails, of_policy};
-use crate::request::Refusals;
 use crate::revoke::Unrecorded;
 
 /// How to open a broker.

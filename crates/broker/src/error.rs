@@ -90,6 +90,8 @@ pub struct BrokerError {
     pub alternatives: Vec<String>,
     /// How long the provider asks to be left alone.
     pub retry_after: Option<Span>,
+    /// Whether the same thing may work later: it could not be reached, or was busy.
+    pub transient: bool,
 }
 
 impl BrokerError {
@@ -103,6 +105,7 @@ impl BrokerError {
             reasons: Vec::new(),
             alternatives: Vec::new(),
             retry_after: None,
+            transient: false,
         }
     }
 
@@ -152,13 +155,11 @@ impl From<LedgerError> for BrokerError {
             _ => Code::Internal,
         };
         let hint = match &error {
-            E::Exists { what: "key", .. } => {
-                Some("choose another name, or revoke the key that has it: `keywright key list`")
-            }
             E::DiskFull => Some("make room; revocations still go through"),
             _ => None,
         };
-        Self { hint: hint.map(str::to_owned), ..Self::new(code, error.to_string()) }
+        let transient = matches!(error, E::Locked { .. });
+        Self { hint: hint.map(str::to_owned), transient, ..Self::new(code, error.to_string()) }
     }
 }
 
@@ -179,7 +180,8 @@ impl From<ProviderError> for BrokerError {
             ProviderError::Throttled { retry_after, .. } => *retry_after,
             _ => None,
         };
-        Self { hint, retry_after, ..Self::new(code, error.to_string()) }
+        let transient = error.is_transient();
+        Self { hint, retry_after, transient, ..Self::new(code, error.to_string()) }
     }
 }
 
@@ -193,7 +195,7 @@ impl From<StoreError> for BrokerError {
             }
             _ => (Code::Store, None),
         };
-        Self { hint, ..Self::new(code, error.to_string()) }
+        Self { hint, transient: error.is_transient(), ..Self::new(code, error.to_string()) }
     }
 }
 

@@ -10,6 +10,7 @@
 //! | [`auth`] | who calls: operator, agent, workload |
 //! | [`ask`], `derive` | what is asked, parsed; and its exact effect, the plan |
 //! | `request` | decide, record, and start the mint or wait for humans |
+//! | `limits` | what policy counts, and the brake on asking |
 //! | [`review`] | pending requests: show, reject, expire |
 //! | [`approve`] | pending requests: approve, as asked or with less |
 //! | `mint` | the saga, step by step, with its undo |
@@ -19,6 +20,7 @@
 //! | `rails` | the guard rails as operators applied them, whatever the rows say |
 //! | [`guards`] | templates and policies: check, apply, test, explain |
 //! | [`admin`] | connections, stores, agents, operators, workloads |
+//! | `remove` | connections and stores that nothing needs any more |
 //! | [`trace`] | the audit log, read |
 //! | [`find`] | permissions by words and by operations |
 //! | [`record`] | what goes on record |
@@ -40,6 +42,7 @@ mod error;
 pub mod find;
 pub mod guards;
 pub mod home;
+mod limits;
 pub mod mask;
 mod mint;
 mod outside;
@@ -47,6 +50,7 @@ mod proposals;
 mod rails;
 mod receipt;
 pub mod record;
+mod remove;
 mod request;
 pub mod review;
 pub mod revoke;

@@ -1,7 +1,7 @@
 //! The adapters of this home: built when first used, from the ledger's connections and stores.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use keywright_adapters::{provider, store};
 use keywright_core::name::{ConnectionName, StoreName};
@@ -86,6 +86,16 @@ impl Outside {
             all.insert(name.clone(), Arc::clone(&store));
         }
         Ok(store)
+    }
+
+    /// A connection was removed: nothing more goes through it.
+    pub(crate) fn forget_provider(&self, name: &ConnectionName) {
+        self.providers.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// A store was removed.
+    pub(crate) fn forget_store(&self, name: &StoreName) {
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     /// A search for every secret that this home can read: parent credentials, store credentials, values of the
