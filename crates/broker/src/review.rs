@@ -172,8 +172,7 @@ impl Broker {
 
     async fn review_of(&self, request: Request) -> Result<Review> {
         let id = request.id;
-        let (approvals, operators) =
-            self.ledger.read(move |tx| Ok::<_, LedgerError>((tx.approvals(id)?, tx.operators()?))).await?;
+        let (approvals, operators) = self.approvals(id).await?;
         let key_of = |name: &OperatorName| operators.iter().find(|o| o.name == *name).map(|o| o.public_key);
         let approved_by = quorum(&approvals, id, &request.digest, self.now(), key_of);
         Ok(Review {

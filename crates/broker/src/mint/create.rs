@@ -79,10 +79,7 @@ impl Broker {
         counts.keys_active = counts.keys_active.saturating_sub(1);
         counts.requests_last_hour = counts.requests_last_hour.saturating_sub(1);
         let request = plan.request;
-        let (approvals, operators) = self
-            .ledger
-            .read(move |tx| Ok::<_, LedgerError>((tx.approvals(request)?, tx.operators()?)))
-            .await?;
+        let (approvals, operators) = self.approvals(request).await?;
         let key_of = |name: &keywright_core::name::OperatorName| {
             operators.iter().find(|o| o.name == *name).map(|o| o.public_key)
         };
