@@ -200,7 +200,8 @@ fn red_flags(plan: &Plan) -> Vec<String> {
     if !plan.escalation.is_empty() {
         flags.push("this key could make keys or change permissions".to_owned());
     }
-    if plan.environment.as_str().starts_with("prod")
+    let sounds_like_it = |word| plan.environment.as_str().contains(word);
+    if ["prod", "prd", "live"].into_iter().any(sounds_like_it)
         || plan.tier == keywright_core::template::Tier::Production
     {
         flags.push("production".to_owned());
