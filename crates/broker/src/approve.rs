@@ -16,7 +16,7 @@ use keywright_core::policy::{Ceiling, Effect, Facts, Policies, Question, Refusal
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
-use keywright_ledger::{AppliedTemplate, LedgerError, Request, Tx};
+use keywright_ledger::{AppliedTemplate, LedgerError, Operator, Request, Tx};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Proven;
@@ -176,6 +176,15 @@ impl Broker {
         trouble.map_or(Ok(ready.len()), Err)
     }
 
+    /// What was signed, and the operators whose signatures count.
+    pub(crate) async fn approvals(&self, id: RequestId) -> Result<(Vec<Approval>, Vec<Operator>)> {
+        let keyring = Arc::clone(&self.keyring);
+        let found =
+            self.ledger.read(move |tx| Ok::<_, LedgerError>((tx.approvals(id)?, tx.operators(&keyring)?)));
+        let (approvals, operators) = found.await?;
+        Ok((approvals, self.rails.counting(operators)))
+    }
+
     async fn waiting(&self, id: RequestId) -> Result<Request> {
         let request = self.ledger.read(move |tx| tx.request(id)).await?;
         if request.status == Status::PendingApproval && request.expires_at > self.now() {
@@ -189,13 +198,8 @@ impl Broker {
     async fn start_if_approved(&self, id: RequestId) -> Result<()> {
         let request = self.waiting(id).await?;
         let asked = request.clone();
-        let (counts, approvals, operators) = self
-            .ledger
-            .read(move |tx| {
-                let counts = counts_besides(tx, &asked)?;
-                Ok::<_, LedgerError>((counts, tx.approvals(id)?, tx.operators()?))
-            })
-            .await?;
+        let counts = self.ledger.read(move |tx| counts_besides(tx, &asked)).await?;
+        let (approvals, operators) = self.approvals(id).await?;
         let key_of = |name: &OperatorName| operators.iter().find(|o| o.name == *name).map(|o| o.public_key);
         let given = quorum(&approvals, id, &request.digest, self.now(), key_of);
         let applied = self.applied(&request.plan.template).await?;

@@ -149,12 +149,14 @@ impl From<LedgerError> for BrokerError {
         use LedgerError as E;
         let code = match &error {
             E::Locked { .. } => Code::TryAgain,
-            E::Conflict { .. } | E::Exists { .. } => Code::Conflict,
+            E::Conflict { .. } | E::Exists { .. } | E::Alike { .. } => Code::Conflict,
             E::Missing { .. } => Code::NotFound,
-            E::WrongPassphrase { .. } => Code::Unauthenticated,
+            E::WrongPassphrase { .. } | E::Edited { .. } => Code::Unauthenticated,
             _ => Code::Internal,
         };
         let hint = match &error {
+            E::Alike { .. } => Some("choose another name"),
+            E::Edited { .. } => Some(crate::rails::EDITED),
             E::DiskFull => Some("make room; revocations still go through"),
             _ => None,
         };

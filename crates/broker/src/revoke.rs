@@ -81,11 +81,9 @@ impl Broker {
         record.subject = Subject { project: Some(project.to_string()), ..Subject::default() };
         let ids: Vec<String> = live.iter().map(|k| k.id.to_string()).collect();
         record.facts.insert("keys".to_owned(), serde_json::json!(ids));
-        if let Err(error) = self.ledger.write(move |tx| tx.audit(record)).await {
-            // Each key has an intent of its own; if that can't be recorded either, the caller is told.
-            let error: LedgerError = error;
-            tracing::error!(%project, %error, "a teardown could not be put on record; it goes ahead");
-        }
+        let mut ended = record.clone();
+        // Each key has an intent of its own; if that can't be recorded either, the caller is told.
+        self.note_teardown(record).await;
         let (mut torn, mut trouble) = (Teardown::default(), None);
         for key in live {
             let id = key.id;
@@ -99,7 +97,21 @@ impl Broker {
             let state = self.ledger.read(move |tx| tx.key(id)).await?.state;
             if state == KeyState::Revoked { torn.revoked.push(id) } else { torn.owed.push(id) }
         }
+        (ended.at, ended.stage) = (self.now(), Stage::Outcome);
+        ended.result = Some(trouble.as_ref().map_or_else(Outcome::done, failed));
+        ended.facts.insert("revoked".to_owned(), serde_json::json!(torn.revoked));
+        ended.facts.insert("owed".to_owned(), serde_json::json!(torn.owed));
+        self.note_teardown(ended).await;
         trouble.map_or(Ok(torn), Err)
+    }
+
+    /// A teardown goes ahead whether it can be put on record or not.
+    async fn note_teardown(&self, record: Record) {
+        let project = record.subject.project.clone().unwrap_or_default();
+        if let Err(error) = self.ledger.write(move |tx| tx.audit(record)).await {
+            let error: LedgerError = error;
+            tracing::error!(%project, %error, "a teardown could not be put on record");
+        }
     }
 
     /// Records the debts of a key and pays them at once, as far as the provider is there.

@@ -23,7 +23,7 @@ pub struct Trace {
     pub placements: Vec<Placement>,
     /// Its debts, paid ones included.
     pub revocations: Vec<Revocation>,
-    /// Every entry about it, in order.
+    /// The entries about it, in order: those of its beginning and of its end where there are thousands.
     pub entries: Vec<Entry>,
 }
 
@@ -128,8 +128,10 @@ impl Broker {
         let trace = self.ledger.scan(move |tx| {
             let key = tx.key(id)?;
             let request = tx.request(key.request)?;
-            // Entries before the key was reserved name the request only.
-            let of_key = AuditFilter { key: Some(id), limit: 1_000, ..AuditFilter::default() };
+            // Entries before the key was reserved name the request only. A key that is read often has many: of those,
+            // the beginning and the end.
+            let of_key =
+                AuditFilter { key: Some(id), limit: 1_000, newest_first: true, ..AuditFilter::default() };
             let of_request =
                 AuditFilter { request: Some(key.request), limit: 1_000, ..AuditFilter::default() };
             let mut stored = tx.audit_entries(&of_key)?;

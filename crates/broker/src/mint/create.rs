@@ -82,13 +82,8 @@ impl Broker {
             .hint("ask again"));
         }
         let request = work.request.clone();
-        let (counts, approvals, operators) = self
-            .ledger
-            .read(move |tx| {
-                let counts = counts_besides(tx, &request)?;
-                Ok::<_, LedgerError>((counts, tx.approvals(request.id)?, tx.operators()?))
-            })
-            .await?;
+        let counts = self.ledger.read(move |tx| counts_besides(tx, &request)).await?;
+        let (approvals, operators) = self.approvals(plan.request).await?;
         let key_of = |name: &keywright_core::name::OperatorName| {
             operators.iter().find(|o| o.name == *name).map(|o| o.public_key)
         };

@@ -299,3 +299,26 @@ async fn a_damaged_database_is_an_error_with_words_and_not_a_panic() {
     fs::remove_file(home.database()).unwrap();
     assert!(matches!(try_verify(), Err(LedgerError::Io(_))));
 }
+
+#[tokio::test]
+async fn a_log_without_entries_is_not_sound_while_the_ledger_holds_what_was_recorded() {
+    let (home, _) = Home::with_log(&[], 0).await;
+    home.files().publish(&home.open()).await.unwrap();
+    assert!(home.verify().is_sound(), "nothing was done here yet");
+    let ring = keywright_ledger::seal::MasterKey::generate().unwrap().keyring(crate::support::INSTANCE);
+    let ledger = home.open();
+    let added = ledger.write(move |tx| {
+        tx.add_agent(&"bot".parse().unwrap(), &[1; 32], &"ada".parse().unwrap(), &ring)?;
+        tx.audit(record(0))
+    });
+    added.await.unwrap_or_else(|error: LedgerError| panic!("{error}"));
+    home.files().publish(&ledger).await.unwrap();
+    assert!(home.verify().is_sound());
+    home.tamper("DELETE FROM audit_entries; DELETE FROM checkpoints");
+    fs::remove_file(home.file("checkpoint")).unwrap();
+    fs::remove_dir_all(home.file("tile")).unwrap();
+    let report = home.verify();
+    let [Finding::Emptied { what }] = report.findings.as_slice() else { panic!("{:?}", report.findings) };
+    assert_eq!(what, "rows in `agents` (1)");
+    assert!(!report.is_sound() && report.first_bad().is_none());
+}
