@@ -2,22 +2,24 @@
 //! signing key, so a session is not enough.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use keywright_core::audit::{Deed, Record, Stage, Subject};
+use keywright_core::audit::{Deed, Record, Stage, Subject, Who};
 use keywright_core::id::SealedId;
 use keywright_core::name::{
     AgentName, ConnectionName, EnvironmentName, Kind, OperatorName, ProjectName, StoreName, WorkloadName,
 };
 use keywright_core::provider::ParentHealth;
 use keywright_core::secret::Secret;
-use keywright_ledger::seal::SlotCost;
-use keywright_ledger::{Agent, ConfiguredStore, Connection, OperatorKeys, Workload};
+use keywright_ledger::seal::{Keyring, SlotCost};
+use keywright_ledger::{Agent, ConfiguredStore, Connection, LedgerError, OperatorKeys, Workload};
 
 use crate::auth::{Proven, new_token};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
 use crate::outside::{DOTENV, EMBEDDED, connect, connect_store, owner_of_connection, owner_of_store};
+use crate::rails::{AGENT, FACT, OPERATOR, Rails, WORKLOAD, known_as};
 
 /// A connection about to be added.
 pub struct NewConnection {
@@ -205,9 +207,11 @@ impl Broker {
         self.refuse_shared(&passphrase, name).await?;
         let keys = self.slot(name, passphrase, None).await?;
         let (name, who) = (name.clone(), operator.caller().who());
+        let (known, keyring, rails) = self.row_of(OPERATOR, name.as_str());
         let written = self.ledger.write(move |tx| {
-            tx.add_operator(&name, &keys)?;
-            tx.audit(named(tx.now(), Deed::OperatorAdd, who, name.as_str()))
+            let mac = tx.add_operator(&name, &keys, &keyring)?.to_string();
+            rails.coming(&known, &mac);
+            tx.audit(vouched(tx.now(), Deed::OperatorAdd, who, name.as_str(), &mac))
         });
         written.await?;
         Ok(())
@@ -223,11 +227,15 @@ impl Broker {
         self.refuse_shared(&passphrase, operator.name()).await?;
         let keys = self.slot(operator.name(), passphrase, Some(signing)).await?;
         let (name, who) = (operator.name().clone(), operator.caller().who());
+        let (known, keyring, rails) = self.row_of(OPERATOR, name.as_str());
+        let coming = known.clone();
         let written = self.ledger.write(move |tx| {
-            tx.rewrap_operator(&name, &keys)?;
-            tx.audit(named(tx.now(), Deed::PassphraseChange, who, name.as_str()))
+            let mac = tx.rewrap_operator(&name, &keys, &keyring)?.to_string();
+            rails.coming(&coming, &mac);
+            tx.audit(vouched(tx.now(), Deed::PassphraseChange, who, name.as_str(), &mac))?;
+            Ok::<_, LedgerError>(mac)
         });
-        written.await?;
+        self.rails.came(&known, &written.await?);
         Ok(())
     }
 
@@ -237,12 +245,14 @@ impl Broker {
     /// When there is none of this name, or it is the last one.
     pub async fn remove_operator(&self, operator: &Proven, name: &OperatorName) -> Result<()> {
         operator.signing()?;
-        let (name, who) = (name.clone(), operator.caller().who());
+        let (gone, who) = (name.clone(), operator.caller().who());
+        let keyring = Arc::clone(&self.keyring);
         let written = self.ledger.write(move |tx| {
-            tx.remove_operator(&name)?;
-            tx.audit(named(tx.now(), Deed::OperatorRemove, who, name.as_str()))
+            tx.remove_operator(&gone, &keyring)?;
+            tx.audit(named(tx.now(), Deed::OperatorRemove, who, gone.as_str()))
         });
         written.await?;
+        self.rails.went(OPERATOR, name.as_str());
         Ok(())
     }
 
@@ -251,8 +261,9 @@ impl Broker {
     /// # Errors
     /// When the ledger can't be read.
     pub async fn operators(&self) -> Result<Vec<(OperatorName, jiff::Timestamp)>> {
-        let operators = self.ledger.read(|tx| tx.operators()).await?;
-        Ok(operators.into_iter().map(|o| (o.name, o.added_at)).collect())
+        let keyring = Arc::clone(&self.keyring);
+        let operators = self.ledger.read(move |tx| tx.operators(&keyring)).await?;
+        Ok(self.rails.counting(operators).into_iter().map(|o| (o.name, o.added_at)).collect())
     }
 
     /// Adds an agent and returns its token, which is shown this once.
@@ -265,9 +276,11 @@ impl Broker {
         let token = new_token("kwa_")?;
         let (hash, by, name, who) =
             (self.keyring.token_hash(&token), operator.name().clone(), name.clone(), operator.caller().who());
+        let (known, keyring, rails) = self.row_of(AGENT, name.as_str());
         let written = self.ledger.write(move |tx| {
-            tx.add_agent(&name, &hash, &by)?;
-            tx.audit(named(tx.now(), Deed::AgentAdd, who, name.as_str()))
+            let mac = tx.add_agent(&name, &hash, &by, &keyring)?.to_string();
+            rails.coming(&known, &mac);
+            tx.audit(vouched(tx.now(), Deed::AgentAdd, who, name.as_str(), &mac))
         });
         written.await?;
         Ok(token)
@@ -278,7 +291,8 @@ impl Broker {
     /// # Errors
     /// When the ledger can't be read.
     pub async fn agents(&self) -> Result<Vec<Agent>> {
-        Ok(self.ledger.read(|tx| tx.agents()).await?)
+        let keyring = Arc::clone(&self.keyring);
+        Ok(self.rails.counting(self.ledger.read(move |tx| tx.agents(&keyring)).await?))
     }
 
     /// Removes an agent; its token is worth nothing from then on, and what it asked for and nobody decided yet is
@@ -288,14 +302,16 @@ impl Broker {
     /// When there is none of this name.
     pub async fn remove_agent(&self, operator: &Proven, name: &AgentName) -> Result<()> {
         operator.signing()?;
-        let (name, who) = (name.clone(), operator.caller().who());
+        let (gone, who) = (name.clone(), operator.caller().who());
+        let keyring = Arc::clone(&self.keyring);
         let written = self.ledger.write(move |tx| {
-            tx.remove_agent(&name)?;
-            let entry = tx.audit(named(tx.now(), Deed::AgentRemove, who, name.as_str()))?;
-            tx.reject_requests_of(&name, "the agent that asked was removed", entry)?;
-            tx.reject_proposals_of(&name)
+            tx.remove_agent(&gone, &keyring)?;
+            let entry = tx.audit(named(tx.now(), Deed::AgentRemove, who, gone.as_str()))?;
+            tx.reject_requests_of(&gone, "the agent that asked was removed", entry)?;
+            tx.reject_proposals_of(&gone)
         });
         written.await?;
+        self.rails.went(AGENT, name.as_str());
         Ok(())
     }
 
@@ -316,9 +332,12 @@ impl Broker {
         let (hash, by, who) =
             (self.keyring.token_hash(&token), operator.name().clone(), operator.caller().who());
         let (name, project, environment) = (name.clone(), project.clone(), environment.cloned());
+        let (known, keyring, rails) = self.row_of(WORKLOAD, name.as_str());
         let written = self.ledger.write(move |tx| {
-            tx.add_workload(&name, &hash, &project, environment.as_ref(), &by)?;
-            let mut record = named(tx.now(), Deed::WorkloadAdd, who, name.as_str());
+            let mac =
+                tx.add_workload(&name, &hash, &project, environment.as_ref(), &by, &keyring)?.to_string();
+            rails.coming(&known, &mac);
+            let mut record = vouched(tx.now(), Deed::WorkloadAdd, who, name.as_str(), &mac);
             record.subject.project = Some(project.to_string());
             record.subject.environment = environment.map(|e| e.to_string());
             tx.audit(record)
@@ -332,7 +351,8 @@ impl Broker {
     /// # Errors
     /// When the ledger can't be read.
     pub async fn workloads(&self) -> Result<Vec<Workload>> {
-        Ok(self.ledger.read(|tx| tx.workloads()).await?)
+        let keyring = Arc::clone(&self.keyring);
+        Ok(self.rails.counting(self.ledger.read(move |tx| tx.workloads(&keyring)).await?))
     }
 
     /// Removes a workload; its token is worth nothing from then on.
@@ -341,13 +361,20 @@ impl Broker {
     /// When there is none of this name.
     pub async fn remove_workload(&self, operator: &Proven, name: &WorkloadName) -> Result<()> {
         operator.signing()?;
-        let (name, who) = (name.clone(), operator.caller().who());
+        let (gone, who) = (name.clone(), operator.caller().who());
+        let keyring = Arc::clone(&self.keyring);
         let written = self.ledger.write(move |tx| {
-            tx.remove_workload(&name)?;
-            tx.audit(named(tx.now(), Deed::WorkloadRemove, who, name.as_str()))
+            tx.remove_workload(&gone, &keyring)?;
+            tx.audit(named(tx.now(), Deed::WorkloadRemove, who, gone.as_str()))
         });
         written.await?;
+        self.rails.went(WORKLOAD, name.as_str());
         Ok(())
+    }
+
+    /// What a row is made with, and what the log is going to know it by.
+    fn row_of(&self, noun: &str, name: &str) -> (String, Arc<Keyring>, Arc<Rails>) {
+        (known_as(noun, name), Arc::clone(&self.keyring), Arc::clone(&self.rails))
     }
 
     /// Two operators with one passphrase would be one person with two votes.
@@ -372,7 +399,7 @@ impl Broker {
             return Err(BrokerError::invalid("a passphrase has at least 8 characters")
                 .hint("several random words make a good one"));
         }
-        let (name, keyring) = (name.clone(), std::sync::Arc::clone(&self.keyring));
+        let (name, keyring) = (name.clone(), Arc::clone(&self.keyring));
         let sealing = tokio::task::spawn_blocking(move || {
             OperatorKeys::seal(&name, &passphrase, keyring.master(), signing.as_ref(), SlotCost::RECOMMENDED)
         });
@@ -380,7 +407,14 @@ impl Broker {
     }
 }
 
-fn named(at: jiff::Timestamp, deed: Deed, who: keywright_core::audit::Who, name: &str) -> Record {
+/// Somebody is let in: the log keeps what the row must have.
+pub(crate) fn vouched(at: jiff::Timestamp, deed: Deed, who: Who, name: &str, mac: &str) -> Record {
+    let mut record = named(at, deed, who, name);
+    record.facts.insert(FACT.to_owned(), serde_json::json!(mac));
+    record
+}
+
+fn named(at: jiff::Timestamp, deed: Deed, who: Who, name: &str) -> Record {
     let mut record = Record::new(at, deed, Stage::Note, who);
     record.subject = Subject { name: Some(name.to_owned()), ..Subject::default() };
     record

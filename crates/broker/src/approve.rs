@@ -1,6 +1,7 @@
 //! Approve: an operator signs the digest of the whole plan, as asked or with less. When enough distinct operators
 //! have signed the same digest, policy decides again and the mint begins.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,17 +12,18 @@ use keywright_core::audit::{self, Deed, Outcome, SignatureRecord, Stage};
 use keywright_core::id::{ApprovalId, RequestId};
 use keywright_core::name::OperatorName;
 use keywright_core::plan::Digest;
-use keywright_core::policy::{Ceiling, Effect, Facts, Question, Refusal};
+use keywright_core::policy::{Ceiling, Effect, Facts, Policies, Question, Refusal};
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
-use keywright_ledger::{LedgerError, Request, Tx};
+use keywright_ledger::{AppliedTemplate, LedgerError, Operator, Request, Tx};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Proven;
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
+use crate::limits::counts_besides;
 use crate::record::{of_request, who};
 use crate::request::{MintIds, begin_mint};
 
@@ -144,8 +146,8 @@ impl Broker {
         let digest = request.plan.digest();
         request.digest = digest.map_err(|e| BrokerError::new(Code::Internal, e.to_string()))?;
         let applied = self.applied(&request.plan.template).await?;
-        let mut counts = self.counts(&request.plan.principal).await?;
-        counts.requests_last_hour = counts.requests_last_hour.saturating_sub(1);
+        let asked = request.clone();
+        let counts = self.ledger.read(move |tx| counts_besides(tx, &asked)).await?;
         let (_, policies) = self.policies().await?;
         let decision = policies.decide(&Question::plan(&request.plan, &applied.resolved, counts));
         request.approvals_needed = match decision.effect {
@@ -174,6 +176,15 @@ impl Broker {
         trouble.map_or(Ok(ready.len()), Err)
     }
 
+    /// What was signed, and the operators whose signatures count.
+    pub(crate) async fn approvals(&self, id: RequestId) -> Result<(Vec<Approval>, Vec<Operator>)> {
+        let keyring = Arc::clone(&self.keyring);
+        let found =
+            self.ledger.read(move |tx| Ok::<_, LedgerError>((tx.approvals(id)?, tx.operators(&keyring)?)));
+        let (approvals, operators) = found.await?;
+        Ok((approvals, self.rails.counting(operators)))
+    }
+
     async fn waiting(&self, id: RequestId) -> Result<Request> {
         let request = self.ledger.read(move |tx| tx.request(id)).await?;
         if request.status == Status::PendingApproval && request.expires_at > self.now() {
@@ -186,29 +197,38 @@ impl Broker {
     /// Decides again with the approvals as facts; if policy allows it now, the mint begins.
     async fn start_if_approved(&self, id: RequestId) -> Result<()> {
         let request = self.waiting(id).await?;
-        let (approvals, operators) =
-            self.ledger.read(move |tx| Ok::<_, LedgerError>((tx.approvals(id)?, tx.operators()?))).await?;
+        let asked = request.clone();
+        let counts = self.ledger.read(move |tx| counts_besides(tx, &asked)).await?;
+        let (approvals, operators) = self.approvals(id).await?;
         let key_of = |name: &OperatorName| operators.iter().find(|o| o.name == *name).map(|o| o.public_key);
         let given = quorum(&approvals, id, &request.digest, self.now(), key_of);
         let applied = self.applied(&request.plan.template).await?;
-        let mut counts = self.counts(&request.plan.principal).await?;
-        counts.requests_last_hour = counts.requests_last_hour.saturating_sub(1);
         let (_, policies) = self.policies().await?;
         let ceiling = Ceiling { template: &applied.resolved, version: applied.version };
         let facts = Facts { counts, approvals: &given };
-        let needed = match policies.authorize(request.plan.clone(), ceiling, &facts) {
-            Ok(_) => return self.start(request, given.len()).await,
+        match policies.authorize(request.plan.clone(), ceiling, &facts) {
+            Ok(_) => {}
             Err(Refusal::NeedsApprovals { .. }) => return Ok(()),
-            Err(refusal) => refusal.to_string(),
-        };
-        Err(BrokerError::new(Code::Denied, needed))
+            Err(refusal) => return Err(denied(&refusal)),
+        }
+        let given: BTreeSet<OperatorName> = given.into_iter().cloned().collect();
+        self.start(request, given, applied, policies).await
     }
 
-    async fn start(&self, mut request: Request, given: usize) -> Result<()> {
+    async fn start(
+        &self,
+        mut request: Request,
+        given: BTreeSet<OperatorName>,
+        applied: AppliedTemplate,
+        policies: Arc<Policies>,
+    ) -> Result<()> {
         let ids = MintIds::generate(self.now())?;
         let keyring = Arc::clone(&self.keyring);
-        let given = u8::try_from(given).unwrap_or(u8::MAX);
         let written = self.ledger.write(move |tx| {
+            // Counted where it is added: of requests that are approved together, as many start as the limits allow.
+            let ceiling = Ceiling { template: &applied.resolved, version: applied.version };
+            let facts = Facts { counts: counts_besides(tx, &request)?, approvals: &given.iter().collect() };
+            drop(policies.authorize(request.plan.clone(), ceiling, &facts).map_err(|e| denied(&e))?);
             let mut record = of_request(
                 tx.now(),
                 Deed::RequestDecide,
@@ -217,6 +237,7 @@ impl Broker {
                 &request,
             );
             let needed = request.approvals_needed;
+            let given = u8::try_from(given.len()).unwrap_or(u8::MAX);
             record.decision =
                 Some(crate::record::decided(audit::Effect::Allow, needed, given, &request.policies, &[]));
             record.result = Some(Outcome::done());
@@ -224,14 +245,14 @@ impl Broker {
             tx.move_request(request.id, Status::PendingApproval, Status::InProgress, &[], entry)?;
             begin_mint(tx, &mut request, &ids, &keyring)
         });
-        match written.await {
-            Ok(()) => {
-                self.crash_at.reached("mint.reserved");
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
-        }
+        written.await?;
+        self.crash_at.reached("mint.reserved");
+        Ok(())
     }
+}
+
+fn denied(refusal: &Refusal) -> BrokerError {
+    BrokerError::new(Code::Denied, refusal.to_string())
 }
 
 /// The narrower plan takes the place of the one that was asked for.

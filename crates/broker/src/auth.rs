@@ -2,7 +2,7 @@
 //! agents and workloads with their token.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -84,8 +84,11 @@ impl Broker {
     /// [`Code::Unauthenticated`] when it fits nobody.
     pub async fn operator(&self, name: Option<&OperatorName>, passphrase: Secret) -> Result<Proven> {
         let _turn = self.sessions.stretching.acquire().await;
-        let (name, _, signing) = unlock(&self.ledger, name, passphrase).await?;
-        Ok(Proven { name, signing: Some(signing) })
+        let (slot, _, signing) = unlock(&self.ledger, name, passphrase).await?;
+        // A slot that somebody else put there opens as well, to another master key than this home's.
+        let operator = slot.vouched(&self.keyring)?;
+        self.rails.check_row(&operator)?;
+        Ok(Proven { name: operator.name, signing: Some(signing) })
     }
 
     /// Opens a session of a quarter of an hour for this terminal session.
@@ -125,28 +128,34 @@ impl Broker {
                 .hint("give --passphrase-file, or open a session with `keywright login`")
         })?;
         // An operator may have been removed since.
-        let (still, _) = (name.clone(), self.ledger.read(move |tx| tx.operator(&name)).await?);
-        Ok(Proven { name: still, signing: None })
+        let keyring = Arc::clone(&self.keyring);
+        let operator = self.ledger.read(move |tx| tx.operator(&name, &keyring)).await?;
+        self.rails.check_row(&operator)?;
+        Ok(Proven { name: operator.name, signing: None })
     }
 
     /// Lets an agent in by its token.
     ///
     /// # Errors
-    /// [`Code::Unauthenticated`] when the token is nobody's.
+    /// [`Code::Unauthenticated`] when the token is nobody's, or the row was edited.
     pub async fn agent(&self, token: &Secret) -> Result<Agent> {
-        let hash = self.keyring.token_hash(token);
-        let found = self.ledger.read(move |tx| tx.agent_by_token(&hash)).await?;
-        found.ok_or_else(|| unknown_token("agent"))
+        let (hash, keyring) = (self.keyring.token_hash(token), Arc::clone(&self.keyring));
+        let found = self.ledger.read(move |tx| tx.agent_by_token(&hash, &keyring)).await?;
+        let found = found.ok_or_else(|| unknown_token("agent"))?;
+        self.rails.check_row(&found)?;
+        Ok(found)
     }
 
     /// Lets a workload in by its token.
     ///
     /// # Errors
-    /// [`Code::Unauthenticated`] when the token is nobody's.
+    /// [`Code::Unauthenticated`] when the token is nobody's, or the row was edited.
     pub async fn workload(&self, token: &Secret) -> Result<Workload> {
-        let hash = self.keyring.token_hash(token);
-        let found = self.ledger.read(move |tx| tx.workload_by_token(&hash)).await?;
-        found.ok_or_else(|| unknown_token("workload"))
+        let (hash, keyring) = (self.keyring.token_hash(token), Arc::clone(&self.keyring));
+        let found = self.ledger.read(move |tx| tx.workload_by_token(&hash, &keyring)).await?;
+        let found = found.ok_or_else(|| unknown_token("workload"))?;
+        self.rails.check_row(&found)?;
+        Ok(found)
     }
 }
 

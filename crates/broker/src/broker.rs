@@ -12,17 +12,17 @@ use keywright_core::secret::Secret;
 use keywright_core::text::Untrusted;
 use keywright_ledger::audit_files::AuditFiles;
 use keywright_ledger::seal::Keyring;
-use keywright_ledger::{Clock, Ledger, LedgerError};
+use keywright_ledger::{Clock, Ledger, LedgerError, Slot};
 use tokio::sync::OnceCell;
 
 use crate::auth::Sessions;
 use crate::crash::CrashAt;
 use crate::error::{BrokerError, Code, Result};
 use crate::home::{Home, HomeLock};
+use crate::limits::Refusals;
 use crate::mask::Known;
 use crate::outside::Outside;
 use crate::rails::{POLICY, Rails, of_policy};
-use crate::request::Refusals;
 use crate::revoke::Unrecorded;
 
 /// How to open a broker.
@@ -99,9 +99,11 @@ impl Broker {
     pub async fn open(options: Options, passphrase: Secret) -> Result<Arc<Self>> {
         let lock = options.home.lock_existing()?;
         let ledger = Arc::new(options.home.open_ledger(Arc::clone(&options.clock))?);
-        let keyring = Arc::new(unlock(&ledger, None, passphrase).await?.1);
+        let (slot, keyring, _) = unlock(&ledger, None, passphrase).await?;
+        let keyring = Arc::new(keyring);
         let files = AuditFiles::open(&options.home.audit(), &keyring)?;
         let rails = Arc::new(Rails::read(&ledger).await?);
+        rails.check_row(&slot.vouched(&keyring)?)?;
         let broker = Arc::new(Self {
             outside: Outside::new(Arc::clone(&ledger), Arc::clone(&keyring), options.providers),
             owner: format!("broker-{}", std::process::id()),
@@ -155,7 +157,7 @@ impl Broker {
     /// When the ledger can't be read.
     pub async fn health(&self) -> Result<Health> {
         let read_only = self.forked.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let health = self.ledger.read(|tx| {
+        let health = self.ledger.scan(|tx| {
             Ok::<_, LedgerError>(Health {
                 read_only,
                 keys_active: tx.keys_active()?,
@@ -300,29 +302,29 @@ impl Home {
     }
 }
 
-/// Opens a slot with a passphrase: the named operator's, or whichever it fits.
+/// Opens a slot with a passphrase: the named operator's, or whichever it fits. The row is not vouched for yet.
 pub(crate) async fn unlock(
     ledger: &Ledger,
     operator: Option<&OperatorName>,
     passphrase: Secret,
-) -> Result<(OperatorName, Keyring, ed25519_dalek::SigningKey)> {
+) -> Result<(Slot, Keyring, ed25519_dalek::SigningKey)> {
     let wanted = operator.cloned();
-    let (instance, operators) = ledger
+    let (instance, slots) = ledger
         .read(move |tx| {
-            let operators = match &wanted {
-                Some(name) => vec![tx.operator(name)?],
-                None => tx.operators()?,
+            let slots = match &wanted {
+                Some(name) => vec![tx.slot(name)?],
+                None => tx.slots()?,
             };
-            Ok::<_, LedgerError>((tx.instance()?, operators))
+            Ok::<_, LedgerError>((tx.instance()?, slots))
         })
         .await?;
     let instance =
         instance.ok_or_else(|| BrokerError::new(Code::Internal, "the ledger was never initialised"))?;
     let named = operator.map(ToString::to_string);
     let work = move || {
-        for operator in operators {
-            match operator.unlock(&passphrase) {
-                Ok(unlocked) => return Ok((operator.name, unlocked)),
+        for slot in slots {
+            match slot.unlock(&passphrase) {
+                Ok(unlocked) => return Ok((slot, unlocked)),
                 Err(LedgerError::WrongPassphrase { .. }) => {}
                 Err(other) => return Err(other),
             }
@@ -330,8 +332,8 @@ pub(crate) async fn unlock(
         Err(LedgerError::WrongPassphrase { operator: named })
     };
     let unlocked = tokio::task::spawn_blocking(work).await;
-    let (name, unlocked) = unlocked.map_err(|e| BrokerError::new(Code::Internal, e.to_string()))??;
-    Ok((name, unlocked.master.keyring(instance), unlocked.signing))
+    let (slot, unlocked) = unlocked.map_err(|e| BrokerError::new(Code::Internal, e.to_string()))??;
+    Ok((slot, unlocked.master.keyring(instance), unlocked.signing))
 }
 
 fn unknown_key(text: &str) -> BrokerError {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use keywright_core::audit::{Deed, Record, Stage, Subject};
+use keywright_core::audit::{Deed, Outcome, Record, Stage, Subject};
 use keywright_core::key::{Key, KeyState, PlacementState, Version, VersionState};
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName};
 use keywright_core::plan::Principal;
@@ -14,7 +14,7 @@ use keywright_ledger::{LedgerError, Workload};
 use crate::auth::Proven;
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
-use crate::record::who;
+use crate::record::{failed, of_key, who};
 use crate::request::nobody;
 
 /// Who may read secrets.
@@ -45,7 +45,8 @@ pub struct Delivered {
 }
 
 impl Broker {
-    /// Reads the active keys that lie in the embedded store. The reading is on record before anything is handed out.
+    /// Reads the active keys that lie in the embedded store. The reading is on record before anything is opened, and what
+    /// was read before anything is handed out.
     ///
     /// # Errors
     /// When the reader may not, a wanted name is not there, or two keys would have the same name.
@@ -55,7 +56,7 @@ impl Broker {
         let (of, env) = (project.clone(), environment.clone());
         let keys = self
             .ledger
-            .read(move |tx| tx.keys(Some(&of), env.as_ref(), Some(KeyState::Active), 10_000))
+            .scan(move |tx| tx.keys(Some(&of), env.as_ref(), Some(KeyState::Active), 10_000))
             .await?;
         let keys: Vec<Key> =
             keys.into_iter().filter(|k| wanted.only.is_empty() || wanted.only.contains(&k.name)).collect();
@@ -73,10 +74,36 @@ impl Broker {
         };
         record.facts.insert("names".to_owned(), serde_json::json!(names));
         record.facts.insert("keys".to_owned(), serde_json::json!(ids));
+        let mut ended = record.clone();
         self.ledger.write(move |tx| tx.audit(record)).await?;
+        let opened = self.open_embedded(keys).await;
+        let (read, result) = match &opened {
+            Ok(opened) => (opened.iter().map(|(key, _)| key.clone()).collect(), Outcome::done()),
+            Err(error) => (Vec::new(), failed(error)),
+        };
+        // One outcome a key that was read, so that the key's trace shows it; one in all when there was none.
+        (ended.stage, ended.result) = (Stage::Outcome, Some(result.clone()));
+        let who = who(&principal);
+        let written = self.ledger.write(move |tx| {
+            if read.is_empty() {
+                tx.audit(ended)?;
+            }
+            for key in &read {
+                let mut record = of_key(tx.now(), Deed::SecretRead, Stage::Outcome, who.clone(), key);
+                record.result = Some(result.clone());
+                tx.audit(record)?;
+            }
+            Ok::<_, LedgerError>(())
+        });
+        written.await?;
+        Ok(opened?.into_iter().map(|(key, secret)| Delivered { name: key.name, secret }).collect())
+    }
+
+    /// The values of those keys that lie in the embedded store.
+    async fn open_embedded(&self, keys: Vec<Key>) -> Result<Vec<(Key, Secret)>> {
         let keyring = Arc::clone(&self.keyring);
         let opened = self.ledger.read(move |tx| {
-            let mut delivered = Vec::new();
+            let mut opened = Vec::new();
             for key in keys {
                 let lives = |v: &Version| v.expires_at.is_none_or(|at| at > tx.now());
                 let active: Vec<_> = tx
@@ -96,9 +123,10 @@ impl Broker {
                     .embedded_of(placement.id)?
                     .ok_or(LedgerError::Damaged { what: "value of the embedded store" })?;
                 let (owner, sealed) = tx.sealed(value.sealed)?;
-                delivered.push(Delivered { name: key.name, secret: keyring.open(&owner, &sealed)? });
+                let secret = keyring.open(&owner, &sealed)?;
+                opened.push((key, secret));
             }
-            Ok::<_, LedgerError>(delivered)
+            Ok::<_, LedgerError>(opened)
         });
         Ok(opened.await?)
     }

@@ -9,7 +9,6 @@ use keywright_core::id::RequestId;
 use keywright_core::name::{ConnectionName, TemplateId};
 use keywright_core::place::Place;
 use keywright_core::plan::{Destination, Plan, Principal};
-use keywright_core::policy::Counts;
 use keywright_core::provider::Provider;
 use keywright_core::text::Untrusted;
 use keywright_ledger::AppliedTemplate;
@@ -115,27 +114,23 @@ impl Broker {
         })
     }
 
-    /// What policy counts: the principal's live keys and its requests of the last hour.
-    pub(crate) async fn counts(&self, principal: &Principal) -> Result<Counts> {
-        let who = principal.clone();
-        let counts = self.ledger.read(move |tx| {
-            let hour_ago = tx.now().checked_sub(jiff::SignedDuration::from_hours(1)).unwrap_or(tx.now());
-            let keys_active = match &who {
-                Principal::Agent(agent) => tx.keys_active_of(agent)?,
-                _ => 0,
-            };
-            let requests_last_hour = tx.requests_since(who.kind(), who.name(), hour_ago)?;
-            Ok::<_, keywright_ledger::LedgerError>(Counts { keys_active, requests_last_hour })
-        });
-        Ok(counts.await?)
-    }
-
     async fn connection_for(&self, applied: &AppliedTemplate) -> Result<ConnectionName> {
         let template = &applied.resolved.template;
-        if let Some(name) = &template.connection {
-            return Ok(name.clone());
-        }
         let connections = self.ledger.read(|tx| tx.connections()).await?;
+        if let Some(name) = &template.connection {
+            let of_another = connections.iter().find(|c| c.name == *name && c.kind != template.provider);
+            return match of_another {
+                None => Ok(name.clone()),
+                Some(other) => Err(BrokerError::new(
+                    Code::Conflict,
+                    format!(
+                        "template `{}` is for provider `{}`, and connection `{name}`, which it names, is one to `{}`",
+                        template.id, template.provider, other.kind
+                    ),
+                )
+                .hint("an operator has the template name another connection and applies it again")),
+            };
+        }
         let fitting: Vec<_> = connections.iter().filter(|c| c.kind == template.provider).collect();
         match fitting.as_slice() {
             [one] => Ok(one.name.clone()),
@@ -149,9 +144,17 @@ impl Broker {
             ))),
             several => Err(BrokerError::new(
                 Code::Conflict,
-                format!("there are several connections to provider `{}`", template.provider),
+                format!(
+                    "there are several connections to provider `{}` ({}), and template `{}` does not say which",
+                    template.provider,
+                    several.iter().map(|c| format!("`{}`", c.name)).collect::<Vec<_>>().join(", "),
+                    template.id
+                ),
             )
-            .hint("have an operator say which in the template: `connection = \"NAME\"`")
+            .hint(
+                "an operator writes `connection = \"NAME\"` below the template's `provider` line and applies it \
+                 again; a connection that is not needed goes with `keywright provider remove NAME`",
+            )
             .alternatives(several.iter().map(|c| c.name.to_string()).collect())),
         }
     }

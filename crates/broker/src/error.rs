@@ -90,6 +90,8 @@ pub struct BrokerError {
     pub alternatives: Vec<String>,
     /// How long the provider asks to be left alone.
     pub retry_after: Option<Span>,
+    /// Whether the same thing may work later: it could not be reached, or was busy.
+    pub transient: bool,
 }
 
 impl BrokerError {
@@ -103,6 +105,7 @@ impl BrokerError {
             reasons: Vec::new(),
             alternatives: Vec::new(),
             retry_after: None,
+            transient: false,
         }
     }
 
@@ -146,19 +149,19 @@ impl From<LedgerError> for BrokerError {
         use LedgerError as E;
         let code = match &error {
             E::Locked { .. } => Code::TryAgain,
-            E::Conflict { .. } | E::Exists { .. } => Code::Conflict,
+            E::Conflict { .. } | E::Exists { .. } | E::Alike { .. } => Code::Conflict,
             E::Missing { .. } => Code::NotFound,
-            E::WrongPassphrase { .. } => Code::Unauthenticated,
+            E::WrongPassphrase { .. } | E::Edited { .. } => Code::Unauthenticated,
             _ => Code::Internal,
         };
         let hint = match &error {
-            E::Exists { what: "key", .. } => {
-                Some("choose another name, or revoke the key that has it: `keywright key list`")
-            }
+            E::Alike { .. } => Some("choose another name"),
+            E::Edited { .. } => Some(crate::rails::EDITED),
             E::DiskFull => Some("make room; revocations still go through"),
             _ => None,
         };
-        Self { hint: hint.map(str::to_owned), ..Self::new(code, error.to_string()) }
+        let transient = matches!(error, E::Locked { .. });
+        Self { hint: hint.map(str::to_owned), transient, ..Self::new(code, error.to_string()) }
     }
 }
 
@@ -179,7 +182,8 @@ impl From<ProviderError> for BrokerError {
             ProviderError::Throttled { retry_after, .. } => *retry_after,
             _ => None,
         };
-        Self { hint, retry_after, ..Self::new(code, error.to_string()) }
+        let transient = error.is_transient();
+        Self { hint, retry_after, transient, ..Self::new(code, error.to_string()) }
     }
 }
 
@@ -193,7 +197,7 @@ impl From<StoreError> for BrokerError {
             }
             _ => (Code::Store, None),
         };
-        Self { hint, ..Self::new(code, error.to_string()) }
+        Self { hint, transient: error.is_transient(), ..Self::new(code, error.to_string()) }
     }
 }
 

@@ -19,6 +19,7 @@ use keywright_ledger::{AppliedPolicy, AppliedTemplate, LedgerError, Tx};
 use crate::auth::Proven;
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
+use crate::limits::counts_besides;
 use crate::rails::{FACT, POLICY, of_policy, of_template};
 
 /// A template that was checked against the catalog, with what an operator should know before applying it.
@@ -193,7 +194,7 @@ impl Broker {
     /// # Errors
     /// When the ledger can't be read.
     pub async fn templates(&self) -> Result<Vec<AppliedTemplate>> {
-        let mut templates = self.ledger.read(|tx| tx.templates()).await?;
+        let mut templates = self.ledger.scan(|tx| tx.templates()).await?;
         templates.retain(|applied| match self.rails.check_template(applied) {
             Ok(()) => true,
             Err(error) => {
@@ -338,7 +339,8 @@ impl Broker {
         let id = Self::find_request(request)?;
         let request = self.ledger.read(move |tx| tx.request(id)).await?;
         let applied = self.applied(&request.plan.template).await?;
-        let counts = self.counts(&request.plan.principal).await?;
+        let asked = request.clone();
+        let counts = self.ledger.read(move |tx| counts_besides(tx, &asked)).await?;
         let (_, policies) = self.policies().await?;
         let question = Question::plan(&request.plan, &applied.resolved, counts);
         Ok(explain(&policies.decide(&question), &question))

@@ -8,12 +8,16 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use keywright_core::audit::Deed;
 use keywright_core::name::OperatorName;
+use keywright_core::plan::Principal;
 use keywright_core::secret::Secret;
 use keywright_ledger::seal::{MasterKey, SlotCost, random};
 use keywright_ledger::{Clock, Ledger, LedgerError, Location, OperatorKeys};
 
+use crate::admin::vouched;
 use crate::error::{BrokerError, Code, Result};
+use crate::record::who;
 
 /// The directory of one installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,20 +138,21 @@ impl Home {
             |e: std::io::Error| BrokerError::new(Code::Internal, format!("{}: {e}", self.root.display()));
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.root).map_err(io)?;
         std::fs::set_permissions(&self.root, std::fs::Permissions::from_mode(0o700)).map_err(io)?;
-        let name = operator.clone();
+        let (name, instance) = (operator.clone(), *random::<16>()?);
         let keys = tokio::task::spawn_blocking(move || {
             let master = MasterKey::generate()?;
             let keys = OperatorKeys::seal(&name, &passphrase, &master, None, SlotCost::RECOMMENDED)?;
-            Ok::<_, LedgerError>(keys)
+            Ok::<_, LedgerError>((keys, master.keyring(instance)))
         });
-        let keys = keys.await.map_err(|e| BrokerError::new(Code::Internal, e.to_string()))??;
+        let (keys, keyring) = keys.await.map_err(|e| BrokerError::new(Code::Internal, e.to_string()))??;
         let ledger = Ledger::open(&Location::File(self.ledger()), clock)?;
         let operator = operator.clone();
-        let instance = *random::<16>()?;
         let written = ledger
             .write(move |tx| {
                 tx.set_instance(&instance)?;
-                tx.add_operator(&operator, &keys)
+                let mac = tx.add_operator(&operator, &keys, &keyring)?.to_string();
+                let by = who(&Principal::Operator(operator.clone()));
+                tx.audit(vouched(tx.now(), Deed::OperatorAdd, by, operator.as_str(), &mac))
             })
             .await;
         if let Err(error) = written {

@@ -10,6 +10,7 @@
 //! | [`auth`] | who calls: operator, agent, workload |
 //! | [`ask`], `derive` | what is asked, parsed; and its exact effect, the plan |
 //! | `request` | decide, record, and start the mint or wait for humans |
+//! | `limits` | what policy counts, and the brake on asking |
 //! | [`review`] | pending requests: show, reject, expire |
 //! | [`approve`] | pending requests: approve, as asked or with less |
 //! | `mint` | the saga, step by step, with its undo |
@@ -20,6 +21,7 @@
 //! | [`guards`] | templates and policies: check, apply, test, explain |
 //! | [`kinds`] | which kinds of providers and stores are built in |
 //! | [`admin`] | connections, stores, agents, operators, workloads |
+//! | `remove` | connections and stores that nothing needs any more |
 //! | [`trace`] | the audit log, read |
 //! | [`find`] | permissions by words and by operations |
 //! | [`record`] | what goes on record |
@@ -42,6 +44,7 @@ pub mod find;
 pub mod guards;
 pub mod home;
 pub mod kinds;
+mod limits;
 pub mod mask;
 mod mint;
 mod outside;
@@ -49,6 +52,7 @@ mod proposals;
 mod rails;
 mod receipt;
 pub mod record;
+mod remove;
 mod request;
 pub mod review;
 pub mod revoke;

@@ -104,7 +104,7 @@ impl Broker {
 
     pub(crate) async fn gather_known(&self) -> Result<Known> {
         let kept = self.outside.known_secrets().await?;
-        let made = self.ledger.read(|tx| tx.fingerprints(MADE_AT_MOST)).await?;
+        let made = self.ledger.scan(|tx| tx.fingerprints(MADE_AT_MOST)).await?;
         Ok(Known::new(kept, made, Arc::clone(&self.keyring)))
     }
 }

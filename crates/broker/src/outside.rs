@@ -1,7 +1,7 @@
 //! The adapters of this home: built when first used, from the ledger's connections and stores.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use keywright_adapters::{provider, store};
 use keywright_core::name::{ConnectionName, StoreName};
@@ -88,11 +88,21 @@ impl Outside {
         Ok(store)
     }
 
+    /// A connection was removed: nothing more goes through it.
+    pub(crate) fn forget_provider(&self, name: &ConnectionName) {
+        self.providers.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// A store was removed.
+    pub(crate) fn forget_store(&self, name: &StoreName) {
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
     /// A search for every secret that this home can read: parent credentials, store credentials, values of the
     /// embedded store.
     pub(crate) async fn known_secrets(&self) -> Result<Redactor> {
         let keyring = Arc::clone(&self.keyring);
-        let known = self.ledger.read(move |tx| {
+        let known = self.ledger.scan(move |tx| {
             let mut known = Redactor::default();
             tx.each_sealed(|owner, sealed| {
                 known.add(&keyring.open(owner, sealed)?);

@@ -1,13 +1,17 @@
-//! The guard rails as operators applied them. The rows of the ledger can be edited by whoever may write its file; the
-//! audit log can't without it showing. So what an operator puts in force leaves its digest in the log, and a row that
-//! does not have the digest of its newest application counts for nothing.
+//! The guard rails as operators applied them, and the agents, workloads and operators that they let in. The rows of the
+//! ledger can be edited by whoever may write its file; the audit log can't without it showing. So what an operator puts
+//! in force leaves its digest in the log, and a row that does not have the digest of its newest application counts for
+//! nothing. The rows of those who are let in carry a MAC, which is their digest here: an older row that is put back has
+//! another one than the log, and whoever was removed stays so.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
 use keywright_core::audit::Deed;
 use keywright_core::template::ResolvedTemplate;
-use keywright_ledger::{AppliedTemplate, AuditFilter, Ledger, LedgerError};
+use keywright_ledger::{
+    Agent, AppliedTemplate, AuditFilter, Ledger, LedgerError, Operator, RowMac, Workload,
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{BrokerError, Code, Result};
@@ -16,6 +20,13 @@ use crate::error::{BrokerError, Code, Result};
 pub(crate) const FACT: &str = "digest";
 /// What the policy goes by, beside the templates' ids.
 pub(crate) const POLICY: &str = "policy";
+/// The nouns of those who are let in.
+pub(crate) const AGENT: &str = "agent";
+pub(crate) const WORKLOAD: &str = "workload";
+pub(crate) const OPERATOR: &str = "operator";
+/// What to do about an edited row.
+pub(crate) const EDITED: &str = "look at `keywright audit verify`; restore the ledger from a backup, or have an operator \
+                                 remove it and add one under another name";
 /// How many entries are read at a time.
 const PAGE: u32 = 1_000;
 
@@ -28,24 +39,36 @@ impl Rails {
     /// # Errors
     /// When the ledger can't be read.
     pub(crate) async fn read(ledger: &Ledger) -> Result<Self> {
-        let found = ledger.read(|tx| {
+        let found = ledger.scan(|tx| {
             let mut found = HashMap::new();
             let mut from = 0;
             loop {
                 let page = tx.audit_entries(&AuditFilter { from, limit: PAGE, ..AuditFilter::default() })?;
                 let Some(last) = page.last() else { return Ok(found) };
                 from = last.number + 1;
-                for stored in page.iter().filter(|stored| speaks_of_applying(&stored.leaf)) {
+                for stored in page.iter().filter(|stored| speaks_of_rails(&stored.leaf)) {
                     let entry = stored.entry()?;
                     let record = entry.record();
-                    let name = match record.deed {
-                        Deed::PolicyApply => Some(POLICY.to_owned()),
-                        Deed::TemplateApply => record.subject.template.clone(),
-                        _ => None,
+                    let (name, is_end) = match (record.deed, &record.subject) {
+                        (Deed::PolicyApply, _) => (Some(POLICY.to_owned()), false),
+                        (Deed::TemplateApply, of) => (of.template.clone(), false),
+                        (deed, of) => match let_in(deed) {
+                            Some((noun, is_end)) => {
+                                (of.name.as_deref().map(|name| known_as(noun, name)), is_end)
+                            }
+                            None => (None, false),
+                        },
                     };
                     let digest = record.facts.get(FACT).and_then(serde_json::Value::as_str);
-                    if let (Some(name), Some(digest)) = (name, digest) {
-                        found.insert(name, vec![digest.to_owned()]);
+                    match (name, digest) {
+                        (Some(name), _) if is_end => drop(found.insert(name, Vec::new())),
+                        // No name is given twice: what was removed does not come back.
+                        (Some(name), Some(digest))
+                            if found.get(&name).is_none_or(|known| !known.is_empty()) =>
+                        {
+                            found.insert(name, vec![digest.to_owned()]);
+                        }
+                        _ => {}
                     }
                 }
             }
@@ -68,13 +91,18 @@ impl Rails {
         }
     }
 
+    /// Whoever it was is not let in any more.
+    pub(crate) fn went(&self, noun: &str, name: &str) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(known_as(noun, name), Vec::new());
+    }
+
     /// Whether a row is what an operator applied.
     ///
     /// # Errors
     /// [`Code::Denied`] when it is not.
     pub(crate) fn check(&self, name: &str, digest: &str) -> Result<()> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if all.get(name).is_some_and(|digests| digests.iter().any(|known| known == digest)) {
+        if self.knows(name, digest) {
             return Ok(());
         }
         let what = if name == POLICY { "the policy".to_owned() } else { format!("template `{name}`") };
@@ -85,10 +113,85 @@ impl Rails {
         .hint("the ledger was edited: look at `keywright audit verify`, and apply it again"))
     }
 
+    /// Whether a row is the one that the log knows: neither put back nor brought in by somebody else.
+    ///
+    /// # Errors
+    /// [`Code::Unauthenticated`] when it is not.
+    pub(crate) fn check_row(&self, row: &impl LetIn) -> Result<()> {
+        let (noun, name, mac) = row.as_logged();
+        let known_as = known_as(noun, name);
+        if self.knows(&known_as, &mac.to_string()) {
+            return Ok(());
+        }
+        let message = format!(
+            "{known_as} in the ledger is not as the audit log has it: an older row was put back outside of Keywright; it \
+             counts for nothing"
+        );
+        Err(BrokerError::new(Code::Unauthenticated, message).hint(EDITED))
+    }
+
+    /// The rows that count. What does not is said in the broker's own log.
+    pub(crate) fn counting<T: LetIn>(&self, rows: Vec<std::result::Result<T, LedgerError>>) -> Vec<T> {
+        let checked = rows.into_iter().map(|row| {
+            let row = row?;
+            self.check_row(&row).map(|()| row)
+        });
+        let counts =
+            |row: Result<T>| row.map_err(|error| tracing::error!(message = %error.message, "left out"));
+        checked.filter_map(|row| counts(row).ok()).collect()
+    }
+
+    fn knows(&self, name: &str, digest: &str) -> bool {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(name).is_some_and(|digests| digests.iter().any(|known| known == digest))
+    }
+
     pub(crate) fn check_template(&self, applied: &AppliedTemplate) -> Result<()> {
         let id = applied.resolved.template.id.as_str();
         self.check(id, &of_template(&applied.source, &applied.resolved, applied.version))
     }
+}
+
+/// Somebody whom an operator let in.
+pub(crate) trait LetIn {
+    /// What it is, its name, and what its row must have.
+    fn as_logged(&self) -> (&'static str, &str, RowMac);
+}
+
+impl LetIn for Agent {
+    fn as_logged(&self) -> (&'static str, &str, RowMac) {
+        (AGENT, self.name.as_str(), self.mac)
+    }
+}
+
+impl LetIn for Workload {
+    fn as_logged(&self) -> (&'static str, &str, RowMac) {
+        (WORKLOAD, self.name.as_str(), self.mac)
+    }
+}
+
+impl LetIn for Operator {
+    fn as_logged(&self) -> (&'static str, &str, RowMac) {
+        (OPERATOR, self.name.as_str(), self.mac)
+    }
+}
+
+/// What somebody who is let in goes by; no template's id has a space.
+pub(crate) fn known_as(noun: &str, name: &str) -> String {
+    format!("{noun} `{name}`")
+}
+
+/// Whom a deed is about, and whether it is the end of them.
+fn let_in(deed: Deed) -> Option<(&'static str, bool)> {
+    Some(match deed {
+        Deed::AgentAdd => (AGENT, false),
+        Deed::AgentRemove => (AGENT, true),
+        Deed::WorkloadAdd => (WORKLOAD, false),
+        Deed::WorkloadRemove => (WORKLOAD, true),
+        Deed::OperatorAdd | Deed::PassphraseChange => (OPERATOR, false),
+        Deed::OperatorRemove => (OPERATOR, true),
+        _ => return None,
+    })
 }
 
 /// The digest of a template in force: its text, what it means, and which version it is.
@@ -105,9 +208,16 @@ fn digest(of: &serde_json::Value) -> String {
     Sha256::digest(of.to_string().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Told by its bytes, so that the many entries about other deeds need not be read.
-fn speaks_of_applying(leaf: &[u8]) -> bool {
-    [Deed::PolicyApply, Deed::TemplateApply]
-        .iter()
-        .any(|deed| leaf.windows(deed.as_str().len()).any(|window| window == deed.as_str().as_bytes()))
+/// Told by its bytes, so that the many entries about other deeds need not be read. Within a string, quotation marks are
+/// escaped: no text of an entry looks like this.
+fn speaks_of_rails(leaf: &[u8]) -> bool {
+    const BEFORE: &[u8] = br#""deed":""#;
+    let deeds = || {
+        Deed::ALL.iter().filter(|deed| {
+            matches!(deed, Deed::PolicyApply | Deed::TemplateApply) || let_in(**deed).is_some()
+        })
+    };
+    let is_one = |rest: &[u8]| deeds().any(|deed| rest.starts_with(deed.as_str().as_bytes()));
+    let starts = leaf.windows(BEFORE.len()).enumerate().filter(|(_, window)| *window == BEFORE);
+    starts.map(|(at, _)| leaf.get(at + BEFORE.len()..).unwrap_or_default()).any(is_one)
 }

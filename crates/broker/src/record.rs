@@ -6,8 +6,11 @@ use jiff::Timestamp;
 use keywright_core::audit::{
     Decided, Deed, Effect, Outcome, Principal as Kind, Record, Stage, Subject, Who, Why,
 };
-use keywright_core::key::Key;
+use keywright_core::id::AttemptId;
+use keywright_core::key::{Key, Placement, PlacementState};
 use keywright_core::plan::{Plan, Principal};
+use keywright_core::saga::MintPhase;
+use keywright_core::store::VerifyMode;
 use keywright_core::text::Untrusted;
 use keywright_ledger::Request;
 
@@ -92,6 +95,59 @@ pub(crate) fn of_plan(
 pub(crate) fn of_request(at: Timestamp, deed: Deed, stage: Stage, who: Who, request: &Request) -> Record {
     let mut record = of_plan(at, deed, stage, who, &request.plan, &request.digest.to_string());
     record.subject.key = request.key.map(|key| key.to_string());
+    record
+}
+
+/// A record about a mint that reached its next phase.
+pub(crate) fn of_phase(at: Timestamp, request: &Request, attempt: AttemptId, phase: MintPhase) -> Record {
+    let mut record = of_mint(at, Deed::KeyMint, Stage::Note, request);
+    record.subject.attempt = Some(attempt.to_string());
+    record.facts.insert(PHASE.to_owned(), serde_json::json!(phase.as_str()));
+    record
+}
+
+/// A record about a copy on its way into a store, or out of it again: about to be written, taken by the store, looked at
+/// afterwards (and how), taken back.
+pub(crate) fn of_placement(
+    at: Timestamp,
+    request: &Request,
+    placement: &Placement,
+    (state, verified): (PlacementState, Option<VerifyMode>),
+) -> Record {
+    let stage = match state {
+        PlacementState::Planned | PlacementState::Writing => Stage::Intent,
+        PlacementState::Written => Stage::Note,
+        PlacementState::Verified | PlacementState::Removed => Stage::Outcome,
+    };
+    let mut record = of_mint(at, Deed::KeyPlace, stage, request);
+    record.subject.version = Some(placement.version.to_string());
+    record.facts.insert("place".to_owned(), serde_json::json!(placement.destination.place.to_string()));
+    record.facts.insert(PHASE.to_owned(), serde_json::json!(state.as_str()));
+    if let Some(mode) = verified {
+        record.facts.insert("verified".to_owned(), serde_json::json!(mode.as_str()));
+    }
+    record.result = match state {
+        PlacementState::Verified => Some(Outcome::done()),
+        PlacementState::Removed => Some(Outcome::failed("undone", Untrusted::capped("taken back", 20))),
+        _ => None,
+    };
+    record
+}
+
+/// How far a deed got, in a record's facts.
+const PHASE: &str = "phase";
+
+/// A record about a step of a mint: which, without all that its plan says.
+fn of_mint(at: Timestamp, deed: Deed, stage: Stage, request: &Request) -> Record {
+    let mut record = Record::new(at, deed, stage, system());
+    record.subject = Subject {
+        request: Some(request.id.to_string()),
+        key: request.key.map(|key| key.to_string()),
+        project: Some(request.plan.project.to_string()),
+        environment: Some(request.plan.environment.to_string()),
+        name: Some(request.plan.name.to_string()),
+        ..Subject::default()
+    };
     record
 }
 

@@ -1,16 +1,15 @@
 //! Request: decide, record, and start the mint or wait for humans.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use keywright_core::audit::{self, Deed, Stage};
 use keywright_core::id::{AttemptId, KeyId, RequestId, SagaId};
 use keywright_core::key::{Attempt, AttemptOutcome, Key, KeyState};
-use keywright_core::name::AgentName;
 use keywright_core::plan::{Digest, Plan, Principal};
-use keywright_core::policy::{Decision, Effect, Question};
+use keywright_core::policy::{Counts, Decision, Effect, Policies, Question};
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::span::Span;
 use keywright_ledger::{AppliedTemplate, LedgerError, NewRequest, NewSaga, Request, Tx};
@@ -19,6 +18,7 @@ use crate::ask::{Ask, LONGEST_PROMPT, LONGEST_PURPOSE, ParsedAsk};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
+use crate::limits;
 use crate::receipt::receipt;
 use crate::record::{Caller, decided, of_plan, of_request};
 
@@ -40,9 +40,6 @@ const WAITS_FOR: u64 = 24 * 3_600;
 /// How many requests of one agent may wait at a time.
 const PENDING_AT_MOST: u64 = 20;
 
-/// How many asks of one agent are taken within an hour, refused ones included. Policy sets the limit that matters.
-const ASKS_AN_HOUR: u64 = 1_000;
-
 /// What an ask repeats.
 enum Earlier {
     /// Nothing.
@@ -57,8 +54,29 @@ enum Earlier {
 struct Considered {
     plan: Plan,
     digest: Digest,
+    counts: Counts,
+    question: Question,
+    policies: Arc<Policies>,
     decision: Decision,
     alternative: Option<String>,
+}
+
+impl Considered {
+    /// Decides again in the transaction that records it, when other asks of the principal came in between. It only gets
+    /// stricter: what a laxer decision would need was not looked at.
+    fn decide_again(&mut self, tx: &Tx<'_>) -> std::result::Result<(), LedgerError> {
+        let counts = limits::counts(tx, &self.plan.principal)?;
+        if counts == self.counts {
+            return Ok(());
+        }
+        let question = self.question.clone().counting(counts);
+        let decision = self.policies.decide(&question);
+        if decision.effect > self.decision.effect {
+            self.alternative = self.policies.nearest(&question);
+            self.decision = decision;
+        }
+        Ok(())
+    }
 }
 
 impl Broker {
@@ -109,7 +127,8 @@ impl Broker {
     pub async fn dry_run(&self, principal: &Principal, ask: &Ask) -> Result<DryRun> {
         let ask = ask.parse()?;
         let id = RequestId::generate(self.now(), entropy()?);
-        let Considered { plan, digest, decision, alternative } = self.consider(id, principal, &ask).await?;
+        let considered = self.consider(id, principal, &ask).await?;
+        let Considered { plan, digest, decision, alternative, .. } = considered;
         Ok(DryRun { plan, digest, decision, alternative })
     }
 
@@ -209,19 +228,6 @@ impl Broker {
         }
     }
 
-    /// Nobody fills the ledger by asking: beyond a number that no honest agent reaches, asks are not even recorded.
-    async fn brake(&self, principal: &Principal) -> Result<()> {
-        let Principal::Agent(agent) = principal else { return Ok(()) };
-        if self.counts(principal).await?.requests_last_hour + self.refusals.of(agent, self.now())
-            < ASKS_AN_HOUR
-        {
-            return Ok(());
-        }
-        let message = format!("this agent has asked {ASKS_AN_HOUR} times within an hour");
-        Err(BrokerError::new(Code::TryAgain, message)
-            .hint("ask again in an hour, and find out why it asks so often"))
-    }
-
     /// What went beyond a guard rail is on record too: who was talked into asking for it, and by which prompt.
     async fn record_refusal(&self, caller: &Caller, ask: &ParsedAsk, error: &BrokerError) -> Result<()> {
         if error.code != Code::Denied {
@@ -259,62 +265,30 @@ impl Broker {
             _ => policies.nearest(&question),
         };
         refuse_unmarked(&applied)?;
-        Ok(Considered { plan, digest, decision, alternative })
+        Ok(Considered { plan, digest, counts, question, policies, decision, alternative })
     }
 
     /// One transaction: the request, its decision on record, and, if it may go ahead, everything that the mint needs.
-    async fn record(&self, caller: &Caller, ask: &ParsedAsk, considered: Considered) -> Result<Request> {
-        let Considered { plan, digest, decision, alternative } = considered;
-        let (needed, effect, status) = match decision.effect {
-            Effect::Allow => (0, audit::Effect::Allow, Status::InProgress),
-            Effect::NeedsApprovals(n) => (n, audit::Effect::NeedsApprovals, Status::PendingApproval),
-            Effect::Deny => (0, audit::Effect::Deny, Status::Denied),
-        };
-        let mut reasons = decision.reasons.clone();
-        reasons.extend(
-            alternative.filter(|_| status == Status::Denied).map(|a| format!("allowed instead: {a}")),
-        );
-        let now = self.now();
-        let mut request = Request {
-            id: plan.request,
-            plan,
-            digest,
-            status,
-            approvals_needed: needed,
-            reasons: if status == Status::InProgress { Vec::new() } else { reasons },
-            policies: decision.policies.clone(),
-            prompt: ask.prompt.clone(),
-            claimed: caller.claimed.clone(),
-            key: None,
-            entry: 0,
-            created_at: now,
-            expires_at: Span::from_seconds(WAITS_FOR).after(now),
-            ask_digest: ask.digest,
-        };
-        let ids = MintIds::generate(now)?;
+    async fn record(&self, caller: &Caller, ask: &ParsedAsk, mut considered: Considered) -> Result<Request> {
+        let ids = MintIds::generate(self.now())?;
         let marker_key = Arc::clone(&self.keyring);
-        let who = caller.who();
-        let idempotency_key = ask.idempotency_key.clone();
+        let (caller, ask) = (caller.clone(), ask.clone());
         let written = self.ledger.write(move |tx| {
-            let mut record = of_plan(
-                tx.now(),
-                Deed::RequestDecide,
-                Stage::Note,
-                who.clone(),
-                &request.plan,
-                &request.digest.to_string(),
-            );
+            // Counted where it is added: of asks that come together, as many are let through as the limits allow.
+            considered.decide_again(tx)?;
+            let (mut request, decision) = decided_request(tx.now(), &caller, &ask, considered);
+            let (plan, digest) = (&request.plan, request.digest.to_string());
+            let mut record = of_plan(tx.now(), Deed::RequestDecide, Stage::Note, caller.who(), plan, &digest);
             record.why = audit::Why::new(request.plan.purpose.raw(), request.prompt.as_deref());
-            record.decision = Some(decided(effect, needed, 0, &decision.policies, &decision.reasons));
-            // Counted where it is added: asks that come together are not all let through.
-            let waiting =
-                tx.requests_pending(request.plan.principal.kind(), request.plan.principal.name())?;
-            let is_agents = matches!(request.plan.principal, Principal::Agent(_));
+            record.decision = Some(decision);
+            let waiting = tx.requests_pending(plan.principal.kind(), plan.principal.name())?;
+            let is_agents = matches!(plan.principal, Principal::Agent(_));
             if is_agents && request.status == Status::PendingApproval && waiting >= PENDING_AT_MOST {
                 return Err(too_many_waiting());
             }
             request.entry = tx.audit(record)?;
-            tx.add_request(&NewRequest { request: &request, idempotency_key: idempotency_key.as_deref() })?;
+            let idempotency_key = ask.idempotency_key.as_deref();
+            tx.add_request(&NewRequest { request: &request, idempotency_key })?;
             if request.status == Status::InProgress {
                 begin_mint(tx, &mut request, &ids, &marker_key)?;
             }
@@ -326,6 +300,41 @@ impl Broker {
         }
         Ok(request)
     }
+}
+
+/// A request as it was decided, and the decision as the log keeps it.
+fn decided_request(
+    now: Timestamp,
+    caller: &Caller,
+    ask: &ParsedAsk,
+    considered: Considered,
+) -> (Request, audit::Decided) {
+    let Considered { plan, digest, decision, alternative, .. } = considered;
+    let (needed, effect, status) = match decision.effect {
+        Effect::Allow => (0, audit::Effect::Allow, Status::InProgress),
+        Effect::NeedsApprovals(n) => (n, audit::Effect::NeedsApprovals, Status::PendingApproval),
+        Effect::Deny => (0, audit::Effect::Deny, Status::Denied),
+    };
+    let on_record = decided(effect, needed, 0, &decision.policies, &decision.reasons);
+    let mut reasons = decision.reasons;
+    reasons.extend(alternative.filter(|_| status == Status::Denied).map(|a| format!("allowed instead: {a}")));
+    let request = Request {
+        id: plan.request,
+        plan,
+        digest,
+        status,
+        approvals_needed: needed,
+        reasons: if status == Status::InProgress { Vec::new() } else { reasons },
+        policies: decision.policies,
+        prompt: ask.prompt.clone(),
+        claimed: caller.claimed.clone(),
+        key: None,
+        entry: 0,
+        created_at: now,
+        expires_at: Span::from_seconds(WAITS_FOR).after(now),
+        ask_digest: ask.digest,
+    };
+    (request, on_record)
 }
 
 fn too_many_waiting() -> BrokerError {
@@ -356,8 +365,10 @@ pub(crate) fn begin_mint(
     request: &mut Request,
     ids: &MintIds,
     keyring: &keywright_ledger::seal::Keyring,
-) -> std::result::Result<(), LedgerError> {
+) -> Result<()> {
     let plan = &request.plan;
+    // It may have been removed since the plan was made.
+    tx.connection(&plan.connection)?;
     let agent = match &plan.principal {
         Principal::Agent(name) => Some(name.clone()),
         _ => None,
@@ -374,7 +385,8 @@ pub(crate) fn begin_mint(
         agent,
         state: KeyState::Minting,
         created_at: tx.now(),
-    })?;
+    })
+    .map_err(|error| name_taken(tx, plan, error))?;
     let marker = keyring.markers().marker(tx.epoch()?, ids.attempt);
     tx.add_saga(&NewSaga {
         id: ids.saga,
@@ -404,7 +416,33 @@ pub(crate) fn begin_mint(
     record.subject.saga = Some(ids.saga.to_string());
     record.facts.insert("marker".to_owned(), serde_json::json!(marker.as_str()));
     request.entry = tx.audit(record)?;
-    tx.set_request_key(request.id, ids.key, request.entry)
+    Ok(tx.set_request_key(request.id, ids.key, request.entry)?)
+}
+
+/// A name that is not free belongs to a key that lives or is being made; one that has ended frees it.
+fn name_taken(tx: &Tx<'_>, plan: &Plan, error: LedgerError) -> BrokerError {
+    if !matches!(error, LedgerError::Exists { .. }) {
+        return error.into();
+    }
+    let full = format!("{}/{}/{}", plan.project, plan.environment, plan.name);
+    let is_it = |key: &Key| {
+        (&key.project, &key.environment) == (&plan.project, &plan.environment)
+            && matches!(key.state, KeyState::Minting | KeyState::Active)
+    };
+    match tx.keys_named(&plan.name).map(|keys| keys.into_iter().find(is_it)) {
+        Ok(Some(key)) if key.state == KeyState::Minting => {
+            let message = format!("a key of the name `{full}` is being made right now ({})", key.id);
+            BrokerError::new(Code::Conflict, message)
+                .hint(format!("see how that goes (its request is {}), or choose another name", key.request))
+        }
+        Ok(Some(key)) => {
+            let message = format!("a key of the name `{full}` lives already ({})", key.id);
+            BrokerError::new(Code::Conflict, message).hint(format!(
+                "use that one, choose another name, or revoke it, which frees the name: `keywright key revoke {full}`"
+            ))
+        }
+        _ => error.into(),
+    }
 }
 
 /// A template that can make keys and that no operator marked never gets as far as a decision.
@@ -420,36 +458,6 @@ fn refuse_unmarked(applied: &AppliedTemplate) -> Result<()> {
             resolved.template.id
         ),
     ))
-}
-
-/// Asks that were refused before they became requests, by agent. In memory: a restart forgets them.
-#[derive(Default)]
-pub(crate) struct Refusals(Mutex<HashMap<AgentName, (Timestamp, u64)>>);
-
-impl Refusals {
-    /// Agents exist by the hand of an operator, so there are few; a map that grew all the same starts anew.
-    const AGENTS_AT_MOST: usize = 10_000;
-
-    fn of(&self, agent: &AgentName, now: Timestamp) -> u64 {
-        let counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.get(agent).filter(|(since, _)| now < an_hour_after(*since)).map_or(0, |(_, count)| *count)
-    }
-
-    fn count(&self, agent: &AgentName, now: Timestamp) {
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if counted.len() >= Self::AGENTS_AT_MOST {
-            counted.clear();
-        }
-        let (since, count) = counted.entry(agent.clone()).or_insert((now, 0));
-        if now >= an_hour_after(*since) {
-            (*since, *count) = (now, 0);
-        }
-        *count += 1;
-    }
-}
-
-fn an_hour_after(at: Timestamp) -> Timestamp {
-    Span::from_seconds(3_600).after(at)
 }
 
 /// Nobody approved yet.

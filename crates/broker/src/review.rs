@@ -88,7 +88,7 @@ impl Broker {
     pub async fn inbox(&self) -> Result<Vec<Pending>> {
         let (requests, proposals) = self
             .ledger
-            .read(|tx| {
+            .scan(|tx| {
                 let filter = RequestFilter { status: Some(Status::PendingApproval), limit: 1_000 };
                 Ok::<_, LedgerError>((tx.requests(&filter)?, tx.proposals()?))
             })
@@ -172,8 +172,7 @@ impl Broker {
 
     async fn review_of(&self, request: Request) -> Result<Review> {
         let id = request.id;
-        let (approvals, operators) =
-            self.ledger.read(move |tx| Ok::<_, LedgerError>((tx.approvals(id)?, tx.operators()?))).await?;
+        let (approvals, operators) = self.approvals(id).await?;
         let key_of = |name: &OperatorName| operators.iter().find(|o| o.name == *name).map(|o| o.public_key);
         let approved_by = quorum(&approvals, id, &request.digest, self.now(), key_of);
         Ok(Review {
@@ -201,7 +200,8 @@ fn red_flags(plan: &Plan) -> Vec<String> {
     if !plan.escalation.is_empty() {
         flags.push("this key could make keys or change permissions".to_owned());
     }
-    if plan.environment.as_str().starts_with("prod")
+    let sounds_like_it = |word| plan.environment.as_str().contains(word);
+    if ["prod", "prd", "live"].into_iter().any(sounds_like_it)
         || plan.tier == keywright_core::template::Tier::Production
     {
         flags.push("production".to_owned());

@@ -71,7 +71,7 @@ impl Broker {
     /// of them could not be revoked or not be put on record; the others are revoked all the same.
     pub async fn teardown(self: &Arc<Self>, caller: &Caller, project: &ProjectName) -> Result<Teardown> {
         let of = project.clone();
-        let keys = self.ledger.read(move |tx| tx.keys(Some(&of), None, None, 100_000)).await?;
+        let keys = self.ledger.scan(move |tx| tx.keys(Some(&of), None, None, 100_000)).await?;
         let live: Vec<Key> = keys.into_iter().filter(|k| !is_over(k.state)).collect();
         for key in &live {
             self.may(&caller.principal, Action::Revoke, key).await?;
@@ -81,11 +81,9 @@ impl Broker {
         record.subject = Subject { project: Some(project.to_string()), ..Subject::default() };
         let ids: Vec<String> = live.iter().map(|k| k.id.to_string()).collect();
         record.facts.insert("keys".to_owned(), serde_json::json!(ids));
-        if let Err(error) = self.ledger.write(move |tx| tx.audit(record)).await {
-            // Each key has an intent of its own; if that can't be recorded either, the caller is told.
-            let error: LedgerError = error;
-            tracing::error!(%project, %error, "a teardown could not be put on record; it goes ahead");
-        }
+        let mut ended = record.clone();
+        // Each key has an intent of its own; if that can't be recorded either, the caller is told.
+        self.note_teardown(record).await;
         let (mut torn, mut trouble) = (Teardown::default(), None);
         for key in live {
             let id = key.id;
@@ -99,7 +97,21 @@ impl Broker {
             let state = self.ledger.read(move |tx| tx.key(id)).await?.state;
             if state == KeyState::Revoked { torn.revoked.push(id) } else { torn.owed.push(id) }
         }
+        (ended.at, ended.stage) = (self.now(), Stage::Outcome);
+        ended.result = Some(trouble.as_ref().map_or_else(Outcome::done, failed));
+        ended.facts.insert("revoked".to_owned(), serde_json::json!(torn.revoked));
+        ended.facts.insert("owed".to_owned(), serde_json::json!(torn.owed));
+        self.note_teardown(ended).await;
         trouble.map_or(Ok(torn), Err)
+    }
+
+    /// A teardown goes ahead whether it can be put on record or not.
+    async fn note_teardown(&self, record: Record) {
+        let project = record.subject.project.clone().unwrap_or_default();
+        if let Err(error) = self.ledger.write(move |tx| tx.audit(record)).await {
+            let error: LedgerError = error;
+            tracing::error!(%project, %error, "a teardown could not be put on record");
+        }
     }
 
     /// Records the debts of a key and pays them at once, as far as the provider is there.
@@ -180,7 +192,7 @@ impl Broker {
     /// Gives keys up that have come to their end at the provider: their names are free again, and their dead values
     /// leave the stores.
     pub(crate) async fn end_expired(self: &Arc<Self>) -> Result<usize> {
-        let expired = self.ledger.read(|tx| tx.keys_expired()).await?;
+        let expired = self.ledger.scan(|tx| tx.keys_expired()).await?;
         let schedule = Caller::plain(Principal::Schedule);
         for id in &expired {
             let id = *id;

@@ -87,7 +87,7 @@ impl Broker {
             }
         }
         let of = connection.clone();
-        let expected = self.ledger.read(move |tx| tx.live_versions(&of)).await?;
+        let expected = self.ledger.scan(move |tx| tx.live_versions(&of)).await?;
         let provider = self.outside.provider(connection).await?;
         for version in expected.into_iter().filter(|v| !seen.contains(&v.provider_key_id)) {
             found.missing.push(version.key.to_string());

@@ -23,7 +23,7 @@ pub struct Trace {
     pub placements: Vec<Placement>,
     /// Its debts, paid ones included.
     pub revocations: Vec<Revocation>,
-    /// Every entry about it, in order.
+    /// The entries about it, in order: those of its beginning and of its end where there are thousands.
     pub entries: Vec<Entry>,
 }
 
@@ -61,7 +61,7 @@ impl Broker {
             Principal::Agent(name) => Some(name.clone()),
             _ => None,
         };
-        let keys = self.ledger.read(move |tx| {
+        let keys = self.ledger.scan(move |tx| {
             let keys = tx.keys(filter.project.as_ref(), filter.environment.as_ref(), filter.state, 10_000)?;
             let mut summaries = Vec::new();
             for key in keys.into_iter().filter(|k| own.is_none() || k.agent == own).take(1_000) {
@@ -120,16 +120,18 @@ impl Broker {
     /// # Errors
     /// When the ledger can't be read, or an entry is no entry any more.
     pub async fn log(&self, filter: AuditFilter) -> Result<Vec<Entry>> {
-        let stored = self.ledger.read(move |tx| tx.audit_entries(&filter)).await?;
+        let stored = self.ledger.scan(move |tx| tx.audit_entries(&filter)).await?;
         stored.iter().map(StoredEntry::entry).map(|e| e.map_err(BrokerError::from)).collect()
     }
 
     async fn trace_key(&self, id: KeyId) -> Result<Trace> {
-        let trace = self.ledger.read(move |tx| {
+        let trace = self.ledger.scan(move |tx| {
             let key = tx.key(id)?;
             let request = tx.request(key.request)?;
-            // Entries before the key was reserved name the request only.
-            let of_key = AuditFilter { key: Some(id), limit: 1_000, ..AuditFilter::default() };
+            // Entries before the key was reserved name the request only. A key that is read often has many: of those,
+            // the beginning and the end.
+            let of_key =
+                AuditFilter { key: Some(id), limit: 1_000, newest_first: true, ..AuditFilter::default() };
             let of_request =
                 AuditFilter { request: Some(key.request), limit: 1_000, ..AuditFilter::default() };
             let mut stored = tx.audit_entries(&of_key)?;

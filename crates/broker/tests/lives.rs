@@ -8,8 +8,10 @@ use jiff::SignedDuration;
 use keywright_broker::Code;
 use keywright_broker::ask::Ask;
 use keywright_broker::deliver::{Reader, Wanted};
+use keywright_core::audit::{Deed, Entry, Stage};
 use keywright_core::key::KeyState;
 use keywright_core::receipt::{Receipt, Status};
+use keywright_ledger::AuditFilter;
 use keywright_sandbox::{Fault, FaultKind};
 use keywright_testkit::{World, ask};
 
@@ -309,4 +311,36 @@ async fn guard_rails_that_were_edited_in_the_ledgers_file_count_for_nothing() {
     let ana = world.ana().await.caller();
     let revoked = world.broker.revoke(&ana, "CF_TOKEN", "to be safe").await.unwrap();
     assert_eq!(revoked.status, Status::Revoked, "a human can always end a key");
+}
+
+#[tokio::test]
+async fn what_was_read_and_what_was_torn_down_has_an_outcome_and_a_trace_shows_the_reads() {
+    let world = World::new().await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    world.request(&ask("example.com", "UNREAD")).await.unwrap();
+    let (ana, web) = (world.ana().await, "web".parse().unwrap());
+    let token = world.broker.add_workload(&ana, &"app".parse().unwrap(), &web, None).await.unwrap();
+    let app = world.broker.workload(&token).await.unwrap();
+    let wanted = Wanted { only: vec!["CF_TOKEN".parse().unwrap()], ..Wanted::default() };
+    world.broker.deliver(&Reader::Workload(&app), wanted).await.unwrap();
+    let reads = async |key| {
+        let entries = world.broker.trace(key).await.unwrap().entries;
+        let of = entries.iter().map(Entry::record).filter(|r| r.deed == Deed::SecretRead);
+        of.map(|r| (r.who.name.clone(), r.stage, r.result.as_ref().is_some_and(|r| r.ok))).collect::<Vec<_>>()
+    };
+    assert_eq!(reads("CF_TOKEN").await, [("app".to_owned(), Stage::Outcome, true)]);
+    assert_eq!(reads("UNREAD").await, []);
+    let other = Wanted { environment: Some("test".parse().unwrap()), ..Wanted::default() };
+    assert!(world.broker.deliver(&Reader::Workload(&app), other).await.unwrap().is_empty());
+    world.broker.teardown(&ana.caller(), &web).await.unwrap();
+    let log = world.broker.log(AuditFilter { limit: 1_000, ..AuditFilter::default() }).await.unwrap();
+    let of = |deed: Deed| log.iter().map(Entry::record).filter(move |r| r.deed == deed);
+    for (deed, ended) in [(Deed::SecretRead, 2), (Deed::ProjectTeardown, 1)] {
+        let outcomes: Vec<_> = of(deed).filter(|r| r.stage == Stage::Outcome).collect();
+        assert_eq!(outcomes.len(), ended, "{deed}: an empty reading has an outcome too");
+        assert_eq!(of(deed).filter(|r| r.stage == Stage::Intent).count(), ended, "{deed}");
+        assert!(outcomes.iter().all(|r| r.result.as_ref().is_some_and(|r| r.ok)), "{deed}");
+    }
+    let torn = of(Deed::ProjectTeardown).next_back().unwrap();
+    assert_eq!(torn.facts["revoked"].as_array().unwrap().len(), 2);
 }

@@ -26,6 +26,57 @@ async fn an_agent_gets_a_receipt_and_the_key_lies_in_the_store() {
 }
 
 #[tokio::test]
+async fn each_step_of_a_mint_is_on_record_and_placing_is_a_deed_of_its_own() {
+    let world = World::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let wish = keywright_broker::ask::Ask {
+        destinations: vec!["embedded:web/dev/CF_TOKEN".to_owned(), "dotenv:./.env#CF_TOKEN".to_owned()],
+        cwd: Some(folder.path().display().to_string()),
+        ..ask("example.com", "CF_TOKEN")
+    };
+    world.request(&wish).await.unwrap();
+    let steps = |trace: &keywright_broker::trace::Trace| {
+        let fact = |record: &keywright_core::audit::Record, name: &str| {
+            record.facts.get(name).and_then(|fact| fact.as_str().map(str::to_owned)).unwrap_or_default()
+        };
+        let all = trace.entries.iter().map(keywright_core::audit::Entry::record);
+        let all = all.map(|r| {
+            let (stage, place) = (serde_json::to_value(r.stage).unwrap(), fact(r, "place"));
+            let store = place.split(':').next().unwrap_or_default().to_owned();
+            let words =
+                [r.deed.as_str(), stage.as_str().unwrap(), &fact(r, "phase"), &store, &fact(r, "verified")];
+            words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+        });
+        all.collect::<Vec<_>>()
+    };
+    let trace = world.broker.trace("CF_TOKEN").await.unwrap();
+    let expected = [
+        "request.decide note",
+        "key.mint intent",
+        "key.mint note sealed",
+        "key.mint note compared",
+        "key.mint note probed",
+        "key.place intent writing dotenv",
+        "key.place note written dotenv",
+        "key.place intent writing embedded",
+        "key.place note written embedded",
+        "key.place outcome verified dotenv read-back",
+        "key.place outcome verified embedded read-back",
+        "key.mint outcome",
+    ];
+    let mut found = steps(&trace);
+    // Which of the two places comes first is up to their ids.
+    if found[5].ends_with("embedded") {
+        found[5..9].rotate_left(2);
+        found[9..11].rotate_left(1);
+    }
+    assert_eq!(found, expected);
+    assert!(
+        trace.entries.iter().all(|e| !e.record().subject.request.as_deref().unwrap_or_default().is_empty())
+    );
+}
+
+#[tokio::test]
 async fn the_same_idempotency_key_answers_the_same_and_another_ask_under_it_is_a_conflict() {
     let world = World::new().await;
     let mut first = ask("example.com", "CF_TOKEN");

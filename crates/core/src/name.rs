@@ -13,13 +13,19 @@ pub struct NameError {
 
 const SLUG_RULE: &str =
     "use 1 to 64 letters, digits, `-`, `_` or `.`, starting with a letter or digit (ASCII only)";
-const ENV_RULE: &str = "use 1 to 128 letters, digits or `_`, starting with a letter or `_` (ASCII only)";
+const LOWER_RULE: &str =
+    "use 1 to 64 lower-case letters, digits, `-`, `_` or `.`, starting with a letter or digit (ASCII only)";
+const VARIABLE_RULE: &str = "use 1 to 128 letters, digits or `_`, starting with a letter or `_` (ASCII only)";
 
 fn is_slug(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
         && !text.contains("..")
+}
+
+fn is_lower_slug(text: &str) -> bool {
+    is_slug(text) && !text.bytes().any(|b| b.is_ascii_uppercase())
 }
 
 fn is_variable(text: &str) -> bool {
@@ -90,8 +96,9 @@ macro_rules! name_type {
 
 name_type!(/// A project: what a group of keys belongs to.
     ProjectName, "a project name", is_slug, SLUG_RULE);
-name_type!(/// An environment of a project: `dev`, `staging`, `production`.
-    EnvironmentName, "an environment name", is_slug, SLUG_RULE);
+name_type!(/// An environment of a project: `dev`, `staging`, `production`. Policies tell environments by their names, so there
+    /// is one way to spell each: in lower case.
+    EnvironmentName, "an environment name", is_lower_slug, LOWER_RULE);
 name_type!(/// An agent's name.
     AgentName, "an agent name", is_slug, SLUG_RULE);
 name_type!(/// An operator's name.
@@ -105,7 +112,7 @@ name_type!(/// A configured store.
 name_type!(/// The kind of a provider or a store: `cloudflare`, `embedded`.
     Kind, "a kind", is_slug, SLUG_RULE);
 name_type!(/// A key's name: the variable under which applications read it.
-    KeyName, "a key name", is_variable, ENV_RULE);
+    KeyName, "a key name", is_variable, VARIABLE_RULE);
 
 impl KeyName {
     /// Whether the system reads a variable of this name before the program does: a key of such a name would change
@@ -189,6 +196,12 @@ mod tests {
         for good in ["web", "my-app_2", "v1.2"] {
             assert!(ProjectName::parse(good).is_ok(), "{good}");
         }
+        assert!(ProjectName::parse("Web").is_ok());
+        for bad in ["PROD", "Prod", "prOd", "my-Production"] {
+            let error = EnvironmentName::parse(bad).unwrap_err().to_string();
+            assert!(error.contains("lower-case"), "{error}");
+        }
+        assert!(EnvironmentName::parse("prod-eu_1.2").is_ok());
         assert!(KeyName::parse("CF_TOKEN").is_ok());
         assert!(KeyName::parse("2X").is_err());
         assert!(KeyName::parse("A-B").is_err());

@@ -42,6 +42,24 @@ pub enum LedgerError {
         /// Its name.
         name: String,
     },
+    /// A name that people would take for one that exists.
+    #[error("{what} `{name}` could be taken for `{existing}`, which differs in upper and lower case only")]
+    Alike {
+        /// The kind of thing.
+        what: &'static str,
+        /// The new name.
+        name: String,
+        /// The name that is there.
+        existing: String,
+    },
+    /// A row that was not written by whoever has the master key.
+    #[error("{what} `{name}` was changed in the ledger's file outside of Keywright; it counts for nothing")]
+    Edited {
+        /// The kind of thing.
+        what: &'static str,
+        /// Its name, as the row says.
+        name: keywright_core::text::Untrusted,
+    },
     /// A row that should be there is not.
     #[error("there is no {what} `{name}`")]
     Missing {

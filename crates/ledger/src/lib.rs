@@ -24,8 +24,9 @@ pub use tables::{
     configured::{ConfiguredStore, Connection},
     embedded::EmbeddedValue,
     guards::{AppliedPolicy, AppliedTemplate, Proposal},
-    operators::{Operator, OperatorKeys, Unlocked},
+    operators::{Operator, OperatorKeys, Slot, Unlocked},
     requests::{NewRequest, Request, RequestFilter},
     revocations::{NewRevocation, Revocation},
     sagas::{NewSaga, Saga},
+    vouched::RowMac,
 };

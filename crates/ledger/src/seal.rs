@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! passphrase --Argon2id--> slot keys (one pair an operator): wrap the master key, wrap the signing key
-//! master key --HKDF-SHA-256--> seal | marker | fingerprint | token | audit
+//! master key --HKDF-SHA-256--> seal | marker | fingerprint | token | audit | rows
 //! seal key   --XChaCha20-Poly1305--> a data key per value --XChaCha20-Poly1305--> the value
 //! ```
 //! Every ciphertext is bound to its owner (associated data), so that a value copied to another row does not
@@ -13,6 +13,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
 use hkdf::Hkdf;
+use hmac::Hmac;
 use keywright_core::marker::{InstanceTag, MarkerKey};
 use keywright_core::secret::{Fingerprint, FingerprintKey, Secret};
 use sha2::Sha256;
@@ -82,6 +83,7 @@ impl MasterKey {
             seal: derive(&self.0, "seal/1"),
             token: derive(&self.0, "token/1"),
             audit: derive(&self.0, "audit/1"),
+            rows: derive(&self.0, "rows/1"),
             marker: MarkerKey::new(InstanceTag::from_instance(&instance), *derive(&self.0, "marker/1")),
             fingerprint: FingerprintKey::new(*derive(&self.0, "fingerprint/1")),
             master: Self(self.0.clone()),
@@ -95,6 +97,7 @@ pub struct Keyring {
     seal: Zeroizing<[u8; 32]>,
     token: Zeroizing<[u8; 32]>,
     audit: Zeroizing<[u8; 32]>,
+    rows: Zeroizing<[u8; 32]>,
     marker: MarkerKey,
     fingerprint: FingerprintKey,
     master: MasterKey,
@@ -171,6 +174,16 @@ impl Keyring {
     #[must_use]
     pub fn checkpoint_seed(&self) -> &[u8; 32] {
         &self.audit
+    }
+
+    /// Begins the MAC of a row (HMAC-SHA-256, RFC 2104).
+    pub(crate) fn row_mac(&self) -> Hmac<Sha256> {
+        // A shorter key is padded with zeros to the block's 64 bytes: done here, no length can be refused.
+        let mut block = Zeroizing::new([0u8; 64]);
+        if let Some((start, _)) = block.split_first_chunk_mut::<32>() {
+            *start = *self.rows;
+        }
+        <Hmac<Sha256> as hmac::KeyInit>::new(&(*block).into())
     }
 
     /// The master key, to wrap it for another operator.

@@ -231,6 +231,11 @@ pub enum OperatorCall {
         /// Its name.
         name: String,
     },
+    /// Remove a connection that no key needs any more.
+    ProviderRemove {
+        /// Its name.
+        name: String,
+    },
     /// Add a store.
     StoreAdd {
         /// Its name.
@@ -249,6 +254,11 @@ pub enum OperatorCall {
     StoreList,
     /// Try a store.
     StoreCheck {
+        /// Its name.
+        name: String,
+    },
+    /// Remove a store that holds no copies any more.
+    StoreRemove {
         /// Its name.
         name: String,
     },

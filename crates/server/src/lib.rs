@@ -6,12 +6,13 @@
 //! | [`answer`] | what comes back |
 //! | [`dispatch`] | a call, run on a broker |
 //! | [`views`] | the nouns as JSON |
-//! | [`socket`] | the local socket: server and client |
+//! | [`socket`], `idle` | the local socket: server and client; and connections that say nothing |
 //! | [`mcp`], [`mcp_client`] | MCP over stdio, forwarding to the socket; and a plain client, for the demo |
 
 pub mod answer;
 pub mod call;
 pub mod dispatch;
+mod idle;
 pub mod mcp;
 pub mod mcp_client;
 pub mod socket;

@@ -19,10 +19,11 @@ use tokio_util::codec::{Framed, LinesCodec};
 use crate::answer::{Answer, Failure};
 use crate::call::Call;
 use crate::dispatch::{Peer, dispatch};
+use crate::idle::{Idle, Turn};
 
 /// The longest line, in bytes.
 const LONGEST: usize = 1024 * 1024;
-/// How many connections at a time.
+/// How many connections at a time. Beyond it, the one that has been silent for longest makes room.
 const CONNECTIONS: usize = 256;
 /// How long a connection may be silent, or take for one line. Each call has a connection of its own, so this is short.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -49,6 +50,7 @@ pub fn listen(path: &Path) -> Result<UnixListener, Failure> {
 /// Serves calls until told to stop.
 pub async fn serve(listener: UnixListener, broker: Arc<Broker>, stop: watch::Sender<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let idle = Arc::new(Idle::default());
     let mut stopped = stop.subscribe();
     loop {
         let accepted = tokio::select! {
@@ -60,19 +62,35 @@ pub async fn serve(listener: UnixListener, broker: Arc<Broker>, stop: watch::Sen
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let (broker, stop) = (Arc::clone(&broker), stop.clone());
+        let place = match Arc::clone(&places).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) if idle.oldest_goes() => match Arc::clone(&places).acquire_owned().await {
+                Ok(place) => place,
+                Err(_) => return,
+            },
+            // Everybody is being served.
+            Err(_) => continue,
+        };
+        let (broker, stop, idle, turn) = (Arc::clone(&broker), stop.clone(), Arc::clone(&idle), idle.enter());
         tokio::spawn(async move {
-            converse(stream, &broker, &stop).await;
+            converse(stream, &broker, &stop, &idle, turn).await;
             drop(place);
         });
     }
 }
 
-async fn converse(stream: UnixStream, broker: &Arc<Broker>, stop: &watch::Sender<bool>) {
+async fn converse(
+    stream: UnixStream,
+    broker: &Arc<Broker>,
+    stop: &watch::Sender<bool>,
+    idle: &Arc<Idle>,
+    mut turn: Turn,
+) {
     let Some(peer) = peer_of(&stream) else { return };
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(LONGEST));
-    while let Ok(Some(line)) = tokio::time::timeout(SILENCE, lines.next()).await {
+    loop {
+        let coming = async { tokio::time::timeout(SILENCE, lines.next()).await.ok().flatten() };
+        let Some(line) = turn.wait(coming).await else { return };
         let answer = match line {
             Ok(line) => {
                 let line = zeroize::Zeroizing::new(line);
@@ -84,6 +102,7 @@ async fn converse(stream: UnixStream, broker: &Arc<Broker>, stop: &watch::Sender
         if lines.send(text).await.is_err() {
             return;
         }
+        turn = idle.enter();
     }
 }
 

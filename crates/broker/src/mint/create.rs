@@ -18,6 +18,7 @@ use super::{ATTEMPTS, Step, Work, later_or_never, lease};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
+use crate::limits::counts_besides;
 use crate::record::{of_request, system};
 use crate::sweep::{Orphan, owe_orphan};
 
@@ -37,7 +38,7 @@ impl Broker {
         };
         let plan = match self.authorise(work).await {
             Ok(plan) => plan,
-            Err(error) if error.code == Code::TryAgain => return Step::Later(error),
+            Err(error) if self.may_pass(work, &error) => return Step::Later(error),
             Err(error) => return Step::GiveUp(error),
         };
         let grant = plan.get().grant(self.now());
@@ -61,6 +62,12 @@ impl Broker {
         }
     }
 
+    /// Whether what stands in the way may be gone while the request still lives. Nothing was sent yet, so waiting costs
+    /// nothing.
+    fn may_pass(&self, work: &Work, error: &BrokerError) -> bool {
+        error.transient && error.not_before(self.now(), self.now()) < work.request.expires_at
+    }
+
     /// The plan is derived again and compared, and policy decides again with the approvals that there are.
     async fn authorise(&self, work: &Work) -> Result<Authorized<Plan>> {
         let plan = work.plan().clone();
@@ -74,19 +81,13 @@ impl Broker {
             )
             .hint("ask again"));
         }
-        let mut counts = self.counts(&plan.principal).await?;
-        // This request itself is not among what came before it.
-        counts.keys_active = counts.keys_active.saturating_sub(1);
-        counts.requests_last_hour = counts.requests_last_hour.saturating_sub(1);
-        let request = plan.request;
-        let (approvals, operators) = self
-            .ledger
-            .read(move |tx| Ok::<_, LedgerError>((tx.approvals(request)?, tx.operators()?)))
-            .await?;
+        let request = work.request.clone();
+        let counts = self.ledger.read(move |tx| counts_besides(tx, &request)).await?;
+        let (approvals, operators) = self.approvals(plan.request).await?;
         let key_of = |name: &keywright_core::name::OperatorName| {
             operators.iter().find(|o| o.name == *name).map(|o| o.public_key)
         };
-        let given = quorum(&approvals, request, &digest, self.now(), key_of);
+        let given = quorum(&approvals, plan.request, &digest, self.now(), key_of);
         let (_, policies) = self.policies().await?;
         let ceiling = Ceiling { template: &applied.resolved, version: applied.version };
         policies
@@ -140,6 +141,7 @@ impl Broker {
             let mut record = of_request(tx.now(), Deed::KeyMint, Stage::Note, system(), &request);
             record.subject.version = Some(version.id.to_string());
             record.subject.attempt = Some(attempt.id.to_string());
+            record.facts.insert("phase".to_owned(), serde_json::json!(MintPhase::Sealed.as_str()));
             record.facts.insert("provider_key_id".to_owned(), serde_json::json!(minted.provider_key_id));
             record.facts.insert("fingerprint".to_owned(), serde_json::json!(fingerprint.to_hex()));
             tx.audit(record)?;

@@ -20,6 +20,7 @@ use keywright_ledger::{LedgerError, Request, Saga};
 use crate::broker::Broker;
 use crate::clock::back_off;
 use crate::error::BrokerError;
+use crate::record::of_phase;
 
 /// How long a claim lasts. Longer than the longest step: a create, a list to its end, a bounded wait for consistency.
 const LEASE: u64 = 300;
@@ -118,6 +119,13 @@ impl Broker {
         if let Err(error) = written {
             trouble(id, &BrokerError::from(error));
         }
+    }
+
+    /// Writes the next phase, with a note in the log.
+    pub(crate) async fn reach(&self, work: &Work, next: MintPhase) -> Step {
+        let (request, attempt) = (work.request.clone(), work.attempt.id);
+        self.advance(work, next, move |tx| tx.audit(of_phase(tx.now(), &request, attempt, next)).map(drop))
+            .await
     }
 
     /// Writes the next phase, and whatever `also` writes, in one transaction under the fence.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use keywright_core::audit::{Deed, Outcome, Stage};
-use keywright_core::key::{KeyState, Placement, PlacementState, VersionState};
+use keywright_core::key::{Key, KeyState, Placement, PlacementState, VersionState};
 use keywright_core::marker::{Marker, Recognised};
 use keywright_core::plan::{Destination, Plan};
 use keywright_core::receipt::Status;
@@ -16,7 +16,7 @@ use super::create::sealed_owner;
 use super::{Step, Work, later_or_never};
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code};
-use crate::record::{of_request, who};
+use crate::record::{of_placement, of_request, who};
 
 impl Broker {
     /// Writes each placement that is not written yet.
@@ -90,12 +90,13 @@ impl Broker {
         match presence {
             Presence::Absent => Ok(()),
             Presence::Ours { marker: Some(marker), .. } if Some(marker) == own => Ok(()),
-            Presence::Ours { marker: Some(marker), .. } if self.is_spent(marker.as_str()).await => Ok(()),
-            Presence::Ours { .. } => Err(BrokerError::new(
-                Code::Conflict,
-                format!("`{}` holds another key that Keywright manages", destination.place),
-            )
-            .hint("choose another place, or revoke the key that lies there")),
+            Presence::Ours { marker, .. } => {
+                let key = match marker {
+                    Some(marker) => self.key_of(marker.as_str()).await,
+                    None => None,
+                };
+                may_replace(destination, key.as_ref())
+            }
             Presence::Foreign => Err(StoreError::Conflict {
                 store: destination.place.store.clone(),
                 place: keywright_core::text::Untrusted::capped(&destination.place.place, 200),
@@ -104,14 +105,14 @@ impl Broker {
         }
     }
 
-    /// Whether a marker belongs to a key of this home that no longer lives.
-    async fn is_spent(&self, marker: &str) -> bool {
-        let Recognised::Ours { attempt, .. } = self.keyring.markers().recognise(marker) else { return false };
-        let state = self.ledger.read(move |tx| {
+    /// The key of this home that a marker belongs to.
+    async fn key_of(&self, marker: &str) -> Option<Key> {
+        let Recognised::Ours { attempt, .. } = self.keyring.markers().recognise(marker) else { return None };
+        let key = self.ledger.read(move |tx| {
             let attempt = tx.attempt(attempt)?;
-            Ok::<_, LedgerError>(tx.key(attempt.key)?.state)
+            Ok::<_, LedgerError>(tx.key(attempt.key)?)
         });
-        matches!(state.await, Ok(KeyState::Revoked | KeyState::Failed))
+        key.await.ok()
     }
 
     /// Looks at each placement again.
@@ -148,10 +149,12 @@ impl Broker {
             let transient = error.is_transient();
             later_or_never(error.into(), transient)
         })?;
-        let (saga, id) = (work.saga.clone(), placement.id);
+        let (saga, request, placement) = (work.saga.clone(), work.request.clone(), placement.clone());
         let noted = self.ledger.write(move |tx| {
             tx.still_ours(&saga)?;
-            tx.move_placement(id, PlacementState::Verified, None, Some(mode))
+            let now = (PlacementState::Verified, Some(mode));
+            tx.audit(of_placement(tx.now(), &request, &placement, now))?;
+            tx.move_placement(placement.id, PlacementState::Verified, None, Some(mode))
         });
         noted.await.map_err(|error: LedgerError| Step::Lost(error.into()))
     }
@@ -203,13 +206,39 @@ impl Broker {
         state: PlacementState,
         written: Option<Written>,
     ) -> Result<(), Step> {
-        let (saga, id) = (work.saga.clone(), placement.id);
+        let (saga, request, placement) = (work.saga.clone(), work.request.clone(), placement.clone());
         let noted = self.ledger.write(move |tx| {
             tx.still_ours(&saga)?;
-            tx.move_placement(id, state, written.and_then(|w| w.store_version).as_deref(), None)
+            tx.audit(of_placement(tx.now(), &request, &placement, (state, None)))?;
+            tx.move_placement(placement.id, state, written.and_then(|w| w.store_version).as_deref(), None)
         });
         noted.await.map_err(|error: LedgerError| Step::Lost(error.into()))
     }
+}
+
+/// Whether the copy of another key may be written over: only what is left of one that no longer lives.
+fn may_replace(destination: &Destination, key: Option<&Key>) -> Result<(), BrokerError> {
+    let place = &destination.place;
+    let (message, hint) = match key {
+        Some(key) if matches!(key.state, KeyState::Revoked | KeyState::Failed) => return Ok(()),
+        Some(key) if key.state == KeyState::Revoking => (
+            format!("`{place}` holds key {}, whose revocation the provider has not confirmed yet", key.id),
+            "it is tried again until it does (`keywright reconcile` tries now), and then the place is free; until then \
+             choose another name or place",
+        ),
+        Some(key) => (
+            format!(
+                "`{place}` holds key `{}/{}/{}`, which is {}",
+                key.project, key.environment, key.name, key.state
+            ),
+            "choose another place, or revoke that key",
+        ),
+        None => (
+            format!("`{place}` holds a key that Keywright manages, but not in this home"),
+            "choose another place, or revoke that key where it was made",
+        ),
+    };
+    Err(BrokerError::new(Code::Conflict, message).hint(hint))
 }
 
 /// Where a placement's value comes from.

@@ -32,7 +32,7 @@ impl Broker {
         asked.expires_at = work.attempt.expires_at;
         let differences = asked.differences(&observed);
         if differences.is_empty() {
-            let next = self.advance(work, MintPhase::Compared, |_| Ok(())).await;
+            let next = self.reach(work, MintPhase::Compared).await;
             self.crash_at.reached("mint.compared");
             return next;
         }
@@ -54,7 +54,7 @@ impl Broker {
         };
         match provider.probe(&secret, id).await {
             Ok(()) => {
-                let next = self.advance(work, MintPhase::Probed, |_| Ok(())).await;
+                let next = self.reach(work, MintPhase::Probed).await;
                 self.crash_at.reached("mint.probed");
                 next
             }

@@ -14,7 +14,7 @@ use super::{Step, Work, lease};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Result};
-use crate::record::{failed, of_request, system};
+use crate::record::{failed, of_placement, of_request, system};
 
 impl Broker {
     /// Leaves the way forward. Before the seal nothing has to be taken back; after it, the version becomes a debt in
@@ -82,10 +82,11 @@ impl Broker {
             if let Err(error) = store.remove(&origin(work, &placement), &placement.destination).await {
                 return Step::Later(error.into());
             }
-            let (saga, id) = (work.saga.clone(), placement.id);
+            let (saga, request) = (work.saga.clone(), work.request.clone());
             let removed = self.ledger.write(move |tx| {
                 tx.still_ours(&saga)?;
-                tx.move_placement(id, PlacementState::Removed, None, None)
+                tx.audit(of_placement(tx.now(), &request, &placement, (PlacementState::Removed, None)))?;
+                tx.move_placement(placement.id, PlacementState::Removed, None, None)
             });
             if let Err(error) = removed.await {
                 return Step::Lost(LedgerError::into(error));

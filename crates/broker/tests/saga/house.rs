@@ -18,6 +18,7 @@ use keywright_testkit::{World, ask};
 pub(crate) const CREATE: (&str, &str) = ("POST", "/accounts/*/tokens");
 pub(crate) const LIST: (&str, &str) = ("GET", "/accounts/*/tokens");
 pub(crate) const SHOW: (&str, &str) = ("GET", "/accounts/*/tokens/*");
+pub(crate) const ZONES: (&str, &str) = ("GET", "/zones");
 pub(crate) const VERIFY: (&str, &str) = ("GET", "/accounts/*/tokens/verify");
 pub(crate) const DELETE: (&str, &str) = ("DELETE", "/accounts/*/tokens/*");
 
@@ -71,6 +72,11 @@ impl House {
 
     pub(crate) fn inject(&self, (method, path): (&str, &str), kind: FaultKind, times: u32) {
         self.world.sandbox.inject(Fault::on(method, path, kind).times(times)).unwrap();
+    }
+
+    /// As above, but not from the first call on.
+    pub(crate) fn inject_later(&self, (method, path): (&str, &str), kind: FaultKind, skip: u32, times: u32) {
+        self.world.sandbox.inject(Fault::on(method, path, kind).skipping(skip).times(times)).unwrap();
     }
 
     pub(crate) fn heal(&self) {

@@ -3,7 +3,7 @@
 use keywright_broker::ask::Ask;
 use keywright_sandbox::FaultKind;
 
-use crate::house::{ALWAYS, CREATE, DELETE, DOWN, House, LIST, SHOW, VERIFY};
+use crate::house::{ALWAYS, CREATE, DELETE, DOWN, House, LIST, SHOW, VERIFY, ZONES};
 
 const NO_ACCESS: FaultKind = FaultKind::Status { status: 401, retry_after: None };
 const ERROR: FaultKind = FaultKind::Status { status: 500, retry_after: None };
@@ -50,6 +50,63 @@ async fn a_create_that_fails_ends_with_one_key_or_none() {
         ("THROTTLED", SLOW_DOWN, ALWAYS, "failed"),
     ];
     fails(CREATE, &rows).await;
+}
+
+#[tokio::test]
+async fn a_provider_that_can_not_be_reached_right_before_the_deed_is_waited_for() {
+    let house = House::new().await;
+    let rows = [
+        ("DOWN_ONCE", CUT_BEFORE, ONE_TRY, "in_progress", "active"),
+        ("ERROR_ONCE", ERROR, ONE_TRY, "in_progress", "active"),
+        ("GARBAGE_ONCE", GARBAGE, 1, "in_progress", "active"),
+        ("THROTTLED_ONCE", SLOW_DOWN, ONE_TRY, "in_progress", "active"),
+        ("NO_ACCESS", NO_ACCESS, 1, "failed", "failed"),
+        ("DOWN", CUT_BEFORE, ALWAYS, "in_progress", "failed"),
+    ];
+    for (name, fault, times, at_first, in_the_end) in rows {
+        let before = house.creates();
+        // The zone is looked up once when the key is asked for, and once more before it is made.
+        house.inject_later(ZONES, fault, 1, times);
+        let receipt = house.ask(&house.both(name)).await;
+        assert_eq!(receipt.status.as_str(), at_first, "{name}: {receipt:?}");
+        assert_eq!(house.creates(), before, "{name}: nothing was sent");
+        house.world.settle().await;
+        house.heal();
+        house.assert_ended(name, in_the_end).await;
+        let made = usize::from(in_the_end == "active");
+        assert_eq!(house.creates(), before + made, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_asks_for_a_pause_gets_it_although_the_broker_starts_anew() {
+    let house = House::new().await;
+    let busy = |seconds| FaultKind::Status { status: 429, retry_after: Some(seconds) };
+    house.inject_later(ZONES, busy(1_800), 1, 1);
+    let receipt = house.ask(&house.both("KEY")).await;
+    assert_eq!(receipt.status.as_str(), "in_progress", "{receipt:?}");
+    // Another broker knows nothing of the pause but what is on record.
+    let house = house.restart().await;
+    for _ in 0..8 {
+        house.pass(200).await;
+    }
+    assert_eq!((house.status("KEY").await, house.creates()), ("in_progress", 0), "its time has not come");
+    house.pass(300).await;
+    house.assert_ended("KEY", "active").await;
+}
+
+#[tokio::test]
+async fn a_pause_that_outlasts_the_request_ends_it() {
+    let house = House::new().await;
+    // Nobody can take it up for most of a day.
+    house.refuse("UPDATE OF owner ON sagas");
+    assert_eq!(house.ask(&house.both("KEY")).await.status.as_str(), "in_progress");
+    house.world.clock.advance(jiff::SignedDuration::from_mins(23 * 60 + 30));
+    house.allow_all();
+    house.inject(ZONES, FaultKind::Status { status: 429, retry_after: Some(3_600) }, 1);
+    house.pass(1).await;
+    assert_eq!(house.creates(), 0);
+    house.assert_ended("KEY", "failed").await;
 }
 
 #[tokio::test]

@@ -51,6 +51,7 @@ deeds! {
     RequestExpire = "request.expire", "A pending request ran out of time.";
     ApprovalGive = "approval.give", "An operator signed a plan's digest.";
     KeyMint = "key.mint", "A version was made at the provider.";
+    KeyPlace = "key.place", "A version's secret was written to a store.";
     KeyRotate = "key.rotate", "A key moved from one version to the next.";
     KeyRevoke = "key.revoke", "A version was revoked at the provider.";
     KeySweep = "key.sweep", "Reconciling found a version that nobody owned, and dealt with it.";

@@ -77,7 +77,7 @@ pub struct Ask {
 /// How much the principal has asked for already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Active keys of this principal.
+    /// Keys of this principal that live, are being made, or may still live at the provider.
     pub keys_active: u64,
     /// Its requests in the last hour, this one not counted.
     pub requests_last_hour: u64,

@@ -56,6 +56,12 @@ impl Question {
         Self { floor, ..Self::mint(plan.principal.clone(), facts, Ask::of(plan), counts) }
     }
 
+    /// The same question with other counts.
+    #[must_use]
+    pub fn counting(self, counts: Counts) -> Self {
+        Self { counts, ..self }
+    }
+
     /// May this principal rotate this key? With the successor's plan when there is one already.
     #[must_use]
     pub fn rotate(actor: impl Into<Actor>, key: KeyFacts, successor: Option<&Plan>, counts: Counts) -> Self {

@@ -106,6 +106,10 @@ fn entries(all: &[Value]) -> String {
 }
 
 fn about(entry: &Value) -> String {
+    // A copy in a store goes by its place.
+    if let Some(place) = entry.pointer("/facts/place").and_then(Value::as_str) {
+        return outside(place);
+    }
     let subject = entry.get("subject").cloned().unwrap_or_default();
     let names = ["name", "template", "connection", "key", "request", "project"];
     names.into_iter().map(|name| field(&subject, name)).find(|text| !text.is_empty()).unwrap_or_default()
@@ -115,11 +119,15 @@ fn outcome(entry: &Value) -> (String, Tone) {
     let stage = field(entry, "stage");
     let effect = entry.get("decision").map(|decision| field(decision, "effect")).unwrap_or_default();
     let went_well = entry.pointer("/result/ok").and_then(Value::as_bool);
+    let fact = |name: &str| entry.pointer(&format!("/facts/{name}")).and_then(Value::as_str).map(outside);
     match (effect.as_str(), went_well) {
         ("deny", _) => (effect, Tone::Bad),
-        ("", Some(true)) => ("done".to_owned(), Tone::Good),
+        ("", Some(true)) => match fact("verified") {
+            Some(how) => (format!("verified by {how}"), Tone::Good),
+            None => ("done".to_owned(), Tone::Good),
+        },
         ("", Some(false)) => ("failed".to_owned(), Tone::Bad),
-        ("", None) if stage == "note" => plain(""),
+        ("", None) if stage == "note" => plain(fact("phase").unwrap_or_default()),
         ("", None) => plain(stage),
         ("needs-approvals", _) => {
             let needed = entry.pointer("/decision/approvals_needed").and_then(Value::as_u64);

@@ -35,6 +35,11 @@ enum Command {
         /// The connection's name.
         name: String,
     },
+    /// Remove a connection and its parent credential; refused while a key that was made through it may live.
+    Remove {
+        /// The connection's name.
+        name: String,
+    },
     /// Replace a parent credential (not in this version).
     #[command(hide = true)]
     RotateParent {
@@ -73,6 +78,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
             let text = health_text(&health, "works");
             Ok(Output::new(health, text))
         }
+        Command::Remove { name } => remove(app, name).await,
         Command::RotateParent { .. } => Err(errors::unsupported("replacing a parent credential")),
     }
 }
@@ -94,6 +100,23 @@ async fn add_connection(app: &App, add: Add) -> Done {
     let health = app.signed(call).await.map_err(not_added)?;
     let text = health_text(&health, "is connected");
     Ok(Output::new(health, text).talk("next: keywright template list --pack"))
+}
+
+async fn remove(app: &App, name: String) -> Done {
+    let removed = app.signed(OperatorCall::ProviderRemove { name }).await?;
+    let templates: Vec<String> =
+        items(&removed, "templates").iter().filter_map(Value::as_str).map(outside).collect();
+    let text = format!("connection {} was removed", field(&removed, "name"));
+    let output = Output::new(removed, text);
+    Ok(if templates.is_empty() {
+        output.talk("its parent credential still works at the provider: revoke it there")
+    } else {
+        output.talk(format!(
+            "its parent credential still works at the provider: revoke it there; these templates name the connection and \
+             make no keys until they name another: {}",
+            templates.join(", ")
+        ))
+    })
 }
 
 /// Advice about a connection is of no use while there is none.

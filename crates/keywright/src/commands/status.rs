@@ -68,10 +68,22 @@ fn long(status: &Value) -> String {
             .add("to review", count(number(health, "requests_pending"), "request", "requests"))
             .add("under way", count(number(health, "sagas_open"), "saga", "sagas"))
             .add("owed", count(number(health, "revocations_owed"), "revocation", "revocations"))
-            .add("uncertain", count(number(health, "attempts_uncertain"), "attempt", "attempts"))
+            .add("uncertain", uncertain(number(health, "attempts_uncertain")))
             .add("audit log", count(number(health, "audit_entries"), "entry", "entries"));
     }
     facts.add("version", field(status, "version")).render()
+}
+
+/// What it means that attempts are uncertain, and what comes next.
+fn uncertain(attempts: u64) -> String {
+    let number = count(attempts, "attempt", "attempts");
+    match attempts {
+        0 => number,
+        _ => format!(
+            "{number} to make a key got no answer: one may live at the provider whose secret nobody has. It is looked for \
+             every two minutes, revoked when found, and let go after two lists without it; nothing has to be done"
+        ),
+    }
 }
 
 fn is(value: &Value, name: &str) -> bool {

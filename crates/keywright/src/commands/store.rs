@@ -31,6 +31,11 @@ enum Command {
         /// The store's name.
         name: String,
     },
+    /// Remove a store and its credential; refused while copies of keys lie in it.
+    Remove {
+        /// The store's name.
+        name: String,
+    },
 }
 
 #[derive(clap::Args)]
@@ -58,6 +63,11 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
         Command::Check { name } => {
             let store = app.everyday(|| OperatorCall::StoreCheck { name: name.clone() }).await?;
             let text = format!("{} works", field(&store, "name"));
+            Ok(Output::new(store, text))
+        }
+        Command::Remove { name } => {
+            let store = app.signed(OperatorCall::StoreRemove { name }).await?;
+            let text = format!("store {} was removed", field(&store, "name"));
             Ok(Output::new(store, text))
         }
     }

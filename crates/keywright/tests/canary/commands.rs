@@ -20,9 +20,11 @@ const COMMANDS: &str = "
     0  help key
     0  provider list
     0  provider check cf
+    7* provider remove cf
     0* store add dotenv --name store-{n}
     0  store list
     0  store check embedded
+    0* store remove store-{n}
     0  template list
     0  template list --pack
     0  template show cloudflare/dns-edit

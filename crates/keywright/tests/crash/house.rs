@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
+use keywright_core::audit::{Deed, Principal, Record, Stage, Who};
 use keywright_core::key::{Key, Version};
-use keywright_core::name::KeyName;
+use keywright_core::name::{KeyName, OperatorName};
 use keywright_core::secret::Secret;
 use keywright_ledger::seal::SlotCost;
 use keywright_ledger::{Ledger, LedgerError, Location, OperatorKeys, Request, Tx};
@@ -212,12 +213,19 @@ impl House {
 /// passphrase takes is not what is looked at.
 fn hasten(world: &World, runtime: &tokio::runtime::Runtime, name: &str, passphrase: &str) {
     let cheap = SlotCost { memory_kib: 64, passes: 1, lanes: 1 };
-    let (name, passphrase) = (name.parse().unwrap(), Secret::new(passphrase.to_owned()));
+    let (name, passphrase): (OperatorName, _) = (name.parse().unwrap(), Secret::new(passphrase.to_owned()));
     let ledger = open(world);
     let written = ledger.write(move |tx| {
-        let unlocked = tx.operator(&name)?.unlock(&passphrase)?;
+        let unlocked = tx.slot(&name)?.unlock(&passphrase)?;
         let keys = OperatorKeys::seal(&name, &passphrase, &unlocked.master, Some(&unlocked.signing), cheap)?;
-        tx.rewrap_operator(&name, &keys)
+        let instance = tx.instance()?.unwrap();
+        let mac = tx.rewrap_operator(&name, &keys, &unlocked.master.keyring(instance))?;
+        // On record as a change of passphrase, or the row would count for nothing.
+        let who = Who::new(Principal::Operator, name.as_str());
+        let mut record = Record::new(tx.now(), Deed::PassphraseChange, Stage::Note, who);
+        record.subject.name = Some(name.to_string());
+        record.facts.insert("digest".to_owned(), mac.to_string().into());
+        tx.audit(record).map(drop)
     });
     runtime.block_on(written).unwrap_or_else(|error: LedgerError| panic!("{error}"));
 }

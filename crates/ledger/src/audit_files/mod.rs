@@ -80,7 +80,7 @@ impl AuditFiles {
     /// old copy was restored, or entries were changed. Nothing is signed or overwritten then. [`LedgerError::Io`].
     pub async fn publish(&self, ledger: &Ledger) -> Result<u64> {
         let publisher = Arc::clone(&self.publisher);
-        let signed = ledger.read(move |tx| publisher.publish(tx)).await?;
+        let signed = ledger.scan(move |tx| publisher.publish(tx)).await?;
         if let Some(note) = signed.to_keep {
             ledger.write(move |tx| tx.add_checkpoint(signed.size, &note)).await?;
         }

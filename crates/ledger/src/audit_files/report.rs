@@ -59,6 +59,14 @@ pub enum Finding {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// There are no entries, and yet there is what only recorded deeds lead to.
+    #[error(
+        "the log has no entries, but the ledger holds {what}: each of them was recorded when it came to be, so the log was emptied"
+    )]
+    Emptied {
+        /// What there is, as in ``rows in `agents` (2)``.
+        what: String,
+    },
     /// The columns that entries are searched by lead away from an entry.
     #[error("the ledger's columns beside entry {entry} don't say what the entry says")]
     Columns {
@@ -117,7 +125,7 @@ impl Finding {
     #[must_use]
     pub fn span(&self) -> Option<Range<u64>> {
         match self {
-            Self::Key { .. } | Self::Checkpoint { .. } => None,
+            Self::Key { .. } | Self::Checkpoint { .. } | Self::Emptied { .. } => None,
             Self::Root { since, size, .. } => Some(*since..*size),
             Self::Log(fault) => fault.span(),
             Self::File { entry, .. } => entry.map(|entry| entry..entry.saturating_add(1)),

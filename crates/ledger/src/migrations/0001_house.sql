@@ -1,5 +1,6 @@
 -- Times are milliseconds since 1970 UTC. Documents (plans, templates, configurations) are JSON text.
--- Only columns that end in _sealed hold secrets, and only sealed ones.
+-- Only columns that end in _sealed hold secrets, and only sealed ones. A row with a mac counts for nothing when its mac,
+-- made with a key that comes from the master key, is not that of its columns.
 
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BYTEA NOT NULL);
 
@@ -13,7 +14,8 @@ CREATE TABLE operators (
   slot_lanes BIGINT NOT NULL,
   master_key_sealed BYTEA NOT NULL,
   added_at BIGINT NOT NULL,
-  removed_at BIGINT
+  removed_at BIGINT,
+  mac BYTEA NOT NULL
 );
 
 CREATE TABLE agents (
@@ -21,7 +23,8 @@ CREATE TABLE agents (
   token_hash BYTEA NOT NULL UNIQUE,
   added_by TEXT NOT NULL,
   added_at BIGINT NOT NULL,
-  removed_at BIGINT
+  removed_at BIGINT,
+  mac BYTEA NOT NULL
 );
 
 CREATE TABLE workloads (
@@ -31,7 +34,8 @@ CREATE TABLE workloads (
   environment TEXT,
   added_by TEXT NOT NULL,
   added_at BIGINT NOT NULL,
-  removed_at BIGINT
+  removed_at BIGINT,
+  mac BYTEA NOT NULL
 );
 
 -- Each value has its own data key, wrapped by the key-encryption key; both are bound to the owner.
@@ -252,17 +256,17 @@ CREATE TABLE embedded_values (
   PRIMARY KEY (place, number)
 );
 
+-- One log to a file, so the place alone is the key: SQLite then keeps the rows in that order, without an index.
 CREATE TABLE audit_entries (
   log TEXT NOT NULL,
-  number BIGINT NOT NULL,
+  number INTEGER PRIMARY KEY,
   leaf BYTEA NOT NULL,
   leaf_hash BYTEA NOT NULL,
   deed TEXT NOT NULL,
   stage TEXT NOT NULL,
   at BIGINT NOT NULL,
   request TEXT,
-  key_id TEXT,
-  PRIMARY KEY (log, number)
+  key_id TEXT
 );
 CREATE INDEX audit_by_request ON audit_entries (request) WHERE request IS NOT NULL;
 CREATE INDEX audit_by_key ON audit_entries (key_id) WHERE key_id IS NOT NULL;

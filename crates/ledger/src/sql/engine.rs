@@ -93,15 +93,31 @@ impl Ledger {
                     let _ = reply.send(result);
                 }),
             }
-        }))?;
+        }));
         answer.await.unwrap_or_else(|_| Err(LedgerError::Closed.into()))
     }
 
-    /// Runs a read on a snapshot.
+    /// Runs a read of a few rows on a snapshot, on the caller's thread: what is a few microseconds of work is not worth
+    /// two changes of thread. What may be long belongs into [`Ledger::scan`].
     ///
     /// # Errors
     /// What the reading returned, or that the file can't be read.
     pub async fn read<T, E, F>(&self, reading: F) -> std::result::Result<T, E>
+    where
+        E: From<LedgerError>,
+        F: FnOnce(&Tx<'_>) -> std::result::Result<T, E>,
+    {
+        let connection = self.reader()?;
+        let result = on_snapshot(&connection, self.now(), reading);
+        self.keep_for_later(connection);
+        result
+    }
+
+    /// Runs a read whose length depends on how much there is, on a snapshot, on a thread where that holds up nobody.
+    ///
+    /// # Errors
+    /// What the reading returned, or that the file can't be read.
+    pub async fn scan<T, E, F>(&self, reading: F) -> std::result::Result<T, E>
     where
         T: Send + 'static,
         E: From<LedgerError> + Send + 'static,
@@ -110,29 +126,39 @@ impl Ledger {
         let connection = self.reader()?;
         let now = self.now();
         let work = move || {
-            let result = (|| {
-                statement(&connection, "BEGIN")?;
-                let result = reading(&Tx::new(&connection, now));
-                statement(&connection, "COMMIT")?;
-                result
-            })();
+            let result = on_snapshot(&connection, now, reading);
             (connection, result)
         };
         let (connection, result) =
             tokio::task::spawn_blocking(work).await.map_err(|_| LedgerError::Closed)?;
+        self.keep_for_later(connection);
+        result
+    }
+
+    fn keep_for_later(&self, connection: Connection) {
         if connection.is_autocommit()
             && let Ok(mut idle) = self.readers.lock()
             && idle.len() < MAX_IDLE_READERS
         {
             idle.push(connection);
         }
-        result
     }
 
     fn reader(&self) -> Result<Connection> {
         let idle = self.readers.lock().ok().and_then(|mut idle| idle.pop());
         idle.map_or_else(|| connect(&self.path, true), Ok)
     }
+}
+
+fn on_snapshot<T, E: From<LedgerError>>(
+    connection: &Connection,
+    now: Timestamp,
+    reading: impl FnOnce(&Tx<'_>) -> std::result::Result<T, E>,
+) -> std::result::Result<T, E> {
+    statement(connection, "BEGIN")?;
+    let result = reading(&Tx::new(connection, now));
+    statement(connection, "COMMIT")?;
+    result
 }
 
 /// Runs a read on one snapshot of a ledger that may be in use, without changing the file: no migration, no lock that

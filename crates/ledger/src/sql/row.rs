@@ -102,6 +102,11 @@ impl Row {
         Ok(Self(values))
     }
 
+    /// All columns, in order.
+    pub(crate) fn values(&self) -> &[Value] {
+        &self.0
+    }
+
     pub(crate) fn text(&self, column: usize) -> Result<&str> {
         self.maybe_text(column)?.ok_or(LedgerError::Damaged { what: "text column" })
     }

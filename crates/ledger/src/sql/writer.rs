@@ -1,16 +1,21 @@
 //! The single writer of an SQLite ledger, with group commit: deeds that arrive while a commit is under way share
 //! the next one. Each keeps its own savepoint, so one that fails takes nothing of the others with it.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rusqlite::Connection;
+use tokio::runtime::RuntimeFlavor;
 
 use super::{Clock, Tx};
 use crate::error::{LedgerError, Result};
 
 /// How many deeds share one commit at most.
 const GROUP: usize = 64;
+/// How long a group waits at most for deeds that are likely to come: less than a commit takes on most disks.
+const GATHER: Duration = Duration::from_micros(100);
 
 /// What a deed does: runs inside the transaction, or is told why there is none. What it returns is called after
 /// the commit with the commit's result.
@@ -30,40 +35,117 @@ pub(crate) enum CommitFailed {
     Other(String),
 }
 
-/// The writer's thread and the way to it.
+/// The writing connection, the thread that commits for those who come while it is busy, and the way to both.
 pub(crate) struct Writer {
-    deeds: Option<Sender<Deed>>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
+struct Shared {
+    connection: Mutex<Connection>,
+    inbox: Mutex<Inbox>,
+    came: Condvar,
+    clock: Clock,
+    /// Told after each commit; must be quick.
+    after_commit: Box<dyn Fn() + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    deeds: VecDeque<Deed>,
+    /// How many shared the last commit: as many will come again, and soon.
+    last_group: usize,
+    is_closed: bool,
+}
+
 impl Writer {
-    /// Starts the thread. `after_commit` is told after each commit, on this thread; it must be quick.
+    /// Starts the thread.
     pub(crate) fn start(
         connection: Connection,
         clock: Clock,
-        after_commit: Box<dyn Fn() + Send>,
+        after_commit: Box<dyn Fn() + Send + Sync>,
     ) -> Result<Self> {
-        let (deeds, inbox) = channel::<Deed>();
+        let (connection, inbox, came) = (Mutex::new(connection), Mutex::default(), Condvar::new());
+        let shared = Arc::new(Shared { connection, inbox, came, clock, after_commit });
+        let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
-            .spawn(move || run(&connection, &inbox, &clock, &after_commit))
+            .spawn(move || of_thread.run())
             .map_err(|e| LedgerError::Io(e.to_string()))?;
-        Ok(Self { deeds: Some(deeds), thread: Some(thread) })
+        Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Queues a deed.
-    pub(crate) fn send(&self, deed: Deed) -> Result<()> {
-        self.deeds.as_ref().and_then(|deeds| deeds.send(deed).ok()).ok_or(LedgerError::Closed)
+    /// Commits a deed: at once on the caller's thread where it may wait for the disk and nobody else is writing,
+    /// which saves two changes of thread; otherwise with the next group.
+    pub(crate) fn send(&self, deed: Deed) {
+        let mut inbox = lock(&self.shared.inbox);
+        if inbox.deeds.is_empty()
+            && inbox.last_group <= 1
+            && may_wait_here()
+            && let Ok(connection) = self.shared.connection.try_lock()
+        {
+            drop(inbox);
+            return tokio::task::block_in_place(|| self.shared.commit(&connection, vec![deed]));
+        }
+        inbox.deeds.push_back(deed);
+        drop(inbox);
+        self.shared.came.notify_one();
     }
+}
+
+/// Whether this thread's other tasks can be handed to another thread meanwhile.
+fn may_wait_here() -> bool {
+    let runtime = tokio::runtime::Handle::try_current();
+    runtime.is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
+}
+
+/// A lock whose holders never leave it half-changed: a deed that panics is caught before it gets here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        drop(self.deeds.take());
+        lock(&self.shared.inbox).is_closed = true;
+        self.shared.came.notify_one();
         if let Some(thread) = self.thread.take() {
             // A panic on the writer's thread has already been reported there.
             let _ = thread.join();
         }
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        while let Some(group) = self.next_group() {
+            self.commit(&lock(&self.connection), group);
+        }
+    }
+
+    /// Waits for deeds. Where many came together last time, their askers are being told just now and most of them
+    /// come again: the group waits for them a moment, which costs less than a commit of its own for the first.
+    fn next_group(&self) -> Option<Vec<Deed>> {
+        let mut inbox = lock(&self.inbox);
+        while inbox.deeds.is_empty() {
+            if inbox.is_closed {
+                return None;
+            }
+            inbox = self.came.wait(inbox).unwrap_or_else(PoisonError::into_inner);
+        }
+        let expected = inbox.last_group;
+        if expected > 1 {
+            let still_few = |inbox: &mut Inbox| inbox.deeds.len() < expected && !inbox.is_closed;
+            let waited = self.came.wait_timeout_while(inbox, GATHER, still_few);
+            inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let size = inbox.deeds.len().min(GROUP);
+        inbox.last_group = size;
+        Some(inbox.deeds.drain(..size).collect())
+    }
+
+    fn commit(&self, connection: &Connection, group: Vec<Deed>) {
+        commit(connection, group, &self.clock);
+        (self.after_commit)();
     }
 }
 
@@ -84,20 +166,6 @@ impl From<LedgerError> for CommitFailed {
             LedgerError::DiskFull => Self::DiskFull,
             other => Self::Other(other.to_string()),
         }
-    }
-}
-
-fn run(connection: &Connection, inbox: &Receiver<Deed>, clock: &Clock, after_commit: &(dyn Fn() + Send)) {
-    while let Ok(first) = inbox.recv() {
-        let mut group = vec![first];
-        while group.len() < GROUP {
-            match inbox.try_recv() {
-                Ok(deed) => group.push(deed),
-                Err(_) => break,
-            }
-        }
-        commit(connection, group, clock);
-        after_commit();
     }
 }
 

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use keywright_core::name::{AgentName, EnvironmentName, OperatorName, ProjectName, WorkloadName};
 
-use crate::error::{LedgerError, Result};
+use super::vouched::{RowMac, Vouched};
+use crate::error::Result;
+use crate::seal::Keyring;
 use crate::sql::{Row, Tx, Value};
 
 /// A principal that asks.
@@ -15,6 +17,8 @@ pub struct Agent {
     pub added_by: OperatorName,
     /// When.
     pub added_at: Timestamp,
+    /// What vouches for its row.
+    pub mac: RowMac,
 }
 
 /// A program that reads keys at run time.
@@ -30,104 +34,113 @@ pub struct Workload {
     pub added_by: OperatorName,
     /// When.
     pub added_at: Timestamp,
+    /// What vouches for its row.
+    pub mac: RowMac,
 }
 
-const AGENT: &str = "name, added_by, added_at";
-const WORKLOAD: &str = "name, project, environment, added_by, added_at";
+const AGENTS: Vouched = Vouched {
+    table: "agents",
+    what: "agent",
+    columns: &["name", "token_hash", "added_by", "added_at", "removed_at"],
+};
+
+const WORKLOADS: Vouched = Vouched {
+    table: "workloads",
+    what: "workload",
+    columns: &["name", "token_hash", "project", "environment", "added_by", "added_at", "removed_at"],
+};
 
 impl Agent {
-    fn read(row: &Row) -> Result<Self> {
+    fn read(row: &Row, keyring: &Keyring) -> Result<Self> {
+        let mac = AGENTS.check(row, keyring)?;
         Ok(Self {
             name: row.parse(0, "agent name")?,
-            added_by: row.parse(1, "operator name")?,
-            added_at: row.time(2)?,
+            added_by: row.parse(2, "operator name")?,
+            added_at: row.time(3)?,
+            mac,
         })
     }
 }
 
 impl Workload {
-    fn read(row: &Row) -> Result<Self> {
+    fn read(row: &Row, keyring: &Keyring) -> Result<Self> {
+        let mac = WORKLOADS.check(row, keyring)?;
         Ok(Self {
             name: row.parse(0, "workload name")?,
-            project: row.parse(1, "project name")?,
-            environment: row.maybe_parse(2, "environment name")?,
-            added_by: row.parse(3, "operator name")?,
-            added_at: row.time(4)?,
+            project: row.parse(2, "project name")?,
+            environment: row.maybe_parse(3, "environment name")?,
+            added_by: row.parse(4, "operator name")?,
+            added_at: row.time(5)?,
+            mac,
         })
     }
 }
 
 impl Tx<'_> {
-    /// The agents, by name.
+    /// The agents, by name, each row for itself: one that was edited takes no other with it.
     ///
     /// # Errors
     /// When the ledger can't be read.
-    pub fn agents(&self) -> Result<Vec<Agent>> {
-        let sql = format!("SELECT {AGENT} FROM agents WHERE removed_at IS NULL ORDER BY name");
-        self.query(&sql, &[])?.iter().map(Agent::read).collect()
+    pub fn agents(&self, keyring: &Keyring) -> Result<Vec<Result<Agent>>> {
+        let rows = self.query(&AGENTS.select(""), &[])?;
+        Ok(rows.iter().map(|row| Agent::read(row, keyring)).collect())
     }
 
     /// The agent whose token has this hash.
     ///
     /// # Errors
-    /// When the ledger can't be read.
-    pub fn agent_by_token(&self, hash: &[u8; 32]) -> Result<Option<Agent>> {
-        let sql = format!("SELECT {AGENT} FROM agents WHERE token_hash = $1 AND removed_at IS NULL");
-        self.first(&sql, &[hash.as_slice().into()])?.map(|row| Agent::read(&row)).transpose()
+    /// [`LedgerError::Edited`](crate::LedgerError::Edited), or when the ledger can't be read.
+    pub fn agent_by_token(&self, hash: &[u8; 32], keyring: &Keyring) -> Result<Option<Agent>> {
+        let row = self.first(&AGENTS.select(" AND token_hash = $1"), &[hash.as_slice().into()])?;
+        row.map(|row| Agent::read(&row, keyring)).transpose()
     }
 
     /// Adds an agent. A name that was ever used stays taken, so that the audit log keeps its meaning.
     ///
     /// # Errors
-    /// [`LedgerError::Exists`].
-    pub fn add_agent(&self, name: &AgentName, token_hash: &[u8; 32], by: &OperatorName) -> Result<()> {
-        let rows = self.execute(
-            "INSERT INTO agents (name, token_hash, added_by, added_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-            &[Value::text(name), token_hash.as_slice().into(), Value::text(by), self.now().into()],
-        )?;
-        if rows == 0 {
-            return Err(LedgerError::Exists { what: "agent", name: name.to_string() });
-        }
-        Ok(())
+    /// [`LedgerError::Exists`](crate::LedgerError::Exists), [`LedgerError::Alike`](crate::LedgerError::Alike).
+    pub fn add_agent(
+        &self,
+        name: &AgentName,
+        token_hash: &[u8; 32],
+        by: &OperatorName,
+        keyring: &Keyring,
+    ) -> Result<RowMac> {
+        let values =
+            vec![Value::text(name), token_hash.as_slice().into(), Value::text(by), self.now().into()];
+        AGENTS.insert(self, values, keyring)
     }
 
     /// Removes an agent; its token is worth nothing from then on.
     ///
     /// # Errors
-    /// [`LedgerError::Missing`].
-    pub fn remove_agent(&self, name: &AgentName) -> Result<()> {
-        let rows = self.execute(
-            "UPDATE agents SET removed_at = $2 WHERE name = $1 AND removed_at IS NULL",
-            &[Value::text(name), self.now().into()],
-        )?;
-        if rows == 0 {
-            return Err(LedgerError::Missing { what: "agent", name: name.to_string() });
-        }
-        Ok(())
+    /// [`LedgerError::Missing`](crate::LedgerError::Missing).
+    pub fn remove_agent(&self, name: &AgentName, keyring: &Keyring) -> Result<()> {
+        AGENTS.remove(self, name.as_str(), keyring)
     }
 
-    /// The workloads, by name.
+    /// The workloads, by name, each row for itself: one that was edited takes no other with it.
     ///
     /// # Errors
     /// When the ledger can't be read.
-    pub fn workloads(&self) -> Result<Vec<Workload>> {
-        let sql = format!("SELECT {WORKLOAD} FROM workloads WHERE removed_at IS NULL ORDER BY name");
-        self.query(&sql, &[])?.iter().map(Workload::read).collect()
+    pub fn workloads(&self, keyring: &Keyring) -> Result<Vec<Result<Workload>>> {
+        let rows = self.query(&WORKLOADS.select(""), &[])?;
+        Ok(rows.iter().map(|row| Workload::read(row, keyring)).collect())
     }
 
     /// The workload whose token has this hash.
     ///
     /// # Errors
-    /// When the ledger can't be read.
-    pub fn workload_by_token(&self, hash: &[u8; 32]) -> Result<Option<Workload>> {
-        let sql = format!("SELECT {WORKLOAD} FROM workloads WHERE token_hash = $1 AND removed_at IS NULL");
-        self.first(&sql, &[hash.as_slice().into()])?.map(|row| Workload::read(&row)).transpose()
+    /// [`LedgerError::Edited`](crate::LedgerError::Edited), or when the ledger can't be read.
+    pub fn workload_by_token(&self, hash: &[u8; 32], keyring: &Keyring) -> Result<Option<Workload>> {
+        let row = self.first(&WORKLOADS.select(" AND token_hash = $1"), &[hash.as_slice().into()])?;
+        row.map(|row| Workload::read(&row, keyring)).transpose()
     }
 
     /// Adds a workload.
     ///
     /// # Errors
-    /// [`LedgerError::Exists`].
+    /// [`LedgerError::Exists`](crate::LedgerError::Exists), [`LedgerError::Alike`](crate::LedgerError::Alike).
     pub fn add_workload(
         &self,
         name: &WorkloadName,
@@ -135,37 +148,24 @@ impl Tx<'_> {
         project: &ProjectName,
         environment: Option<&EnvironmentName>,
         by: &OperatorName,
-    ) -> Result<()> {
-        let rows = self.execute(
-            "INSERT INTO workloads (name, token_hash, project, environment, added_by, added_at) \
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-            &[
-                Value::text(name),
-                token_hash.as_slice().into(),
-                Value::text(project),
-                Value::maybe(environment),
-                Value::text(by),
-                self.now().into(),
-            ],
-        )?;
-        if rows == 0 {
-            return Err(LedgerError::Exists { what: "workload", name: name.to_string() });
-        }
-        Ok(())
+        keyring: &Keyring,
+    ) -> Result<RowMac> {
+        let values = vec![
+            Value::text(name),
+            token_hash.as_slice().into(),
+            Value::text(project),
+            Value::maybe(environment),
+            Value::text(by),
+            self.now().into(),
+        ];
+        WORKLOADS.insert(self, values, keyring)
     }
 
     /// Removes a workload; its token is worth nothing from then on.
     ///
     /// # Errors
-    /// [`LedgerError::Missing`].
-    pub fn remove_workload(&self, name: &WorkloadName) -> Result<()> {
-        let rows = self.execute(
-            "UPDATE workloads SET removed_at = $2 WHERE name = $1 AND removed_at IS NULL",
-            &[Value::text(name), self.now().into()],
-        )?;
-        if rows == 0 {
-            return Err(LedgerError::Missing { what: "workload", name: name.to_string() });
-        }
-        Ok(())
+    /// [`LedgerError::Missing`](crate::LedgerError::Missing).
+    pub fn remove_workload(&self, name: &WorkloadName, keyring: &Keyring) -> Result<()> {
+        WORKLOADS.remove(self, name.as_str(), keyring)
     }
 }

@@ -82,6 +82,29 @@ impl Tx<'_> {
         self.query(sql, &[])?.iter().map(Connection::read).collect()
     }
 
+    /// One connection.
+    ///
+    /// # Errors
+    /// [`LedgerError::Missing`].
+    pub fn connection(&self, name: &ConnectionName) -> Result<Connection> {
+        let sql = "SELECT name, kind, base_url, account, extra, credential, added_at FROM connections WHERE name = $1";
+        let row = self.first(sql, &[Value::text(name)])?;
+        row.map(|row| Connection::read(&row))
+            .transpose()?
+            .ok_or_else(|| LedgerError::Missing { what: "connection", name: name.to_string() })
+    }
+
+    /// Removes a connection. Its credential is the caller's to erase.
+    ///
+    /// # Errors
+    /// [`LedgerError::Missing`].
+    pub fn remove_connection(&self, name: &ConnectionName) -> Result<()> {
+        match self.execute("DELETE FROM connections WHERE name = $1", &[Value::text(name)])? {
+            0 => Err(LedgerError::Missing { what: "connection", name: name.to_string() }),
+            _ => Ok(()),
+        }
+    }
+
     /// Adds a connection whose credential was sealed in the same transaction.
     ///
     /// # Errors
@@ -113,6 +136,17 @@ impl Tx<'_> {
     pub fn stores(&self) -> Result<Vec<ConfiguredStore>> {
         let sql = "SELECT name, kind, address, extra, credential, added_at FROM stores ORDER BY name";
         self.query(sql, &[])?.iter().map(ConfiguredStore::read).collect()
+    }
+
+    /// Removes a store. Its credential is the caller's to erase.
+    ///
+    /// # Errors
+    /// [`LedgerError::Missing`].
+    pub fn remove_store(&self, name: &StoreName) -> Result<()> {
+        match self.execute("DELETE FROM stores WHERE name = $1", &[Value::text(name)])? {
+            0 => Err(LedgerError::Missing { what: "store", name: name.to_string() }),
+            _ => Ok(()),
+        }
     }
 
     /// Adds a store.

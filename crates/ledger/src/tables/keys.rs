@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use keywright_core::id::{KeyId, PlacementId, VersionId};
 use keywright_core::key::{Key, KeyState, Placement, PlacementState, Version, VersionState};
-use keywright_core::name::{AgentName, EnvironmentName, KeyName, ProjectName};
+use keywright_core::name::{AgentName, ConnectionName, EnvironmentName, KeyName, ProjectName, StoreName};
 use keywright_core::place::Place;
 use keywright_core::plan::Destination;
 use keywright_core::secret::Fingerprint;
@@ -133,16 +133,48 @@ impl Tx<'_> {
         self.query(&sql, &[Value::text(name)])?.iter().map(read_key).collect()
     }
 
-    /// How many keys of an agent live or are being made.
+    /// How many places of the quota an agent's keys hold, one of them left out: those that live or are being made, and those
+    /// that may still live at the provider, because an attempt is uncertain or a revocation is owed.
     ///
     /// # Errors
     /// When the ledger can't be read.
-    pub fn keys_active_of(&self, agent: &AgentName) -> Result<u64> {
+    pub fn places_held(&self, agent: &AgentName, besides: Option<KeyId>) -> Result<u64> {
+        // The few open ends come first, so that the many keys that are over are not looked at.
         let row = self.first(
-            "SELECT COUNT(*) FROM keys WHERE agent = $1 AND state IN ('minting', 'active')",
-            &[Value::text(agent)],
+            "SELECT (SELECT COUNT(*) FROM keys WHERE agent = $1 AND state IN ('minting', 'active') \
+             AND ($2 IS NULL OR id <> $2)) + (SELECT COUNT(*) FROM (SELECT key_id FROM attempts \
+             WHERE sweep_at IS NOT NULL UNION SELECT key_id FROM revocations WHERE due_at IS NOT NULL) o \
+             CROSS JOIN keys k WHERE k.id = o.key_id AND k.agent = $1 AND k.state NOT IN ('minting', 'active') \
+             AND ($2 IS NULL OR k.id <> $2))",
+            &[Value::text(agent), Value::maybe(besides)],
         )?;
         row.map_or(Ok(0), |row| row.count(0))
+    }
+
+    /// The keys of a connection that live, are being made, or may still live at the provider, newest first, at most 1,000.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn keys_through(&self, connection: &ConnectionName) -> Result<Vec<Key>> {
+        let sql = format!(
+            "SELECT {KEY} FROM keys WHERE connection = $1 AND (state IN ('minting', 'active', 'revoking') \
+             OR id IN (SELECT key_id FROM attempts WHERE sweep_at IS NOT NULL) \
+             OR id IN (SELECT key_id FROM revocations WHERE due_at IS NOT NULL)) \
+             ORDER BY created_at DESC, id DESC LIMIT 1000"
+        );
+        self.query(&sql, &[Value::text(connection)])?.iter().map(read_key).collect()
+    }
+
+    /// The keys of which a copy lies in a store, newest first, at most 1,000.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn keys_in_store(&self, store: &StoreName) -> Result<Vec<Key>> {
+        let sql = format!(
+            "SELECT {KEY} FROM keys WHERE id IN (SELECT key_id FROM placements WHERE store = $1 \
+             AND state NOT IN ('planned', 'removed')) ORDER BY created_at DESC, id DESC LIMIT 1000"
+        );
+        self.query(&sql, &[Value::text(store)])?.iter().map(read_key).collect()
     }
 
     /// How many keys live.
@@ -202,7 +234,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// When the ledger can't be read.
-    pub fn live_versions(&self, connection: &keywright_core::name::ConnectionName) -> Result<Vec<Version>> {
+    pub fn live_versions(&self, connection: &ConnectionName) -> Result<Vec<Version>> {
         let sql = "SELECT v.id, v.key_id, v.attempt, v.number, v.provider_key_id, v.expires_at, v.state FROM versions v \
                    JOIN keys k ON k.id = v.key_id WHERE k.connection = $1 AND v.state = 'active' ORDER BY v.id";
         self.query(sql, &[Value::text(connection)])?.iter().map(read_version).collect()

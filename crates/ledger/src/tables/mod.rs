@@ -13,3 +13,4 @@ pub(crate) mod requests;
 pub(crate) mod revocations;
 pub(crate) mod sagas;
 pub(crate) mod sealed;
+pub(crate) mod vouched;

@@ -175,14 +175,21 @@ impl Tx<'_> {
         self.query(&sql, &[Value::maybe(filter.status), limit.into()])?.iter().map(Request::read).collect()
     }
 
-    /// How many requests a principal made since a moment.
+    /// How many requests a principal made from a moment on, up to and without another one.
     ///
     /// # Errors
     /// When the ledger can't be read.
-    pub fn requests_since(&self, kind: &str, name: &str, since: Timestamp) -> Result<u64> {
+    pub fn requests_between(
+        &self,
+        kind: &str,
+        name: &str,
+        from: Timestamp,
+        until: Option<Timestamp>,
+    ) -> Result<u64> {
         let row = self.first(
-            "SELECT COUNT(*) FROM requests WHERE principal_kind = $1 AND principal_name = $2 AND created_at >= $3",
-            &[kind.into(), name.into(), since.into()],
+            "SELECT COUNT(*) FROM requests WHERE principal_kind = $1 AND principal_name = $2 AND created_at >= $3 \
+             AND created_at < $4",
+            &[kind.into(), name.into(), from.into(), until.unwrap_or(Timestamp::MAX).into()],
         )?;
         row.map_or(Ok(0), |row| row.count(0))
     }

@@ -135,6 +135,15 @@ impl Tx<'_> {
         row.map_or(Ok(0), |row| row.count(0))
     }
 
+    /// How many debts are still owed through a connection.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn revocations_through(&self, connection: &ConnectionName) -> Result<u64> {
+        let sql = "SELECT COUNT(*) FROM revocations WHERE connection = $1 AND done_at IS NULL";
+        self.first(sql, &[Value::text(connection)])?.map_or(Ok(0), |row| row.count(0))
+    }
+
     /// The debts of a key, settled ones included.
     ///
     /// # Errors

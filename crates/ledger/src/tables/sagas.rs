@@ -204,13 +204,15 @@ impl Tx<'_> {
         if rows == 0 { Err(LedgerError::Conflict { what: "the saga" }) } else { Ok(()) }
     }
 
-    /// Frees every saga of an owner that is known to be dead: on start, the one broker of a home is the only owner.
+    /// Frees every saga of an owner that is known to be dead: on start, the one broker of a home is the only owner. What was
+    /// put off stays put off, because whoever asked for the pause did not die.
     ///
     /// # Errors
     /// When the ledger can't be written.
     pub fn release_sagas(&self) -> Result<u64> {
         self.execute(
-            "UPDATE sagas SET owner = NULL, lease_until = NULL, due_at = $1 WHERE due_at IS NOT NULL",
+            "UPDATE sagas SET owner = NULL, lease_until = NULL, due_at = $1 \
+             WHERE due_at IS NOT NULL AND lease_until IS NOT NULL",
             &[self.now().into()],
         )
     }

@@ -44,7 +44,6 @@ async fn tampered_rows_are_detected_and_the_first_is_named() {
         ("DELETE FROM audit_entries", 0),
         (SWAP, 40),
         ("UPDATE audit_entries SET number = -1 WHERE number = 50", 0),
-        ("UPDATE audit_entries SET number = 'x' WHERE number = 50", 50),
         ("UPDATE audit_entries SET number = 9999 WHERE number = 3", 3),
         ("UPDATE audit_entries SET key_id = NULL WHERE number = 44", 44),
         ("UPDATE audit_entries SET request = 'req_other' WHERE number = 600", 600),
@@ -299,4 +298,27 @@ async fn a_damaged_database_is_an_error_with_words_and_not_a_panic() {
     assert!(matches!(try_verify(), Err(LedgerError::Corrupt(_))));
     fs::remove_file(home.database()).unwrap();
     assert!(matches!(try_verify(), Err(LedgerError::Io(_))));
+}
+
+#[tokio::test]
+async fn a_log_without_entries_is_not_sound_while_the_ledger_holds_what_was_recorded() {
+    let (home, _) = Home::with_log(&[], 0).await;
+    home.files().publish(&home.open()).await.unwrap();
+    assert!(home.verify().is_sound(), "nothing was done here yet");
+    let ring = keywright_ledger::seal::MasterKey::generate().unwrap().keyring(crate::support::INSTANCE);
+    let ledger = home.open();
+    let added = ledger.write(move |tx| {
+        tx.add_agent(&"bot".parse().unwrap(), &[1; 32], &"ada".parse().unwrap(), &ring)?;
+        tx.audit(record(0))
+    });
+    added.await.unwrap_or_else(|error: LedgerError| panic!("{error}"));
+    home.files().publish(&ledger).await.unwrap();
+    assert!(home.verify().is_sound());
+    home.tamper("DELETE FROM audit_entries; DELETE FROM checkpoints");
+    fs::remove_file(home.file("checkpoint")).unwrap();
+    fs::remove_dir_all(home.file("tile")).unwrap();
+    let report = home.verify();
+    let [Finding::Emptied { what }] = report.findings.as_slice() else { panic!("{:?}", report.findings) };
+    assert_eq!(what, "rows in `agents` (1)");
+    assert!(!report.is_sound() && report.first_bad().is_none());
 }

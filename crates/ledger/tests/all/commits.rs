@@ -155,7 +155,7 @@ async fn a_reading_sees_one_moment() {
         let ledger = Arc::clone(&ledger);
         async move {
             ledger
-                .read(move |tx| {
+                .scan(move |tx| {
                     let before = tx.audit_size()?;
                     seen_one.0.send(()).unwrap();
                     wait_for_write.1.recv().unwrap();
@@ -169,6 +169,44 @@ async fn a_reading_sees_one_moment() {
     wait_for_write.0.send(()).unwrap();
     assert_eq!(reading.await.unwrap().unwrap(), (1, 1));
     assert_eq!(ledger.read(|tx| tx.audit_size()).await.unwrap(), 2);
+}
+
+/// Where other threads can take over, a deed that finds nobody writing is done on its asker's thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deeds_on_their_askers_threads_and_in_groups_are_all_done_once() {
+    let home = Home::new();
+    let ledger = Arc::new(home.open());
+    for alone in 0..20 {
+        ledger.write(move |tx| tx.audit(record(alone))).await.unwrap();
+    }
+    let refused: Result<()> = ledger
+        .write(|tx| {
+            tx.audit(record(99))?;
+            Err(LedgerError::Closed)
+        })
+        .await;
+    assert!(refused.is_err());
+    let panicked: Result<()> = ledger
+        .write(|tx| {
+            tx.audit(record(99))?;
+            panic!("on purpose");
+        })
+        .await;
+    assert!(panicked.is_err());
+    assert_eq!(ledger.read(|tx| tx.audit_size()).await.unwrap(), 20);
+    let together: Vec<_> = (0..200)
+        .map(|number| {
+            let ledger = Arc::clone(&ledger);
+            tokio::spawn(async move { ledger.write(move |tx| tx.audit(record(number))).await.unwrap() })
+        })
+        .collect();
+    let mut places = Vec::new();
+    for one in together {
+        places.push(one.await.unwrap());
+    }
+    places.sort_unstable();
+    assert_eq!(places, (20..220).collect::<Vec<u64>>());
+    assert_eq!(ledger.read(|tx| tx.audit_size()).await.unwrap(), 220);
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ async fn a_name_has_one_living_key_at_most() {
     add(2, "TOKEN", "dev").await.unwrap();
     let wrong = move_to(1, KeyState::Active, KeyState::Revoked).await;
     assert!(matches!(wrong, Err(LedgerError::Conflict { .. })), "it is no longer in that state");
-    let active = ledger.read(|tx| tx.keys_active_of(&"builder".parse().unwrap())).await.unwrap();
+    let active = ledger.read(|tx| tx.places_held(&"builder".parse().unwrap(), None)).await.unwrap();
     assert_eq!(active, 3);
 }
 

@@ -22,3 +22,4 @@ mod revocations;
 mod sagas;
 mod support;
 mod things;
+mod vouched;

@@ -32,7 +32,8 @@ async fn add(
 ) -> Result<(), LedgerError> {
     let operator = name(operator);
     let keys = OperatorKeys::seal(&operator, &pass(passphrase), master, None, CHEAP).unwrap();
-    ledger.write(move |tx| tx.add_operator(&operator, &keys)).await
+    let ring = master.keyring(INSTANCE);
+    ledger.write(move |tx| tx.add_operator(&operator, &keys, &ring).map(drop)).await
 }
 
 async fn unlock(
@@ -41,7 +42,7 @@ async fn unlock(
     passphrase: &str,
 ) -> Result<keywright_ledger::Unlocked, LedgerError> {
     let operator = name(operator);
-    ledger.read(move |tx| tx.operator(&operator)).await.unwrap().unlock(&pass(passphrase))
+    ledger.read(move |tx| tx.slot(&operator)).await.unwrap().unlock(&pass(passphrase))
 }
 
 #[tokio::test]
@@ -100,13 +101,15 @@ async fn a_new_passphrase_keeps_every_value_readable_and_ends_the_old_one() {
     let before = unlock(&ledger, "ada", "old").await.unwrap();
     let keys =
         OperatorKeys::seal(&name("ada"), &pass("new"), &before.master, Some(&before.signing), CHEAP).unwrap();
-    ledger.write(move |tx| tx.rewrap_operator(&name("ada"), &keys)).await.unwrap();
+    let ring = master.keyring(INSTANCE);
+    ledger.write(move |tx| tx.rewrap_operator(&name("ada"), &keys, &ring)).await.unwrap();
 
     assert!(matches!(unlock(&ledger, "ada", "old").await, Err(LedgerError::WrongPassphrase { .. })));
     let after = unlock(&ledger, "ada", "new").await.unwrap();
     let found = ledger.read(|tx| tx.sealed_of("owner")).await.unwrap().unwrap();
     assert_eq!(after.master.keyring(INSTANCE).open("owner", &found).unwrap().expose_secret(), "s3cret");
-    let public = ledger.read(|tx| tx.operator(&name("ada"))).await.unwrap().public_key;
+    let ring = master.keyring(INSTANCE);
+    let public = ledger.read(move |tx| tx.operator(&name("ada"), &ring)).await.unwrap().public_key;
     assert_eq!(after.signing.verifying_key(), public, "their signatures still verify");
 }
 
@@ -143,9 +146,13 @@ async fn removing_an_operator_destroys_the_slot_and_voids_unused_approvals() {
         home.raw().query_row(&sql, [], |row| row.get(0)).unwrap()
     };
     let sealed = [slot("master_key_sealed"), slot("signing_key_sealed")];
-    ledger.write(|tx| tx.remove_operator(&name("bob"))).await.unwrap();
+    let remove = |operator: &'static str| {
+        let ring = master.keyring(INSTANCE);
+        ledger.write(move |tx| tx.remove_operator(&name(operator), &ring))
+    };
+    remove("bob").await.unwrap();
 
-    assert!(matches!(ledger.read(|tx| tx.operator(&name("bob"))).await, Err(LedgerError::Missing { .. })));
+    assert!(matches!(ledger.read(|tx| tx.slot(&name("bob"))).await, Err(LedgerError::Missing { .. })));
     home.tamper("PRAGMA wal_checkpoint(TRUNCATE)");
     let file = fs::read(home.database()).unwrap();
     for bytes in &sealed {
@@ -157,10 +164,10 @@ async fn removing_an_operator_destroys_the_slot_and_voids_unused_approvals() {
     assert_eq!(of(2).await.unwrap().len(), 1, "the one that was used stays on record");
 
     assert!(add(&ledger, "bob", "b", &master).await.is_err(), "the name keeps its meaning");
-    let last = ledger.write(|tx| tx.remove_operator(&name("ada"))).await;
+    let last = remove("ada").await;
     assert!(matches!(last, Err(LedgerError::Conflict { .. })));
     unlock(&ledger, "ada", "a").await.unwrap();
-    let nobody = ledger.write(|tx| tx.remove_operator(&name("carl"))).await;
+    let nobody = remove("carl").await;
     assert!(matches!(nobody, Err(LedgerError::Missing { .. })));
 }
 
@@ -168,15 +175,10 @@ async fn removing_an_operator_destroys_the_slot_and_voids_unused_approvals() {
 async fn the_recommended_cost_is_what_a_slot_is_opened_with() {
     let home = Home::new();
     let ledger = home.open();
-    let keys = OperatorKeys::seal(
-        &name("ada"),
-        &pass("p"),
-        &MasterKey::generate().unwrap(),
-        None,
-        SlotCost::RECOMMENDED,
-    );
-    let keys = keys.unwrap();
-    ledger.write(move |tx| tx.add_operator(&name("ada"), &keys)).await.unwrap();
+    let master = MasterKey::generate().unwrap();
+    let keys = OperatorKeys::seal(&name("ada"), &pass("p"), &master, None, SlotCost::RECOMMENDED).unwrap();
+    let ring = master.keyring(INSTANCE);
+    ledger.write(move |tx| tx.add_operator(&name("ada"), &keys, &ring)).await.unwrap();
     unlock(&ledger, "ada", "p").await.unwrap();
     // A weaker cost written into the row leads to other keys, not to an easier guess.
     home.tamper("UPDATE operators SET slot_memory_kib = 64, slot_passes = 1, slot_lanes = 1");

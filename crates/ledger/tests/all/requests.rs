@@ -87,12 +87,14 @@ async fn an_operator_approves_a_plan_once_and_the_signature_survives_the_ledger(
     let cheap = SlotCost { memory_kib: 64, passes: 1, lanes: 1 };
     let passphrase = keywright_core::secret::Secret::new("p".to_owned());
     let ada: keywright_core::name::OperatorName = "ada".parse().unwrap();
-    let keys = OperatorKeys::seal(&ada, &passphrase, &MasterKey::generate().unwrap(), None, cheap).unwrap();
-    let operator = ada.clone();
-    ledger.write(move |tx| tx.add_operator(&operator, &keys)).await.unwrap();
-    let operator = ada.clone();
-    let operator = ledger.read(move |tx| tx.operator(&operator)).await.unwrap();
-    let signing = operator.unlock(&passphrase).unwrap().signing;
+    let master = MasterKey::generate().unwrap();
+    let keys = OperatorKeys::seal(&ada, &passphrase, &master, None, cheap).unwrap();
+    let (name, ring) = (ada.clone(), master.keyring([7; 16]));
+    ledger.write(move |tx| tx.add_operator(&name, &keys, &ring)).await.unwrap();
+    let name = ada.clone();
+    let slot = ledger.read(move |tx| tx.slot(&name)).await.unwrap();
+    let operator = slot.vouched(&master.keyring([7; 16])).unwrap();
+    let signing = slot.unlock(&passphrase).unwrap().signing;
 
     let (request, digest) = (id!(RequestId, 1u32), plan(1, "builder").digest().unwrap());
     let now = ledger.now();

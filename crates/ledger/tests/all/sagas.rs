@@ -104,6 +104,23 @@ async fn only_steps_that_exist_are_taken() {
 }
 
 #[tokio::test]
+async fn after_a_start_what_was_put_off_stays_put_off() {
+    let home = Home::new();
+    let ledger = home.open();
+    let (waiting, died) =
+        ledger.write(|tx| Ok::<_, LedgerError>((begin_saga(tx, 1)?, begin_saga(tx, 2)?))).await.unwrap();
+    let claimed = ledger.write(move |tx| tx.claim_saga(waiting, "old", lease())).await.unwrap().unwrap();
+    ledger
+        .write(move |tx| tx.postpone_saga(&claimed, Span::from_seconds(1_800).after(tx.now()), "busy"))
+        .await
+        .unwrap();
+    ledger.write(move |tx| tx.claim_saga(died, "old", lease())).await.unwrap().unwrap();
+    assert_eq!(ledger.read(|tx| tx.sagas_due(10)).await.unwrap(), []);
+    assert_eq!(ledger.write(|tx| tx.release_sagas()).await.unwrap(), 1);
+    assert_eq!(ledger.read(|tx| tx.sagas_due(10)).await.unwrap(), [died]);
+}
+
+#[tokio::test]
 async fn after_a_start_every_open_saga_is_free_and_done_ones_stay_done() {
     let home = Home::new();
     let ledger = home.open();

@@ -30,10 +30,12 @@ pub(super) async fn run(
 ) -> Result<Value, Failure> {
     match call {
         Op::Login | Op::Logout => session(broker, peer, operator, &call, stop).await,
-        Op::ProviderAdd { .. } | Op::ProviderList | Op::ProviderCheck { .. } => {
+        Op::ProviderAdd { .. } | Op::ProviderList | Op::ProviderCheck { .. } | Op::ProviderRemove { .. } => {
             providers(broker, operator, call).await
         }
-        Op::StoreAdd { .. } | Op::StoreList | Op::StoreCheck { .. } => stores(broker, operator, call).await,
+        Op::StoreAdd { .. } | Op::StoreList | Op::StoreCheck { .. } | Op::StoreRemove { .. } => {
+            stores(broker, operator, call).await
+        }
         Op::TemplateList
         | Op::TemplateShow { .. }
         | Op::TemplateApply { .. }
@@ -114,6 +116,12 @@ async fn providers(broker: &Broker, operator: &Proven, call: Op) -> Result<Value
             let health = broker.check_connection(&name.parse().map_err(invalid)?).await?;
             Ok(views::connection_health(&name, &health))
         }
+        Op::ProviderRemove { name } => {
+            let templates = broker.remove_connection(operator, &name.parse().map_err(invalid)?).await?;
+            Ok(json!({
+                "schema": "keywright/provider/1", "name": name, "removed": true, "templates": templates,
+            }))
+        }
         _ => Ok(views::connections(&broker.connections().await?)),
     }
 }
@@ -134,6 +142,10 @@ async fn stores(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, F
         Op::StoreCheck { name } => {
             broker.check_store(&name.parse().map_err(invalid)?).await?;
             Ok(json!({ "schema": "keywright/store/1", "name": name, "usable": true }))
+        }
+        Op::StoreRemove { name } => {
+            broker.remove_store(operator, &name.parse().map_err(invalid)?).await?;
+            Ok(json!({ "schema": "keywright/store/1", "name": name, "removed": true }))
         }
         _ => Ok(json!({ "schema": "keywright/stores/1", "stores": broker.stores().await? })),
     }

@@ -147,7 +147,7 @@ pub(super) struct RequestKey {
     /// The project that the key belongs to.
     #[schemars(length(min = 1, max = 64))]
     project: String,
-    /// The project's environment: `dev`, `staging`, `production` ...
+    /// The project's environment, in lower case: `dev`, `staging`, `production` ...
     #[schemars(length(min = 1, max = 64))]
     environment: String,
     /// The variable under which programs read the key, as in `CLOUDFLARE_API_TOKEN`.

@@ -1,0 +1,161 @@
+//! Connections and stores that nothing needs any more, and names that are free again.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::collections::BTreeMap;
+
+use keywright_broker::Code;
+use keywright_broker::admin::{NewConnection, NewStore};
+use keywright_broker::ask::Ask;
+use keywright_core::receipt::Status;
+use keywright_core::secret::Secret;
+use keywright_ledger::AuditFilter;
+use keywright_sandbox::{Fault, FaultKind};
+use keywright_testkit::{DNS_EDIT, World, ask};
+
+async fn connect(world: &World, name: &str) {
+    let new = NewConnection {
+        name: name.parse().unwrap(),
+        kind: "cloudflare".parse().unwrap(),
+        base_url: Some(world.sandbox.base_url()),
+        account: Some(world.sandbox.account_id().to_owned()),
+        extra: BTreeMap::new(),
+        credential: Secret::new(world.sandbox.parent_token().to_owned()),
+    };
+    world.broker.add_connection(&world.ana().await, new).await.unwrap();
+}
+
+async fn deeds(world: &World) -> Vec<String> {
+    let filter = AuditFilter { limit: 1_000, ..AuditFilter::default() };
+    world.broker.log(filter).await.unwrap().iter().map(|e| e.record().deed.to_string()).collect()
+}
+
+fn cf() -> keywright_core::name::ConnectionName {
+    "cf".parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_goes_only_when_no_key_needs_it() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let refused = world.broker.remove_connection(&ana, &cf()).await.unwrap_err();
+    assert_eq!(refused.code, Code::Conflict);
+    assert_eq!(refused.reasons, ["web/dev/CF_TOKEN (active)"]);
+    // A revocation that is owed needs it, too.
+    let down = FaultKind::Status { status: 503, retry_after: None };
+    world.sandbox.inject(Fault::on("DELETE", "/accounts/*/tokens/*", down).times(100_000)).unwrap();
+    world.broker.revoke(&World::agent("bot"), "CF_TOKEN", "done").await.unwrap();
+    let refused = world.broker.remove_connection(&ana, &cf()).await.unwrap_err();
+    assert_eq!(refused.reasons, ["web/dev/CF_TOKEN (revoking)"]);
+    world.sandbox.clear_faults();
+    world.settle().await;
+    assert_eq!(world.broker.remove_connection(&ana, &cf()).await.unwrap(), []);
+    assert!(world.broker.connections().await.unwrap().is_empty());
+    assert!(deeds(&world).await.contains(&"provider.remove".to_owned()));
+    let error = world.request(&ask("example.com", "OTHER")).await.unwrap_err();
+    assert!(error.message.contains("no connection to provider `cloudflare`"), "{error}");
+    assert_eq!(world.broker.remove_connection(&ana, &cf()).await.unwrap_err().code, Code::NotFound);
+    connect(&world, "cf").await;
+    assert_eq!(world.request(&ask("example.com", "OTHER")).await.unwrap().status, Status::Active);
+}
+
+#[tokio::test]
+async fn an_attempt_whose_fate_is_unknown_needs_its_connection() {
+    let world = World::new().await;
+    let lost = Fault::on("POST", "/accounts/*/tokens", FaultKind::ReplyLostBeforeCommit).times(100_000);
+    world.sandbox.inject(lost).unwrap();
+    assert_eq!(world.request(&ask("example.com", "CF_TOKEN")).await.unwrap().status, Status::Failed);
+    world.sandbox.clear_faults();
+    let ana = world.ana().await;
+    let refused = world.broker.remove_connection(&ana, &cf()).await.unwrap_err();
+    assert_eq!(refused.reasons, ["web/dev/CF_TOKEN (not known to be gone)"]);
+    world.settle().await;
+    world.broker.remove_connection(&ana, &cf()).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_several_connections_the_template_says_which() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    connect(&world, "other").await;
+    let error = world.request(&ask("example.com", "CF_TOKEN")).await.unwrap_err();
+    assert_eq!(error.code, Code::Conflict);
+    assert!(error.message.contains("(`cf`, `other`)") && error.hint.unwrap().contains("connection = "));
+    let naming = DNS_EDIT.replace("tier =", "connection = \"other\"\ntier =");
+    world.broker.apply_template(&ana, &naming).await.unwrap();
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    assert_eq!(world.broker.trace("CF_TOKEN").await.unwrap().key.connection.as_str(), "other");
+    world.broker.revoke(&World::agent("bot"), "CF_TOKEN", "done").await.unwrap();
+    let orphaned = world.broker.remove_connection(&ana, &"other".parse().unwrap()).await.unwrap();
+    assert_eq!(orphaned.iter().map(ToString::to_string).collect::<Vec<_>>(), ["cloudflare/dns-edit"]);
+    let error = world.request(&ask("example.com", "CF_TOKEN")).await.unwrap_err();
+    assert_eq!((error.code, error.alternatives), (Code::NotFound, vec!["cf".to_owned()]));
+    world.broker.apply_template(&ana, DNS_EDIT).await.unwrap();
+    assert_eq!(world.request(&ask("example.com", "CF_TOKEN")).await.unwrap().status, Status::Active);
+}
+
+#[tokio::test]
+async fn a_store_goes_only_when_no_copy_lies_in_it() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    let folder = tempfile::tempdir().unwrap();
+    let new = NewStore {
+        name: "files".parse().unwrap(),
+        kind: "dotenv".parse().unwrap(),
+        address: None,
+        extra: BTreeMap::new(),
+        credential: None,
+    };
+    world.broker.add_store(&ana, new).await.unwrap();
+    let open = DNS_EDIT.replace("\"dotenv:*\"", "\"files:*\"");
+    world.broker.apply_template(&ana, &open).await.unwrap();
+    let wish = Ask {
+        destinations: vec!["files:./.env#CF_TOKEN".to_owned()],
+        cwd: Some(folder.path().display().to_string()),
+        ..ask("example.com", "CF_TOKEN")
+    };
+    world.request(&wish).await.unwrap();
+    let files = "files".parse().unwrap();
+    let refused = world.broker.remove_store(&ana, &files).await.unwrap_err();
+    assert_eq!(
+        (refused.code, refused.reasons),
+        (Code::Conflict, vec!["web/dev/CF_TOKEN (active)".to_owned()])
+    );
+    world.broker.revoke(&World::agent("bot"), "CF_TOKEN", "done").await.unwrap();
+    world.broker.remove_store(&ana, &files).await.unwrap();
+    assert!(world.broker.stores().await.unwrap().iter().all(|store| store.name != "files"));
+    assert!(deeds(&world).await.contains(&"store.remove".to_owned()));
+    let error = world.request(&wish).await.unwrap_err();
+    assert!(error.message.contains("there is no store `files`"), "{error}");
+    for built_in in ["embedded", "dotenv"] {
+        let error = world.broker.remove_store(&ana, &built_in.parse().unwrap()).await.unwrap_err();
+        assert_eq!(error.code, Code::Conflict, "{built_in}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_taken_while_its_key_lives_and_free_when_it_has_ended() {
+    let world = World::new().await;
+    let bot = World::agent("bot");
+    let first = world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    // The same name in the file, where no place is in the way.
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = Ask {
+        destinations: vec!["dotenv:./.env#CF_TOKEN".to_owned()],
+        cwd: Some(folder.path().display().to_string()),
+        ..ask("example.com", "CF_TOKEN")
+    };
+    let taken = world.request(&elsewhere).await.unwrap_err();
+    assert_eq!(taken.code, Code::Conflict);
+    assert!(
+        taken.message.contains("lives already") && taken.message.contains(&first.key.unwrap().to_string())
+    );
+    assert!(taken.hint.unwrap().contains("keywright key revoke web/dev/CF_TOKEN"));
+    let place = world.request(&ask("example.com", "CF_TOKEN")).await.unwrap_err();
+    assert!(place.message.contains("holds key `web/dev/CF_TOKEN`, which is active"), "{place}");
+    world.broker.revoke(&bot, "CF_TOKEN", "done").await.unwrap();
+    assert_eq!(world.request(&ask("example.com", "CF_TOKEN")).await.unwrap().status, Status::Active);
+    let ana = world.ana().await;
+    world.broker.teardown(&ana.caller(), &"web".parse().unwrap()).await.unwrap();
+    assert_eq!(world.request(&ask("example.com", "CF_TOKEN")).await.unwrap().status, Status::Active);
+}
