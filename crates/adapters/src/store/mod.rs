@@ -6,9 +6,11 @@
 //! The kind `embedded` is not here: it keeps its values in the ledger, which this room never sees, so the broker
 //! implements it.
 
+mod remote;
 mod settings;
 
 pub mod dotenv;
+pub mod vault;
 
 use std::collections::BTreeMap;
 
@@ -18,14 +20,24 @@ use keywright_core::store::{Store, StoreFacts};
 use keywright_core::text::Untrusted;
 
 /// Every store that is built in.
-static REGISTRY: [Registered; 1] = [Registered {
-    kind: dotenv::KIND,
-    connect: |config, _| Ok(Box::new(dotenv::Dotenv::new(&config)?)),
-    facts: dotenv::facts,
-    credential: None,
-    address: None,
-    settings: &[("root", "an absolute directory; places outside it are refused")],
-}];
+static REGISTRY: [Registered; 2] = [
+    Registered {
+        kind: dotenv::KIND,
+        connect: |config, _| Ok(Box::new(dotenv::Dotenv::new(&config)?)),
+        facts: dotenv::facts,
+        credential: None,
+        address: None,
+        settings: &[("root", "an absolute directory; places outside it are refused")],
+    },
+    Registered {
+        kind: vault::KIND,
+        connect: |config, credential| Ok(Box::new(vault::Vault::new(&config, config.must(credential)?)?)),
+        facts: vault::facts,
+        credential: Some("a token, or the SecretID of an AppRole"),
+        address: Some("the server, as in `https://vault.example:8200`"),
+        settings: vault::SETTINGS,
+    },
+];
 
 /// The kinds that [`connect`] opens.
 pub static KINDS: [&str; REGISTRY.len()] = names(&REGISTRY);
