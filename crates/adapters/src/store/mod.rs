@@ -6,6 +6,7 @@
 //! The kind `embedded` is not here: it keeps its values in the ledger, which this room never sees, so the broker
 //! implements it.
 
+mod aws;
 mod settings;
 
 pub mod dotenv;
@@ -18,14 +19,36 @@ use keywright_core::store::{Store, StoreFacts};
 use keywright_core::text::Untrusted;
 
 /// Every store that is built in.
-static REGISTRY: [Registered; 1] = [Registered {
-    kind: dotenv::KIND,
-    connect: |config, _| Ok(Box::new(dotenv::Dotenv::new(&config)?)),
-    facts: dotenv::facts,
-    credential: None,
-    address: None,
-    settings: &[("root", "an absolute directory; places outside it are refused")],
-}];
+static REGISTRY: [Registered; 3] = [
+    Registered {
+        kind: dotenv::KIND,
+        connect: |config, _| Ok(Box::new(dotenv::Dotenv::new(&config)?)),
+        facts: dotenv::facts,
+        credential: None,
+        address: None,
+        settings: &[("root", "an absolute directory; places outside it are refused")],
+    },
+    Registered {
+        kind: aws::secrets_manager::KIND,
+        connect: |config, credential| {
+            Ok(Box::new(aws::secrets_manager::SecretsManager::new(&config, credential.as_ref())?))
+        },
+        facts: aws::secrets_manager::facts,
+        credential: Some(crate::aws::CREDENTIAL),
+        address: Some("the region's public one when absent"),
+        settings: aws::secrets_manager::SETTINGS,
+    },
+    Registered {
+        kind: aws::parameters::KIND,
+        connect: |config, credential| {
+            Ok(Box::new(aws::parameters::Parameters::new(&config, credential.as_ref())?))
+        },
+        facts: aws::parameters::facts,
+        credential: Some(crate::aws::CREDENTIAL),
+        address: Some("the region's public one when absent"),
+        settings: aws::parameters::SETTINGS,
+    },
+];
 
 /// The kinds that [`connect`] opens.
 pub static KINDS: [&str; REGISTRY.len()] = names(&REGISTRY);
