@@ -220,6 +220,10 @@ impl Failure {
             (Proof::Nothing, StoreError::Unavailable { store, why }) => {
                 StoreError::OutcomeUnknown { store, why }
             }
+            // A refusal that is not the service's own: a proxy may have lost the true answer.
+            (Proof::Nothing, StoreError::Unauthorized { store, message }) => {
+                StoreError::OutcomeUnknown { store, why: message.to_string() }
+            }
             (_, error) => error,
         }
     }

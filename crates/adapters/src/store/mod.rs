@@ -7,6 +7,7 @@
 //! implements it.
 
 mod remote;
+mod aws;
 mod settings;
 
 pub mod dotenv;
@@ -21,6 +22,7 @@ use keywright_core::text::Untrusted;
 
 /// Every store that is built in.
 static REGISTRY: [Registered; 2] = [
+static REGISTRY: [Registered; 3] = [
     Registered {
         kind: dotenv::KIND,
         connect: |config, _| Ok(Box::new(dotenv::Dotenv::new(&config)?)),
@@ -36,6 +38,24 @@ static REGISTRY: [Registered; 2] = [
         credential: Some("a token, or the SecretID of an AppRole"),
         address: Some("the server, as in `https://vault.example:8200`"),
         settings: vault::SETTINGS,
+        kind: aws::secrets_manager::KIND,
+        connect: |config, credential| {
+            Ok(Box::new(aws::secrets_manager::SecretsManager::new(&config, credential.as_ref())?))
+        },
+        facts: aws::secrets_manager::facts,
+        credential: Some(crate::aws::CREDENTIAL),
+        address: Some("the region's public one when absent"),
+        settings: aws::secrets_manager::SETTINGS,
+    },
+    Registered {
+        kind: aws::parameters::KIND,
+        connect: |config, credential| {
+            Ok(Box::new(aws::parameters::Parameters::new(&config, credential.as_ref())?))
+        },
+        facts: aws::parameters::facts,
+        credential: Some(crate::aws::CREDENTIAL),
+        address: Some("the region's public one when absent"),
+        settings: aws::parameters::SETTINGS,
     },
 ];
 

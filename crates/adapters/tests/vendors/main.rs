@@ -10,5 +10,6 @@
     reason = "tests"
 )]
 
+mod aws;
 mod support;
 mod vault;

@@ -29,7 +29,7 @@ pub struct ProviderCase {
     pub proxy: Proxy,
     pub provider: Box<dyn Provider>,
     pub wish: Wish,
-    /// Method and a part of the path of the call that creates.
+    /// Method and a part of the path of the call that creates, in the form of [`super::proxy::Seen::is`].
     pub create: (&'static str, &'static str),
     /// The same of the calls that list, read one, and revoke.
     pub list: (&'static str, &'static str),
@@ -181,7 +181,7 @@ async fn a_create_is_sent_once_and_never_lost(case: &ProviderCase) {
         let error = minted.err().unwrap_or_else(|| panic!("{what}: a key came out"));
         assert_eq!(case.proxy.unmet(), 0, "{what}: the create was sent");
         let creates = case.proxy.seen();
-        let creates = creates.iter().filter(|c| c.method == method && c.path.contains(path)).count();
+        let creates = creates.iter().filter(|call| call.is(method, path)).count();
         assert_eq!(creates, 1, "{what}: sent once");
         let exists = case.live(number).await > 0;
         if exists {

@@ -34,6 +34,18 @@ pub struct Seen {
     pub body: Vec<u8>,
 }
 
+impl Seen {
+    /// Whether it is the call that `method` and `part` mean: a part of the path, or after a `~` a part of the head or the
+    /// body, where that says what is called.
+    pub fn is(&self, method: &str, part: &str) -> bool {
+        let meant = match part.strip_prefix('~') {
+            Some(part) => self.head.contains(part) || String::from_utf8_lossy(&self.body).contains(part),
+            None => self.path.contains(part),
+        };
+        self.method == method && meant
+    }
+}
+
 /// Where it listens, what it will do, what it has seen.
 pub struct Proxy {
     pub url: String,
@@ -88,7 +100,8 @@ impl Proxy {
         Self { url, state }
     }
 
-    /// The next call with this method whose path contains `path` meets the fault; each plan is for one call.
+    /// The next call with this method whose path contains `path` meets the fault; each plan is for one call. See
+    /// [`Seen::is`] for APIs whose calls all have one path.
     pub fn next(&self, method: &str, path: &str, fault: Fault) {
         self.state.plans.lock().unwrap().push((method.to_owned(), path.to_owned(), fault));
     }
@@ -108,14 +121,13 @@ async fn serve(mut client: TcpStream, state: Arc<State>) {
     while let Some((head, body)) = read_request(&mut client).await {
         let mut first = head.lines().next().unwrap_or_default().split(' ');
         let (method, path) = (first.next().unwrap().to_owned(), first.next().unwrap().to_owned());
-        let seen =
-            Seen { method: method.clone(), path: path.clone(), head: head.clone(), body: body.clone() };
-        state.seen.lock().unwrap().push(seen);
+        let seen = Seen { method, path, head: head.clone(), body: body.clone() };
         let fault = {
             let mut plans = state.plans.lock().unwrap();
-            let met = plans.iter().position(|(m, p, _)| *m == method && path.contains(p.as_str()));
+            let met = plans.iter().position(|(method, part, _)| seen.is(method, part));
             met.map(|at| plans.remove(at).2)
         };
+        state.seen.lock().unwrap().push(seen);
         let answer = match fault {
             Some(Fault::LostBefore) => return,
             Some(Fault::Answer { status, headers, body }) => said(status, headers, &body),
