@@ -9,6 +9,7 @@
 mod settings;
 
 pub mod dotenv;
+pub mod github_actions;
 
 use std::collections::BTreeMap;
 
@@ -18,14 +19,26 @@ use keywright_core::store::{Store, StoreFacts};
 use keywright_core::text::Untrusted;
 
 /// Every store that is built in.
-static REGISTRY: [Registered; 1] = [Registered {
-    kind: dotenv::KIND,
-    connect: |config, _| Ok(Box::new(dotenv::Dotenv::new(&config)?)),
-    facts: dotenv::facts,
-    credential: None,
-    address: None,
-    settings: &[("root", "an absolute directory; places outside it are refused")],
-}];
+static REGISTRY: [Registered; 2] = [
+    Registered {
+        kind: dotenv::KIND,
+        connect: |config, _| Ok(Box::new(dotenv::Dotenv::new(&config)?)),
+        facts: dotenv::facts,
+        credential: None,
+        address: None,
+        settings: &[("root", "an absolute directory; places outside it are refused")],
+    },
+    Registered {
+        kind: github_actions::KIND,
+        connect: |config, credential| {
+            Ok(Box::new(github_actions::GitHubActions::new(&config, config.must(credential)?)?))
+        },
+        facts: github_actions::facts,
+        credential: Some("a token that may read and write secrets and variables"),
+        address: Some("GitHub's API; `https://HOST/api/v3` of an enterprise server, else GitHub's own"),
+        settings: github_actions::SETTINGS,
+    },
+];
 
 /// The kinds that [`connect`] opens.
 pub static KINDS: [&str; REGISTRY.len()] = names(&REGISTRY);

@@ -51,6 +51,11 @@ impl StoreConfig {
         Wire::new(WireConfig::new(kind, address)).map_err(|error| self.bad("address", error.to_string()))
     }
 
+    /// The credential that [`StoreConfig::check`] has seen.
+    pub(super) fn must(&self, credential: Option<Secret>) -> Result<Secret, StoreConnectError> {
+        credential.ok_or_else(|| self.credential("needs a credential"))
+    }
+
     /// A setting that makes no sense.
     pub(super) fn bad(&self, setting: &str, why: impl Into<String>) -> StoreConnectError {
         StoreConnectError::Setting {

@@ -10,4 +10,5 @@
     reason = "tests"
 )]
 
+mod github_actions;
 mod support;

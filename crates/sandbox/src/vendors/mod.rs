@@ -1,0 +1,35 @@
+//! Stand-ins for vendors, one module each: small, in memory, on loopback, with the vendor's own shapes and state.
+
+mod door;
+mod github;
+
+use tokio::task::JoinHandle;
+
+use crate::error::SandboxError;
+
+/// A stand-in that runs; it ends with the value.
+pub struct Running {
+    /// Where it answers.
+    pub base_url: String,
+    /// The credential that it accepts.
+    pub parent: String,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// Starts the stand-in of a kind.
+///
+/// # Errors
+/// When there is none of this kind, or it can't listen.
+pub async fn start(kind: &str) -> Result<Running, SandboxError> {
+    match kind {
+        "github" => github::start().await,
+        "github-actions" => github::start_store().await,
+        other => Err(SandboxError::Config(format!("there is no stand-in for `{other}`"))),
+    }
+}
