@@ -12,6 +12,7 @@ mod settings;
 
 pub mod dotenv;
 pub mod vault;
+pub mod github_actions;
 
 use std::collections::BTreeMap;
 
@@ -56,6 +57,14 @@ static REGISTRY: [Registered; 3] = [
         credential: Some(crate::aws::CREDENTIAL),
         address: Some("the region's public one when absent"),
         settings: aws::parameters::SETTINGS,
+        kind: github_actions::KIND,
+        connect: |config, credential| {
+            Ok(Box::new(github_actions::GitHubActions::new(&config, config.must(credential)?)?))
+        },
+        facts: github_actions::facts,
+        credential: Some("a token that may read and write secrets and variables"),
+        address: Some("GitHub's API; `https://HOST/api/v3` of an enterprise server, else GitHub's own"),
+        settings: github_actions::SETTINGS,
     },
 ];
 

@@ -11,5 +11,6 @@
 )]
 
 mod aws;
+mod github_actions;
 mod support;
 mod vault;

@@ -2,6 +2,7 @@
 
 mod door;
 mod vault;
+mod github;
 
 use tokio::task::JoinHandle;
 
@@ -29,6 +30,8 @@ impl Drop for Running {
 pub async fn start(kind: &str) -> Result<Running, SandboxError> {
     match kind {
         "vault" => vault::start().await,
+        "github" => github::start().await,
+        "github-actions" => github::start_store().await,
         other => Err(SandboxError::Config(format!("there is no stand-in for `{other}`"))),
     }
 }

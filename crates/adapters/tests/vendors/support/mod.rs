@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "not every vendor uses all of it")]
 
 pub mod contract;
+pub mod openapi;
 pub mod peers;
 pub mod proxy;
 
