@@ -16,7 +16,7 @@ pub use config::{ConnectError, ConnectionConfig};
 pub use parameter::ParameterKind;
 
 /// Every provider that is built in.
-static REGISTRY: [Registered; 1] = [Registered {
+const REGISTRY: &[Registered] = &[Registered {
     kind: cloudflare::KIND,
     connect: cloudflare::connect,
     settings: cloudflare::SETTINGS,
@@ -25,7 +25,7 @@ static REGISTRY: [Registered; 1] = [Registered {
 }];
 
 /// The kinds of the providers that are built in.
-pub const KINDS: &[&str] = &names(&REGISTRY);
+pub const KINDS: [&str; REGISTRY.len()] = names(REGISTRY);
 
 type Connect = fn(ConnectionConfig, Secret) -> Result<Box<dyn Provider>, ConnectError>;
 
@@ -61,6 +61,12 @@ pub fn kinds(provider_kind: &str) -> Option<&'static [ParameterKind]> {
     registered(provider_kind).map(|registered| registered.parameters)
 }
 
+/// The names of the settings that a connection to this provider can have; `None` when the provider is not built in.
+#[must_use]
+pub fn settings(provider_kind: &str) -> Option<&'static [&'static str]> {
+    registered(provider_kind).map(|registered| registered.settings)
+}
+
 /// What a provider can and can't do, known without a connection: what [`Provider::facts`] says on every one; `None` when
 /// the provider is not built in.
 #[must_use]
@@ -88,7 +94,7 @@ fn check_is_of_plan(provider: &'static str, grant: &Grant, plan: &Plan) -> Resul
     clippy::indexing_slicing,
     reason = "runs at compile time, where an index that is out of bounds is an error"
 )]
-const fn names<const N: usize>(registry: &[Registered; N]) -> [&'static str; N] {
+const fn names<const N: usize>(registry: &[Registered]) -> [&'static str; N] {
     let mut names = [""; N];
     let mut at = 0;
     while at < N {

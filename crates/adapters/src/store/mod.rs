@@ -6,13 +6,12 @@
 //! The kind `embedded` is not here: it keeps its values in the ledger, which this room never sees, so the broker
 //! implements it.
 
-mod remote;
 mod aws;
-mod settings;
-
 pub mod dotenv;
-pub mod vault;
-pub mod github_actions;
+mod github_actions;
+mod remote;
+mod settings;
+mod vault;
 
 use std::collections::BTreeMap;
 
@@ -22,8 +21,7 @@ use keywright_core::store::{Store, StoreFacts};
 use keywright_core::text::Untrusted;
 
 /// Every store that is built in.
-static REGISTRY: [Registered; 2] = [
-static REGISTRY: [Registered; 3] = [
+const REGISTRY: &[Registered] = &[
     Registered {
         kind: dotenv::KIND,
         connect: |config, _| Ok(Box::new(dotenv::Dotenv::new(&config)?)),
@@ -39,6 +37,8 @@ static REGISTRY: [Registered; 3] = [
         credential: Some("a token, or the SecretID of an AppRole"),
         address: Some("the server, as in `https://vault.example:8200`"),
         settings: vault::SETTINGS,
+    },
+    Registered {
         kind: aws::secrets_manager::KIND,
         connect: |config, credential| {
             Ok(Box::new(aws::secrets_manager::SecretsManager::new(&config, credential.as_ref())?))
@@ -57,6 +57,8 @@ static REGISTRY: [Registered; 3] = [
         credential: Some(crate::aws::CREDENTIAL),
         address: Some("the region's public one when absent"),
         settings: aws::parameters::SETTINGS,
+    },
+    Registered {
         kind: github_actions::KIND,
         connect: |config, credential| {
             Ok(Box::new(github_actions::GitHubActions::new(&config, config.must(credential)?)?))
@@ -69,7 +71,7 @@ static REGISTRY: [Registered; 3] = [
 ];
 
 /// The kinds that [`connect`] opens.
-pub static KINDS: [&str; REGISTRY.len()] = names(&REGISTRY);
+pub static KINDS: [&str; REGISTRY.len()] = names(REGISTRY);
 
 type Connect = fn(StoreConfig, Option<Secret>) -> Result<Box<dyn Store>, StoreConnectError>;
 
@@ -116,7 +118,7 @@ pub fn kinds() -> impl Iterator<Item = StoreKind> {
     clippy::indexing_slicing,
     reason = "runs at compile time, where an index that is out of bounds is an error"
 )]
-const fn names<const N: usize>(registry: &[Registered; N]) -> [&'static str; N] {
+const fn names<const N: usize>(registry: &[Registered]) -> [&'static str; N] {
     let mut names = [""; N];
     let mut at = 0;
     while at < N {

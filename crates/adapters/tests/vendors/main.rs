@@ -13,4 +13,5 @@
 mod aws;
 mod github_actions;
 mod support;
+mod tables;
 mod vault;

@@ -84,7 +84,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
 }
 
 async fn add_connection(app: &App, add: Add) -> Done {
-    kinds::check("provider", &add.kind, keywright_broker::kinds::PROVIDERS)?;
+    kinds::check("provider", &add.kind, &keywright_broker::kinds::PROVIDERS)?;
     app.require_home()?;
     let credential = input::credential(app, add.credential_file.as_deref(), "the parent credential")?;
     let settings: BTreeMap<String, String> = add.settings.into_iter().map(Setting::into_pair).collect();

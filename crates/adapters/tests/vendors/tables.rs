@@ -1,0 +1,101 @@
+//! The tables of the documents say what the code says. `KEYWRIGHT_UPDATE_DOCS=1` writes them anew.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use keywright_adapters::{provider, store};
+use keywright_core::provider::{Evidence, Recovery};
+use keywright_core::store::VerifyMode;
+
+const BEGIN: &str = "<!-- table: written by a test from the code, not by hand -->\n";
+const END: &str = "<!-- end of the table -->\n";
+
+fn yes(is_so: bool) -> &'static str {
+    if is_so { "yes" } else { "no" }
+}
+
+fn providers() -> String {
+    let mut table = "| kind | expiry at the provider | networks | budget | evidence of use | an orphan is found by | parameters of templates | \
+                     settings |\n|---|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for kind in provider::KINDS {
+        let facts = provider::facts_of(kind).unwrap();
+        let evidence = match facts.evidence {
+            Evidence::Exact => "time of last use",
+            Evidence::Counters => "usage or cost",
+            Evidence::None => "none",
+        };
+        let recovery = match facts.recovery {
+            Recovery::Replay => "the same create again",
+            Recovery::Label => "its label",
+            Recovery::Difference => "comparing lists",
+            Recovery::Container => "its container's name",
+            Recovery::Expiry => "nothing: it ends by itself",
+        };
+        let parameters: Vec<_> =
+            provider::kinds(kind).unwrap().iter().map(|p| format!("`{}`", p.kind)).collect();
+        let settings: Vec<_> =
+            provider::settings(kind).unwrap().iter().map(|name| format!("`{name}`")).collect();
+        writeln!(
+            table,
+            "| `{kind}` | {} | {} | {} | {evidence} | {recovery} | {} | {} |",
+            yes(facts.has_expiry),
+            yes(facts.has_ip_condition),
+            yes(facts.has_budget),
+            parameters.join(", "),
+            settings.join(", ")
+        )
+        .unwrap();
+    }
+    table
+}
+
+fn stores() -> String {
+    let mut table = "| kind | known after a write | write guarded | older versions | longest value | credential | address | settings |\n\
+                     |---|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for kind in store::kinds() {
+        let verify = match kind.facts.verify {
+            VerifyMode::ReadBack => "the value, read back",
+            VerifyMode::VersionMoved => "that its version moved",
+            VerifyMode::StatusOnly => "that the store said so",
+        };
+        let settings: Vec<_> =
+            kind.settings.iter().map(|(name, what)| format!("`{name}`: {what}")).collect();
+        writeln!(
+            table,
+            "| `{}` | {verify} | {} | {} | {} bytes | {} | {} | {} |",
+            kind.kind,
+            yes(kind.facts.guarded),
+            yes(kind.facts.versions),
+            kind.facts.max_value,
+            kind.credential.unwrap_or("none"),
+            kind.address.unwrap_or("none"),
+            settings.join("; ")
+        )
+        .unwrap();
+    }
+    table
+}
+
+fn check(file: &str, table: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(file);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(BEGIN).unwrap();
+    let (written, after) = rest.split_once(END).unwrap();
+    if std::env::var_os("KEYWRIGHT_UPDATE_DOCS").is_some() {
+        std::fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+    } else {
+        assert_eq!(written, table, "`KEYWRIGHT_UPDATE_DOCS=1` with this test writes docs/{file} anew");
+    }
+}
+
+#[test]
+fn the_table_of_providers_is_true() {
+    check("providers.md", &providers());
+}
+
+#[test]
+fn the_table_of_stores_is_true() {
+    check("stores.md", &stores());
+}
