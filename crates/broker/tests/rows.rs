@@ -101,7 +101,7 @@ async fn an_operator_whose_key_was_swapped_neither_approves_nor_is_let_in() {
     let key = forger.verifying_key().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let digest = shown.plan.digest().unwrap();
     let times = (shown.created_at, shown.expires_at);
-    let approval_id = ApprovalId::generate(shown.created_at, [9; 10].into());
+    let approval_id = ApprovalId::generate(shown.created_at, [9; 10]);
     let forged = Approval::sign(approval_id, shown.request, bo.clone(), digest, times, &forger);
     let ledger = Ledger::open(&Location::File(world.home.join("ledger.db")), world.clock.as_clock()).unwrap();
     ledger.write(move |tx| tx.add_approval(&forged)).await.unwrap_or_else(|e: LedgerError| panic!("{e}"));

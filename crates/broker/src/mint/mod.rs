@@ -112,10 +112,11 @@ impl Broker {
 
     async fn postpone(&self, saga: &Saga, error: &BrokerError) {
         let until = error.not_before(back_off(saga.tries, LONGEST_PAUSE, self.now()), self.now());
+        let asked = error.retry_after.map(|span| span.after(self.now()));
         let (saga, message) = (saga.clone(), error.message.clone());
         tracing::warn!(saga = %saga.id, phase = %saga.phase, %message, "a step has to wait");
         let id = saga.id;
-        let written = self.ledger.write(move |tx| tx.postpone_saga(&saga, until, &message)).await;
+        let written = self.ledger.write(move |tx| tx.postpone_saga(&saga, until, asked, &message)).await;
         if let Err(error) = written {
             trouble(id, &BrokerError::from(error));
         }

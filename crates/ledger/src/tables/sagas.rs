@@ -191,28 +191,42 @@ impl Tx<'_> {
         row.map(|_| ()).ok_or(LedgerError::Conflict { what: "the saga" })
     }
 
-    /// Puts a saga off: frees it, notes the trouble, and says when to try the phase again.
+    /// Puts a saga off: frees it, notes the trouble, and says when to try the phase again. What somebody else asked for,
+    /// `asked`, is a lease that nobody owns: it outlasts the broker.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] when it is no longer ours.
-    pub fn postpone_saga(&self, saga: &Saga, until: Timestamp, trouble: &str) -> Result<()> {
+    pub fn postpone_saga(
+        &self,
+        saga: &Saga,
+        until: Timestamp,
+        asked: Option<Timestamp>,
+        trouble: &str,
+    ) -> Result<()> {
         let rows = self.execute(
-            "UPDATE sagas SET owner = NULL, lease_until = NULL, due_at = $4, tries = tries + 1, trouble = $5 \
+            "UPDATE sagas SET owner = NULL, lease_until = $6, due_at = $4, tries = tries + 1, trouble = $5 \
              WHERE id = $1 AND phase = $2 AND fence = $3",
-            &[Value::text(saga.id), Value::text(saga.phase), saga.fence.into(), until.into(), trouble.into()],
+            &[
+                Value::text(saga.id),
+                Value::text(saga.phase),
+                saga.fence.into(),
+                until.into(),
+                trouble.into(),
+                asked.into(),
+            ],
         )?;
         if rows == 0 { Err(LedgerError::Conflict { what: "the saga" }) } else { Ok(()) }
     }
 
-    /// Frees every saga of an owner that is known to be dead: on start, the one broker of a home is the only owner. What was
-    /// put off stays put off, because whoever asked for the pause did not die.
+    /// Makes every saga due of an owner that is known to be dead: on start, the one broker of a home is the only owner. A
+    /// pause that a provider asked for is kept, because the provider did not die.
     ///
     /// # Errors
     /// When the ledger can't be written.
     pub fn release_sagas(&self) -> Result<u64> {
         self.execute(
             "UPDATE sagas SET owner = NULL, lease_until = NULL, due_at = $1 \
-             WHERE due_at IS NOT NULL AND lease_until IS NOT NULL",
+             WHERE due_at IS NOT NULL AND (owner IS NOT NULL OR lease_until IS NULL)",
             &[self.now().into()],
         )
     }

@@ -41,7 +41,7 @@ async fn a_saga_that_was_put_off_is_nobodys_before_its_time() {
     let claim = || ledger.write(move |tx| tx.claim_saga(saga, "a", lease()));
     let mine = claim().await.unwrap().unwrap();
     let until = Span::from_seconds(60).after(ledger.now());
-    ledger.write(move |tx| tx.postpone_saga(&mine, until, "trouble")).await.unwrap();
+    ledger.write(move |tx| tx.postpone_saga(&mine, until, None, "trouble")).await.unwrap();
     home.pass(59);
     assert!(claim().await.unwrap().is_none());
     home.pass(1);
@@ -59,7 +59,7 @@ async fn an_owner_that_was_overtaken_writes_nothing() {
     let fresh = claim("b").await.unwrap().unwrap();
     let advance =
         |saga: Saga, next| ledger.write(move |tx| tx.advance_saga(&saga, next, saga.attempt, lease(), None));
-    let postpone = |saga: Saga| ledger.write(move |tx| tx.postpone_saga(&saga, tx.now(), "trouble"));
+    let postpone = |saga: Saga| ledger.write(move |tx| tx.postpone_saga(&saga, tx.now(), None, "trouble"));
     let ours = |saga: Saga| ledger.read(move |tx| tx.still_ours(&saga));
     assert!(is_conflict(&advance(stale.clone(), MintPhase::Sealed).await));
     assert!(is_conflict(&postpone(stale.clone()).await));
@@ -104,20 +104,32 @@ async fn only_steps_that_exist_are_taken() {
 }
 
 #[tokio::test]
-async fn after_a_start_what_was_put_off_stays_put_off() {
+async fn after_a_start_a_pause_that_was_asked_for_is_kept_and_all_else_is_due() {
     let home = Home::new();
     let ledger = home.open();
-    let (waiting, died) =
-        ledger.write(|tx| Ok::<_, LedgerError>((begin_saga(tx, 1)?, begin_saga(tx, 2)?))).await.unwrap();
-    let claimed = ledger.write(move |tx| tx.claim_saga(waiting, "old", lease())).await.unwrap().unwrap();
-    ledger
-        .write(move |tx| tx.postpone_saga(&claimed, Span::from_seconds(1_800).after(tx.now()), "busy"))
+    let [asked, failed, died] = ledger
+        .write(|tx| Ok::<_, LedgerError>([begin_saga(tx, 1)?, begin_saga(tx, 2)?, begin_saga(tx, 3)?]))
         .await
         .unwrap();
+    for (id, is_asked) in [(asked, true), (failed, false)] {
+        let claimed = ledger.write(move |tx| tx.claim_saga(id, "old", lease())).await.unwrap().unwrap();
+        ledger
+            .write(move |tx| {
+                let until = Span::from_seconds(1_800).after(tx.now());
+                tx.postpone_saga(&claimed, until, is_asked.then_some(until), "busy")
+            })
+            .await
+            .unwrap();
+    }
     ledger.write(move |tx| tx.claim_saga(died, "old", lease())).await.unwrap().unwrap();
     assert_eq!(ledger.read(|tx| tx.sagas_due(10)).await.unwrap(), []);
-    assert_eq!(ledger.write(|tx| tx.release_sagas()).await.unwrap(), 1);
-    assert_eq!(ledger.read(|tx| tx.sagas_due(10)).await.unwrap(), [died]);
+    assert_eq!(ledger.write(|tx| tx.release_sagas()).await.unwrap(), 2);
+    let mut due = ledger.read(|tx| tx.sagas_due(10)).await.unwrap();
+    due.sort_unstable();
+    let mut expected = [failed, died];
+    expected.sort_unstable();
+    assert_eq!(due, expected);
+    assert!(ledger.write(move |tx| tx.claim_saga(asked, "new", lease())).await.unwrap().is_none());
 }
 
 #[tokio::test]
