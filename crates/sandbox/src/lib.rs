@@ -37,6 +37,7 @@ mod route;
 mod sandbox;
 mod spoil;
 mod token;
+pub mod vendors;
 mod wire;
 mod world;
 

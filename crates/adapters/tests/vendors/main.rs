@@ -10,4 +10,8 @@
     reason = "tests"
 )]
 
+mod huggingface;
+mod openai;
+mod openrouter;
+mod sendgrid;
 mod support;

@@ -1,0 +1,44 @@
+//! Stand-ins for vendors, one module each: small, in memory, on loopback, with the vendor's own shapes and state.
+
+mod door;
+mod huggingface;
+mod openai;
+mod openrouter;
+mod sendgrid;
+
+use tokio::task::JoinHandle;
+
+use crate::error::SandboxError;
+
+pub use huggingface::ORGANISATION as HUGGINGFACE_ORGANISATION;
+pub use openai::PROJECT as OPENAI_PROJECT;
+pub use openrouter::WORKSPACE as OPENROUTER_WORKSPACE;
+
+/// A stand-in that runs; it ends with the value.
+pub struct Running {
+    /// Where it answers.
+    pub base_url: String,
+    /// The credential that it accepts.
+    pub parent: String,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// Starts the stand-in of a kind.
+///
+/// # Errors
+/// When there is none of this kind, or it can't listen.
+pub async fn start(kind: &str) -> Result<Running, SandboxError> {
+    match kind {
+        "huggingface" => huggingface::start().await,
+        "openai" => openai::start().await,
+        "openrouter" => openrouter::start().await,
+        "sendgrid" => sendgrid::start().await,
+        other => Err(SandboxError::Config(format!("there is no stand-in for `{other}`"))),
+    }
+}
