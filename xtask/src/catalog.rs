@@ -6,6 +6,7 @@
 //! sentences. The same inputs give the same bytes, whatever order they are in.
 
 mod inputs;
+mod listed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -23,11 +24,26 @@ const WIDE: usize = 16;
 pub(crate) fn run(arguments: &[String]) -> Result<String, CatalogTaskError> {
     let data = data_directory(arguments)?;
     let catalogs = repository().join("catalogs");
-    let text = compile(&Inputs::read(&catalogs, &data, "cloudflare")?)?;
-    let out = catalogs.join("cloudflare.tsv");
-    std::fs::write(&out, &text).map_err(|source| CatalogTaskError::File { path: out.clone(), source })?;
-    Ok(format!("{}: {} lines, {} kB", out.display(), text.lines().count(), text.len() / 1000))
+    let mut texts = vec![("cloudflare".to_owned(), compile(&Inputs::read(&catalogs, &data, "cloudflare")?)?)];
+    for provider in listed::providers(&catalogs)? {
+        let text = listed::compile(&catalogs, &provider)?;
+        texts.push((provider, text));
+    }
+    let mut said = Vec::new();
+    for (provider, text) in texts {
+        let out = catalogs.join(format!("{provider}.tsv"));
+        std::fs::write(&out, &text).map_err(|source| CatalogTaskError::File { path: out.clone(), source })?;
+        said.push(format!("{}: {} lines, {} kB", out.display(), text.lines().count(), text.len() / 1000));
+    }
+    Ok(said.join("\n"))
 }
+
+/// What stands above each part of a compiled file.
+const HEAD: &str = "# Compiled by `cargo xtask catalog`; do not edit. Facts only: ids, names, scopes, methods, paths.\n\
+    # Columns stand between tabs, lists in a column between `;`, and `-` is none.\n";
+const SOURCES: &str = "[sources]\n# holds, from, taken, licence, sha256 of the file\n";
+const PERMISSIONS: &str = "[permissions]\n# id, name, scope, access, flags, why the flags\n";
+const OPERATIONS: &str = "[operations]\n# method, path, operation id, tags, flags, any one of these opens it, names without an id\n";
 
 /// Why a catalog could not be compiled.
 #[derive(Debug, thiserror::Error)]
@@ -61,18 +77,13 @@ fn compile(inputs: &Inputs) -> Result<String, CatalogTaskError> {
         serde_json::from_str(&inputs.operations).map_err(vendor("operations"))?;
     let names = Names::of(&permissions.groups)?;
 
-    let mut out = format!("keywright/catalog/1\t{}\n", review.provider);
-    out.push_str(
-        "# Compiled by `cargo xtask catalog`; do not edit. Facts only: ids, names, scopes, methods, paths.\n",
-    );
-    out.push_str("# Columns stand between tabs, lists in a column between `;`, and `-` is none.\n");
-    out.push_str("[sources]\n# holds, from, taken, licence, sha256 of the file\n");
+    let mut out = format!("keywright/catalog/1\t{}\n{HEAD}{SOURCES}", review.provider);
     for source in &review.source {
         row(&mut out, &[&source.holds, &source.from, &source.taken, &source.licence, &source.sha256])?;
     }
-    out.push_str("[permissions]\n# id, name, scope, access, flags, why the flags\n");
+    out.push_str(PERMISSIONS);
     permission_rows(&mut out, &review, &names, &operations.operations)?;
-    out.push_str("[operations]\n# method, path, operation id, tags, flags, any one of these opens it, names without an id\n");
+    out.push_str(OPERATIONS);
     operation_rows(&mut out, &review, &names, operations.operations)?;
     Ok(out)
 }

@@ -54,7 +54,7 @@ pub(crate) enum Cause {
     /// The answer makes no sense.
     Garbled(String),
     /// 401 or 403: the credential does not work, or may not do this.
-    Denied { code: Option<String>, message: Untrusted },
+    Denied { status: u16, code: Option<String>, message: Untrusted },
     /// 404.
     NotFound { code: Option<String>, message: Untrusted },
     /// Any other refusal.
@@ -116,7 +116,7 @@ impl Rest {
         let at_the_door = if is_documented { Proof::NotDone } else { Proof::Nothing };
         let (cause, proof) = match status {
             429 => (Cause::Throttled(reply.retry_after), at_the_door),
-            401 | 403 => (Cause::Denied { code, message }, at_the_door),
+            401 | 403 => (Cause::Denied { status, code, message }, at_the_door),
             404 => (Cause::NotFound { code, message }, at_the_door),
             400..=499 if is_documented => (Cause::Refused { status, code, message }, Proof::Claimed),
             400..=499 => {
@@ -158,6 +158,11 @@ impl Failure {
     /// Whether the credential was refused.
     pub(crate) fn is_denied(&self) -> bool {
         matches!(self.cause, Cause::Denied { .. })
+    }
+
+    /// Whether the credential is known, but may not do this: 403 in the documented form.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        self.proof == Proof::NotDone && matches!(self.cause, Cause::Denied { status: 403, .. })
     }
 
     /// Whether the thing is not there.

@@ -3,6 +3,7 @@
 
 use keywright_broker::Code;
 use keywright_broker::guards::check_template;
+use keywright_catalog::templates::PACK;
 
 /// A template with these permissions, operations and further lines.
 fn template(permissions: &str, operations: &str, destinations: &str) -> String {
@@ -79,4 +80,13 @@ fn a_budget_that_the_provider_does_not_have_is_left_out() {
         "{:?}",
         checked.warnings
     );
+}
+
+#[test]
+fn every_shipped_template_can_be_applied_and_keeps_its_conditions() {
+    for (path, source) in PACK {
+        let checked = check_template(source).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let kept = checked.resolved.template.limits.budget_usd.is_some();
+        assert_eq!(kept, source.contains("budget_usd"), "{path}: {:?}", checked.warnings);
+    }
 }

@@ -6,8 +6,13 @@ use crate::catalog::Catalog;
 use crate::error::CatalogError;
 
 /// Every catalog that ships, one per provider.
-pub static BUILT_IN: [BuiltIn; 1] =
-    [BuiltIn::new("cloudflare", include_str!("../../../catalogs/cloudflare.tsv"))];
+pub static BUILT_IN: [BuiltIn; 5] = [
+    BuiltIn::new("cloudflare", include_str!("../../../catalogs/cloudflare.tsv")),
+    BuiltIn::new("huggingface", include_str!("../../../catalogs/huggingface.tsv")),
+    BuiltIn::new("openai", include_str!("../../../catalogs/openai.tsv")),
+    BuiltIn::new("openrouter", include_str!("../../../catalogs/openrouter.tsv")),
+    BuiltIn::new("sendgrid", include_str!("../../../catalogs/sendgrid.tsv")),
+];
 
 /// One shipped catalog: its text costs nothing until somebody asks.
 #[derive(Debug)]

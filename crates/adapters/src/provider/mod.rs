@@ -5,24 +5,64 @@
 
 mod cloudflare;
 mod config;
+mod huggingface;
+mod openai;
+mod openrouter;
 mod parameter;
+mod patience;
+mod secret_text;
+mod sendgrid;
 
-use keywright_core::grant::Grant;
+use keywright_core::grant::{Grant, Permission, Resource};
 use keywright_core::plan::Plan;
-use keywright_core::provider::{Provider, ProviderError, ProviderFacts};
+use keywright_core::provider::{Minted, Provider, ProviderError, ProviderFacts};
 use keywright_core::secret::Secret;
+use keywright_core::text::{Untrusted, escaped};
 
 pub use config::{ConnectError, ConnectionConfig};
 pub use parameter::ParameterKind;
 
 /// Every provider that is built in.
-const REGISTRY: &[Registered] = &[Registered {
-    kind: cloudflare::KIND,
-    connect: cloudflare::connect,
-    settings: cloudflare::SETTINGS,
-    parameters: cloudflare::PARAMETERS,
-    facts: cloudflare::facts,
-}];
+const REGISTRY: &[Registered] = &[
+    Registered {
+        kind: cloudflare::KIND,
+        connect: cloudflare::connect,
+        settings: cloudflare::SETTINGS,
+        parameters: cloudflare::PARAMETERS,
+        facts: cloudflare::facts,
+    },
+    Registered {
+        kind: openrouter::KIND,
+        connect: openrouter::connect,
+        settings: USUAL_SETTINGS,
+        parameters: openrouter::PARAMETERS,
+        facts: openrouter::facts,
+    },
+    Registered {
+        kind: sendgrid::KIND,
+        connect: sendgrid::connect,
+        settings: USUAL_SETTINGS,
+        parameters: sendgrid::PARAMETERS,
+        facts: sendgrid::facts,
+    },
+    Registered {
+        kind: openai::KIND,
+        connect: openai::connect,
+        settings: USUAL_SETTINGS,
+        parameters: openai::PARAMETERS,
+        facts: openai::facts,
+    },
+    Registered {
+        kind: huggingface::KIND,
+        connect: huggingface::connect,
+        settings: USUAL_SETTINGS,
+        parameters: huggingface::PARAMETERS,
+        facts: huggingface::facts,
+    },
+];
+
+/// Of a provider that has no settings of its own.
+const USUAL_SETTINGS: &[&str] = &["timeout", "probe_for"];
 
 /// The kinds of the providers that are built in.
 pub const KINDS: [&str; REGISTRY.len()] = names(REGISTRY);
@@ -90,6 +130,78 @@ fn check_is_of_plan(provider: &'static str, grant: &Grant, plan: &Plan) -> Resul
     }
 }
 
+/// How a label starts that is a marker.
+const MARKED: &str = "kw-";
+/// The most characters of a label that are kept: more than a marker has.
+const LONGEST_LABEL: usize = 200;
+
+fn unsupported(provider: &'static str, why: impl Into<String>) -> ProviderError {
+    ProviderError::Unsupported { provider, why: why.into() }
+}
+
+fn unauthorized(provider: &'static str, why: &str) -> ProviderError {
+    ProviderError::Unauthorized { provider, message: Untrusted::capped(why, 200) }
+}
+
+fn no_such(provider: &'static str, kind: &str, value: &str, hint: impl std::fmt::Display) -> ProviderError {
+    ProviderError::NoSuchResource {
+        provider,
+        kind: kind.to_owned(),
+        value: Untrusted::capped(value, 120),
+        hint: hint.to_string(),
+    }
+}
+
+/// What came out of a create. Without an id or a secret something was made that is good for nothing: it has to be looked
+/// for and ended.
+fn minted(
+    provider: &'static str,
+    id: String,
+    secret: secret_text::SecretText,
+) -> Result<Minted, ProviderError> {
+    if id.is_empty() || secret.is_empty() {
+        let why = "the answer holds no id or no secret".to_owned();
+        return Err(ProviderError::OutcomeUnknown { provider, why });
+    }
+    Ok(Minted { provider_key_id: id, secret: secret.into() })
+}
+
+/// A parameter of a kind that the provider does not have; a template with one is refused earlier.
+fn unknown_kind(provider: &'static str, kind: &str, known: &[ParameterKind]) -> ProviderError {
+    let known = known.iter().map(|known| format!("`{}`", known.kind)).collect::<Vec<_>>().join(", ");
+    unsupported(provider, format!("it has no parameters of kind `{}` (it has: {known})", escaped(kind)))
+}
+
+/// Confines permissions of one scope to the one resource that is the connection's own, and refuses any other permission
+/// or resource: the key would look confined and not be.
+fn confine_to(
+    provider: &'static str,
+    scope: &str,
+    own: Resource,
+    permissions: &[Permission],
+    given: &[Resource],
+) -> Result<Vec<Resource>, ProviderError> {
+    if let Some(other) = permissions.iter().find(|permission| permission.scope != scope) {
+        let name = escaped(&other.name);
+        return Err(unsupported(
+            provider,
+            format!("`{name}` applies to no {scope}, so nothing would confine it"),
+        ));
+    }
+    match given.iter().find(|given| given.kind != own.kind || given.id != own.id) {
+        Some(other) => {
+            let (kind, name) = (escaped(&other.kind), escaped(&other.name));
+            Err(unsupported(provider, format!("it can't confine a key to {kind} `{name}`")))
+        }
+        None => Ok(vec![own]),
+    }
+}
+
+/// A time as every provider takes it: UTC, whole seconds.
+fn whole_seconds(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 #[expect(
     clippy::indexing_slicing,
     reason = "runs at compile time, where an index that is out of bounds is an error"
@@ -110,10 +222,13 @@ mod tests {
 
     #[test]
     fn only_a_kind_that_is_built_in_is_connected() {
-        assert_eq!(KINDS, ["cloudflare"]);
+        assert_eq!(KINDS, ["cloudflare", "openrouter", "sendgrid", "openai", "huggingface"]);
         let error =
             connect("cloudfare", ConnectionConfig::default(), Secret::new("x".to_owned())).err().unwrap();
-        assert_eq!(error.to_string(), "there is no provider `cloudfare` (built in: cloudflare)");
+        assert_eq!(
+            error.to_string(),
+            "there is no provider `cloudfare` (built in: cloudflare, openrouter, sendgrid, openai, huggingface)"
+        );
     }
 
     #[test]

@@ -12,6 +12,10 @@
 
 mod aws;
 mod github_actions;
+mod huggingface;
+mod openai;
+mod openrouter;
+mod sendgrid;
 mod support;
 mod tables;
 mod vault;

@@ -3,10 +3,18 @@
 mod door;
 mod vault;
 mod github;
+mod huggingface;
+mod openai;
+mod openrouter;
+mod sendgrid;
 
 use tokio::task::JoinHandle;
 
 use crate::error::SandboxError;
+
+pub use huggingface::ORGANISATION as HUGGINGFACE_ORGANISATION;
+pub use openai::PROJECT as OPENAI_PROJECT;
+pub use openrouter::WORKSPACE as OPENROUTER_WORKSPACE;
 
 /// A stand-in that runs; it ends with the value.
 pub struct Running {
@@ -32,6 +40,10 @@ pub async fn start(kind: &str) -> Result<Running, SandboxError> {
         "vault" => vault::start().await,
         "github" => github::start().await,
         "github-actions" => github::start_store().await,
+        "huggingface" => huggingface::start().await,
+        "openai" => openai::start().await,
+        "openrouter" => openrouter::start().await,
+        "sendgrid" => sendgrid::start().await,
         other => Err(SandboxError::Config(format!("there is no stand-in for `{other}`"))),
     }
 }

@@ -116,7 +116,7 @@ impl ProviderCase {
     /// Mints under this number's marker.
     pub async fn mint(&self, number: u32) -> (Grant, Result<Minted, ProviderError>) {
         let plan = self.wish.authorized();
-        let grant = plan.get().grant(Timestamp::now());
+        let grant = self.provider.facts().asked(plan.get().grant(Timestamp::now()));
         let minted = self.provider.mint(&plan, &grant, &marker(number)).await;
         (grant, minted)
     }
@@ -183,6 +183,7 @@ async fn a_create_is_sent_once_and_never_lost(case: &ProviderCase) {
         let creates = case.proxy.seen();
         let creates = creates.iter().filter(|call| call.is(method, path)).count();
         assert_eq!(creates, 1, "{what}: sent once");
+        wait_out(case).await;
         let exists = case.live(number).await > 0;
         if exists {
             assert!(matches!(error, ProviderError::OutcomeUnknown { .. }), "{what}: {error}");
@@ -193,7 +194,6 @@ async fn a_create_is_sent_once_and_never_lost(case: &ProviderCase) {
                 assert_eq!(case.live(number).await, 0, "{what}: the orphan is gone");
             }
         }
-        wait_out(case).await;
     }
 }
 

@@ -5,6 +5,7 @@ pub mod contract;
 pub mod openapi;
 pub mod peers;
 pub mod proxy;
+pub mod stand_in;
 
 pub use peers::{data, peer};
 pub use proxy::{Fault, Proxy};

@@ -21,6 +21,7 @@ pub fn peer(path: &str) -> Option<PathBuf> {
 pub fn data(name: &str) -> Option<PathBuf> {
     let base =
         std::env::var_os("KEYWRIGHT_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from);
+    // An absolute name stays what it is.
     let path = base.join(name);
     if path.exists() {
         return Some(path);
@@ -58,14 +59,20 @@ impl Peer {
     /// Prism before `upstream`: each request and each answer is checked against the document. Without an upstream it
     /// answers with the document's examples.
     pub async fn prism(document: &Value, upstream: Option<&str>) -> Option<Self> {
-        let program = peer("node_modules/.bin/prism")?;
         let mut file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
         serde_json::to_writer(&mut file, document).unwrap();
         file.flush().unwrap();
+        let path = file.path().to_owned();
+        Some(Self { _file: Some(file), ..Self::prism_on(&path, upstream).await? })
+    }
+
+    /// As [`Peer::prism`], on a document as it lies there: JSON or YAML.
+    pub async fn prism_on(document: &Path, upstream: Option<&str>) -> Option<Self> {
+        let program = peer("node_modules/.bin/prism")?;
         let port = free_port();
         let mut command = Command::new(program);
         command.arg(if upstream.is_some() { "proxy" } else { "mock" });
-        command.args(["--errors", "--host", "127.0.0.1", "--port", &port.to_string()]).arg(file.path());
+        command.args(["--errors", "--host", "127.0.0.1", "--port", &port.to_string()]).arg(document);
         command.args(upstream);
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
@@ -81,7 +88,7 @@ impl Peer {
         tokio::time::timeout(Duration::from_secs(90), listening).await.expect("Prism starts");
         // Its log must keep flowing, or it blocks on a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Some(Self { url: format!("http://127.0.0.1:{port}"), _child: child, _file: Some(file) })
+        Some(Self { url: format!("http://127.0.0.1:{port}"), _child: child, _file: None })
     }
 
     /// moto's server: AWS with state.

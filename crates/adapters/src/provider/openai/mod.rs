@@ -1,0 +1,360 @@
+//! OpenAI: project keys, each of a service account of its own.
+//!
+//! Follows the Administration API, `Project service accounts` (`/organization/projects/{project}/service_accounts`) and
+//! `Project API keys`. What is not obvious:
+//!
+//! * One service account per key, named by the marker: the API deletes no key of a service account, only the account. So a
+//!   key's id is here the service account's.
+//! * The API takes `scopes` for a key, but shows to nobody which it kept, and publishes no list of them. What can't be read
+//!   back is not claimed: there is one permission, `member`, which is the whole project, and no scopes are sent.
+//! * What confines a key is therefore its project, and the models that the project allows. Both are read back; the models
+//!   are a parameter, so that a template says which ones it means, and a project that allows others does not serve it.
+//! * Keys do not expire at OpenAI and can't be switched off: the broker ends them. A monthly spend limit is the
+//!   project's, not the key's.
+
+mod models;
+mod shapes;
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use keywright_core::grant::{Grant, ObservedGrant, Permission, Resource};
+use keywright_core::marker::Marker;
+use keywright_core::plan::Plan;
+use keywright_core::policy::Authorized;
+use keywright_core::provider::{
+    Evidence, LastUsed, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
+    Recovery,
+};
+use keywright_core::secret::Secret;
+use keywright_core::span::Span;
+use keywright_core::text::Untrusted;
+use reqwest::Method;
+use serde::de::DeserializeOwned;
+
+use super::patience::until_known;
+use super::{
+    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, ParameterKind, confine_to, minted, no_such,
+    unauthorized, unknown_kind, unsupported,
+};
+use crate::rest::{self, Failure, Rest, Said, after_create};
+use crate::wire::Call;
+use models::Models;
+use shapes::{CreateBody, Created, Deleted, Key, Page, Project, Row, ServiceAccount, SpendLimit};
+
+/// The kind, as in `provider add openai`.
+pub(super) const KIND: &str = "openai";
+
+const BASE_URL: &str = "https://api.openai.com/v1";
+const NEEDS: &str = "an admin key of the organisation";
+/// The one permission; see the module.
+const MEMBER: &str = "member";
+const PROJECT: &str = "openai.project";
+const MODELS: &str = "openai.models";
+const PAGE_SIZE: &str = "100";
+const MOST_PAGES: usize = 200;
+/// Nobody measured how far `last_used_at` lags. A guess on the safe side.
+const USE_LAG_SECONDS: u64 = 3_600;
+
+pub(super) const PARAMETERS: &[ParameterKind] = &[
+    ParameterKind {
+        kind: PROJECT,
+        scopes: &["project"],
+        from_connection: true,
+        help: "the connection's project, by its id or its exact name",
+    },
+    ParameterKind {
+        kind: MODELS,
+        scopes: &["models"],
+        from_connection: false,
+        help: "the models that the project's allow-list names, separated by commas; `any` where it has none",
+    },
+];
+
+/// A connection to one project.
+struct OpenAi {
+    rest: Rest,
+    parent: Secret,
+    project: String,
+    probe_for: Duration,
+}
+
+pub(super) fn facts() -> &'static ProviderFacts {
+    static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| ProviderFacts {
+        kind: KIND,
+        recovery: Recovery::Container,
+        evidence: Evidence::Exact,
+        has_expiry: false,
+        has_ip_condition: false,
+        has_budget: false,
+        longest_late_delivery: Span::from_seconds(600),
+    });
+    &FACTS
+}
+
+/// Prepares a connection. The account is the project, by its id.
+pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dyn Provider>, ConnectError> {
+    let hint = "the id of the project that keys belong to, as in `proj_abc`";
+    let project = match &config.account {
+        None => return Err(ConnectError::Missing { provider: KIND, name: "account", hint }),
+        Some(id) if !is_project(id) => return Err(ConnectError::setting(KIND, "account", id, hint)),
+        Some(id) => id.clone(),
+    };
+    let rest = config.rest(KIND, BASE_URL, &parent, is_project, said)?;
+    let probe_for = config.probe_for(KIND)?;
+    Ok(Box::new(OpenAi { rest, parent, project, probe_for }))
+}
+
+/// `{"error": {"message": "...", "code": "invalid_api_key"}}`.
+fn said(body: &[u8]) -> Option<Said> {
+    let refusal: shapes::Refusal = serde_json::from_slice(body).ok()?;
+    Some(Said { code: refusal.error.code, message: refusal.error.message })
+}
+
+fn is_project(text: &str) -> bool {
+    text.strip_prefix("proj_").is_some_and(|rest| {
+        !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    })
+}
+
+fn told(failure: Failure) -> ProviderError {
+    failure.of_provider(KIND, "such key", NEEDS)
+}
+
+impl OpenAi {
+    fn path<'a>(&'a self, below: &[&'a str]) -> Vec<&'a str> {
+        [&["organization", "projects", self.project.as_str()], below].concat()
+    }
+
+    fn get<'a>(&'a self, below: &[&'a str]) -> Call<'a> {
+        Call::get(self.path(below), &self.parent)
+    }
+
+    async fn project(&self) -> Result<Project, ProviderError> {
+        match self.rest.json::<Project>(self.get(&[])).await {
+            Ok(project) if project.id == self.project => Ok(project),
+            Err(failure) if !failure.is_not_found() => Err(told(failure)),
+            _ => Err(no_such(KIND, PROJECT, &self.project, "")),
+        }
+    }
+
+    /// A whole list: cursors don't move when rows come and go.
+    async fn pages<T: DeserializeOwned + Row>(&self, below: &[&str]) -> Result<Vec<T>, Failure> {
+        let mut rows: Vec<T> = Vec::new();
+        for _ in 0..MOST_PAGES {
+            let mut query = vec![("limit", PAGE_SIZE.to_owned())];
+            query.extend(rows.last().map(|row| ("after", row.id().to_owned())));
+            let page: Page<T> = self.rest.json(Call { query, ..self.get(below) }).await?;
+            let is_empty = page.data.is_empty();
+            rows.extend(page.data);
+            match (page.has_more, is_empty) {
+                (false, _) => return Ok(rows),
+                (true, true) => break,
+                (true, false) => {}
+            }
+        }
+        Err(Failure::garbled("a list does not come to its end".to_owned()))
+    }
+
+    /// The keys of one service account: it has exactly one, unless somebody else gave it more.
+    async fn keys_of(&self, account: &str) -> Result<Vec<Key>, ProviderError> {
+        let mut keys: Vec<Key> = self.pages(&["api_keys"]).await.map_err(told)?;
+        keys.retain(|key| key.owner.service_account.as_ref().is_some_and(|owner| owner.id == account));
+        Ok(keys)
+    }
+
+    async fn models(&self) -> Result<Models, ProviderError> {
+        match self.rest.json(self.get(&["model_permissions"])).await {
+            Ok(models) => Ok(Models::of(models)),
+            Err(failure) if failure.is_not_found() => Ok(Models::Any),
+            Err(failure) => Err(told(failure)),
+        }
+    }
+
+    fn resource(&self, name: &str) -> Resource {
+        Resource { kind: PROJECT.to_owned(), id: self.project.clone(), name: name.to_owned() }
+    }
+}
+
+#[async_trait]
+impl Provider for OpenAi {
+    fn facts(&self) -> &'static ProviderFacts {
+        facts()
+    }
+
+    async fn check(&self) -> Result<ParentHealth, ProviderError> {
+        let project = self.project().await?;
+        if project.archived_at.is_some() {
+            return Err(unauthorized(KIND, "its project is archived, so no keys can be made in it"));
+        }
+        self.pages::<ServiceAccount>(&["service_accounts"]).await.map_err(told)?;
+        let mut warnings = Vec::new();
+        if self.models().await? == Models::Any {
+            warnings.push("the project has no allow-list of models: its keys call every model".to_owned());
+        }
+        match self.rest.json::<SpendLimit>(self.get(&["spend_limit"])).await {
+            Ok(limit) if limit.enforcement.status == "enforcing" => {}
+            Ok(_) => warnings.push("the project's spend limit is not enforced".to_owned()),
+            Err(failure) if failure.is_not_found() => {
+                warnings.push("the project has no spend limit, and keys have none of their own".to_owned());
+            }
+            Err(failure) => return Err(told(failure)),
+        }
+        let what = "admin key (of the whole organisation: there is no narrower one)".to_owned();
+        Ok(ParentHealth { what, expires_at: None, quota: None, warnings })
+    }
+
+    async fn resolve(&self, kind: &str, value: &str) -> Result<Resource, ProviderError> {
+        match kind {
+            PROJECT if value == self.project => Ok(self.resource(value)),
+            PROJECT => {
+                let name = self.project().await?.name.unwrap_or_default();
+                if !value.is_empty() && value == name {
+                    Ok(self.resource(value))
+                } else {
+                    let name = Untrusted::capped(&name, 80);
+                    Err(no_such(KIND, kind, value, format_args!("; it is for `{name}`")))
+                }
+            }
+            MODELS => {
+                let allowed = self.models().await?;
+                if Models::parse(value).is_some_and(|asked| asked == allowed) {
+                    Ok(Resource { kind: MODELS.to_owned(), id: allowed.id(), name: allowed.id() })
+                } else {
+                    let shown = Untrusted::capped(&allowed.id(), 200);
+                    let hint =
+                        format_args!("; the project allows `{shown}`: change its allow-list or ask for that");
+                    Err(no_such(KIND, kind, value, hint))
+                }
+            }
+            other => Err(unknown_kind(KIND, other, PARAMETERS)),
+        }
+    }
+
+    fn confine(
+        &self,
+        permissions: &[Permission],
+        given: Vec<Resource>,
+    ) -> Result<Vec<Resource>, ProviderError> {
+        let (projects, models): (Vec<_>, Vec<_>) = given.into_iter().partition(|one| one.kind == PROJECT);
+        let [models] = models.as_slice() else {
+            return Err(unsupported(KIND, "a key needs to be told once which models its project allows"));
+        };
+        if models.kind != MODELS {
+            return Err(unknown_kind(KIND, &models.kind, PARAMETERS));
+        }
+        let mut confined = confine_to(KIND, "models", self.resource(&self.project), permissions, &projects)?;
+        confined.push(models.clone());
+        Ok(confined)
+    }
+
+    async fn mint(
+        &self,
+        plan: &Authorized<Plan>,
+        grant: &Grant,
+        marker: &Marker,
+    ) -> Result<Minted, ProviderError> {
+        super::check_is_of_plan(KIND, grant, plan.get())?;
+        if grant.permissions.iter().any(|permission| permission.id != MEMBER) || grant.permissions.is_empty()
+        {
+            return Err(unsupported(KIND, "a key is a member of its project and nothing else"));
+        }
+        if grant.expires_at.is_some() || grant.budget_cents.is_some() || !grant.ip_allow.is_empty() {
+            return Err(unsupported(
+                KIND,
+                "it has no expiry, no budgets for a key and no network conditions",
+            ));
+        }
+        let body = CreateBody { name: marker.as_str(), create_service_account_only: false };
+        let body = rest::body(&body).map_err(told)?;
+        let call = Call::once(Method::POST, self.path(&["service_accounts"]), &self.parent, body);
+        match self.rest.json::<Created>(call).await {
+            Ok(created) => minted(KIND, created.id, created.api_key.value),
+            Err(failure) => Err(after_create(self, failure, marker, NEEDS).await),
+        }
+    }
+
+    async fn read_back(&self, provider_key_id: &str) -> Result<ObservedGrant, ProviderError> {
+        let call = self.get(&["service_accounts", provider_key_id]);
+        let account: ServiceAccount = self.rest.json(call).await.map_err(told)?;
+        let mut odd = Vec::new();
+        if account.id != provider_key_id {
+            odd.push("another service account".to_owned());
+        }
+        if account.role != MEMBER {
+            odd.push(format!("role: {}", account.role));
+        }
+        let keys = self.keys_of(provider_key_id).await?;
+        match keys.as_slice() {
+            [key] if key.owner_project_access == "active" => {}
+            [_] => odd.push("the key's owner has no access to the project".to_owned()),
+            several => odd.push(format!("{} keys", several.len())),
+        }
+        let models = (MODELS.to_owned(), self.models().await?.id());
+        Ok(ObservedGrant {
+            permissions: BTreeSet::from([MEMBER.to_owned()]),
+            resources: BTreeSet::from([(PROJECT.to_owned(), self.project.clone()), models]),
+            expires_at: None,
+            ip_allow: BTreeSet::new(),
+            budget_cents: None,
+            not_understood: odd.iter().map(|part| Untrusted::capped(part, 120)).collect(),
+        })
+    }
+
+    /// `GET /models` with the key itself, which costs nothing. That it may not do this proves that it is known.
+    async fn probe(&self, secret: &Secret, _provider_key_id: &str) -> Result<(), ProviderError> {
+        let ask = async || match self.rest.send(Call::get(vec!["models"], secret)).await {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.is_forbidden() => Ok(()),
+            Err(failure) => Err(failure),
+        };
+        until_known(self.probe_for, ask).await.map_err(told)
+    }
+
+    async fn list(&self, which: Listing) -> Result<Vec<Listed>, ProviderError> {
+        let mut rows: Vec<ServiceAccount> = self.pages(&["service_accounts"]).await.map_err(told)?;
+        rows.retain(|row| which == Listing::All || row.name.starts_with(MARKED));
+        let listed = |row: ServiceAccount| Listed {
+            label: Untrusted::capped(&row.name, LONGEST_LABEL),
+            provider_key_id: row.id,
+            created_at: Timestamp::from_second(row.created_at).ok(),
+            expires_at: None,
+            last_used_at: None,
+            enabled: row.role != "none",
+        };
+        Ok(rows.into_iter().map(listed).collect())
+    }
+
+    async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
+        let call = Call::delete(self.path(&["service_accounts", provider_key_id]), &self.parent);
+        match self.rest.json::<Deleted>(call).await {
+            Ok(Deleted { deleted: true }) => Ok(()),
+            Ok(_) => Err(told(Failure::garbled("it does not say that the account is deleted".to_owned()))),
+            Err(failure) if failure.is_not_found() => Ok(()),
+            Err(failure) => Err(told(failure)),
+        }
+    }
+
+    fn last_used(&self) -> Option<&dyn LastUsed> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl LastUsed for OpenAi {
+    async fn last_used(&self, provider_key_id: &str) -> Result<Option<Timestamp>, ProviderError> {
+        let keys = self.keys_of(provider_key_id).await?;
+        if keys.is_empty() {
+            return Err(ProviderError::NotFound { provider: KIND, what: "such key" });
+        }
+        let seconds = keys.iter().filter_map(|key| key.last_used_at).max();
+        Ok(seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()))
+    }
+
+    fn lag(&self) -> Span {
+        Span::from_seconds(USE_LAG_SECONDS)
+    }
+}

@@ -1,0 +1,110 @@
+//! The shapes on the wire.
+
+use serde::{Deserialize, Serialize};
+
+use crate::provider::secret_text::SecretText;
+
+/// The body of `POST .../service_accounts`: the answer holds the account's first key.
+#[derive(Serialize)]
+pub(super) struct CreateBody<'a> {
+    pub(super) name: &'a str,
+    pub(super) create_service_account_only: bool,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Created {
+    pub(super) id: String,
+    pub(super) api_key: CreatedKey,
+}
+
+#[derive(Deserialize)]
+pub(super) struct CreatedKey {
+    pub(super) value: SecretText,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Page<T> {
+    pub(super) data: Vec<T>,
+    pub(super) has_more: bool,
+}
+
+/// What a list's cursor points at.
+pub(super) trait Row {
+    fn id(&self) -> &str;
+}
+
+#[derive(Deserialize)]
+pub(super) struct ServiceAccount {
+    pub(super) id: String,
+    pub(super) name: String,
+    /// `owner`, `member`, or `none`.
+    pub(super) role: String,
+    /// Seconds since the epoch.
+    pub(super) created_at: i64,
+}
+
+impl Row for ServiceAccount {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Key {
+    id: String,
+    pub(super) owner: Owner,
+    /// `active` or `inactive`.
+    pub(super) owner_project_access: String,
+    /// Seconds since the epoch.
+    pub(super) last_used_at: Option<i64>,
+}
+
+impl Row for Key {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Owner {
+    pub(super) service_account: Option<OwnerAccount>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct OwnerAccount {
+    pub(super) id: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Project {
+    pub(super) id: String,
+    pub(super) name: Option<String>,
+    pub(super) archived_at: Option<i64>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct SpendLimit {
+    pub(super) enforcement: Enforcement,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Enforcement {
+    /// `inactive` or `enforcing`.
+    pub(super) status: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Deleted {
+    pub(super) deleted: bool,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Refusal {
+    pub(super) error: RefusalText,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RefusalText {
+    pub(super) message: String,
+    pub(super) code: Option<String>,
+}

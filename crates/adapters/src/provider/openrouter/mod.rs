@@ -1,0 +1,357 @@
+//! OpenRouter: API keys with a spending limit, within one workspace.
+//!
+//! Follows the API reference, `API Keys` (`/keys`), `Guardrails` and `Workspaces`. What is not obvious:
+//!
+//! * A key has no permissions: whoever holds it calls the models of its workspace until its money is spent. So there is
+//!   one permission, `inference`, confined to the workspace, and to a guardrail (which models, which providers) where a
+//!   parameter names one.
+//! * Left out, `limit` is no limit and `expires_at` is never, and the expiry can't be changed later. Both are mandatory
+//!   here. The limit is for the key's whole life (`limit_reset` is null), and it also counts what goes over the account's
+//!   own keys at model providers (`include_byok_in_limit`).
+//! * A key holds at most one guardrail, which is assigned after the key was made. When that fails, the key is ended
+//!   before its secret leaves this module.
+//! * `GET /keys` lists the default workspace unless it is told another one.
+
+mod guardrails;
+mod shapes;
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use keywright_core::grant::{Grant, ObservedGrant, Permission, Resource};
+use keywright_core::marker::Marker;
+use keywright_core::plan::Plan;
+use keywright_core::policy::Authorized;
+use keywright_core::provider::{
+    Disable, Evidence, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
+    Recovery,
+};
+use keywright_core::secret::Secret;
+use keywright_core::span::Span;
+use keywright_core::text::Untrusted;
+use reqwest::Method;
+
+use super::patience::until_known;
+use super::{
+    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, ParameterKind, confine_to, minted, no_such,
+    unauthorized, unknown_kind, unsupported, whole_seconds,
+};
+use crate::rest::{self, Failure, Rest, Said, after_create};
+use crate::wire::Call;
+use shapes::{CreateBody, Created, Data, Deleted, Key, OwnKey, SwitchBody, Workspace};
+
+/// The kind, as in `provider add openrouter`.
+pub(super) const KIND: &str = "openrouter";
+
+const BASE_URL: &str = "https://openrouter.ai/api/v1";
+const NEEDS: &str = "a management key";
+/// The one permission; see the module.
+const INFERENCE: &str = "inference";
+const WORKSPACE: &str = "openrouter.workspace";
+const GUARDRAIL: &str = "openrouter.guardrail";
+const MOST_PAGES: usize = 200;
+/// How often a list is begun again that changed under our hands.
+const MOST_STARTS: usize = 4;
+
+pub(super) const PARAMETERS: &[ParameterKind] = &[
+    ParameterKind {
+        kind: WORKSPACE,
+        scopes: &["workspace"],
+        from_connection: true,
+        help: "the connection's workspace, by its id, its name or its slug",
+    },
+    ParameterKind {
+        kind: GUARDRAIL,
+        scopes: &["workspace"],
+        from_connection: false,
+        help: "a guardrail of the workspace (which models and providers), by its exact name or its id",
+    },
+];
+
+/// A connection to one workspace.
+struct OpenRouter {
+    rest: Rest,
+    parent: Secret,
+    workspace: String,
+    probe_for: Duration,
+}
+
+pub(super) fn facts() -> &'static ProviderFacts {
+    static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| ProviderFacts {
+        kind: KIND,
+        recovery: Recovery::Label,
+        evidence: Evidence::Counters,
+        has_expiry: true,
+        has_ip_condition: false,
+        has_budget: true,
+        longest_late_delivery: Span::from_seconds(600),
+    });
+    &FACTS
+}
+
+/// Prepares a connection. The account is the workspace, by its id.
+pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dyn Provider>, ConnectError> {
+    let hint =
+        "the id of the workspace that keys belong to, a UUID; the management key lists them at `/workspaces`";
+    let workspace = match &config.account {
+        None => return Err(ConnectError::Missing { provider: KIND, name: "account", hint }),
+        Some(id) if !is_uuid(id) => return Err(ConnectError::setting(KIND, "account", id, hint)),
+        Some(id) => id.clone(),
+    };
+    let rest = config.rest(KIND, BASE_URL, &parent, is_uuid, said)?;
+    let probe_for = config.probe_for(KIND)?;
+    Ok(Box::new(OpenRouter { rest, parent, workspace, probe_for }))
+}
+
+/// `{"error": {"message": "...", "code": 401}}`.
+fn said(body: &[u8]) -> Option<Said> {
+    let refusal: shapes::Refusal = serde_json::from_slice(body).ok()?;
+    Some(Said { code: Some(refusal.error.code.to_string()), message: refusal.error.message })
+}
+
+fn is_uuid(text: &str) -> bool {
+    let dashes = [8, 13, 18, 23];
+    let fits = |(at, b): (usize, u8)| if dashes.contains(&at) { b == b'-' } else { b.is_ascii_hexdigit() };
+    text.len() == 36 && text.bytes().enumerate().all(fits)
+}
+
+impl OpenRouter {
+    async fn key(&self, hash: &str) -> Result<Key, ProviderError> {
+        let call = Call::get(vec!["keys", hash], &self.parent);
+        let key: Data<Key> = self.rest.json(call).await.map_err(told)?;
+        if key.data.hash == hash {
+            Ok(key.data)
+        } else {
+            Err(told(Failure::garbled("it is about another key than the one asked for".to_owned())))
+        }
+    }
+
+    /// What a key says about itself: `GET /key`, sent with it.
+    async fn own(&self, secret: &Secret) -> Result<OwnKey, Failure> {
+        Ok(self.rest.json::<Data<OwnKey>>(Call::get(vec!["key"], secret)).await?.data)
+    }
+
+    /// All keys of the workspace; `None` when keys came or went between two pages. The API gives no total, so each page
+    /// begins with the last row of the one before: when that row is another one, some row may have slipped through.
+    async fn rows(&self) -> Result<Option<Vec<Key>>, Failure> {
+        let mut rows: Vec<Key> = Vec::new();
+        for _ in 0..MOST_PAGES {
+            let query = vec![
+                ("include_disabled", "true".to_owned()),
+                ("offset", rows.len().saturating_sub(1).to_string()),
+                ("workspace_id", self.workspace.clone()),
+            ];
+            let call = Call { query, ..Call::get(vec!["keys"], &self.parent) };
+            let mut page = self.rest.json::<Data<Vec<Key>>>(call).await?.data;
+            if let Some(last) = rows.last() {
+                if page.first().is_none_or(|first| first.hash != last.hash) {
+                    return Ok(None);
+                }
+                page.remove(0);
+            }
+            if page.is_empty() {
+                let distinct: BTreeSet<&str> = rows.iter().map(|row| row.hash.as_str()).collect();
+                return Ok((distinct.len() == rows.len()).then_some(rows));
+            }
+            rows.extend(page);
+        }
+        Err(Failure::garbled(format!("the list of keys has more than {MOST_PAGES} pages")))
+    }
+
+    async fn switch(&self, hash: &str, disabled: bool) -> Result<(), ProviderError> {
+        let body = rest::body(&SwitchBody { disabled }).map_err(told)?;
+        let call = Call::again(Method::PATCH, vec!["keys", hash], &self.parent, body);
+        let key: Data<Key> = self.rest.json(call).await.map_err(told)?;
+        if key.data.hash == hash && key.data.disabled == disabled {
+            Ok(())
+        } else {
+            Err(told(Failure::garbled("the key is not switched as asked".to_owned())))
+        }
+    }
+
+    fn body<'a>(&'a self, grant: &Grant, marker: &'a Marker) -> Result<CreateBody<'a>, ProviderError> {
+        let [permission] = grant.permissions.as_slice() else {
+            return Err(unsupported(KIND, "a key does inference and nothing else"));
+        };
+        if permission.id != INFERENCE || !grant.ip_allow.is_empty() {
+            return Err(unsupported(KIND, "a key does inference, from everywhere"));
+        }
+        let expires_at =
+            grant.expires_at.ok_or_else(|| unsupported(KIND, "a key without an expiry is never made"))?;
+        let cents = grant.budget_cents.filter(|cents| *cents > 0).ok_or_else(|| {
+            unsupported(KIND, "a key without a limit is never made; give the template a `budget_usd`")
+        })?;
+        Ok(CreateBody {
+            name: marker.as_str(),
+            // Exact up to 90 trillion dollars: 53 bits of cents.
+            limit: cents as f64 / 100.0,
+            limit_reset: None,
+            include_byok_in_limit: true,
+            expires_at: whole_seconds(expires_at),
+            workspace_id: &self.workspace,
+        })
+    }
+}
+
+fn told(failure: Failure) -> ProviderError {
+    failure.of_provider(KIND, "such key", NEEDS)
+}
+
+#[async_trait]
+impl Provider for OpenRouter {
+    fn facts(&self) -> &'static ProviderFacts {
+        facts()
+    }
+
+    async fn check(&self) -> Result<ParentHealth, ProviderError> {
+        let own = self.own(&self.parent).await.map_err(told)?;
+        if !own.is_management_key {
+            return Err(unauthorized(KIND, "it is an ordinary key; only a management key makes keys"));
+        }
+        let call = Call::get(vec!["workspaces", &self.workspace], &self.parent);
+        match self.rest.json::<Data<Workspace>>(call).await {
+            Ok(workspace) if workspace.data.id == self.workspace => {}
+            Err(failure) if !failure.is_not_found() => return Err(told(failure)),
+            _ => return Err(no_such(KIND, WORKSPACE, &self.workspace, "")),
+        }
+        let mut warnings = Vec::new();
+        if own.expires_at.is_none() {
+            warnings.push("it has no expiry; give it one".to_owned());
+        }
+        match self.list(Listing::All).await {
+            Ok(_) => {}
+            Err(error @ ProviderError::Throttled { .. }) => return Err(error),
+            Err(error) => {
+                warnings.push(format!("keys can't be listed, so no orphan could be found: {error}"));
+            }
+        }
+        let what = "management key (of every workspace: there is no narrower one)".to_owned();
+        Ok(ParentHealth { what, expires_at: own.expires_at, quota: None, warnings })
+    }
+
+    async fn resolve(&self, kind: &str, value: &str) -> Result<Resource, ProviderError> {
+        match kind {
+            WORKSPACE if value == self.workspace => Ok(self.resource(value)),
+            WORKSPACE => {
+                let call = Call::get(vec!["workspaces", &self.workspace], &self.parent);
+                let own = self.rest.json::<Data<Workspace>>(call).await.map_err(told)?.data;
+                if own.id == self.workspace
+                    && !value.is_empty()
+                    && [own.name.as_str(), own.slug.as_str()].contains(&value)
+                {
+                    Ok(self.resource(value))
+                } else {
+                    let name = Untrusted::capped(&own.name, 80);
+                    Err(no_such(KIND, kind, value, format_args!("; it is for `{name}`")))
+                }
+            }
+            GUARDRAIL => self.guardrail(value).await,
+            other => Err(unknown_kind(KIND, other, PARAMETERS)),
+        }
+    }
+
+    fn confine(
+        &self,
+        permissions: &[Permission],
+        given: Vec<Resource>,
+    ) -> Result<Vec<Resource>, ProviderError> {
+        let (guardrails, given): (Vec<_>, Vec<_>) = given.into_iter().partition(|one| one.kind == GUARDRAIL);
+        if guardrails.len() > 1 {
+            return Err(unsupported(KIND, "a key holds at most one guardrail"));
+        }
+        let own = self.resource(&self.workspace);
+        let mut confined = confine_to(KIND, "workspace", own, permissions, &given)?;
+        confined.extend(guardrails);
+        Ok(confined)
+    }
+
+    async fn mint(
+        &self,
+        plan: &Authorized<Plan>,
+        grant: &Grant,
+        marker: &Marker,
+    ) -> Result<Minted, ProviderError> {
+        super::check_is_of_plan(KIND, grant, plan.get())?;
+        let body = rest::body(&self.body(grant, marker)?).map_err(told)?;
+        let call = Call::once(Method::POST, vec!["keys"], &self.parent, body);
+        let created: Created = match self.rest.json(call).await {
+            Ok(created) => created,
+            Err(failure) => return Err(after_create(self, failure, marker, NEEDS).await),
+        };
+        let minted = minted(KIND, created.data.hash, created.key)?;
+        for guardrail in grant.resources.iter().filter(|resource| resource.kind == GUARDRAIL) {
+            self.guard(&minted.provider_key_id, &guardrail.id).await?;
+        }
+        Ok(minted)
+    }
+
+    async fn read_back(&self, provider_key_id: &str) -> Result<ObservedGrant, ProviderError> {
+        let key = self.key(provider_key_id).await?;
+        let guardrails = self.guardrails_of(provider_key_id).await?;
+        Ok(shapes::observed(&key, guardrails))
+    }
+
+    async fn probe(&self, secret: &Secret, provider_key_id: &str) -> Result<(), ProviderError> {
+        let own = until_known(self.probe_for, || self.own(secret)).await.map_err(told)?;
+        let key = self.key(provider_key_id).await?;
+        if own.is_management_key || own.label != key.label {
+            let why = "the secret belongs to another key".to_owned();
+            return Err(told(Failure::garbled(why)));
+        }
+        Ok(())
+    }
+
+    async fn list(&self, which: Listing) -> Result<Vec<Listed>, ProviderError> {
+        for _ in 0..MOST_STARTS {
+            if let Some(mut rows) = self.rows().await.map_err(told)? {
+                rows.retain(|row| which == Listing::All || row.name.starts_with(MARKED));
+                return Ok(rows.into_iter().map(listed).collect());
+            }
+        }
+        let why = "the list of keys kept changing while it was read".to_owned();
+        Err(ProviderError::Unavailable { provider: KIND, why })
+    }
+
+    async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
+        match self.rest.json::<Deleted>(Call::delete(vec!["keys", provider_key_id], &self.parent)).await {
+            Ok(Deleted { deleted: true }) => Ok(()),
+            Ok(_) => Err(told(Failure::garbled("it does not say that the key is deleted".to_owned()))),
+            Err(failure) if failure.is_not_found() => Ok(()),
+            Err(failure) => Err(told(failure)),
+        }
+    }
+
+    fn disabling(&self) -> Option<&dyn Disable> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Disable for OpenRouter {
+    async fn disable(&self, provider_key_id: &str) -> Result<(), ProviderError> {
+        self.switch(provider_key_id, true).await
+    }
+
+    async fn enable(&self, provider_key_id: &str) -> Result<(), ProviderError> {
+        self.switch(provider_key_id, false).await
+    }
+}
+
+impl OpenRouter {
+    fn resource(&self, name: &str) -> Resource {
+        Resource { kind: WORKSPACE.to_owned(), id: self.workspace.clone(), name: name.to_owned() }
+    }
+}
+
+fn listed(key: Key) -> Listed {
+    Listed {
+        label: Untrusted::capped(&key.name, LONGEST_LABEL),
+        provider_key_id: key.hash,
+        created_at: key.created_at.parse().ok(),
+        expires_at: key.expires_at,
+        last_used_at: None,
+        enabled: !key.disabled,
+    }
+}

@@ -1,0 +1,73 @@
+//! Hugging Face before its stand-in.
+
+use keywright_core::provider::ProviderError;
+use keywright_sandbox::vendors::HUGGINGFACE_ORGANISATION;
+
+use crate::support::contract::marker;
+use crate::support::stand_in::{Vendor, mint};
+use crate::support::{Fault, Proxy};
+
+const VENDOR: Vendor = Vendor {
+    kind: "huggingface",
+    account: Some(HUGGINGFACE_ORGANISATION),
+    permissions: &["repo.content.read", "collection.read"],
+    scope: "organization",
+    parameters: &[],
+    budget_cents: None,
+    list: "api/organizations/keywright/service-accounts",
+    rows: "",
+    next: None,
+};
+
+const ACCOUNT: &str = "/service-accounts/";
+
+#[tokio::test]
+async fn huggingface_keeps_the_contract_in_the_first_create() {
+    VENDOR.keeps_the_contract(("POST", "/service-accounts"), ("GET", ACCOUNT), ("DELETE", ACCOUNT)).await;
+}
+
+#[tokio::test]
+async fn huggingface_keeps_the_contract_in_the_second_create() {
+    VENDOR.keeps_the_contract(("POST", "/tokens"), ("GET", ACCOUNT), ("DELETE", ACCOUNT)).await;
+}
+
+#[tokio::test]
+async fn huggingface_fits_the_vendors_document() {
+    VENDOR.fits_the_document("huggingface-service-accounts-openapi.json", true).await;
+}
+
+#[tokio::test]
+async fn an_account_whose_token_is_refused_does_not_stay() {
+    let running = VENDOR.start().await;
+    let proxy = Proxy::start(&running.base_url).await;
+    let provider = VENDOR.connect(&proxy.url, &running.parent);
+    let wish = VENDOR.wish(provider.as_ref()).await;
+    let refusal = || Fault::Answer { status: 403, headers: "", body: r#"{"error":"no"}"#.to_owned() };
+    proxy.next("POST", "/tokens", refusal());
+    let error = mint(provider.as_ref(), &wish, 1).await.1.err().unwrap();
+    assert!(matches!(error, ProviderError::Unauthorized { .. }), "{error}");
+    assert_eq!((VENDOR.live(&running))(marker(1).as_str().to_owned()).await, 0);
+
+    // It can't be ended either: then it has to be looked for.
+    proxy.next("POST", "/tokens", refusal());
+    proxy.next("DELETE", ACCOUNT, refusal());
+    let error = mint(provider.as_ref(), &wish, 2).await.1.err().unwrap();
+    assert!(matches!(error, ProviderError::OutcomeUnknown { .. }), "{error}");
+    assert_eq!((VENDOR.live(&running))(marker(2).as_str().to_owned()).await, 1);
+}
+
+#[tokio::test]
+async fn a_second_token_of_an_account_is_noticed() {
+    let running = VENDOR.start().await;
+    let provider = VENDOR.connect(&running.base_url, &running.parent);
+    let wish = VENDOR.wish(provider.as_ref()).await;
+    let (grant, minted) = mint(provider.as_ref(), &wish, 1).await;
+    let id = minted.unwrap().provider_key_id;
+    let url = format!("{}/{}/{id}/tokens", running.base_url, VENDOR.list);
+    let body = serde_json::json!({"displayName": "by hand", "permissions": ["collection.read"]});
+    let answer =
+        reqwest::Client::new().post(url).bearer_auth(&running.parent).json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), 201);
+    let differences = grant.differences(&provider.read_back(&id).await.unwrap());
+    assert_eq!(differences.len(), 1, "{differences:?}");
+}

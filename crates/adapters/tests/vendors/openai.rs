@@ -1,0 +1,71 @@
+//! OpenAI before its stand-in.
+
+use keywright_sandbox::vendors::OPENAI_PROJECT;
+
+use crate::support::stand_in::{Vendor, mint};
+use crate::support::{Fault, Proxy};
+
+const VENDOR: Vendor = Vendor {
+    kind: "openai",
+    account: Some(OPENAI_PROJECT),
+    permissions: &["member"],
+    scope: "models",
+    parameters: &[("openai.models", "gpt-5-mini")],
+    budget_cents: None,
+    list: "organization/projects/proj_keywright/service_accounts",
+    rows: "/data",
+    next: Some(|rows| {
+        rows.last().map_or_else(String::new, |row| format!("after={}", row["id"].as_str().unwrap()))
+    }),
+};
+
+#[tokio::test]
+async fn openai_keeps_the_contract() {
+    let account = "/service_accounts/";
+    VENDOR.keeps_the_contract(("POST", "/service_accounts"), ("GET", account), ("DELETE", account)).await;
+}
+
+#[tokio::test]
+async fn openai_fits_the_vendors_document() {
+    VENDOR.fits_the_document("openai-admin-openapi.json", false).await;
+}
+
+#[tokio::test]
+async fn a_key_that_may_not_list_models_is_known_all_the_same() {
+    let running = VENDOR.start().await;
+    let proxy = Proxy::start(&running.base_url).await;
+    let provider = VENDOR.connect(&proxy.url, &running.parent);
+    let wish = VENDOR.wish(provider.as_ref()).await;
+    let minted = mint(provider.as_ref(), &wish, 1).await.1.unwrap();
+    let answer = |status, body: &str| Fault::Answer { status, headers: "", body: body.to_owned() };
+    let refusal =
+        r#"{"error":{"message":"Missing scopes: api.model.read","type":"t","param":null,"code":null}}"#;
+    proxy.next("GET", "/models", answer(403, refusal));
+    provider.probe(&minted.secret, &minted.provider_key_id).await.unwrap();
+    assert_eq!(proxy.unmet(), 0);
+    provider.revoke(&minted.provider_key_id).await.unwrap();
+    assert!(provider.probe(&minted.secret, &minted.provider_key_id).await.is_err());
+}
+
+#[tokio::test]
+async fn models_that_the_project_does_not_keep_to_are_refused_and_noticed() {
+    let running = VENDOR.start().await;
+    let proxy = Proxy::start(&running.base_url).await;
+    let provider = VENDOR.connect(&proxy.url, &running.parent);
+    for value in ["any", "gpt-5", "gpt-5-mini,gpt-5"] {
+        let error = provider.resolve("openai.models", value).await.unwrap_err().to_string();
+        assert!(error.contains("the project allows `gpt-5-mini`"), "{error}");
+    }
+    assert!(provider.confine(&VENDOR.permissions(), Vec::new()).is_err(), "models have to be named");
+    let wish = VENDOR.wish(provider.as_ref()).await;
+    let (grant, minted) = mint(provider.as_ref(), &wish, 1).await;
+    let id = minted.unwrap().provider_key_id;
+    let list = r#"{"object":"project.model_permissions","mode":"deny_list","model_ids":[]}"#;
+    proxy.next(
+        "GET",
+        "/model_permissions",
+        Fault::Answer { status: 200, headers: "", body: list.to_owned() },
+    );
+    let observed = provider.read_back(&id).await.unwrap();
+    assert_eq!(grant.differences(&observed).len(), 2, "one extra, one missing");
+}

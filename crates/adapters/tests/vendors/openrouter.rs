@@ -1,0 +1,102 @@
+//! OpenRouter before its stand-in.
+
+use keywright_core::provider::ProviderError;
+use keywright_sandbox::vendors::OPENROUTER_WORKSPACE;
+
+use crate::support::contract::marker;
+use crate::support::stand_in::{Vendor, mint};
+use crate::support::{Fault, Proxy};
+
+const VENDOR: Vendor = Vendor {
+    kind: "openrouter",
+    account: Some(OPENROUTER_WORKSPACE),
+    permissions: &["inference"],
+    scope: "workspace",
+    parameters: &[("openrouter.guardrail", "cheap models")],
+    budget_cents: Some(250),
+    list: "keys",
+    rows: "/data",
+    next: Some(|rows| format!("include_disabled=true&offset={}", rows.len())),
+};
+
+#[tokio::test]
+async fn openrouter_keeps_the_contract() {
+    VENDOR.keeps_the_contract(("POST", "/keys"), ("GET", "/keys/"), ("DELETE", "/keys/")).await;
+}
+
+#[tokio::test]
+async fn openrouter_fits_the_vendors_document() {
+    VENDOR.fits_the_document("openrouter-openapi.yaml", true).await;
+}
+
+#[tokio::test]
+async fn a_list_of_many_keys_is_whole() {
+    let running = VENDOR.start().await;
+    let provider = VENDOR.connect(&running.base_url, &running.parent);
+    let wish = VENDOR.wish(provider.as_ref()).await;
+    for number in 0..11 {
+        mint(provider.as_ref(), &wish, number).await.1.unwrap();
+        let listed = provider.list(keywright_core::provider::Listing::Marked).await.unwrap();
+        assert_eq!(listed.len(), number as usize + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_does_not_get_its_guardrail_is_ended() {
+    let running = VENDOR.start().await;
+    let proxy = Proxy::start(&running.base_url).await;
+    let provider = VENDOR.connect(&proxy.url, &running.parent);
+    let wish = VENDOR.wish(provider.as_ref()).await;
+    for _ in 0..3 {
+        let fault = Fault::Answer { status: 500, headers: "", body: String::new() };
+        proxy.next("POST", "/assignments/keys", fault);
+    }
+    let error = mint(provider.as_ref(), &wish, 1).await.1.err().unwrap();
+    assert!(matches!(error, ProviderError::Unavailable { .. }), "{error}");
+    assert_eq!((VENDOR.live(&running))(marker(1).as_str().to_owned()).await, 0);
+}
+
+#[tokio::test]
+async fn a_key_without_a_limit_is_not_made_and_one_without_its_guardrail_is_noticed() {
+    let running = VENDOR.start().await;
+    let provider = VENDOR.connect(&running.base_url, &running.parent);
+    let mut wish = VENDOR.wish(provider.as_ref()).await;
+    wish.budget_cents = None;
+    let error = mint(provider.as_ref(), &wish, 1).await.1.err().unwrap();
+    assert!(error.to_string().contains("budget_usd"), "{error}");
+    assert_eq!((VENDOR.live(&running))(marker(1).as_str().to_owned()).await, 0);
+
+    let mut wish = VENDOR.wish(provider.as_ref()).await;
+    let (guarded, _) = mint(provider.as_ref(), &wish, 2).await;
+    wish.resources.retain(|resource| resource.kind != "openrouter.guardrail");
+    let minted = mint(provider.as_ref(), &wish, 3).await.1.unwrap();
+    let observed = provider.read_back(&minted.provider_key_id).await.unwrap();
+    assert_eq!(guarded.differences(&observed).len(), 1, "the guardrail is missing");
+}
+
+#[tokio::test]
+async fn openrouter_says_what_helps() {
+    let running = VENDOR.start().await;
+    let provider = VENDOR.connect(&running.base_url, &running.parent);
+    for (kind, value, said) in [
+        ("openrouter.guardrail", "Cheap Models", "did you mean `cheap models`?"),
+        ("openrouter.guardrail", "none", "there is `cheap models`, `no training`"),
+        ("openrouter.workspace", "Staging", "it is for `Production`"),
+        ("openrouter.zone", "x", "no parameters of kind `openrouter.zone`"),
+    ] {
+        let error = provider.resolve(kind, value).await.unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+    assert_eq!(
+        provider.resolve("openrouter.workspace", "production").await.unwrap().id,
+        OPENROUTER_WORKSPACE
+    );
+    let mut foreign = provider.resolve("openrouter.workspace", OPENROUTER_WORKSPACE).await.unwrap();
+    foreign.id = foreign.id.replace('0', "1");
+    assert!(provider.confine(&VENDOR.permissions(), vec![foreign]).is_err());
+
+    let wish = VENDOR.wish(provider.as_ref()).await;
+    let ordinary = mint(provider.as_ref(), &wish, 1).await.1.unwrap();
+    let ordinary = VENDOR.connect(&running.base_url, ordinary.secret.expose_secret());
+    assert!(ordinary.check().await.unwrap_err().to_string().contains("only a management key makes keys"));
+}
