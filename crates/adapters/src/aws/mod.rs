@@ -125,20 +125,21 @@ pub(crate) fn is_harmless(run: &str) -> bool {
 
 /// Sorts a failure by its code: these APIs answer most refusals with status 400.
 pub(crate) fn sorted(failure: Failure) -> Failure {
-    let (Cause::Refused { code, message, .. } | Cause::Denied { code, message }) = failure.cause else {
+    let (Cause::Refused { status, code, message } | Cause::Denied { status, code, message }) = failure.cause
+    else {
         return failure;
     };
     let is = |codes: &[&str]| code.as_deref().is_some_and(|code| codes.contains(&code));
     let cause = if is(&THROTTLED) {
         Cause::Throttled(None)
     } else if is(&DENIED) {
-        Cause::Denied { code, message }
+        Cause::Denied { status, code, message }
     } else if is(&MISSING) {
         Cause::NotFound { code, message }
     } else if failure.proof == Proof::Claimed {
-        return Failure { cause: Cause::Refused { status: 400, code, message }, proof: failure.proof };
+        return Failure { cause: Cause::Refused { status, code, message }, proof: failure.proof };
     } else {
-        return Failure { cause: Cause::Denied { code, message }, proof: failure.proof };
+        return Failure { cause: Cause::Denied { status, code, message }, proof: failure.proof };
     };
     // These come before any work.
     Failure { cause, proof: Proof::NotDone }

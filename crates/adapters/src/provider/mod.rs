@@ -246,7 +246,7 @@ mod tests {
                 );
                 assert_eq!(parameters.iter().filter(|other| other.kind == parameter.kind).count(), 1);
             }
-            assert_eq!(facts_of(kind).unwrap().kind, *kind);
+            assert_eq!(facts_of(kind).unwrap().kind, kind);
         }
         assert!(kinds("cloudfare").is_none() && facts_of("cloudfare").is_none());
     }

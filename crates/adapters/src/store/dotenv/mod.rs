@@ -37,9 +37,7 @@ use async_trait::async_trait;
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
 use keywright_core::place::Place;
 use keywright_core::plan::Destination;
-use keywright_core::secret::Secret;
 use keywright_core::store::{Origin, Presence, Store, StoreError, StoreFacts, VerifyMode, Write, Written};
-use keywright_core::text::Untrusted;
 use zeroize::Zeroizing;
 
 use self::spot::Spot;

@@ -214,8 +214,8 @@ impl Door {
         let outcome = self.rest.json(ask.call(self.namespace.as_ref(), Auth::Nobody)).await;
         let granted: Granted = outcome.map_err(|failure| match failure.cause {
             // Vault says 400 to a wrong RoleID or SecretID, or one that is used up.
-            Cause::Refused { code, message, .. } => {
-                Failure { cause: Cause::Denied { code, message }, proof: Proof::NotDone }
+            Cause::Refused { status, code, message } => {
+                Failure { cause: Cause::Denied { status, code, message }, proof: Proof::NotDone }
             }
             _ => failure,
         })?;
