@@ -110,7 +110,7 @@ impl Broker {
         let Recognised::Ours { attempt, .. } = self.keyring.markers().recognise(marker) else { return None };
         let key = self.ledger.read(move |tx| {
             let attempt = tx.attempt(attempt)?;
-            Ok::<_, LedgerError>(tx.key(attempt.key)?)
+            tx.key(attempt.key)
         });
         key.await.ok()
     }
