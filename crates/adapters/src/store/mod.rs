@@ -9,6 +9,7 @@
 mod remote;
 mod settings;
 
+pub mod doppler;
 pub mod dotenv;
 pub mod vault;
 
@@ -20,7 +21,7 @@ use keywright_core::store::{Store, StoreFacts};
 use keywright_core::text::Untrusted;
 
 /// Every store that is built in.
-static REGISTRY: [Registered; 2] = [
+static REGISTRY: [Registered; 3] = [
     Registered {
         kind: dotenv::KIND,
         connect: |config, _| Ok(Box::new(dotenv::Dotenv::new(&config)?)),
@@ -36,6 +37,14 @@ static REGISTRY: [Registered; 2] = [
         credential: Some("a token, or the SecretID of an AppRole"),
         address: Some("the server, as in `https://vault.example:8200`"),
         settings: vault::SETTINGS,
+    },
+    Registered {
+        kind: doppler::KIND,
+        connect: |config, credential| Ok(Box::new(doppler::Doppler::new(&config, config.must(credential)?)?)),
+        facts: doppler::facts,
+        credential: Some("a service account's token, or a service token that may write"),
+        address: Some("the API, where it is not `https://api.doppler.com`"),
+        settings: doppler::SETTINGS,
     },
 ];
 

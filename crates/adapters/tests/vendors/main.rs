@@ -10,5 +10,6 @@
     reason = "tests"
 )]
 
+mod doppler;
 mod support;
 mod vault;

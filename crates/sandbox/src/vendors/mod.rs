@@ -1,6 +1,7 @@
 //! Stand-ins for vendors, one module each: small, in memory, on loopback, with the vendor's own shapes and state.
 
 mod door;
+mod doppler;
 mod vault;
 
 use tokio::task::JoinHandle;
@@ -28,6 +29,7 @@ impl Drop for Running {
 /// When there is none of this kind, or it can't listen.
 pub async fn start(kind: &str) -> Result<Running, SandboxError> {
     match kind {
+        "doppler" => doppler::start().await,
         "vault" => vault::start().await,
         other => Err(SandboxError::Config(format!("there is no stand-in for `{other}`"))),
     }

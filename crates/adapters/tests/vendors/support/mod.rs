@@ -4,6 +4,7 @@
 pub mod contract;
 pub mod peers;
 pub mod proxy;
+pub mod stores;
 
 pub use peers::{data, peer};
 pub use proxy::{Fault, Proxy};
