@@ -11,6 +11,7 @@ mod settings;
 
 pub mod doppler;
 pub mod dotenv;
+pub mod infisical;
 pub mod vault;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use keywright_core::store::{Store, StoreFacts};
 use keywright_core::text::Untrusted;
 
 /// Every store that is built in.
-static REGISTRY: [Registered; 3] = [
+static REGISTRY: [Registered; 4] = [
     Registered {
         kind: dotenv::KIND,
         connect: |config, _| Ok(Box::new(dotenv::Dotenv::new(&config)?)),
@@ -45,6 +46,16 @@ static REGISTRY: [Registered; 3] = [
         credential: Some("a service account's token, or a service token that may write"),
         address: Some("the API, where it is not `https://api.doppler.com`"),
         settings: doppler::SETTINGS,
+    },
+    Registered {
+        kind: infisical::KIND,
+        connect: |config, credential| {
+            Ok(Box::new(infisical::Infisical::new(&config, config.must(credential)?)?))
+        },
+        facts: infisical::facts,
+        credential: Some("the client secret of a machine identity with universal auth"),
+        address: Some("the server, where it is not `https://app.infisical.com`"),
+        settings: infisical::SETTINGS,
     },
 ];
 

@@ -11,5 +11,6 @@
 )]
 
 mod doppler;
+mod infisical;
 mod support;
 mod vault;

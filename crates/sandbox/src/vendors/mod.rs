@@ -2,6 +2,7 @@
 
 mod door;
 mod doppler;
+pub mod infisical;
 mod vault;
 
 use tokio::task::JoinHandle;
@@ -30,6 +31,7 @@ impl Drop for Running {
 pub async fn start(kind: &str) -> Result<Running, SandboxError> {
     match kind {
         "doppler" => doppler::start().await,
+        "infisical" => infisical::start().await,
         "vault" => vault::start().await,
         other => Err(SandboxError::Config(format!("there is no stand-in for `{other}`"))),
     }
