@@ -12,6 +12,7 @@ mod settings;
 pub mod doppler;
 pub mod dotenv;
 pub mod infisical;
+pub mod onepassword;
 pub mod vault;
 
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ use keywright_core::store::{Store, StoreFacts};
 use keywright_core::text::Untrusted;
 
 /// Every store that is built in.
-static REGISTRY: [Registered; 4] = [
+static REGISTRY: [Registered; 5] = [
     Registered {
         kind: dotenv::KIND,
         connect: |config, _| Ok(Box::new(dotenv::Dotenv::new(&config)?)),
@@ -56,6 +57,16 @@ static REGISTRY: [Registered; 4] = [
         credential: Some("the client secret of a machine identity with universal auth"),
         address: Some("the server, where it is not `https://app.infisical.com`"),
         settings: infisical::SETTINGS,
+    },
+    Registered {
+        kind: onepassword::KIND,
+        connect: |config, credential| {
+            Ok(Box::new(onepassword::OnePassword::new(&config, config.must(credential)?)?))
+        },
+        facts: onepassword::facts,
+        credential: Some("the token of a Connect server that may write to the vault"),
+        address: Some("the Connect server, as in `https://connect.example:8443`"),
+        settings: onepassword::SETTINGS,
     },
 ];
 

@@ -12,5 +12,6 @@
 
 mod doppler;
 mod infisical;
+mod onepassword;
 mod support;
 mod vault;

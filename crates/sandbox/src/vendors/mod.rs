@@ -3,6 +3,7 @@
 mod door;
 mod doppler;
 pub mod infisical;
+pub mod onepassword;
 mod vault;
 
 use tokio::task::JoinHandle;
@@ -30,6 +31,7 @@ impl Drop for Running {
 /// When there is none of this kind, or it can't listen.
 pub async fn start(kind: &str) -> Result<Running, SandboxError> {
     match kind {
+        "1password" => onepassword::start().await,
         "doppler" => doppler::start().await,
         "infisical" => infisical::start().await,
         "vault" => vault::start().await,
