@@ -7,8 +7,11 @@
 //! implements it.
 
 mod aws;
+mod doppler;
 pub mod dotenv;
 mod github_actions;
+mod infisical;
+mod onepassword;
 mod remote;
 mod settings;
 mod vault;
@@ -67,6 +70,34 @@ const REGISTRY: &[Registered] = &[
         credential: Some("a token that may read and write secrets and variables"),
         address: Some("GitHub's API; `https://HOST/api/v3` of an enterprise server, else GitHub's own"),
         settings: github_actions::SETTINGS,
+    },
+    Registered {
+        kind: doppler::KIND,
+        connect: |config, credential| Ok(Box::new(doppler::Doppler::new(&config, config.must(credential)?)?)),
+        facts: doppler::facts,
+        credential: Some("a service account's token, or a service token that may write"),
+        address: Some("the API, where it is not `https://api.doppler.com`"),
+        settings: doppler::SETTINGS,
+    },
+    Registered {
+        kind: infisical::KIND,
+        connect: |config, credential| {
+            Ok(Box::new(infisical::Infisical::new(&config, config.must(credential)?)?))
+        },
+        facts: infisical::facts,
+        credential: Some("the client secret of a machine identity with universal auth"),
+        address: Some("the server, where it is not `https://app.infisical.com`"),
+        settings: infisical::SETTINGS,
+    },
+    Registered {
+        kind: onepassword::KIND,
+        connect: |config, credential| {
+            Ok(Box::new(onepassword::OnePassword::new(&config, config.must(credential)?)?))
+        },
+        facts: onepassword::facts,
+        credential: Some("the token of a Connect server that may write to the vault"),
+        address: Some("the Connect server, as in `https://connect.example:8443`"),
+        settings: onepassword::SETTINGS,
     },
 ];
 

@@ -7,6 +7,7 @@ use keywright_core::secret::Secret;
 use keywright_core::store::{Origin, Presence, StoreError, Write, Written};
 use keywright_core::text::Untrusted;
 use serde::{Deserialize, Deserializer};
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 /// What stands beside a value where the store has room for it: whose copy it is.
@@ -14,33 +15,56 @@ use subtle::ConstantTimeEq as _;
 pub(super) struct Stamp {
     pub(super) placement: PlacementId,
     pub(super) marker: Marker,
+    /// The start of a digest over the value, where the store does not tell a value that was changed by hand. 32 bits
+    /// give nothing of a credential away.
+    check: Option<String>,
 }
 
 impl Stamp {
     pub(super) fn of(origin: &Origin) -> Self {
-        Self { placement: origin.placement, marker: origin.marker.clone() }
+        Self { placement: origin.placement, marker: origin.marker.clone(), check: None }
     }
 
-    /// `plc_... kw-...`, some 90 characters.
+    /// As [`Stamp::of`], good for this value only.
+    pub(super) fn over(origin: &Origin, value: &Secret) -> Self {
+        Self { check: Some(check(&origin.placement, value)), ..Self::of(origin) }
+    }
+
+    /// Whether it was made over this value.
+    pub(super) fn covers(&self, value: &Secret) -> bool {
+        self.check.as_ref().is_some_and(|own| *own == check(&self.placement, value))
+    }
+
+    /// `plc_... kw-...`, and the check if there is one: some 100 characters.
     pub(super) fn text(&self) -> String {
-        format!("{} {}", self.placement, self.marker)
+        let Self { placement, marker, check } = self;
+        let check = check.as_ref().map(|check| format!(" {check}")).unwrap_or_default();
+        format!("{placement} {marker}{check}")
     }
 
     /// Reads [`Stamp::text`]. Whether the marker is genuine is for the holder of the key to say.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let (placement, marker) = text.split_once(' ')?;
-        let is_label = (1..=64).contains(&marker.len())
-            && marker.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        Some(Self {
-            placement: PlacementId::parse(placement).ok()?,
-            marker: is_label.then(|| Marker::from_ledger(marker.to_owned()))?,
-        })
+        let mut parts = text.split(' ');
+        let placement = PlacementId::parse(parts.next()?).ok()?;
+        let marker = parts.next().filter(|marker| (1..=64).contains(&marker.len()))?;
+        let is_label = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let marker = marker.bytes().all(is_label).then(|| Marker::from_ledger(marker.to_owned()))?;
+        let check = parts.next().map(str::to_owned);
+        parts.next().is_none().then_some(Self { placement, marker, check })
     }
 
     /// What it means for whoever looks at the place.
     pub(super) fn presence(self, store_version: Option<String>) -> Presence {
         Presence::Ours { marker: Some(self.marker), store_version }
     }
+}
+
+fn check(placement: &PlacementId, value: &Secret) -> String {
+    let mut hash = Sha256::new();
+    for part in ["keywright/stamp/1\n", &placement.to_string(), "\n", value.expose_secret()] {
+        hash.update(part.as_bytes());
+    }
+    hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The guard: what lies there must be what was expected. Nothing at all is never lost by a write.
@@ -95,8 +119,8 @@ impl At<'_> {
 }
 
 /// What a store calls a copy.
-pub(super) fn written(store_version: impl ToString) -> Written {
-    Written { store_version: Some(store_version.to_string()) }
+pub(super) fn written(store_version: String) -> Written {
+    Written { store_version: Some(store_version) }
 }
 
 /// A secret's text, in an answer. It never leaves this room, so that it needs no owner but this type.
@@ -127,8 +151,15 @@ mod tests {
     #[test]
     fn a_stamp_reads_what_it_writes_and_nothing_else() {
         let placement = PlacementId::generate(jiff::Timestamp::UNIX_EPOCH, [7; 10]);
-        let stamp = Stamp { placement, marker: Marker::from_ledger("kw-abcd-aab-xyz-123".to_owned()) };
-        assert_eq!(Stamp::parse(&stamp.text()), Some(stamp.clone()));
+        let marker = Marker::from_ledger("kw-abcd-aab-xyz-123".to_owned());
+        let value = Secret::new("a value".to_owned());
+        let plain = Stamp { placement, marker, check: None };
+        let sealed = Stamp { check: Some(check(&placement, &value)), ..plain.clone() };
+        for stamp in [&plain, &sealed] {
+            assert_eq!(Stamp::parse(&stamp.text()).as_ref(), Some(stamp));
+        }
+        assert!(sealed.covers(&value) && !plain.covers(&value));
+        assert!(!sealed.covers(&Secret::new("another".to_owned())));
         for bad in ["", "x y", &placement.to_string(), &format!("{placement} KW"), &format!("{placement} ")] {
             assert_eq!(Stamp::parse(bad), None, "{bad}");
         }

@@ -46,9 +46,21 @@ impl StoreConfig {
 
     /// The wire to the store's address, or to the service's public one.
     pub(super) fn wire(&self, kind: &'static str, public: Option<&str>) -> Result<Wire, StoreConnectError> {
+        self.wire_with(kind, public, |_| {})
+    }
+
+    /// As [`StoreConfig::wire`], with other bounds than the usual ones.
+    pub(super) fn wire_with(
+        &self,
+        kind: &'static str,
+        public: Option<&str>,
+        change: impl FnOnce(&mut WireConfig),
+    ) -> Result<Wire, StoreConnectError> {
         let address = self.address.as_deref().or(public);
         let address = address.ok_or_else(|| self.bad("address", "is missing: where the store answers"))?;
-        Wire::new(WireConfig::new(kind, address)).map_err(|error| self.bad("address", error.to_string()))
+        let mut config = WireConfig::new(kind, address);
+        change(&mut config);
+        Wire::new(config).map_err(|error| self.bad("address", error.to_string()))
     }
 
     /// The credential that [`StoreConfig::check`] has seen.

@@ -22,11 +22,18 @@ pub(crate) struct Retry {
     pub(crate) first_wait: Duration,
     /// The longest wait. When the other side asks for more, its answer is handed up instead.
     pub(crate) longest_wait: Duration,
+    /// Whether an answer is final although its status is one that may pass by itself.
+    pub(crate) is_final: fn(&Reply) -> bool,
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 3, first_wait: Duration::from_millis(200), longest_wait: PATIENCE }
+        Self {
+            attempts: 3,
+            first_wait: Duration::from_millis(200),
+            longest_wait: PATIENCE,
+            is_final: |_| false,
+        }
     }
 }
 
@@ -35,6 +42,7 @@ impl Retry {
     /// whoever hung for that long once would hang again, and the caller waits.
     pub(super) fn wait_after(&self, attempt: u32, outcome: &Result<Reply, Fault>) -> Option<Duration> {
         let asked = match outcome {
+            Ok(reply) if (self.is_final)(reply) => return None,
             Ok(reply) if reply.status == 429 || reply.status >= 500 => reply.retry_after,
             Err(Fault::NotSent { .. } | Fault::Lost { .. }) => None,
             Ok(_) | Err(_) => return None,
@@ -106,6 +114,9 @@ mod tests {
         ] {
             assert_eq!(retry.wait_after(1, &outcome).is_some(), again, "{:?}", outcome.map(|r| r.status));
         }
+        let cautious = Retry { is_final: |reply| reply.status == 500, ..retry };
+        assert!(cautious.wait_after(1, &reply(500, None)).is_none());
+        assert!(cautious.wait_after(1, &reply(503, None)).is_some());
         assert_eq!(retry.wait_after(1, &reply(429, Some(3))), Some(Duration::from_secs(3)));
         assert_eq!(retry.wait_after(3, &reply(500, None)), None);
     }

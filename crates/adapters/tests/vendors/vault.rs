@@ -4,17 +4,17 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use keywright_adapters::store::{StoreConfig, connect};
 use keywright_core::secret::Secret;
-use keywright_core::store::{Presence, Store, StoreError, VerifyMode, Write};
+use keywright_core::store::{Presence, Store, StoreError, VerifyMode};
 use keywright_sandbox::vendors::{Running, start};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::support::contract::{StoreCase, VALUE, keeps_the_stores_contract, origin};
+use crate::support::stores::{self, destination, placed, refuses, run};
 use crate::support::{Fault, Proxy, peer};
 
 /// Talks to the stand-in as its administrator.
@@ -79,9 +79,7 @@ path "secret/destroy/agents/*"  { capabilities = ["update"] }
 "#;
 
 fn store(url: &str, credential: &str, extra: &[(&str, &str)]) -> Box<dyn Store> {
-    let extra = extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let config = StoreConfig { name: "vault".parse().unwrap(), address: Some(url.to_owned()), extra };
-    connect("vault", config, Some(Secret::new(credential.to_owned()))).unwrap()
+    stores::open("vault", url, credential, extra)
 }
 
 fn case(admin: &Admin, proxy: Proxy, store: Box<dyn Store>, secrets: Vec<String>) -> StoreCase {
@@ -126,28 +124,6 @@ async fn an_approle_keeps_the_contract_in_a_mount_of_its_own() {
     let proxy = Proxy::start(&vault.base_url).await;
     let store = store(&proxy.url, &secret_id, &[("role_id", &role_id)]);
     keeps_the_stores_contract(&case(&admin, proxy, store, vec![secret_id])).await;
-}
-
-async fn placed(
-    store: &dyn Store,
-    place: &str,
-    seed: u8,
-) -> (keywright_core::plan::Destination, Result<VerifyMode, StoreError>) {
-    let destination = destination(store, place).await;
-    let (origin, secret) = (origin(seed), Secret::new(VALUE.to_owned()));
-    let write =
-        Write { destination: &destination, expected: Presence::Absent, origin: &origin, secret: &secret };
-    let outcome = match store.write(&write).await {
-        Ok(written) => store.verify(&write, &written).await,
-        Err(error) => Err(error),
-    };
-    (destination, outcome)
-}
-
-async fn destination(store: &dyn Store, place: &str) -> keywright_core::plan::Destination {
-    let place = keywright_core::place::Place::parse(&format!("vault:{place}")).unwrap();
-    let destination = keywright_core::plan::Destination { place, base: None };
-    store.accept(destination, &"IT_TOKEN".parse().unwrap(), None).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -270,10 +246,7 @@ async fn places_have_one_way_of_writing() {
     assert_eq!(destination(store.as_ref(), "web/dev/CF").await.place.place, "web/dev/CF#value");
     assert_eq!(destination(store.as_ref(), "web/CF#token").await.place.place, "web/CF#token");
     for bad in ["/web", "web/", "a//b", "a b", "a/*", "a/+", "a#", "a#b#c", "a%2fb", "a/./b"] {
-        let place = keywright_core::place::Place::parse(&format!("vault:{bad}")).unwrap();
-        let destination = keywright_core::plan::Destination { place, base: None };
-        let refused = store.accept(destination, &"X".parse().unwrap(), None).await;
-        assert!(matches!(refused, Err(StoreError::Place { .. })), "{bad}: {refused:?}");
+        refuses(store.as_ref(), bad).await;
     }
 }
 
@@ -293,11 +266,6 @@ async fn settings_that_make_no_sense_are_refused() {
         };
         assert!(connect("vault", config, Some(Secret::new("hvs.x".to_owned()))).is_err(), "{extra:?}");
     }
-}
-
-async fn run(mut command: Command) -> Output {
-    let command = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    tokio::time::timeout(Duration::from_secs(240), command).await.expect("it ends").unwrap()
 }
 
 /// hvac 2.4's own suite: 84 cases, of which none may be skipped.

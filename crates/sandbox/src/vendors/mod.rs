@@ -1,6 +1,9 @@
 //! Stand-ins for vendors, one module each: small, in memory, on loopback, with the vendor's own shapes and state.
 
 mod door;
+mod doppler;
+pub mod infisical;
+pub mod onepassword;
 mod vault;
 mod github;
 mod huggingface;
@@ -37,6 +40,9 @@ impl Drop for Running {
 /// When there is none of this kind, or it can't listen.
 pub async fn start(kind: &str) -> Result<Running, SandboxError> {
     match kind {
+        "1password" => onepassword::start().await,
+        "doppler" => doppler::start().await,
+        "infisical" => infisical::start().await,
         "vault" => vault::start().await,
         "github" => github::start().await,
         "github-actions" => github::start_store().await,

@@ -145,7 +145,7 @@ impl Vault {
         origin: &Origin,
     ) -> Result<Written, StoreError> {
         let Err(failure) = self.describe(spot, &entry.claimed(number, &Stamp::of(origin))).await else {
-            return Ok(written(number));
+            return Ok(written(number.to_string()));
         };
         let error = failure.of_store(&self.name);
         match self.destroy(spot, vec![number]).await {
@@ -261,7 +261,7 @@ impl Store for Vault {
         }
         let (entry, now) = (self.seen(&spot).await?, Timestamp::now());
         if entry.is_current(write.origin.placement, now) {
-            return Ok(written(entry.current));
+            return Ok(written(entry.current.to_string()));
         }
         if !is_permitted(write, &entry.presence(now)) {
             return self.adopt(&spot, &entry, write, at.conflict()).await;

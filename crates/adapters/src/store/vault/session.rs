@@ -165,8 +165,9 @@ impl Door {
     /// The token to call with, renewed when it is time to.
     async fn session(&self) -> Result<Session, Failure> {
         let mut held = self.session.lock().await;
-        let mut session = match held.take() {
-            Some(session) => session,
+        // It stays where it is meanwhile: whoever stops waiting for us must not lose it.
+        let mut session = match held.as_ref() {
+            Some(session) => session.clone(),
             None => self.log_in().await?,
         };
         if session.lease.is_none() {

@@ -1,0 +1,212 @@
+//! Doppler: the contract against a stand-in written from the vendor's CLI; what is read is checked against the document.
+
+use keywright_core::store::{Presence, Store, StoreError, VerifyMode};
+use keywright_sandbox::vendors::{Running, start};
+use serde_json::{Value, json};
+
+use crate::support::contract::{StoreCase, VALUE, keeps_the_stores_contract, origin};
+use crate::support::peers::Peer;
+use crate::support::stores::{destination, open, placed, refuses, written};
+use crate::support::{Fault, Proxy, data};
+
+#[derive(Clone)]
+struct Admin {
+    url: String,
+    token: String,
+}
+
+impl Admin {
+    fn of(doppler: &Running) -> Self {
+        Self { url: doppler.base_url.clone(), token: doppler.parent.clone() }
+    }
+
+    async fn call(&self, method: &str, path: &str, body: Value) -> Value {
+        let url = format!("{}/v3/{path}", self.url);
+        let request = reqwest::Client::new().request(method.parse().unwrap(), url);
+        let answer = request.bearer_auth(&self.token).json(&body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+        answer.json().await.unwrap()
+    }
+
+    async fn secret(&self, place: &str) -> Option<Value> {
+        let (scope, name) = place.split_once('#').unwrap();
+        let (project, config) = scope.split_once('/').unwrap();
+        let path = format!("configs/config/secrets?project={project}&config={config}");
+        self.call("GET", &path, json!({})).await.pointer(&format!("/secrets/{name}")).cloned()
+    }
+
+    async fn put(&self, place: &str, value: &str) {
+        let (scope, name) = place.split_once('#').unwrap();
+        let (project, config) = scope.split_once('/').unwrap();
+        let path = format!("configs/config/secrets?project={project}&config={config}");
+        self.call("POST", &path, json!({"secrets": {name: value}})).await;
+    }
+}
+
+fn store(url: &str, doppler: &Running, extra: &[(&str, &str)]) -> Box<dyn Store> {
+    open("doppler", url, &doppler.parent, extra)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_keeps_the_contract() {
+    let doppler = start("doppler").await.unwrap();
+    let proxy = Proxy::start(&doppler.base_url).await;
+    let (reader, writer) = (Admin::of(&doppler), Admin::of(&doppler));
+    let case = StoreCase {
+        store: store(&proxy.url, &doppler, &[]),
+        proxy: Some(proxy),
+        place: "web/dev#IT_{}",
+        write: ("POST", "/v3/configs/config/secrets"),
+        read: Box::new(move |place| {
+            let admin = reader.clone();
+            Box::pin(async move { Some(admin.secret(&place).await?["raw"].as_str()?.to_owned()) })
+        }),
+        put_foreign: Box::new(move |place, value| {
+            let admin = writer.clone();
+            Box::pin(async move { admin.put(&place, &value).await })
+        }),
+        secrets: vec![doppler.parent.clone()],
+    };
+    keeps_the_stores_contract(&case).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guard_is_the_old_value_and_null_for_none() {
+    let doppler = start("doppler").await.unwrap();
+    let proxy = Proxy::start(&doppler.base_url).await;
+    let store = store(&proxy.url, &doppler, &[]);
+    let (at, mode) = placed(store.as_ref(), "web/dev", 1).await;
+    assert_eq!((at.place.place.as_str(), mode.unwrap()), ("web/dev#IT_TOKEN", VerifyMode::ReadBack));
+    let seen = store.look(&at).await.unwrap();
+    let next = format!("{VALUE}-next");
+    written(store.as_ref(), &at, 2, &next, seen).await.unwrap();
+    let changes: Vec<Value> = proxy
+        .seen()
+        .iter()
+        .filter(|call| call.method == "POST" && call.path.contains("/configs/config/secrets?"))
+        .map(|call| serde_json::from_slice::<Value>(&call.body).unwrap()["change_requests"][0].clone())
+        .collect();
+    let [first, second] = changes.as_slice() else { panic!("{changes:?}") };
+    assert_eq!((&first["originalName"], &first["originalValue"]), (&Value::Null, &Value::Null));
+    assert!(first.as_object().unwrap().contains_key("originalValue"), "a real null");
+    assert_eq!((&second["originalValue"], &second["value"]), (&json!(VALUE), &json!(next)));
+    // Somebody else is faster: their value is there when ours arrives.
+    let admin = Admin::of(&doppler);
+    let stale = store.look(&at).await.unwrap();
+    admin.put("web/dev#IT_TOKEN", "theirs").await;
+    let refused = written(store.as_ref(), &at, 3, VALUE, stale).await;
+    assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
+    assert_eq!(store.look(&at).await.unwrap(), Presence::Foreign, "changed by hand, whatever the note says");
+    store.remove(&origin(2), &at).await.unwrap();
+    assert_eq!(admin.secret("web/dev#IT_TOKEN").await.unwrap()["raw"], "theirs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notes_are_shared_by_configs_and_with_people() {
+    let doppler = start("doppler").await.unwrap();
+    let admin = Admin::of(&doppler);
+    let store = store(&doppler.base_url, &doppler, &[]);
+    let (dev, _) = placed(store.as_ref(), "web/dev", 1).await;
+    let note = |text: &str| json!({"secret": "IT_TOKEN", "note": text});
+    let held = admin.secret("web/dev#IT_TOKEN").await.unwrap()["note"].as_str().unwrap().to_owned();
+    admin.call("POST", "projects/project/note?project=web", note(&format!("ask the web team\n{held}"))).await;
+    let (prd, mode) = placed(store.as_ref(), "web/prd", 2).await;
+    assert_eq!(mode.unwrap(), VerifyMode::ReadBack);
+    for at in [&dev, &prd] {
+        assert!(matches!(store.look(at).await.unwrap(), Presence::Ours { .. }), "{at:?}");
+    }
+    store.remove(&origin(1), &dev).await.unwrap();
+    let left = admin.secret("web/prd#IT_TOKEN").await.unwrap()["note"].as_str().unwrap().to_owned();
+    assert!(left.starts_with("ask the web team\nkeywright prd: plc_") && !left.contains(" dev:"), "{left}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_note_that_cant_be_written_takes_the_value_back() {
+    let doppler = start("doppler").await.unwrap();
+    let proxy = Proxy::start(&doppler.base_url).await;
+    let store = store(&proxy.url, &doppler, &[]);
+    let body = r#"{"messages": ["no"], "success": false}"#.to_owned();
+    proxy.next("POST", "/note", Fault::Answer { status: 403, headers: "", body });
+    let (_, refused) = placed(store.as_ref(), "web/dev", 1).await;
+    assert!(matches!(refused, Err(StoreError::Unauthorized { .. })), "{refused:?}");
+    assert!(Admin::of(&doppler).secret("web/dev#IT_TOKEN").await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_approval_is_not_stored() {
+    let doppler = start("doppler").await.unwrap();
+    let store = store(&doppler.base_url, &doppler, &[]);
+    let (at, outcome) = placed(store.as_ref(), "web/gated", 1).await;
+    assert!(matches!(outcome, Err(StoreError::PendingApproval { .. })), "{outcome:?}");
+    assert_eq!(store.look(&at).await.unwrap(), Presence::Absent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restricted_values_are_known_by_name_only() {
+    let doppler = start("doppler").await.unwrap();
+    let store = store(&doppler.base_url, &doppler, &[("visibility", "restricted")]);
+    let (at, mode) = placed(store.as_ref(), "web/dev", 1).await;
+    assert_eq!(mode.unwrap(), VerifyMode::StatusOnly);
+    let seen = store.look(&at).await.unwrap();
+    assert!(matches!(seen, Presence::Ours { .. }), "{seen:?}");
+    assert_eq!(written(store.as_ref(), &at, 2, "another-value", seen).await.unwrap(), VerifyMode::StatusOnly);
+    store.remove(&origin(2), &at).await.unwrap();
+    assert_eq!(store.look(&at).await.unwrap(), Presence::Absent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_error_with_a_json_body_is_not_asked_again() {
+    let doppler = start("doppler").await.unwrap();
+    let proxy = Proxy::start(&doppler.base_url).await;
+    let store = store(&proxy.url, &doppler, &[]);
+    let at = destination(store.as_ref(), "web/dev").await;
+    for (body, calls) in [(r#"{"messages": ["down"], "success": false}"#, 1), ("<html>bad gateway</html>", 3)]
+    {
+        for _ in 0..calls {
+            proxy.next("GET", "/secrets", Fault::Answer { status: 502, headers: "", body: body.to_owned() });
+        }
+        proxy.seen();
+        assert!(store.look(&at).await.is_err(), "{body}");
+        assert_eq!((proxy.seen().len(), proxy.unmet()), (calls, 0), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn places_and_values_that_doppler_would_change_are_refused() {
+    let doppler = start("doppler").await.unwrap();
+    let store = store(&doppler.base_url, &doppler, &[]);
+    for bad in [
+        "web",
+        "web/dev/x",
+        "/dev",
+        "web/",
+        "web/dev#",
+        "web/dev#lower",
+        "web/dev#1X",
+        "web/dev#DOPPLER_PROJECT",
+    ] {
+        refuses(store.as_ref(), bad).await;
+    }
+    let at = destination(store.as_ref(), "web/dev").await;
+    let refused = written(store.as_ref(), &at, 1, "a${B}c", Presence::Absent).await;
+    assert!(matches!(refused, Err(StoreError::Value { .. })), "{refused:?}");
+    // A project that is not there is no free place.
+    let nowhere = destination(store.as_ref(), "nowhere/dev").await;
+    assert!(store.look(&nowhere).await.is_err());
+}
+
+/// The document knows no change requests, so that only what is read is checked, and the stand-in's answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_satisfies_the_document() {
+    let Some(file) = data("doppler-openapi.besteffort.json") else { return };
+    let mut document: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    document["paths"]["/v3/configs/config/secrets"].as_object_mut().unwrap().remove("post");
+    let doppler = start("doppler").await.unwrap();
+    let Some(prism) = Peer::prism(&document, Some(&doppler.base_url)).await else { return };
+    let store = store(&prism.url, &doppler, &[]);
+    store.check().await.unwrap();
+    let at = destination(store.as_ref(), "web/dev").await;
+    assert_eq!(store.look(&at).await.unwrap(), Presence::Absent);
+    Admin::of(&doppler).put("web/dev#IT_TOKEN", "theirs").await;
+    assert_eq!(store.look(&at).await.unwrap(), Presence::Foreign);
+}
