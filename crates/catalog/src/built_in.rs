@@ -6,8 +6,13 @@ use crate::catalog::Catalog;
 use crate::error::CatalogError;
 
 /// Every catalog that ships, one per provider.
-pub static BUILT_IN: [BuiltIn; 1] =
-    [BuiltIn::new("cloudflare", include_str!("../../../catalogs/cloudflare.tsv"))];
+pub static BUILT_IN: [BuiltIn; 5] = [
+    BuiltIn::new("cloudflare", include_str!("../../../catalogs/cloudflare.tsv")),
+    BuiltIn::new("anthropic", include_str!("../../../catalogs/anthropic.tsv")),
+    BuiltIn::new("github", include_str!("../../../catalogs/github.tsv")),
+    BuiltIn::new("gitlab", include_str!("../../../catalogs/gitlab.tsv")),
+    BuiltIn::new("tailscale", include_str!("../../../catalogs/tailscale.tsv")),
+];
 
 /// One shipped catalog: its text costs nothing until somebody asks.
 #[derive(Debug)]

@@ -25,8 +25,12 @@ fn every_shipped_catalog_can_be_read_and_names_its_source() {
         let catalog = built_in.catalog().unwrap();
         assert_eq!(catalog.provider(), built_in.provider);
         let held: Vec<_> = catalog.sources().iter().map(|source| source.holds).collect();
-        assert_eq!(held, ["permissions", "operations"]);
-        assert!(catalog.sources().iter().all(|s| s.sha256.len() == 64 && !s.licence.is_empty()));
+        // Some vendors publish no data on which permission opens what.
+        let complete = held == ["permissions", "operations"];
+        assert!(complete || (held == ["permissions"] && catalog.all_operations().is_empty()), "{held:?}");
+        // A page of documentation has no sum.
+        let is_sum = |sum: &str| sum.len() == 64 || sum == "-";
+        assert!(catalog.sources().iter().all(|s| is_sum(s.sha256) && !s.licence.is_empty()));
     }
 }
 
@@ -171,7 +175,11 @@ fn a_wrong_name_comes_with_the_right_one() {
         "the scope is part of the question"
     );
     let error = Catalog::for_provider("cloudflair").unwrap_err().to_string();
-    assert_eq!(error, "no catalog for provider `cloudflair`; there is one for `cloudflare`");
+    let named = BUILT_IN.iter().all(|built_in| error.contains(&format!("`{}`", built_in.provider)));
+    assert!(
+        error.starts_with("no catalog for provider `cloudflair`; there is one for `") && named,
+        "{error}"
+    );
 }
 
 #[test]
@@ -231,7 +239,8 @@ fn a_damaged_catalog_names_the_line() {
 
 /// Counts in the compiled text itself, without the code under test.
 fn recount(labels: &BTreeSet<String>) -> (usize, usize) {
-    let operations = BUILT_IN[0].text.split_once("[operations]\n").unwrap().1;
+    let shipped = BUILT_IN.iter().find(|built_in| built_in.provider == "cloudflare").unwrap();
+    let operations = shipped.text.split_once("[operations]\n").unwrap().1;
     let opened =
         |line: &&str| line.split('\t').nth(5).unwrap().split(';').any(|label| labels.contains(label));
     let lines: Vec<&str> = operations.lines().filter(|line| !line.starts_with('#')).filter(opened).collect();
