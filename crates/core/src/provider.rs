@@ -141,6 +141,18 @@ pub struct ProviderFacts {
     pub longest_late_delivery: Span,
 }
 
+impl ProviderFacts {
+    /// The grant as this provider can keep it: where it has no expiry of its own, none is asked for and none is read
+    /// back, and the key ends because the broker revokes it.
+    #[must_use]
+    pub fn asked(&self, mut grant: Grant) -> Grant {
+        if !self.has_expiry {
+            grant.expires_at = None;
+        }
+        grant
+    }
+}
+
 /// The provider classes of PROTOCOL: what to do when a create was sent and the reply was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recovery {

@@ -45,7 +45,7 @@ impl Broker {
             return Step::Lost(error);
         }
         self.crash_at.reached("mint.sent");
-        let answer = provider.mint(&plan, &grant, &work.attempt.marker).await;
+        let answer = provider.mint(&plan, &provider.facts().asked(grant.clone()), &work.attempt.marker).await;
         self.crash_at.reached("mint.answered");
         match answer {
             Ok(minted) => self.seal(work, &grant, minted).await,

@@ -30,6 +30,7 @@ impl Broker {
         };
         let mut asked = work.plan().grant(self.now());
         asked.expires_at = work.attempt.expires_at;
+        let asked = provider.facts().asked(asked);
         let differences = asked.differences(&observed);
         if differences.is_empty() {
             let next = self.advance(work, MintPhase::Compared, |_| Ok(())).await;
