@@ -3,6 +3,7 @@
 //! This is the only room that dials out. It knows neither the ledger nor the broker: an adapter gets a credential and a
 //! configuration, and answers the questions of [`keywright_core::provider`] and [`keywright_core::store`].
 
+mod github;
 pub mod provider;
 mod rest;
 pub mod store;

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use keywright_core::secret::Secret;
 use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
 
-use crate::wire::WireError;
+use super::patience::PROBE_FOR;
+use crate::rest::{ReadRefusal, Rest};
+use crate::wire::{Wire, WireConfig, WireError};
 
 /// What an operator says about a connection, besides its credential.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +23,14 @@ pub struct ConnectionConfig {
     /// `cloudflare`: `owner` (`account`, the default, or `user`: who owns the parent and the keys), `user_id` (needed
     /// only where a key gets permissions over the user itself), `requests_per_minute` (default 200), `timeout` (one
     /// attempt of one call, default `30s`), `probe_for` (how long a fresh key may take to work, default `10s`).
+    ///
+    /// `anthropic`: `timeout` and `probe_for`.
+    ///
+    /// `github`: `app` (the App's client id), `installation` (its number), `timeout` and `probe_for`.
+    ///
+    /// `gitlab`: `projects` and `groups` (where it mints), `timeout` and `probe_for`.
+    ///
+    /// `tailscale`: `mints` (`auth-keys`, the default, or `oauth-clients`), `timeout` and `probe_for`.
     pub extra: BTreeMap<String, String>,
 }
 
@@ -128,5 +139,28 @@ impl ConnectionConfig {
             Ok(span) if span.seconds() <= 300 => Ok(Duration::from_secs(span.seconds())),
             _ => Err(ConnectError::setting(provider, name, text, "a span from `1s` to `5m`")),
         }
+    }
+
+    /// How long a fresh key may take to work.
+    pub(super) fn probe_for(&self, provider: &'static str) -> Result<Duration, ConnectError> {
+        self.span(provider, "probe_for", PROBE_FOR)
+    }
+
+    /// The API behind this connection, as a bearer of `parent` calls it.
+    pub(super) fn rest(
+        &self,
+        provider: &'static str,
+        base_url: &str,
+        parent: &Secret,
+        harmless: fn(&str) -> bool,
+        said: ReadRefusal,
+    ) -> Result<Rest, ConnectError> {
+        if parent.is_empty() || !parent.expose_secret().bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(ConnectError::Credential { provider });
+        }
+        let mut wire = WireConfig::new(provider, self.base_url.as_deref().unwrap_or(base_url));
+        wire.deadline = self.span(provider, "timeout", wire.deadline)?;
+        let wire = Wire::new(wire).map_err(|error| ConnectError::wire(provider, &error))?;
+        Ok(Rest::new(wire, [parent], harmless, said))
     }
 }

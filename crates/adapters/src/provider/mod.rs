@@ -3,26 +3,63 @@
 //! A module reads like its API's documentation and implements [`keywright_core::provider::Provider`]. Adding one means:
 //! the module, its line in the registry below, its catalog, its contract tests.
 
+mod anthropic;
 mod cloudflare;
 mod config;
+mod github;
+mod gitlab;
 mod parameter;
+mod patience;
+mod secret_text;
+mod tailscale;
 
-use keywright_core::grant::Grant;
+use keywright_core::grant::{Grant, Permission, Resource};
 use keywright_core::plan::Plan;
-use keywright_core::provider::{Provider, ProviderError, ProviderFacts};
+use keywright_core::provider::{Minted, Provider, ProviderError, ProviderFacts};
 use keywright_core::secret::Secret;
+use keywright_core::text::{Untrusted, escaped};
 
 pub use config::{ConnectError, ConnectionConfig};
 pub use parameter::ParameterKind;
 
 /// Every provider that is built in.
-static REGISTRY: [Registered; 1] = [Registered {
-    kind: cloudflare::KIND,
-    connect: cloudflare::connect,
-    settings: cloudflare::SETTINGS,
-    parameters: cloudflare::PARAMETERS,
-    facts: cloudflare::facts,
-}];
+static REGISTRY: [Registered; 5] = [
+    Registered {
+        kind: anthropic::KIND,
+        connect: anthropic::connect,
+        settings: anthropic::SETTINGS,
+        parameters: anthropic::PARAMETERS,
+        facts: anthropic::facts,
+    },
+    Registered {
+        kind: cloudflare::KIND,
+        connect: cloudflare::connect,
+        settings: cloudflare::SETTINGS,
+        parameters: cloudflare::PARAMETERS,
+        facts: cloudflare::facts,
+    },
+    Registered {
+        kind: github::KIND,
+        connect: github::connect,
+        settings: github::SETTINGS,
+        parameters: github::PARAMETERS,
+        facts: github::facts,
+    },
+    Registered {
+        kind: gitlab::KIND,
+        connect: gitlab::connect,
+        settings: gitlab::SETTINGS,
+        parameters: gitlab::PARAMETERS,
+        facts: gitlab::facts,
+    },
+    Registered {
+        kind: tailscale::KIND,
+        connect: tailscale::connect,
+        settings: tailscale::SETTINGS,
+        parameters: tailscale::PARAMETERS,
+        facts: tailscale::facts,
+    },
+];
 
 /// The kinds of the providers that are built in.
 pub const KINDS: &[&str] = &names(&REGISTRY);
@@ -84,6 +121,78 @@ fn check_is_of_plan(provider: &'static str, grant: &Grant, plan: &Plan) -> Resul
     }
 }
 
+/// How a label starts that is a marker.
+const MARKED: &str = "kw-";
+/// The most characters of a label that are kept: more than a marker has.
+const LONGEST_LABEL: usize = 200;
+
+fn unsupported(provider: &'static str, why: impl Into<String>) -> ProviderError {
+    ProviderError::Unsupported { provider, why: why.into() }
+}
+
+fn unauthorized(provider: &'static str, why: &str) -> ProviderError {
+    ProviderError::Unauthorized { provider, message: Untrusted::capped(why, 200) }
+}
+
+fn no_such(provider: &'static str, kind: &str, value: &str, hint: impl std::fmt::Display) -> ProviderError {
+    ProviderError::NoSuchResource {
+        provider,
+        kind: kind.to_owned(),
+        value: Untrusted::capped(value, 120),
+        hint: hint.to_string(),
+    }
+}
+
+/// What came out of a create. Without an id or a secret something was made that is good for nothing: it has to be looked
+/// for and ended.
+fn minted(
+    provider: &'static str,
+    id: String,
+    secret: secret_text::SecretText,
+) -> Result<Minted, ProviderError> {
+    if id.is_empty() || secret.is_empty() {
+        let why = "the answer holds no id or no secret".to_owned();
+        return Err(ProviderError::OutcomeUnknown { provider, why });
+    }
+    Ok(Minted { provider_key_id: id, secret: secret.into() })
+}
+
+/// A parameter of a kind that the provider does not have; a template with one is refused earlier.
+fn unknown_kind(provider: &'static str, kind: &str, known: &[ParameterKind]) -> ProviderError {
+    let known = known.iter().map(|known| format!("`{}`", known.kind)).collect::<Vec<_>>().join(", ");
+    unsupported(provider, format!("it has no parameters of kind `{}` (it has: {known})", escaped(kind)))
+}
+
+/// Confines permissions of one scope to the one resource that is the connection's own, and refuses any other permission
+/// or resource: the key would look confined and not be.
+fn confine_to(
+    provider: &'static str,
+    scope: &str,
+    own: Resource,
+    permissions: &[Permission],
+    given: &[Resource],
+) -> Result<Vec<Resource>, ProviderError> {
+    if let Some(other) = permissions.iter().find(|permission| permission.scope != scope) {
+        let name = escaped(&other.name);
+        return Err(unsupported(
+            provider,
+            format!("`{name}` applies to no {scope}, so nothing would confine it"),
+        ));
+    }
+    match given.iter().find(|given| given.kind != own.kind || given.id != own.id) {
+        Some(other) => {
+            let (kind, name) = (escaped(&other.kind), escaped(&other.name));
+            Err(unsupported(provider, format!("it can't confine a key to {kind} `{name}`")))
+        }
+        None => Ok(vec![own]),
+    }
+}
+
+/// A time as every provider takes it: UTC, whole seconds.
+fn whole_seconds(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 #[expect(
     clippy::indexing_slicing,
     reason = "runs at compile time, where an index that is out of bounds is an error"
@@ -104,10 +213,13 @@ mod tests {
 
     #[test]
     fn only_a_kind_that_is_built_in_is_connected() {
-        assert_eq!(KINDS, ["cloudflare"]);
+        assert_eq!(KINDS, ["anthropic", "cloudflare", "github", "gitlab", "tailscale"]);
         let error =
             connect("cloudfare", ConnectionConfig::default(), Secret::new("x".to_owned())).err().unwrap();
-        assert_eq!(error.to_string(), "there is no provider `cloudfare` (built in: cloudflare)");
+        assert_eq!(
+            error.to_string(),
+            "there is no provider `cloudfare` (built in: anthropic, cloudflare, github, gitlab, tailscale)"
+        );
     }
 
     #[test]

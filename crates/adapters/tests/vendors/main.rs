@@ -10,5 +10,9 @@
     reason = "tests"
 )]
 
+mod anthropic;
+mod github;
 mod github_actions;
+mod gitlab;
 mod support;
+mod tailscale;

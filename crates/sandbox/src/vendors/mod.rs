@@ -1,7 +1,10 @@
 //! Stand-ins for vendors, one module each: small, in memory, on loopback, with the vendor's own shapes and state.
 
+mod anthropic;
 mod door;
 mod github;
+mod gitlab;
+mod tailscale;
 
 use tokio::task::JoinHandle;
 
@@ -28,7 +31,10 @@ impl Drop for Running {
 /// When there is none of this kind, or it can't listen.
 pub async fn start(kind: &str) -> Result<Running, SandboxError> {
     match kind {
+        "anthropic" => anthropic::start().await,
         "github" => github::start().await,
+        "gitlab" => gitlab::start().await,
+        "tailscale" => tailscale::start().await,
         "github-actions" => github::start_store().await,
         other => Err(SandboxError::Config(format!("there is no stand-in for `{other}`"))),
     }

@@ -1,13 +1,12 @@
 //! The shapes on the wire. They are not the domain's: nothing above this adapter sees them.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use jiff::Timestamp;
-use keywright_core::secret::Secret;
-use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::provider::secret_text::SecretText;
 
 /// The body of `POST .../tokens`.
 #[derive(Debug, Serialize)]
@@ -65,9 +64,6 @@ pub(super) struct CreatedToken {
     pub(super) name: String,
     pub(super) value: SecretText,
 }
-
-/// A string that goes straight from the wiped body into a [`Secret`].
-pub(super) struct SecretText(Secret);
 
 /// A token as `GET .../tokens/{id}` shows it. What has no field here ends up in `rest`.
 #[derive(Debug, Deserialize)]
@@ -149,34 +145,4 @@ pub(super) struct Named {
     pub(super) name: String,
     /// Of a zone.
     pub(super) account: Option<Box<Named>>,
-}
-
-impl SecretText {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl From<SecretText> for Secret {
-    fn from(text: SecretText) -> Self {
-        text.0
-    }
-}
-
-impl<'de> Deserialize<'de> for SecretText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl Visitor<'_> for Reader {
-            type Value = SecretText;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("text")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<SecretText, E> {
-                Ok(SecretText(Secret::new(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(Reader)
-    }
 }

@@ -109,14 +109,14 @@ impl Wish {
 
 /// A marker in its real form and length, unlike any other of the test.
 pub fn marker(number: u32) -> Marker {
-    Marker::from_ledger(format!("kw-abcd-aaaa-{number:026}-{:09}", number * 7))
+    Marker::from_ledger(format!("kw-abcd-aaa-{number:026}-{:09}", number * 7))
 }
 
 impl ProviderCase {
     /// Mints under this number's marker.
     pub async fn mint(&self, number: u32) -> (Grant, Result<Minted, ProviderError>) {
         let plan = self.wish.authorized();
-        let grant = plan.get().grant(Timestamp::now());
+        let grant = self.provider.facts().asked(plan.get().grant(Timestamp::now()));
         let minted = self.provider.mint(&plan, &grant, &marker(number)).await;
         (grant, minted)
     }
