@@ -21,7 +21,6 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use keywright_core::grant::{Grant, ObservedGrant, Permission, Resource};
 use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
