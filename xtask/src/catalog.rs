@@ -5,6 +5,7 @@
 //! Only facts come through (ids, names, scopes, methods, paths, which permission opens what), never a vendor's
 //! sentences. The same inputs give the same bytes, whatever order they are in.
 
+mod github;
 mod inputs;
 mod listed;
 
@@ -24,7 +25,10 @@ const WIDE: usize = 16;
 pub(crate) fn run(arguments: &[String]) -> Result<String, CatalogTaskError> {
     let data = data_directory(arguments)?;
     let catalogs = repository().join("catalogs");
-    let mut texts = vec![("cloudflare".to_owned(), compile(&Inputs::read(&catalogs, &data, "cloudflare")?)?)];
+    let mut texts = Vec::new();
+    for (provider, compile) in COMPILED {
+        texts.push((provider.to_owned(), compile(&Inputs::read(&catalogs, &data, provider)?)?));
+    }
     for provider in listed::providers(&catalogs)? {
         let text = listed::compile(&catalogs, &provider)?;
         texts.push((provider, text));
@@ -44,6 +48,11 @@ const HEAD: &str = "# Compiled by `cargo xtask catalog`; do not edit. Facts only
 const SOURCES: &str = "[sources]\n# holds, from, taken, licence, sha256 of the file\n";
 const PERMISSIONS: &str = "[permissions]\n# id, name, scope, access, flags, why the flags\n";
 const OPERATIONS: &str = "[operations]\n# method, path, operation id, tags, flags, any one of these opens it, names without an id\n";
+
+type Compile = fn(&Inputs) -> Result<String, CatalogTaskError>;
+
+/// The catalogs that come from vendor data.
+const COMPILED: [(&str, Compile); 2] = [("cloudflare", compile), ("github", github::compile)];
 
 /// Why a catalog could not be compiled.
 #[derive(Debug, thiserror::Error)]
@@ -77,14 +86,20 @@ fn compile(inputs: &Inputs) -> Result<String, CatalogTaskError> {
         serde_json::from_str(&inputs.operations).map_err(vendor("operations"))?;
     let names = Names::of(&permissions.groups)?;
 
+    let mut out = head(&review)?;
+    permission_rows(&mut out, &review, &names, &operations.operations)?;
+    out.push_str(OPERATIONS);
+    operation_rows(&mut out, &review, &names, operations.operations)?;
+    Ok(out)
+}
+
+/// The lines up to the first permission.
+fn head(review: &Review) -> Result<String, CatalogTaskError> {
     let mut out = format!("keywright/catalog/1\t{}\n{HEAD}{SOURCES}", review.provider);
     for source in &review.source {
         row(&mut out, &[&source.holds, &source.from, &source.taken, &source.licence, &source.sha256])?;
     }
     out.push_str(PERMISSIONS);
-    permission_rows(&mut out, &review, &names, &operations.operations)?;
-    out.push_str(OPERATIONS);
-    operation_rows(&mut out, &review, &names, operations.operations)?;
     Ok(out)
 }
 
@@ -375,15 +390,17 @@ mod tests {
 
     /// The vendor data is not part of the repository. Where it is absent this test says so; under `CI` it fails.
     #[test]
-    fn the_committed_catalog_is_what_the_vendor_data_compiles_to() {
+    fn the_committed_catalogs_are_what_the_vendor_data_compiles_to() {
         let data = data_directory(&[]).unwrap();
         if !data.is_dir() && std::env::var_os("CI").is_none() {
             eprintln!("SKIPPED: no vendor data; set KEYWRIGHT_DATA to the directory that holds it");
             return;
         }
         let catalogs = repository().join("catalogs");
-        let compiled = compile(&Inputs::read(&catalogs, &data, "cloudflare").unwrap()).unwrap();
-        let committed = std::fs::read_to_string(catalogs.join("cloudflare.tsv")).unwrap();
-        assert!(compiled == committed, "run `cargo xtask catalog` and review the difference");
+        for (provider, compile) in COMPILED {
+            let compiled = compile(&Inputs::read(&catalogs, &data, provider).unwrap()).unwrap();
+            let committed = std::fs::read_to_string(catalogs.join(format!("{provider}.tsv"))).unwrap();
+            assert!(compiled == committed, "{provider}: run `cargo xtask catalog` and review the difference");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! configuration, and answers the questions of [`keywright_core::provider`] and [`keywright_core::store`].
 
 mod aws;
+mod github;
 pub mod provider;
 mod rest;
 pub mod store;

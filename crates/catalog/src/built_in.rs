@@ -6,12 +6,16 @@ use crate::catalog::Catalog;
 use crate::error::CatalogError;
 
 /// Every catalog that ships, one per provider.
-pub static BUILT_IN: [BuiltIn; 5] = [
+pub static BUILT_IN: [BuiltIn; 9] = [
+    BuiltIn::new("anthropic", include_str!("../../../catalogs/anthropic.tsv")),
     BuiltIn::new("cloudflare", include_str!("../../../catalogs/cloudflare.tsv")),
+    BuiltIn::new("github", include_str!("../../../catalogs/github.tsv")),
+    BuiltIn::new("gitlab", include_str!("../../../catalogs/gitlab.tsv")),
     BuiltIn::new("huggingface", include_str!("../../../catalogs/huggingface.tsv")),
     BuiltIn::new("openai", include_str!("../../../catalogs/openai.tsv")),
     BuiltIn::new("openrouter", include_str!("../../../catalogs/openrouter.tsv")),
     BuiltIn::new("sendgrid", include_str!("../../../catalogs/sendgrid.tsv")),
+    BuiltIn::new("tailscale", include_str!("../../../catalogs/tailscale.tsv")),
 ];
 
 /// One shipped catalog: its text costs nothing until somebody asks.

@@ -25,13 +25,12 @@ fn every_shipped_catalog_can_be_read_and_names_its_source() {
         let catalog = built_in.catalog().unwrap();
         assert_eq!(catalog.provider(), built_in.provider);
         let held: Vec<_> = catalog.sources().iter().map(|source| source.holds).collect();
-        let expected: &[&str] = if catalog.all_operations().is_empty() {
-            &["permissions"]
-        } else {
-            &["permissions", "operations"]
-        };
-        assert_eq!(held, expected, "{}", built_in.provider);
-        assert!(catalog.sources().iter().all(|s| s.sha256.len() == 64 && !s.licence.is_empty()));
+        // Some vendors publish no data on which permission opens what.
+        let complete = held == ["permissions", "operations"];
+        assert!(complete || (held == ["permissions"] && catalog.all_operations().is_empty()), "{held:?}");
+        // A page of documentation has no sum.
+        let is_sum = |sum: &str| sum.len() == 64 || sum == "-";
+        assert!(catalog.sources().iter().all(|s| is_sum(s.sha256) && !s.licence.is_empty()));
     }
 }
 
@@ -176,8 +175,9 @@ fn a_wrong_name_comes_with_the_right_one() {
         "the scope is part of the question"
     );
     let error = Catalog::for_provider("cloudflair").unwrap_err().to_string();
+    let named = BUILT_IN.iter().all(|built_in| error.contains(&format!("`{}`", built_in.provider)));
     assert!(
-        error.starts_with("no catalog for provider `cloudflair`; there is one for `cloudflare`"),
+        error.starts_with("no catalog for provider `cloudflair`; there is one for `") && named,
         "{error}"
     );
 }
@@ -239,7 +239,8 @@ fn a_damaged_catalog_names_the_line() {
 
 /// Counts in the compiled text itself, without the code under test.
 fn recount(labels: &BTreeSet<String>) -> (usize, usize) {
-    let operations = BUILT_IN[0].text.split_once("[operations]\n").unwrap().1;
+    let shipped = BUILT_IN.iter().find(|built_in| built_in.provider == "cloudflare").unwrap();
+    let operations = shipped.text.split_once("[operations]\n").unwrap().1;
     let opened =
         |line: &&str| line.split('\t').nth(5).unwrap().split(';').any(|label| labels.contains(label));
     let lines: Vec<&str> = operations.lines().filter(|line| !line.starts_with('#')).filter(opened).collect();

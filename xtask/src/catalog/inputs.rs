@@ -33,6 +33,7 @@ pub(super) struct Review {
     pub(super) provider: String,
     pub(super) source: Vec<Source>,
     pub(super) permission: Vec<ReviewedPermission>,
+    #[serde(default)]
     pub(super) operation: Vec<ReviewedOperations>,
 }
 
@@ -62,6 +63,9 @@ pub(super) struct ReviewedPermission {
     pub(super) name: String,
     #[serde(default)]
     pub(super) unresolved: bool,
+    /// Where a permission has levels: those that are judged; empty for all.
+    #[serde(default)]
+    pub(super) levels: Vec<String>,
     pub(super) flags: Vec<PermissionFlag>,
     pub(super) why: String,
 }

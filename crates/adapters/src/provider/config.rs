@@ -25,6 +25,14 @@ pub struct ConnectionConfig {
     /// attempt of one call, default `30s`), `probe_for` (how long a fresh key may take to work, default `10s`).
     ///
     /// `openrouter`, `sendgrid`, `openai` and `huggingface`: `timeout` and `probe_for`.
+    ///
+    /// `anthropic`: `timeout` and `probe_for`.
+    ///
+    /// `github`: `app` (the App's client id), `installation` (its number), `timeout` and `probe_for`.
+    ///
+    /// `gitlab`: `projects` and `groups` (where it mints), `timeout` and `probe_for`.
+    ///
+    /// `tailscale`: `mints` (`auth-keys`, the default, or `oauth-clients`), `timeout` and `probe_for`.
     pub extra: BTreeMap<String, String>,
 }
 

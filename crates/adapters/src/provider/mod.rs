@@ -3,8 +3,11 @@
 //! A module reads like its API's documentation and implements [`keywright_core::provider::Provider`]. Adding one means:
 //! the module, its line in the registry below, its catalog, its contract tests.
 
+mod anthropic;
 mod cloudflare;
 mod config;
+mod github;
+mod gitlab;
 mod huggingface;
 mod openai;
 mod openrouter;
@@ -12,6 +15,7 @@ mod parameter;
 mod patience;
 mod secret_text;
 mod sendgrid;
+mod tailscale;
 
 use keywright_core::grant::{Grant, Permission, Resource};
 use keywright_core::plan::Plan;
@@ -24,6 +28,13 @@ pub use parameter::ParameterKind;
 
 /// Every provider that is built in.
 const REGISTRY: &[Registered] = &[
+    Registered {
+        kind: anthropic::KIND,
+        connect: anthropic::connect,
+        settings: anthropic::SETTINGS,
+        parameters: anthropic::PARAMETERS,
+        facts: anthropic::facts,
+    },
     Registered {
         kind: cloudflare::KIND,
         connect: cloudflare::connect,
@@ -58,6 +69,27 @@ const REGISTRY: &[Registered] = &[
         settings: USUAL_SETTINGS,
         parameters: huggingface::PARAMETERS,
         facts: huggingface::facts,
+    },
+    Registered {
+        kind: github::KIND,
+        connect: github::connect,
+        settings: github::SETTINGS,
+        parameters: github::PARAMETERS,
+        facts: github::facts,
+    },
+    Registered {
+        kind: gitlab::KIND,
+        connect: gitlab::connect,
+        settings: gitlab::SETTINGS,
+        parameters: gitlab::PARAMETERS,
+        facts: gitlab::facts,
+    },
+    Registered {
+        kind: tailscale::KIND,
+        connect: tailscale::connect,
+        settings: tailscale::SETTINGS,
+        parameters: tailscale::PARAMETERS,
+        facts: tailscale::facts,
     },
 ];
 
@@ -222,12 +254,26 @@ mod tests {
 
     #[test]
     fn only_a_kind_that_is_built_in_is_connected() {
-        assert_eq!(KINDS, ["cloudflare", "openrouter", "sendgrid", "openai", "huggingface"]);
+        assert_eq!(
+            KINDS,
+            [
+                "anthropic",
+                "cloudflare",
+                "openrouter",
+                "sendgrid",
+                "openai",
+                "huggingface",
+                "github",
+                "gitlab",
+                "tailscale"
+            ]
+        );
         let error =
             connect("cloudfare", ConnectionConfig::default(), Secret::new("x".to_owned())).err().unwrap();
         assert_eq!(
             error.to_string(),
-            "there is no provider `cloudfare` (built in: cloudflare, openrouter, sendgrid, openai, huggingface)"
+            "there is no provider `cloudfare` (built in: anthropic, cloudflare, openrouter, sendgrid, openai, \
+             huggingface, github, gitlab, tailscale)"
         );
     }
 

@@ -10,15 +10,19 @@
     reason = "tests"
 )]
 
+mod anthropic;
 mod aws;
+mod doppler;
+mod github;
 mod github_actions;
+mod gitlab;
 mod huggingface;
+mod infisical;
+mod onepassword;
 mod openai;
 mod openrouter;
 mod sendgrid;
-mod doppler;
-mod infisical;
-mod onepassword;
 mod support;
 mod tables;
+mod tailscale;
 mod vault;

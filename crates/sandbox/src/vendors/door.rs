@@ -26,6 +26,8 @@ pub(super) struct Asked {
     headers: axum::http::HeaderMap,
     /// The body, where it is JSON; else null.
     pub(super) body: Value,
+    /// The fields of the body, where it is a form.
+    form: Vec<(String, String)>,
 }
 
 impl Asked {
@@ -42,6 +44,11 @@ impl Asked {
     /// A parameter of the query.
     pub(super) fn query(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A field of the form.
+    pub(super) fn form(&self, name: &str) -> Option<&str> {
+        self.form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// A text in the body, by JSON pointer.
@@ -88,12 +95,15 @@ pub(super) async fn serve<S: Send + 'static>(
 async fn hear(request: Request) -> Option<Asked> {
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, BODY_LIMIT).await.ok()?;
+    let form = format!("/?{}", String::from_utf8_lossy(&body)).parse().ok();
+    let form = form.and_then(|uri| Query::try_from_uri(&uri).ok()).map(|Query(pairs)| pairs);
     Some(Asked {
         method: parts.method.as_str().to_owned(),
         path: parts.uri.path().split('/').filter(|part| !part.is_empty()).map(decoded).collect(),
         query: Query::try_from_uri(&parts.uri).map(|Query(pairs)| pairs).unwrap_or_default(),
         headers: parts.headers,
         body: serde_json::from_slice(&body).unwrap_or_default(),
+        form: form.unwrap_or_default(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! Stand-ins for vendors, one module each: small, in memory, on loopback, with the vendor's own shapes and state.
 
+mod anthropic;
 mod door;
 mod doppler;
 pub mod infisical;
@@ -10,6 +11,8 @@ mod huggingface;
 mod openai;
 mod openrouter;
 mod sendgrid;
+mod gitlab;
+mod tailscale;
 
 use tokio::task::JoinHandle;
 
@@ -44,7 +47,10 @@ pub async fn start(kind: &str) -> Result<Running, SandboxError> {
         "doppler" => doppler::start().await,
         "infisical" => infisical::start().await,
         "vault" => vault::start().await,
+        "anthropic" => anthropic::start().await,
         "github" => github::start().await,
+        "gitlab" => gitlab::start().await,
+        "tailscale" => tailscale::start().await,
         "github-actions" => github::start_store().await,
         "huggingface" => huggingface::start().await,
         "openai" => openai::start().await,

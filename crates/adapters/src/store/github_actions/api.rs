@@ -11,11 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::note::{Note, Slip};
 use super::spot::Spot;
-use crate::rest::{Cause, Failure, Proof, Rest, Said, body};
+use crate::github::{headers, said};
+use crate::rest::{Cause, Failure, Proof, Rest, body};
 use crate::wire::{Call, Wire};
 
-/// The code of a refusal that is about the pace of calls: a 403 of GitHub may be one.
-pub(super) const PACE: &str = "rate limit";
 const PAGE: usize = 100;
 const MOST_PAGES: usize = 50;
 
@@ -231,13 +230,6 @@ impl Api {
     }
 }
 
-pub(super) fn headers() -> Vec<(&'static str, String)> {
-    vec![
-        ("accept", "application/vnd.github+json".to_owned()),
-        ("x-github-api-version", "2022-11-28".to_owned()),
-    ]
-}
-
 /// libsodium's sealed box (`crypto_box_seal`) in base64: only the holder of the private key opens it.
 fn seal(secret: &Secret, key: &str) -> Result<String, Failure> {
     let bad = |why: &str| Failure { cause: Cause::Garbled(why.to_owned()), proof: Proof::NotDone };
@@ -245,15 +237,4 @@ fn seal(secret: &Secret, key: &str) -> Result<String, Failure> {
     let key: [u8; 32] = key.try_into().map_err(|_| bad("its public key has not 32 bytes"))?;
     let sealed = PublicKey::from(key).seal(&mut OsRng, secret.expose_secret().as_bytes());
     Ok(STANDARD.encode(sealed.map_err(|_| bad("the value can't be sealed"))?))
-}
-
-/// GitHub's refusals: `{message, documentation_url, errors}`.
-pub(super) fn said(body: &[u8]) -> Option<Said> {
-    #[derive(Deserialize)]
-    struct Refusal {
-        message: String,
-    }
-    let Refusal { message } = serde_json::from_slice(body).ok()?;
-    let code = message.to_ascii_lowercase().contains(PACE).then(|| PACE.to_owned());
-    Some(Said { code, message })
 }

@@ -34,16 +34,16 @@ use keywright_core::secret::Secret;
 use keywright_core::store::{Origin, Presence, Store, StoreError, StoreFacts, VerifyMode, Write, Written};
 use keywright_core::text::Untrusted;
 
-use self::api::{Api, Held, PACE, Readers};
+use self::api::{Api, Held, Readers};
 use self::note::{Mark, Note, Owner, Slip};
 use self::spot::Spot;
 use super::{StoreConfig, StoreConnectError};
+use crate::github::{PACE, PUBLIC};
 use crate::rest::Failure;
 
 /// The kind's name.
 pub const KIND: &str = "github-actions";
 
-const PUBLIC: &str = "https://api.github.com";
 const VISIBILITY: &str = "visibility";
 const SELECTED: &str = "selected_repositories";
 const REPOSITORY: &str = "repository";

@@ -109,7 +109,7 @@ impl Wish {
 
 /// A marker in its real form and length, unlike any other of the test.
 pub fn marker(number: u32) -> Marker {
-    Marker::from_ledger(format!("kw-abcd-aaaa-{number:026}-{:09}", number * 7))
+    Marker::from_ledger(format!("kw-abcd-aaa-{number:026}-{:09}", number * 7))
 }
 
 impl ProviderCase {

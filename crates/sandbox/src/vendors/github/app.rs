@@ -44,7 +44,6 @@ pub(super) struct App {
 
 struct Token {
     value: String,
-    permissions: BTreeMap<String, String>,
     repositories: Vec<u64>,
     is_all: bool,
     expires_at: Timestamp,
@@ -172,7 +171,7 @@ impl App {
             "repositories": repositories.iter().filter_map(|id| by_id(*id)).collect::<Vec<_>>(),
         });
         let value = format!("ghs_{value}");
-        self.tokens.push(Token { value, permissions, repositories, is_all, expires_at, revoked: false });
+        self.tokens.push(Token { value, repositories, is_all, expires_at, revoked: false });
         (201, Some(body))
     }
 

@@ -1,0 +1,296 @@
+//! Anthropic: API keys of an organisation, which can be watched and switched off, and not made.
+//!
+//! Follows the Admin API reference, `API keys` (`/v1/organizations/api_keys`). What is not obvious:
+//!
+//! * There is no call that creates a key: people make them in the Console. A mint says so, and names what there is for
+//!   programs instead, Workload Identity Federation: the program's own OIDC token is exchanged for one that lives for
+//!   minutes, so that there is no secret to keep.
+//! * A key belongs to a workspace (or to the default one, which has no id) and may do everything there. That is its only
+//!   confinement, and it has no end.
+//! * `inactive` can be taken back, `archived` can't: the first is the switch, the second is the end of a key.
+//! * The parent is an admin key. It opens nothing but the administration, of all of the organisation.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use keywright_core::grant::{Grant, ObservedGrant, Permission, Resource};
+use keywright_core::marker::Marker;
+use keywright_core::plan::Plan;
+use keywright_core::policy::Authorized;
+use keywright_core::provider::{
+    Disable, Evidence, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
+    Recovery,
+};
+use keywright_core::secret::Secret;
+use keywright_core::span::Span;
+use keywright_core::text::{Untrusted, escaped};
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+
+use super::patience::until_known;
+use super::{
+    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, ParameterKind, no_such, unauthorized,
+    unknown_kind, unsupported,
+};
+use crate::rest::{self, Failure, Proof, Rest, Said};
+use crate::wire::{Auth, Call};
+
+/// The kind, as in `provider add anthropic`.
+pub(super) const KIND: &str = "anthropic";
+pub(super) const SETTINGS: &[&str] = &["timeout", "probe_for"];
+
+const BASE_URL: &str = "https://api.anthropic.com";
+const WORKSPACE: &str = "anthropic.workspace";
+/// The workspace without an id.
+const DEFAULT: &str = "default";
+/// The only permission: everything, in the workspace.
+const ALL: &str = "workspace/all";
+const NEEDS: &str = "an admin key";
+const ADMIN_KEY: &str = "sk-ant-admin";
+const PAGE: usize = 1_000;
+const MOST_PAGES: usize = 50;
+
+pub(super) const PARAMETERS: &[ParameterKind] = &[ParameterKind {
+    kind: WORKSPACE,
+    scopes: &["workspace"],
+    from_connection: false,
+    help: "one workspace, by its id (`wrkspc_...`), or `default`",
+}];
+
+struct Anthropic {
+    rest: Rest,
+    parent: Secret,
+    probe_for: Duration,
+}
+
+pub(super) fn facts() -> &'static ProviderFacts {
+    static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| ProviderFacts {
+        kind: KIND,
+        recovery: Recovery::Label,
+        evidence: Evidence::None,
+        has_expiry: false,
+        has_ip_condition: false,
+        has_budget: false,
+        longest_late_delivery: Span::from_seconds(600),
+    });
+    &FACTS
+}
+
+/// Prepares a connection.
+pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dyn Provider>, ConnectError> {
+    let rest = config.rest(KIND, BASE_URL, &parent, is_id, said)?;
+    let probe_for = config.probe_for(KIND)?;
+    Ok(Box::new(Anthropic { rest, parent, probe_for }))
+}
+
+/// As `apikey_01Rj2N8SVvo6BePZj99NhmiT`; a key itself has a `-`.
+fn is_id(text: &str) -> bool {
+    let known = ["apikey_", "wrkspc_", "req_", "user_"].iter().any(|prefix| text.starts_with(prefix));
+    known && text.len() <= 60 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// `{"type": "error", "error": {"type": "...", "message": "..."}}`.
+fn said(body: &[u8]) -> Option<Said> {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: Inner,
+    }
+    #[derive(Deserialize)]
+    struct Inner {
+        r#type: String,
+        message: String,
+    }
+    let Refusal { error: Inner { r#type, message } } = serde_json::from_slice(body).ok()?;
+    Some(Said { code: Some(r#type), message })
+}
+
+#[derive(Deserialize)]
+struct Key {
+    id: String,
+    name: String,
+    status: String,
+    workspace_id: Option<String>,
+    created_at: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    data: Vec<Key>,
+    has_more: bool,
+    last_id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Status {
+    status: &'static str,
+}
+
+impl Anthropic {
+    fn told(failure: Failure) -> ProviderError {
+        failure.of_provider(KIND, "API key", NEEDS)
+    }
+
+    fn call<'a>(call: Call<'a>) -> Call<'a> {
+        Call { headers: vec![("anthropic-version", "2023-06-01".to_owned())], ..call }
+    }
+
+    fn admin(&self) -> Auth<'_> {
+        Auth::Header("x-api-key", &self.parent)
+    }
+
+    /// `GET /v1/organizations/api_keys/{id}`.
+    async fn key(&self, id: &str) -> Result<Key, ProviderError> {
+        let path = vec!["v1", "organizations", "api_keys", id];
+        let key: Key = self.rest.json(Self::call(Call::get(path, self.admin()))).await.map_err(Self::told)?;
+        if key.id == id {
+            Ok(key)
+        } else {
+            Err(Self::told(Failure::garbled("it is about another key".to_owned())))
+        }
+    }
+
+    /// `POST /v1/organizations/api_keys/{id}`: twice is as good as once.
+    async fn set(&self, id: &str, status: &'static str) -> Result<(), Failure> {
+        let path = vec!["v1", "organizations", "api_keys", id];
+        let call = Call::again(Method::POST, path, self.admin(), rest::body(&Status { status })?);
+        let key: Key = self.rest.json(Self::call(call)).await?;
+        if key.status == status {
+            Ok(())
+        } else {
+            Err(Failure::garbled("the key has another status than it was given".to_owned()))
+        }
+    }
+
+    async fn keys(&self) -> Result<Vec<Key>, ProviderError> {
+        let (mut keys, mut after) = (Vec::new(), None::<String>);
+        for _ in 0..MOST_PAGES {
+            let mut call = Call::get(vec!["v1", "organizations", "api_keys"], self.admin());
+            call.query.push(("limit", PAGE.to_string()));
+            call.query.extend(after.take().map(|id| ("after_id", id)));
+            call.max_body = Some(8 << 20);
+            let page: Page = self.rest.json(Self::call(call)).await.map_err(Self::told)?;
+            keys.extend(page.data);
+            match (page.has_more, page.last_id) {
+                (false, _) => return Ok(keys),
+                (true, Some(last)) => after = Some(last),
+                (true, None) => break,
+            }
+        }
+        Err(Self::told(Failure::garbled("its list of keys does not end".to_owned())))
+    }
+}
+
+#[async_trait]
+impl Provider for Anthropic {
+    fn facts(&self) -> &'static ProviderFacts {
+        facts()
+    }
+
+    async fn check(&self) -> Result<ParentHealth, ProviderError> {
+        if !self.parent.expose_secret().starts_with(ADMIN_KEY) {
+            return Err(unauthorized(KIND, "it is not an admin key (`sk-ant-admin...`)"));
+        }
+        self.keys().await?;
+        let warnings = vec!["it can't mint: Anthropic has no call that makes keys".to_owned()];
+        Ok(ParentHealth { what: "admin key".to_owned(), expires_at: None, quota: None, warnings })
+    }
+
+    async fn resolve(&self, kind: &str, value: &str) -> Result<Resource, ProviderError> {
+        if kind != WORKSPACE {
+            return Err(unknown_kind(KIND, kind, PARAMETERS));
+        }
+        if value != DEFAULT && !(value.starts_with("wrkspc_") && is_id(value)) {
+            return Err(no_such(KIND, kind, value, "; write its id, `wrkspc_...`, or `default`"));
+        }
+        Ok(Resource { kind: kind.to_owned(), id: value.to_owned(), name: value.to_owned() })
+    }
+
+    fn confine(
+        &self,
+        permissions: &[Permission],
+        given: Vec<Resource>,
+    ) -> Result<Vec<Resource>, ProviderError> {
+        match permissions.iter().find(|permission| permission.id != ALL) {
+            Some(other) => Err(unsupported(KIND, format!("it has no `{}`", escaped(&other.name)))),
+            None if given.len() == 1 => Ok(given),
+            None => Err(unsupported(KIND, "a key belongs to one workspace")),
+        }
+    }
+
+    async fn mint(&self, _: &Authorized<Plan>, _: &Grant, _: &Marker) -> Result<Minted, ProviderError> {
+        let why = "it has no call that makes keys; people make them in the Console. For programs use Workload Identity \
+                   Federation: the program's own OIDC token is exchanged for one that lives for minutes";
+        Err(unsupported(KIND, why))
+    }
+
+    async fn read_back(&self, provider_key_id: &str) -> Result<ObservedGrant, ProviderError> {
+        let key = self.key(provider_key_id).await?;
+        if key.status == "archived" {
+            return Err(ProviderError::NotFound { provider: KIND, what: "API key" });
+        }
+        let mut not_understood = Vec::new();
+        if key.status != "active" {
+            not_understood.push(Untrusted::capped(&format!("status: {}", key.status), 80));
+        }
+        let workspace = key.workspace_id.unwrap_or_else(|| DEFAULT.to_owned());
+        Ok(ObservedGrant {
+            permissions: BTreeSet::from([ALL.to_owned()]),
+            resources: BTreeSet::from([(WORKSPACE.to_owned(), workspace)]),
+            expires_at: None,
+            ip_allow: BTreeSet::new(),
+            budget_cents: None,
+            not_understood,
+        })
+    }
+
+    /// `GET /v1/models` with the key: it costs nothing.
+    async fn probe(&self, secret: &Secret, _: &str) -> Result<(), ProviderError> {
+        let ask = || async {
+            let call = Call::get(vec!["v1", "models"], Auth::Header("x-api-key", secret));
+            self.rest.send(Self::call(call)).await.map(drop)
+        };
+        let answer = until_known(self.probe_for, ask).await;
+        answer.map_err(|failure| failure.of_provider(KIND, "API key", "nothing but an active key"))
+    }
+
+    async fn list(&self, which: Listing) -> Result<Vec<Listed>, ProviderError> {
+        let mut keys = self.keys().await?;
+        keys.retain(|key| {
+            key.status != "archived" && (which == Listing::All || key.name.starts_with(MARKED))
+        });
+        let listed = |key: Key| Listed {
+            label: Untrusted::capped(&key.name, LONGEST_LABEL),
+            enabled: key.status == "active",
+            created_at: key.created_at,
+            expires_at: None,
+            last_used_at: None,
+            provider_key_id: key.id,
+        };
+        Ok(keys.into_iter().map(listed).collect())
+    }
+
+    async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
+        match self.set(provider_key_id, "archived").await {
+            Err(failure) if failure.is_not_found() && failure.proof == Proof::NotDone => Ok(()),
+            outcome => outcome.map_err(Self::told),
+        }
+    }
+
+    fn disabling(&self) -> Option<&dyn Disable> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Disable for Anthropic {
+    async fn disable(&self, provider_key_id: &str) -> Result<(), ProviderError> {
+        self.set(provider_key_id, "inactive").await.map_err(Self::told)
+    }
+
+    async fn enable(&self, provider_key_id: &str) -> Result<(), ProviderError> {
+        self.set(provider_key_id, "active").await.map_err(Self::told)
+    }
+}

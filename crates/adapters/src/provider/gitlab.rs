@@ -1,0 +1,500 @@
+//! GitLab: access tokens of projects and of groups.
+//!
+//! Follows the API reference, `Project access tokens` (`/projects/:id/access_tokens`), `Group access tokens`
+//! (`/groups/:id/access_tokens`) and `Personal access tokens` (`.../self`). What is not obvious:
+//!
+//! * A token is scopes and one role: it may do what both allow. Both are permissions here (`project/read_repository`,
+//!   `project/role/reporter`), and a grant has exactly one role.
+//! * A token belongs to one project or one group. The connection says for which ones it mints (`projects`, `groups`):
+//!   these are the ones that are listed, so that a list is whole.
+//! * A token ends at a midnight (UTC), never in between. It is asked to end at the first midnight that is not before the
+//!   end of the grant; the broker ends it on time. The exact end stands in the name, behind the marker, and the read-back
+//!   compares the two: a token whose date does not fit its name is reported with the end that GitLab enforces.
+//! * `rotate` is never used: it kills the old secret at once, and a use of the old one afterwards kills the new one too.
+//! * Fine-grained tokens (`granular_scopes`) are for people's own tokens, and GitLab publishes no list of their
+//!   permissions that one could check against; a token that has some is not understood.
+//! * A token of a project or a group can't make tokens, so the parent is a person's: a Maintainer's of the projects, an
+//!   Owner's of the groups.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use keywright_core::grant::{Grant, ObservedGrant, Permission, Resource};
+use keywright_core::marker::Marker;
+use keywright_core::plan::Plan;
+use keywright_core::policy::Authorized;
+use keywright_core::provider::{
+    Evidence, LastUsed, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
+    Recovery,
+};
+use keywright_core::secret::Secret;
+use keywright_core::span::Span;
+use keywright_core::text::{Untrusted, escaped};
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::patience::until_known;
+use super::secret_text::SecretText;
+use super::{
+    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, ParameterKind, minted, no_such, unauthorized,
+    unknown_kind, unsupported, whole_seconds,
+};
+use crate::rest::{self, Failure, Rest, Said, after_create};
+use crate::wire::Call;
+
+/// The kind, as in `provider add gitlab`.
+pub(super) const KIND: &str = "gitlab";
+pub(super) const SETTINGS: &[&str] = &["projects", "groups", "timeout", "probe_for"];
+
+const BASE_URL: &str = "https://gitlab.com/api/v4";
+const NEEDS: &str = "a person's token with the scope `api`, of a Maintainer (projects) or an Owner (groups)";
+const PAGE: usize = 100;
+const MOST_PAGES: usize = 50;
+/// Between the marker and the end of the grant.
+const UNTIL: &str = " until ";
+const DAY: i64 = 86_400;
+const ROLES: [(&str, u64); 6] =
+    [("guest", 10), ("planner", 15), ("reporter", 20), ("developer", 30), ("maintainer", 40), ("owner", 50)];
+/// What a token shows besides what it may do.
+const COSMETIC: [&str; 7] =
+    ["description", "created_at", "user_id", "last_used_at", "last_used_ips", "resource_type", "resource_id"];
+
+pub(super) const PARAMETERS: &[ParameterKind] = &[
+    ParameterKind {
+        kind: "gitlab.project",
+        scopes: &["project"],
+        from_connection: false,
+        help: "one project of the connection, by its path (`acme/web`) or its number",
+    },
+    ParameterKind {
+        kind: "gitlab.group",
+        scopes: &["group"],
+        from_connection: false,
+        help: "one group of the connection with all its projects, by its path (`acme/platform`) or its number",
+    },
+];
+
+/// A connection to one GitLab.
+struct GitLab {
+    rest: Rest,
+    parent: Secret,
+    reach: Vec<(Owner, String)>,
+    probe_for: Duration,
+}
+
+/// What a token belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Project,
+    Group,
+}
+
+impl Owner {
+    const fn word(self) -> &'static str {
+        if matches!(self, Self::Project) { "project" } else { "group" }
+    }
+
+    const fn collection(self) -> &'static str {
+        if matches!(self, Self::Project) { "projects" } else { "groups" }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Self::Project, Self::Group].into_iter().find(|owner| owner.word() == word)
+    }
+}
+
+pub(super) fn facts() -> &'static ProviderFacts {
+    static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| ProviderFacts {
+        kind: KIND,
+        recovery: Recovery::Label,
+        evidence: Evidence::Exact,
+        has_expiry: true,
+        has_ip_condition: false,
+        has_budget: false,
+        longest_late_delivery: Span::from_seconds(600),
+    });
+    &FACTS
+}
+
+/// Prepares a connection.
+pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dyn Provider>, ConnectError> {
+    let mut reach = Vec::new();
+    for (owner, setting) in [(Owner::Project, "projects"), (Owner::Group, "groups")] {
+        let paths = config.extra.get(setting).map_or("", String::as_str).split(',').map(str::trim);
+        for path in paths.filter(|path| !path.is_empty()) {
+            if !path.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./".contains(&b)) {
+                return Err(ConnectError::setting(KIND, setting, path, "a path such as `acme/web`"));
+            }
+            reach.push((owner, path.to_owned()));
+        }
+    }
+    if reach.is_empty() {
+        let hint = "the projects, or with `groups` the groups, for which it mints: paths with commas between";
+        return Err(ConnectError::Missing { provider: KIND, name: "projects", hint });
+    }
+    let rest = config.rest(KIND, BASE_URL, &parent, |_| false, said)?;
+    let probe_for = config.probe_for(KIND)?;
+    Ok(Box::new(GitLab { rest, parent, reach, probe_for }))
+}
+
+/// `{"message": ...}` with a text or lists of them by field, or `{"error": "...", "error_description": "..."}`.
+fn said(body: &[u8]) -> Option<Said> {
+    let refusal: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let text = |name: &str| {
+        refusal.get(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    };
+    let code = text("error");
+    let message = text("message").or_else(|| text("error_description")).or_else(|| code.clone())?;
+    Some(Said { code, message })
+}
+
+#[derive(Serialize)]
+struct CreateBody<'a> {
+    name: &'a str,
+    scopes: Vec<&'a str>,
+    access_level: u64,
+    expires_at: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Created {
+    id: u64,
+    token: SecretText,
+}
+
+/// A token as GitLab shows it.
+#[derive(Deserialize)]
+struct Token {
+    id: u64,
+    name: String,
+    scopes: Vec<String>,
+    access_level: Option<u64>,
+    expires_at: Option<String>,
+    active: bool,
+    revoked: bool,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+impl Token {
+    fn time(&self, name: &str) -> Option<Timestamp> {
+        self.rest.get(name)?.as_str()?.parse().ok()
+    }
+}
+
+#[derive(Deserialize)]
+struct Place {
+    id: u64,
+    #[serde(alias = "full_path")]
+    path_with_namespace: String,
+}
+
+impl GitLab {
+    fn told(failure: Failure) -> ProviderError {
+        failure.of_provider(KIND, "token", NEEDS)
+    }
+
+    /// `GET /projects/:path` or `/groups/:path`: number and path.
+    async fn place(&self, owner: Owner, path: &str) -> Result<(u64, String), Failure> {
+        let mut call = Call::get(vec![owner.collection(), path], &self.parent);
+        if owner == Owner::Group {
+            call.query.push(("with_projects", "false".to_owned()));
+        }
+        let place: Place = self.rest.json(call).await?;
+        Ok((place.id, place.path_with_namespace))
+    }
+
+    /// `GET .../access_tokens`, to its end.
+    async fn tokens(&self, owner: Owner, number: &str) -> Result<Vec<Token>, ProviderError> {
+        let mut tokens = Vec::new();
+        for page in 1..=MOST_PAGES {
+            let path = vec![owner.collection(), number, "access_tokens"];
+            let query = vec![
+                ("state", "active".to_owned()),
+                ("per_page", PAGE.to_string()),
+                ("page", page.to_string()),
+            ];
+            let call = Call { query, ..Call::get(path, &self.parent) };
+            let found: Vec<Token> = self.rest.json(call).await.map_err(Self::told)?;
+            // A short page might be one of a smaller size: only an empty one is the end.
+            if found.is_empty() {
+                return Ok(tokens);
+            }
+            tokens.extend(found);
+        }
+        Err(unsupported(KIND, format!("a list of tokens has more than {MOST_PAGES} pages")))
+    }
+
+    async fn token(&self, id: &str) -> Result<(Owner, String, Token), ProviderError> {
+        let (owner, number, token) = parse_id(id)?;
+        let path = vec![owner.collection(), number, "access_tokens", token];
+        let shown: Token = self.rest.json(Call::get(path, &self.parent)).await.map_err(Self::told)?;
+        if shown.id.to_string() != token {
+            return Err(Self::told(Failure::garbled("it is about another token".to_owned())));
+        }
+        // What was revoked is shown for a while.
+        if shown.revoked {
+            return Err(ProviderError::NotFound { provider: KIND, what: "token" });
+        }
+        Ok((owner, number.to_owned(), shown))
+    }
+
+    async fn own(&self, secret: &Secret) -> Result<Token, Failure> {
+        self.rest.json(Call::get(vec!["personal_access_tokens", "self"], secret)).await
+    }
+}
+
+/// `project:42:7`: what the token belongs to, its number, the token's.
+fn parse_id(id: &str) -> Result<(Owner, &str, &str), ProviderError> {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let mut parts = id.split(':');
+    match (parts.next().and_then(Owner::parse), parts.next(), parts.next(), parts.next()) {
+        (Some(owner), Some(number), Some(token), None) if is_number(number) && is_number(token) => {
+            Ok((owner, number, token))
+        }
+        _ => Err(unsupported(KIND, format!("`{}` is not the id of a token", escaped(id)))),
+    }
+}
+
+/// What a grant asks of a token: what it belongs to, its scopes, its role.
+struct Asked<'a> {
+    owner: Owner,
+    of: &'a Resource,
+    scopes: Vec<&'a str>,
+    access_level: u64,
+}
+
+fn asked<'a>(permissions: &'a [Permission], resources: &'a [Resource]) -> Result<Asked<'a>, ProviderError> {
+    let [of] = resources else {
+        return Err(unsupported(KIND, "a token is for one project or one group, no more and no fewer"));
+    };
+    let owner = of.kind.strip_prefix("gitlab.").and_then(Owner::parse);
+    let owner = owner.ok_or_else(|| unknown_kind(KIND, &of.kind, PARAMETERS))?;
+    let (mut scopes, mut roles) = (Vec::new(), Vec::new());
+    for permission in permissions {
+        let Some(rest) = permission.id.strip_prefix(owner.word()).and_then(|rest| rest.strip_prefix('/'))
+        else {
+            let (name, owner) = (escaped(&permission.name), owner.word());
+            return Err(unsupported(KIND, format!("`{name}` is not a permission of a {owner}'s token")));
+        };
+        match rest.strip_prefix("role/") {
+            Some(role) => roles.extend(ROLES.iter().find(|(name, _)| *name == role)),
+            None => scopes.push(rest),
+        }
+    }
+    match roles.as_slice() {
+        [(_, access_level)] if !scopes.is_empty() => {
+            Ok(Asked { owner, of, scopes, access_level: *access_level })
+        }
+        _ => Err(unsupported(KIND, "a token has one role and at least one scope")),
+    }
+}
+
+/// The first midnight that is not before the time, as a date.
+fn last_day(end: Timestamp) -> String {
+    let midnight = (end.as_second() + DAY - 1).div_euclid(DAY) * DAY;
+    let midnight = Timestamp::from_second(midnight).unwrap_or(Timestamp::MAX);
+    midnight.strftime("%Y-%m-%d").to_string()
+}
+
+fn midnight(day: &str) -> Option<Timestamp> {
+    format!("{day}T00:00:00Z").parse().ok()
+}
+
+fn observe(owner: Owner, number: String, token: &Token) -> ObservedGrant {
+    let mut odd = Vec::new();
+    let mut note = |what: String| odd.push(Untrusted::capped(&what, 120));
+    let mut permissions: BTreeSet<String> =
+        token.scopes.iter().map(|scope| format!("{}/{scope}", owner.word())).collect();
+    match ROLES.iter().find(|(_, level)| Some(*level) == token.access_level) {
+        Some((role, _)) => drop(permissions.insert(format!("{}/role/{role}", owner.word()))),
+        None => note(format!("access_level: {:?}", token.access_level)),
+    }
+    if !token.active {
+        note("it is not active".to_owned());
+    }
+    for (name, value) in &token.rest {
+        let is_empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty) || *value == false;
+        if !is_empty && !COSMETIC.contains(&name.as_str()) {
+            note(format!("token.{name}"));
+        }
+    }
+    let enforced = token.expires_at.as_deref().and_then(midnight);
+    let named: Option<Timestamp> = token.name.split_once(UNTIL).and_then(|(_, end)| end.parse().ok());
+    let expires_at = match named {
+        Some(end) if Some(last_day(end)) == token.expires_at => Some(end),
+        _ => enforced,
+    };
+    ObservedGrant {
+        permissions,
+        resources: BTreeSet::from([(format!("gitlab.{}", owner.word()), number)]),
+        expires_at,
+        ip_allow: BTreeSet::new(),
+        budget_cents: None,
+        not_understood: odd,
+    }
+}
+
+#[async_trait]
+impl Provider for GitLab {
+    fn facts(&self) -> &'static ProviderFacts {
+        facts()
+    }
+
+    async fn check(&self) -> Result<ParentHealth, ProviderError> {
+        let own = self.own(&self.parent).await.map_err(Self::told)?;
+        if !own.active || !own.scopes.iter().any(|scope| scope == "api") {
+            return Err(unauthorized(KIND, "it lacks the scope `api`, so it can't mint"));
+        }
+        let mut warnings = Vec::new();
+        let wide: Vec<&str> =
+            own.scopes.iter().map(String::as_str).filter(|s| matches!(*s, "sudo" | "admin_mode")).collect();
+        if !wide.is_empty() {
+            warnings.push(format!("it can do more than mint: {}; take that away", wide.join(", ")));
+        }
+        let mut unreached = 0;
+        for (owner, path) in &self.reach {
+            match self.tokens(*owner, path).await {
+                Ok(_) => {}
+                Err(error) if error.is_transient() => return Err(error),
+                Err(error) => {
+                    warnings.push(format!("tokens of {} `{path}` can't be listed: {error}", owner.word()));
+                    unreached += 1;
+                }
+            }
+        }
+        if unreached == self.reach.len() {
+            return Err(unauthorized(KIND, &warnings.join("; ")));
+        }
+        let expires_at = own.expires_at.as_deref().and_then(midnight);
+        if expires_at.is_none() {
+            warnings.push("it has no expiry; give it one".to_owned());
+        }
+        Ok(ParentHealth { what: "personal access token".to_owned(), expires_at, quota: None, warnings })
+    }
+
+    async fn resolve(&self, kind: &str, value: &str) -> Result<Resource, ProviderError> {
+        let owner = kind.strip_prefix("gitlab.").and_then(Owner::parse);
+        let owner = owner.ok_or_else(|| unknown_kind(KIND, kind, PARAMETERS))?;
+        let own: Vec<&str> =
+            self.reach.iter().filter(|(of, _)| *of == owner).map(|(_, path)| path.as_str()).collect();
+        let hint = format!("; the connection mints for: {}", own.join(", "));
+        let is_number = value.bytes().all(|b| b.is_ascii_digit());
+        if value.is_empty() || !(is_number || own.iter().any(|path| path.eq_ignore_ascii_case(value))) {
+            return Err(no_such(KIND, kind, value, hint));
+        }
+        match self.place(owner, value).await {
+            Ok((number, path)) if own.iter().any(|own| own.eq_ignore_ascii_case(&path)) => {
+                Ok(Resource { kind: kind.to_owned(), id: number.to_string(), name: path })
+            }
+            Err(failure) if !failure.is_not_found() => Err(Self::told(failure)),
+            _ => Err(no_such(KIND, kind, value, hint)),
+        }
+    }
+
+    fn confine(
+        &self,
+        permissions: &[Permission],
+        given: Vec<Resource>,
+    ) -> Result<Vec<Resource>, ProviderError> {
+        asked(permissions, &given)?;
+        Ok(given)
+    }
+
+    async fn mint(
+        &self,
+        plan: &Authorized<Plan>,
+        grant: &Grant,
+        marker: &Marker,
+    ) -> Result<Minted, ProviderError> {
+        super::check_is_of_plan(KIND, grant, plan.get())?;
+        let asked = asked(&grant.permissions, &grant.resources)?;
+        let end = grant.expires_at.ok_or_else(|| unsupported(KIND, "a token without an end"))?;
+        let body = CreateBody {
+            name: &format!("{marker}{UNTIL}{}", whole_seconds(end)),
+            scopes: asked.scopes,
+            access_level: asked.access_level,
+            expires_at: &last_day(end),
+        };
+        let body = rest::body(&body).map_err(Self::told)?;
+        let path = vec![asked.owner.collection(), &asked.of.id, "access_tokens"];
+        match self.rest.json::<Created>(Call::once(Method::POST, path, &self.parent, body)).await {
+            Ok(Created { id, token }) => {
+                minted(KIND, format!("{}:{}:{id}", asked.owner.word(), asked.of.id), token)
+            }
+            Err(failure) => Err(after_create(self, failure, marker, NEEDS).await),
+        }
+    }
+
+    async fn read_back(&self, provider_key_id: &str) -> Result<ObservedGrant, ProviderError> {
+        let (owner, number, token) = self.token(provider_key_id).await?;
+        Ok(observe(owner, number, &token))
+    }
+
+    async fn probe(&self, secret: &Secret, provider_key_id: &str) -> Result<(), ProviderError> {
+        let (_, _, token) = parse_id(provider_key_id)?;
+        let own = until_known(self.probe_for, || self.own(secret)).await.map_err(Self::told)?;
+        if own.id.to_string() != token || !own.active {
+            return Err(Self::told(Failure::garbled("the secret is of another token".to_owned())));
+        }
+        Ok(())
+    }
+
+    async fn list(&self, which: Listing) -> Result<Vec<Listed>, ProviderError> {
+        let mut listed = self.tokens_of_all().await?;
+        listed.retain(|row| which == Listing::All || row.label.raw().starts_with(MARKED));
+        Ok(listed)
+    }
+
+    async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
+        let (owner, number, token) = parse_id(provider_key_id)?;
+        let path = vec![owner.collection(), number, "access_tokens", token];
+        match self.rest.send(Call::delete(path, &self.parent)).await {
+            // A good answer is 204 without a body; any other comes from elsewhere.
+            Ok(reply) if reply.status == 204 => Ok(()),
+            Ok(_) => Err(Self::told(Failure::garbled("an answer with a body".to_owned()))),
+            Err(failure) if failure.is_not_found() && failure.proof == rest::Proof::NotDone => Ok(()),
+            Err(failure) => Err(Self::told(failure)),
+        }
+    }
+
+    fn last_used(&self) -> Option<&dyn LastUsed> {
+        Some(self)
+    }
+}
+
+impl GitLab {
+    async fn tokens_of_all(&self) -> Result<Vec<Listed>, ProviderError> {
+        let mut listed = Vec::new();
+        for (owner, path) in &self.reach {
+            let (number, _) = self.place(*owner, path).await.map_err(Self::told)?;
+            for token in self.tokens(*owner, &number.to_string()).await? {
+                listed.push(Listed {
+                    provider_key_id: format!("{}:{number}:{}", owner.word(), token.id),
+                    label: Untrusted::capped(&token.name, LONGEST_LABEL),
+                    created_at: token.time("created_at"),
+                    expires_at: observe(*owner, String::new(), &token).expires_at,
+                    last_used_at: token.time("last_used_at"),
+                    enabled: token.active,
+                });
+            }
+        }
+        Ok(listed)
+    }
+}
+
+#[async_trait]
+impl LastUsed for GitLab {
+    async fn last_used(&self, provider_key_id: &str) -> Result<Option<Timestamp>, ProviderError> {
+        Ok(self.token(provider_key_id).await?.2.time("last_used_at"))
+    }
+
+    /// GitLab updates the time now and then; nobody measured how often. A day is on the safe side.
+    fn lag(&self) -> Span {
+        Span::from_seconds(86_400)
+    }
+}
