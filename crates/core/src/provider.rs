@@ -10,7 +10,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::grant::{Grant, ObservedGrant, Permission, Resource};
+use crate::grant::{Difference, Grant, ObservedGrant, Permission, Resource};
 use crate::marker::Marker;
 use crate::plan::Plan;
 use crate::policy::Authorized;
@@ -133,6 +133,8 @@ pub struct ProviderFacts {
     pub evidence: Evidence,
     /// Whether the provider ends keys by itself.
     pub has_expiry: bool,
+    /// Whether it takes a lifetime in place of an end, and counts it from when the call arrives, by its own clock.
+    pub counts_lifetime: bool,
     /// Whether the provider can confine a key to networks.
     pub has_ip_condition: bool,
     /// Whether the provider can cap spending per key.
@@ -151,7 +153,23 @@ impl ProviderFacts {
         }
         grant
     }
+
+    /// Compares what was asked with what the provider made of it, as far as it can keep it ([`ProviderFacts::asked`]).
+    /// Where it counts lifetimes, its end may be off by two minutes; at the very second the broker ends the key anyway.
+    #[must_use]
+    pub fn differences(&self, asked: Grant, observed: &ObservedGrant) -> Vec<Difference> {
+        let mut asked = self.asked(asked);
+        if let (true, Some(end), Some(got)) = (self.counts_lifetime, asked.expires_at, observed.expires_at)
+            && end.as_second().abs_diff(got.as_second()) <= CLOCKS_APART
+        {
+            asked.expires_at = Some(got);
+        }
+        asked.differences(observed)
+    }
 }
+
+/// How many seconds the clock of a provider and ours may differ, together with the time that a call takes.
+const CLOCKS_APART: u64 = 120;
 
 /// The provider classes of PROTOCOL: what to do when a create was sent and the reply was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -324,5 +342,54 @@ impl ProviderError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Throttled { .. } | Self::Unavailable { .. } | Self::Garbled { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn only_a_provider_that_counts_lifetimes_may_end_a_key_a_little_off() {
+        let facts = |has_expiry, counts_lifetime| ProviderFacts {
+            kind: "it",
+            recovery: Recovery::Label,
+            evidence: Evidence::None,
+            has_expiry,
+            counts_lifetime,
+            has_ip_condition: false,
+            has_budget: false,
+            longest_late_delivery: Span::from_seconds(1),
+        };
+        let asked = |end: Option<i64>| Grant {
+            permissions: Vec::new(),
+            resources: Vec::new(),
+            expires_at: end.map(|second| Timestamp::from_second(second).unwrap()),
+            ip_allow: Vec::new(),
+            budget_cents: None,
+        };
+        let observed = |end: Option<i64>| ObservedGrant {
+            permissions: BTreeSet::new(),
+            resources: BTreeSet::new(),
+            expires_at: end.map(|second| Timestamp::from_second(second).unwrap()),
+            ip_allow: BTreeSet::new(),
+            budget_cents: None,
+            not_understood: Vec::new(),
+        };
+        for (has_expiry, counts_lifetime, end, got, same) in [
+            (true, false, Some(1_000), Some(1_000), true),
+            (true, false, Some(1_000), Some(1_001), false),
+            (true, true, Some(1_000), Some(1_120), true),
+            (true, true, Some(1_000), Some(880), true),
+            (true, true, Some(1_000), Some(1_121), false),
+            (true, true, Some(1_000), None, false),
+            (false, false, Some(1_000), None, true),
+            (false, false, Some(1_000), Some(1_000), false),
+        ] {
+            let found = facts(has_expiry, counts_lifetime).differences(asked(end), &observed(got));
+            assert_eq!(found.is_empty(), same, "{end:?} {got:?}: {found:?}");
+        }
     }
 }

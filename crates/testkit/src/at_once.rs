@@ -25,6 +25,7 @@ static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| ProviderFacts {
     recovery: Recovery::Label,
     evidence: Evidence::None,
     has_expiry: true,
+    counts_lifetime: false,
     has_ip_condition: true,
     has_budget: false,
     longest_late_delivery: Span::from_seconds(600),

@@ -70,6 +70,7 @@ pub(super) fn facts() -> &'static ProviderFacts {
         recovery: Recovery::Container,
         evidence: Evidence::Exact,
         has_expiry: false,
+        counts_lifetime: false,
         has_ip_condition: false,
         has_budget: false,
         longest_late_delivery: Span::from_seconds(600),

@@ -68,6 +68,6 @@ async fn a_second_token_of_an_account_is_noticed() {
     let answer =
         reqwest::Client::new().post(url).bearer_auth(&running.parent).json(&body).send().await.unwrap();
     assert_eq!(answer.status(), 201);
-    let differences = grant.differences(&provider.read_back(&id).await.unwrap());
+    let differences = provider.facts().differences(grant.clone(), &provider.read_back(&id).await.unwrap());
     assert_eq!(differences.len(), 1, "{differences:?}");
 }

@@ -30,8 +30,7 @@ impl Broker {
         };
         let mut asked = work.plan().grant(self.now());
         asked.expires_at = work.attempt.expires_at;
-        let asked = provider.facts().asked(asked);
-        let differences = asked.differences(&observed);
+        let differences = provider.facts().differences(asked, &observed);
         if differences.is_empty() {
             let next = self.reach(work, MintPhase::Compared).await;
             self.crash_at.reached("mint.compared");

@@ -83,6 +83,7 @@ pub(super) fn facts() -> &'static ProviderFacts {
         recovery: Recovery::Label,
         evidence: Evidence::Exact,
         has_expiry: true,
+        counts_lifetime: false,
         has_ip_condition: true,
         has_budget: false,
         longest_late_delivery: Span::from_seconds(600),

@@ -104,6 +104,7 @@ pub(super) fn facts() -> &'static ProviderFacts {
         recovery: Recovery::Expiry,
         evidence: Evidence::None,
         has_expiry: true,
+        counts_lifetime: false,
         has_ip_condition: false,
         has_budget: false,
         longest_late_delivery: Span::from_seconds(600),

@@ -84,6 +84,7 @@ pub(super) fn facts() -> &'static ProviderFacts {
         recovery: Recovery::Label,
         evidence: Evidence::Counters,
         has_expiry: true,
+        counts_lifetime: false,
         has_ip_condition: false,
         has_budget: true,
         longest_late_delivery: Span::from_seconds(600),

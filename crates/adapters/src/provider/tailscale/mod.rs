@@ -117,6 +117,7 @@ fn facts_with(has_expiry: bool) -> ProviderFacts {
         recovery: Recovery::Label,
         evidence: Evidence::None,
         has_expiry,
+        counts_lifetime: has_expiry,
         has_ip_condition: false,
         has_budget: false,
         longest_late_delivery: Span::from_seconds(600),

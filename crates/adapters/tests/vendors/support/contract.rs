@@ -146,7 +146,7 @@ async fn a_whole_life(case: &ProviderCase) {
     let id = minted.provider_key_id.as_str();
     assert_eq!(case.live(1).await, 1);
     for _ in 0..2 {
-        assert_eq!(grant.differences(&provider.read_back(id).await.unwrap()), []);
+        assert_eq!(provider.facts().differences(grant.clone(), &provider.read_back(id).await.unwrap()), []);
         provider.probe(&minted.secret, id).await.unwrap();
     }
     if case.lists() {

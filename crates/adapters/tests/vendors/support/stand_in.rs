@@ -119,7 +119,7 @@ impl Vendor {
         let (grant, minted) = mint(provider, &wish, 1).await;
         let minted = minted.unwrap();
         let id = minted.provider_key_id.as_str();
-        assert_eq!(grant.differences(&provider.read_back(id).await.unwrap()), []);
+        assert_eq!(provider.facts().differences(grant.clone(), &provider.read_back(id).await.unwrap()), []);
         if probes {
             provider.probe(&minted.secret, id).await.unwrap();
         }
