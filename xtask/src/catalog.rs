@@ -5,6 +5,7 @@
 //! Only facts come through (ids, names, scopes, methods, paths, which permission opens what), never a vendor's
 //! sentences. The same inputs give the same bytes, whatever order they are in.
 
+mod aws;
 mod inputs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,10 +24,24 @@ const WIDE: usize = 16;
 pub(crate) fn run(arguments: &[String]) -> Result<String, CatalogTaskError> {
     let data = data_directory(arguments)?;
     let catalogs = repository().join("catalogs");
-    let text = compile(&Inputs::read(&catalogs, &data, "cloudflare")?)?;
-    let out = catalogs.join("cloudflare.tsv");
-    std::fs::write(&out, &text).map_err(|source| CatalogTaskError::File { path: out.clone(), source })?;
-    Ok(format!("{}: {} lines, {} kB", out.display(), text.lines().count(), text.len() / 1000))
+    let mut written = Vec::new();
+    for (provider, text) in compile_all(&catalogs, &data)? {
+        let out = catalogs.join(format!("{provider}.tsv"));
+        std::fs::write(&out, &text).map_err(|source| CatalogTaskError::File { path: out.clone(), source })?;
+        let (lines, size) = (text.lines().count(), text.len() / 1000);
+        written.push(format!("{}: {lines} lines, {size} kB", out.display()));
+    }
+    Ok(written.join("\n"))
+}
+
+/// Every catalog by its provider.
+fn compile_all(catalogs: &Path, data: &Path) -> Result<[(&'static str, String); 2], CatalogTaskError> {
+    let path = catalogs.join("aws.review.toml");
+    let review = std::fs::read_to_string(&path).map_err(|source| CatalogTaskError::File { path, source })?;
+    Ok([
+        ("aws", aws::compile(&review, &aws::Data::read(&review, data)?)?),
+        ("cloudflare", compile(&Inputs::read(catalogs, data, "cloudflare")?)?),
+    ])
 }
 
 /// Why a catalog could not be compiled.
@@ -371,8 +386,9 @@ mod tests {
             return;
         }
         let catalogs = repository().join("catalogs");
-        let compiled = compile(&Inputs::read(&catalogs, &data, "cloudflare").unwrap()).unwrap();
-        let committed = std::fs::read_to_string(catalogs.join("cloudflare.tsv")).unwrap();
-        assert!(compiled == committed, "run `cargo xtask catalog` and review the difference");
+        for (provider, compiled) in compile_all(&catalogs, &data).unwrap() {
+            let committed = std::fs::read_to_string(catalogs.join(format!("{provider}.tsv"))).unwrap();
+            assert!(compiled == committed, "{provider}: run `cargo xtask catalog` and review the difference");
+        }
     }
 }

@@ -80,3 +80,11 @@ fn a_budget_that_the_provider_does_not_have_is_left_out() {
         checked.warnings
     );
 }
+
+#[test]
+fn every_template_that_ships_can_be_applied() {
+    for (path, source) in keywright_catalog::templates::PACK {
+        let checked = check_template(source).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert!(checked.resolved.escalation.is_empty(), "{path}");
+    }
+}

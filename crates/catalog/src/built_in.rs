@@ -6,8 +6,10 @@ use crate::catalog::Catalog;
 use crate::error::CatalogError;
 
 /// Every catalog that ships, one per provider.
-pub static BUILT_IN: [BuiltIn; 1] =
-    [BuiltIn::new("cloudflare", include_str!("../../../catalogs/cloudflare.tsv"))];
+pub static BUILT_IN: [BuiltIn; 2] = [
+    BuiltIn::new("cloudflare", include_str!("../../../catalogs/cloudflare.tsv")),
+    BuiltIn::new("aws", include_str!("../../../catalogs/aws.tsv")),
+];
 
 /// One shipped catalog: its text costs nothing until somebody asks.
 #[derive(Debug)]

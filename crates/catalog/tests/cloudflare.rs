@@ -25,8 +25,12 @@ fn every_shipped_catalog_can_be_read_and_names_its_source() {
         let catalog = built_in.catalog().unwrap();
         assert_eq!(catalog.provider(), built_in.provider);
         let held: Vec<_> = catalog.sources().iter().map(|source| source.holds).collect();
-        assert_eq!(held, ["permissions", "operations"]);
-        assert!(catalog.sources().iter().all(|s| s.sha256.len() == 64 && !s.licence.is_empty()));
+        // Some vendors publish no data on which permission opens what.
+        let complete = held == ["permissions", "operations"];
+        assert!(complete || (held == ["permissions"] && catalog.all_operations().is_empty()), "{held:?}");
+        // A page of documentation has no sum.
+        let is_sum = |sum: &str| sum.len() == 64 || sum == "-";
+        assert!(catalog.sources().iter().all(|s| is_sum(s.sha256) && !s.licence.is_empty()));
     }
 }
 
@@ -171,7 +175,10 @@ fn a_wrong_name_comes_with_the_right_one() {
         "the scope is part of the question"
     );
     let error = Catalog::for_provider("cloudflair").unwrap_err().to_string();
-    assert_eq!(error, "no catalog for provider `cloudflair`; there is one for `cloudflare`");
+    assert!(
+        error.starts_with("no catalog for provider `cloudflair`; there is one for `cloudflare`"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -35,8 +35,17 @@ impl Shipped {
         self.table.get("id").and_then(Value::as_str).unwrap()
     }
 
+    fn provider(&self) -> &str {
+        self.table.get("provider").and_then(Value::as_str).unwrap()
+    }
+
+    /// A session of AWS ends with the job and is asked for again.
+    fn is_rotated(&self) -> bool {
+        self.provider() != "aws"
+    }
+
     fn catalog(&self) -> &'static Catalog {
-        Catalog::for_provider(self.table.get("provider").and_then(Value::as_str).unwrap()).unwrap()
+        Catalog::for_provider(self.provider()).unwrap()
     }
 
     fn permissions(&self) -> Vec<&'static Permission> {
@@ -87,11 +96,18 @@ fn days(span: &str) -> u32 {
 #[test]
 fn the_pack_is_the_directory_and_is_large_enough() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../templates");
-    let mut files: Vec<String> = std::fs::read_dir(root.join("cloudflare"))
-        .unwrap()
-        .map(|entry| format!("cloudflare/{}", entry.unwrap().file_name().to_str().unwrap()))
+    let names = |of: &Path| {
+        let entries = std::fs::read_dir(of).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let vendors: Vec<String> = names(&root).into_iter().filter(|name| root.join(name).is_dir()).collect();
+    let files: Vec<String> = vendors
+        .iter()
+        .flat_map(|vendor| names(&root.join(vendor)).into_iter().map(move |name| format!("{vendor}/{name}")))
         .collect();
-    files.sort();
     let packed: Vec<&str> = PACK.iter().map(|(path, _)| *path).collect();
     assert_eq!(packed, files);
     assert!(packed.len() >= 24);
@@ -114,13 +130,17 @@ fn only_known_fields_of_the_right_kind_are_used() {
             "{}",
             shipped.path
         );
-        let rotation = known("every quiet_for max_overlap on_unknowable");
-        assert_eq!(keys(shipped.table("rotation")), rotation, "{}", shipped.path);
+        if shipped.is_rotated() {
+            let rotation = known("every quiet_for max_overlap on_unknowable");
+            assert_eq!(keys(shipped.table("rotation")), rotation, "{}", shipped.path);
+        }
         for (name, parameter) in shipped.table("parameters") {
             let parameter = parameter.as_table().unwrap();
             assert_eq!(keys(parameter), known("kind"), "{}", shipped.path);
             let kind = parameter.get("kind").and_then(Value::as_str).unwrap();
-            assert!(kinds.contains(&kind) && kind.ends_with(name.as_str()), "{}", shipped.path);
+            let known = kinds.contains(&kind) || shipped.provider() != "cloudflare";
+            assert!(known && kind.starts_with(&format!("{}.", shipped.provider())), "{}", shipped.path);
+            assert!(kind.ends_with(name.as_str()), "{}", shipped.path);
         }
         for entry in shipped.table.get("permissions").and_then(Value::as_array).unwrap() {
             let right =
@@ -152,7 +172,12 @@ fn every_declared_operation_is_opened_and_every_permission_is_needed() {
     for shipped in Shipped::all() {
         let (permissions, operations) = (shipped.permissions(), shipped.operations());
         if operations.is_empty() {
-            assert!(DATA_PLANE.contains(&shipped.id()), "{}: declare what the job calls", shipped.path);
+            let is_silent = shipped.catalog().all_operations().is_empty();
+            assert!(
+                is_silent || DATA_PLANE.contains(&shipped.id()),
+                "{}: declare what the job calls",
+                shipped.path
+            );
             let named = shipped.catalog().unlocks(permissions.iter().map(|one| one.id)).unwrap();
             assert_eq!(named.total, 0, "{}: the data names operations now, declare them", shipped.path);
             assert!(shipped.text.contains("there are no `operations` to check"), "{}: say why", shipped.path);
@@ -208,7 +233,8 @@ fn no_milder_permission_would_do() {
 
 #[test]
 fn parameters_are_the_resources_that_the_permissions_are_confined_to() {
-    for shipped in Shipped::all() {
+    // AWS has several scopes to one resource: a bucket, and the objects in it. The broker's tests check those.
+    for shipped in Shipped::all().iter().filter(|shipped| shipped.provider() != "aws") {
         let scopes: BTreeSet<&str> = shipped.permissions().iter().map(|one| one.scope).collect();
         let parameters: BTreeSet<&str> = shipped.table("parameters").keys().map(String::as_str).collect();
         assert_eq!(parameters, scopes, "{}", shipped.path);
@@ -221,10 +247,12 @@ fn limits_are_sane_and_rotation_comes_before_the_key_ends() {
         let span =
             |table: &str, key: &str| days(shipped.table(table).get(key).and_then(Value::as_str).unwrap());
         let (default, most) = (span("limits", "ttl_default"), span("limits", "ttl_max"));
-        let (every, overlap) = (span("rotation", "every"), span("rotation", "max_overlap"));
         assert!(default <= most && most <= 90, "{}", shipped.path);
-        assert!(every + overlap <= default, "{}: the successor must come in time", shipped.path);
-        assert!(span("rotation", "quiet_for") < overlap, "{}", shipped.path);
+        if shipped.is_rotated() {
+            let (every, overlap) = (span("rotation", "every"), span("rotation", "max_overlap"));
+            assert!(every + overlap <= default, "{}: the successor must come in time", shipped.path);
+            assert!(span("rotation", "quiet_for") < overlap, "{}", shipped.path);
+        }
         let destinations = shipped.table("limits").get("destinations").and_then(Value::as_array).unwrap();
         let destinations: Vec<_> = destinations.iter().filter_map(Value::as_str).collect();
         assert_eq!(destinations, ["embedded:*", "dotenv:./.env"], "{}", shipped.path);

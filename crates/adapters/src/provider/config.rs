@@ -20,6 +20,10 @@ pub struct ConnectionConfig {
     /// `cloudflare`: `owner` (`account`, the default, or `user`: who owns the parent and the keys), `user_id` (needed
     /// only where a key gets permissions over the user itself), `requests_per_minute` (default 200), `timeout` (one
     /// attempt of one call, default `30s`), `probe_for` (how long a fresh key may take to work, default `10s`).
+    ///
+    /// `aws`: `mode` (`session`, the default, or `user`: what a key is), `role` (whose sessions are the keys), `boundary`
+    /// (the permissions boundary of every user), `region` (of resources that are given by name, default `us-east-1`),
+    /// `timeout`, `probe_for` (default `30s`).
     pub extra: BTreeMap<String, String>,
 }
 
@@ -81,6 +85,14 @@ pub enum ConnectError {
     Credential {
         /// Which provider.
         provider: &'static str,
+    },
+    /// The credential has another form.
+    #[error("the credential for {provider} has another form; it is {hint}")]
+    CredentialForm {
+        /// Which provider.
+        provider: &'static str,
+        /// What it should look like.
+        hint: &'static str,
     },
 }
 

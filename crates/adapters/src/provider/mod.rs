@@ -3,6 +3,7 @@
 //! A module reads like its API's documentation and implements [`keywright_core::provider::Provider`]. Adding one means:
 //! the module, its line in the registry below, its catalog, its contract tests.
 
+mod aws;
 mod cloudflare;
 mod config;
 mod parameter;
@@ -16,13 +17,22 @@ pub use config::{ConnectError, ConnectionConfig};
 pub use parameter::ParameterKind;
 
 /// Every provider that is built in.
-static REGISTRY: [Registered; 1] = [Registered {
-    kind: cloudflare::KIND,
-    connect: cloudflare::connect,
-    settings: cloudflare::SETTINGS,
-    parameters: cloudflare::PARAMETERS,
-    facts: cloudflare::facts,
-}];
+static REGISTRY: [Registered; 2] = [
+    Registered {
+        kind: cloudflare::KIND,
+        connect: cloudflare::connect,
+        settings: cloudflare::SETTINGS,
+        parameters: cloudflare::PARAMETERS,
+        facts: cloudflare::facts,
+    },
+    Registered {
+        kind: aws::KIND,
+        connect: |config, parent| Ok(Box::new(aws::Aws::new(&config, &parent)?)),
+        settings: aws::SETTINGS,
+        parameters: aws::PARAMETERS,
+        facts: aws::facts,
+    },
+];
 
 /// The kinds of the providers that are built in.
 pub const KINDS: &[&str] = &names(&REGISTRY);
@@ -61,8 +71,9 @@ pub fn kinds(provider_kind: &str) -> Option<&'static [ParameterKind]> {
     registered(provider_kind).map(|registered| registered.parameters)
 }
 
-/// What a provider can and can't do, known without a connection: what [`Provider::facts`] says on every one; `None` when
-/// the provider is not built in.
+/// What a provider can and can't do, known without a connection: what [`Provider::facts`] says on every one, except for how
+/// an orphan is found and what evidence of use there is, which may depend on the connection; `None` when the provider is
+/// not built in.
 #[must_use]
 pub fn facts_of(provider_kind: &str) -> Option<&'static ProviderFacts> {
     registered(provider_kind).map(|registered| (registered.facts)())
@@ -104,10 +115,10 @@ mod tests {
 
     #[test]
     fn only_a_kind_that_is_built_in_is_connected() {
-        assert_eq!(KINDS, ["cloudflare"]);
+        assert_eq!(KINDS, ["cloudflare", "aws"]);
         let error =
             connect("cloudfare", ConnectionConfig::default(), Secret::new("x".to_owned())).err().unwrap();
-        assert_eq!(error.to_string(), "there is no provider `cloudfare` (built in: cloudflare)");
+        assert_eq!(error.to_string(), "there is no provider `cloudfare` (built in: cloudflare, aws)");
     }
 
     #[test]
