@@ -5,6 +5,7 @@
 //! Only facts come through (ids, names, scopes, methods, paths, which permission opens what), never a vendor's
 //! sentences. The same inputs give the same bytes, whatever order they are in.
 
+mod aws;
 mod github;
 mod inputs;
 mod listed;
@@ -25,21 +26,29 @@ const WIDE: usize = 16;
 pub(crate) fn run(arguments: &[String]) -> Result<String, CatalogTaskError> {
     let data = data_directory(arguments)?;
     let catalogs = repository().join("catalogs");
-    let mut texts = Vec::new();
-    for (provider, compile) in COMPILED {
-        texts.push((provider.to_owned(), compile(&Inputs::read(&catalogs, &data, provider)?)?));
-    }
-    for provider in listed::providers(&catalogs)? {
-        let text = listed::compile(&catalogs, &provider)?;
-        texts.push((provider, text));
-    }
-    let mut said = Vec::new();
-    for (provider, text) in texts {
+    let mut written = Vec::new();
+    for (provider, text) in compile_all(&catalogs, &data)? {
         let out = catalogs.join(format!("{provider}.tsv"));
         std::fs::write(&out, &text).map_err(|source| CatalogTaskError::File { path: out.clone(), source })?;
-        said.push(format!("{}: {} lines, {} kB", out.display(), text.lines().count(), text.len() / 1000));
+        let (lines, size) = (text.lines().count(), text.len() / 1000);
+        written.push(format!("{}: {lines} lines, {size} kB", out.display()));
     }
-    Ok(said.join("\n"))
+    Ok(written.join("\n"))
+}
+
+/// Every catalog by its provider.
+fn compile_all(catalogs: &Path, data: &Path) -> Result<Vec<(String, String)>, CatalogTaskError> {
+    let path = catalogs.join("aws.review.toml");
+    let review = std::fs::read_to_string(&path).map_err(|source| CatalogTaskError::File { path, source })?;
+    let mut texts = vec![("aws".to_owned(), aws::compile(&review, &aws::Data::read(&review, data)?)?)];
+    for (provider, compile) in COMPILED {
+        texts.push((provider.to_owned(), compile(&Inputs::read(catalogs, data, provider)?)?));
+    }
+    for provider in listed::providers(catalogs)? {
+        let text = listed::compile(catalogs, &provider)?;
+        texts.push((provider, text));
+    }
+    Ok(texts)
 }
 
 /// What stands above each part of a compiled file.
@@ -397,8 +406,7 @@ mod tests {
             return;
         }
         let catalogs = repository().join("catalogs");
-        for (provider, compile) in COMPILED {
-            let compiled = compile(&Inputs::read(&catalogs, &data, provider).unwrap()).unwrap();
+        for (provider, compiled) in compile_all(&catalogs, &data).unwrap() {
             let committed = std::fs::read_to_string(catalogs.join(format!("{provider}.tsv"))).unwrap();
             assert!(compiled == committed, "{provider}: run `cargo xtask catalog` and review the difference");
         }

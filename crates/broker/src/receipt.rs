@@ -18,6 +18,8 @@ pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerE
             if tx.key(key)?.state == KeyState::Revoking {
                 status = Status::InProgress;
                 reasons.push("the revocation is owed: the provider has not confirmed it yet, and it is tried until it does".to_owned());
+                let owed = tx.revocations_of(key)?.into_iter().filter(|debt| debt.done_at.is_none());
+                reasons.extend(owed.filter_map(|debt| debt.trouble));
             }
             let version = tx.versions(key)?.into_iter().rfind(|v| v.state != VersionState::Revoked);
             (version, tx.placements(key)?)

@@ -12,7 +12,9 @@ use keywright_core::key::{Key, KeyState, Placement, PlacementState, Version, Ver
 use keywright_core::name::{ConnectionName, ProjectName};
 use keywright_core::plan::Principal;
 use keywright_core::policy::{Action, Actor, Facts, KeyFacts};
+use keywright_core::provider::{ProviderError, Recovery};
 use keywright_core::receipt::{Receipt, Status};
+use keywright_core::span::Span;
 use keywright_core::store::Origin;
 use keywright_ledger::{LedgerError, NewRevocation, Revocation, Tx};
 
@@ -224,7 +226,12 @@ impl Broker {
     /// Tries one debt. Success when the provider says that the credential is gone, or never was.
     pub(crate) async fn pay(&self, debt: &Revocation) {
         let paid = match self.outside.provider(&debt.connection).await {
-            Ok(provider) => provider.revoke(&debt.provider_key_id).await.map_err(BrokerError::from),
+            Ok(provider) => match provider.revoke(&debt.provider_key_id).await {
+                Err(ProviderError::Unsupported { .. }) if provider.facts().recovery == Recovery::Expiry => {
+                    self.has_expired(debt).await
+                }
+                revoked => revoked.map_err(BrokerError::from),
+            },
             Err(error) => Err(error),
         };
         self.crash_at.reached("revoke.confirmed");
@@ -255,6 +262,28 @@ impl Broker {
         if let Err(error) = written {
             tracing::error!(revocation = %debt.id, %error, "the outcome of a revocation could not be put on record");
         }
+    }
+
+    /// A key that nobody can end is paid for when it has ended by itself. Until then its copies are taken away, which is
+    /// all that can be done.
+    async fn has_expired(&self, debt: &Revocation) -> Result<()> {
+        let attempt = debt.attempt;
+        let known = self.ledger.read(move |tx| attempt.map(|id| tx.attempt(id)).transpose()).await?;
+        let end = known.and_then(|attempt| attempt.expires_at);
+        let left = end.map_or(LONGEST_PAUSE, |end| {
+            u64::try_from(end.as_second().saturating_sub(self.now().as_second())).unwrap_or(0)
+        });
+        if left == 0 {
+            return Ok(());
+        }
+        self.remove_copies(debt).await;
+        let end = end.map_or_else(|| "when it expires".to_owned(), |end| format!("by itself at {end}"));
+        let message =
+            format!("the provider can't end this key: it ends {end}; its copies are taken away now");
+        Err(BrokerError {
+            retry_after: Some(Span::from_seconds(left)),
+            ..BrokerError::new(Code::Provider, message)
+        })
     }
 
     async fn settled(&self, debt: &Revocation) -> std::result::Result<(), LedgerError> {

@@ -1,7 +1,8 @@
 //! The sweep: credentials at the provider that carry our marker and that nobody owns.
 //!
 //! "Absent" is provisional. An attempt whose reply was lost is looked for until long after the create could still
-//! have taken effect, and every reconcile looks at every marker again.
+//! have taken effect, and every reconcile looks at every marker again. Where nobody can look, because the provider has
+//! no list ([`Recovery::Expiry`]), an attempt is uncertain until whatever it made has expired.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use keywright_core::id::{AttemptId, IdEntropy, RevocationId};
 use keywright_core::key::{Attempt, AttemptOutcome, VersionState};
 use keywright_core::marker::Recognised;
 use keywright_core::name::ConnectionName;
-use keywright_core::provider::{Listed, Listing, ProviderError};
+use keywright_core::provider::{Listed, Listing, ProviderError, Recovery};
 use keywright_core::span::Span;
 use keywright_ledger::{LedgerError, NewRevocation, Tx};
 
@@ -50,6 +51,8 @@ impl Broker {
         let mut found = Reconciled::default();
         for connection in self.ledger.read(|tx| tx.connections()).await? {
             let listed = match self.outside.provider(&connection.name).await {
+                // There is no list, and what is in it ends by itself.
+                Ok(provider) if provider.facts().recovery == Recovery::Expiry => continue,
                 Ok(provider) => provider.list(Listing::Marked).await.map_err(crate::error::BrokerError::from),
                 Err(error) => Err(error),
             };
@@ -135,6 +138,10 @@ impl Broker {
         let due = self.ledger.read(|tx| tx.attempts_to_sweep()).await?;
         let mut lists: BTreeMap<ConnectionName, Option<Vec<Listed>>> = BTreeMap::new();
         for attempt in &due {
+            if let Some(late) = self.waits_for_expiry(&attempt.connection).await {
+                self.let_expire(attempt, late).await?;
+                continue;
+            }
             if !lists.contains_key(&attempt.connection) {
                 let listed = match self.outside.provider(&attempt.connection).await {
                     Ok(provider) => provider.list(Listing::Marked).await.ok(),
@@ -152,6 +159,27 @@ impl Broker {
             self.pay_debts().await?;
         }
         Ok(due.len())
+    }
+
+    /// For a provider without a list: how late a create may take effect.
+    async fn waits_for_expiry(&self, connection: &ConnectionName) -> Option<Span> {
+        let provider = self.outside.provider(connection).await.ok()?;
+        let facts = provider.facts();
+        (facts.recovery == Recovery::Expiry).then_some(facts.longest_late_delivery)
+    }
+
+    /// Whatever the attempt made has ended by itself, also when its create took effect late; or it is left until then.
+    async fn let_expire(&self, attempt: &Attempt, late: Span) -> Result<()> {
+        let Some(expires_at) = attempt.expires_at else { return self.look_again(attempt).await };
+        let (id, end) = (attempt.id, late.after(expires_at));
+        let written = self.ledger.write(move |tx| {
+            if tx.now() < end {
+                tx.look_for_attempt_at(id, end)
+            } else {
+                tx.set_attempt(id, AttemptOutcome::AbsentSoFar, None, None)
+            }
+        });
+        Ok(written.await?)
     }
 
     async fn look(&self, attempt: &Attempt, listed: &[Listed]) -> Result<()> {

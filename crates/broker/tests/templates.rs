@@ -88,5 +88,6 @@ fn every_shipped_template_can_be_applied_and_keeps_its_conditions() {
         let checked = check_template(source).unwrap_or_else(|error| panic!("{path}: {error}"));
         let kept = checked.resolved.template.limits.budget_usd.is_some();
         assert_eq!(kept, source.contains("budget_usd"), "{path}: {:?}", checked.warnings);
+        assert!(checked.resolved.escalation.is_empty(), "{path}");
     }
 }

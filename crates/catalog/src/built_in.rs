@@ -6,8 +6,9 @@ use crate::catalog::Catalog;
 use crate::error::CatalogError;
 
 /// Every catalog that ships, one per provider.
-pub static BUILT_IN: [BuiltIn; 9] = [
+pub static BUILT_IN: [BuiltIn; 10] = [
     BuiltIn::new("anthropic", include_str!("../../../catalogs/anthropic.tsv")),
+    BuiltIn::new("aws", include_str!("../../../catalogs/aws.tsv")),
     BuiltIn::new("cloudflare", include_str!("../../../catalogs/cloudflare.tsv")),
     BuiltIn::new("github", include_str!("../../../catalogs/github.tsv")),
     BuiltIn::new("gitlab", include_str!("../../../catalogs/gitlab.tsv")),

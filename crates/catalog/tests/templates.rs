@@ -246,10 +246,8 @@ fn no_milder_permission_would_do() {
 
 #[test]
 fn parameters_are_the_resources_that_the_permissions_are_confined_to() {
-    for shipped in Shipped::all() {
-        if !shipped.id().starts_with("cloudflare/") {
-            continue;
-        }
+    // AWS has several scopes to one resource: a bucket, and the objects in it. The broker's tests check those.
+    for shipped in Shipped::all().iter().filter(|shipped| shipped.provider() != "aws") {
         let scopes: BTreeSet<&str> = shipped.permissions().iter().map(|one| one.scope).collect();
         let parameters: BTreeSet<String> = shipped.parameters().keys().cloned().collect();
         assert_eq!(

@@ -182,7 +182,10 @@ pub enum Recovery {
     Difference,
     /// P4: one fresh container per attempt.
     Container,
-    /// P5: neither; only the provider's expiry ends an orphan.
+    /// P5: neither; only the provider's expiry ends an orphan. [`Provider::list`] is [`ProviderError::Unsupported`].
+    /// Where nothing can be read back or revoked either, so are [`Provider::read_back`] and [`Provider::revoke`], and
+    /// [`Provider::mint`] itself compares the answer with what was asked; one that does not fit is
+    /// [`ProviderError::OutcomeUnknown`].
     Expiry,
 }
 

@@ -10,6 +10,7 @@ use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 pub(crate) use self::xml::Element;
 use crate::rest::{self, Cause, Failure, Proof, Rest, Said};
@@ -123,25 +124,16 @@ pub(crate) fn is_harmless(run: &str) -> bool {
     is_key_id || is_word || run.starts_with("kw-")
 }
 
-/// Sorts a failure by its code: these APIs answer most refusals with status 400.
+/// Sorts a failure by its code: these APIs answer most refusals with status 400. What it sorts comes before any work.
 pub(crate) fn sorted(failure: Failure) -> Failure {
-    let (Cause::Refused { status, code, message } | Cause::Denied { status, code, message }) = failure.cause
-    else {
-        return failure;
+    let is = |codes: &[&str]| failure.code().is_some_and(|code| codes.contains(&code));
+    let (throttled, denied, missing) = (is(&THROTTLED), is(&DENIED), is(&MISSING));
+    let cause = match failure.cause {
+        Cause::Refused { .. } | Cause::Denied { .. } if throttled => Cause::Throttled(None),
+        Cause::Refused { status, code, message } if denied => Cause::Denied { status, code, message },
+        Cause::Refused { code, message, .. } if missing => Cause::NotFound { code, message },
+        cause => return Failure { cause, proof: failure.proof },
     };
-    let is = |codes: &[&str]| code.as_deref().is_some_and(|code| codes.contains(&code));
-    let cause = if is(&THROTTLED) {
-        Cause::Throttled(None)
-    } else if is(&DENIED) {
-        Cause::Denied { status, code, message }
-    } else if is(&MISSING) {
-        Cause::NotFound { code, message }
-    } else if failure.proof == Proof::Claimed {
-        return Failure { cause: Cause::Refused { status, code, message }, proof: failure.proof };
-    } else {
-        return Failure { cause: Cause::Denied { status, code, message }, proof: failure.proof };
-    };
-    // These come before any work.
     Failure { cause, proof: Proof::NotDone }
 }
 
@@ -240,6 +232,12 @@ impl QueryApi {
         self.send(Repeat::Never, &keys.signer(region, service), action, &[]).await
     }
 
+    fn form(&self, action: &str, fields: Fields<'_>) -> Zeroizing<Vec<u8>> {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("Action", action).append_pair("Version", self.version).extend_pairs(fields);
+        form.finish().into_bytes().into()
+    }
+
     async fn send(
         &self,
         repeat: Repeat,
@@ -247,12 +245,11 @@ impl QueryApi {
         action: &str,
         fields: Fields<'_>,
     ) -> Result<Element, Failure> {
-        let mut form = url::form_urlencoded::Serializer::new(String::new());
-        form.append_pair("Action", action).append_pair("Version", self.version).extend_pairs(fields);
+        let form = self.form(action, fields);
         let call = Call {
             content_type: "application/x-www-form-urlencoded",
             repeat,
-            ..Call::once(Method::POST, Vec::new(), signer, form.finish().into_bytes().into())
+            ..Call::once(Method::POST, Vec::new(), signer, form)
         };
         let reply = self.rest.send(call).await.map_err(sorted)?;
         let answer = Element::parse(&reply.body).filter(|root| root.name == format!("{action}Response"));

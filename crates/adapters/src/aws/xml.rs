@@ -85,6 +85,16 @@ impl Element {
             .flat_map(|list| list.children.iter().filter(|child| child.name == "member"))
     }
 
+    /// The entries of a map: `SummaryMap/entry`.
+    pub(crate) fn entries(&self, map: &str) -> impl Iterator<Item = &Self> {
+        self.child(map).into_iter().flat_map(|map| map.children.iter().filter(|child| child.name == "entry"))
+    }
+
+    /// The members of this very element.
+    pub(crate) fn into_members(self) -> impl Iterator<Item = Self> {
+        self.children.into_iter().filter(|child| child.name == "member")
+    }
+
     /// The text of this very element.
     pub(crate) fn own_text(&self) -> &str {
         &self.text

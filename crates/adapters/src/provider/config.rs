@@ -33,6 +33,10 @@ pub struct ConnectionConfig {
     /// `gitlab`: `projects` and `groups` (where it mints), `timeout` and `probe_for`.
     ///
     /// `tailscale`: `mints` (`auth-keys`, the default, or `oauth-clients`), `timeout` and `probe_for`.
+    ///
+    /// `aws`: `mode` (`session`, the default, or `user`: what a key is), `role` (whose sessions are the keys), `boundary`
+    /// (the permissions boundary of every user), `region` (of resources that are given by name, default `us-east-1`),
+    /// `timeout`, `probe_for` (default `30s`).
     pub extra: BTreeMap<String, String>,
 }
 
@@ -94,6 +98,14 @@ pub enum ConnectError {
     Credential {
         /// Which provider.
         provider: &'static str,
+    },
+    /// The credential has another form.
+    #[error("the credential for {provider} has another form; it is {hint}")]
+    CredentialForm {
+        /// Which provider.
+        provider: &'static str,
+        /// What it should look like.
+        hint: &'static str,
     },
 }
 

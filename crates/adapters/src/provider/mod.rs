@@ -4,6 +4,7 @@
 //! the module, its line in the registry below, its catalog, its contract tests.
 
 mod anthropic;
+mod aws;
 mod cloudflare;
 mod config;
 mod github;
@@ -91,6 +92,13 @@ const REGISTRY: &[Registered] = &[
         parameters: tailscale::PARAMETERS,
         facts: tailscale::facts,
     },
+    Registered {
+        kind: aws::KIND,
+        connect: |config, parent| Ok(Box::new(aws::Aws::new(&config, &parent)?)),
+        settings: aws::SETTINGS,
+        parameters: aws::PARAMETERS,
+        facts: aws::facts,
+    },
 ];
 
 /// Of a provider that has no settings of its own.
@@ -139,8 +147,9 @@ pub fn settings(provider_kind: &str) -> Option<&'static [&'static str]> {
     registered(provider_kind).map(|registered| registered.settings)
 }
 
-/// What a provider can and can't do, known without a connection: what [`Provider::facts`] says on every one; `None` when
-/// the provider is not built in.
+/// What a provider can and can't do, known without a connection: what [`Provider::facts`] says on every one, except for how
+/// an orphan is found and what evidence of use there is, which may depend on the connection; `None` when the provider is
+/// not built in.
 #[must_use]
 pub fn facts_of(provider_kind: &str) -> Option<&'static ProviderFacts> {
     registered(provider_kind).map(|registered| (registered.facts)())
@@ -265,7 +274,8 @@ mod tests {
                 "huggingface",
                 "github",
                 "gitlab",
-                "tailscale"
+                "tailscale",
+                "aws"
             ]
         );
         let error =
@@ -273,7 +283,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "there is no provider `cloudfare` (built in: anthropic, cloudflare, openrouter, sendgrid, openai, \
-             huggingface, github, gitlab, tailscale)"
+             huggingface, github, gitlab, tailscale, aws)"
         );
     }
 

@@ -9,7 +9,7 @@ use keywright_core::id::{AttemptId, PlacementId, SealedId, VersionId};
 use keywright_core::key::{Attempt, AttemptOutcome, Placement, PlacementState, Version, VersionState};
 use keywright_core::plan::Plan;
 use keywright_core::policy::{Authorized, Ceiling, Facts};
-use keywright_core::provider::{Listing, Minted, Provider, ProviderError};
+use keywright_core::provider::{Listing, Minted, Provider, ProviderError, Recovery};
 use keywright_core::saga::MintPhase;
 use keywright_core::span::Span;
 use keywright_ledger::{LedgerError, Tx};
@@ -180,6 +180,10 @@ impl Broker {
     /// Looks for the attempt by its marker. What is found is owed, and revoked at once if the provider lets us. Says
     /// what is known of the attempt when nothing was found.
     async fn look_for(&self, work: &Work, provider: &Arc<dyn Provider>) -> Result<AttemptOutcome> {
+        if provider.facts().recovery == Recovery::Expiry {
+            // Nobody can look; whatever was made ends by itself.
+            return Ok(AttemptOutcome::Sent);
+        }
         let Ok(listed) = provider.list(Listing::Marked).await else {
             // Nobody has looked. The sweep asks again.
             return Ok(AttemptOutcome::Sent);

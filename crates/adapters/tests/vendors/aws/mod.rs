@@ -5,9 +5,10 @@
 //! * a default `GetSecretValue` may answer the previous version: boto3 reads with an explicit `VersionStage`;
 //! * errors of the gate come as XML within a JSON API: the text of a refusal is not looked at there;
 //! * `SimulatePrincipalPolicy` fails with status 500: the parent's rights can't be seen;
-//! * an inactive access key works, session policies, tags, boundaries and conditions are kept or ignored but never
-//!   enforced: what is sent is looked at instead.
+//! * an inactive access key works; session policies, tags and conditions are taken but never enforced, and the boundary of a
+//!   user is forgotten: what is sent is looked at instead.
 
+mod provider;
 mod stores;
 
 use std::process::Stdio;
