@@ -7,10 +7,13 @@
 //! implements it.
 
 mod aws;
+mod child;
 pub mod dotenv;
 mod github_actions;
+mod pass;
 mod remote;
 mod settings;
+mod tag;
 mod vault;
 
 use std::collections::BTreeMap;
@@ -67,6 +70,14 @@ const REGISTRY: &[Registered] = &[
         credential: Some("a token that may read and write secrets and variables"),
         address: Some("GitHub's API; `https://HOST/api/v3` of an enterprise server, else GitHub's own"),
         settings: github_actions::SETTINGS,
+    },
+    Registered {
+        kind: pass::KIND,
+        connect: |config, _| Ok(Box::new(pass::Pass::new(&config)?)),
+        facts: pass::facts,
+        credential: None,
+        address: None,
+        settings: pass::SETTINGS,
     },
 ];
 

@@ -15,6 +15,7 @@ mod github_actions;
 mod huggingface;
 mod openai;
 mod openrouter;
+mod pass;
 mod sendgrid;
 mod support;
 mod tables;

@@ -1,12 +1,12 @@
 //! Stand-ins for vendors, one module each: small, in memory, on loopback, with the vendor's own shapes and state.
 
 mod door;
-mod vault;
 mod github;
 mod huggingface;
 mod openai;
 mod openrouter;
 mod sendgrid;
+mod vault;
 
 use tokio::task::JoinHandle;
 

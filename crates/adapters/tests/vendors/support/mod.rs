@@ -6,6 +6,7 @@ pub mod openapi;
 pub mod peers;
 pub mod proxy;
 pub mod stand_in;
+pub mod stores;
 
 pub use peers::{data, peer};
 pub use proxy::{Fault, Proxy};
