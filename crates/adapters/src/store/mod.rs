@@ -6,6 +6,7 @@
 //! The kind `embedded` is not here: it keeps its values in the ledger, which this room never sees, so the broker
 //! implements it.
 
+mod age;
 mod aws;
 mod child;
 pub mod dotenv;
@@ -79,6 +80,14 @@ const REGISTRY: &[Registered] = &[
         address: None,
         settings: pass::SETTINGS,
     },
+    Registered {
+        kind: age::KIND,
+        connect: |config, credential| Ok(Box::new(age::Age::new(&config, credential)?)),
+        facts: age::facts,
+        credential: Some(age::CREDENTIAL),
+        address: None,
+        settings: age::SETTINGS,
+    },
 ];
 
 /// The kinds that [`connect`] opens.
@@ -91,13 +100,16 @@ struct Registered {
     kind: &'static str,
     connect: Connect,
     facts: fn() -> &'static StoreFacts,
-    /// What the credential is; `None` where there is none.
+    /// What the credential is; `None` where there is none. It may be left out where this starts with [`OPTIONAL`].
     credential: Option<&'static str>,
     /// What the address is; `None` where there is none.
     address: Option<&'static str>,
     /// The names that [`StoreConfig::extra`] may hold, and what each is.
     settings: &'static [(&'static str, &'static str)],
 }
+
+/// What a credential is introduced with that may be left out.
+const OPTIONAL: &str = "optional: ";
 
 /// What an operator has to know to add a store of a kind, and what such a store can do.
 #[derive(Debug, Clone, Copy)]
@@ -112,6 +124,14 @@ pub struct StoreKind {
     pub address: Option<&'static str>,
     /// Its settings, and what each is.
     pub settings: &'static [(&'static str, &'static str)],
+}
+
+impl StoreKind {
+    /// Whether a store of this kind can't be opened without a credential.
+    #[must_use]
+    pub fn needs_credential(&self) -> bool {
+        self.credential.is_some_and(|what| !what.starts_with(OPTIONAL))
+    }
 }
 
 /// Every kind that is built in.

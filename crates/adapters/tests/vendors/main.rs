@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod age;
 mod aws;
 mod github_actions;
 mod huggingface;
