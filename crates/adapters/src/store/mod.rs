@@ -9,6 +9,7 @@
 mod age;
 mod aws;
 mod child;
+mod cloudflare_workers;
 pub mod dotenv;
 mod github_actions;
 mod pass;
@@ -87,6 +88,16 @@ const REGISTRY: &[Registered] = &[
         credential: Some(age::CREDENTIAL),
         address: None,
         settings: age::SETTINGS,
+    },
+    Registered {
+        kind: cloudflare_workers::KIND,
+        connect: |config, credential| {
+            Ok(Box::new(cloudflare_workers::CloudflareWorkers::new(&config, config.must(credential)?)?))
+        },
+        facts: cloudflare_workers::facts,
+        credential: Some("a token with `Workers Scripts Write`"),
+        address: Some("Cloudflare's API when absent"),
+        settings: cloudflare_workers::SETTINGS,
     },
 ];
 

@@ -12,6 +12,7 @@
 
 mod age;
 mod aws;
+mod cloudflare_workers;
 mod github_actions;
 mod huggingface;
 mod openai;

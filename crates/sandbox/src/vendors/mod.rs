@@ -1,5 +1,6 @@
 //! Stand-ins for vendors, one module each: small, in memory, on loopback, with the vendor's own shapes and state.
 
+mod cloudflare_workers;
 mod door;
 mod github;
 mod huggingface;
@@ -12,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::error::SandboxError;
 
+pub use cloudflare_workers::ACCOUNT as CLOUDFLARE_ACCOUNT;
 pub use huggingface::ORGANISATION as HUGGINGFACE_ORGANISATION;
 pub use openai::PROJECT as OPENAI_PROJECT;
 pub use openrouter::WORKSPACE as OPENROUTER_WORKSPACE;
@@ -43,6 +45,7 @@ pub async fn start(kind: &str) -> Result<Running, SandboxError> {
         "huggingface" => huggingface::start().await,
         "openai" => openai::start().await,
         "openrouter" => openrouter::start().await,
+        "cloudflare-workers" => cloudflare_workers::start().await,
         "sendgrid" => sendgrid::start().await,
         other => Err(SandboxError::Config(format!("there is no stand-in for `{other}`"))),
     }
