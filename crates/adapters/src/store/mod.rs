@@ -17,6 +17,7 @@ mod remote;
 mod settings;
 mod tag;
 mod vault;
+mod vercel;
 
 use std::collections::BTreeMap;
 
@@ -98,6 +99,14 @@ const REGISTRY: &[Registered] = &[
         credential: Some("a token with `Workers Scripts Write`"),
         address: Some("Cloudflare's API when absent"),
         settings: cloudflare_workers::SETTINGS,
+    },
+    Registered {
+        kind: vercel::KIND,
+        connect: |config, credential| Ok(Box::new(vercel::Vercel::new(&config, config.must(credential)?)?)),
+        facts: vercel::facts,
+        credential: Some("an access token, limited to the team"),
+        address: Some("Vercel's API when absent"),
+        settings: vercel::SETTINGS,
     },
 ];
 

@@ -22,3 +22,4 @@ mod sendgrid;
 mod support;
 mod tables;
 mod vault;
+mod vercel;

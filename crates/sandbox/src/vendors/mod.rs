@@ -8,6 +8,7 @@ mod openai;
 mod openrouter;
 mod sendgrid;
 mod vault;
+mod vercel;
 
 use tokio::task::JoinHandle;
 
@@ -17,6 +18,7 @@ pub use cloudflare_workers::ACCOUNT as CLOUDFLARE_ACCOUNT;
 pub use huggingface::ORGANISATION as HUGGINGFACE_ORGANISATION;
 pub use openai::PROJECT as OPENAI_PROJECT;
 pub use openrouter::WORKSPACE as OPENROUTER_WORKSPACE;
+pub use vercel::TEAM as VERCEL_TEAM;
 
 /// A stand-in that runs; it ends with the value.
 pub struct Running {
@@ -46,6 +48,7 @@ pub async fn start(kind: &str) -> Result<Running, SandboxError> {
         "openai" => openai::start().await,
         "openrouter" => openrouter::start().await,
         "cloudflare-workers" => cloudflare_workers::start().await,
+        "vercel" => vercel::start().await,
         "sendgrid" => sendgrid::start().await,
         other => Err(SandboxError::Config(format!("there is no stand-in for `{other}`"))),
     }
