@@ -12,6 +12,7 @@ mod child;
 mod cloudflare_workers;
 pub mod dotenv;
 mod github_actions;
+mod kubernetes;
 mod pass;
 mod remote;
 mod settings;
@@ -107,6 +108,16 @@ const REGISTRY: &[Registered] = &[
         credential: Some("an access token, limited to the team"),
         address: Some("Vercel's API when absent"),
         settings: vercel::SETTINGS,
+    },
+    Registered {
+        kind: kubernetes::KIND,
+        connect: |config, credential| {
+            Ok(Box::new(kubernetes::Kubernetes::new(&config, config.must(credential)?)?))
+        },
+        facts: kubernetes::facts,
+        credential: Some("a token of a service account that may get, create, patch and delete secrets"),
+        address: Some("the API server, as in `https://kubernetes.example:6443`"),
+        settings: kubernetes::SETTINGS,
     },
 ];
 

@@ -4,6 +4,7 @@ mod cloudflare_workers;
 mod door;
 mod github;
 mod huggingface;
+mod kubernetes;
 mod openai;
 mod openrouter;
 mod sendgrid;
@@ -48,6 +49,7 @@ pub async fn start(kind: &str) -> Result<Running, SandboxError> {
         "openai" => openai::start().await,
         "openrouter" => openrouter::start().await,
         "cloudflare-workers" => cloudflare_workers::start().await,
+        "kubernetes" => kubernetes::start().await,
         "vercel" => vercel::start().await,
         "sendgrid" => sendgrid::start().await,
         other => Err(SandboxError::Config(format!("there is no stand-in for `{other}`"))),
