@@ -12,6 +12,7 @@ mod child;
 mod cloudflare_workers;
 pub mod dotenv;
 mod github_actions;
+mod keyring;
 mod kubernetes;
 mod pass;
 mod remote;
@@ -118,6 +119,14 @@ const REGISTRY: &[Registered] = &[
         credential: Some("a token of a service account that may get, create, patch and delete secrets"),
         address: Some("the API server, as in `https://kubernetes.example:6443`"),
         settings: kubernetes::SETTINGS,
+    },
+    Registered {
+        kind: keyring::KIND,
+        connect: |config, _| Ok(Box::new(keyring::Keyring::new(&config))),
+        facts: keyring::facts,
+        credential: None,
+        address: None,
+        settings: keyring::SETTINGS,
     },
 ];
 

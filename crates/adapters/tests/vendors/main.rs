@@ -15,6 +15,7 @@ mod aws;
 mod cloudflare_workers;
 mod github_actions;
 mod huggingface;
+mod keyring;
 mod kubernetes;
 mod openai;
 mod openrouter;
