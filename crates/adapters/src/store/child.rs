@@ -1,5 +1,5 @@
 //! Programs of other people, run for one question each: without a shell, with the least of an environment, with what is
-//! secret on standard input only, and no longer than [`PATIENCE`].
+//! secret on standard input only, and no longer than they may take.
 
 use std::ffi::OsString;
 use std::process::Stdio;
@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 
 use crate::wire::Scrub;
 
-/// Long enough for a person to type a passphrase into a prompt that such a program may open.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a program may take: enough for a person to type a passphrase into a prompt that it may open.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// The most that is read of an answer, and of a complaint, in bytes.
 const LONGEST_ANSWER: u64 = 1 << 20;
 const LONGEST_COMPLAINT: u64 = 16 << 10;
@@ -23,6 +23,7 @@ const LONGEST_COMPLAINT: u64 = 16 << 10;
 pub(super) struct Program {
     pub(super) name: &'static str,
     pub(super) variables: Vec<(&'static str, OsString)>,
+    pub(super) patience: Duration,
 }
 
 /// How it ended.
@@ -71,9 +72,9 @@ impl Program {
         let all = async {
             tokio::join!(feed, read(stdout, LONGEST_ANSWER), read(stderr, LONGEST_COMPLAINT), child.wait())
         };
-        let ended = tokio::time::timeout(PATIENCE, all).await;
+        let ended = tokio::time::timeout(self.patience, all).await;
         let ((), answer, complaint, status) =
-            ended.map_err(|_| format!("`{name}` did not end within {} s", PATIENCE.as_secs()))?;
+            ended.map_err(|_| format!("`{name}` did not end within {} s", self.patience.as_secs()))?;
         let status = status.map_err(|error| format!("`{name}` can't be waited for: {error}"))?;
         group.0 = None;
         Ok(Ended { is_good: status.success(), answer, complaint })
@@ -105,7 +106,8 @@ mod tests {
     use super::*;
 
     fn shell() -> Program {
-        Program { name: "sh", variables: vec![("PATH", std::env::var_os("PATH").unwrap())] }
+        let variables = vec![("PATH", std::env::var_os("PATH").unwrap())];
+        Program { name: "sh", variables, patience: PATIENCE }
     }
 
     #[tokio::test]
@@ -126,8 +128,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_does_not_end_is_ended_with_all_that_it_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        let script = format!("sleep 600 & echo $! > {}; wait", file.display());
+        let program = Program { patience: Duration::from_secs(1), ..shell() };
+        let error = program.run(&["-c", &script], b"").await.err().unwrap();
+        assert_eq!(error, "`sh` did not end within 1 s");
+        let pid = std::fs::read_to_string(file).unwrap();
+        // Gone, or dead and not collected yet by whoever inherits it.
+        let state = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        for _ in 0..100 {
+            match state() {
+                Ok(text) if !text.contains(") Z ") => tokio::time::sleep(Duration::from_millis(50)).await,
+                _ => return,
+            }
+        }
+        panic!("it still runs: {:?}", state());
+    }
+
+    #[tokio::test]
     async fn a_program_that_is_not_there_is_named() {
-        let program = Program { name: "keywright-has-no-such-program", variables: Vec::new() };
+        let program =
+            Program { name: "keywright-has-no-such-program", variables: Vec::new(), patience: PATIENCE };
         let error = program.run(&[], b"").await.err().unwrap();
         assert!(error.starts_with("`keywright-has-no-such-program` can't be started"), "{error}");
     }

@@ -27,7 +27,7 @@ use keywright_core::text::{Untrusted, escaped};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use super::child::{Ended, Program};
+use super::child::{Ended, PATIENCE, Program};
 use super::remote::{At, is_permitted, same, written};
 use super::tag::Tag;
 use super::{StoreConfig, StoreConnectError};
@@ -124,11 +124,12 @@ impl Pass {
         variables.extend(std::env::var_os("PATH").map(|path| ("PATH", path)));
         variables.extend(home.clone().map(|home| ("HOME", home)));
         variables.extend(absolute(GNUPG)?.map(|home| ("GNUPGHOME", home.into())));
-        let gpg = Program { name: "gpg", variables: variables.clone() };
+        let gpg = Program { name: "gpg", variables: variables.clone(), patience: PATIENCE };
         variables.push(("PASSWORD_STORE_DIR", directory.clone().into()));
         // Without it, gpg asks questions on the terminal that the broker was started from.
         variables.push(("PASSWORD_STORE_GPG_OPTS", "--batch --no-tty".into()));
-        Ok(Self { name: config.name.clone(), directory, pass: Program { name: "pass", variables }, gpg })
+        let pass = Program { name: "pass", variables, patience: PATIENCE };
+        Ok(Self { name: config.name.clone(), directory, pass, gpg })
     }
 
     fn at<'a>(&'a self, destination: &'a Destination) -> At<'a> {
