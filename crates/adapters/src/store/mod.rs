@@ -6,15 +6,23 @@
 //! The kind `embedded` is not here: it keeps its values in the ledger, which this room never sees, so the broker
 //! implements it.
 
+mod age;
 mod aws;
+mod child;
+mod cloudflare_workers;
 mod doppler;
 pub mod dotenv;
 mod github_actions;
 mod infisical;
+mod keyring;
+mod kubernetes;
 mod onepassword;
+mod pass;
 mod remote;
 mod settings;
+mod tag;
 mod vault;
+mod vercel;
 
 use std::collections::BTreeMap;
 
@@ -99,6 +107,58 @@ const REGISTRY: &[Registered] = &[
         address: Some("the Connect server, as in `https://connect.example:8443`"),
         settings: onepassword::SETTINGS,
     },
+    Registered {
+        kind: pass::KIND,
+        connect: |config, _| Ok(Box::new(pass::Pass::new(&config)?)),
+        facts: pass::facts,
+        credential: None,
+        address: None,
+        settings: pass::SETTINGS,
+    },
+    Registered {
+        kind: age::KIND,
+        connect: |config, credential| Ok(Box::new(age::Age::new(&config, credential)?)),
+        facts: age::facts,
+        credential: Some(age::CREDENTIAL),
+        address: None,
+        settings: age::SETTINGS,
+    },
+    Registered {
+        kind: cloudflare_workers::KIND,
+        connect: |config, credential| {
+            Ok(Box::new(cloudflare_workers::CloudflareWorkers::new(&config, config.must(credential)?)?))
+        },
+        facts: cloudflare_workers::facts,
+        credential: Some("a token with `Workers Scripts Write`"),
+        address: Some("Cloudflare's API when absent"),
+        settings: cloudflare_workers::SETTINGS,
+    },
+    Registered {
+        kind: vercel::KIND,
+        connect: |config, credential| Ok(Box::new(vercel::Vercel::new(&config, config.must(credential)?)?)),
+        facts: vercel::facts,
+        credential: Some("an access token, limited to the team"),
+        address: Some("Vercel's API when absent"),
+        settings: vercel::SETTINGS,
+    },
+    Registered {
+        kind: kubernetes::KIND,
+        connect: |config, credential| {
+            Ok(Box::new(kubernetes::Kubernetes::new(&config, config.must(credential)?)?))
+        },
+        facts: kubernetes::facts,
+        credential: Some("a token of a service account that may get, create, patch and delete secrets"),
+        address: Some("the API server, as in `https://kubernetes.example:6443`"),
+        settings: kubernetes::SETTINGS,
+    },
+    Registered {
+        kind: keyring::KIND,
+        connect: |config, _| Ok(Box::new(keyring::Keyring::new(&config))),
+        facts: keyring::facts,
+        credential: None,
+        address: None,
+        settings: keyring::SETTINGS,
+    },
 ];
 
 /// The kinds that [`connect`] opens.
@@ -111,13 +171,16 @@ struct Registered {
     kind: &'static str,
     connect: Connect,
     facts: fn() -> &'static StoreFacts,
-    /// What the credential is; `None` where there is none.
+    /// What the credential is; `None` where there is none. It may be left out where this starts with [`OPTIONAL`].
     credential: Option<&'static str>,
     /// What the address is; `None` where there is none.
     address: Option<&'static str>,
     /// The names that [`StoreConfig::extra`] may hold, and what each is.
     settings: &'static [(&'static str, &'static str)],
 }
+
+/// What a credential is introduced with that may be left out.
+const OPTIONAL: &str = "optional: ";
 
 /// What an operator has to know to add a store of a kind, and what such a store can do.
 #[derive(Debug, Clone, Copy)]
@@ -132,6 +195,14 @@ pub struct StoreKind {
     pub address: Option<&'static str>,
     /// Its settings, and what each is.
     pub settings: &'static [(&'static str, &'static str)],
+}
+
+impl StoreKind {
+    /// Whether a store of this kind can't be opened without a credential.
+    #[must_use]
+    pub fn needs_credential(&self) -> bool {
+        self.credential.is_some_and(|what| !what.starts_with(OPTIONAL))
+    }
 }
 
 /// Every kind that is built in.

@@ -3,7 +3,7 @@
 use keywright_core::secret::Secret;
 use keywright_core::text::Untrusted;
 
-use super::{Registered, StoreConfig, StoreConnectError};
+use super::{OPTIONAL, Registered, StoreConfig, StoreConnectError};
 use crate::wire::{Wire, WireConfig};
 
 impl StoreConfig {
@@ -28,7 +28,9 @@ impl StoreConfig {
         }
         match (registered.credential, credential) {
             (None, Some(_)) => Err(self.credential("takes no credential")),
-            (Some(what), None) => Err(self.credential(format!("needs a credential: {what}"))),
+            (Some(what), None) if !what.starts_with(OPTIONAL) => {
+                Err(self.credential(format!("needs a credential: {what}")))
+            }
             (Some(_), Some(secret)) if secret.is_empty() => Err(self.credential("has an empty credential")),
             _ => Ok(()),
         }

@@ -10,19 +10,25 @@
     reason = "tests"
 )]
 
+mod age;
 mod anthropic;
 mod aws;
+mod cloudflare_workers;
 mod doppler;
 mod github;
 mod github_actions;
 mod gitlab;
 mod huggingface;
 mod infisical;
+mod keyring;
+mod kubernetes;
 mod onepassword;
 mod openai;
 mod openrouter;
+mod pass;
 mod sendgrid;
 mod support;
 mod tables;
 mod tailscale;
 mod vault;
+mod vercel;

@@ -76,7 +76,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
 async fn add_store(app: &App, add: Add) -> Done {
     kinds::check("store", &add.kind, &keywright_broker::kinds::STORES)?;
     app.require_home()?;
-    let takes_one = |kind: StoreKind| kind.kind == add.kind && kind.credential.is_some();
+    let takes_one = |kind: StoreKind| kind.kind == add.kind && kind.needs_credential();
     let needs_none = !keywright_broker::kinds::stores().any(takes_one) && add.credential_file.is_none();
     let credential = if needs_none {
         None

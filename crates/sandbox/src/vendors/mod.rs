@@ -1,26 +1,31 @@
 //! Stand-ins for vendors, one module each: small, in memory, on loopback, with the vendor's own shapes and state.
 
 mod anthropic;
+mod cloudflare_workers;
 mod door;
 mod doppler;
-pub mod infisical;
-pub mod onepassword;
-mod vault;
 mod github;
+mod gitlab;
 mod huggingface;
+pub mod infisical;
+mod kubernetes;
+pub mod onepassword;
 mod openai;
 mod openrouter;
 mod sendgrid;
-mod gitlab;
 mod tailscale;
+mod vault;
+mod vercel;
 
 use tokio::task::JoinHandle;
 
 use crate::error::SandboxError;
 
+pub use cloudflare_workers::ACCOUNT as CLOUDFLARE_ACCOUNT;
 pub use huggingface::ORGANISATION as HUGGINGFACE_ORGANISATION;
 pub use openai::PROJECT as OPENAI_PROJECT;
 pub use openrouter::WORKSPACE as OPENROUTER_WORKSPACE;
+pub use vercel::TEAM as VERCEL_TEAM;
 
 /// A stand-in that runs; it ends with the value.
 pub struct Running {
@@ -55,6 +60,9 @@ pub async fn start(kind: &str) -> Result<Running, SandboxError> {
         "huggingface" => huggingface::start().await,
         "openai" => openai::start().await,
         "openrouter" => openrouter::start().await,
+        "cloudflare-workers" => cloudflare_workers::start().await,
+        "kubernetes" => kubernetes::start().await,
+        "vercel" => vercel::start().await,
         "sendgrid" => sendgrid::start().await,
         other => Err(SandboxError::Config(format!("there is no stand-in for `{other}`"))),
     }

@@ -15,39 +15,39 @@ use zeroize::Zeroizing;
 use super::trouble::Trouble;
 
 /// The largest file in bytes.
-pub(super) const LARGEST: u64 = 1 << 20;
+pub(in crate::store) const LARGEST: u64 = 1 << 20;
 
 /// How long to wait for another writer.
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(10);
 
 /// A directory that is safe to keep secrets in.
-pub(super) struct Folder {
-    pub(super) path: PathBuf,
-    pub(super) fd: OwnedFd,
+pub(in crate::store) struct Folder {
+    pub(in crate::store) path: PathBuf,
+    pub(in crate::store) fd: OwnedFd,
 }
 
 /// Held while a file is read and replaced. Other Keywright processes wait; editors don't know of it.
-pub(super) struct Lock(#[expect(dead_code, reason = "closing it is what unlocks")] OwnedFd);
+pub(in crate::store) struct Lock(#[expect(dead_code, reason = "closing it is what unlocks")] OwnedFd);
 
 /// A file as it was read.
-pub(super) struct Contents {
-    pub(super) bytes: Zeroizing<Vec<u8>>,
-    pub(super) seen: Seen,
+pub(in crate::store) struct Contents {
+    pub(in crate::store) bytes: Zeroizing<Vec<u8>>,
+    pub(in crate::store) seen: Seen,
 }
 
 /// What tells whether a file changed since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(in crate::store) struct Seen {
     id: (u64, u64),
     size: u64,
     changed: (i64, i64, i64, i64),
-    pub(super) mode: u32,
+    pub(in crate::store) mode: u32,
 }
 
 impl Folder {
     /// Opens a directory by its real path.
-    pub(super) fn open(path: &Path) -> Result<Self, Trouble> {
+    pub(in crate::store) fn open(path: &Path) -> Result<Self, Trouble> {
         let real = path.canonicalize().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Trouble::Place("its directory does not exist".into()),
             _ => Trouble::io("can't look at the directory", error),
@@ -74,13 +74,13 @@ impl Folder {
     }
 
     /// Whether files can be made in it.
-    pub(super) fn writable(&self) -> Result<(), Trouble> {
+    pub(in crate::store) fn writable(&self) -> Result<(), Trouble> {
         accessat(&self.fd, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty())
             .map_err(|error| Trouble::io("can't write to the directory", error))
     }
 
     /// Waits for other writers to this directory.
-    pub(super) fn lock(&self) -> Result<Lock, Trouble> {
+    pub(in crate::store) fn lock(&self) -> Result<Lock, Trouble> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd =
             openat(&self.fd, ".", flags, Mode::empty()).map_err(|error| Trouble::io("can't lock", error))?;
@@ -100,7 +100,7 @@ impl Folder {
     }
 
     /// Reads a file; `None` when there is none.
-    pub(super) fn read(&self, file: &str) -> Result<Option<Contents>, Trouble> {
+    pub(in crate::store) fn read(&self, file: &str) -> Result<Option<Contents>, Trouble> {
         let Some((handle, metadata)) = self.look(file)? else { return Ok(None) };
         if !metadata.is_file() {
             return Err(unsafe_file("it is not a regular file", "name a file, or remove what lies there"));
@@ -128,7 +128,7 @@ impl Folder {
     }
 
     /// What tells whether a file changed since it was read.
-    pub(super) fn seen(&self, file: &str) -> Result<Option<Seen>, Trouble> {
+    pub(in crate::store) fn seen(&self, file: &str) -> Result<Option<Seen>, Trouble> {
         Ok(self.look(file)?.map(|(_, metadata)| Seen::new(&metadata)))
     }
 

@@ -18,16 +18,16 @@
 //! file that these four would not read alike, is refused.
 
 mod editor;
-mod folder;
+pub(super) mod folder;
 mod git;
 mod lines;
 mod quote;
-mod replace;
+pub(super) mod replace;
 mod spot;
 mod stamp;
 #[cfg(test)]
 mod testing;
-mod trouble;
+pub(super) mod trouble;
 mod work;
 
 use std::path::PathBuf;

@@ -21,17 +21,17 @@ const NEW: &str = "new";
 
 /// What became of a replacement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Replaced {
+pub(in crate::store) enum Replaced {
     Done,
     /// Somebody else changed the file since it was read; nothing was written.
     Overtaken,
 }
 
 /// Replaces a file, with mode 0600, unless it changed since it was `seen`. The folder's lock must be held.
-pub(super) fn replace(
+pub(in crate::store) fn replace(
     folder: &Folder,
     file: &str,
-    text: &str,
+    text: &[u8],
     seen: Option<Seen>,
 ) -> Result<Replaced, Trouble> {
     sweep(folder).map_err(|error| Trouble::io("can't remove what an earlier write left behind", error))?;
@@ -58,23 +58,23 @@ pub(super) fn replace(
     Ok(Replaced::Done)
 }
 
-fn prepare(folder: &Folder, text: &str) -> std::io::Result<OwnedFd> {
+fn prepare(folder: &Folder, text: &[u8]) -> std::io::Result<OwnedFd> {
     mkdirat(&folder.fd, SCRATCH, Mode::RWXU)?;
     let scratch = openat(&folder.fd, SCRATCH, directory(), Mode::empty())?;
-    create(&scratch, IGNORE, "*\n")?;
+    create(&scratch, IGNORE, b"*\n")?;
     fsync(&scratch)?;
     create(&scratch, NEW, text)?;
     Ok(scratch)
 }
 
-fn create(scratch: &OwnedFd, name: &str, text: &str) -> std::io::Result<()> {
+fn create(scratch: &OwnedFd, name: &str, text: &[u8]) -> std::io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let private = Mode::RUSR | Mode::WUSR;
     let fd = openat(scratch, name, flags, private)?;
     // The process' umask may have taken bits away.
     fchmod(&fd, private)?;
     let mut file = File::from(fd);
-    file.write_all(text.as_bytes())?;
+    file.write_all(text)?;
     file.sync_all()
 }
 

@@ -10,7 +10,7 @@ use super::quote::Unquotable;
 
 /// Everything that can go wrong with one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(in crate::store) enum Trouble {
     Place(String),
     Unsafe {
         why: String,
@@ -26,7 +26,7 @@ pub(super) enum Trouble {
 
 impl Trouble {
     /// A failed call to the operating system. What a second try can't mend is not called unavailable.
-    pub(super) fn io(doing: &str, error: impl Into<std::io::Error>) -> Self {
+    pub(in crate::store) fn io(doing: &str, error: impl Into<std::io::Error>) -> Self {
         use std::io::ErrorKind;
         let error = error.into();
         let why = format!("{doing}: {error}");
@@ -38,7 +38,7 @@ impl Trouble {
         }
     }
 
-    pub(super) fn at(self, store: &StoreName, place: &str) -> StoreError {
+    pub(in crate::store) fn at(self, store: &StoreName, place: &str) -> StoreError {
         let store = store.clone();
         let place = Untrusted::capped(place, 512);
         // Paths are in these texts, and whoever made a directory chose its name.

@@ -90,7 +90,7 @@ impl Site {
             let Some(contents) = folder.read(&self.spot.file)? else { return Ok(()) };
             let editor = Editor::parse(&contents.bytes)?;
             let Some(text) = editor.take(self.spot.variable.as_str(), placement) else { return Ok(()) };
-            if replace(&folder, &self.spot.file, &text, Some(contents.seen))? == Replaced::Done {
+            if replace(&folder, &self.spot.file, text.as_bytes(), Some(contents.seen))? == Replaced::Done {
                 return Ok(());
             }
         }
@@ -143,7 +143,9 @@ impl Job {
             if text.len() as u64 > LARGEST {
                 return Err(Trouble::Value("the file would be larger than 1 MiB".into()));
             }
-            if replace(&folder, &spot.file, &text, contents.as_ref().map(|c| c.seen))? == Replaced::Done {
+            if replace(&folder, &spot.file, text.as_bytes(), contents.as_ref().map(|c| c.seen))?
+                == Replaced::Done
+            {
                 if shared != 0 {
                     tracing::warn!(
                         directory = %folder.path.display(), file = %spot.file,

@@ -3,6 +3,7 @@
 
 pub mod contract;
 pub mod openapi;
+pub mod opened;
 pub mod peers;
 pub mod proxy;
 pub mod stand_in;

@@ -16,6 +16,19 @@ pub fn peer(path: &str) -> Option<PathBuf> {
     present(root().join(".peers").join(path))
 }
 
+/// Programs of the distribution, found on `PATH`; `scripts/peers` installs their Debian packages where it may.
+pub fn programs(names: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |name: &&&str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    let missing: Vec<&str> = names.iter().filter(|name| !is_there(name)).copied().collect();
+    if missing.is_empty() {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "missing: {}; run `scripts/peers`", missing.join(", "));
+    eprintln!("SKIPPED: missing: {}; run `scripts/peers`", missing.join(", "));
+    false
+}
+
 /// A vendor's document, in `KEYWRIGHT_DATA` or `shared/data` beside the workspace. Not ours to ship, so that it may be
 /// absent even in CI.
 pub fn data(name: &str) -> Option<PathBuf> {

@@ -1,0 +1,157 @@
+//! Programs of other people, run for one question each: without a shell, with the least of an environment, with what is
+//! secret on standard input only, and no longer than they may take.
+
+use std::ffi::OsString;
+use std::process::Stdio;
+use std::time::Duration;
+
+use keywright_core::secret::Secret;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::Command;
+use zeroize::Zeroizing;
+
+use crate::wire::Scrub;
+
+/// How long a program may take: enough for a person to type a passphrase into a prompt that it may open.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// The most that is read of an answer, and of a complaint, in bytes.
+const LONGEST_ANSWER: u64 = 1 << 20;
+const LONGEST_COMPLAINT: u64 = 16 << 10;
+
+/// A program, and the only variables that it sees.
+pub(super) struct Program {
+    pub(super) name: &'static str,
+    pub(super) variables: Vec<(&'static str, OsString)>,
+    pub(super) patience: Duration,
+}
+
+/// How it ended.
+pub(super) struct Ended {
+    pub(super) is_good: bool,
+    pub(super) answer: Zeroizing<Vec<u8>>,
+    complaint: Zeroizing<Vec<u8>>,
+}
+
+/// Ends the program, and whatever it started that did not leave its group.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // It may be gone already.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+impl Program {
+    /// Runs it. No argument may be secret: everybody on the machine sees them.
+    pub(super) async fn run(&self, arguments: &[&str], input: &[u8]) -> Result<Ended, String> {
+        let name = self.name;
+        let mut child = Command::new(name)
+            .args(arguments)
+            .env_clear()
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| format!("`{name}` can't be started: {error}"))?;
+        let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let feed = async move {
+            if let Some(mut stdin) = stdin {
+                // A program that does not read is judged by how it ends.
+                let _ = stdin.write_all(input).await;
+                let _ = stdin.shutdown().await;
+            }
+        };
+        let all = async {
+            tokio::join!(feed, read(stdout, LONGEST_ANSWER), read(stderr, LONGEST_COMPLAINT), child.wait())
+        };
+        let ended = tokio::time::timeout(self.patience, all).await;
+        let ((), answer, complaint, status) =
+            ended.map_err(|_| format!("`{name}` did not end within {} s", self.patience.as_secs()))?;
+        let status = status.map_err(|error| format!("`{name}` can't be waited for: {error}"))?;
+        group.0 = None;
+        Ok(Ended { is_good: status.success(), answer, complaint })
+    }
+}
+
+impl Ended {
+    /// What it complained of, on one line and without the secret.
+    pub(super) fn complaint(&self, secret: Option<&Secret>) -> String {
+        let text = Zeroizing::new(String::from_utf8_lossy(&self.complaint).into_owned());
+        let line = Zeroizing::new(text.split_whitespace().collect::<Vec<_>>().join(" "));
+        let said = Scrub::new(secret, |_| false).message(&line).to_string();
+        if said.is_empty() { "it does not say why".to_owned() } else { said }
+    }
+}
+
+/// Reads to the end, or to the limit: what is written beyond it ends the writer.
+async fn read(pipe: Option<impl AsyncRead + Unpin>, limit: u64) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
+    if let Some(pipe) = pipe {
+        // What could be read before an error is judged with how the program ended.
+        let _ = pipe.take(limit).read_to_end(&mut bytes).await;
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell() -> Program {
+        let variables = vec![("PATH", std::env::var_os("PATH").unwrap())];
+        Program { name: "sh", variables, patience: PATIENCE }
+    }
+
+    #[tokio::test]
+    async fn it_sees_its_input_and_no_more_of_the_environment() {
+        let ended = shell().run(&["-c", "cat; env | cut -d= -f1 | sort"], b"in\n").await.unwrap();
+        let seen = String::from_utf8(ended.answer.to_vec()).unwrap();
+        assert!(ended.is_good);
+        assert!(seen.starts_with("in\n") && !seen.contains("HOME") && !seen.contains("CARGO"), "{seen}");
+    }
+
+    #[tokio::test]
+    async fn a_complaint_does_not_quote_the_secret() {
+        let secret = Secret::new("Canary_value".to_owned());
+        let ended = shell().run(&["-c", "cat >&2; exit 3"], b"no\nCanary_value\nhere").await.unwrap();
+        let said = ended.complaint(Some(&secret));
+        assert!(!ended.is_good && said.starts_with("no ") && said.ends_with(" here"), "{said}");
+        assert!(!said.contains("Canary"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn what_does_not_end_is_ended_with_all_that_it_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        let script = format!("sleep 600 & echo $! > {}; wait", file.display());
+        let program = Program { patience: Duration::from_secs(1), ..shell() };
+        let error = program.run(&["-c", &script], b"").await.err().unwrap();
+        assert_eq!(error, "`sh` did not end within 1 s");
+        let pid = std::fs::read_to_string(file).unwrap();
+        // Gone, or dead and not collected yet by whoever inherits it.
+        let state = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        for _ in 0..100 {
+            match state() {
+                Ok(text) if !text.contains(") Z ") => tokio::time::sleep(Duration::from_millis(50)).await,
+                _ => return,
+            }
+        }
+        panic!("it still runs: {:?}", state());
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_is_named() {
+        let program =
+            Program { name: "keywright-has-no-such-program", variables: Vec::new(), patience: PATIENCE };
+        let error = program.run(&[], b"").await.err().unwrap();
+        assert!(error.starts_with("`keywright-has-no-such-program` can't be started"), "{error}");
+    }
+}

@@ -1,0 +1,407 @@
+//! The store `kubernetes`: keys of Secrets, by server-side apply.
+//!
+//! A place is `NAMESPACE/SECRET/KEY`. Each key is applied by a field manager of its own, `keywright.KEY`, so that the API
+//! server keeps the guard: a key that another manager owns is refused (409), and the other keys of the Secret are
+//! never touched. A Secret that is not there is made, of type `Opaque`, with the label
+//! `app.kubernetes.io/managed-by: keywright`; when its last key is taken away, it goes as well.
+//!
+//! **Whose it is.** The annotation `keywright.github.io/KEY` says so ([`super::tag`]) and is applied together with the key. A
+//! key without it, or whose value was changed since, is somebody else's.
+//!
+//! **In use** is another matter: variables of a container are read when it starts, files of a volume a while later.
+//!
+//! **What the token needs** (the credential is one of a service account): `get`, `create`, `patch` and `delete` of `secrets`
+//! in the namespaces that it writes to. The API server's certificate must be one that this machine trusts.
+//!
+//! API: <https://kubernetes.io/docs/reference/using-api/server-side-apply/>.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
+use keywright_core::place::Place;
+use keywright_core::plan::Destination;
+use keywright_core::secret::Secret;
+use keywright_core::store::{Origin, Presence, Store, StoreError, StoreFacts, VerifyMode, Write, Written};
+use keywright_core::text::Untrusted;
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::remote::{At, Held, is_permitted, written};
+use super::tag::Tag;
+use super::{StoreConfig, StoreConnectError};
+use crate::rest::{Cause, Failure, Rest, Said, body};
+use crate::wire::Call;
+
+/// The kind's name.
+pub(super) const KIND: &str = "kubernetes";
+
+const NAMESPACE: &str = "namespace";
+
+/// The settings, and what each is.
+pub(super) const SETTINGS: &[(&str, &str)] =
+    &[(NAMESPACE, "the namespace where a key lies by default; the one called like the project unless set")];
+
+const ANNOTATIONS: &str = "keywright.github.io/";
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+const US: &str = "keywright";
+
+static FACTS: StoreFacts = StoreFacts {
+    kind: KIND,
+    verify: VerifyMode::ReadBack,
+    guarded: true,
+    versions: false,
+    // A Secret has at most 1 MiB, with everything that is in it.
+    max_value: 512 << 10,
+};
+
+/// The Secrets of one cluster.
+pub(super) struct Kubernetes {
+    name: StoreName,
+    namespace: Option<String>,
+    rest: Rest,
+    token: Secret,
+}
+
+/// What such a store can and can't do.
+pub(super) fn facts() -> &'static StoreFacts {
+    &FACTS
+}
+
+/// A place, taken apart.
+#[derive(Clone, Copy)]
+struct Spot<'a> {
+    namespace: &'a str,
+    secret: &'a str,
+    key: &'a str,
+}
+
+/// A Secret, as far as this store reads it.
+#[derive(Default, Deserialize)]
+struct Object {
+    metadata: Metadata,
+    #[serde(default)]
+    data: Option<BTreeMap<String, Held>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    #[serde(default)]
+    resource_version: String,
+    #[serde(default)]
+    labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+/// What is applied: the whole of what this manager owns.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Applied<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    metadata: serde_json::Value,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    of_type: Option<&'static str>,
+    data: BTreeMap<&'a str, &'a str>,
+}
+
+impl Object {
+    /// The value in plain text, where it is text.
+    fn value(&self, key: &str) -> Option<Held> {
+        let encoded = self.data.as_ref()?.get(key)?;
+        let bytes = STANDARD.decode(encoded.0.expose_secret()).ok()?;
+        Secret::from_utf8(bytes).ok().map(Held)
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.data.as_ref().is_some_and(|data| data.contains_key(key))
+    }
+
+    /// Whose the key is; `None` where it is somebody else's.
+    fn tag(&self, key: &str) -> Option<Tag> {
+        let annotations = self.metadata.annotations.as_ref()?;
+        let tag = Tag::parse(annotations.get(&format!("{ANNOTATIONS}{key}"))?)?;
+        self.value(key).is_some_and(|value| tag.covers(value.0.expose_secret())).then_some(tag)
+    }
+
+    fn presence(&self, key: &str) -> Presence {
+        match self.tag(key) {
+            _ if !self.has(key) => Presence::Absent,
+            Some(tag) => tag.presence(),
+            None => Presence::Foreign,
+        }
+    }
+
+    fn is_of(&self, key: &str, origin: &Origin) -> bool {
+        self.tag(key).is_some_and(|tag| tag.is_of(origin))
+    }
+
+    fn is_made_by_us(&self) -> bool {
+        let labels = self.metadata.labels.as_ref();
+        labels.and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|by| by == US)
+    }
+
+    /// Whether nothing of anybody else's would go with it.
+    fn is_an_empty_one_of_ours(&self) -> bool {
+        self.is_made_by_us() && self.data.as_ref().is_none_or(BTreeMap::is_empty)
+    }
+}
+
+/// The body of a refusal: a `Status`.
+fn said(body: &[u8]) -> Option<Said> {
+    #[derive(Deserialize)]
+    struct Status {
+        kind: String,
+        message: String,
+        #[serde(default)]
+        reason: Option<String>,
+    }
+    let Status { kind, message, reason } = serde_json::from_slice(body).ok()?;
+    (kind == "Status").then_some(Said { code: reason, message })
+}
+
+impl Kubernetes {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// When the address or a setting makes no sense.
+    pub(super) fn new(config: &StoreConfig, token: Secret) -> Result<Self, StoreConnectError> {
+        let namespace = config.setting(NAMESPACE).map(str::to_owned);
+        if namespace.as_ref().is_some_and(|namespace| !is_label(namespace, 63)) {
+            return Err(config.bad(NAMESPACE, "is not a name of a namespace"));
+        }
+        let rest = Rest::new(config.wire(KIND, None)?, [&token], |_| false, said);
+        Ok(Self { name: config.name.clone(), namespace, rest, token })
+    }
+
+    fn at<'a>(&'a self, destination: &'a Destination) -> At<'a> {
+        At { store: &self.name, place: &destination.place.place }
+    }
+
+    fn spot<'a>(&'a self, destination: &'a Destination) -> Result<Spot<'a>, StoreError> {
+        let mut parts = destination.place.place.split('/');
+        let spot = match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(namespace), Some(secret), Some(key), None) => Some(Spot { namespace, secret, key }),
+            _ => None,
+        };
+        let fits =
+            |spot: &Spot<'_>| is_label(spot.namespace, 63) && is_subdomain(spot.secret) && is_key(spot.key);
+        spot.filter(fits).ok_or_else(|| {
+            self.at(destination).bad(
+                "write `NAMESPACE/SECRET/KEY`: the first two of lower-case letters, digits and `-`, the key at most 63 \
+                 letters, digits and `-_.`",
+            )
+        })
+    }
+
+    fn path<'a>(spot: Spot<'a>) -> Vec<&'a str> {
+        vec!["api", "v1", "namespaces", spot.namespace, "secrets", spot.secret]
+    }
+
+    /// `GET /api/v1/namespaces/{namespace}/secrets/{name}`.
+    async fn see(&self, spot: Spot<'_>) -> Result<Option<Object>, Failure> {
+        match self.rest.json(Call::get(Self::path(spot), &self.token)).await {
+            Ok(object) => Ok(Some(object)),
+            Err(failure) if failure.is_not_found() => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// `PATCH` with `application/apply-patch+yaml`, of which JSON is a part: this key with its annotation, or without
+    /// `value` neither. The version is the guard against whatever changed since it was seen.
+    async fn apply(
+        &self,
+        spot: Spot<'_>,
+        seen: Option<&Object>,
+        value: Option<(&Secret, &Origin)>,
+        by_force: bool,
+    ) -> Result<(), Failure> {
+        let mut metadata = json!({"name": spot.secret, "namespace": spot.namespace});
+        if let Some(seen) = seen {
+            metadata["resourceVersion"] = json!(seen.metadata.resource_version);
+        }
+        let is_new = seen.is_none();
+        // What a manager applied and applies no more is taken away.
+        if seen.is_none_or(Object::is_made_by_us) {
+            metadata["labels"] = json!({MANAGED_BY: US});
+        }
+        let encoded = value.map(|(secret, _)| Zeroizing::new(STANDARD.encode(secret.expose_secret())));
+        let data = encoded.iter().map(|encoded| (spot.key, encoded.as_str())).collect();
+        if let Some((secret, origin)) = value {
+            let tag = Tag::new(origin, secret.expose_secret());
+            metadata["annotations"] = json!({format!("{ANNOTATIONS}{}", spot.key): tag.text()});
+        }
+        let of_type = is_new.then_some("Opaque");
+        let applied = Applied { api_version: "v1", kind: "Secret", metadata, of_type, data };
+        let mut query = vec![("fieldManager", format!("{US}.{}", spot.key))];
+        if by_force {
+            query.push(("force", "true".to_owned()));
+        }
+        let call = Call::again(Method::PATCH, Self::path(spot), &self.token, body(&applied)?);
+        let call = Call { query, content_type: "application/apply-patch+yaml", ..call };
+        self.rest.json::<Object>(call).await.map(drop)
+    }
+
+    /// Takes away what this store made, when nothing is in it any more. The version keeps what came since.
+    async fn sweep(&self, spot: Spot<'_>) -> Result<(), Failure> {
+        let Some(object) = self.see(spot).await?.filter(Object::is_an_empty_one_of_ours) else {
+            return Ok(());
+        };
+        let options = json!({
+            "apiVersion": "v1", "kind": "DeleteOptions",
+            "preconditions": {"resourceVersion": object.metadata.resource_version},
+        });
+        let call = Call { body: Some(body(&options)?), ..Call::delete(Self::path(spot), &self.token) };
+        match self.rest.send(call).await {
+            Err(failure) if !failure.is_not_found() && !is_conflict(&failure) => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
+    fn failed(&self, failure: Failure, at: At<'_>) -> StoreError {
+        if failure.is_not_found() {
+            return at.bad("there is no such namespace");
+        }
+        failure.of_store(&self.name)
+    }
+}
+
+/// Another manager owns the key, or something changed since it was seen.
+fn is_conflict(failure: &Failure) -> bool {
+    matches!(&failure.cause, Cause::Refused { status: 409, .. })
+}
+
+fn is_label(name: &str, longest: usize) -> bool {
+    (1..=longest).contains(&name.len())
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn is_subdomain(name: &str) -> bool {
+    name.len() <= 253 && name.split('.').all(|label| is_label(label, 253))
+}
+
+/// A key of a Secret that is the name of an annotation as well.
+fn is_key(key: &str) -> bool {
+    (1..=63).contains(&key.len())
+        && key.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && key.ends_with(|c: char| c.is_ascii_alphanumeric())
+        && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+#[async_trait]
+impl Store for Kubernetes {
+    fn facts(&self) -> &'static StoreFacts {
+        facts()
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        // Whoever is known may ask what they are allowed to do, and the answer changes nothing.
+        let asked = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": {
+                "namespace": self.namespace, "verb": "patch", "resource": "secrets",
+            }},
+        });
+        let told = |failure: Failure| failure.of_store(&self.name);
+        let path = vec!["apis", "authorization.k8s.io", "v1", "selfsubjectaccessreviews"];
+        let call = Call::again(Method::POST, path, &self.token, body(&asked).map_err(told)?);
+        let answer: serde_json::Value = self.rest.json(call).await.map_err(told)?;
+        // Without a namespace the question is about all of them, and one may be enough.
+        if self.namespace.is_some() && answer.pointer("/status/allowed") != Some(&json!(true)) {
+            let namespace = self.namespace.as_deref().unwrap_or_default();
+            let message = Untrusted::capped(&format!("it may not `patch` secrets in `{namespace}`"), 200);
+            return Err(StoreError::Unauthorized { store: self.name.clone(), message });
+        }
+        Ok(())
+    }
+
+    fn default_place(&self, project: &ProjectName, environment: &EnvironmentName, name: &KeyName) -> String {
+        let namespace = self.namespace.as_deref().unwrap_or(project.as_str());
+        format!("{namespace}/{project}-{environment}/{name}")
+    }
+
+    async fn accept(
+        &self,
+        destination: Destination,
+        _: &KeyName,
+        _: Option<&str>,
+    ) -> Result<Destination, StoreError> {
+        self.spot(&destination)?;
+        let Place { store, place } = destination.place;
+        Ok(Destination { place: Place { store, place }, base: None })
+    }
+
+    async fn look(&self, destination: &Destination) -> Result<Presence, StoreError> {
+        let spot = self.spot(destination)?;
+        let seen = self.see(spot).await.map_err(|failure| self.failed(failure, self.at(destination)))?;
+        Ok(seen.map_or(Presence::Absent, |object| object.presence(spot.key)))
+    }
+
+    async fn write(&self, write: &Write<'_>) -> Result<Written, StoreError> {
+        let (at, spot) = (self.at(write.destination), self.spot(write.destination)?);
+        if write.secret.expose_secret().len() > FACTS.max_value {
+            return Err(at.value("it is longer than 512 KiB"));
+        }
+        let seen = self.see(spot).await.map_err(|failure| self.failed(failure, at))?;
+        let done = written(write.origin.placement);
+        let found = seen.as_ref().map_or(Presence::Absent, |object| object.presence(spot.key));
+        if seen.as_ref().is_some_and(|object| object.is_of(spot.key, write.origin)) {
+            return Ok(done);
+        }
+        if !is_permitted(write, &found) {
+            return Err(at.conflict());
+        }
+        let by_force = write.expected == Presence::Foreign && found == Presence::Foreign;
+        let value = Some((write.secret, write.origin));
+        let Err(failure) = self.apply(spot, seen.as_ref(), value, by_force).await else { return Ok(done) };
+        // Whatever the answer says, it is there or it is not.
+        let now = self.see(spot).await.ok().flatten();
+        if now.as_ref().is_some_and(|object| object.is_of(spot.key, write.origin)) {
+            return Ok(done);
+        }
+        let is_taken = now.as_ref().is_some_and(|object| object.presence(spot.key) != found);
+        match failure {
+            _ if is_taken => Err(at.conflict()),
+            // Something else of the Secret changed in between, or another manager holds the name of the key.
+            failure if is_conflict(&failure) => Err(StoreError::Unavailable {
+                store: self.name.clone(),
+                why: "the Secret changed meanwhile, or another field manager owns the key".to_owned(),
+            }),
+            failure if failure.is_not_found() => Err(self.failed(failure, at)),
+            failure => Err(failure.of_write(&self.name)),
+        }
+    }
+
+    async fn verify(&self, write: &Write<'_>, _: &Written) -> Result<VerifyMode, StoreError> {
+        let (at, spot) = (self.at(write.destination), self.spot(write.destination)?);
+        let seen = self.see(spot).await.map_err(|failure| self.failed(failure, at))?;
+        let holds = |object: Object| {
+            object.is_of(spot.key, write.origin)
+                && object.value(spot.key).is_some_and(|value| value.is(write.secret))
+        };
+        if seen.is_some_and(holds) { Ok(VerifyMode::ReadBack) } else { Err(at.mismatch()) }
+    }
+
+    async fn remove(&self, origin: &Origin, destination: &Destination) -> Result<(), StoreError> {
+        let (at, spot) = (self.at(destination), self.spot(destination)?);
+        let seen = self.see(spot).await.map_err(|failure| self.failed(failure, at))?;
+        let Some(object) = seen else { return Ok(()) };
+        if object.is_of(spot.key, origin) {
+            self.apply(spot, Some(&object), None, false).await.map_err(|failure| {
+                if is_conflict(&failure) {
+                    return at.unknown("the Secret changed meanwhile");
+                }
+                failure.of_write(&self.name)
+            })?;
+        }
+        self.sweep(spot).await.map_err(|failure| failure.of_write(&self.name))
+    }
+}
