@@ -83,11 +83,6 @@ impl Rest {
         Self { wire, scrub: Scrub::new(secrets, harmless), said }
     }
 
-    /// Whether everything stays on this machine.
-    pub(crate) fn is_loopback(&self) -> bool {
-        self.wire.is_loopback()
-    }
-
     /// Sends a call; a status from 200 to 299 is a good answer, whatever it holds.
     pub(crate) async fn send(&self, call: Call<'_>) -> Result<Reply, Failure> {
         let reply = self.wire.send(call).await.map_err(not_answered)?;

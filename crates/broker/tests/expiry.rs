@@ -54,6 +54,7 @@ impl Provider for Sessions {
             recovery: Recovery::Expiry,
             evidence: Evidence::None,
             has_expiry: true,
+            counts_lifetime: false,
             has_ip_condition: true,
             has_budget: false,
             longest_late_delivery: Span::from_seconds(LATE.unsigned_abs()),

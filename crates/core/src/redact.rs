@@ -1,9 +1,10 @@
 //! Redaction: finds known secrets in text that is about to leave, in the encodings in which they turn up.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -30,6 +31,21 @@ pub struct Redactor {
     forms: HashSet<[u8; 16]>,
 }
 
+/// A shorter part of a document is an id or a time: without the rest it opens nothing.
+const SHORTEST_PART: usize = 32;
+
+fn parts(text: &str) -> Vec<Zeroizing<String>> {
+    if !text.starts_with('{') {
+        return Vec::new();
+    }
+    let fields: BTreeMap<String, Value> = serde_json::from_str(text).unwrap_or_default();
+    let long = |value: Value| match value {
+        Value::String(text) if text.len() >= SHORTEST_PART => Some(Zeroizing::new(text)),
+        _ => None,
+    };
+    fields.into_values().filter_map(long).collect()
+}
+
 impl Redactor {
     /// Prepares the search for these secrets.
     #[must_use]
@@ -39,9 +55,17 @@ impl Redactor {
         redactor
     }
 
-    /// Searches for one more secret from now on.
+    /// Searches for one more secret from now on. Of one that is a JSON document (the form that AWS's tools read), each
+    /// long part is searched for as well.
     pub fn add(&mut self, secret: &Secret) {
-        for form in encodings(secret.expose_secret()) {
+        self.add_text(secret.expose_secret());
+        for part in parts(secret.expose_secret()) {
+            self.add_text(&part);
+        }
+    }
+
+    fn add_text(&mut self, text: &str) {
+        for form in encodings(text) {
             let bytes = form.as_bytes();
             let Some(beginning) = bytes.first_chunk() else { continue };
             self.beginnings.insert(*beginning);
@@ -164,6 +188,16 @@ mod tests {
             assert!(redactor.clean(&encoded).contains(MASK), "{prefix:?}: {encoded}");
         }
         assert_eq!(redactor.clean("nothing here"), "nothing here");
+    }
+
+    #[test]
+    fn of_a_document_each_long_part_is_found_alone() {
+        let document = r#"{"Version":1,"AccessKeyId":"AKIAIOSFODNN7EXAMPLE",
+            "SecretAccessKey":"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}"#;
+        let redactor = Redactor::new([&Secret::new(document.to_owned())]);
+        let said = redactor.clean("AKIAIOSFODNN7EXAMPLE: wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY is wrong");
+        assert_eq!(said, format!("AKIAIOSFODNN7EXAMPLE: {MASK} is wrong"));
+        assert_eq!(redactor.clean(document), MASK);
     }
 
     #[test]

@@ -375,7 +375,7 @@ impl Store for Age {
             desk.write(place, &stamp, &value, |seen| is_permitted(&write, seen))
         })
         .await?;
-        Ok(written(write.origin.placement))
+        Ok(written(write.origin.placement.to_string()))
     }
 
     async fn verify(&self, write: &Write<'_>, _: &Written) -> Result<VerifyMode, StoreError> {

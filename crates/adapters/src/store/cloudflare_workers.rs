@@ -282,7 +282,7 @@ impl Store for CloudflareWorkers {
             return Err(at.value("a secret of a Worker has 1 byte to 5 KiB"));
         }
         let seen = self.see(script, name).await.map_err(|failure| self.failed(failure, at))?;
-        let done = written(write.origin.placement);
+        let done = written(write.origin.placement.to_string());
         if seen.is_of(write.origin) {
             return Ok(done);
         }

@@ -240,7 +240,7 @@ impl Keyring {
                 old.item.delete().await.map_err(|error| at.unknown(failed(error).to_string()))?;
             }
         }
-        Ok(written(write.origin.placement))
+        Ok(written(write.origin.placement.to_string()))
     }
 }
 

@@ -351,7 +351,7 @@ impl Store for Kubernetes {
             return Err(at.value("it is longer than 512 KiB"));
         }
         let seen = self.see(spot).await.map_err(|failure| self.failed(failure, at))?;
-        let done = written(write.origin.placement);
+        let done = written(write.origin.placement.to_string());
         let found = seen.as_ref().map_or(Presence::Absent, |object| object.presence(spot.key));
         if seen.as_ref().is_some_and(|object| object.is_of(spot.key, write.origin)) {
             return Ok(done);

@@ -264,7 +264,7 @@ impl Store for Pass {
         }
         let _turn = ONE_AT_A_TIME.lock().await;
         let seen = self.entry(place).await?;
-        let done = written(write.origin.placement);
+        let done = written(write.origin.placement.to_string());
         if seen.as_ref().is_some_and(|entry| entry.is_written(write)) {
             return Ok(done);
         }

@@ -400,7 +400,7 @@ impl Store for Vercel {
             return Err(at.value("a variable has 1 byte to 64 KiB"));
         }
         let found = self.see(spot).await.map_err(|failure| self.failed(failure, at))?;
-        let done = written(write.origin.placement);
+        let done = written(write.origin.placement.to_string());
         if found.is_of(write.origin) {
             return Ok(done);
         }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use keywright_core::secret::Secret;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -36,8 +34,6 @@ pub(crate) enum Auth<'a> {
     Bearer(&'a Secret),
     /// The secret alone in a header of its own: `X-Vault-Token`.
     Header(&'static str, &'a Secret),
-    /// `Authorization: Basic` (RFC 7617).
-    Basic(&'a str, &'a Secret),
     /// A signature over the whole request: AWS Signature Version 4.
     Signed(&'a Signer),
     /// Nobody in particular: a login, whose body says who.
@@ -167,11 +163,6 @@ impl<'a> Call<'a> {
             }
             Auth::Header(name, secret) => {
                 headers.insert(HeaderName::from_static(name), sensitive(secret.expose_secret())?);
-            }
-            Auth::Basic(user, secret) => {
-                let pair = Zeroizing::new(format!("{user}:{}", secret.expose_secret()));
-                let text = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-                headers.insert(AUTHORIZATION, sensitive(&text)?);
             }
             Auth::Signed(signer) => {
                 let body = self.body.as_ref().map_or(&[][..], |body| body.as_slice());

@@ -115,6 +115,7 @@ fn common(recovery: Recovery, evidence: Evidence) -> ProviderFacts {
         recovery,
         evidence,
         has_expiry: true,
+        counts_lifetime: false,
         has_ip_condition: true,
         has_budget: false,
         // A signature holds for 15 minutes.

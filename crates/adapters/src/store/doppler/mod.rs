@@ -38,7 +38,7 @@ use crate::rest::{Failure, Proof, Rest, Said, body, parse};
 use crate::wire::Call;
 
 /// The kind's name.
-pub const KIND: &str = "doppler";
+pub(super) const KIND: &str = "doppler";
 
 /// The names of the settings.
 pub(super) const SETTINGS: &[(&str, &str)] =
@@ -57,7 +57,7 @@ static FACTS: StoreFacts = StoreFacts {
 };
 
 /// One configured workplace.
-pub struct Doppler {
+pub(super) struct Doppler {
     name: StoreName,
     token: Secret,
     visibility: &'static str,

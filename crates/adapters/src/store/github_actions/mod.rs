@@ -42,7 +42,7 @@ use crate::github::{PACE, PUBLIC};
 use crate::rest::Failure;
 
 /// The kind's name.
-pub const KIND: &str = "github-actions";
+pub(super) const KIND: &str = "github-actions";
 
 const VISIBILITY: &str = "visibility";
 const SELECTED: &str = "selected_repositories";
@@ -64,7 +64,7 @@ static FACTS: StoreFacts = StoreFacts {
 };
 
 /// One configured store of GitHub Actions secrets.
-pub struct GitHubActions {
+pub(super) struct GitHubActions {
     name: StoreName,
     api: Api,
     default: Option<Spot>,

@@ -39,7 +39,7 @@ use crate::rest::{Failure, Proof, Rest, Said, body, parse};
 use crate::wire::{Auth, Call, Repeat};
 
 /// The kind's name.
-pub const KIND: &str = "infisical";
+pub(super) const KIND: &str = "infisical";
 
 /// The names of the settings.
 pub(super) const SETTINGS: &[(&str, &str)] = &[
@@ -60,7 +60,7 @@ static FACTS: StoreFacts = StoreFacts {
 };
 
 /// One configured project.
-pub struct Infisical {
+pub(super) struct Infisical {
     name: StoreName,
     project: String,
     door: Door,

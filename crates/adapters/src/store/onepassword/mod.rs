@@ -30,7 +30,7 @@ use crate::rest::{Failure, Proof, Rest, Said, body, parse};
 use crate::wire::Call;
 
 /// The kind's name.
-pub const KIND: &str = "1password";
+pub(super) const KIND: &str = "1password";
 
 /// The names of the settings.
 pub(super) const SETTINGS: &[(&str, &str)] =
@@ -51,7 +51,7 @@ static FACTS: StoreFacts = StoreFacts {
 };
 
 /// One configured vault.
-pub struct OnePassword {
+pub(super) struct OnePassword {
     name: StoreName,
     token: Secret,
     vault: String,

@@ -43,7 +43,7 @@ use super::{StoreConfig, StoreConnectError};
 use crate::rest::{Cause, Failure, Proof, Rest, Said};
 
 /// The kind's name.
-pub const KIND: &str = "vault";
+pub(super) const KIND: &str = "vault";
 
 /// The names of the settings.
 pub(super) const SETTINGS: &[(&str, &str)] = &[
@@ -66,7 +66,7 @@ static FACTS: StoreFacts = StoreFacts {
 };
 
 /// One configured mount.
-pub struct Vault {
+pub(super) struct Vault {
     name: StoreName,
     mount: String,
     door: Door,
