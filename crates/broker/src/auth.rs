@@ -162,7 +162,7 @@ impl Broker {
 /// A fresh access token: a prefix that tells what it is, and 256 random bits.
 pub(crate) fn new_token(prefix: &str) -> std::result::Result<Secret, LedgerError> {
     let bytes = random::<32>()?;
-    Ok(Secret::new(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(&*bytes))))
+    Ok(Secret::new(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes.as_slice()))))
 }
 
 fn unknown_token(noun: &str) -> BrokerError {

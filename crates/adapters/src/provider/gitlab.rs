@@ -13,8 +13,7 @@
 //! * `rotate` is never used: it kills the old secret at once, and a use of the old one afterwards kills the new one too.
 //! * Fine-grained tokens (`granular_scopes`) are for people's own tokens, and GitLab publishes no list of their
 //!   permissions that one could check against; a token that has some is not understood.
-//! * A token of a project or a group can't make tokens, so the parent is a person's: a Maintainer's of the projects, an
-//!   Owner's of the groups.
+//! * A token of a project or group makes no tokens: the parent is a person's (Maintainer of the projects, Owner of the groups).
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;

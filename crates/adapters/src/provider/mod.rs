@@ -2,6 +2,10 @@
 //!
 //! A module reads like its API's documentation and implements [`keywright_core::provider::Provider`]. Adding one means:
 //! the module, its line in the registry below, its catalog, its contract tests.
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "each module's `connect` has the registry's signature: configuration and credential are handed over"
+)]
 
 mod anthropic;
 mod aws;

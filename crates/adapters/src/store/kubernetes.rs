@@ -28,7 +28,7 @@ use keywright_core::store::{Origin, Presence, Store, StoreError, StoreFacts, Ver
 use keywright_core::text::Untrusted;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, json};
 use zeroize::Zeroizing;
 
 use super::remote::{At, Held, is_permitted, written};
@@ -222,23 +222,26 @@ impl Kubernetes {
         value: Option<(&Secret, &Origin)>,
         by_force: bool,
     ) -> Result<(), Failure> {
-        let mut metadata = json!({"name": spot.secret, "namespace": spot.namespace});
+        let mut metadata = Map::new();
+        metadata.insert("name".to_owned(), json!(spot.secret));
+        metadata.insert("namespace".to_owned(), json!(spot.namespace));
         if let Some(seen) = seen {
-            metadata["resourceVersion"] = json!(seen.metadata.resource_version);
+            metadata.insert("resourceVersion".to_owned(), json!(seen.metadata.resource_version));
         }
         let is_new = seen.is_none();
         // What a manager applied and applies no more is taken away.
         if seen.is_none_or(Object::is_made_by_us) {
-            metadata["labels"] = json!({MANAGED_BY: US});
+            metadata.insert("labels".to_owned(), json!({MANAGED_BY: US}));
         }
         let encoded = value.map(|(secret, _)| Zeroizing::new(STANDARD.encode(secret.expose_secret())));
         let data = encoded.iter().map(|encoded| (spot.key, encoded.as_str())).collect();
         if let Some((secret, origin)) = value {
             let tag = Tag::new(origin, secret.expose_secret());
-            metadata["annotations"] = json!({format!("{ANNOTATIONS}{}", spot.key): tag.text()});
+            metadata
+                .insert("annotations".to_owned(), json!({format!("{ANNOTATIONS}{}", spot.key): tag.text()}));
         }
         let of_type = is_new.then_some("Opaque");
-        let applied = Applied { api_version: "v1", kind: "Secret", metadata, of_type, data };
+        let applied = Applied { api_version: "v1", kind: "Secret", metadata: metadata.into(), of_type, data };
         let mut query = vec![("fieldManager", format!("{US}.{}", spot.key))];
         if by_force {
             query.push(("force", "true".to_owned()));

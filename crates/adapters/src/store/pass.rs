@@ -82,7 +82,7 @@ struct Entry {
 }
 
 impl Entry {
-    fn read(text: Secret) -> Self {
+    fn read(text: &Secret) -> Self {
         let (value, rest) = text.expose_secret().split_once('\n').unwrap_or((text.expose_secret(), ""));
         let tag = rest.lines().find_map(|line| Tag::parse(line.strip_prefix(LINE)?));
         Self { value: Secret::new(value.to_owned()), tag: tag.filter(|tag| tag.covers(value)) }
@@ -176,7 +176,10 @@ impl Pass {
         }
         let text = Secret::from_utf8(std::mem::take(&mut *ended.answer));
         // What is not text is not ours either.
-        Ok(Some(text.map_or_else(|_| Entry { value: Secret::new(String::new()), tag: None }, Entry::read)))
+        Ok(Some(text.map_or_else(
+            |_| Entry { value: Secret::new(String::new()), tag: None },
+            |text| Entry::read(&text),
+        )))
     }
 
     /// Whether the keys of the store can be encrypted to: `pass insert` does not always say so.

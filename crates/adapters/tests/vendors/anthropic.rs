@@ -54,8 +54,11 @@ async fn a_mint_says_what_there_is_instead() {
     proxy.seen();
     let workspace = provider.resolve("anthropic.workspace", "default").await.unwrap();
     let all = Permission { id: "workspace/all".into(), name: "all".into(), scope: "workspace".into() };
-    assert_eq!(provider.confine(&[all.clone()], vec![workspace.clone()]).unwrap(), [workspace.clone()]);
-    assert!(provider.confine(&[all.clone()], Vec::<Resource>::new()).is_err());
+    assert_eq!(
+        provider.confine(std::slice::from_ref(&all), vec![workspace.clone()]).unwrap(),
+        std::slice::from_ref(&workspace)
+    );
+    assert!(provider.confine(std::slice::from_ref(&all), Vec::<Resource>::new()).is_err());
     let wish = Wish {
         provider: "anthropic",
         permissions: vec![all],

@@ -303,7 +303,10 @@ async fn a_token_is_kept_until_it_ends_and_another_process_does_not_have_it() {
     let minted = first.mint(&plan, &grant, &crate::support::contract::marker(1)).await.unwrap();
     let id = minted.provider_key_id.as_str();
     assert!(!id.contains(minted.secret.expose_secret()));
-    assert_eq!(first.facts().differences(grant.clone(), &first.read_back(id).await.unwrap()), Vec::<Difference>::new());
+    assert_eq!(
+        first.facts().differences(grant.clone(), &first.read_back(id).await.unwrap()),
+        Vec::<Difference>::new()
+    );
     let second = provider(&github.base_url, &github.parent);
     assert!(matches!(second.read_back(id).await, Err(ProviderError::Unsupported { .. })));
     let error = second.revoke(id).await.unwrap_err().to_string();

@@ -106,7 +106,8 @@ async fn the_end_is_a_midnight_and_never_before_the_end_that_was_asked() {
     other["expires_at"] = json!("2098-01-01");
     let body = other.to_string();
     case.proxy.next("GET", "/access_tokens/", Fault::Answer { status: 200, headers: "", body });
-    let differences = case.provider.facts().differences(grant.clone(), &case.provider.read_back(&id).await.unwrap());
+    let differences =
+        case.provider.facts().differences(grant.clone(), &case.provider.read_back(&id).await.unwrap());
     assert!(matches!(differences.as_slice(), [Difference::Expiry { .. }]), "{differences:?}");
 }
 
@@ -130,7 +131,11 @@ async fn whatever_else_a_token_has_is_a_difference() {
         mutate(&mut other);
         let body = other.to_string();
         case.proxy.next("GET", "/access_tokens/", Fault::Answer { status: 200, headers: "", body });
-        assert_ne!(case.provider.facts().differences(grant.clone(), &case.provider.read_back(&id).await.unwrap()), [], "{what}");
+        assert_ne!(
+            case.provider.facts().differences(grant.clone(), &case.provider.read_back(&id).await.unwrap()),
+            [],
+            "{what}"
+        );
     }
     case.provider.revoke(&id).await.unwrap();
     assert!(matches!(case.provider.read_back(&id).await, Err(ProviderError::NotFound { .. })));

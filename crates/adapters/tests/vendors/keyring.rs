@@ -10,8 +10,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::support::contract::{StoreCase, VALUE, keeps_the_stores_contract, origin};
-use crate::support::peers::programs;
 use crate::support::opened::{at, open, put, run};
+use crate::support::peers::programs;
 
 /// A session bus with a keyring on it that is open.
 struct Desktop {

@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::support::contract::{StoreCase, VALUE, keeps_the_stores_contract, origin};
-use crate::support::peers::programs;
 use crate::support::opened::{at, open, put, run};
+use crate::support::peers::programs;
 
 fn path(dir: &Path) -> &str {
     dir.to_str().unwrap()

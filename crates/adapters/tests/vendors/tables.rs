@@ -60,8 +60,7 @@ fn stores() -> String {
             VerifyMode::VersionMoved => "that its version moved",
             VerifyMode::StatusOnly => "that the store said so",
         };
-        let settings: Vec<_> =
-            kind.settings.iter().map(|(name, what)| format!("`{name}`: {what}")).collect();
+        let settings: Vec<_> = kind.settings.iter().map(|(name, what)| format!("`{name}`: {what}")).collect();
         writeln!(
             table,
             "| `{}` | {verify} | {} | {} | {} bytes | {} | {} | {} |",

@@ -137,7 +137,11 @@ async fn whatever_else_a_key_has_is_a_difference() {
     for (what, other) in others {
         let body = other.to_string();
         case.proxy.next("GET", "/keys/", Fault::Answer { status: 200, headers: "", body });
-        assert_ne!(case.provider.facts().differences(grant.clone(), &case.provider.read_back(&id).await.unwrap()), [], "{what}");
+        assert_ne!(
+            case.provider.facts().differences(grant.clone(), &case.provider.read_back(&id).await.unwrap()),
+            [],
+            "{what}"
+        );
     }
     case.provider.revoke(&id).await.unwrap();
     assert!(matches!(case.provider.read_back(&id).await, Err(ProviderError::NotFound { .. })));

@@ -21,6 +21,7 @@ use super::KIND;
 use crate::provider::ParameterKind;
 
 /// One kind of resource.
+#[derive(Clone, Copy)]
 pub(super) struct Kind {
     pub(super) told: ParameterKind,
     /// The service, as ARNs and actions name it.

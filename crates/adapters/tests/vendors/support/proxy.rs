@@ -118,7 +118,7 @@ impl Proxy {
 }
 
 async fn serve(mut client: TcpStream, state: Arc<State>) {
-    while let Some((head, body)) = read_request(&mut client).await {
+    if let Some((head, body)) = read_request(&mut client).await {
         let mut first = head.lines().next().unwrap_or_default().split(' ');
         let (method, path) = (first.next().unwrap().to_owned(), first.next().unwrap().to_owned());
         let seen = Seen { method, path, head: head.clone(), body: body.clone() };
@@ -163,7 +163,6 @@ async fn serve(mut client: TcpStream, state: Arc<State>) {
         // The upstream's answer ends with its connection, so ours does too.
         let _ = client.write_all(&answer).await;
         let _ = client.shutdown().await;
-        return;
     }
 }
 
