@@ -34,7 +34,7 @@ pub struct Plain {
     pub intent: Option<String>,
     /// As `METHOD /path`.
     pub operations: Vec<String>,
-    /// At this provider; the only built-in one when absent.
+    /// At this provider; at one that has a connection when absent.
     pub provider: Option<String>,
 }
 
@@ -86,7 +86,7 @@ impl Broker {
         provider: Option<&str>,
         limit: u32,
     ) -> Result<Vec<Found>> {
-        find(query, provider, limit)
+        search(query, &self.catalogs(provider).await?, limit)
     }
 
     /// Permissions for plain words or operations. A search, not a proof: the answer is candidates to choose a template
@@ -95,29 +95,57 @@ impl Broker {
     /// # Errors
     /// When there is no catalog for the provider.
     pub async fn plan_plain(&self, plain: &Plain) -> Result<PlainAnswer> {
-        plan(plain)
+        plan(plain, &self.catalogs(plain.provider.as_deref()).await?)
+    }
+
+    /// The catalogs that an answer may come from: of the one provider, or of those that have a connection, before which
+    /// no other one is of use to anybody; all of them where there is none yet.
+    async fn catalogs(&self, provider: Option<&str>) -> Result<Vec<Named>> {
+        let all = catalogs(provider)?;
+        if provider.is_some() {
+            return Ok(all);
+        }
+        let connections = self.ledger.read(|tx| tx.connections()).await?;
+        let is_connected = |(kind, _): &Named| connections.iter().any(|c| c.kind.as_str() == *kind);
+        let connected: Vec<Named> = all.iter().copied().filter(is_connected).collect();
+        Ok(if connected.is_empty() { all } else { connected })
     }
 }
+
+/// A provider's kind and its catalog.
+type Named = (&'static str, &'static Catalog);
 
 /// Permissions that match some words, the best first. Needs no broker.
 ///
 /// # Errors
 /// When there is no catalog for the provider.
 pub fn find(query: &str, provider: Option<&str>, limit: u32) -> Result<Vec<Found>> {
-    let limit = usize::try_from(limit.clamp(1, 50)).unwrap_or(10);
-    let mut found = Vec::new();
-    for (kind, catalog) in catalogs(provider)? {
-        for ranked in catalog.search(query, limit) {
-            found.push(describe(kind, catalog, ranked.item)?);
-        }
-    }
-    found.truncate(limit);
-    Ok(found)
+    search(query, &catalogs(provider)?, limit)
 }
 
-fn plan(plain: &Plain) -> Result<PlainAnswer> {
-    let all = catalogs(plain.provider.as_deref())?;
-    let Some((kind, catalog)) = all.into_iter().next() else {
+fn search(query: &str, catalogs: &[Named], limit: u32) -> Result<Vec<Found>> {
+    let limit = usize::try_from(limit.clamp(1, 50)).unwrap_or(10);
+    let mut found = Vec::new();
+    for (kind, catalog) in catalogs {
+        found.extend(catalog.search(query, limit).into_iter().map(|ranked| (*kind, *catalog, ranked)));
+    }
+    // Stable: equals keep the order of the catalogs.
+    found.sort_by(|one, two| two.2.score.total_cmp(&one.2.score));
+    found.truncate(limit);
+    found.into_iter().map(|(kind, catalog, ranked)| describe(kind, catalog, ranked.item)).collect()
+}
+
+/// The catalog that a job is about: the first that knows one of its operations, or has the best answer to its words.
+fn meant(plain: &Plain, catalogs: &[Named]) -> Option<Named> {
+    let knows = |(_, catalog): &&Named| plain.operations.iter().any(|name| catalog.operation(name).is_ok());
+    let intent = plain.intent.as_deref().unwrap_or_default();
+    let score = |(_, catalog): &Named| catalog.search(intent, 1).first().map_or(0.0, |best| best.score);
+    let best = || catalogs.iter().rev().max_by(|one, two| score(one).total_cmp(&score(two)));
+    catalogs.iter().find(knows).or_else(best).copied()
+}
+
+fn plan(plain: &Plain, catalogs: &[Named]) -> Result<PlainAnswer> {
+    let Some((kind, catalog)) = meant(plain, catalogs) else {
         return Err(BrokerError::missing("there is no catalog"));
     };
     let mut answer = PlainAnswer {
@@ -190,7 +218,7 @@ fn refuse(answer: PlainAnswer, why: String) -> PlainAnswer {
     PlainAnswer { status: "refused".to_owned(), refused: Some(why), permissions: Vec::new(), ..answer }
 }
 
-fn catalogs(provider: Option<&str>) -> Result<Vec<(&'static str, &'static Catalog)>> {
+fn catalogs(provider: Option<&str>) -> Result<Vec<Named>> {
     match provider {
         Some(provider) => {
             let catalog = Catalog::for_provider(provider).map_err(BrokerError::invalid)?;
@@ -215,4 +243,26 @@ fn describe(kind: &str, catalog: &Catalog, permission: &keywright_catalog::Permi
         mutating: footprint.mutating,
         escalation: permission.escalation,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_about_the_provider_that_knows_its_operations_or_its_words() {
+        let all = catalogs(None).unwrap();
+        assert!(all.len() > 1 && all.first().is_some_and(|(kind, _)| *kind != "cloudflare"));
+        let of_operations = |name: &str| Plain { operations: vec![name.to_owned()], ..Plain::default() };
+        let of_words = |words: &str| Plain { intent: Some(words.to_owned()), ..Plain::default() };
+        for (plain, kind) in [
+            (of_operations("POST /zones/{zone_id}/dns_records"), "cloudflare"),
+            (of_operations("GET /repos/{owner}/{repo}/issues"), "github"),
+            (of_words("purge the cache"), "cloudflare"),
+        ] {
+            assert_eq!(meant(&plain, &all).unwrap().0, kind, "{plain:?}");
+        }
+        let found = search("cache purge", &all, 1).unwrap();
+        assert_eq!(found.first().unwrap().name, "Cache Purge");
+    }
 }
