@@ -12,7 +12,7 @@ use keywright_core::key::{Key, KeyState, Placement, PlacementState, Version, Ver
 use keywright_core::name::{ConnectionName, ProjectName};
 use keywright_core::plan::Principal;
 use keywright_core::policy::{Action, Actor, Facts, KeyFacts};
-use keywright_core::provider::{ProviderError, Recovery};
+use keywright_core::provider::{Provider, ProviderError, Recovery};
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::span::Span;
 use keywright_core::store::Origin;
@@ -21,6 +21,7 @@ use keywright_ledger::{LedgerError, NewRevocation, Revocation, Tx};
 use crate::broker::Broker;
 use crate::clock::{back_off, entropy};
 use crate::error::{BrokerError, Code, Result};
+use crate::mint::sealed_owner;
 use crate::receipt::receipt;
 use crate::record::{Caller, failed, of_key, system};
 use crate::request::nobody;
@@ -213,6 +214,7 @@ impl Broker {
                 tx.move_key(key.id, KeyState::Active, KeyState::Revoking)?;
             }
             tx.set_version_state(gone.id, VersionState::Revoked)?;
+            tx.erase_sealed(&sealed_owner(gone.attempt))?;
             let mut record = of_key(tx.now(), Deed::KeyRevoke, Stage::Note, system(), &key);
             record.subject.version = Some(gone.id.to_string());
             let reason = "it was ended at the provider, and not by this broker";
@@ -228,7 +230,7 @@ impl Broker {
         let paid = match self.outside.provider(&debt.connection).await {
             Ok(provider) => match provider.revoke(&debt.provider_key_id).await {
                 Err(ProviderError::Unsupported { .. }) if provider.facts().recovery == Recovery::Expiry => {
-                    self.has_expired(debt).await
+                    self.end_by_itself(debt, provider.as_ref()).await
                 }
                 revoked => revoked.map_err(BrokerError::from),
             },
@@ -264,6 +266,16 @@ impl Broker {
         }
     }
 
+    /// A key that the parent can't end: its own secret can, where the provider has that and the copy is still there.
+    async fn end_by_itself(&self, debt: &Revocation, provider: &dyn Provider) -> Result<()> {
+        if let (Some(ending), Some(attempt)) = (provider.ending_itself(), debt.attempt)
+            && let Ok(secret) = self.sealed_copy(attempt).await
+        {
+            return Ok(ending.end(&secret).await?);
+        }
+        self.has_expired(debt).await
+    }
+
     /// A key that nobody can end is paid for when it has ended by itself. Until then its copies are taken away, which is
     /// all that can be done.
     async fn has_expired(&self, debt: &Revocation) -> Result<()> {
@@ -295,6 +307,9 @@ impl Broker {
             }
             if let Some(version) = settling.version {
                 tx.set_version_state(version, VersionState::Revoked)?;
+                if let Some(attempt) = settling.attempt {
+                    tx.erase_sealed(&sealed_owner(attempt))?;
+                }
             }
             let mut record = of_debt(tx, &settling)?;
             record.result = Some(Outcome::done());

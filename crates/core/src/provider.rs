@@ -87,6 +87,11 @@ pub trait Provider: Send + Sync {
         None
     }
 
+    /// Ending a credential with its own secret, where the parent can't.
+    fn ending_itself(&self) -> Option<&dyn EndsItself> {
+        None
+    }
+
     /// When a credential was last used, where the provider knows.
     fn last_used(&self) -> Option<&dyn LastUsed> {
         None
@@ -107,6 +112,16 @@ pub trait Disable: Send + Sync {
     /// # Errors
     /// When it may still be off.
     async fn enable(&self, provider_key_id: &str) -> Result<(), ProviderError>;
+}
+
+/// A credential that only its own secret can end: the broker keeps a sealed copy of it until then.
+#[async_trait]
+pub trait EndsItself: Send + Sync {
+    /// Ends the credential. Success when it is already gone.
+    ///
+    /// # Errors
+    /// When it may still live.
+    async fn end(&self, secret: &Secret) -> Result<(), ProviderError>;
 }
 
 /// Per-key timestamps of use.

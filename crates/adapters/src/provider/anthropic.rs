@@ -40,7 +40,6 @@ use crate::wire::{Auth, Call};
 
 /// The kind, as in `provider add anthropic`.
 pub(super) const KIND: &str = "anthropic";
-pub(super) const SETTINGS: &[&str] = &["timeout", "probe_for"];
 
 const BASE_URL: &str = "https://api.anthropic.com";
 const WORKSPACE: &str = "anthropic.workspace";

@@ -7,6 +7,7 @@ use keywright_core::secret::Secret;
 use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
 
+use super::Setting;
 use super::patience::PROBE_FOR;
 use crate::rest::{ReadRefusal, Rest};
 use crate::wire::{Wire, WireConfig, WireError};
@@ -18,25 +19,8 @@ pub struct ConnectionConfig {
     pub base_url: Option<String>,
     /// The account at the provider, by its id there.
     pub account: Option<String>,
-    /// What only one kind of provider knows, by name. A name that the kind does not know is refused.
-    ///
-    /// `cloudflare`: `owner` (`account`, the default, or `user`: who owns the parent and the keys), `user_id` (needed
-    /// only where a key gets permissions over the user itself), `requests_per_minute` (default 200), `timeout` (one
-    /// attempt of one call, default `30s`), `probe_for` (how long a fresh key may take to work, default `10s`).
-    ///
-    /// `openrouter`, `sendgrid`, `openai` and `huggingface`: `timeout` and `probe_for`.
-    ///
-    /// `anthropic`: `timeout` and `probe_for`.
-    ///
-    /// `github`: `app` (the App's client id), `installation` (its number), `timeout` and `probe_for`.
-    ///
-    /// `gitlab`: `projects` and `groups` (where it mints), `timeout` and `probe_for`.
-    ///
-    /// `tailscale`: `mints` (`auth-keys`, the default, or `oauth-clients`), `timeout` and `probe_for`.
-    ///
-    /// `aws`: `mode` (`session`, the default, or `user`: what a key is), `role` (whose sessions are the keys), `boundary`
-    /// (the permissions boundary of every user), `region` (of resources that are given by name, default `us-east-1`),
-    /// `timeout`, `probe_for` (default `30s`).
+    /// What only one kind of provider knows, by name: [`super::connections`] lists it. A name that the kind does not know
+    /// is refused.
     pub extra: BTreeMap<String, String>,
 }
 
@@ -130,13 +114,13 @@ impl ConnectError {
 
 impl ConnectionConfig {
     /// Refuses a setting that the provider does not know: a misspelt one must not be ignored.
-    pub(super) fn check_names(&self, provider: &'static str, known: &[&str]) -> Result<(), ConnectError> {
-        match self.extra.keys().find(|name| !known.contains(&name.as_str())) {
+    pub(super) fn check_names(&self, provider: &'static str, known: &[Setting]) -> Result<(), ConnectError> {
+        match self.extra.keys().find(|name| !known.iter().any(|(known, _)| known == name)) {
             None => Ok(()),
             Some(name) => Err(ConnectError::UnknownSetting {
                 provider,
                 name: Untrusted::capped(name, 40),
-                known: known.join(", "),
+                known: known.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
             }),
         }
     }

@@ -36,13 +36,17 @@ const REGISTRY: &[Registered] = &[
     Registered {
         kind: anthropic::KIND,
         connect: anthropic::connect,
-        settings: anthropic::SETTINGS,
+        credential: "an admin key of the organisation: `sk-ant-admin...`",
+        account: None,
+        settings: USUAL_SETTINGS,
         parameters: anthropic::PARAMETERS,
         facts: anthropic::facts,
     },
     Registered {
         kind: cloudflare::KIND,
         connect: cloudflare::connect,
+        credential: "a token with `Account API Tokens Write`, and `Zone Read` so that zones can be named",
+        account: Some("the account's id, 32 hexadecimal digits; none with `owner=user`"),
         settings: cloudflare::SETTINGS,
         parameters: cloudflare::PARAMETERS,
         facts: cloudflare::facts,
@@ -50,6 +54,8 @@ const REGISTRY: &[Registered] = &[
     Registered {
         kind: openrouter::KIND,
         connect: openrouter::connect,
+        credential: "a management key",
+        account: Some("the id of the workspace that keys belong to, a UUID"),
         settings: USUAL_SETTINGS,
         parameters: openrouter::PARAMETERS,
         facts: openrouter::facts,
@@ -57,6 +63,8 @@ const REGISTRY: &[Registered] = &[
     Registered {
         kind: sendgrid::KIND,
         connect: sendgrid::connect,
+        credential: "a key that may make keys, with every scope that it shall give",
+        account: Some("a subuser's name; the parent's own account when absent"),
         settings: USUAL_SETTINGS,
         parameters: sendgrid::PARAMETERS,
         facts: sendgrid::facts,
@@ -64,6 +72,8 @@ const REGISTRY: &[Registered] = &[
     Registered {
         kind: openai::KIND,
         connect: openai::connect,
+        credential: "an admin key of the organisation",
+        account: Some("the id of the project that keys belong to, as in `proj_abc`"),
         settings: USUAL_SETTINGS,
         parameters: openai::PARAMETERS,
         facts: openai::facts,
@@ -71,6 +81,8 @@ const REGISTRY: &[Registered] = &[
     Registered {
         kind: huggingface::KIND,
         connect: huggingface::connect,
+        credential: "a token with `org.serviceAccounts.write`",
+        account: Some("the organisation's name, as in `huggingface.co/NAME`"),
         settings: USUAL_SETTINGS,
         parameters: huggingface::PARAMETERS,
         facts: huggingface::facts,
@@ -78,6 +90,8 @@ const REGISTRY: &[Registered] = &[
     Registered {
         kind: github::KIND,
         connect: github::connect,
+        credential: "the private key of a GitHub App, in PEM",
+        account: None,
         settings: github::SETTINGS,
         parameters: github::PARAMETERS,
         facts: github::facts,
@@ -85,6 +99,8 @@ const REGISTRY: &[Registered] = &[
     Registered {
         kind: gitlab::KIND,
         connect: gitlab::connect,
+        credential: "a person's token with the scope `api`, of a Maintainer (projects) or an Owner (groups)",
+        account: None,
         settings: gitlab::SETTINGS,
         parameters: gitlab::PARAMETERS,
         facts: gitlab::facts,
@@ -92,6 +108,8 @@ const REGISTRY: &[Registered] = &[
     Registered {
         kind: tailscale::KIND,
         connect: tailscale::connect,
+        credential: "the secret of an OAuth client with `auth_keys` or `oauth_keys`, or an API access token",
+        account: Some("the tailnet's name; that of the parent when absent"),
         settings: tailscale::SETTINGS,
         parameters: tailscale::PARAMETERS,
         facts: tailscale::facts,
@@ -99,14 +117,21 @@ const REGISTRY: &[Registered] = &[
     Registered {
         kind: aws::KIND,
         connect: |config, parent| Ok(Box::new(aws::Aws::new(&config, &parent)?)),
+        credential: crate::aws::CREDENTIAL,
+        account: Some("the 12 digits of the account"),
         settings: aws::SETTINGS,
         parameters: aws::PARAMETERS,
         facts: aws::facts,
     },
 ];
 
+/// A setting of a connection: its name, and what it is.
+pub type Setting = (&'static str, &'static str);
+
+const TIMEOUT: Setting = ("timeout", "how long one attempt of a call may take; `30s` unless set");
+const PROBE_FOR: Setting = ("probe_for", "how long a fresh key may take to work; `10s` unless set");
 /// Of a provider that has no settings of its own.
-const USUAL_SETTINGS: &[&str] = &["timeout", "probe_for"];
+const USUAL_SETTINGS: &[Setting] = &[TIMEOUT, PROBE_FOR];
 
 /// The kinds of the providers that are built in.
 pub const KINDS: [&str; REGISTRY.len()] = names(REGISTRY);
@@ -117,8 +142,12 @@ type Connect = fn(ConnectionConfig, Secret) -> Result<Box<dyn Provider>, Connect
 struct Registered {
     kind: &'static str,
     connect: Connect,
-    /// The names that [`ConnectionConfig::extra`] may hold.
-    settings: &'static [&'static str],
+    /// What the parent credential is.
+    credential: &'static str,
+    /// What the account is; `None` where a connection has none.
+    account: Option<&'static str>,
+    /// What [`ConnectionConfig::extra`] may hold.
+    settings: &'static [Setting],
     parameters: &'static [ParameterKind],
     facts: fn() -> &'static ProviderFacts,
 }
@@ -145,10 +174,27 @@ pub fn kinds(provider_kind: &str) -> Option<&'static [ParameterKind]> {
     registered(provider_kind).map(|registered| registered.parameters)
 }
 
-/// The names of the settings that a connection to this provider can have; `None` when the provider is not built in.
-#[must_use]
-pub fn settings(provider_kind: &str) -> Option<&'static [&'static str]> {
-    registered(provider_kind).map(|registered| registered.settings)
+/// What an operator has to know to connect a provider of a kind.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionKind {
+    /// The kind.
+    pub kind: &'static str,
+    /// What the parent credential is.
+    pub credential: &'static str,
+    /// What the account is; `None` where a connection has none.
+    pub account: Option<&'static str>,
+    /// Its settings, and what each is.
+    pub settings: &'static [Setting],
+}
+
+/// Every kind that is built in.
+pub fn connections() -> impl Iterator<Item = ConnectionKind> {
+    REGISTRY.iter().map(|one| ConnectionKind {
+        kind: one.kind,
+        credential: one.credential,
+        account: one.account,
+        settings: one.settings,
+    })
 }
 
 /// What a provider can and can't do, known without a connection: what [`Provider::facts`] says on every one, except for how

@@ -35,6 +35,7 @@ use keywright_core::text::Untrusted;
 const REGISTRY: &[Registered] = &[
     Registered {
         kind: dotenv::KIND,
+        place: "`PATH`, as in `./.env`, in the directory of who asks; `PATH#NAME` for another name than the key's",
         connect: |config, _| Ok(Box::new(dotenv::Dotenv::new(&config)?)),
         facts: dotenv::facts,
         credential: None,
@@ -43,6 +44,7 @@ const REGISTRY: &[Registered] = &[
     },
     Registered {
         kind: vault::KIND,
+        place: "`PATH#FIELD` below the mount, as in `apps/web#token`; the field is `value` unless said",
         connect: |config, credential| Ok(Box::new(vault::Vault::new(&config, config.must(credential)?)?)),
         facts: vault::facts,
         credential: Some("a token, or the SecretID of an AppRole"),
@@ -51,6 +53,7 @@ const REGISTRY: &[Registered] = &[
     },
     Registered {
         kind: aws::secrets_manager::KIND,
+        place: "the secret's name, as in `apps/web/API_TOKEN`",
         connect: |config, credential| {
             Ok(Box::new(aws::secrets_manager::SecretsManager::new(&config, credential.as_ref())?))
         },
@@ -61,6 +64,7 @@ const REGISTRY: &[Registered] = &[
     },
     Registered {
         kind: aws::parameters::KIND,
+        place: "the parameter's name, as in `/apps/web/API_TOKEN`",
         connect: |config, credential| {
             Ok(Box::new(aws::parameters::Parameters::new(&config, credential.as_ref())?))
         },
@@ -71,6 +75,7 @@ const REGISTRY: &[Registered] = &[
     },
     Registered {
         kind: github_actions::KIND,
+        place: "`OWNER/REPO#NAME`, `OWNER/REPO@ENVIRONMENT#NAME` or `OWNER#NAME`; the name is the key's unless said",
         connect: |config, credential| {
             Ok(Box::new(github_actions::GitHubActions::new(&config, config.must(credential)?)?))
         },
@@ -81,6 +86,7 @@ const REGISTRY: &[Registered] = &[
     },
     Registered {
         kind: doppler::KIND,
+        place: "`PROJECT/CONFIG#NAME`, as in `web/dev#API_TOKEN`; the name is the key's unless said",
         connect: |config, credential| Ok(Box::new(doppler::Doppler::new(&config, config.must(credential)?)?)),
         facts: doppler::facts,
         credential: Some("a service account's token, or a service token that may write"),
@@ -89,6 +95,7 @@ const REGISTRY: &[Registered] = &[
     },
     Registered {
         kind: infisical::KIND,
+        place: "`ENVIRONMENT/FOLDER#NAME`, as in `dev/web#API_TOKEN`; the name is the key's unless said",
         connect: |config, credential| {
             Ok(Box::new(infisical::Infisical::new(&config, config.must(credential)?)?))
         },
@@ -99,6 +106,7 @@ const REGISTRY: &[Registered] = &[
     },
     Registered {
         kind: onepassword::KIND,
+        place: "`TITLE#FIELD`, as in `web-dev#credential`; the field is `credential` unless said",
         connect: |config, credential| {
             Ok(Box::new(onepassword::OnePassword::new(&config, config.must(credential)?)?))
         },
@@ -109,6 +117,7 @@ const REGISTRY: &[Registered] = &[
     },
     Registered {
         kind: pass::KIND,
+        place: "`FOLDER/NAME`, as in `pass show FOLDER/NAME`",
         connect: |config, _| Ok(Box::new(pass::Pass::new(&config)?)),
         facts: pass::facts,
         credential: None,
@@ -117,6 +126,7 @@ const REGISTRY: &[Registered] = &[
     },
     Registered {
         kind: age::KIND,
+        place: "the path of a file below the root, as in `web/dev/TOKEN.age`",
         connect: |config, credential| Ok(Box::new(age::Age::new(&config, credential)?)),
         facts: age::facts,
         credential: Some(age::CREDENTIAL),
@@ -125,6 +135,7 @@ const REGISTRY: &[Registered] = &[
     },
     Registered {
         kind: cloudflare_workers::KIND,
+        place: "`SCRIPT#NAME`; the name is the key's unless said",
         connect: |config, credential| {
             Ok(Box::new(cloudflare_workers::CloudflareWorkers::new(&config, config.must(credential)?)?))
         },
@@ -135,6 +146,7 @@ const REGISTRY: &[Registered] = &[
     },
     Registered {
         kind: vercel::KIND,
+        place: "`PROJECT@TARGET#NAME`, as in `web@production#API_TOKEN`; the name is the key's unless said",
         connect: |config, credential| Ok(Box::new(vercel::Vercel::new(&config, config.must(credential)?)?)),
         facts: vercel::facts,
         credential: Some("an access token, limited to the team"),
@@ -143,6 +155,7 @@ const REGISTRY: &[Registered] = &[
     },
     Registered {
         kind: kubernetes::KIND,
+        place: "`NAMESPACE/SECRET/KEY`",
         connect: |config, credential| {
             Ok(Box::new(kubernetes::Kubernetes::new(&config, config.must(credential)?)?))
         },
@@ -153,6 +166,7 @@ const REGISTRY: &[Registered] = &[
     },
     Registered {
         kind: keyring::KIND,
+        place: "`SERVICE/USERNAME`, as in `secret-tool lookup service SERVICE username USERNAME`",
         connect: |config, _| Ok(Box::new(keyring::Keyring::new(&config))),
         facts: keyring::facts,
         credential: None,
@@ -169,6 +183,8 @@ type Connect = fn(StoreConfig, Option<Secret>) -> Result<Box<dyn Store>, StoreCo
 /// One line of the registry.
 struct Registered {
     kind: &'static str,
+    /// What a place in it looks like.
+    place: &'static str,
     connect: Connect,
     facts: fn() -> &'static StoreFacts,
     /// What the credential is; `None` where there is none. It may be left out where this starts with [`OPTIONAL`].
@@ -187,6 +203,8 @@ const OPTIONAL: &str = "optional: ";
 pub struct StoreKind {
     /// The kind.
     pub kind: &'static str,
+    /// What a place in it looks like.
+    pub place: &'static str,
     /// What it can and can't do.
     pub facts: &'static StoreFacts,
     /// What its credential is; `None` where there is none.
@@ -209,6 +227,7 @@ impl StoreKind {
 pub fn kinds() -> impl Iterator<Item = StoreKind> {
     REGISTRY.iter().map(|one| StoreKind {
         kind: one.kind,
+        place: one.place,
         facts: (one.facts)(),
         credential: one.credential,
         address: one.address,

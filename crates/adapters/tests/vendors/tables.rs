@@ -15,8 +15,8 @@ fn yes(is_so: bool) -> &'static str {
 }
 
 fn providers() -> String {
-    let mut table = "| kind | expiry at the provider | networks | budget | evidence of use | an orphan is found by | parameters of templates | \
-                     settings |\n|---|---|---|---|---|---|---|---|\n"
+    let mut table = "| kind | expiry at the provider | networks | budget | evidence of use | an orphan is found by | parameters of templates |\n\
+                     |---|---|---|---|---|---|---|\n"
         .to_owned();
     for kind in provider::KINDS {
         let facts = provider::facts_of(kind).unwrap();
@@ -34,25 +34,28 @@ fn providers() -> String {
         };
         let parameters: Vec<_> =
             provider::kinds(kind).unwrap().iter().map(|p| format!("`{}`", p.kind)).collect();
-        let settings: Vec<_> =
-            provider::settings(kind).unwrap().iter().map(|name| format!("`{name}`")).collect();
         writeln!(
             table,
-            "| `{kind}` | {} | {} | {} | {evidence} | {recovery} | {} | {} |",
+            "| `{kind}` | {} | {} | {} | {evidence} | {recovery} | {} |",
             yes(facts.has_expiry),
             yes(facts.has_ip_condition),
             yes(facts.has_budget),
-            parameters.join(", "),
-            settings.join(", ")
+            parameters.join(", ")
         )
         .unwrap();
+    }
+    table.push_str("\n| kind | parent credential | `--account` | settings |\n|---|---|---|---|\n");
+    for kind in provider::connections() {
+        let settings: Vec<_> = kind.settings.iter().map(|(name, what)| format!("`{name}`: {what}")).collect();
+        let account = kind.account.unwrap_or("none");
+        writeln!(table, "| `{}` | {} | {account} | {} |", kind.kind, kind.credential, settings.join("; "))
+            .unwrap();
     }
     table
 }
 
 fn stores() -> String {
-    let mut table = "| kind | known after a write | write guarded | older versions | longest value | credential | address | settings |\n\
-                     |---|---|---|---|---|---|---|---|\n"
+    let mut table = "| kind | known after a write | write guarded | older versions | longest value |\n|---|---|---|---|---|\n"
         .to_owned();
     for kind in store::kinds() {
         let verify = match kind.facts.verify {
@@ -60,14 +63,24 @@ fn stores() -> String {
             VerifyMode::VersionMoved => "that its version moved",
             VerifyMode::StatusOnly => "that the store said so",
         };
-        let settings: Vec<_> = kind.settings.iter().map(|(name, what)| format!("`{name}`: {what}")).collect();
         writeln!(
             table,
-            "| `{}` | {verify} | {} | {} | {} bytes | {} | {} | {} |",
+            "| `{}` | {verify} | {} | {} | {} bytes |",
             kind.kind,
             yes(kind.facts.guarded),
             yes(kind.facts.versions),
-            kind.facts.max_value,
+            kind.facts.max_value
+        )
+        .unwrap();
+    }
+    table.push_str("\n| kind | a place | credential | `--address` | settings |\n|---|---|---|---|---|\n");
+    for kind in store::kinds() {
+        let settings: Vec<_> = kind.settings.iter().map(|(name, what)| format!("`{name}`: {what}")).collect();
+        writeln!(
+            table,
+            "| `{}` | {} | {} | {} | {} |",
+            kind.kind,
+            kind.place,
             kind.credential.unwrap_or("none"),
             kind.address.unwrap_or("none"),
             settings.join("; ")

@@ -159,12 +159,17 @@ impl Broker {
 
     fn planned(&self, work: &Work) -> std::result::Result<Vec<Placement>, LedgerError> {
         let now = self.now();
-        work.plan()
-            .destinations
-            .iter()
-            .map(|destination| {
+        let destinations = &work.plan().destinations;
+        let fresh = || Ok(PlacementId::generate(now, entropy()?));
+        let mut ids =
+            destinations.iter().map(|_| fresh()).collect::<std::result::Result<Vec<_>, LedgerError>>()?;
+        // They are listed by their ids: in the order of the plan.
+        ids.sort_unstable();
+        ids.into_iter()
+            .zip(destinations)
+            .map(|(id, destination)| {
                 Ok(Placement {
-                    id: PlacementId::generate(now, entropy()?),
+                    id,
                     // Set where the version is made.
                     version: VersionId::generate(now, [0; 10]),
                     key: work.attempt.key,
@@ -292,6 +297,6 @@ fn leave(tx: &Tx<'_>, attempt: AttemptId, left_as: AttemptOutcome) -> std::resul
 }
 
 /// What an attempt's sealed copy is bound to.
-pub(super) fn sealed_owner(attempt: AttemptId) -> String {
+pub(crate) fn sealed_owner(attempt: AttemptId) -> String {
     format!("attempt:{attempt}")
 }

@@ -8,6 +8,8 @@ mod place;
 mod prove;
 mod undo;
 
+pub(crate) use create::sealed_owner;
+
 use std::sync::Arc;
 
 use keywright_core::id::SagaId;

@@ -160,9 +160,10 @@ impl Broker {
     }
 
     /// The key is in force: version, key and request move together with the outcome entry, and the sealed copy that
-    /// was only in transit is destroyed. (The embedded store keeps its own.)
+    /// was only in transit is destroyed, unless nothing but it can end the key. (The embedded store keeps its own.)
     pub(super) async fn activate(&self, work: &Work) -> Step {
         let (request, attempt) = (work.request.clone(), work.attempt.clone());
+        let ends_itself = self.ends_itself(&attempt).await;
         let next = self.advance(work, MintPhase::Active, move |tx| {
             let placements = tx.placements(attempt.key)?;
             if let Some(version) = tx.version_of(attempt.id)? {
@@ -170,7 +171,9 @@ impl Broker {
             }
             tx.move_key(attempt.key, KeyState::Minting, KeyState::Active)?;
             tx.use_approvals(request.id)?;
-            tx.erase_sealed(&sealed_owner(attempt.id))?;
+            if !ends_itself {
+                tx.erase_sealed(&sealed_owner(attempt.id))?;
+            }
             let mut record =
                 of_request(tx.now(), Deed::KeyMint, Stage::Outcome, who(&request.plan.principal), &request);
             record.result = Some(Outcome::done());

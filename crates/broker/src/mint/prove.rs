@@ -1,6 +1,7 @@
 //! Sealed -> Compared -> Probed: the key is what was asked, and it works.
 
 use keywright_core::id::AttemptId;
+use keywright_core::key::Attempt;
 use keywright_core::provider::{ProviderError, Recovery};
 use keywright_core::saga::MintPhase;
 use keywright_core::secret::Secret;
@@ -71,8 +72,14 @@ impl Broker {
         }
     }
 
+    /// Whether only its own secret can end what an attempt made.
+    pub(super) async fn ends_itself(&self, attempt: &Attempt) -> bool {
+        let provider = self.outside.provider(&attempt.connection).await;
+        provider.is_ok_and(|provider| provider.ending_itself().is_some())
+    }
+
     /// The secret, from the ledger and nowhere else (R4).
-    pub(super) async fn sealed_copy(&self, attempt: AttemptId) -> Result<Secret> {
+    pub(crate) async fn sealed_copy(&self, attempt: AttemptId) -> Result<Secret> {
         let owner = sealed_owner(attempt);
         let keyring = std::sync::Arc::clone(&self.keyring);
         let opened = self.ledger.read(move |tx| {

@@ -94,8 +94,12 @@ impl Broker {
         }
         let (saga, request) = (work.saga.clone(), work.request.clone());
         let why = saga.trouble.clone().unwrap_or_default();
+        let ends_itself = self.ends_itself(&work.attempt).await;
         self.advance(work, MintPhase::Undone, move |tx| {
-            tx.erase_sealed(&sealed_owner(saga.attempt))?;
+            if !ends_itself {
+                // Where nothing else could end the key, it goes when the debt is paid.
+                tx.erase_sealed(&sealed_owner(saga.attempt))?;
+            }
             close(tx, &saga, &request, &BrokerError::new(crate::error::Code::Provider, why))
         })
         .await

@@ -28,6 +28,11 @@ pub(crate) struct Args {
 enum Command {
     /// Add a connection. The parent credential comes on standard input, at a prompt, or from a file.
     Add(Add),
+    /// List the kinds that there are, and what adding one takes; needs neither home nor broker.
+    Kinds {
+        /// Only this kind.
+        kind: Option<String>,
+    },
     /// List the connections.
     List,
     /// Try a connection's credential.
@@ -50,7 +55,7 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Add {
-    /// The provider's kind, as in `cloudflare`.
+    /// The provider's kind, as in `cloudflare`; `keywright provider kinds` says what each takes.
     kind: String,
     /// What the connection is called here.
     #[arg(long)]
@@ -72,6 +77,7 @@ struct Add {
 pub(crate) async fn run(app: &App, args: Args) -> Done {
     match args.command {
         Command::Add(add) => add_connection(app, add).await,
+        Command::Kinds { kind } => kinds::providers(kind.as_deref()),
         Command::List => list(app.everyday(|| OperatorCall::ProviderList).await?),
         Command::Check { name } => {
             let health = app.everyday(|| OperatorCall::ProviderCheck { name: name.clone() }).await?;

@@ -1,13 +1,18 @@
 //! `keywright sandbox`
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use clap::builder::PossibleValuesParser;
 use keywright_broker::Code;
-use keywright_sandbox::{Sandbox, SandboxConfig};
+use keywright_sandbox::vendors::{self, Joint, Running};
+use keywright_sandbox::{Sandbox, SandboxConfig, SandboxError};
 use keywright_server::answer::Failure;
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::serve::Signals;
 use crate::app::App;
@@ -21,6 +26,8 @@ use crate::show::outside;
 ///
 /// It speaks the part of Cloudflare's API that a key broker needs and keeps everything in memory. It ends with Ctrl-C.
 ///
+/// With `--vendor` it is a small stand-in for another provider or store: the calls that Keywright makes, in memory.
+///
 /// With `--control` it can be made to misbehave while it runs, over HTTP below the control url (`.../_sandbox`):
 ///
 ///   POST   /faults  {"path": "/accounts/*/tokens", "kind": "reply_lost_after_commit"}
@@ -32,6 +39,9 @@ use crate::show::outside;
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
+    /// Stand in for another provider or store, as in `openrouter` or `vault`.
+    #[arg(long, value_name = "KIND", value_parser = kinds(), conflicts_with_all = ["listen", "control"])]
+    vendor: Option<String>,
     /// Where to listen; loopback only, port 0 picks a free one.
     #[arg(long, value_name = "127.0.0.1:PORT", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -43,35 +53,94 @@ pub(crate) struct Args {
     control: bool,
 }
 
+/// The kinds that there are stand-ins for.
+fn kinds() -> PossibleValuesParser {
+    vendors::ALL.iter().map(|stand_in| stand_in.kind).collect::<Vec<_>>().into()
+}
+
 pub(crate) async fn run(app: &App, args: Args) -> Done {
     let signals = Signals::listen()?;
+    let mut token = TokenFile::fresh(args.token_file.as_deref())?;
+    if let Some(kind) = args.vendor {
+        let started = vendors::start(&kind).await.map_err(|error| failed(&error))?;
+        token.write(&started.parent)?;
+        announce_vendor(app, &kind, &started, &token.path)?;
+        signals.wait().await;
+        return Ok(Output::silent(Exit::Done));
+    }
     let config = SandboxConfig { listen: args.listen, control: args.control, ..SandboxConfig::default() };
-    let folder = match &args.token_file {
-        Some(_) => None,
-        None => {
-            let made = tempfile::Builder::new().prefix("keywright-sandbox-").tempdir();
-            Some(made.map_err(|error| errors::file(&std::env::temp_dir(), &error))?)
-        }
-    };
-    let path = match (&args.token_file, &folder) {
-        (Some(path), _) => std::path::absolute(path).map_err(|error| errors::file(path, &error))?,
-        (None, Some(folder)) => folder.path().join("parent.token"),
-        (None, None) => return Err(Failure::new(Code::Internal, "no place for the token")),
-    };
-    let mut file = input::fresh_file(&path)?;
-    let started = Sandbox::start(config).await.map_err(|error| {
-        forget(&path);
-        Failure::new(Code::Internal, error.to_string())
-    })?;
-    let written = writeln!(file, "{}", started.parent_token());
-    written.map_err(|error| errors::file(&path, &error))?;
-    let announced = announce(app, &started, &path);
+    let started = Sandbox::start(config).await.map_err(|error| failed(&error))?;
+    token.write(started.parent_token())?;
+    let announced = announce(app, &started, &token.path);
     if announced.is_ok() {
         signals.wait().await;
     }
     started.shutdown().await;
-    forget(&path);
     announced.map(|()| Output::silent(Exit::Done))
+}
+
+fn failed(error: &SandboxError) -> Failure {
+    Failure::new(Code::Internal, error.to_string())
+}
+
+/// The file with the parent credential; it dies with the sandbox.
+struct TokenFile {
+    path: PathBuf,
+    file: File,
+    _folder: Option<TempDir>,
+}
+
+impl TokenFile {
+    /// A file of its user's own that nothing is in yet.
+    fn fresh(path: Option<&Path>) -> Result<Self, Failure> {
+        let (path, folder) = if let Some(path) = path {
+            (std::path::absolute(path).map_err(|error| errors::file(path, &error))?, None)
+        } else {
+            let made = tempfile::Builder::new().prefix("keywright-sandbox-").tempdir();
+            let folder = made.map_err(|error| errors::file(&std::env::temp_dir(), &error))?;
+            (folder.path().join("parent.token"), Some(folder))
+        };
+        Ok(Self { file: input::fresh_file(&path)?, path, _folder: folder })
+    }
+
+    fn write(&mut self, token: &str) -> Result<(), Failure> {
+        writeln!(self.file, "{}", token.trim_end()).map_err(|error| errors::file(&self.path, &error))
+    }
+}
+
+impl Drop for TokenFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn announce_vendor(app: &App, kind: &str, vendor: &Running, token: &Path) -> Result<(), Failure> {
+    let stand_in = vendors::ALL.iter().find(|stand_in| stand_in.kind == kind);
+    let stand_in = stand_in.ok_or_else(|| Failure::new(Code::Internal, "a stand-in that is not listed"))?;
+    let settings: BTreeMap<_, _> = stand_in.settings.iter().copied().collect();
+    if app.json {
+        return print_json(&json!({
+            "schema": "keywright/sandbox/1", "vendor": kind, "base_url": vendor.base_url,
+            "account": stand_in.account, "settings": settings, "token_file": token.display().to_string(),
+        }));
+    }
+    let facts = Facts::new()
+        .add("base url", &vendor.base_url)
+        .all("settings", settings.iter().map(|(name, value)| format!("{name}={value}")))
+        .add("token", format!("{} (the parent credential)", token.display()));
+    print_line(format!("a stand-in for {kind} runs\n{}", facts.render()).trim_end())?;
+    let (noun, address) = match stand_in.joint {
+        Joint::Provider => ("provider", "--base-url"),
+        Joint::Store => ("store", "--address"),
+    };
+    let account = stand_in.account.map_or_else(String::new, |account| format!(" --account {account}"));
+    let settings: String = settings.iter().map(|(name, value)| format!(" --set {name}={value}")).collect();
+    say(&format!(
+        "next: keywright {noun} add {kind} --name {kind}{account} {address} {}{settings} --credential-file {}",
+        vendor.base_url,
+        token.display()
+    ));
+    Ok(())
 }
 
 fn announce(app: &App, sandbox: &Sandbox, token: &Path) -> Result<(), Failure> {
@@ -100,9 +169,4 @@ fn announce(app: &App, sandbox: &Sandbox, token: &Path) -> Result<(), Failure> {
         token.display()
     ));
     Ok(())
-}
-
-/// The token dies with the sandbox.
-fn forget(path: &Path) {
-    let _ = std::fs::remove_file(path);
 }

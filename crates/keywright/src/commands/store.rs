@@ -24,6 +24,11 @@ pub(crate) struct Args {
 enum Command {
     /// Add a store. Where it needs a credential, that comes on standard input, at a prompt, or from a file.
     Add(Add),
+    /// List the kinds that there are, and what adding one takes; needs neither home nor broker.
+    Kinds {
+        /// Only this kind.
+        kind: Option<String>,
+    },
     /// List the stores; `embedded` and `dotenv` are always there.
     List,
     /// Try whether a store answers.
@@ -40,7 +45,7 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Add {
-    /// The store's kind, as in `dotenv`.
+    /// The store's kind, as in `vault`; `keywright store kinds` says what each takes.
     kind: String,
     /// What it is called here: the part of a place before the colon.
     #[arg(long)]
@@ -59,6 +64,7 @@ struct Add {
 pub(crate) async fn run(app: &App, args: Args) -> Done {
     match args.command {
         Command::Add(add) => add_store(app, add).await,
+        Command::Kinds { kind } => kinds::stores(kind.as_deref()),
         Command::List => list(app.everyday(|| OperatorCall::StoreList).await?),
         Command::Check { name } => {
             let store = app.everyday(|| OperatorCall::StoreCheck { name: name.clone() }).await?;
@@ -92,8 +98,9 @@ async fn add_store(app: &App, add: Add) -> Done {
     };
     let store = app.signed(call).await?;
     let name = field(&store, "name");
-    Ok(Output::new(store, format!("store {name} is there"))
-        .talk(format!("next: allow places in it in a template: destinations = [\"{name}:*\"]")))
+    Ok(Output::new(store, format!("store {name} is there")).talk(format!(
+        "next: let a template put keys there: keywright template apply TEMPLATE --destination '{name}:*'"
+    )))
 }
 
 fn list(stores: Value) -> Done {

@@ -10,6 +10,7 @@ use keywright_server::answer::Failure;
 use keywright_server::call::OperatorCall;
 use keywright_server::views;
 use serde_json::{Value, json};
+use toml_edit::{Array, DocumentMut, Item};
 
 use crate::app::App;
 use crate::input;
@@ -49,6 +50,9 @@ enum Command {
         /// Files, or ids of templates that ship, as in `cloudflare/dns-edit`.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+        /// Also let keys be placed here, as in `vault:secret/apps/*`; added to the destinations that the file names.
+        #[arg(long, value_name = "STORE:PLACE")]
+        destination: Vec<String>,
     },
 }
 
@@ -63,13 +67,14 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
             let text = checked_text(&value, "can be applied");
             Ok(Output::new(value, text))
         }
-        Command::Apply { files } => apply(app, &files).await,
+        Command::Apply { files, destination } => apply(app, &files, &destination).await,
     }
 }
 
-async fn apply(app: &App, files: &[PathBuf]) -> Done {
+async fn apply(app: &App, files: &[PathBuf], destinations: &[String]) -> Done {
     // All of them are read and checked before the first one counts.
-    let sources = files.iter().map(|file| source(app, file)).collect::<Result<Vec<_>, _>>()?;
+    let read = |file: &PathBuf| also_to(source(app, file)?, destinations);
+    let sources = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     for (file, source) in files.iter().zip(&sources) {
         check_template(source).map_err(|error| {
             let failure = Failure::from(error);
@@ -85,6 +90,26 @@ async fn apply(app: &App, files: &[PathBuf]) -> Done {
     }
     let value = json!({ "schema": "keywright/templates/1", "templates": applied });
     Ok(Output::new(value, text).talk("next: keywright agent add NAME, or keywright key request TEMPLATE"))
+}
+
+/// A template's text with more destinations; its comments and its order stay.
+fn also_to(source: String, destinations: &[String]) -> Result<String, Failure> {
+    if destinations.is_empty() {
+        return Ok(source);
+    }
+    // What is wrong with the text as it stands is said by the check.
+    let Ok(mut document) = source.parse::<DocumentMut>() else { return Ok(source) };
+    let Some(limits) = document.get_mut("limits").and_then(Item::as_table_like_mut) else {
+        return Ok(source);
+    };
+    let all = limits.entry("destinations").or_insert_with(|| toml_edit::value(Array::new()));
+    let Some(all) = all.as_array_mut() else { return Ok(source) };
+    for destination in destinations {
+        if !all.iter().any(|one| one.as_str() == Some(destination)) {
+            all.push(destination);
+        }
+    }
+    Ok(document.to_string())
 }
 
 /// A file's text; where no such file is, the template of that id that ships.

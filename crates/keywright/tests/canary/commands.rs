@@ -18,10 +18,12 @@ const COMMANDS: &str = "
     2* provider add cloudflare --name empty
     6* provider add cloudflare --name closed --account {account} --base-url http://127.0.0.1:9 --credential-file {parent}
     0  help key
+    0  provider kinds
     0  provider list
     0  provider check cf
     7* provider remove cf
     0* store add dotenv --name store-{n}
+    0  store kinds vault
     0  store list
     0  store check embedded
     0* store remove store-{n}

@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     reason = "a test that can't set up its world has failed"
 )]
 
@@ -20,3 +21,4 @@ mod serve;
 mod stdin;
 mod support;
 mod terminal;
+mod vendors;

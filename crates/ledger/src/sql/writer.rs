@@ -55,6 +55,9 @@ struct Inbox {
     deeds: VecDeque<Deed>,
     /// How many shared the last commit: as many will come again, and soon.
     last_group: usize,
+    /// How many deeds the thread sleeps for; zero while it is at work. Whoever comes before they are all there
+    /// leaves it asleep: waking it for each would cost more than the deeds.
+    awaited: usize,
     is_closed: bool,
 }
 
@@ -88,8 +91,11 @@ impl Writer {
             return tokio::task::block_in_place(|| self.shared.commit(&connection, vec![deed]));
         }
         inbox.deeds.push_back(deed);
+        let is_complete = inbox.deeds.len() == inbox.awaited;
         drop(inbox);
-        self.shared.came.notify_one();
+        if is_complete {
+            self.shared.came.notify_one();
+        }
     }
 }
 
@@ -130,14 +136,17 @@ impl Shared {
             if inbox.is_closed {
                 return None;
             }
+            inbox.awaited = 1;
             inbox = self.came.wait(inbox).unwrap_or_else(PoisonError::into_inner);
         }
         let expected = inbox.last_group;
         if expected > 1 {
+            inbox.awaited = expected;
             let still_few = |inbox: &mut Inbox| inbox.deeds.len() < expected && !inbox.is_closed;
             let waited = self.came.wait_timeout_while(inbox, GATHER, still_few);
             inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        inbox.awaited = 0;
         let size = inbox.deeds.len().min(GROUP);
         inbox.last_group = size;
         Some(inbox.deeds.drain(..size).collect())

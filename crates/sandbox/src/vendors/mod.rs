@@ -47,6 +47,65 @@ impl Drop for Running {
     }
 }
 
+/// What somebody has to know to connect to a stand-in.
+#[derive(Debug, Clone, Copy)]
+pub struct StandIn {
+    /// The kind of provider or store that it stands for.
+    pub kind: &'static str,
+    /// Which of the two.
+    pub joint: Joint,
+    /// The account that exists there.
+    pub account: Option<&'static str>,
+    /// What the adapter's settings have to be, as name and value.
+    pub settings: &'static [(&'static str, &'static str)],
+}
+
+/// What a stand-in stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joint {
+    /// Keys are made there.
+    Provider,
+    /// Keys are put there.
+    Store,
+}
+
+const fn provider(kind: &'static str, account: Option<&'static str>) -> StandIn {
+    StandIn { kind, joint: Joint::Provider, account, settings: &[] }
+}
+
+const fn store(kind: &'static str) -> StandIn {
+    StandIn { kind, joint: Joint::Store, account: None, settings: &[] }
+}
+
+/// All stand-ins.
+pub const ALL: &[StandIn] = &[
+    provider("anthropic", None),
+    StandIn {
+        settings: &[("app", github::CLIENT_ID), ("installation", github::INSTALLATION)],
+        ..provider("github", None)
+    },
+    StandIn {
+        settings: &[("projects", "acme/web,acme/api"), ("groups", "acme")],
+        ..provider("gitlab", None)
+    },
+    provider("huggingface", Some(huggingface::ORGANISATION)),
+    provider("openai", Some(openai::PROJECT)),
+    provider("openrouter", Some(openrouter::WORKSPACE)),
+    provider("sendgrid", None),
+    provider("tailscale", None),
+    StandIn { settings: &[("vault", onepassword::VAULT)], ..store("1password") },
+    StandIn { settings: &[("account", cloudflare_workers::ACCOUNT)], ..store("cloudflare-workers") },
+    store("doppler"),
+    StandIn { settings: &[("repository", "acme/web")], ..store("github-actions") },
+    StandIn {
+        settings: &[("client_id", infisical::CLIENT_ID), ("project_id", infisical::PROJECT)],
+        ..store("infisical")
+    },
+    store("kubernetes"),
+    store("vault"),
+    StandIn { settings: &[("team", vercel::TEAM)], ..store("vercel") },
+];
+
 /// Starts the stand-in of a kind.
 ///
 /// # Errors

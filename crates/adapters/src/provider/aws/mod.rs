@@ -40,7 +40,7 @@ use keywright_core::span::Span;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{ConnectError, ConnectionConfig};
+use super::{ConnectError, ConnectionConfig, Setting, TIMEOUT};
 use crate::aws::{self, Element, Keys, QueryApi};
 use crate::rest::Failure;
 use crate::wire::{Wire, WireConfig, jittered};
@@ -50,8 +50,14 @@ pub(super) use resource::PARAMETERS;
 
 /// The kind, as in `provider add aws`.
 pub(super) const KIND: &str = "aws";
-/// The names of the settings in [`ConnectionConfig::extra`].
-pub(super) const SETTINGS: &[&str] = &["mode", "region", "role", "boundary", "timeout", "probe_for"];
+pub(super) const SETTINGS: &[Setting] = &[
+    ("mode", "what a key is: `session` of a role, or the access key of a `user`; `session` unless set"),
+    ("role", "with `session`: the role whose sessions are the keys, by name or ARN"),
+    ("boundary", "with `user`: the permissions boundary of every user, a policy's name or ARN"),
+    ("region", "of resources that are given by name; `us-east-1` unless set"),
+    TIMEOUT,
+    ("probe_for", "how long a fresh key may take to work; `30s` unless set"),
+];
 
 const REGION: &str = "us-east-1";
 /// New keys take about ten seconds until every server knows them.

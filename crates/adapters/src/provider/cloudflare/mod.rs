@@ -43,7 +43,7 @@ use keywright_core::provider::{
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
 
-use super::{ConnectError, ConnectionConfig};
+use super::{ConnectError, ConnectionConfig, PROBE_FOR, Setting, TIMEOUT};
 use crate::wire::{Pace, Wire, WireConfig};
 use api::Api;
 use groups::GroupScopes;
@@ -53,15 +53,19 @@ pub(super) use resource::PARAMETERS;
 
 /// The kind, as in `provider add cloudflare`.
 pub(super) const KIND: &str = "cloudflare";
-/// The names of the settings in [`ConnectionConfig::extra`].
-pub(super) const SETTINGS: &[&str] = &["owner", "user_id", "requests_per_minute", "timeout", "probe_for"];
+pub(super) const SETTINGS: &[Setting] = &[
+    ("owner", "who owns the parent and the keys: `account` or `user`; `account` unless set"),
+    ("user_id", "with `owner=user`: the user's id, where keys get permissions over the user itself"),
+    ("requests_per_minute", "how many calls at most; `200` unless set"),
+    TIMEOUT,
+    PROBE_FOR,
+];
 
 const BASE_URL: &str = "https://api.cloudflare.com/client/v4";
 /// The provider allows 1200 calls in 5 minutes and then blocks for 5 minutes. This rate with this burst stays below,
 /// with room for other users of the account.
 const CALLS_PER_MINUTE: u32 = 200;
 const BURST: u32 = 100;
-const PROBE_FOR: Duration = Duration::from_secs(10);
 const USE_LAG_SECONDS: u64 = 3_600;
 
 /// A connection to Cloudflare.
@@ -119,7 +123,7 @@ impl Cloudflare {
         wire.deadline = config.span(KIND, "timeout", wire.deadline)?;
         wire.pace = Some(pace(&config)?);
         let wire = Wire::new(wire).map_err(|error| ConnectError::wire(KIND, &error))?;
-        let probe_for = config.span(KIND, "probe_for", PROBE_FOR)?;
+        let probe_for = config.probe_for(KIND)?;
         Ok(Self {
             api: Api::new(wire, parent),
             owner,

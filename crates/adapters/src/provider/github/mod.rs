@@ -10,7 +10,7 @@
 //!   (`DELETE /installation/token`) and the mint is refused: it is never handed on.
 //! * A token has no name and no id, and GitHub lists none. Its id here is made from the time of its end and a digest of it.
 //!   Only the token itself can end it or show what it reaches, so those that were made are kept in memory until they end.
-//!   After a restart a token can't be ended or read back any more; GitHub ends it.
+//!   After a restart the broker ends a token by its sealed copy ([`EndsItself`]); read back it can't be any more.
 //! * A token lives for one hour, no more and no less. A grant may be shorter: then the broker ends the token. Its end is
 //!   read back as the one of the grant when GitHub's lies no more than an hour after the create.
 //! * Every token also reads metadata (`metadata:read`), asked or not.
@@ -35,7 +35,8 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Evidence, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts, Recovery,
+    EndsItself, Evidence, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
+    Recovery,
 };
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
@@ -47,14 +48,22 @@ use zeroize::Zeroizing;
 
 use self::grant::{Asked, Created, Repository};
 use super::patience::until_known;
-use super::{ConnectError, ConnectionConfig, ParameterKind, no_such, unknown_kind, unsupported};
+use super::{
+    ConnectError, ConnectionConfig, PROBE_FOR, ParameterKind, Setting, TIMEOUT, no_such, unknown_kind,
+    unsupported,
+};
 use crate::github::{PACE, PUBLIC, headers, said};
 use crate::rest::{self, Cause, Failure, Proof, Rest};
 use crate::wire::Call;
 
 /// The kind, as in `provider add github`.
 pub(super) const KIND: &str = "github";
-pub(super) const SETTINGS: &[&str] = &["app", "installation", "timeout", "probe_for"];
+pub(super) const SETTINGS: &[Setting] = &[
+    ("app", "the App's client id, in its settings"),
+    ("installation", "the number of the installation, in the address of its settings"),
+    TIMEOUT,
+    PROBE_FOR,
+];
 
 const REPOSITORY: &str = "github.repository";
 const NEEDS: &str = "the private key of the App, and the installation";
@@ -232,7 +241,7 @@ impl GitHub {
     }
 
     /// `DELETE /installation/token`, with the token itself. GitHub does not know a token that was ended (401).
-    async fn end(&self, token: &Secret) -> Result<(), Failure> {
+    async fn end_token(&self, token: &Secret) -> Result<(), Failure> {
         let path = vec!["installation", "token"];
         match self.rest.send(Call { headers: headers(), ..Call::delete(path, token) }).await {
             Ok(reply) if reply.status == 204 => Ok(()),
@@ -272,7 +281,7 @@ impl GitHub {
         }
         if !differences.is_empty() {
             let what = format!("it made another token than the one asked for ({})", differences.join("; "));
-            return Err(match self.end(&secret).await {
+            return Err(match self.end_token(&secret).await {
                 Ok(()) => refused(format!("{what}; that token was ended")),
                 Err(failure) => {
                     let why = format!("{what}, and it could not be ended: {}", Self::told(failure));
@@ -442,6 +451,17 @@ impl Provider for GitHub {
             );
             return Err(unsupported(KIND, why));
         };
-        self.end(&kept.secret).await.map_err(Self::told)
+        self.end_token(&kept.secret).await.map_err(Self::told)
+    }
+
+    fn ending_itself(&self) -> Option<&dyn EndsItself> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl EndsItself for GitHub {
+    async fn end(&self, secret: &Secret) -> Result<(), ProviderError> {
+        self.end_token(secret).await.map_err(Self::told)
     }
 }

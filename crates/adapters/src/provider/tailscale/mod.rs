@@ -41,15 +41,22 @@ use self::key::{CreateBody, TAGGED, is_over, text, time};
 use super::patience::until_known;
 use super::secret_text::SecretText;
 use super::{
-    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, ParameterKind, minted, no_such, unauthorized,
-    unknown_kind, unsupported,
+    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, PROBE_FOR, ParameterKind, Setting, TIMEOUT,
+    minted, no_such, unauthorized, unknown_kind, unsupported,
 };
 use crate::rest::{self, Failure, Rest, Said, after_create};
 use crate::wire::{Auth, Call};
 
 /// The kind, as in `provider add tailscale`.
 pub(super) const KIND: &str = "tailscale";
-pub(super) const SETTINGS: &[&str] = &["mints", "timeout", "probe_for"];
+pub(super) const SETTINGS: &[Setting] = &[
+    (
+        "mints",
+        "what a key is: `auth-keys`, by which devices join, or `oauth-clients`; `auth-keys` unless set",
+    ),
+    TIMEOUT,
+    PROBE_FOR,
+];
 
 const BASE_URL: &str = "https://api.tailscale.com/api/v2";
 /// The tailnet of the credential.

@@ -19,8 +19,8 @@ use crate::error::SandboxError;
 use crate::ids::fresh_value;
 
 /// The App's client id.
-const CLIENT_ID: &str = "Iv23liSandbox0000001";
-const INSTALLATION: &str = "4242";
+pub(in crate::vendors) const CLIENT_ID: &str = "Iv23liSandbox0000001";
+pub(in crate::vendors) const INSTALLATION: &str = "4242";
 /// What the App was granted.
 const GRANTED: [(&str, &str); 9] = [
     ("actions", "write"),

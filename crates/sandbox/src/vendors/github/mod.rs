@@ -19,6 +19,8 @@ use crate::error::SandboxError;
 use crate::ids::fresh_value;
 
 /// The organisation, and its repositories with their ids.
+pub(super) use app::{CLIENT_ID, INSTALLATION};
+
 const ORGANISATION: &str = "acme";
 const REPOSITORIES: [(&str, u64); 3] = [("web", 101), ("api", 102), ("secret-plans", 103)];
 const ENVIRONMENT: &str = "prod";

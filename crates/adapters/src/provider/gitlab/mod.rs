@@ -15,7 +15,8 @@
 //!   permissions that one could check against; a token that has some is not understood.
 //! * A token of a project or group makes no tokens: the parent is a person's (Maintainer of the projects, Owner of the groups).
 
-use std::collections::BTreeSet;
+mod token;
+
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -31,37 +32,35 @@ use keywright_core::provider::{
 };
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
-use keywright_core::text::{Untrusted, escaped};
+use keywright_core::text::Untrusted;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use token::{Owner, Token, UNTIL, asked, last_day, midnight, observe, parse_id};
+
 use super::patience::until_known;
 use super::secret_text::SecretText;
 use super::{
-    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, ParameterKind, minted, no_such, unauthorized,
-    unknown_kind, unsupported, whole_seconds,
+    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, PROBE_FOR, ParameterKind, Setting, TIMEOUT,
+    minted, no_such, unauthorized, unknown_kind, unsupported, whole_seconds,
 };
 use crate::rest::{self, Failure, Rest, Said, after_create};
 use crate::wire::Call;
 
 /// The kind, as in `provider add gitlab`.
 pub(super) const KIND: &str = "gitlab";
-pub(super) const SETTINGS: &[&str] = &["projects", "groups", "timeout", "probe_for"];
+pub(super) const SETTINGS: &[Setting] = &[
+    ("projects", "the projects that keys are for, as in `acme/web,acme/api`"),
+    ("groups", "the groups that keys are for, as in `acme`"),
+    TIMEOUT,
+    PROBE_FOR,
+];
 
 const BASE_URL: &str = "https://gitlab.com/api/v4";
 const NEEDS: &str = "a person's token with the scope `api`, of a Maintainer (projects) or an Owner (groups)";
 const PAGE: usize = 100;
 const MOST_PAGES: usize = 50;
-/// Between the marker and the end of the grant.
-const UNTIL: &str = " until ";
-const DAY: i64 = 86_400;
-const ROLES: [(&str, u64); 6] =
-    [("guest", 10), ("planner", 15), ("reporter", 20), ("developer", 30), ("maintainer", 40), ("owner", 50)];
-/// What a token shows besides what it may do.
-const COSMETIC: [&str; 7] =
-    ["description", "created_at", "user_id", "last_used_at", "last_used_ips", "resource_type", "resource_id"];
-
 pub(super) const PARAMETERS: &[ParameterKind] = &[
     ParameterKind {
         kind: "gitlab.project",
@@ -83,27 +82,6 @@ struct GitLab {
     parent: Secret,
     reach: Vec<(Owner, String)>,
     probe_for: Duration,
-}
-
-/// What a token belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    Project,
-    Group,
-}
-
-impl Owner {
-    const fn word(self) -> &'static str {
-        if matches!(self, Self::Project) { "project" } else { "group" }
-    }
-
-    const fn collection(self) -> &'static str {
-        if matches!(self, Self::Project) { "projects" } else { "groups" }
-    }
-
-    fn parse(word: &str) -> Option<Self> {
-        [Self::Project, Self::Group].into_iter().find(|owner| owner.word() == word)
-    }
 }
 
 pub(super) fn facts() -> &'static ProviderFacts {
@@ -166,26 +144,6 @@ struct Created {
     token: SecretText,
 }
 
-/// A token as GitLab shows it.
-#[derive(Deserialize)]
-struct Token {
-    id: u64,
-    name: String,
-    scopes: Vec<String>,
-    access_level: Option<u64>,
-    expires_at: Option<String>,
-    active: bool,
-    revoked: bool,
-    #[serde(flatten)]
-    rest: Map<String, Value>,
-}
-
-impl Token {
-    fn time(&self, name: &str) -> Option<Timestamp> {
-        self.rest.get(name)?.as_str()?.parse().ok()
-    }
-}
-
 #[derive(Deserialize)]
 struct Place {
     id: u64,
@@ -245,97 +203,6 @@ impl GitLab {
 
     async fn own(&self, secret: &Secret) -> Result<Token, Failure> {
         self.rest.json(Call::get(vec!["personal_access_tokens", "self"], secret)).await
-    }
-}
-
-/// `project:42:7`: what the token belongs to, its number, the token's.
-fn parse_id(id: &str) -> Result<(Owner, &str, &str), ProviderError> {
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let mut parts = id.split(':');
-    match (parts.next().and_then(Owner::parse), parts.next(), parts.next(), parts.next()) {
-        (Some(owner), Some(number), Some(token), None) if is_number(number) && is_number(token) => {
-            Ok((owner, number, token))
-        }
-        _ => Err(unsupported(KIND, format!("`{}` is not the id of a token", escaped(id)))),
-    }
-}
-
-/// What a grant asks of a token: what it belongs to, its scopes, its role.
-struct Asked<'a> {
-    owner: Owner,
-    of: &'a Resource,
-    scopes: Vec<&'a str>,
-    access_level: u64,
-}
-
-fn asked<'a>(permissions: &'a [Permission], resources: &'a [Resource]) -> Result<Asked<'a>, ProviderError> {
-    let [of] = resources else {
-        return Err(unsupported(KIND, "a token is for one project or one group, no more and no fewer"));
-    };
-    let owner = of.kind.strip_prefix("gitlab.").and_then(Owner::parse);
-    let owner = owner.ok_or_else(|| unknown_kind(KIND, &of.kind, PARAMETERS))?;
-    let (mut scopes, mut roles) = (Vec::new(), Vec::new());
-    for permission in permissions {
-        let Some(rest) = permission.id.strip_prefix(owner.word()).and_then(|rest| rest.strip_prefix('/'))
-        else {
-            let (name, owner) = (escaped(&permission.name), owner.word());
-            return Err(unsupported(KIND, format!("`{name}` is not a permission of a {owner}'s token")));
-        };
-        match rest.strip_prefix("role/") {
-            Some(role) => roles.extend(ROLES.iter().find(|(name, _)| *name == role)),
-            None => scopes.push(rest),
-        }
-    }
-    match roles.as_slice() {
-        [(_, access_level)] if !scopes.is_empty() => {
-            Ok(Asked { owner, of, scopes, access_level: *access_level })
-        }
-        _ => Err(unsupported(KIND, "a token has one role and at least one scope")),
-    }
-}
-
-/// The first midnight that is not before the time, as a date.
-fn last_day(end: Timestamp) -> String {
-    let midnight = (end.as_second() + DAY - 1).div_euclid(DAY) * DAY;
-    let midnight = Timestamp::from_second(midnight).unwrap_or(Timestamp::MAX);
-    midnight.strftime("%Y-%m-%d").to_string()
-}
-
-fn midnight(day: &str) -> Option<Timestamp> {
-    format!("{day}T00:00:00Z").parse().ok()
-}
-
-fn observe(owner: Owner, number: String, token: &Token) -> ObservedGrant {
-    let mut odd = Vec::new();
-    let mut note = |what: String| odd.push(Untrusted::capped(&what, 120));
-    let mut permissions: BTreeSet<String> =
-        token.scopes.iter().map(|scope| format!("{}/{scope}", owner.word())).collect();
-    match ROLES.iter().find(|(_, level)| Some(*level) == token.access_level) {
-        Some((role, _)) => drop(permissions.insert(format!("{}/role/{role}", owner.word()))),
-        None => note(format!("access_level: {:?}", token.access_level)),
-    }
-    if !token.active {
-        note("it is not active".to_owned());
-    }
-    for (name, value) in &token.rest {
-        let is_empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty) || *value == false;
-        if !is_empty && !COSMETIC.contains(&name.as_str()) {
-            note(format!("token.{name}"));
-        }
-    }
-    let enforced = token.expires_at.as_deref().and_then(midnight);
-    let named: Option<Timestamp> = token.name.split_once(UNTIL).and_then(|(_, end)| end.parse().ok());
-    let expires_at = match named {
-        Some(end) if Some(last_day(end)) == token.expires_at => Some(end),
-        _ => enforced,
-    };
-    ObservedGrant {
-        permissions,
-        resources: BTreeSet::from([(format!("gitlab.{}", owner.word()), number)]),
-        expires_at,
-        ip_allow: BTreeSet::new(),
-        budget_cents: None,
-        not_understood: odd,
     }
 }
 

@@ -1,0 +1,332 @@
+//! Every kind of provider and of store by hand, in its sandbox or its peer: connected as the sandbox says, one key into
+//! two places, and out of both again.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use keywright_sandbox::vendors::{self, Joint};
+use serde_json::Value;
+
+use crate::support::{Serving, World, request};
+
+/// `keywright sandbox --vendor`, and what it said when it was ready.
+struct StandIn {
+    told: Value,
+    _runs: Serving,
+}
+
+impl StandIn {
+    fn start(world: &World, kind: &str) -> Self {
+        let token = format!("{kind}.token");
+        let args = ["sandbox", "--vendor", kind, "--json", "--token-file", &token];
+        let mut runs = Serving(world.command(&args).stdout(Stdio::piped()).spawn().unwrap());
+        let mut line = String::new();
+        BufReader::new(runs.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { told: serde_json::from_str(&line).unwrap(), _runs: runs }
+    }
+
+    fn word(&self, name: &str) -> &str {
+        self.told[name].as_str().unwrap()
+    }
+
+    /// Adds it to the home, as `noun`, under the name of its kind.
+    fn add(&self, world: &World, noun: &str, address: &str) {
+        let kind = self.word("vendor");
+        let mut args: Vec<String> =
+            [noun, "add", kind, "--name", kind, address, self.word("base_url")].map(str::to_owned).into();
+        args.extend(["--credential-file".to_owned(), self.word("token_file").to_owned()]);
+        args.extend(
+            self.told["account"].as_str().iter().flat_map(|id| ["--account".to_owned(), (*id).into()]),
+        );
+        for (name, value) in self.told["settings"].as_object().unwrap() {
+            args.extend(["--set".to_owned(), format!("{name}={}", value.as_str().unwrap())]);
+        }
+        world.ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+}
+
+/// A home with a folder that git keeps `.env` out of.
+fn home() -> World {
+    let world = World::empty();
+    world.init();
+    for args in [&["init", "--quiet"][..], &["config", "core.excludesFile", "/dev/null"]] {
+        let git = Command::new("git").args(args).current_dir(world.dir()).status().unwrap();
+        assert!(git.success());
+    }
+    world.file(".gitignore", ".env\n");
+    world
+}
+
+/// What `.env` says about a name.
+fn in_dotenv(world: &World, name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(world.path(".env")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}=")))?;
+    Some(line.trim_matches(['\'', '"']).to_owned())
+}
+
+/// What revoking a key comes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    /// The provider ends it.
+    AtOnce,
+    /// Only its time ends it; its copies are taken away at once.
+    InTime,
+}
+
+/// Asks for a key in two places, looks at the receipt, and revokes it.
+fn into_two_places(world: &World, args: &[&str], second: &str, ends: Ends) {
+    let store = second.split_once(':').unwrap().0;
+    let mut asked = args.to_vec();
+    asked.extend(["--to", "dotenv:./.env", "--to", second]);
+    let receipt = world.ok(&asked);
+    assert_eq!(receipt["status"], "active", "{receipt}");
+    let placements = receipt["placements"].as_array().unwrap();
+    assert_eq!(placements.len(), 2, "{receipt}");
+    let stores: BTreeSet<_> =
+        placements.iter().map(|placement| placement["store"].as_str().unwrap()).collect();
+    assert_eq!(stores, BTreeSet::from(["dotenv", store]));
+    for placement in placements {
+        assert!(placement["verified"].is_string(), "how it was verified is on the receipt: {receipt}");
+    }
+    let value = in_dotenv(world, "API_TOKEN").expect("the key is in .env");
+    assert!(!receipt.to_string().contains(&value), "the receipt holds no secret");
+
+    let revoke = ["--json", "key", "revoke", "web/dev/API_TOKEN", "--reason", "done"];
+    let (code, status) = if ends == Ends::AtOnce { (0, "revoked") } else { (75, "in_progress") };
+    let revoked = world.alice(&revoke).expect(code).json();
+    assert_eq!(revoked["status"], status, "{revoked}");
+    assert_eq!(in_dotenv(world, "API_TOKEN"), None, "the copy is gone");
+    // The second place is free again.
+    let again = world.ok(&asked);
+    assert_eq!(again["status"], "active", "{again}");
+    world.alice(&revoke).expect(code);
+    world.assert_nothing_leaked();
+}
+
+fn ask<'a>(template: &'a str, parameters: &[&'a str]) -> Vec<&'a str> {
+    let mut args =
+        vec!["key", "request", template, "--project", "web", "--env", "dev", "--name", "API_TOKEN"];
+    args.extend(parameters.iter().flat_map(|parameter| ["--param", parameter]));
+    args
+}
+
+/// A key of a provider into `.env` and into a Vault.
+fn provider(kind: &str, template: &str, parameters: &[&str]) {
+    let world = home();
+    let (provider, vault) = (StandIn::start(&world, kind), StandIn::start(&world, "vault"));
+    provider.add(&world, "provider", "--base-url");
+    vault.add(&world, "store", "--address");
+    world.ok(&["provider", "check", kind]);
+    world.ok(&["template", "apply", template, "--destination", "vault:secret/apps/*"]);
+    into_two_places(&world, &ask(template, parameters), "vault:secret/apps/web#API_TOKEN", Ends::AtOnce);
+}
+
+/// A key of the sandbox into `.env` and into a store.
+fn store(kind: &str, place: &str) {
+    let world = home();
+    let store = StandIn::start(&world, kind);
+    store.add(&world, "store", "--address");
+    world.ok(&["store", "check", kind]);
+    world.connect();
+    let second = format!("{kind}:{place}");
+    world.ok(&["template", "apply", "cloudflare/dns-edit", "--destination", &second]);
+    into_two_places(&world, &request("API_TOKEN", "dev", &[]), &second, Ends::AtOnce);
+}
+
+#[test]
+fn openrouter() {
+    provider("openrouter", "openrouter/app", &[]);
+}
+
+#[test]
+fn openai() {
+    provider("openai", "openai/app", &["models=gpt-5-mini"]);
+}
+
+#[test]
+fn huggingface() {
+    provider("huggingface", "huggingface/repo-read", &[]);
+}
+
+#[test]
+fn sendgrid() {
+    provider("sendgrid", "sendgrid/mail-send", &[]);
+}
+
+#[test]
+fn github() {
+    provider("github", "github/contents-read", &["repository=acme/web"]);
+}
+
+#[test]
+fn gitlab() {
+    provider("gitlab", "gitlab/repository-read", &["project=acme/web"]);
+}
+
+#[test]
+fn tailscale() {
+    provider("tailscale", "tailscale/join-ci", &["tag=ci"]);
+}
+
+#[test]
+fn doppler() {
+    store("doppler", "web/dev#API_TOKEN");
+}
+
+#[test]
+fn infisical() {
+    store("infisical", "dev/web#API_TOKEN");
+}
+
+#[test]
+fn onepassword() {
+    store("1password", "web#API_TOKEN");
+}
+
+#[test]
+fn github_actions() {
+    store("github-actions", "acme/web#API_TOKEN");
+}
+
+#[test]
+fn cloudflare_workers() {
+    store("cloudflare-workers", "web#API_TOKEN");
+}
+
+#[test]
+fn vercel() {
+    store("vercel", "web@production#API_TOKEN");
+}
+
+#[test]
+fn kubernetes() {
+    store("kubernetes", "web/api/API_TOKEN");
+}
+
+/// A home with a provider, and a store of age files that a key may also go to.
+fn with_age_files() -> (World, PathBuf) {
+    let world = home();
+    world.connect();
+    let root = world.path("sealed");
+    std::fs::create_dir(&root).unwrap();
+    let set = format!("root={}", root.display());
+    let recipient = "recipients=age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    world.ok(&["store", "add", "age", "--name", "age", "--set", &set, "--set", recipient]);
+    world.ok(&["template", "apply", "cloudflare/dns-edit", "--destination", "age:*"]);
+    (world, root)
+}
+
+#[test]
+fn age_files() {
+    let (world, root) = with_age_files();
+    let second = "age:web/dev/TOKEN.age";
+    into_two_places(&world, &request("API_TOKEN", "dev", &[]), second, Ends::AtOnce);
+    assert!(!root.join("web/dev/TOKEN.age").exists(), "the last copy is gone");
+}
+
+#[test]
+fn a_second_place_that_is_somebody_elses_leaves_nothing_in_the_first() {
+    let (world, root) = with_age_files();
+    std::fs::create_dir_all(root.join("web/dev")).unwrap();
+    let theirs = root.join("web/dev/TOKEN.age");
+    std::fs::write(&theirs, "somebody's own").unwrap();
+    let places = ["--to", "dotenv:./.env", "--to", "age:web/dev/TOKEN.age"];
+    let refused = world.alice(&request("API_TOKEN", "dev", &places));
+    assert_eq!(refused.code, 7, "{}{}", refused.out, refused.err);
+    assert_eq!(in_dotenv(&world, "API_TOKEN"), None);
+    assert_eq!(std::fs::read_to_string(&theirs).unwrap(), "somebody's own");
+    assert_eq!(world.live_keys(), 0, "no key is left behind");
+    world.assert_nothing_leaked();
+}
+
+#[test]
+fn every_stand_in_is_tried() {
+    let source = include_str!("vendors.rs");
+    for stand_in in vendors::ALL {
+        let call = match stand_in.joint {
+            Joint::Provider => format!("provider(\"{}\"", stand_in.kind),
+            Joint::Store => format!("store(\"{}\"", stand_in.kind),
+        };
+        // Keys can't be made at Anthropic, and every provider above puts its keys into a Vault.
+        let is_tried = source.contains(&call) || ["anthropic", "vault"].contains(&stand_in.kind);
+        assert!(is_tried, "{}", stand_in.kind);
+    }
+}
+
+#[test]
+fn anthropic_cannot_mint_and_says_what_works() {
+    let world = home();
+    StandIn::start(&world, "anthropic").add(&world, "provider", "--base-url");
+    let text = r#"
+        id = "anthropic/app"
+        title = "Call models"
+        provider = "anthropic"
+        tier = "standard"
+        permissions = ["everything in a workspace"]
+        [limits]
+        ttl_default = "30d"
+        ttl_max = "90d"
+        destinations = ["embedded:*"]
+    "#;
+    let ran = world.alice(&["template", "apply", &world.file("template.toml", text)]);
+    assert_ne!(ran.code, 0, "{}", ran.out);
+    assert!(ran.err.to_lowercase().contains("anthropic"), "{}", ran.err);
+}
+
+/// moto: AWS, with state.
+struct Moto {
+    url: String,
+    _runs: Serving,
+}
+
+impl Moto {
+    /// `None`, said aloud, where it is not installed; in CI that fails.
+    fn start() -> Option<Self> {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.peers/venv/bin/moto_server");
+        if !program.exists() {
+            assert!(std::env::var_os("CI").is_none(), "moto is missing; run `scripts/peers`");
+            eprintln!("SKIPPED: moto is missing; run `scripts/peers`");
+            return None;
+        }
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut moto = Command::new(PathBuf::from(&program));
+        moto.args(["-H", "127.0.0.1", "-p", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+        let runs = Serving(moto.spawn().unwrap());
+        for _ in 0..300 {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Some(Self { url: format!("http://127.0.0.1:{port}"), _runs: runs });
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("moto did not start");
+    }
+}
+
+/// A key of AWS into `.env` and into one of AWS's stores.
+fn aws(store: &str, place: &str) {
+    let Some(moto) = Moto::start() else { return };
+    let world = home();
+    let parent = world.secret("aws", "AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMIbPxRfiCYEXAMPLEKEY");
+    let region = ["--set", "region=eu-central-1", "--credential-file", &parent];
+    let role = "role=arn:aws:iam::123456789012:role/minting";
+    let provider = ["provider", "add", "aws", "--name", "aws", "--base-url", &moto.url, "--set", role];
+    world.ok(&[&provider[..], &["--account", "123456789012"], &region].concat());
+    world.ok(&[&["store", "add", store, "--name", store, "--address", &moto.url][..], &region].concat());
+    let second = format!("{store}:{place}");
+    world.ok(&["template", "apply", "aws/s3-read", "--destination", &second]);
+    into_two_places(&world, &ask("aws/s3-read", &["bucket=assets"]), &second, Ends::InTime);
+}
+
+#[test]
+fn aws_into_secrets_manager() {
+    aws("aws-secrets-manager", "apps/web/API_TOKEN");
+}
+
+#[test]
+fn aws_into_parameter_store() {
+    aws("aws-ssm", "/apps/web/API_TOKEN");
+}
