@@ -62,6 +62,8 @@ pub struct Broker {
     pub(crate) rails: Arc<Rails>,
     pub(crate) refusals: Refusals,
     pub(crate) unrecorded: Mutex<Vec<Unrecorded>>,
+    /// Why nothing shows whether the audit log is whole.
+    pub(crate) lost: RwLock<Option<String>>,
     /// Why nothing but revocations is done: the audit log does not continue what was signed before.
     forked: RwLock<Option<String>>,
     pub(crate) owner: String,
@@ -101,6 +103,7 @@ impl Broker {
         let ledger = Arc::new(options.home.open_ledger(Arc::clone(&options.clock))?);
         let (slot, keyring, _) = unlock(&ledger, None, passphrase).await?;
         let keyring = Arc::new(keyring);
+        ledger.unlock(&keyring);
         let files = AuditFiles::open(&options.home.audit(), &keyring)?;
         let rails = Arc::new(Rails::read(&ledger).await?);
         rails.check_row(&slot.vouched(&keyring)?)?;
@@ -117,6 +120,7 @@ impl Broker {
             refusals: Refusals::default(),
             unrecorded: Mutex::default(),
             forked: RwLock::default(),
+            lost: RwLock::default(),
             policies: RwLock::new(None),
             known: OnceCell::new(),
             _lock: lock,
@@ -126,6 +130,10 @@ impl Broker {
             // A full disk, say. The leases run out by themselves, and revocations still go through.
             let error: LedgerError = error;
             tracing::warn!(%error, "sagas of an earlier broker could not be released");
+        }
+        if let Some(why) = broker.files.lost(&broker.ledger).await? {
+            tracing::error!(%why, "the audit log is not signed");
+            *broker.lost.write().unwrap_or_else(PoisonError::into_inner) = Some(why);
         }
         if let Err(error) = broker.publish_audit().await {
             tracing::error!(message = %error.message, "the audit log can't be published");
@@ -176,7 +184,11 @@ impl Broker {
     /// # Errors
     /// When the files can't be written, or the log does not continue what was signed before.
     pub async fn publish_audit(&self) -> Result<u64> {
-        let published = self.files.publish(&self.ledger).await;
+        let lost = self.lost.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let published = match lost {
+            Some(why) => Err(LedgerError::NotContinued { why }),
+            None => self.files.publish(&self.ledger).await,
+        };
         let forked = match &published {
             Ok(_) => None,
             Err(LedgerError::NotContinued { why }) => Some(why.clone()),
@@ -194,8 +206,9 @@ impl Broker {
             None => Ok(()),
             Some(why) => Err(BrokerError::new(Code::Conflict, format!("the audit log was cut or changed: {why}"))
                 .hint(
-                    "keep HOME/audit as evidence and look at `keywright audit verify`; restore the newest ledger, or, \
-                     where it is lost, move HOME/audit away, start the broker and run `keywright reconcile`",
+                    "keep HOME/audit as evidence and look at `keywright audit verify`; restore the newest ledger and \
+                     HOME/audit, or, where they are lost, move HOME/audit away, start the broker, and run `keywright \
+                     audit accept` and `keywright reconcile`",
                 )),
         }
     }

@@ -13,6 +13,7 @@ use keywright_ledger::{LedgerError, Workload};
 
 use crate::auth::Proven;
 use crate::broker::Broker;
+use crate::embedded::owner_of_value;
 use crate::error::{BrokerError, Code, Result};
 use crate::record::{failed, of_key, who};
 use crate::request::nobody;
@@ -122,8 +123,7 @@ impl Broker {
                 let value = tx
                     .embedded_of(placement.id)?
                     .ok_or(LedgerError::Damaged { what: "value of the embedded store" })?;
-                let (owner, sealed) = tx.sealed(value.sealed)?;
-                let secret = keyring.open(&owner, &sealed)?;
+                let secret = keyring.open(&owner_of_value(placement.id), &tx.sealed(value.sealed)?)?;
                 opened.push((key, secret));
             }
             Ok::<_, LedgerError>(opened)

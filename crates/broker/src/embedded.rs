@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use keywright_core::id::SealedId;
+use keywright_core::id::{PlacementId, SealedId};
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
 use keywright_core::plan::Destination;
 use keywright_core::store::{Origin, Presence, Store, StoreError, StoreFacts, VerifyMode, Write, Written};
@@ -98,7 +98,7 @@ impl Store for EmbeddedStore {
     async fn write(&self, write: &Write<'_>) -> Result<Written, StoreError> {
         let place = write.destination.place.place.clone();
         let placement = write.origin.placement;
-        let owner = format!("placement:{placement}");
+        let owner = owner_of_value(placement);
         let sealed = self.keyring.seal(&owner, write.secret).map_err(|e| self.unavailable(&e))?;
         let random = entropy().map_err(|e| self.unavailable(&e))?;
         let expected = match &write.expected {
@@ -140,8 +140,9 @@ impl Store for EmbeddedStore {
         let keyring = Arc::clone(&self.keyring);
         let found = self.ledger.read(move |tx| {
             let Some(value) = tx.embedded_of(placement)? else { return Ok(None) };
-            let (owner, sealed) = tx.sealed(value.sealed)?;
-            keyring.open(&owner, &sealed).map(|secret| Some(keyring.fingerprint(&secret)))
+            keyring
+                .open(&owner_of_value(placement), &tx.sealed(value.sealed)?)
+                .map(|secret| Some(keyring.fingerprint(&secret)))
         });
         let found: Option<_> = found.await.map_err(|e: LedgerError| self.unavailable(&e))?;
         if found == Some(self.keyring.fingerprint(write.secret)) {
@@ -158,4 +159,9 @@ impl Store for EmbeddedStore {
             .await
             .map_err(|e: LedgerError| self.unavailable(&e))
     }
+}
+
+/// What a value is bound to: the placement that wrote it. It opens for nothing else, whatever a row says.
+pub(crate) fn owner_of_value(placement: PlacementId) -> String {
+    format!("placement:{placement}")
 }

@@ -92,6 +92,8 @@ pub struct BrokerError {
     pub retry_after: Option<Span>,
     /// Whether the same thing may work later: it could not be reached, or was busy.
     pub transient: bool,
+    /// Whether a row of the ledger is not as Keywright wrote it: waiting does not mend that.
+    pub edited: bool,
 }
 
 impl BrokerError {
@@ -106,6 +108,7 @@ impl BrokerError {
             alternatives: Vec::new(),
             retry_after: None,
             transient: false,
+            edited: false,
         }
     }
 
@@ -151,7 +154,10 @@ impl From<LedgerError> for BrokerError {
             E::Locked { .. } => Code::TryAgain,
             E::Conflict { .. } | E::Exists { .. } | E::Alike { .. } => Code::Conflict,
             E::Missing { .. } => Code::NotFound,
-            E::WrongPassphrase { .. } | E::Edited { .. } => Code::Unauthenticated,
+            E::WrongPassphrase { .. } | E::Edited { what: "agent" | "workload" | "operator", .. } => {
+                Code::Unauthenticated
+            }
+            E::Edited { .. } => Code::Denied,
             _ => Code::Internal,
         };
         let hint = match &error {
@@ -161,7 +167,8 @@ impl From<LedgerError> for BrokerError {
             _ => None,
         };
         let transient = matches!(error, E::Locked { .. });
-        Self { hint: hint.map(str::to_owned), transient, ..Self::new(code, error.to_string()) }
+        let edited = matches!(error, E::Edited { .. });
+        Self { hint: hint.map(str::to_owned), transient, edited, ..Self::new(code, error.to_string()) }
     }
 }
 

@@ -57,6 +57,7 @@ mod request;
 pub mod review;
 pub mod revoke;
 mod scheduler;
+mod soundness;
 mod sweep;
 pub mod trace;
 

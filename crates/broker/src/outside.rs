@@ -65,12 +65,13 @@ impl Outside {
         }
         let store: Arc<dyn Store> = if name.as_str() == EMBEDDED {
             Arc::new(EmbeddedStore::new(name.clone(), Arc::clone(&self.ledger), Arc::clone(&self.keyring)))
+        } else if name.as_str() == DOTENV {
+            Arc::from(connect_store(&plain_dotenv(name)?, None)?)
         } else {
             let configured = self.ledger.read(|tx| tx.stores()).await?;
             let mut names: Vec<String> = configured.iter().map(|s| s.name.to_string()).collect();
             match configured.into_iter().find(|s| s.name == *name) {
                 Some(store) => Arc::from(self.open_store(&store).await?),
-                None if name.as_str() == DOTENV => Arc::from(connect_store(&plain_dotenv(name)?, None)?),
                 None => {
                     names.extend([EMBEDDED.to_owned(), DOTENV.to_owned()]);
                     return Err(BrokerError::new(
@@ -116,10 +117,7 @@ impl Outside {
     async fn credential_of(&self, connection: &Connection) -> Result<Secret> {
         let (id, keyring) = (connection.credential, Arc::clone(&self.keyring));
         let owner = owner_of_connection(connection);
-        let opened = self.ledger.read(move |tx| {
-            let (_, sealed) = tx.sealed(id)?;
-            keyring.open(&owner, &sealed)
-        });
+        let opened = self.ledger.read(move |tx| keyring.open(&owner, &tx.sealed(id)?));
         let what = format!("connection `{}`", connection.name);
         opened.await.map_err(|error: LedgerError| not_as_added(&what, error))
     }
@@ -129,10 +127,7 @@ impl Outside {
             None => None,
             Some(id) => {
                 let (owner, keyring) = (owner_of_store(configured), Arc::clone(&self.keyring));
-                let opened = self.ledger.read(move |tx| {
-                    let (_, sealed) = tx.sealed(id)?;
-                    keyring.open(&owner, &sealed)
-                });
+                let opened = self.ledger.read(move |tx| keyring.open(&owner, &tx.sealed(id)?));
                 let what = format!("store `{}`", configured.name);
                 Some(opened.await.map_err(|error: LedgerError| not_as_added(&what, error))?)
             }
@@ -165,7 +160,7 @@ fn not_as_added(what: &str, error: LedgerError) -> BrokerError {
             Code::Internal,
             format!("the credential of {what} does not open for the address and account beside it"),
         )
-        .hint("the ledger was edited: look at `keywright audit verify`, and add it anew under another name"),
+        .hint("the ledger was edited: `keywright doctor` names what was; add it anew under another name"),
         other => other.into(),
     }
 }

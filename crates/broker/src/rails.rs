@@ -25,8 +25,8 @@ pub(crate) const AGENT: &str = "agent";
 pub(crate) const WORKLOAD: &str = "workload";
 pub(crate) const OPERATOR: &str = "operator";
 /// What to do about an edited row.
-pub(crate) const EDITED: &str = "look at `keywright audit verify`; restore the ledger from a backup, or have an operator \
-                                 remove it and add one under another name";
+pub(crate) const EDITED: &str = "`keywright doctor` names what was edited; restore the ledger from a backup, or have an \
+                                 operator remove it and add one under another name";
 /// How many entries are read at a time.
 const PAGE: u32 = 1_000;
 
@@ -110,7 +110,7 @@ impl Rails {
             Code::Denied,
             format!("{what} in the ledger is not as an operator applied it; it counts for nothing"),
         )
-        .hint("the ledger was edited: look at `keywright audit verify`, and apply it again"))
+        .hint("the ledger was edited: `keywright doctor` names what was; apply it again"))
     }
 
     /// Whether a row is the one that the log knows: neither put back nor brought in by somebody else.

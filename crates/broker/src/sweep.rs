@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use keywright_core::audit::{Deed, Record, Stage};
 use keywright_core::id::{AttemptId, IdEntropy, RevocationId};
-use keywright_core::key::{Attempt, AttemptOutcome, VersionState};
+use keywright_core::key::{Attempt, AttemptOutcome, KeyState, VersionState};
 use keywright_core::marker::Recognised;
 use keywright_core::name::ConnectionName;
 use keywright_core::provider::{Listed, Listing, ProviderError, Recovery};
@@ -49,7 +49,7 @@ impl Broker {
     /// When the ledger can't be read or written. A provider that can't be reached is part of the answer.
     pub async fn reconcile(&self) -> Result<Reconciled> {
         let mut found = Reconciled::default();
-        for connection in self.ledger.read(|tx| tx.connections()).await? {
+        for connection in self.ledger.read(|tx| tx.sound_connections()).await? {
             let listed = match self.outside.provider(&connection.name).await {
                 // There is no list, and what is in it ends by itself.
                 Ok(provider) if provider.facts().recovery == Recovery::Expiry => continue,
@@ -113,13 +113,16 @@ impl Broker {
         let owned = self.ledger.write(move |tx| {
             let known = match tx.attempt(attempt) {
                 Ok(known) => Some(known),
-                Err(LedgerError::Missing { .. }) => None,
+                Err(LedgerError::Missing { .. } | LedgerError::Edited { .. }) => None,
                 Err(error) => return Err(error),
             };
-            if let Some(known) = &known
-                && belongs(tx, known, &provider_key_id)?
-            {
-                return Ok(true);
+            if let Some(known) = &known {
+                match belongs(tx, known, &provider_key_id) {
+                    Ok(true) => return Ok(true),
+                    // What an edited row says of the credential gives it no owner.
+                    Ok(false) | Err(LedgerError::Edited { .. }) => {}
+                    Err(error) => return Err(error),
+                }
             }
             let orphan = Orphan {
                 connection,
@@ -267,10 +270,11 @@ pub(crate) fn owe_orphan(
 
 /// A credential belongs to its attempt's version while that lives or is being revoked, or to a mint under way.
 fn belongs(tx: &Tx<'_>, attempt: &Attempt, provider_key_id: &str) -> std::result::Result<bool, LedgerError> {
-    if let Some(version) = tx.version_of(attempt.id)? {
-        return Ok(version.provider_key_id == provider_key_id && version.state != VersionState::Revoked);
-    }
     let key = tx.key(attempt.key)?;
+    if let Some(version) = tx.version_of(attempt.id)? {
+        let is_over = version.state == VersionState::Revoked || key.state == KeyState::Revoked;
+        return Ok(version.provider_key_id == provider_key_id && !is_over);
+    }
     let saga = tx.saga_of(key.request)?;
     // The create may be under way at this very moment.
     Ok(attempt.outcome == AttemptOutcome::Sent

@@ -50,7 +50,7 @@ pub(crate) struct App {
     pub(crate) stdin: Stdin,
     /// How the home's socket is reached.
     pub(crate) socket: SocketPath,
-    passphrase_file: Option<PathBuf>,
+    pub(crate) passphrase_file: Option<PathBuf>,
     /// What was typed or read in this run; asked for once.
     passphrase: RefCell<Option<Zeroizing<String>>>,
     opened: OnceCell<Arc<Broker>>,

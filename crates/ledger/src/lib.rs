@@ -17,7 +17,7 @@ mod sql;
 mod tables;
 
 pub use error::{LedgerError, Result};
-pub use sql::{Clock, Ledger, Location, Tx};
+pub use sql::{Clock, Ledger, Location, RowMac, Tx};
 pub use tables::{
     agents::{Agent, Workload},
     audit::{AuditFilter, StoredEntry},
@@ -28,5 +28,5 @@ pub use tables::{
     requests::{NewRequest, Request, RequestFilter},
     revocations::{NewRevocation, Revocation},
     sagas::{NewSaga, Saga},
-    vouched::RowMac,
+    soundness::Soundness,
 };

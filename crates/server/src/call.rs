@@ -414,6 +414,10 @@ pub enum OperatorCall {
     },
     /// Compare every connection with the ledger.
     Reconcile,
+    /// Hold the rows of the ledger against their MACs and the audit log.
+    LedgerCheck,
+    /// Take the audit log as it is after its files were lost.
+    AuditAccept,
     /// Entries of the audit log.
     AuditLog {
         /// From this place on.

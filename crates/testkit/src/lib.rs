@@ -10,4 +10,4 @@ mod world;
 pub use at_once::AtOnce;
 pub use canary::{Canaries, encodings};
 pub use clock::TestClock;
-pub use world::{Closed, DNS_EDIT, World, ask};
+pub use world::{Closed, DNS_EDIT, World, ask, unlock};

@@ -15,6 +15,7 @@ use keywright_core::name::{AgentName, OperatorName};
 use keywright_core::plan::Principal;
 use keywright_core::receipt::Receipt;
 use keywright_core::secret::Secret;
+use keywright_ledger::{Ledger, LedgerError};
 use keywright_sandbox::{Sandbox, SandboxConfig};
 
 use crate::TestClock;
@@ -165,6 +166,14 @@ pub fn ask(zone: &str, name: &str) -> Ask {
         purpose: "update a TXT record".to_owned(),
         ..Ask::default()
     }
+}
+
+/// Unlocks a ledger that a test reads from outside, as the broker does on its start.
+pub async fn unlock(ledger: &Ledger, operator: &str, passphrase: &Secret) {
+    let name = OperatorName::parse(operator).unwrap();
+    let (slot, instance) =
+        ledger.read(|tx| Ok::<_, LedgerError>((tx.slot(&name)?, tx.instance()?.unwrap()))).await.unwrap();
+    ledger.unlock(&slot.unlock(passphrase).unwrap().master.keyring(instance));
 }
 
 fn passphrase() -> Secret {

@@ -19,6 +19,7 @@ use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
 use crate::limits::counts_besides;
+use crate::rails::EDITED;
 use crate::record::{of_request, system};
 use crate::sweep::{Orphan, owe_orphan};
 
@@ -82,7 +83,15 @@ impl Broker {
             .hint("ask again"));
         }
         let request = work.request.clone();
-        let counts = self.ledger.read(move |tx| counts_besides(tx, &request)).await?;
+        let (counts, is_over) = self
+            .ledger
+            .read(move |tx| Ok::<_, LedgerError>((counts_besides(tx, &request)?, tx.mint_ended(request.id)?)))
+            .await?;
+        if is_over {
+            let why =
+                "the audit log says that this request came to its end before; its approvals were for one key";
+            return Err(BrokerError::new(Code::Denied, why).hint(EDITED));
+        }
         let (approvals, operators) = self.approvals(plan.request).await?;
         let key_of = |name: &keywright_core::name::OperatorName| {
             operators.iter().find(|o| o.name == *name).map(|o| o.public_key)

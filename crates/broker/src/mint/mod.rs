@@ -17,6 +17,7 @@ use keywright_core::key::Attempt;
 use keywright_core::plan::Plan;
 use keywright_core::saga::MintPhase;
 use keywright_core::span::Span;
+use keywright_core::text::Untrusted;
 use keywright_ledger::{LedgerError, Request, Saga};
 
 use crate::broker::Broker;
@@ -78,6 +79,12 @@ impl Broker {
             };
             match step {
                 Step::Went(next) => saga = next,
+                Step::Lost(error) if error.edited && saga.phase != MintPhase::Undo => {
+                    match self.give_up(&saga, &error).await {
+                        Ok(next) => saga = next,
+                        Err(error) => return trouble(id, &error),
+                    }
+                }
                 Step::Lost(error) => return trouble(id, &error),
                 Step::Later(error) if saga.phase == MintPhase::Undo || saga.tries < TRIES => {
                     return self.postpone(&saga, &error).await;
@@ -107,6 +114,14 @@ impl Broker {
         let saga = saga.clone();
         let work = self.ledger.read(move |tx| {
             let (request, attempt) = (tx.request(saga.request)?, tx.attempt(saga.attempt)?);
+            // Each row is as it was written; together they must tell of one mint.
+            let of_one = attempt.key == saga.key
+                && tx.key(saga.key)?.request == request.id
+                && request.digest == saga.digest;
+            if !of_one {
+                let name = Untrusted::capped(&saga.id.to_string(), 80);
+                return Err(LedgerError::Edited { what: "saga", name });
+            }
             Ok::<_, LedgerError>(Work { saga, request, attempt })
         });
         Ok(work.await?)

@@ -13,7 +13,7 @@ use keywright_core::receipt::Receipt;
 use keywright_core::saga::MintPhase;
 use keywright_ledger::{AuditFilter, Ledger, LedgerError, Location, Saga, Tx};
 use keywright_sandbox::{Fault, FaultKind, TokenView};
-use keywright_testkit::{World, ask};
+use keywright_testkit::{World, ask, unlock};
 
 pub(crate) const CREATE: (&str, &str) = ("POST", "/accounts/*/tokens");
 pub(crate) const LIST: (&str, &str) = ("GET", "/accounts/*/tokens");
@@ -47,6 +47,7 @@ impl House {
         let world = World::with_settings(&settings).await;
         let path = world.home.join("ledger.db");
         let ledger = Ledger::open(&Location::File(path.clone()), world.clock.as_clock()).unwrap();
+        unlock(&ledger, "ana", &World::passphrase()).await;
         let raw = rusqlite::Connection::open(path).unwrap();
         raw.busy_timeout(Duration::from_secs(10)).unwrap();
         Self { world, dir: tempfile::tempdir().unwrap(), ledger, raw }

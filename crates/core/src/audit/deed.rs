@@ -75,6 +75,7 @@ deeds! {
     ProjectTeardown = "project.teardown", "All keys of a project were given up.";
     PassphraseChange = "passphrase.change", "An operator's passphrase changed.";
     SessionOpen = "session.open", "An operator opened a session.";
+    AuditAccept = "audit.accept", "An operator took the audit log as it is, after its files were lost.";
     BrokerStart = "broker.start", "The broker came up.";
 }
 

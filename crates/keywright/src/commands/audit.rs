@@ -15,7 +15,7 @@ use crate::input;
 use crate::output::{Done, Output};
 use crate::show::facts::Facts;
 use crate::show::list::{List, Tone, plain, strong, toned};
-use crate::show::{count, field, items, outside, when};
+use crate::show::{count, field, items, number, outside, when};
 
 /// The audit log: what happened, who did it, and whether anybody changed the record.
 #[derive(clap::Args)]
@@ -47,6 +47,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         checkpoint: Option<PathBuf>,
     },
+    /// Take the log as it is after its files were lost, and sign it anew. That it was lost stays on record.
+    Accept,
     /// Copy the whole log: the files that other tools verify, or the entries as JSON.
     Export {
         /// The directory that gets the files; it must not exist yet. Without it, entries go to standard output, one a line.
@@ -69,6 +71,14 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
             Ok(Output::new(trace, text))
         }
         Command::Verify { checkpoint } => verify(app, checkpoint.as_deref()).await,
+        Command::Accept => {
+            let signed = app.signed(OperatorCall::AuditAccept).await?;
+            let text = format!(
+                "the audit log is signed again: {}",
+                count(number(&signed, "size"), "entry", "entries")
+            );
+            Ok(Output::new(signed, text).talk("next: keywright reconcile"))
+        }
         Command::Export { out: Some(out) } => export_files(app, &out).await,
         Command::Export { out: None } => export_entries(app).await,
     }

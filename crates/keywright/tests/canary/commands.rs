@@ -18,6 +18,7 @@ const COMMANDS: &str = "
     2* provider add cloudflare --name empty
     6* provider add cloudflare --name closed --account {account} --base-url http://127.0.0.1:9 --credential-file {parent}
     0  help key
+    7* audit accept
     0  provider kinds
     0  provider list
     0  provider check cf

@@ -12,7 +12,7 @@ use keywright_core::secret::Secret;
 use keywright_ledger::seal::SlotCost;
 use keywright_ledger::{Ledger, LedgerError, Location, OperatorKeys, Request, Tx};
 use keywright_sandbox::{Fault, FaultKind};
-use keywright_testkit::Canaries;
+use keywright_testkit::{Canaries, unlock};
 
 use crate::support::{BOBS, PASSPHRASE, Ran, World};
 
@@ -107,7 +107,13 @@ impl House {
         &self,
         reading: impl FnOnce(&Tx<'_>) -> Result<T, LedgerError> + Send + 'static,
     ) -> T {
-        self.runtime.block_on(open(&self.world).read(reading)).unwrap()
+        let ledger = open(&self.world);
+        self.runtime
+            .block_on(async {
+                unlock(&ledger, "alice", &Secret::new(PASSPHRASE.to_owned())).await;
+                ledger.read(reading).await
+            })
+            .unwrap()
     }
 
     /// The newest key of a name, the request behind it, and its versions.

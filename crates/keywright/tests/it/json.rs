@@ -21,6 +21,7 @@ fn every_command_answers_with_a_document_that_names_its_schema() {
         (vec!["doctor"], 0, "doctor"),
         (vec!["provider", "add", "cloudflare", "--name", "x"], 2, "error"),
         (vec!["provider", "kinds", "aws"], 0, "kinds"),
+        (vec!["audit", "accept"], 7, "error"),
         (vec!["provider", "list"], 0, "providers"),
         (vec!["provider", "check", "cf"], 0, "provider"),
         (vec!["provider", "remove", "cf"], 7, "error"),

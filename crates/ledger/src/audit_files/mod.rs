@@ -34,6 +34,8 @@ use publish::Publisher;
 
 /// The checkpoint's file name.
 const CHECKPOINT: &str = "checkpoint";
+/// A home that was only just made may have no files yet: it was killed before it wrote them.
+const JUST_MADE: u64 = 4;
 /// The verifier key's file name.
 const VKEY: &str = "vkey";
 
@@ -67,6 +69,21 @@ impl AuditFiles {
     #[must_use]
     pub fn key(&self) -> &VerifierKey {
         &self.publisher.key
+    }
+
+    /// Why nothing shows whether the log is whole, when that is so: it has entries, and the file that they were signed in is
+    /// gone. [`AuditFiles::publish`] would sign whatever is left.
+    ///
+    /// # Errors
+    /// [`LedgerError::Io`], or when the ledger can't be read.
+    pub async fn lost(&self, ledger: &Ledger) -> Result<Option<String>> {
+        let size = ledger.read(|tx| tx.audit_size()).await?;
+        let is_lost = size > JUST_MADE && self.publisher.disk.read(CHECKPOINT)?.is_none();
+        Ok(is_lost.then(|| {
+            format!(
+                "`{CHECKPOINT}` is gone, so that nothing shows whether the {size} entries are all of them"
+            )
+        }))
     }
 
     /// Brings the files up to the ledger's size, signs the tree, and says how many entries are signed now. Writes

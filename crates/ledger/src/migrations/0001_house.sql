@@ -1,6 +1,7 @@
 -- Times are milliseconds since 1970 UTC. Documents (plans, templates, configurations) are JSON text.
 -- Only columns that end in _sealed hold secrets, and only sealed ones. A row with a mac counts for nothing when its mac,
--- made with a key that comes from the master key, is not that of its columns.
+-- made with a key that comes from the master key, is not that of its columns: all of them where people and programs are
+-- let in, and those that never change (not a state, a time of trying, a number of tries) of what the broker works on.
 
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BYTEA NOT NULL);
 
@@ -55,7 +56,8 @@ CREATE TABLE connections (
   account TEXT,
   extra TEXT NOT NULL,
   credential TEXT NOT NULL REFERENCES sealed_values (id),
-  added_at BIGINT NOT NULL
+  added_at BIGINT NOT NULL,
+  mac BYTEA NOT NULL
 );
 
 CREATE TABLE stores (
@@ -64,7 +66,8 @@ CREATE TABLE stores (
   address TEXT,
   extra TEXT NOT NULL,
   credential TEXT REFERENCES sealed_values (id),
-  added_at BIGINT NOT NULL
+  added_at BIGINT NOT NULL,
+  mac BYTEA NOT NULL
 );
 
 CREATE TABLE templates (
@@ -115,7 +118,8 @@ CREATE TABLE requests (
   entry BIGINT NOT NULL,
   created_at BIGINT NOT NULL,
   expires_at BIGINT NOT NULL,
-  decided_at BIGINT
+  decided_at BIGINT,
+  mac BYTEA NOT NULL
 );
 CREATE UNIQUE INDEX requests_idempotent ON requests (principal_kind, principal_name, idempotency_key)
   WHERE idempotency_key IS NOT NULL;
@@ -155,7 +159,8 @@ CREATE TABLE keys (
   request TEXT NOT NULL REFERENCES requests (id),
   agent TEXT,
   state TEXT NOT NULL,
-  created_at BIGINT NOT NULL
+  created_at BIGINT NOT NULL,
+  mac BYTEA NOT NULL
 );
 -- A name means one thing: at most one key that lives or is being made under it.
 CREATE UNIQUE INDEX keys_live_name ON keys (project, environment, name) WHERE state IN ('minting', 'active');
@@ -174,6 +179,7 @@ CREATE TABLE attempts (
   expires_at BIGINT,
   sweep_at BIGINT,
   absent_seen BIGINT NOT NULL DEFAULT 0,
+  mac BYTEA NOT NULL,
   UNIQUE (saga, number)
 );
 CREATE INDEX attempts_to_sweep ON attempts (sweep_at) WHERE sweep_at IS NOT NULL;
@@ -188,6 +194,7 @@ CREATE TABLE versions (
   state TEXT NOT NULL,
   fingerprint TEXT NOT NULL,
   created_at BIGINT NOT NULL,
+  mac BYTEA NOT NULL,
   UNIQUE (key_id, number)
 );
 CREATE INDEX versions_by_fingerprint ON versions (fingerprint);
@@ -202,7 +209,8 @@ CREATE TABLE placements (
   store_version TEXT,
   verified TEXT,
   state TEXT NOT NULL,
-  updated_at BIGINT NOT NULL
+  updated_at BIGINT NOT NULL,
+  mac BYTEA NOT NULL
 );
 CREATE INDEX placements_by_key ON placements (key_id);
 
@@ -220,7 +228,8 @@ CREATE TABLE sagas (
   due_at BIGINT,
   tries BIGINT NOT NULL,
   trouble TEXT,
-  created_at BIGINT NOT NULL
+  created_at BIGINT NOT NULL,
+  mac BYTEA NOT NULL
 );
 CREATE INDEX sagas_due ON sagas (due_at) WHERE due_at IS NOT NULL;
 
@@ -239,6 +248,7 @@ CREATE TABLE revocations (
   trouble TEXT,
   done_at BIGINT,
   entry BIGINT,
+  mac BYTEA NOT NULL,
   UNIQUE (connection, provider_key_id)
 );
 CREATE INDEX revocations_due ON revocations (due_at) WHERE due_at IS NOT NULL;
@@ -253,6 +263,7 @@ CREATE TABLE embedded_values (
   marker TEXT NOT NULL,
   sealed TEXT NOT NULL REFERENCES sealed_values (id),
   written_at BIGINT NOT NULL,
+  mac BYTEA NOT NULL,
   PRIMARY KEY (place, number)
 );
 

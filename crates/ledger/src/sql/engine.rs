@@ -9,9 +9,10 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{oneshot, watch};
 
 use super::writer::{Done, Writer, statement};
-use super::{BUSY_SECONDS, Tx};
+use super::{BUSY_SECONDS, RowKey, Tx};
 use crate::error::{LedgerError, Result};
 use crate::migrations;
+use crate::seal::Keyring;
 
 /// Where the time comes from; tests hand in their own.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -31,6 +32,7 @@ pub struct Ledger {
     writer: Writer,
     path: PathBuf,
     clock: Clock,
+    rows: Arc<RowKey>,
     commits: watch::Receiver<u64>,
 }
 
@@ -51,8 +53,14 @@ impl Ledger {
         migrations::migrate(&connection)?;
         let (count, commits) = watch::channel(0u64);
         let tell = Box::new(move || count.send_modify(|n| *n += 1));
-        let writer = Writer::start(connection, Arc::clone(&clock), tell)?;
-        Ok(Self { writer, readers: Mutex::new(Vec::new()), path: path.clone(), clock, commits })
+        let rows = Arc::new(RowKey::new());
+        let writer = Writer::start(connection, Arc::clone(&clock), Arc::clone(&rows), tell)?;
+        Ok(Self { writer, readers: Mutex::new(Vec::new()), path: path.clone(), clock, rows, commits })
+    }
+
+    /// From here on the rows that are vouched for can be read and written; only counts can before. The first key stays.
+    pub fn unlock(&self, keyring: &Keyring) {
+        self.rows.get_or_init(|| keyring.row_mac());
     }
 
     /// The ledger's time, in whole milliseconds.
@@ -108,7 +116,7 @@ impl Ledger {
         F: FnOnce(&Tx<'_>) -> std::result::Result<T, E>,
     {
         let connection = self.reader()?;
-        let result = on_snapshot(&connection, self.now(), reading);
+        let result = on_snapshot(&connection, self.now(), &self.rows, reading);
         self.keep_for_later(connection);
         result
     }
@@ -124,9 +132,9 @@ impl Ledger {
         F: FnOnce(&Tx<'_>) -> std::result::Result<T, E> + Send + 'static,
     {
         let connection = self.reader()?;
-        let now = self.now();
+        let (now, rows) = (self.now(), Arc::clone(&self.rows));
         let work = move || {
-            let result = on_snapshot(&connection, now, reading);
+            let result = on_snapshot(&connection, now, &rows, reading);
             (connection, result)
         };
         let (connection, result) =
@@ -153,10 +161,11 @@ impl Ledger {
 fn on_snapshot<T, E: From<LedgerError>>(
     connection: &Connection,
     now: Timestamp,
+    rows: &RowKey,
     reading: impl FnOnce(&Tx<'_>) -> std::result::Result<T, E>,
 ) -> std::result::Result<T, E> {
     statement(connection, "BEGIN")?;
-    let result = reading(&Tx::new(connection, now));
+    let result = reading(&Tx::new(connection, now, rows));
     statement(connection, "COMMIT")?;
     result
 }
@@ -167,7 +176,7 @@ pub(crate) fn read_only<T>(path: &Path, reading: impl FnOnce(&Tx<'_>) -> Result<
     let connection = connect(path, true)?;
     connection.execute_batch("BEGIN")?;
     migrations::check(&connection)?;
-    reading(&Tx::new(&connection, Timestamp::UNIX_EPOCH))
+    reading(&Tx::new(&connection, Timestamp::UNIX_EPOCH, &RowKey::new()))
 }
 
 /// Runs a deed. One that panics is rolled back like one that fails: the writer's thread serves the others too.

@@ -4,11 +4,14 @@
 //! `TEXT` and `BYTEA` columns, `ON CONFLICT`, `RETURNING`. A [`Tx`] hides which engine runs them.
 
 mod engine;
+mod facts;
 mod row;
 mod writer;
 
 pub(crate) use engine::read_only;
 pub use engine::{Clock, Ledger, Location};
+pub(crate) use facts::Facts;
+pub use facts::RowMac;
 pub(crate) use row::{Row, Value, json};
 
 use std::ops::ControlFlow;
@@ -24,11 +27,15 @@ pub(crate) const BUSY_SECONDS: u64 = 5;
 pub struct Tx<'c> {
     connection: &'c rusqlite::Connection,
     now: Timestamp,
+    rows: &'c RowKey,
 }
 
+/// What MACs of rows begin with, once the ledger is unlocked.
+pub(crate) type RowKey = std::sync::OnceLock<hmac::Hmac<sha2::Sha256>>;
+
 impl<'c> Tx<'c> {
-    pub(crate) fn new(connection: &'c rusqlite::Connection, now: Timestamp) -> Self {
-        Self { connection, now }
+    pub(crate) fn new(connection: &'c rusqlite::Connection, now: Timestamp, rows: &'c RowKey) -> Self {
+        Self { connection, now, rows }
     }
 
     /// The database's clock at the start of the transaction.

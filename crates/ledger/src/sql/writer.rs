@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::runtime::RuntimeFlavor;
 
-use super::{Clock, Tx};
+use super::{Clock, RowKey, Tx};
 use crate::error::{LedgerError, Result};
 
 /// How many deeds share one commit at most.
@@ -46,6 +46,7 @@ struct Shared {
     inbox: Mutex<Inbox>,
     came: Condvar,
     clock: Clock,
+    rows: Arc<RowKey>,
     /// Told after each commit; must be quick.
     after_commit: Box<dyn Fn() + Send + Sync>,
 }
@@ -66,10 +67,11 @@ impl Writer {
     pub(crate) fn start(
         connection: Connection,
         clock: Clock,
+        rows: Arc<RowKey>,
         after_commit: Box<dyn Fn() + Send + Sync>,
     ) -> Result<Self> {
         let (connection, inbox, came) = (Mutex::new(connection), Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { connection, inbox, came, clock, after_commit });
+        let shared = Arc::new(Shared { connection, inbox, came, clock, rows, after_commit });
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
@@ -153,7 +155,7 @@ impl Shared {
     }
 
     fn commit(&self, connection: &Connection, group: Vec<Deed>) {
-        commit(connection, group, &self.clock);
+        commit(connection, group, &self.clock, &self.rows);
         (self.after_commit)();
     }
 }
@@ -178,12 +180,12 @@ impl From<LedgerError> for CommitFailed {
     }
 }
 
-fn commit(connection: &Connection, group: Vec<Deed>, clock: &Clock) {
+fn commit(connection: &Connection, group: Vec<Deed>, clock: &Clock, rows: &RowKey) {
     let is_alone = group.len() == 1;
     let mut group = group.into_iter();
     let mut done = Vec::with_capacity(group.len());
     let result = statement(connection, "BEGIN IMMEDIATE").and_then(|()| {
-        let tx = Tx::new(connection, clock());
+        let tx = Tx::new(connection, clock(), rows);
         for deed in group.by_ref() {
             if is_alone {
                 // Its own part is the whole.

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use keywright_core::name::{AgentName, EnvironmentName, OperatorName, ProjectName, WorkloadName};
 
-use super::vouched::{RowMac, Vouched};
+use super::vouched::Vouched;
 use crate::error::Result;
 use crate::seal::Keyring;
-use crate::sql::{Row, Tx, Value};
+use crate::sql::{Row, RowMac, Tx, Value};
 
 /// A principal that asks.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,21 +6,24 @@ use keywright_core::key::{Attempt, AttemptOutcome};
 use keywright_core::marker::Marker;
 
 use crate::error::{LedgerError, Result};
-use crate::sql::{Row, Tx, Value};
+use crate::sql::{Facts, Row, Tx, Value};
 
-const COLUMNS: &str = "id, key_id, number, marker, connection, sent_at, outcome, provider_key_id, expires_at";
+pub(crate) const FACTS: Facts = Facts { table: "attempts", what: "attempt", count: 6, columns: COLUMNS };
+const COLUMNS: &str =
+    "id, key_id, saga, number, marker, connection, sent_at, outcome, provider_key_id, expires_at, mac";
 
-fn read(row: &Row) -> Result<Attempt> {
+fn read(tx: &Tx<'_>, row: &Row) -> Result<Attempt> {
+    FACTS.check(tx, row)?;
     Ok(Attempt {
         id: row.parse(0, "attempt id")?,
         key: row.parse(1, "key id")?,
-        number: row.count(2)?,
-        marker: Marker::from_ledger(row.text(3)?.to_owned()),
-        connection: row.parse(4, "connection name")?,
-        sent_at: row.maybe_time(5)?,
-        outcome: row.state(6, AttemptOutcome::parse)?,
-        provider_key_id: row.maybe_text(7)?.map(str::to_owned),
-        expires_at: row.maybe_time(8)?,
+        number: row.count(3)?,
+        marker: Marker::from_ledger(row.text(4)?.to_owned()),
+        connection: row.parse(5, "connection name")?,
+        sent_at: row.maybe_time(6)?,
+        outcome: row.state(7, AttemptOutcome::parse)?,
+        provider_key_id: row.maybe_text(8)?.map(str::to_owned),
+        expires_at: row.maybe_time(9)?,
     })
 }
 
@@ -30,19 +33,18 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be written.
     pub fn add_attempt(&self, attempt: &Attempt, saga: SagaId) -> Result<()> {
+        let facts = vec![
+            Value::text(attempt.id),
+            Value::text(attempt.key),
+            Value::text(saga),
+            attempt.number.into(),
+            Value::text(&attempt.marker),
+            Value::text(&attempt.connection),
+        ];
         self.execute(
-            "INSERT INTO attempts (id, key_id, saga, number, marker, connection, outcome, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-            &[
-                Value::text(attempt.id),
-                Value::text(attempt.key),
-                Value::text(saga),
-                attempt.number.into(),
-                Value::text(&attempt.marker),
-                Value::text(&attempt.connection),
-                Value::text(attempt.outcome),
-                attempt.expires_at.into(),
-            ],
+            "INSERT INTO attempts (id, key_id, saga, number, marker, connection, outcome, expires_at, mac) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            &FACTS.with(self, facts, [Value::text(attempt.outcome), attempt.expires_at.into()])?,
         )?;
         Ok(())
     }
@@ -54,7 +56,7 @@ impl Tx<'_> {
     pub fn attempt(&self, id: AttemptId) -> Result<Attempt> {
         let sql = format!("SELECT {COLUMNS} FROM attempts WHERE id = $1");
         let row = self.first(&sql, &[Value::text(id)])?;
-        row.map(|row| read(&row))
+        row.map(|row| read(self, &row))
             .transpose()?
             .ok_or_else(|| LedgerError::Missing { what: "attempt", name: id.to_string() })
     }
@@ -116,7 +118,7 @@ impl Tx<'_> {
         let sql = format!(
             "SELECT {COLUMNS} FROM attempts WHERE sweep_at IS NOT NULL AND sweep_at <= $1 ORDER BY sweep_at LIMIT 100"
         );
-        self.query(&sql, &[self.now().into()])?.iter().map(read).collect()
+        self.sound(&self.query(&sql, &[self.now().into()])?, read)
     }
 
     /// How many attempts still wait for certainty.

@@ -1,5 +1,6 @@
 //! The audit log's rows. An entry is appended in the transaction of the deed that it records.
 
+use keywright_core::audit::deed::{Deed, Stage};
 use keywright_core::audit::entry::{Entry, Record};
 use keywright_core::audit::merkle::Hash;
 use keywright_core::id::{KeyId, RequestId};
@@ -114,6 +115,16 @@ impl Tx<'_> {
         self.query(&sql, &parameters)?.iter().map(StoredEntry::read).collect()
     }
 
+    /// Whether the log knows how the mint of a request ended.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn mint_ended(&self, request: RequestId) -> Result<bool> {
+        let sql = "SELECT 1 FROM audit_entries WHERE request = $1 AND deed = $2 AND stage = $3 LIMIT 1";
+        let parameters = [Value::text(request), Deed::KeyMint.as_str().into(), stage(Stage::Outcome).into()];
+        Ok(self.first(sql, &parameters)?.is_some())
+    }
+
     /// Keeps a signed checkpoint.
     ///
     /// # Errors
@@ -137,8 +148,7 @@ impl Tx<'_> {
     }
 }
 
-fn stage(stage: keywright_core::audit::deed::Stage) -> &'static str {
-    use keywright_core::audit::deed::Stage;
+fn stage(stage: Stage) -> &'static str {
     match stage {
         Stage::Intent => "intent",
         Stage::Outcome => "outcome",

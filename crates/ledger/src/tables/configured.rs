@@ -7,7 +7,7 @@ use keywright_core::id::SealedId;
 use keywright_core::name::{ConnectionName, Kind, StoreName};
 
 use crate::error::{LedgerError, Result};
-use crate::sql::{Row, Tx, Value, json};
+use crate::sql::{Facts, Row, Tx, Value, json};
 
 /// One account at a provider, with the parent credential that the broker uses there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +45,15 @@ pub struct ConfiguredStore {
     pub added_at: Timestamp,
 }
 
+pub(crate) const CONNECTIONS: Facts =
+    Facts { table: "connections", what: "connection", count: 7, columns: CONNECTION };
+const CONNECTION: &str = "name, kind, base_url, account, extra, credential, added_at, mac";
+pub(crate) const STORES: Facts = Facts { table: "stores", what: "store", count: 6, columns: STORE };
+const STORE: &str = "name, kind, address, extra, credential, added_at, mac";
+
 impl Connection {
-    fn read(row: &Row) -> Result<Self> {
+    fn read(tx: &Tx<'_>, row: &Row) -> Result<Self> {
+        CONNECTIONS.check(tx, row)?;
         Ok(Self {
             name: row.parse(0, "connection name")?,
             kind: row.parse(1, "kind")?,
@@ -60,7 +67,8 @@ impl Connection {
 }
 
 impl ConfiguredStore {
-    fn read(row: &Row) -> Result<Self> {
+    fn read(tx: &Tx<'_>, row: &Row) -> Result<Self> {
+        STORES.check(tx, row)?;
         Ok(Self {
             name: row.parse(0, "store name")?,
             kind: row.parse(1, "kind")?,
@@ -78,8 +86,17 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn connections(&self) -> Result<Vec<Connection>> {
-        let sql = "SELECT name, kind, base_url, account, extra, credential, added_at FROM connections ORDER BY name";
-        self.query(sql, &[])?.iter().map(Connection::read).collect()
+        let sql = format!("SELECT {CONNECTION} FROM connections ORDER BY name");
+        self.query(&sql, &[])?.iter().map(|row| Connection::read(self, row)).collect()
+    }
+
+    /// The connections that are as they were added, by name.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn sound_connections(&self) -> Result<Vec<Connection>> {
+        let sql = format!("SELECT {CONNECTION} FROM connections ORDER BY name");
+        self.sound(&self.query(&sql, &[])?, Connection::read)
     }
 
     /// One connection.
@@ -87,9 +104,9 @@ impl Tx<'_> {
     /// # Errors
     /// [`LedgerError::Missing`].
     pub fn connection(&self, name: &ConnectionName) -> Result<Connection> {
-        let sql = "SELECT name, kind, base_url, account, extra, credential, added_at FROM connections WHERE name = $1";
-        let row = self.first(sql, &[Value::text(name)])?;
-        row.map(|row| Connection::read(&row))
+        let sql = format!("SELECT {CONNECTION} FROM connections WHERE name = $1");
+        let row = self.first(&sql, &[Value::text(name)])?;
+        row.map(|row| Connection::read(self, &row))
             .transpose()?
             .ok_or_else(|| LedgerError::Missing { what: "connection", name: name.to_string() })
     }
@@ -110,18 +127,19 @@ impl Tx<'_> {
     /// # Errors
     /// [`LedgerError::Exists`].
     pub fn add_connection(&self, connection: &Connection) -> Result<()> {
+        let facts = vec![
+            Value::text(&connection.name),
+            Value::text(&connection.kind),
+            Value::maybe(connection.base_url.as_deref()),
+            Value::maybe(connection.account.as_deref()),
+            json(&connection.extra)?,
+            Value::text(connection.credential),
+            self.now().into(),
+        ];
         let rows = self.execute(
-            "INSERT INTO connections (name, kind, base_url, account, extra, credential, added_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
-            &[
-                Value::text(&connection.name),
-                Value::text(&connection.kind),
-                Value::maybe(connection.base_url.as_deref()),
-                Value::maybe(connection.account.as_deref()),
-                json(&connection.extra)?,
-                Value::text(connection.credential),
-                self.now().into(),
-            ],
+            "INSERT INTO connections (name, kind, base_url, account, extra, credential, added_at, mac) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+            &CONNECTIONS.with(self, facts, [])?,
         )?;
         if rows == 0 {
             return Err(LedgerError::Exists { what: "connection", name: connection.name.to_string() });
@@ -134,8 +152,8 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn stores(&self) -> Result<Vec<ConfiguredStore>> {
-        let sql = "SELECT name, kind, address, extra, credential, added_at FROM stores ORDER BY name";
-        self.query(sql, &[])?.iter().map(ConfiguredStore::read).collect()
+        let sql = format!("SELECT {STORE} FROM stores ORDER BY name");
+        self.query(&sql, &[])?.iter().map(|row| ConfiguredStore::read(self, row)).collect()
     }
 
     /// Removes a store. Its credential is the caller's to erase.
@@ -154,17 +172,18 @@ impl Tx<'_> {
     /// # Errors
     /// [`LedgerError::Exists`].
     pub fn add_store(&self, store: &ConfiguredStore) -> Result<()> {
+        let facts = vec![
+            Value::text(&store.name),
+            Value::text(&store.kind),
+            Value::maybe(store.address.as_deref()),
+            json(&store.extra)?,
+            Value::maybe(store.credential),
+            self.now().into(),
+        ];
         let rows = self.execute(
-            "INSERT INTO stores (name, kind, address, extra, credential, added_at) \
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-            &[
-                Value::text(&store.name),
-                Value::text(&store.kind),
-                Value::maybe(store.address.as_deref()),
-                json(&store.extra)?,
-                Value::maybe(store.credential),
-                self.now().into(),
-            ],
+            "INSERT INTO stores (name, kind, address, extra, credential, added_at, mac) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+            &STORES.with(self, facts, [])?,
         )?;
         if rows == 0 {
             return Err(LedgerError::Exists { what: "store", name: store.name.to_string() });

@@ -4,7 +4,7 @@ use keywright_core::id::{KeyId, PlacementId, SealedId, VersionId};
 use keywright_core::marker::Marker;
 
 use crate::error::Result;
-use crate::sql::{Row, Tx, Value};
+use crate::sql::{Facts, Row, Tx, Value};
 
 /// One version of a value at a place of the embedded store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +25,12 @@ pub struct EmbeddedValue {
     pub sealed: SealedId,
 }
 
-const COLUMNS: &str = "place, number, placement, key_id, version, marker, sealed";
+pub(crate) const FACTS: Facts = Facts { table: "embedded_values", what: "value", count: 7, columns: COLUMNS };
+const COLUMNS: &str = "place, number, placement, key_id, version, marker, sealed, mac";
 
 impl EmbeddedValue {
-    fn read(row: &Row) -> Result<Self> {
+    fn read(tx: &Tx<'_>, row: &Row) -> Result<Self> {
+        FACTS.check(tx, row)?;
         Ok(Self {
             place: row.text(0)?.to_owned(),
             number: row.count(1)?,
@@ -49,7 +51,7 @@ impl Tx<'_> {
     pub fn embedded_current(&self, place: &str) -> Result<Option<EmbeddedValue>> {
         let sql =
             format!("SELECT {COLUMNS} FROM embedded_values WHERE place = $1 ORDER BY number DESC LIMIT 1");
-        self.first(&sql, &[place.into()])?.map(|row| EmbeddedValue::read(&row)).transpose()
+        self.first(&sql, &[place.into()])?.map(|row| EmbeddedValue::read(self, &row)).transpose()
     }
 
     /// What a placement wrote, if it is still there.
@@ -58,7 +60,7 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn embedded_of(&self, placement: PlacementId) -> Result<Option<EmbeddedValue>> {
         let sql = format!("SELECT {COLUMNS} FROM embedded_values WHERE placement = $1");
-        self.first(&sql, &[Value::text(placement)])?.map(|row| EmbeddedValue::read(&row)).transpose()
+        self.first(&sql, &[Value::text(placement)])?.map(|row| EmbeddedValue::read(self, &row)).transpose()
     }
 
     /// Adds a value at a place; its sealed form was put in the same transaction.
@@ -66,19 +68,19 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be written.
     pub fn add_embedded(&self, value: &EmbeddedValue) -> Result<()> {
+        let facts = vec![
+            value.place.as_str().into(),
+            value.number.into(),
+            Value::text(value.placement),
+            Value::text(value.key),
+            Value::text(value.version),
+            Value::text(&value.marker),
+            Value::text(value.sealed),
+        ];
         self.execute(
-            "INSERT INTO embedded_values (place, number, placement, key_id, version, marker, sealed, written_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-            &[
-                value.place.as_str().into(),
-                value.number.into(),
-                Value::text(value.placement),
-                Value::text(value.key),
-                Value::text(value.version),
-                Value::text(&value.marker),
-                Value::text(value.sealed),
-                self.now().into(),
-            ],
+            "INSERT INTO embedded_values (place, number, placement, key_id, version, marker, sealed, written_at, mac) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            &FACTS.with(self, facts, [self.now().into()])?,
         )?;
         Ok(())
     }

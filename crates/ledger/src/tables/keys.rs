@@ -10,14 +10,20 @@ use keywright_core::secret::Fingerprint;
 use keywright_core::store::VerifyMode;
 
 use crate::error::{LedgerError, Result};
-use crate::sql::{Row, Tx, Value};
+use crate::sql::{Facts, Row, Tx, Value};
 
+pub(crate) const KEYS: Facts = Facts { table: "keys", what: "key", count: 10, columns: KEY };
 const KEY: &str =
-    "id, name, project, environment, provider, connection, template, request, agent, state, created_at";
-const VERSION: &str = "id, key_id, attempt, number, provider_key_id, expires_at, state";
-const PLACEMENT: &str = "id, version, key_id, store, place, base, store_version, verified, state";
+    "id, name, project, environment, provider, connection, template, request, agent, created_at, state, mac";
+pub(crate) const VERSIONS: Facts = Facts { table: "versions", what: "version", count: 7, columns: VERSION };
+const VERSION: &str =
+    "v.id, v.key_id, v.attempt, v.number, v.provider_key_id, v.expires_at, v.fingerprint, v.state, v.mac";
+pub(crate) const PLACEMENTS: Facts =
+    Facts { table: "placements", what: "placement", count: 6, columns: PLACEMENT };
+const PLACEMENT: &str = "id, version, key_id, store, place, base, store_version, verified, state, mac";
 
-fn read_key(row: &Row) -> Result<Key> {
+fn read_key(tx: &Tx<'_>, row: &Row) -> Result<Key> {
+    KEYS.check(tx, row)?;
     Ok(Key {
         id: row.parse(0, "key id")?,
         name: row.parse(1, "key name")?,
@@ -28,12 +34,13 @@ fn read_key(row: &Row) -> Result<Key> {
         template: row.parse(6, "template id")?,
         request: row.parse(7, "request id")?,
         agent: row.maybe_parse(8, "agent name")?,
-        state: row.state(9, KeyState::parse)?,
-        created_at: row.time(10)?,
+        created_at: row.time(9)?,
+        state: row.state(10, KeyState::parse)?,
     })
 }
 
-fn read_version(row: &Row) -> Result<Version> {
+fn read_version(tx: &Tx<'_>, row: &Row) -> Result<Version> {
+    VERSIONS.check(tx, row)?;
     Ok(Version {
         id: row.parse(0, "version id")?,
         key: row.parse(1, "key id")?,
@@ -41,11 +48,12 @@ fn read_version(row: &Row) -> Result<Version> {
         number: row.count(3)?,
         provider_key_id: row.text(4)?.to_owned(),
         expires_at: row.maybe_time(5)?,
-        state: row.state(6, VersionState::parse)?,
+        state: row.state(7, VersionState::parse)?,
     })
 }
 
-fn read_placement(row: &Row) -> Result<Placement> {
+fn read_placement(tx: &Tx<'_>, row: &Row) -> Result<Placement> {
+    PLACEMENTS.check(tx, row)?;
     let place = Place { store: row.parse(3, "store name")?, place: row.text(4)?.to_owned() };
     Ok(Placement {
         id: row.parse(0, "placement id")?,
@@ -67,22 +75,22 @@ impl Tx<'_> {
     /// # Errors
     /// [`LedgerError::Exists`].
     pub fn add_key(&self, key: &Key) -> Result<()> {
+        let facts = vec![
+            Value::text(key.id),
+            Value::text(&key.name),
+            Value::text(&key.project),
+            Value::text(&key.environment),
+            Value::text(&key.provider),
+            Value::text(&key.connection),
+            Value::text(&key.template),
+            Value::text(key.request),
+            Value::maybe(key.agent.as_ref()),
+            key.created_at.into(),
+        ];
         let rows = self.execute(
-            "INSERT INTO keys (id, name, project, environment, provider, connection, template, request, agent, state, \
-             created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
-            &[
-                Value::text(key.id),
-                Value::text(&key.name),
-                Value::text(&key.project),
-                Value::text(&key.environment),
-                Value::text(&key.provider),
-                Value::text(&key.connection),
-                Value::text(&key.template),
-                Value::text(key.request),
-                Value::maybe(key.agent.as_ref()),
-                Value::text(key.state),
-                key.created_at.into(),
-            ],
+            "INSERT INTO keys (id, name, project, environment, provider, connection, template, request, agent, \
+             created_at, state, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING",
+            &KEYS.with(self, facts, [Value::text(key.state)])?,
         )?;
         if rows == 0 {
             let name = format!("{}/{}/{}", key.project, key.environment, key.name);
@@ -98,7 +106,7 @@ impl Tx<'_> {
     pub fn key(&self, id: KeyId) -> Result<Key> {
         let sql = format!("SELECT {KEY} FROM keys WHERE id = $1");
         let row = self.first(&sql, &[Value::text(id)])?;
-        row.map(|row| read_key(&row))
+        row.map(|row| read_key(self, &row))
             .transpose()?
             .ok_or_else(|| LedgerError::Missing { what: "key", name: id.to_string() })
     }
@@ -120,7 +128,7 @@ impl Tx<'_> {
         );
         let parameters =
             [Value::maybe(project), Value::maybe(environment), Value::maybe(state), i64::from(limit).into()];
-        self.query(&sql, &parameters)?.iter().map(read_key).collect()
+        self.sound(&self.query(&sql, &parameters)?, read_key)
     }
 
     /// The keys of a name, newest first.
@@ -130,7 +138,7 @@ impl Tx<'_> {
     pub fn keys_named(&self, name: &KeyName) -> Result<Vec<Key>> {
         let sql =
             format!("SELECT {KEY} FROM keys WHERE name = $1 ORDER BY created_at DESC, id DESC LIMIT 100");
-        self.query(&sql, &[Value::text(name)])?.iter().map(read_key).collect()
+        self.sound(&self.query(&sql, &[Value::text(name)])?, read_key)
     }
 
     /// How many places of the quota an agent's keys hold, one of them left out: those that live or are being made, and those
@@ -162,7 +170,7 @@ impl Tx<'_> {
              OR id IN (SELECT key_id FROM revocations WHERE due_at IS NOT NULL)) \
              ORDER BY created_at DESC, id DESC LIMIT 1000"
         );
-        self.query(&sql, &[Value::text(connection)])?.iter().map(read_key).collect()
+        self.sound(&self.query(&sql, &[Value::text(connection)])?, read_key)
     }
 
     /// The keys of which a copy lies in a store, newest first, at most 1,000.
@@ -174,7 +182,7 @@ impl Tx<'_> {
             "SELECT {KEY} FROM keys WHERE id IN (SELECT key_id FROM placements WHERE store = $1 \
              AND state NOT IN ('planned', 'removed')) ORDER BY created_at DESC, id DESC LIMIT 1000"
         );
-        self.query(&sql, &[Value::text(store)])?.iter().map(read_key).collect()
+        self.sound(&self.query(&sql, &[Value::text(store)])?, read_key)
     }
 
     /// How many keys live.
@@ -203,20 +211,19 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be written.
     pub fn add_version(&self, version: &Version, fingerprint: &Fingerprint) -> Result<()> {
+        let facts = vec![
+            Value::text(version.id),
+            Value::text(version.key),
+            Value::text(version.attempt),
+            version.number.into(),
+            version.provider_key_id.as_str().into(),
+            version.expires_at.into(),
+            fingerprint.to_hex().as_str().into(),
+        ];
         self.execute(
-            "INSERT INTO versions (id, key_id, attempt, number, provider_key_id, expires_at, state, fingerprint, \
-             created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-            &[
-                Value::text(version.id),
-                Value::text(version.key),
-                Value::text(version.attempt),
-                version.number.into(),
-                version.provider_key_id.as_str().into(),
-                version.expires_at.into(),
-                Value::text(version.state),
-                fingerprint.to_hex().as_str().into(),
-                self.now().into(),
-            ],
+            "INSERT INTO versions (id, key_id, attempt, number, provider_key_id, expires_at, fingerprint, state, \
+             created_at, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            &VERSIONS.with(self, facts, [Value::text(version.state), self.now().into()])?,
         )?;
         Ok(())
     }
@@ -226,8 +233,8 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn versions(&self, key: KeyId) -> Result<Vec<Version>> {
-        let sql = format!("SELECT {VERSION} FROM versions WHERE key_id = $1 ORDER BY number");
-        self.query(&sql, &[Value::text(key)])?.iter().map(read_version).collect()
+        let sql = format!("SELECT {VERSION} FROM versions v WHERE key_id = $1 ORDER BY number");
+        self.query(&sql, &[Value::text(key)])?.iter().map(|row| read_version(self, row)).collect()
     }
 
     /// The versions of a connection that should exist at the provider.
@@ -235,9 +242,11 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn live_versions(&self, connection: &ConnectionName) -> Result<Vec<Version>> {
-        let sql = "SELECT v.id, v.key_id, v.attempt, v.number, v.provider_key_id, v.expires_at, v.state FROM versions v \
-                   JOIN keys k ON k.id = v.key_id WHERE k.connection = $1 AND v.state = 'active' ORDER BY v.id";
-        self.query(sql, &[Value::text(connection)])?.iter().map(read_version).collect()
+        let sql = format!(
+            "SELECT {VERSION} FROM versions v JOIN keys k ON k.id = v.key_id WHERE k.connection = $1 \
+             AND v.state = 'active' ORDER BY v.id"
+        );
+        self.sound(&self.query(&sql, &[Value::text(connection)])?, read_version)
     }
 
     /// Active keys whose version has come to its end at the provider, at most 100.
@@ -256,8 +265,8 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn version_of(&self, attempt: keywright_core::id::AttemptId) -> Result<Option<Version>> {
-        let sql = format!("SELECT {VERSION} FROM versions WHERE attempt = $1");
-        self.first(&sql, &[Value::text(attempt)])?.map(|row| read_version(&row)).transpose()
+        let sql = format!("SELECT {VERSION} FROM versions v WHERE attempt = $1");
+        self.first(&sql, &[Value::text(attempt)])?.map(|row| read_version(self, &row)).transpose()
     }
 
     /// The fingerprint of a version's secret.
@@ -265,9 +274,11 @@ impl Tx<'_> {
     /// # Errors
     /// [`LedgerError::Missing`].
     pub fn fingerprint(&self, version: VersionId) -> Result<Fingerprint> {
-        let row = self.first("SELECT fingerprint FROM versions WHERE id = $1", &[Value::text(version)])?;
+        let sql = format!("SELECT {VERSION} FROM versions v WHERE id = $1");
+        let row = self.first(&sql, &[Value::text(version)])?;
         let row = row.ok_or_else(|| LedgerError::Missing { what: "version", name: version.to_string() })?;
-        Fingerprint::from_hex(row.text(0)?).ok_or(LedgerError::Damaged { what: "fingerprint" })
+        VERSIONS.check(self, &row)?;
+        Fingerprint::from_hex(row.text(6)?).ok_or(LedgerError::Damaged { what: "fingerprint" })
     }
 
     /// The fingerprints of all versions in hexadecimal digits, the newest first, at most `limit`.
@@ -306,19 +317,18 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be written.
     pub fn add_placement(&self, placement: &Placement) -> Result<()> {
+        let facts = vec![
+            Value::text(placement.id),
+            Value::text(placement.version),
+            Value::text(placement.key),
+            Value::text(&placement.destination.place.store),
+            placement.destination.place.place.as_str().into(),
+            Value::maybe(placement.destination.base.as_deref()),
+        ];
         self.execute(
-            "INSERT INTO placements (id, version, key_id, store, place, base, state, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-            &[
-                Value::text(placement.id),
-                Value::text(placement.version),
-                Value::text(placement.key),
-                Value::text(&placement.destination.place.store),
-                placement.destination.place.place.as_str().into(),
-                Value::maybe(placement.destination.base.as_deref()),
-                Value::text(placement.state),
-                self.now().into(),
-            ],
+            "INSERT INTO placements (id, version, key_id, store, place, base, state, updated_at, mac) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            &PLACEMENTS.with(self, facts, [Value::text(placement.state), self.now().into()])?,
         )?;
         Ok(())
     }
@@ -329,7 +339,7 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn placements(&self, key: KeyId) -> Result<Vec<Placement>> {
         let sql = format!("SELECT {PLACEMENT} FROM placements WHERE key_id = $1 ORDER BY id");
-        self.query(&sql, &[Value::text(key)])?.iter().map(read_placement).collect()
+        self.query(&sql, &[Value::text(key)])?.iter().map(|row| read_placement(self, row)).collect()
     }
 
     /// Copies of revoked versions that still lie in their stores and were not tried since a moment, at most 100.
@@ -341,7 +351,7 @@ impl Tx<'_> {
             "SELECT {PLACEMENT} FROM placements WHERE state NOT IN ('planned', 'removed') AND updated_at <= $1 \
              AND version IN (SELECT id FROM versions WHERE state = 'revoked') ORDER BY updated_at LIMIT 100"
         );
-        self.query(&sql, &[untried_since.into()])?.iter().map(read_placement).collect()
+        self.sound(&self.query(&sql, &[untried_since.into()])?, read_placement)
     }
 
     /// Moves a placement on, with what the store said about it.

@@ -13,4 +13,5 @@ pub(crate) mod requests;
 pub(crate) mod revocations;
 pub(crate) mod sagas;
 pub(crate) mod sealed;
+pub(crate) mod soundness;
 pub(crate) mod vouched;

@@ -6,10 +6,10 @@ use keywright_core::name::OperatorName;
 use keywright_core::secret::Secret;
 use zeroize::Zeroizing;
 
-use super::vouched::{RowMac, Vouched};
+use super::vouched::Vouched;
 use crate::error::{LedgerError, Result};
 use crate::seal::{Keyring, MasterKey, SlotCost, decrypt, encrypt, random, stretch};
-use crate::sql::{Row, Tx, Value};
+use crate::sql::{Row, RowMac, Tx, Value};
 
 /// A human who sets policy, approves and administers.
 #[derive(Debug, Clone, PartialEq, Eq)]

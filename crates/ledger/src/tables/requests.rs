@@ -10,7 +10,7 @@ use keywright_core::plan::{Digest, Plan};
 use keywright_core::receipt::Status;
 
 use crate::error::{LedgerError, Result};
-use crate::sql::{Row, Tx, Value, json};
+use crate::sql::{Facts, Row, Tx, Value, json};
 
 /// What an agent or an operator asked, and how it stands.
 #[derive(Debug, Clone)]
@@ -63,28 +63,49 @@ pub struct RequestFilter {
     pub limit: u32,
 }
 
-const COLUMNS: &str = "id, plan, digest, status, approvals_needed, reasons, policies, prompt, claimed, key_id, entry, \
-                       created_at, expires_at, ask_digest";
+pub(crate) const FACTS: Facts = Facts { table: "requests", what: "request", count: 13, columns: COLUMNS };
+const COLUMNS: &str = "id, principal_kind, principal_name, idempotency_key, ask_digest, plan, digest, approvals_needed, \
+                       policies, prompt, claimed, created_at, expires_at, status, reasons, key_id, entry, mac";
 
 impl Request {
-    fn read(row: &Row) -> Result<Self> {
+    fn read(tx: &Tx<'_>, row: &Row) -> Result<Self> {
+        FACTS.check(tx, row)?;
         Ok(Self {
             id: row.parse(0, "request id")?,
-            plan: row.json(1, "plan")?,
-            digest: Digest::from_hex(row.text(2)?).ok_or(LedgerError::Damaged { what: "plan digest" })?,
-            status: row.state(3, Status::parse)?,
-            approvals_needed: u8::try_from(row.int(4)?)
+            ask_digest: row.array(4)?,
+            plan: row.json(5, "plan")?,
+            digest: Digest::from_hex(row.text(6)?).ok_or(LedgerError::Damaged { what: "plan digest" })?,
+            approvals_needed: u8::try_from(row.int(7)?)
                 .map_err(|_| LedgerError::Damaged { what: "number of approvals" })?,
-            reasons: row.json(5, "reasons")?,
-            policies: row.json(6, "policies")?,
-            prompt: row.maybe_text(7)?.map(str::to_owned),
-            claimed: row.json(8, "claims")?,
-            key: row.maybe_parse(9, "key id")?,
-            entry: row.count(10)?,
+            policies: row.json(8, "policies")?,
+            prompt: row.maybe_text(9)?.map(str::to_owned),
+            claimed: row.json(10, "claims")?,
             created_at: row.time(11)?,
             expires_at: row.time(12)?,
-            ask_digest: row.array(13)?,
+            status: row.state(13, Status::parse)?,
+            reasons: row.json(14, "reasons")?,
+            key: row.maybe_parse(15, "key id")?,
+            entry: row.count(16)?,
         })
+    }
+
+    /// What never changes of it, but by [`Tx::narrow_request`].
+    fn facts(&self, idempotency_key: Option<&str>) -> Result<Vec<Value>> {
+        Ok(vec![
+            Value::text(self.id),
+            self.plan.principal.kind().into(),
+            self.plan.principal.name().into(),
+            Value::maybe(idempotency_key),
+            self.ask_digest.as_slice().into(),
+            json(&self.plan)?,
+            Value::text(self.digest),
+            i64::from(self.approvals_needed).into(),
+            json(&self.policies)?,
+            Value::maybe(self.prompt.as_deref()),
+            json(&self.claimed)?,
+            self.created_at.into(),
+            self.expires_at.into(),
+        ])
     }
 }
 
@@ -95,29 +116,18 @@ impl Tx<'_> {
     /// [`LedgerError::Exists`] when the principal used the idempotency key before.
     pub fn add_request(&self, new: &NewRequest<'_>) -> Result<()> {
         let request = new.request;
+        let state = [
+            Value::text(request.status),
+            json(&request.reasons)?,
+            Value::maybe(request.key),
+            request.entry.into(),
+        ];
         let rows = self.execute(
             "INSERT INTO requests (id, principal_kind, principal_name, idempotency_key, ask_digest, plan, digest, \
-             status, approvals_needed, reasons, policies, prompt, claimed, key_id, entry, created_at, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) ON CONFLICT DO NOTHING",
-            &[
-                Value::text(request.id),
-                request.plan.principal.kind().into(),
-                request.plan.principal.name().into(),
-                Value::maybe(new.idempotency_key),
-                request.ask_digest.as_slice().into(),
-                json(&request.plan)?,
-                Value::text(request.digest),
-                Value::text(request.status),
-                i64::from(request.approvals_needed).into(),
-                json(&request.reasons)?,
-                json(&request.policies)?,
-                Value::maybe(request.prompt.as_deref()),
-                json(&request.claimed)?,
-                Value::maybe(request.key),
-                request.entry.into(),
-                request.created_at.into(),
-                request.expires_at.into(),
-            ],
+             approvals_needed, policies, prompt, claimed, created_at, expires_at, status, reasons, key_id, entry, mac) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
+             ON CONFLICT DO NOTHING",
+            &FACTS.with(self, request.facts(new.idempotency_key)?, state)?,
         )?;
         if rows == 0 {
             return Err(LedgerError::Exists { what: "request", name: request.id.to_string() });
@@ -132,7 +142,7 @@ impl Tx<'_> {
     pub fn request(&self, id: RequestId) -> Result<Request> {
         let sql = format!("SELECT {COLUMNS} FROM requests WHERE id = $1");
         let row = self.first(&sql, &[Value::text(id)])?;
-        row.map(|row| Request::read(&row))
+        row.map(|row| Request::read(self, &row))
             .transpose()?
             .ok_or_else(|| LedgerError::Missing { what: "request", name: id.to_string() })
     }
@@ -147,7 +157,9 @@ impl Tx<'_> {
              OR id = (SELECT request FROM request_aliases \
              WHERE principal_kind = $1 AND principal_name = $2 AND idempotency_key = $3)"
         );
-        self.first(&sql, &[kind.into(), name.into(), key.into()])?.map(|row| Request::read(&row)).transpose()
+        self.first(&sql, &[kind.into(), name.into(), key.into()])?
+            .map(|row| Request::read(self, &row))
+            .transpose()
     }
 
     /// Has one more idempotency key mean a request.
@@ -172,7 +184,7 @@ impl Tx<'_> {
             "SELECT {COLUMNS} FROM requests WHERE ($1 IS NULL OR status = $1) ORDER BY created_at DESC, id DESC LIMIT $2"
         );
         let limit = if filter.limit == 0 { 100 } else { i64::from(filter.limit) };
-        self.query(&sql, &[Value::maybe(filter.status), limit.into()])?.iter().map(Request::read).collect()
+        self.sound(&self.query(&sql, &[Value::maybe(filter.status), limit.into()])?, Request::read)
     }
 
     /// How many requests a principal made from a moment on, up to and without another one.
@@ -230,7 +242,7 @@ impl Tx<'_> {
              AND status = 'pending_approval' ORDER BY created_at LIMIT 1"
         );
         let twin = self.first(&sql, &[kind.into(), name.into(), ask.as_slice().into()])?;
-        twin.map(|row| Request::read(&row)).transpose()
+        twin.map(|row| Request::read(self, &row)).transpose()
     }
 
     /// Moves a request from one state to another.
@@ -280,9 +292,21 @@ impl Tx<'_> {
     /// # Errors
     /// [`LedgerError::Conflict`] when the request no longer waits with the plan of `asked`.
     pub fn narrow_request(&self, narrowed: &Request, asked: Digest, entry: u64) -> Result<()> {
+        let sql = format!("SELECT {COLUMNS} FROM requests WHERE id = $1");
+        let row = self.first(&sql, &[Value::text(narrowed.id)])?;
+        let row = row.ok_or(LedgerError::Conflict { what: "the request" })?;
+        let known = Request::read(self, &row)?;
+        let facts = Request {
+            plan: narrowed.plan.clone(),
+            digest: narrowed.digest,
+            approvals_needed: narrowed.approvals_needed,
+            policies: narrowed.policies.clone(),
+            ..known
+        };
+        let mac = FACTS.mac(self, &facts.facts(row.maybe_text(3)?)?)?;
         let rows = self.execute(
-            "UPDATE requests SET plan = $3, digest = $4, approvals_needed = $5, reasons = $6, policies = $7, entry = $8 \
-             WHERE id = $1 AND digest = $2 AND status = 'pending_approval'",
+            "UPDATE requests SET plan = $3, digest = $4, approvals_needed = $5, reasons = $6, policies = $7, entry = $8, \
+             mac = $9 WHERE id = $1 AND digest = $2 AND status = 'pending_approval'",
             &[
                 Value::text(narrowed.id),
                 Value::text(asked),
@@ -292,6 +316,7 @@ impl Tx<'_> {
                 json(&narrowed.reasons)?,
                 json(&narrowed.policies)?,
                 entry.into(),
+                mac,
             ],
         )?;
         if rows == 0 { Err(LedgerError::Conflict { what: "the request" }) } else { Ok(()) }
@@ -319,7 +344,7 @@ impl Tx<'_> {
         let sql = format!(
             "SELECT {COLUMNS} FROM requests WHERE status = 'pending_approval' AND expires_at <= $1 LIMIT 100"
         );
-        self.query(&sql, &[self.now().into()])?.iter().map(Request::read).collect()
+        self.sound(&self.query(&sql, &[self.now().into()])?, Request::read)
     }
 
     /// Records an approval. One operator approves one plan of a request once.

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use keywright_core::id::{AttemptId, KeyId, RevocationId, VersionId};
 use keywright_core::name::ConnectionName;
 
-use crate::error::Result;
-use crate::sql::{Row, Tx, Value};
+use crate::error::{LedgerError, Result};
+use crate::sql::{Facts, Row, Tx, Value};
 
 /// A credential that has to be revoked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,11 +56,14 @@ pub struct NewRevocation {
     pub reason: String,
 }
 
+pub(crate) const FACTS: Facts =
+    Facts { table: "revocations", what: "revocation", count: 8, columns: COLUMNS };
 const COLUMNS: &str = "id, connection, provider_key_id, key_id, version, attempt, reason, owed_since, due_at, tries, \
-                       trouble, done_at";
+                       trouble, done_at, mac";
 
 impl Revocation {
-    fn read(row: &Row) -> Result<Self> {
+    fn read(tx: &Tx<'_>, row: &Row) -> Result<Self> {
+        FACTS.check(tx, row)?;
         Ok(Self {
             id: row.parse(0, "revocation id")?,
             connection: row.parse(1, "connection name")?,
@@ -84,22 +87,38 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be written.
     pub fn owe(&self, new: &NewRevocation) -> Result<()> {
+        let facts = vec![
+            Value::text(new.id),
+            Value::text(&new.connection),
+            new.provider_key_id.as_str().into(),
+            Value::maybe(new.key),
+            Value::maybe(new.version),
+            Value::maybe(new.attempt),
+            new.reason.as_str().into(),
+            self.now().into(),
+        ];
+        self.drop_forged(&new.connection, &new.provider_key_id)?;
         self.execute(
             "INSERT INTO revocations (id, connection, provider_key_id, key_id, version, attempt, reason, owed_since, \
-             due_at, tries) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, 0) \
+             due_at, tries, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, 0, $9) \
              ON CONFLICT (connection, provider_key_id) DO UPDATE SET due_at = $8 WHERE revocations.done_at IS NULL",
-            &[
-                Value::text(new.id),
-                Value::text(&new.connection),
-                new.provider_key_id.as_str().into(),
-                Value::maybe(new.key),
-                Value::maybe(new.version),
-                Value::maybe(new.attempt),
-                new.reason.as_str().into(),
-                self.now().into(),
-            ],
+            &FACTS.with(self, facts, [])?,
         )?;
         Ok(())
+    }
+
+    /// A row that somebody else put in the place of a debt must not keep the debt away.
+    fn drop_forged(&self, connection: &ConnectionName, provider_key_id: &str) -> Result<()> {
+        let sql = format!("SELECT {COLUMNS} FROM revocations WHERE connection = $1 AND provider_key_id = $2");
+        let row = self.first(&sql, &[Value::text(connection), provider_key_id.into()])?;
+        match row.map(|row| Revocation::read(self, &row)).transpose() {
+            Err(error @ LedgerError::Edited { .. }) => {
+                tracing::error!(%error, "written anew");
+                let sql = "DELETE FROM revocations WHERE connection = $1 AND provider_key_id = $2";
+                self.execute(sql, &[Value::text(connection), provider_key_id.into()]).map(drop)
+            }
+            other => other.map(drop),
+        }
     }
 
     /// The debts to try now.
@@ -110,10 +129,7 @@ impl Tx<'_> {
         let sql = format!(
             "SELECT {COLUMNS} FROM revocations WHERE due_at IS NOT NULL AND due_at <= $1 ORDER BY due_at LIMIT $2"
         );
-        self.query(&sql, &[self.now().into(), i64::from(limit).into()])?
-            .iter()
-            .map(Revocation::read)
-            .collect()
+        self.sound(&self.query(&sql, &[self.now().into(), i64::from(limit).into()])?, Revocation::read)
     }
 
     /// The debts that are still owed, oldest first, at most 1,000.
@@ -123,7 +139,7 @@ impl Tx<'_> {
     pub fn revocations_owed(&self) -> Result<Vec<Revocation>> {
         let sql =
             format!("SELECT {COLUMNS} FROM revocations WHERE done_at IS NULL ORDER BY owed_since LIMIT 1000");
-        self.query(&sql, &[])?.iter().map(Revocation::read).collect()
+        self.sound(&self.query(&sql, &[])?, Revocation::read)
     }
 
     /// How many debts are still owed.
@@ -150,7 +166,7 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn revocations_of(&self, key: KeyId) -> Result<Vec<Revocation>> {
         let sql = format!("SELECT {COLUMNS} FROM revocations WHERE key_id = $1 ORDER BY owed_since");
-        self.query(&sql, &[Value::text(key)])?.iter().map(Revocation::read).collect()
+        self.query(&sql, &[Value::text(key)])?.iter().map(|row| Revocation::read(self, row)).collect()
     }
 
     /// Notes that a try failed and when the next one comes.

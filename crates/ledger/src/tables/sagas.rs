@@ -10,7 +10,7 @@ use keywright_core::saga::{MintPhase, SagaKind};
 use keywright_core::span::Span;
 
 use crate::error::{LedgerError, Result};
-use crate::sql::{Row, Tx, Value};
+use crate::sql::{Facts, Row, Tx, Value};
 
 /// A saga as its row says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,18 +52,20 @@ pub struct NewSaga {
     pub digest: Digest,
 }
 
-const COLUMNS: &str = "id, kind, request, key_id, phase, attempt, digest, fence, tries, trouble";
+pub(crate) const FACTS: Facts = Facts { table: "sagas", what: "saga", count: 5, columns: COLUMNS };
+const COLUMNS: &str = "id, kind, request, key_id, digest, phase, attempt, fence, tries, trouble, mac";
 
 impl Saga {
-    fn read(row: &Row) -> Result<Self> {
+    fn read(tx: &Tx<'_>, row: &Row) -> Result<Self> {
+        FACTS.check(tx, row)?;
         Ok(Self {
             id: row.parse(0, "saga id")?,
             kind: row.state(1, SagaKind::parse)?,
             request: row.parse(2, "request id")?,
             key: row.parse(3, "key id")?,
-            phase: row.state(4, MintPhase::parse)?,
-            attempt: row.parse(5, "attempt id")?,
-            digest: Digest::from_hex(row.text(6)?).ok_or(LedgerError::Damaged { what: "plan digest" })?,
+            digest: Digest::from_hex(row.text(4)?).ok_or(LedgerError::Damaged { what: "plan digest" })?,
+            phase: row.state(5, MintPhase::parse)?,
+            attempt: row.parse(6, "attempt id")?,
             fence: row.count(7)?,
             tries: row.count(8)?,
             trouble: row.maybe_text(9)?.map(str::to_owned),
@@ -77,19 +79,18 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be written.
     pub fn add_saga(&self, new: &NewSaga) -> Result<()> {
+        let facts = vec![
+            Value::text(new.id),
+            Value::text(SagaKind::Mint),
+            Value::text(new.request),
+            Value::text(new.key),
+            Value::text(new.digest),
+        ];
+        let state = [Value::text(MintPhase::Intent), Value::text(new.attempt), self.now().into()];
         self.execute(
-            "INSERT INTO sagas (id, kind, request, key_id, phase, attempt, digest, fence, due_at, tries, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, 0, $8)",
-            &[
-                Value::text(new.id),
-                Value::text(SagaKind::Mint),
-                Value::text(new.request),
-                Value::text(new.key),
-                Value::text(MintPhase::Intent),
-                Value::text(new.attempt),
-                Value::text(new.digest),
-                self.now().into(),
-            ],
+            "INSERT INTO sagas (id, kind, request, key_id, digest, phase, attempt, fence, due_at, tries, created_at, mac) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, 0, $8, $9)",
+            &FACTS.with(self, facts, state)?,
         )?;
         Ok(())
     }
@@ -101,7 +102,7 @@ impl Tx<'_> {
     pub fn saga(&self, id: SagaId) -> Result<Saga> {
         let sql = format!("SELECT {COLUMNS} FROM sagas WHERE id = $1");
         let row = self.first(&sql, &[Value::text(id)])?;
-        row.map(|row| Saga::read(&row))
+        row.map(|row| Saga::read(self, &row))
             .transpose()?
             .ok_or_else(|| LedgerError::Missing { what: "saga", name: id.to_string() })
     }
@@ -112,7 +113,7 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn saga_of(&self, request: RequestId) -> Result<Option<Saga>> {
         let sql = format!("SELECT {COLUMNS} FROM sagas WHERE request = $1 ORDER BY created_at DESC LIMIT 1");
-        self.first(&sql, &[Value::text(request)])?.map(|row| Saga::read(&row)).transpose()
+        self.first(&sql, &[Value::text(request)])?.map(|row| Saga::read(self, &row)).transpose()
     }
 
     /// The sagas that somebody should work on now: due, and not leased to a living owner.

@@ -27,18 +27,17 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The sealed value with this id, and its owner.
+    /// The sealed value with this id. It opens for its owner only, whom the caller knows: not the row says whose it is.
     ///
     /// # Errors
     /// [`LedgerError::Missing`] when it was erased.
-    pub fn sealed(&self, id: SealedId) -> Result<(String, SealedValue)> {
+    pub fn sealed(&self, id: SealedId) -> Result<SealedValue> {
         let row = self.first(
-            "SELECT owner, data_key_sealed, value_sealed FROM sealed_values WHERE id = $1",
+            "SELECT data_key_sealed, value_sealed FROM sealed_values WHERE id = $1",
             &[Value::text(id)],
         )?;
         let row = row.ok_or_else(|| LedgerError::Missing { what: "sealed value", name: id.to_string() })?;
-        let value = SealedValue { data_key: row.bytes(1)?.to_vec(), value: row.bytes(2)?.to_vec() };
-        Ok((row.text(0)?.to_owned(), value))
+        Ok(SealedValue { data_key: row.bytes(0)?.to_vec(), value: row.bytes(1)?.to_vec() })
     }
 
     /// The sealed value of an owner that has exactly one.

@@ -2,26 +2,11 @@
 //! row carries a MAC over its table and all its columns, under a key that comes from the master key. A row whose MAC does
 //! not fit is never read as what it says.
 
-use std::fmt;
-
-use hmac::{Hmac, Mac as _};
 use keywright_core::text::Untrusted;
-use sha2::Sha256;
-use subtle::ConstantTimeEq as _;
 
 use crate::error::{LedgerError, Result};
 use crate::seal::Keyring;
-use crate::sql::{Row, Tx, Value};
-
-/// The MAC of one state of one row. The audit log keeps it too, so that an older state that is put back shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RowMac([u8; 32]);
-
-impl fmt::Display for RowMac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
+use crate::sql::{Row, RowMac, Tx, Value};
 
 /// A table of such rows. Its first column is the name, which is never used twice; its last is when the row was removed.
 pub(crate) struct Vouched {
@@ -49,8 +34,7 @@ impl Vouched {
     pub(crate) fn check(&self, row: &Row, keyring: &Keyring) -> Result<RowMac> {
         let (values, _) = row.values().split_at(self.columns.len());
         let mac = self.mac(values, keyring);
-        let found = row.array::<32>(self.columns.len()).unwrap_or_default();
-        if bool::from(mac.0.ct_eq(&found)) {
+        if mac.is(row.values().get(self.columns.len())) {
             return Ok(mac);
         }
         let name = Untrusted::capped(row.text(0).unwrap_or("?"), 80);
@@ -130,26 +114,9 @@ impl Vouched {
         self.update(tx, name, vec![("removed_at", tx.now().into())], keyring).map(drop)
     }
 
-    /// Each part is preceded by its kind and length, so that no two rows have the same text.
     fn mac(&self, values: &[Value], keyring: &Keyring) -> RowMac {
-        let mut mac = keyring.row_mac();
-        push(&mut mac, b't', self.table.as_bytes());
-        for value in values {
-            match value {
-                Value::Null => push(&mut mac, b'n', &[]),
-                Value::Int(number) => push(&mut mac, b'i', &number.to_be_bytes()),
-                Value::Text(text) => push(&mut mac, b't', text.as_bytes()),
-                Value::Bytes(bytes) => push(&mut mac, b'b', bytes),
-            }
-        }
-        RowMac(mac.finalize().into_bytes().into())
+        RowMac::over(keyring.row_mac(), self.table, values)
     }
-}
-
-fn push(mac: &mut Hmac<Sha256>, kind: u8, bytes: &[u8]) {
-    mac.update(&[kind]);
-    mac.update(&(bytes.len() as u64).to_be_bytes());
-    mac.update(bytes);
 }
 
 fn text(value: &Value) -> String {

@@ -90,6 +90,7 @@ async fn an_operator_approves_a_plan_once_and_the_signature_survives_the_ledger(
     let master = MasterKey::generate().unwrap();
     let keys = OperatorKeys::seal(&ada, &passphrase, &master, None, cheap).unwrap();
     let (name, ring) = (ada.clone(), master.keyring([7; 16]));
+    ledger.unlock(&ring);
     ledger.write(move |tx| tx.add_operator(&name, &keys, &ring)).await.unwrap();
     let name = ada.clone();
     let slot = ledger.read(move |tx| tx.slot(&name)).await.unwrap();

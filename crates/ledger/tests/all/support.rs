@@ -48,7 +48,9 @@ impl Home {
     pub fn try_open(&self) -> Result<Ledger> {
         let now = Arc::clone(&self.now);
         let clock = Arc::new(move || Timestamp::from_millisecond(now.load(Ordering::SeqCst)).unwrap());
-        Ledger::open(&Location::File(self.database()), clock)
+        let ledger = Ledger::open(&Location::File(self.database()), clock)?;
+        ledger.unlock(&self.ring);
+        Ok(ledger)
     }
 
     pub fn files(&self) -> AuditFiles {

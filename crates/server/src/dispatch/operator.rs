@@ -65,7 +65,11 @@ pub(super) async fn run(
         | Op::ProposalApply { .. }
         | Op::ReviewApprove { .. }
         | Op::ReviewReject { .. } => review(broker, operator, call).await,
-        Op::AuditLog { .. } | Op::AuditTrace { .. } | Op::AuditPublish => audit(broker, call).await,
+        Op::AuditLog { .. }
+        | Op::AuditTrace { .. }
+        | Op::AuditPublish
+        | Op::AuditAccept
+        | Op::LedgerCheck => audit(broker, operator, call).await,
     }
 }
 
@@ -279,7 +283,7 @@ async fn review(broker: &Arc<Broker>, operator: &Proven, call: Op) -> Result<Val
     }
 }
 
-async fn audit(broker: &Broker, call: Op) -> Result<Value, Failure> {
+async fn audit(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, Failure> {
     match call {
         Op::AuditTrace { what } => Ok(views::trace(&broker.trace(&what).await?)),
         Op::AuditLog { from, limit, newest_first } => {
@@ -287,8 +291,15 @@ async fn audit(broker: &Broker, call: Op) -> Result<Value, Failure> {
                 AuditFilter { from, limit: limit.min(10_000), newest_first, ..AuditFilter::default() };
             Ok(views::entries(&broker.log(filter).await?))
         }
-        _ => {
-            let size = broker.publish_audit().await?;
+        Op::LedgerCheck => {
+            let (rows, edited) = broker.soundness().await?;
+            Ok(json!({ "schema": "keywright/ledger-check/1", "rows": rows, "edited": edited }))
+        }
+        accept_or_publish => {
+            let size = match accept_or_publish {
+                Op::AuditAccept => broker.accept_audit(operator).await?,
+                _ => broker.publish_audit().await?,
+            };
             Ok(json!({ "schema": "keywright/checkpoint/1", "size": size }))
         }
     }

@@ -6,11 +6,13 @@ use std::path::Path;
 use keywright_broker::Code;
 use keywright_ledger::audit_files;
 use keywright_server::answer::Failure;
+use keywright_server::call::OperatorCall;
+use serde_json::Value;
 
 use super::{Finding, Verdict};
 use crate::app::App;
 use crate::harden;
-use crate::show::count;
+use crate::show::{count, items, number, outside};
 
 /// The home: is it there, whose is it, who can read it.
 pub(super) fn home(app: &App) -> Vec<Finding> {
@@ -106,6 +108,35 @@ pub(super) async fn audit(app: &App) -> Result<Vec<Finding>, Failure> {
         }
         Err(error) => Finding::new("ledger", Verdict::Wrong, unreadable(&error.to_string())),
     }])
+}
+
+/// The rows of the ledger: are they as Keywright wrote them.
+pub(super) async fn rows(app: &App) -> Result<Vec<Finding>, Failure> {
+    let is_serving = if app.has_home().unwrap_or(false) { app.is_serving().await? } else { false };
+    if !is_serving {
+        return Ok(Vec::new());
+    }
+    // Doctor asks nobody for anything.
+    let asked = match app.passphrase_file {
+        Some(_) => app.signed(OperatorCall::LedgerCheck).await,
+        None => app.session_only(OperatorCall::LedgerCheck).await,
+    };
+    let found = match asked {
+        Ok(found) => found,
+        Err(_) => {
+            let what = "whether rows of the ledger were edited was not looked at: that takes an operator";
+            return Ok(vec![Finding::new("rows", Verdict::Note, what).hint("keywright login, then doctor")]);
+        }
+    };
+    let edited = items(&found, "edited");
+    Ok(if edited.is_empty() {
+        let rows = count(number(&found, "rows"), "row is", "rows are");
+        vec![Finding::new("rows", Verdict::Good, format!("{rows} as Keywright wrote them"))]
+    } else {
+        let said = edited.iter().take(20).filter_map(Value::as_str).map(outside);
+        said.map(|said| Finding::new("rows", Verdict::Wrong, said).hint("restore the ledger from a backup"))
+            .collect()
+    })
 }
 
 /// Why the ledger can't be read, said once.

@@ -1,0 +1,292 @@
+//! What somebody makes of the ledger's file who may write it: an agent with a shell, say, under the same user.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::time::Duration;
+
+use keywright_broker::ask::Ask;
+use keywright_broker::deliver::{Reader, Wanted};
+use keywright_broker::{BrokerError, Code};
+use keywright_core::receipt::Status;
+use keywright_testkit::{World, ask};
+
+/// What changes while the broker works; the rest of each row never does.
+const CHANGES: &[(&str, &[&str])] = &[
+    ("connections", &[]),
+    ("stores", &[]),
+    ("requests", &["status", "reasons", "key_id", "entry", "decided_at"]),
+    ("keys", &["state"]),
+    ("attempts", &["sent_at", "outcome", "provider_key_id", "expires_at", "sweep_at", "absent_seen"]),
+    ("versions", &["state", "created_at"]),
+    ("placements", &["store_version", "verified", "state", "updated_at"]),
+    ("embedded_values", &["written_at"]),
+    (
+        "sagas",
+        &["phase", "attempt", "fence", "owner", "lease_until", "due_at", "tries", "trouble", "created_at"],
+    ),
+    ("revocations", &["due_at", "tries", "trouble", "done_at", "entry"]),
+];
+
+fn file(world: &World) -> rusqlite::Connection {
+    let ledger = rusqlite::Connection::open(world.home.join("ledger.db")).unwrap();
+    ledger.busy_timeout(Duration::from_secs(10)).unwrap();
+    ledger.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+    ledger
+}
+
+fn edit(world: &World, sql: &str) {
+    file(world).execute_batch(sql).unwrap();
+}
+
+fn one(world: &World, sql: &str) -> String {
+    file(world).query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+fn outside<T>(result: Result<T, BrokerError>, why: &str) {
+    let Err(error) = result else { panic!("believed: {why}") };
+    assert!(error.message.contains("outside of Keywright"), "{why}: {error}");
+}
+
+/// A world with an age store that holds nothing, an active key `CF_TOKEN`, and one that was revoked.
+async fn lived_in() -> World {
+    let world = World::new().await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    world.request(&ask("example.com", "OLD_TOKEN")).await.unwrap();
+    world.broker.revoke(&World::agent("bot"), "OLD_TOKEN", "done").await.unwrap();
+    world
+}
+
+async fn two_approve(world: &World, name: &str) -> String {
+    let ana = world.ana().await;
+    let bo = "bo".parse().unwrap();
+    let words = || keywright_core::secret::Secret::new("another passphrase".to_owned());
+    world.broker.add_operator(&ana, &bo, words()).await.unwrap();
+    let bo = world.broker.operator(Some(&bo), words()).await.unwrap();
+    let wish = Ask { environment: "production".to_owned(), ..ask("example.com", name) };
+    let id = world.request(&wish).await.unwrap().request.to_string();
+    let digest = one(world, &format!("SELECT digest FROM requests WHERE id = '{id}'"));
+    for operator in [&ana, &bo] {
+        let wait = Duration::from_secs(20);
+        world.broker.approve(operator, &id, &digest, &<_>::default(), wait).await.unwrap();
+    }
+    id
+}
+
+#[tokio::test]
+async fn every_column_that_never_changes_is_held_against_the_rows_mac() {
+    let world = lived_in().await;
+    let ana = world.ana().await;
+    let store = keywright_broker::admin::NewStore {
+        name: "files".parse().unwrap(),
+        kind: "dotenv".parse().unwrap(),
+        address: None,
+        extra: <_>::default(),
+        credential: None,
+    };
+    world.broker.add_store(&ana, store).await.unwrap();
+    let (rows, edited) = world.broker.soundness().await.unwrap();
+    assert!(rows >= 15 && edited.is_empty(), "{rows} {edited:?}");
+    for (table, changes) in CHANGES {
+        let ledger = file(&world);
+        let columns: Vec<(String, String)> = ledger
+            .prepare(&format!("SELECT name, type FROM pragma_table_info('{table}')"))
+            .unwrap()
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        assert!(changes.iter().all(|column| columns.iter().any(|(name, _)| name == column)), "{table}");
+        for (column, kind) in columns.iter().filter(|(name, _)| !changes.contains(&name.as_str())) {
+            let other = match kind.as_str() {
+                "BIGINT" => format!("COALESCE({column}, 0) + rowid"),
+                "BYTEA" => format!("zeroblob(length({column}))"),
+                _ => format!("COALESCE({column}, '') || 'x' || rowid"),
+            };
+            let sql = format!(
+                "CREATE TEMP TABLE kept AS SELECT * FROM {table}; UPDATE {table} SET {column} = {other}"
+            );
+            ledger.execute_batch(&sql).unwrap();
+            let (_, edited) = world.broker.soundness().await.unwrap();
+            assert!(!edited.is_empty(), "{table}.{column} can be edited");
+            let back =
+                format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept; DROP TABLE kept");
+            ledger.execute_batch(&back).unwrap();
+        }
+    }
+    assert!(world.broker.soundness().await.unwrap().1.is_empty(), "as it was");
+}
+
+#[tokio::test]
+async fn a_place_that_was_changed_gets_no_secret_and_the_key_is_revoked() {
+    let world = World::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = folder.path().join("live.env");
+    let place = elsewhere.to_str().unwrap();
+    edit(
+        &world,
+        &format!(
+            "CREATE TRIGGER thief AFTER INSERT ON placements BEGIN UPDATE placements \
+             SET store = 'dotenv', place = '{place}#X' WHERE id = NEW.id; END"
+        ),
+    );
+    let wish = ask("example.com", "CF_TOKEN");
+    let asked = world.broker.request(&World::agent("bot"), &wish, Duration::from_secs(5)).await;
+    outside(asked, "a place that nobody decided");
+    assert!(!elsewhere.exists());
+    for _ in 0..100 {
+        if world.sandbox.live_tokens_named_like("kw-").is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the key lives on");
+}
+
+#[tokio::test]
+async fn a_value_opens_for_its_own_placement_only() {
+    let world = lived_in().await;
+    let ana = world.ana().await;
+    let web = "web".parse().unwrap();
+    let token = world.broker.add_workload(&ana, &"app".parse().unwrap(), &web, None).await.unwrap();
+    let app = world.broker.workload(&token).await.unwrap();
+    let read = async || world.broker.deliver(&Reader::Workload(&app), Wanted::default()).await;
+    assert_eq!(read().await.unwrap().len(), 1);
+    let sealed = one(&world, "SELECT sealed FROM embedded_values");
+    edit(&world, "UPDATE embedded_values SET sealed = (SELECT credential FROM connections)");
+    outside(read().await, "the parent credential in the place of the key");
+    edit(&world, &format!("UPDATE embedded_values SET sealed = '{sealed}'"));
+    // The same without touching a row that is vouched for.
+    edit(
+        &world,
+        "UPDATE sealed_values SET (owner, data_key_sealed, value_sealed) = (SELECT owner, data_key_sealed, value_sealed \
+         FROM sealed_values WHERE id = (SELECT credential FROM connections)) \
+         WHERE id = (SELECT sealed FROM embedded_values)",
+    );
+    assert!(read().await.is_err(), "the parent credential under the id of the key's value");
+}
+
+#[tokio::test]
+async fn a_key_that_was_moved_to_another_project_is_delivered_to_nobody() {
+    let world = lived_in().await;
+    let ana = world.ana().await;
+    let evil = "evil".parse().unwrap();
+    let token = world.broker.add_workload(&ana, &"app".parse().unwrap(), &evil, None).await.unwrap();
+    let app = world.broker.workload(&token).await.unwrap();
+    edit(&world, "UPDATE keys SET project = 'evil', agent = 'mallory'");
+    let read = world.broker.deliver(&Reader::Workload(&app), Wanted::default()).await;
+    assert!(read.is_ok_and(|read| read.is_empty()));
+    let revoked = world.broker.revoke(&World::agent("mallory"), "CF_TOKEN", "mine now").await;
+    assert_eq!(revoked.unwrap_err().code, Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_store_that_was_written_into_the_ledger_is_none() {
+    let world = World::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let extra = format!("{{\"root\":\"{}\"}}", folder.path().display());
+    edit(
+        &world,
+        &format!(
+            "INSERT INTO stores (name, kind, extra, added_at, mac) VALUES ('dotenv', 'dotenv', '{extra}', 0, zeroblob(32))"
+        ),
+    );
+    outside(world.broker.stores().await, "a row that shadows a store of every home");
+    edit(&world, "UPDATE stores SET name = 'vlt'");
+    outside(world.broker.stores().await, "a row of a store that nobody added");
+}
+
+#[tokio::test]
+async fn a_plan_that_was_changed_after_it_was_asked_is_neither_shown_nor_approved() {
+    let world = World::new().await;
+    let wish = Ask { environment: "production".to_owned(), ..ask("example.com", "PROD") };
+    let id = world.request(&wish).await.unwrap().request.to_string();
+    let other = world.sandbox.zones().iter().find(|zone| zone.name != "example.com").unwrap().id.clone();
+    let zone = world.sandbox.zones().iter().find(|zone| zone.name == "example.com").unwrap().id.clone();
+    edit(&world, &format!("UPDATE requests SET plan = replace(plan, '{zone}', '{other}')"));
+    outside(world.broker.review(&id, &<_>::default()).await, "another zone");
+    let digest = one(&world, "SELECT digest FROM requests");
+    let ana = world.ana().await;
+    let given = world.broker.approve(&ana, &id, &digest, &<_>::default(), Duration::ZERO).await;
+    outside(given, "an approval of another zone");
+}
+
+#[tokio::test]
+async fn approvals_that_were_used_make_no_second_key() {
+    let world = World::new().await;
+    let id = two_approve(&world, "PROD").await;
+    let ana = world.ana().await;
+    assert_eq!(world.sandbox.live_tokens_named_like("kw-").len(), 1);
+    world.broker.revoke(&ana.caller(), "PROD", "done").await.unwrap();
+    assert!(world.sandbox.live_tokens_named_like("kw-").is_empty());
+    drop(ana);
+    // All that says that it is over is put back to how it was before the create.
+    edit(
+        &world,
+        &format!(
+            "UPDATE approvals SET used_at = NULL; UPDATE requests SET status = 'in_progress' WHERE id = '{id}'; \
+             UPDATE keys SET state = 'minting'; UPDATE attempts SET outcome = 'unsent', sent_at = NULL; \
+             UPDATE sagas SET phase = 'intent', due_at = 1, lease_until = NULL, owner = NULL; \
+             DELETE FROM versions; DELETE FROM placements; DELETE FROM revocations"
+        ),
+    );
+    let world = world.restart().await;
+    for _ in 0..3 {
+        world.broker.tick().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(world.sandbox.live_tokens_named_like("kw-").is_empty(), "no second key");
+}
+
+#[tokio::test]
+async fn a_version_that_names_another_credential_revokes_nothing() {
+    let world = lived_in().await;
+    let all = world.sandbox.live_tokens_named_like("");
+    let parent = &all.iter().find(|token| !token.name.starts_with("kw-")).unwrap().id;
+    edit(&world, &format!("UPDATE versions SET provider_key_id = '{parent}' WHERE state = 'active'"));
+    outside(world.broker.revoke(&World::agent("bot"), "CF_TOKEN", "done").await, "the parent in its place");
+    world.broker.check_connection(&"cf".parse().unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_debt_that_was_forged_as_paid_is_owed_all_the_same() {
+    let world = lived_in().await;
+    edit(
+        &world,
+        "INSERT INTO revocations (id, connection, provider_key_id, reason, owed_since, tries, done_at, mac) \
+         SELECT 'rev_00000000000000000000000000000001', 'cf', provider_key_id, 'x', 0, 0, 1, zeroblob(32) \
+         FROM versions WHERE state = 'active'",
+    );
+    let revoked = world.broker.revoke(&World::agent("bot"), "CF_TOKEN", "done").await.unwrap();
+    assert_eq!(revoked.status, Status::Revoked);
+    assert!(world.sandbox.live_tokens_named_like("kw-").is_empty());
+}
+
+#[tokio::test]
+async fn a_key_that_is_said_to_be_revoked_and_lives_is_revoked() {
+    let world = lived_in().await;
+    edit(&world, "UPDATE keys SET state = 'revoked'");
+    let found = world.broker.reconcile().await.unwrap();
+    assert_eq!((found.owned, found.orphans.len()), (0, 1));
+    assert!(world.sandbox.live_tokens_named_like("kw-").is_empty());
+}
+
+#[tokio::test]
+async fn a_log_whose_files_are_gone_is_signed_again_only_once_an_operator_accepts_it() {
+    let world = lived_in().await.closed().await;
+    let home = world.ledger().parent().unwrap().to_owned();
+    let cut = rusqlite::Connection::open(world.ledger()).unwrap();
+    cut.execute_batch(
+        "DELETE FROM audit_entries WHERE number > (SELECT MAX(number) - 3 FROM audit_entries); DELETE FROM checkpoints",
+    )
+    .unwrap();
+    drop(cut);
+    std::fs::remove_dir_all(home.join("audit")).unwrap();
+    let world = world.opened().await;
+    let refused = world.request(&ask("example.com", "NEW_TOKEN")).await.unwrap_err();
+    assert_eq!(refused.code, Code::Conflict, "{refused}");
+    assert!(refused.hint.as_ref().unwrap().contains("audit accept"), "{refused:?}");
+    let ana = world.ana().await;
+    world.broker.accept_audit(&ana).await.unwrap();
+    world.request(&ask("example.com", "NEW_TOKEN")).await.unwrap();
+    let again = world.broker.accept_audit(&ana).await.unwrap_err();
+    assert_eq!(again.code, Code::Conflict, "there is nothing to accept");
+}
