@@ -1,10 +1,10 @@
 //! The home: one directory that holds everything of one installation.
 //!
 //! ```text
-//! HOME/  0700   config.toml   ledger.db (+ -wal, -shm)   broker.sock   broker.lock   audit/
+//! HOME/  0700   config.toml   ledger.db (+ -wal, -shm)   broker.sock   audit/
 //! ```
 
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -79,11 +79,10 @@ impl Home {
     /// # Errors
     /// [`Code::Conflict`] when another process holds it.
     pub fn lock(&self) -> Result<HomeLock> {
-        let path = self.root.join("broker.lock");
-        let io = |e: std::io::Error| BrokerError::new(Code::Internal, format!("{}: {e}", path.display()));
-        let file =
-            std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let file = file.map_err(io)?;
+        let io =
+            |e: std::io::Error| BrokerError::new(Code::Internal, format!("{}: {e}", self.root.display()));
+        // The directory itself: a file in it could be removed, and another one locked.
+        let file = std::fs::File::open(&self.root).map_err(io)?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(HomeLock { _file: file }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(BrokerError::new(

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use keywright_core::audit::{self, Deed, Stage};
 use keywright_core::id::{AttemptId, KeyId, RequestId, SagaId};
 use keywright_core::key::{Attempt, AttemptOutcome, Key, KeyState};
-use keywright_core::plan::{Digest, Plan, Principal};
+use keywright_core::plan::{Destination, Digest, Plan, Principal};
 use keywright_core::policy::{Counts, Decision, Effect, Policies, Question};
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::span::Span;
@@ -387,6 +387,9 @@ pub(crate) fn begin_mint(
         created_at: tx.now(),
     })
     .map_err(|error| name_taken(tx, plan, error))?;
+    if let Some((destination, holder)) = tx.claim(ids.key, &plan.destinations)? {
+        return Err(place_taken(destination, &holder));
+    }
     let marker = keyring.markers().marker(tx.epoch()?, ids.attempt);
     tx.add_saga(&NewSaga {
         id: ids.saga,
@@ -420,6 +423,17 @@ pub(crate) fn begin_mint(
 }
 
 /// A name that is not free belongs to a key that lives or is being made; one that has ended frees it.
+fn place_taken(destination: &Destination, holder: &Key) -> BrokerError {
+    let Key { project, environment, name, .. } = holder;
+    let how = if holder.state == KeyState::Minting { "is being made right now" } else { "lives" };
+    let message =
+        format!("`{}` is the place of key `{project}/{environment}/{name}`, which {how}", destination.place);
+    BrokerError::new(Code::Conflict, message).hint(format!(
+        "choose another place, or revoke that key, which frees the place: `keywright key revoke \
+         {project}/{environment}/{name}`"
+    ))
+}
+
 fn name_taken(tx: &Tx<'_>, plan: &Plan, error: LedgerError) -> BrokerError {
     if !matches!(error, LedgerError::Exists { .. }) {
         return error.into();

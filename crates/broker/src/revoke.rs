@@ -232,7 +232,8 @@ impl Broker {
                 Err(ProviderError::Unsupported { .. }) if provider.facts().recovery == Recovery::Expiry => {
                     self.end_by_itself(debt, provider.as_ref()).await
                 }
-                revoked => revoked.map_err(BrokerError::from),
+                Ok(()) => confirmed(provider.as_ref(), &debt.provider_key_id).await,
+                Err(error) => Err(error.into()),
             },
             Err(error) => Err(error),
         };
@@ -433,6 +434,30 @@ impl Broker {
 
 fn is_over(state: KeyState) -> bool {
     matches!(state, KeyState::Revoked | KeyState::Failed)
+}
+
+/// A provider that says "ended" is asked whether the credential is still there: only then the debt is paid.
+async fn confirmed(provider: &dyn Provider, provider_key_id: &str) -> Result<()> {
+    let facts = provider.facts();
+    if facts.recovery == Recovery::Expiry {
+        // Nothing shows it; the answer is all there is.
+        return Ok(());
+    }
+    match provider.read_back(provider_key_id).await {
+        Err(ProviderError::NotFound { .. }) => Ok(()),
+        Ok(_) => {
+            let kind = facts.kind;
+            let message = format!(
+                "{kind} took the revocation and shows the credential all the same; it is tried again"
+            );
+            Err(BrokerError { transient: true, ..BrokerError::new(Code::Provider, message) })
+        }
+        // It can't be seen: then the answer is all there is. A reconcile looks again.
+        Err(error) => {
+            tracing::warn!(%error, "the end of a credential could not be confirmed");
+            Ok(())
+        }
+    }
 }
 
 /// The intent entry and one debt per living version, in one transaction.

@@ -5,7 +5,7 @@ use keywright_core::id::{KeyId, RequestId};
 use keywright_core::key::{Key, KeyState, Placement, Version};
 use keywright_core::name::{EnvironmentName, ProjectName};
 use keywright_core::plan::Principal;
-use keywright_ledger::{AuditFilter, LedgerError, Request, Revocation, StoredEntry};
+use keywright_ledger::{AuditFilter, LedgerError, Request, Revocation, StoredEntry, Tx};
 
 use crate::broker::Broker;
 use crate::error::{BrokerError, Result};
@@ -51,6 +51,15 @@ pub struct KeySummary {
     pub debt: bool,
 }
 
+fn summary(tx: &Tx<'_>, key: Key) -> std::result::Result<KeySummary, LedgerError> {
+    Ok(KeySummary {
+        version: tx.versions(key.id)?.into_iter().next_back(),
+        placements: tx.placements(key.id)?,
+        debt: tx.revocations_of(key.id)?.iter().any(|r| r.done_at.is_none()),
+        key,
+    })
+}
+
 impl Broker {
     /// Keys, newest first, at most 1,000. An agent sees its own only.
     ///
@@ -65,12 +74,12 @@ impl Broker {
             let keys = tx.keys(filter.project.as_ref(), filter.environment.as_ref(), filter.state, 10_000)?;
             let mut summaries = Vec::new();
             for key in keys.into_iter().filter(|k| own.is_none() || k.agent == own).take(1_000) {
-                summaries.push(KeySummary {
-                    version: tx.versions(key.id)?.into_iter().next_back(),
-                    placements: tx.placements(key.id)?,
-                    debt: tx.revocations_of(key.id)?.iter().any(|r| r.done_at.is_none()),
-                    key,
-                });
+                match summary(tx, key) {
+                    Ok(summary) => summaries.push(summary),
+                    // One edited row must not hide all other keys; `doctor` names it.
+                    Err(error @ LedgerError::Edited { .. }) => tracing::error!(%error, "left out"),
+                    Err(error) => return Err(error),
+                }
             }
             Ok::<_, LedgerError>(summaries)
         });

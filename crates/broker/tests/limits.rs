@@ -8,6 +8,7 @@ use keywright_broker::approve::Less;
 use keywright_broker::ask::Ask;
 use keywright_broker::review::Pending;
 use keywright_broker::{BrokerError, Code};
+use keywright_core::key::KeyState;
 use keywright_core::receipt::{Receipt, Status};
 use keywright_sandbox::{Fault, FaultKind, Widening};
 use keywright_testkit::{World, ask};
@@ -156,4 +157,36 @@ async fn a_key_keeps_its_place_until_the_provider_confirms_that_it_is_gone() {
     let world = world.restart().await;
     world.settle().await;
     assert_eq!((status(&world, 1).await, live(&world)), (Status::Active, 1));
+}
+
+#[tokio::test]
+async fn of_asks_for_one_place_that_come_together_one_is_let_in() {
+    let world = World::new().await;
+    let asks = (0..8).map(|number| {
+        let wish = Ask {
+            destinations: vec!["embedded:web/dev/SHARED".to_owned()],
+            idempotency_key: Some(format!("key-{number}")),
+            ..ask("example.com", &format!("CF_{number}"))
+        };
+        let broker = std::sync::Arc::clone(&world.broker);
+        tokio::spawn(
+            async move { broker.request(&World::agent("bot"), &wish, Duration::from_secs(20)).await },
+        )
+    });
+    let mut active = 0;
+    for asked in asks.collect::<Vec<_>>() {
+        match asked.await.unwrap() {
+            Ok(receipt) if receipt.status == Status::Active => active += 1,
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => assert_eq!(error.code, Code::Conflict, "{error}"),
+        }
+    }
+    assert_eq!((active, world.sandbox.live_tokens_named_like("kw-").len()), (1, 1));
+    // The place is free once the key is gone.
+    let key = world.broker.keys(&World::agent("bot").principal, <_>::default()).await.unwrap();
+    let living = key.iter().find(|key| key.key.state == KeyState::Active).unwrap();
+    world.broker.revoke(&World::agent("bot"), &living.key.id.to_string(), "done").await.unwrap();
+    let wish =
+        Ask { destinations: vec!["embedded:web/dev/SHARED".to_owned()], ..ask("example.com", "CF_NEXT") };
+    assert_eq!(world.request(&wish).await.unwrap().status, Status::Active);
 }

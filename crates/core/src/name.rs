@@ -119,9 +119,43 @@ impl KeyName {
     /// what runs.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
-        const NAMES: [&str; 6] = ["PATH", "HOME", "SHELL", "IFS", "ENV", "BASH_ENV"];
-        const PREFIXES: [&str; 3] = ["LD_", "DYLD_", "KEYWRIGHT_"];
-        NAMES.contains(&self.as_str()) || PREFIXES.iter().any(|prefix| self.as_str().starts_with(prefix))
+        // Shells, loaders, language runtimes, TLS trust, proxies: each decides what runs or where it connects.
+        const NAMES: [&str; 31] = [
+            "PATH",
+            "HOME",
+            "SHELL",
+            "IFS",
+            "ENV",
+            "BASH_ENV",
+            "PROMPT_COMMAND",
+            "PS4",
+            "CDPATH",
+            "TMPDIR",
+            "EDITOR",
+            "VISUAL",
+            "PAGER",
+            "BROWSER",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "ALL_PROXY",
+            "NO_PROXY",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+            "CURL_CA_BUNDLE",
+            "REQUESTS_CA_BUNDLE",
+            "NODE_OPTIONS",
+            "NODE_EXTRA_CA_CERTS",
+            "NODE_PATH",
+            "PERL5OPT",
+            "PERL5LIB",
+            "RUBYOPT",
+            "RUBYLIB",
+            "JAVA_TOOL_OPTIONS",
+            "CLASSPATH",
+        ];
+        const PREFIXES: [&str; 6] = ["LD_", "DYLD_", "KEYWRIGHT_", "GIT_SSH", "GIT_CONFIG", "PYTHON"];
+        let upper = self.as_str().to_ascii_uppercase();
+        NAMES.contains(&upper.as_str()) || PREFIXES.iter().any(|prefix| upper.starts_with(prefix))
     }
 }
 

@@ -4,7 +4,7 @@ use keywright_core::audit::{Deed, Stage};
 use keywright_core::key::AttemptOutcome;
 use keywright_sandbox::FaultKind;
 
-use crate::house::{ALWAYS, CREATE, DELETE, DOWN, House, LAG, LIST};
+use crate::house::{ALWAYS, CREATE, DELETE, DOWN, House, LAG, LIST, SHOW};
 
 /// Makes a token as somebody with access to the account would, under any name.
 async fn by_hand(house: &House, name: &str) -> String {
@@ -145,7 +145,9 @@ async fn a_key_that_lives_on_after_its_revocation_was_confirmed_is_revoked_again
     let house = House::new().await;
     house.ask(&house.embedded("KEY")).await;
     // What was just made may not be there yet for every server of a provider: it says 404 and means "not here".
-    house.inject(DELETE, FaultKind::Status { status: 404, retry_after: None }, 1);
+    for call in [DELETE, SHOW] {
+        house.inject(call, FaultKind::Status { status: 404, retry_after: None }, 1);
+    }
     let revoked = house.world.broker.revoke(&keywright_testkit::World::agent("bot"), "KEY", "done").await;
     assert_eq!(revoked.unwrap().status.as_str(), "revoked");
     assert_eq!(house.living().len(), 1);
@@ -155,10 +157,24 @@ async fn a_key_that_lives_on_after_its_revocation_was_confirmed_is_revoked_again
 }
 
 #[tokio::test]
+async fn a_key_that_is_shown_although_its_revocation_was_confirmed_stays_owed() {
+    let house = House::new().await;
+    house.ask(&house.embedded("KEY")).await;
+    house.inject(DELETE, FaultKind::Status { status: 404, retry_after: None }, 1);
+    let revoked = house.world.broker.revoke(&keywright_testkit::World::agent("bot"), "KEY", "done").await;
+    assert_eq!(revoked.unwrap().status.as_str(), "in_progress");
+    house.world.settle().await;
+    house.assert_ended("KEY", "revoked").await;
+    assert!(house.living().is_empty());
+}
+
+#[tokio::test]
 async fn an_orphan_that_lives_on_after_its_revocation_was_confirmed_is_revoked_again() {
     let house = House::new().await;
     house.inject(CREATE, FaultKind::ReplyLostAfterCommit, 1);
-    house.inject(DELETE, FaultKind::Status { status: 404, retry_after: None }, 1);
+    for call in [DELETE, SHOW] {
+        house.inject(call, FaultKind::Status { status: 404, retry_after: None }, 1);
+    }
     house.ask(&house.embedded("KEY")).await;
     house.world.settle().await;
     assert_eq!(house.living().len(), 2);

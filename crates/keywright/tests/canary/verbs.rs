@@ -42,8 +42,8 @@ pub(crate) fn agents(verb: &str, key: &str, request: &str) -> Value {
 pub(crate) fn operators(verb: &str, key: &str, request: &str) -> Value {
     let fields = match verb {
         "login" | "logout" | "provider_list" | "store_list" | "template_list" | "policy_show"
-        | "operator_list" | "agent_list" | "workload_list" | "review_list" | "reconcile"
-        | "audit_publish" | "stop" => json!({}),
+        | "operator_list" | "agent_list" | "workload_list" | "review_list" | "reconcile" | "ledger_check"
+        | "audit_accept" | "audit_publish" | "stop" => json!({}),
         "provider_add" => json!({ "name": "evil", "kind": "cloudflare", "credential": "x" }),
         "store_add" => json!({ "name": "evil", "kind": "dotenv" }),
         "provider_check" | "provider_remove" => json!({ "name": "cf" }),

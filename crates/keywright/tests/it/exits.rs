@@ -130,7 +130,7 @@ fn seven_is_for_what_is_in_the_way() {
 fn two_commands_at_once_take_turns() {
     let world = World::empty();
     world.init();
-    let lock = world.home().join("broker.lock");
+    let lock = world.home();
     let hold = |seconds: &str| {
         let mut command = std::process::Command::new("flock");
         let holder =

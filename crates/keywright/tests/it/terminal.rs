@@ -52,7 +52,7 @@ fn a_passphrase_file_does_not_answer_a_question_that_somebody_can_answer() {
 fn whoever_waits_at_a_terminal_learns_for_what() {
     let world = World::empty();
     world.init();
-    let lock = world.home().join("broker.lock");
+    let lock = world.home();
     let mut holder = Command::new("flock").arg(lock).args(["sleep", "4"]).spawn().unwrap();
     std::thread::sleep(std::time::Duration::from_millis(300));
     let (screen, code) = at_terminal(&world, "key list --passphrase-file pass", "");

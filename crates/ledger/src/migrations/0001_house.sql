@@ -214,6 +214,16 @@ CREATE TABLE placements (
 );
 CREATE INDEX placements_by_key ON placements (key_id);
 
+-- The places of keys that live or are being made.
+CREATE TABLE claims (
+  store TEXT NOT NULL,
+  place TEXT NOT NULL,
+  base TEXT NOT NULL,
+  key_id TEXT NOT NULL REFERENCES keys (id),
+  PRIMARY KEY (store, place, base)
+);
+CREATE INDEX claims_by_key ON claims (key_id);
+
 CREATE TABLE sagas (
   id TEXT PRIMARY KEY,
   kind TEXT NOT NULL,

@@ -203,7 +203,10 @@ impl Tx<'_> {
             "UPDATE keys SET state = $3 WHERE id = $1 AND state = $2",
             &[Value::text(id), Value::text(from), Value::text(to)],
         )?;
-        if rows == 0 { Err(LedgerError::Conflict { what: "the key" }) } else { Ok(()) }
+        if rows == 0 {
+            return Err(LedgerError::Conflict { what: "the key" });
+        }
+        if matches!(to, KeyState::Revoked | KeyState::Failed) { self.release(id) } else { Ok(()) }
     }
 
     /// Records a version that the provider made.

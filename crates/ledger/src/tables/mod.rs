@@ -3,6 +3,7 @@
 pub(crate) mod agents;
 pub(crate) mod attempts;
 pub(crate) mod audit;
+pub(crate) mod claims;
 pub(crate) mod configured;
 pub(crate) mod embedded;
 pub(crate) mod guards;
