@@ -309,7 +309,7 @@ fn decided_request(
     ask: &ParsedAsk,
     considered: Considered,
 ) -> (Request, audit::Decided) {
-    let Considered { plan, digest, decision, alternative, .. } = considered;
+    let Considered { plan, digest, decision, alternative, counts, .. } = considered;
     let (needed, effect, status) = match decision.effect {
         Effect::Allow => (0, audit::Effect::Allow, Status::InProgress),
         Effect::NeedsApprovals(n) => (n, audit::Effect::NeedsApprovals, Status::PendingApproval),
@@ -317,6 +317,14 @@ fn decided_request(
     };
     let on_record = decided(effect, needed, 0, &decision.policies, &decision.reasons);
     let mut reasons = decision.reasons;
+    if status == Status::Denied && decision.policies.is_empty() {
+        // A limit that is passed makes no policy fit, and no policy says so.
+        let Counts { keys_active, requests_last_hour } = counts;
+        reasons.push(format!(
+            "policies may limit both: {keys_active} of its keys are active, and it asked {requests_last_hour} times in \
+             the last hour"
+        ));
+    }
     reasons.extend(alternative.filter(|_| status == Status::Denied).map(|a| format!("allowed instead: {a}")));
     let request = Request {
         id: plan.request,
