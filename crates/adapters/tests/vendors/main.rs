@@ -26,6 +26,7 @@ mod onepassword;
 mod openai;
 mod openrouter;
 mod pass;
+mod refusals;
 mod sendgrid;
 mod support;
 mod tables;

@@ -7,7 +7,7 @@ use crate::support::contract::marker;
 use crate::support::stand_in::{Vendor, mint};
 use crate::support::{Fault, Proxy};
 
-const VENDOR: Vendor = Vendor {
+pub const VENDOR: Vendor = Vendor {
     kind: "openrouter",
     account: Some(OPENROUTER_WORKSPACE),
     permissions: &["inference"],

@@ -109,7 +109,7 @@ pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dy
 /// `{"error": {"message": "...", "code": 401}}`.
 fn said(body: &[u8]) -> Option<Said> {
     let refusal: shapes::Refusal = serde_json::from_slice(body).ok()?;
-    Some(Said { code: Some(refusal.error.code.to_string()), message: refusal.error.message })
+    Some(Said { code: refusal.error.code.map(|code| code.to_string()), message: refusal.error.message })
 }
 
 fn is_uuid(text: &str) -> bool {

@@ -301,8 +301,9 @@ impl Doppler {
         error: StoreError,
     ) -> Result<Written, StoreError> {
         let at = self.at(write.destination);
-        let Ok(now) = self.found(spot).await else {
-            return Err(at.unknown(format!("{error}, and what lies there now can't be seen")));
+        let now = match self.found(spot).await {
+            Ok(now) => now,
+            Err(unseen) => return Err(at.unseen(error, &unseen)),
         };
         match now {
             Some(entry) if entry.is(write.secret) => self.claim(spot, write).await,

@@ -285,9 +285,12 @@ impl OnePassword {
         failed: Option<StoreError>,
     ) -> Result<Written, StoreError> {
         let at = self.at(write.destination);
-        let shown = || failed.as_ref().map_or_else(|| "it is written".to_owned(), ToString::to_string);
-        let Ok(items) = self.found(spot).await else {
-            return Err(at.unknown(format!("{}, and what lies there now can't be seen", shown())));
+        let items = match (self.found(spot).await, failed.as_ref()) {
+            (Ok(items), _) => items,
+            (Err(unseen), Some(error)) => return Err(at.unseen(error.clone(), &unseen)),
+            (Err(_), None) => {
+                return Err(at.unknown("it is written, and what lies there now can't be seen"));
+            }
         };
         let stamp = Stamp::over(write.origin, write.secret);
         let (ours, others): (Vec<_>, Vec<_>) =

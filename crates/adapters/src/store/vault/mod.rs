@@ -172,8 +172,9 @@ impl Vault {
         let mismatched = matches!(&failure.cause, Cause::Refused { status: 400, message, .. }
             if message.raw().contains("did not match"));
         let error = failure.of_write(&self.name);
-        let Ok(entry) = self.entry(spot).await else {
-            return Err(at.unknown(format!("{error}, and what lies there now can't be seen")));
+        let entry = match self.entry(spot).await {
+            Ok(entry) => entry,
+            Err(unseen) => return Err(at.unseen(error, &unseen)),
         };
         if entry.current == cas {
             return Err(if mismatched { at.conflict() } else { error });
