@@ -40,7 +40,7 @@ use keywright_core::span::Span;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{ConnectError, ConnectionConfig, Setting, TIMEOUT};
+use super::{ConnectError, ConnectionConfig, Setting, TIMEOUT, another_key};
 use crate::aws::{self, Element, Keys, QueryApi};
 use crate::rest::Failure;
 use crate::wire::{Wire, WireConfig, jittered};
@@ -233,10 +233,7 @@ impl Aws {
         if is_own && who.text("Account") == Some(&self.home.account) {
             Ok(())
         } else {
-            Err(ProviderError::Garbled {
-                provider: KIND,
-                why: "the secret belongs to somebody else".to_owned(),
-            })
+            Err(another_key(KIND, "the secret belongs to somebody else"))
         }
     }
 }

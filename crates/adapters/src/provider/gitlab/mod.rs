@@ -43,7 +43,7 @@ use super::patience::until_known;
 use super::secret_text::SecretText;
 use super::{
     ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, PROBE_FOR, ParameterKind, Setting, TIMEOUT,
-    minted, no_such, unauthorized, unknown_kind, unsupported, whole_seconds,
+    another_key, minted, no_such, unauthorized, unknown_kind, unsupported, whole_seconds,
 };
 use crate::rest::{self, Failure, Rest, Said, after_create};
 use crate::wire::Call;
@@ -305,8 +305,11 @@ impl Provider for GitLab {
     async fn probe(&self, secret: &Secret, provider_key_id: &str) -> Result<(), ProviderError> {
         let (_, _, token) = parse_id(provider_key_id)?;
         let own = until_known(self.probe_for, || self.own(secret)).await.map_err(Self::told)?;
-        if own.id.to_string() != token || !own.active {
-            return Err(Self::told(Failure::garbled("the secret is of another token".to_owned())));
+        if own.id.to_string() != token {
+            return Err(another_key(KIND, "the secret belongs to another token"));
+        }
+        if !own.active {
+            return Err(another_key(KIND, "the token is not active"));
         }
         Ok(())
     }

@@ -35,8 +35,8 @@ use reqwest::Method;
 
 use super::patience::until_known;
 use super::{
-    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, ParameterKind, confine_to, minted, no_such,
-    unauthorized, unknown_kind, unsupported, whole_seconds,
+    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, ParameterKind, another_key, confine_to, minted,
+    no_such, unauthorized, unknown_kind, unsupported, whole_seconds,
 };
 use crate::rest::{self, Failure, Rest, Said, after_create};
 use crate::wire::Call;
@@ -296,10 +296,11 @@ impl Provider for OpenRouter {
 
     async fn probe(&self, secret: &Secret, provider_key_id: &str) -> Result<(), ProviderError> {
         let own = until_known(self.probe_for, || self.own(secret)).await.map_err(told)?;
-        let key = self.key(provider_key_id).await?;
-        if own.is_management_key || own.label != key.label {
-            let why = "the secret belongs to another key".to_owned();
-            return Err(told(Failure::garbled(why)));
+        if own.is_management_key {
+            return Err(another_key(KIND, "it is a management key"));
+        }
+        if own.label != self.key(provider_key_id).await?.label {
+            return Err(another_key(KIND, "the secret belongs to a key with another label"));
         }
         Ok(())
     }
