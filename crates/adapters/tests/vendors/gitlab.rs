@@ -190,7 +190,9 @@ async fn the_parent_is_judged() {
     let proxy = Proxy::start(&gitlab.base_url).await;
     let provider = provider(&proxy.url, &gitlab.parent, &[("projects", "acme/web"), ("groups", "acme")]);
     let health = provider.check().await.unwrap();
-    assert_eq!((health.warnings, health.what.as_str()), (vec![], "personal access token"));
+    let [wide] = health.warnings.as_slice() else { panic!("{:?}", health.warnings) };
+    assert!(wide.contains("reaches everything that its user does"), "{wide}");
+    assert_eq!(health.what, "personal access token");
     let say = |scopes: &str| {
         let body = format!(
             r#"{{"id":1,"name":"p","scopes":{scopes},"active":true,"revoked":false,"expires_at":null}}"#
@@ -205,7 +207,7 @@ async fn the_parent_is_judged() {
         Fault::Answer { status: 403, headers: "", body: r#"{"message":"403 Forbidden"}"#.to_owned() };
     proxy.next("GET", "/groups/acme/access_tokens", denied);
     let warnings = provider.check().await.unwrap().warnings.join("\n");
-    for part in ["sudo", "group `acme`", "no expiry"] {
+    for part in ["sudo", "group `acme`", "no expiry", "its user"] {
         assert!(warnings.contains(part), "{part}: {warnings}");
     }
 }

@@ -59,6 +59,9 @@ pub(super) const SETTINGS: &[Setting] = &[
 
 const BASE_URL: &str = "https://gitlab.com/api/v4";
 const NEEDS: &str = "a person's token with the scope `api`, of a Maintainer (projects) or an Owner (groups)";
+/// Said of every parent: GitLab has no narrower scope that makes tokens.
+const REACHES_ALL: &str = "with the scope `api` it reaches everything that its user does; give it a user of its own, who is a \
+                           member of these projects and groups alone";
 const PAGE: usize = 100;
 const MOST_PAGES: usize = 50;
 pub(super) const PARAMETERS: &[ParameterKind] = &[
@@ -237,6 +240,7 @@ impl Provider for GitLab {
         if unreached == self.reach.len() {
             return Err(unauthorized(KIND, &warnings.join("; ")));
         }
+        warnings.push(REACHES_ALL.to_owned());
         let expires_at = own.expires_at.as_deref().and_then(midnight);
         if expires_at.is_none() {
             warnings.push("it has no expiry; give it one".to_owned());
