@@ -44,7 +44,7 @@ pub enum ConnectError {
         why: String,
     },
     /// Something must be given.
-    #[error("{provider} needs `{name}`: {hint}")]
+    #[error("{provider} needs {}: {hint}", given_as(name))]
     Missing {
         /// Which provider.
         provider: &'static str,
@@ -93,13 +93,23 @@ pub enum ConnectError {
     },
 }
 
+/// How an operator gives it: what is no setting has an option of its own.
+fn given_as(name: &str) -> String {
+    match name {
+        "account" => "`--account`".to_owned(),
+        "private key" => "a private key as its credential".to_owned(),
+        setting => format!("the setting `{setting}`"),
+    }
+}
+
 impl ConnectError {
     pub(super) fn unknown_kind(kind: &str) -> Self {
         Self::UnknownKind { kind: Untrusted::capped(kind, 40), known: super::KINDS.join(", ") }
     }
 
     pub(super) fn wire(provider: &'static str, error: &WireError) -> Self {
-        Self::Wire { provider, why: error.to_string() }
+        let of = if matches!(error, WireError::Address(_)) { "its `--base-url`: " } else { "" };
+        Self::Wire { provider, why: format!("{of}{error}") }
     }
 
     pub(super) fn setting(

@@ -281,6 +281,14 @@ pub enum StoreConnectError {
         /// What is wrong with it.
         why: String,
     },
+    /// The address is missing, given where none belongs, or one that may not be dialled.
+    #[error("store `{store}` {why}")]
+    Address {
+        /// Which store.
+        store: StoreName,
+        /// What is wrong.
+        why: String,
+    },
     /// A credential is missing, or given where none belongs.
     #[error("store `{store}` {why}")]
     Credential {

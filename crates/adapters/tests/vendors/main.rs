@@ -14,6 +14,7 @@ mod age;
 mod anthropic;
 mod aws;
 mod cloudflare_workers;
+mod connecting;
 mod doppler;
 mod github;
 mod github_actions;
