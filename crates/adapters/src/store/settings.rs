@@ -4,7 +4,7 @@ use keywright_core::secret::Secret;
 use keywright_core::text::Untrusted;
 
 use super::{OPTIONAL, REGISTRY, Registered, StoreConfig, StoreConnectError};
-use crate::wire::{Wire, WireConfig};
+use crate::wire::{Authority, CA_FILE, Wire, WireConfig, WireError};
 
 impl StoreConfig {
     /// Refuses what the kind does not know (a misspelt setting must not be ignored) and asks for what it needs.
@@ -59,12 +59,17 @@ impl StoreConfig {
         change: impl FnOnce(&mut WireConfig),
     ) -> Result<Wire, StoreConnectError> {
         let address = self.address.as_deref().or(public);
-        let what =
-            || REGISTRY.iter().find(|one| one.kind == kind).and_then(|one| one.address).unwrap_or_default();
-        let address = address.ok_or_else(|| self.address(format!("needs `--address`: {}", what())))?;
+        let registered = REGISTRY.iter().find(|one| one.kind == kind);
+        let what = registered.and_then(|one| one.address).unwrap_or_default();
+        let address = address.ok_or_else(|| self.address(format!("needs `--address`: {what}")))?;
         let mut config = WireConfig::new(kind, address);
+        config.is_given = self.address.is_some();
+        config.authority = Authority::of(registered.map_or(&[], |one| one.settings), self.setting(CA_FILE.0));
         change(&mut config);
-        Wire::new(config).map_err(|error| self.address(format!("can't use its `--address`: {error}")))
+        Wire::new(config).map_err(|error| match error {
+            WireError::Authority(why) => self.bad(CA_FILE.0, why),
+            error => self.address(format!("can't use its `--address`: {error}")),
+        })
     }
 
     /// The credential that [`StoreConfig::check`] has seen.

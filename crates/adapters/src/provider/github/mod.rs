@@ -54,13 +54,14 @@ use super::{
 };
 use crate::github::{PACE, PUBLIC, headers, said};
 use crate::rest::{self, Cause, Failure, Proof, Rest};
-use crate::wire::Call;
+use crate::wire::{CA_FILE, Call};
 
 /// The kind, as in `provider add github`.
 pub(super) const KIND: &str = "github";
 pub(super) const SETTINGS: &[Setting] = &[
     ("app", APP),
     ("installation", "the number of the installation, in the address of its settings"),
+    CA_FILE,
     TIMEOUT,
     PROBE_FOR,
 ];

@@ -46,13 +46,14 @@ use super::{
     another_key, minted, no_such, unauthorized, unknown_kind, unsupported, whole_seconds,
 };
 use crate::rest::{self, Failure, Rest, Said, after_create};
-use crate::wire::Call;
+use crate::wire::{CA_FILE, Call};
 
 /// The kind, as in `provider add gitlab`.
 pub(super) const KIND: &str = "gitlab";
 pub(super) const SETTINGS: &[Setting] = &[
     ("projects", "the projects that keys are for, as in `acme/web,acme/api`"),
     ("groups", "the groups that keys are for, as in `acme`"),
+    CA_FILE,
     TIMEOUT,
     PROBE_FOR,
 ];

@@ -40,6 +40,7 @@ use self::spot::Spot;
 use super::{StoreConfig, StoreConnectError};
 use crate::github::{PACE, PUBLIC};
 use crate::rest::Failure;
+use crate::wire::CA_FILE;
 
 /// The kind's name.
 pub(super) const KIND: &str = "github-actions";
@@ -53,6 +54,7 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
     (REPOSITORY, "the repository, `OWNER/REPO`, where a key lies by default"),
     (VISIBILITY, "who may read a new organisation secret: `all`, `private` or `selected`"),
     (SELECTED, "with `visibility` `selected`: the names of repositories, with commas between"),
+    CA_FILE,
 ];
 
 static FACTS: StoreFacts = StoreFacts {

@@ -36,7 +36,7 @@ use self::session::Door;
 use super::remote::{At, Held, Stamp, is_permitted, written};
 use super::{StoreConfig, StoreConnectError};
 use crate::rest::{Failure, Proof, Rest, Said, body, parse};
-use crate::wire::{Auth, Call, Repeat};
+use crate::wire::{Auth, CA_FILE, Call, Repeat};
 
 /// The kind's name.
 pub(super) const KIND: &str = "infisical";
@@ -45,6 +45,7 @@ pub(super) const KIND: &str = "infisical";
 pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("client_id", "the client id of the machine identity"),
     ("project_id", "the id of the project, as in its settings"),
+    CA_FILE,
 ];
 
 /// The key of the metadata's entry.

@@ -27,14 +27,14 @@ use serde::{Deserialize, Serialize};
 use super::remote::{At, Held, Stamp, is_permitted, written};
 use super::{StoreConfig, StoreConnectError};
 use crate::rest::{Failure, Proof, Rest, Said, body, parse};
-use crate::wire::Call;
+use crate::wire::{CA_FILE, Call};
 
 /// The kind's name.
 pub(super) const KIND: &str = "1password";
 
 /// The names of the settings.
 pub(super) const SETTINGS: &[(&str, &str)] =
-    &[("vault", "the id of the vault: 26 lower-case letters and digits")];
+    &[("vault", "the id of the vault: 26 lower-case letters and digits"), CA_FILE];
 
 /// The field of a place that names none.
 const FIELD: &str = "credential";
