@@ -164,6 +164,11 @@ impl Failure {
         matches!(self.cause, Cause::Denied { status, .. } if status == wanted)
     }
 
+    /// Whether the credential was refused, but not in the documented form: what was asked for may be done all the same.
+    pub(crate) fn is_bare_denial(&self) -> bool {
+        self.is_denied() && self.proof == Proof::Claimed
+    }
+
     /// Whether the credential is known, but may not do this: 403 in the documented form.
     pub(crate) fn is_forbidden(&self) -> bool {
         self.proof == Proof::NotDone && matches!(self.cause, Cause::Denied { status: 403, .. })
@@ -234,7 +239,7 @@ impl Failure {
     }
 
     /// As [`Failure::of_store`], for a write: what may have landed is an outcome of its own. A refusal of the credential is
-    /// believed, so that whoever asks has looked what lies there now.
+    /// believed: whoever wrote has looked what lies there now ([`Failure::is_bare_denial`]).
     pub(crate) fn of_write(self, store: &StoreName) -> StoreError {
         let status = self.status();
         match (self.proof, self.of_store(store)) {

@@ -369,7 +369,12 @@ impl Store for Kubernetes {
         let value = Some((write.secret, write.origin));
         let Err(failure) = self.apply(spot, seen.as_ref(), value, by_force).await else { return Ok(done) };
         // Whatever the answer says, it is there or it is not.
-        let now = self.see(spot).await.ok().flatten();
+        let now = match self.see(spot).await {
+            Err(unseen) if failure.is_bare_denial() => {
+                return Err(at.unseen(failure.of_write(&self.name), &unseen));
+            }
+            now => now.ok().flatten(),
+        };
         if now.as_ref().is_some_and(|object| object.is_of(spot.key, write.origin)) {
             return Ok(done);
         }

@@ -72,6 +72,27 @@ async fn an_outcome_that_stays_unknown_names_the_status_that_came() {
     }
 }
 
+/// It landed, the answer says 403 in nobody's words, and nobody can look: that is no refusal.
+async fn what_may_have_landed_is_not_refused(
+    proxy: &Proxy,
+    store: &dyn Store,
+    place: &str,
+    calls: [&str; 3],
+) {
+    let [write, path, look] = calls;
+    let after = Fault::AnswerAfter { status: 403, headers: "", body: "no".to_owned() };
+    proxy.next(write, path, after);
+    proxy.next("GET", look, Fault::Nothing);
+    for _ in 0..3 {
+        proxy.next("GET", look, answer(500, "oops"));
+    }
+    let error = put(store, place, 2, VALUE, Presence::Absent).await.unwrap_err();
+    let kind = store.facts().kind;
+    assert_eq!(proxy.unmet(), 0, "{kind}: {error}");
+    assert!(error.is_transient() && error.to_string().contains("status 403"), "{kind}: {error}");
+    put(store, place, 2, VALUE, Presence::Absent).await.unwrap();
+}
+
 /// Plain refusals of one kind of call, each for good: a bad credential is not tried again.
 async fn a_write_is_refused(proxy: &Proxy, store: &dyn Store, place: &str, write: (&str, &str)) {
     for (status, body) in PLAIN {
@@ -97,6 +118,9 @@ async fn a_plain_401_or_403_to_a_write_is_a_refusal() {
         let proxy = Proxy::start(&running.base_url).await;
         let store = stand_in.open(&proxy.url, &running.parent);
         a_write_is_refused(&proxy, store.as_ref(), place, write).await;
+        let look = if stand_in.kind == "kubernetes" { write.1 } else { "/secrets" };
+        let other = format!("{}2", place);
+        what_may_have_landed_is_not_refused(&proxy, store.as_ref(), &other, [write.0, write.1, look]).await;
     }
     let running = start("infisical").await.unwrap();
     let proxy = Proxy::start(&running.base_url).await;

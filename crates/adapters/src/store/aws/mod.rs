@@ -10,7 +10,7 @@ use keywright_core::text::Untrusted;
 
 use super::{StoreConfig, StoreConnectError};
 use crate::aws::{JsonApi, Keys, address, is_region};
-use crate::rest::{Failure, Proof};
+use crate::rest::Failure;
 
 /// What the settings of both are.
 const REGION: (&str, &str) = ("region", "the region, as in `eu-central-1`");
@@ -73,7 +73,7 @@ async fn not_written(
     failure: Failure,
     landed: impl Future<Output = Result<bool, StoreError>>,
 ) -> StoreError {
-    let is_claim = failure.is_denied() && failure.proof == Proof::Claimed;
+    let is_claim = failure.is_bare_denial();
     let error = failure.of_write(store);
     if !is_claim {
         return error;
