@@ -2,8 +2,9 @@
 //!
 //! What a bad answer to a create means depends on what it proves ([`Proof`]). A refusal at the door (401, 403, 404, 429,
 //! in the documented form) comes before any work, so nothing was made. Every other refusal is only a claim: a proxy may
-//! have lost the true answer, or the service may have failed after it made the thing. Such a claim is believed when no
-//! credential carries the marker ([`after_create`]). Whatever is left open is an unknown outcome.
+//! have lost the true answer, or the service may have failed after it made the thing. A 401 or 403 is one by its status
+//! alone, whatever its body. Such a claim is believed when no credential carries the marker ([`after_create`]). Whatever
+//! is left open is an unknown outcome, whose text names the status that came.
 
 use std::time::Duration;
 
@@ -111,7 +112,9 @@ impl Rest {
         let at_the_door = if is_documented { Proof::NotDone } else { Proof::Nothing };
         let (cause, proof) = match status {
             429 => (Cause::Throttled(reply.retry_after), at_the_door),
-            401 | 403 => (Cause::Denied { status, code, message }, at_the_door),
+            // A gateway in front of the service says no in words of its own, and it is a no all the same.
+            401 | 403 if is_documented => (Cause::Denied { status, code, message }, Proof::NotDone),
+            401 | 403 => (Cause::Denied { status, code, message }, Proof::Claimed),
             404 => (Cause::NotFound { code, message }, at_the_door),
             400..=499 if is_documented => (Cause::Refused { status, code, message }, Proof::Claimed),
             400..=499 => {
@@ -126,7 +129,8 @@ impl Rest {
 
 /// Reads an answer as JSON.
 pub(crate) fn parse<T: DeserializeOwned>(reply: &Reply) -> Result<T, Failure> {
-    serde_json::from_slice(&reply.body).map_err(|error| Failure::garbled(json_fault(&error)))
+    serde_json::from_slice(&reply.body)
+        .map_err(|error| Failure::garbled(format!("status {}, and {}", reply.status, json_fault(&error))))
 }
 
 /// Writes a body; it is wiped when dropped.
@@ -155,6 +159,16 @@ impl Failure {
         matches!(self.cause, Cause::Denied { .. })
     }
 
+    /// Whether the credential was refused with this status, whatever the body: 401 or 403.
+    pub(crate) fn is_denied_as(&self, wanted: u16) -> bool {
+        matches!(self.cause, Cause::Denied { status, .. } if status == wanted)
+    }
+
+    /// Whether the credential was refused, but not in the documented form: what was asked for may be done all the same.
+    pub(crate) fn is_bare_denial(&self) -> bool {
+        self.is_denied() && self.proof == Proof::Claimed
+    }
+
     /// Whether the credential is known, but may not do this: 403 in the documented form.
     pub(crate) fn is_forbidden(&self) -> bool {
         self.proof == Proof::NotDone && matches!(self.cause, Cause::Denied { status: 403, .. })
@@ -163,6 +177,16 @@ impl Failure {
     /// Whether the thing is not there.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self.cause, Cause::NotFound { .. })
+    }
+
+    /// The status of the answer, where its text may not name it.
+    fn status(&self) -> Option<u16> {
+        match self.cause {
+            Cause::Throttled(_) => Some(429),
+            Cause::NotFound { .. } => Some(404),
+            Cause::Denied { status, .. } | Cause::Refused { status, .. } => Some(status),
+            Cause::Unavailable(_) | Cause::Garbled(_) => None,
+        }
     }
 
     /// The service's own code for it.
@@ -214,15 +238,13 @@ impl Failure {
         }
     }
 
-    /// As [`Failure::of_store`], for a write: what may have landed is an outcome of its own.
+    /// As [`Failure::of_store`], for a write: what may have landed is an outcome of its own. A refusal of the credential is
+    /// believed: whoever wrote has looked what lies there now ([`Failure::is_bare_denial`]).
     pub(crate) fn of_write(self, store: &StoreName) -> StoreError {
+        let status = self.status();
         match (self.proof, self.of_store(store)) {
             (Proof::Nothing, StoreError::Unavailable { store, why }) => {
-                StoreError::OutcomeUnknown { store, why }
-            }
-            // A refusal that is not the service's own: a proxy may have lost the true answer.
-            (Proof::Nothing, StoreError::Unauthorized { store, message }) => {
-                StoreError::OutcomeUnknown { store, why: message.to_string() }
+                StoreError::OutcomeUnknown { store, why: with_status(status, why) }
             }
             (_, error) => error,
         }
@@ -238,20 +260,21 @@ pub(crate) async fn after_create(
     needs: &'static str,
 ) -> ProviderError {
     let kind = provider.facts().kind;
-    let (proof, denied) = (failure.proof, failure.is_denied());
+    let (proof, denied, status) = (failure.proof, failure.is_denied(), failure.status());
+    let unknown = |why| ProviderError::OutcomeUnknown { provider: kind, why: with_status(status, why) };
     let error = failure.of_provider(kind, "such place for a key", needs);
     match proof {
         Proof::NotDone => error,
-        Proof::Nothing => unknown(kind, why(error)),
+        Proof::Nothing => unknown(why(error)),
         Proof::Claimed => match provider.list(Listing::Marked).await {
             // As its start, in case that the provider added to the name.
             Ok(listed) if listed.iter().any(|key| key.label.raw().starts_with(marker.as_str())) => {
-                unknown(kind, format!("{error}, but a key with this attempt's marker exists"))
+                unknown(format!("{error}, but a key with this attempt's marker exists"))
             }
             Ok(_) => error,
             // A credential that is good for nothing has made nothing either.
             Err(ProviderError::Unauthorized { .. }) if denied => error,
-            Err(unseen) => unknown(kind, format!("{error}, and whether that is so can't be seen: {unseen}")),
+            Err(unseen) => unknown(format!("{error}, and whether that is so can't be seen: {unseen}")),
         },
     }
 }
@@ -264,8 +287,12 @@ fn why(error: ProviderError) -> String {
     }
 }
 
-fn unknown(provider: &'static str, why: String) -> ProviderError {
-    ProviderError::OutcomeUnknown { provider, why }
+/// Says what came: it is all that a person has to go by.
+fn with_status(status: Option<u16>, why: String) -> String {
+    match status.map(|status| format!("status {status}")) {
+        Some(status) if !why.contains(&status) => format!("{why} ({status})"),
+        _ => why,
+    }
 }
 
 /// Rounded up: a second too early is too early.

@@ -237,7 +237,7 @@ fn a_configuration_that_does_not_fit_is_refused() {
     let secret = || Some(Secret::new("s".to_owned()));
     assert!(matches!(connect("embedded", config(None), None), Err(StoreConnectError::Kind { .. })));
     assert!(matches!(connect("dotenv", config(None), secret()), Err(StoreConnectError::Credential { .. })));
-    assert!(matches!(connect("dotenv", config(Some("x")), None), Err(StoreConnectError::Setting { .. })));
+    assert!(matches!(connect("dotenv", config(Some("x")), None), Err(StoreConnectError::Address { .. })));
     assert!(matches!(dotenv(&[("root", "rel")]), Err(StoreConnectError::Setting { .. })));
     assert!(matches!(dotenv(&[("colour", "x")]), Err(StoreConnectError::Setting { .. })));
     let store = connect("dotenv", config(None), None).unwrap();

@@ -10,12 +10,13 @@ use keywright_core::text::Untrusted;
 use super::Setting;
 use super::patience::PROBE_FOR;
 use crate::rest::{ReadRefusal, Rest};
-use crate::wire::{Wire, WireConfig, WireError};
+use crate::wire::{Authority, CA_FILE, Wire, WireConfig, WireError};
 
 /// What an operator says about a connection, besides its credential.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConnectionConfig {
-    /// Where the API is; the provider's public one when absent. Plain http is for loopback only.
+    /// Where the API is; the provider's public one when absent. It may be of a private network, because an operator says so.
+    /// Plain http is for loopback only.
     pub base_url: Option<String>,
     /// The account at the provider, by its id there.
     pub account: Option<String>,
@@ -44,7 +45,7 @@ pub enum ConnectError {
         why: String,
     },
     /// Something must be given.
-    #[error("{provider} needs `{name}`: {hint}")]
+    #[error("{provider} needs {}: {hint}", given_as(name))]
     Missing {
         /// Which provider.
         provider: &'static str,
@@ -93,13 +94,23 @@ pub enum ConnectError {
     },
 }
 
+/// How an operator gives it: what is no setting has an option of its own.
+fn given_as(name: &str) -> String {
+    match name {
+        "account" => "`--account`".to_owned(),
+        "private key" => "a private key as its credential".to_owned(),
+        setting => format!("the setting `{setting}`"),
+    }
+}
+
 impl ConnectError {
     pub(super) fn unknown_kind(kind: &str) -> Self {
         Self::UnknownKind { kind: Untrusted::capped(kind, 40), known: super::KINDS.join(", ") }
     }
 
     pub(super) fn wire(provider: &'static str, error: &WireError) -> Self {
-        Self::Wire { provider, why: error.to_string() }
+        let of = if matches!(error, WireError::Address(_)) { "its `--base-url`: " } else { "" };
+        Self::Wire { provider, why: format!("{of}{error}") }
     }
 
     pub(super) fn setting(
@@ -156,9 +167,18 @@ impl ConnectionConfig {
         if parent.is_empty() || !parent.expose_secret().bytes().all(|b| b.is_ascii_graphic()) {
             return Err(ConnectError::Credential { provider });
         }
-        let mut wire = WireConfig::new(provider, self.base_url.as_deref().unwrap_or(base_url));
-        wire.deadline = self.span(provider, "timeout", wire.deadline)?;
+        let wire = self.wire(provider, base_url)?;
         let wire = Wire::new(wire).map_err(|error| ConnectError::wire(provider, &error))?;
         Ok(Rest::new(wire, [parent], harmless, said))
+    }
+
+    /// How the wire is set up: to the address that was given, or to the provider's public one.
+    pub(super) fn wire(&self, provider: &'static str, base_url: &str) -> Result<WireConfig, ConnectError> {
+        let mut wire = WireConfig::new(provider, self.base_url.as_deref().unwrap_or(base_url));
+        wire.is_given = self.base_url.is_some();
+        let known = super::registered(provider).map_or(&[][..], |registered| registered.settings);
+        wire.authority = Authority::of(known, self.extra.get(CA_FILE.0).map(String::as_str));
+        wire.deadline = self.span(provider, "timeout", wire.deadline)?;
+        Ok(wire)
     }
 }

@@ -234,6 +234,12 @@ fn unauthorized(provider: &'static str, why: &str) -> ProviderError {
     ProviderError::Unauthorized { provider, message: Untrusted::capped(why, 200) }
 }
 
+/// A probe that contradicts what was asked: no wait makes it right, so the mint ends here.
+fn another_key(provider: &'static str, what: &str) -> ProviderError {
+    let message = Untrusted::capped(&format!("another key than asked for: {what}"), 200);
+    ProviderError::Refused { provider, code: None, message, hint: None }
+}
+
 fn no_such(provider: &'static str, kind: &str, value: &str, hint: impl std::fmt::Display) -> ProviderError {
     ProviderError::NoSuchResource {
         provider,

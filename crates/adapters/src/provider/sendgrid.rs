@@ -33,8 +33,8 @@ use serde_json::{Map, Value};
 use super::patience::until_known;
 use super::secret_text::SecretText;
 use super::{
-    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, ParameterKind, confine_to, minted, no_such,
-    unauthorized, unknown_kind, unsupported,
+    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, ParameterKind, another_key, confine_to, minted,
+    no_such, unauthorized, unknown_kind, unsupported,
 };
 use crate::rest::{self, Cause, Failure, Proof, Rest, Said, after_create};
 use crate::wire::Call;
@@ -329,11 +329,17 @@ impl Provider for SendGrid {
         let own = until_known(self.probe_for, || self.scopes(secret))
             .await
             .map_err(|f| told(f, "an active key"))?;
-        if powers(own) == powers(self.key(provider_key_id).await?.scopes) {
-            Ok(())
-        } else {
-            let why = "the secret has other scopes than the key".to_owned();
-            Err(ProviderError::Garbled { provider: KIND, why })
+        let (own, asked) = (powers(own), powers(self.key(provider_key_id).await?.scopes));
+        let list = |scopes: Vec<&String>| {
+            let shown = scopes.iter().take(3).map(|scope| format!("`{}`", Untrusted::capped(scope, 60)));
+            shown.collect::<Vec<_>>().join(", ")
+        };
+        let (more, fewer) =
+            (own.difference(&asked).collect::<Vec<_>>(), asked.difference(&own).collect::<Vec<_>>());
+        match (more.is_empty(), fewer.is_empty()) {
+            (true, true) => Ok(()),
+            (false, _) => Err(another_key(KIND, &format!("it also has {}", list(more)))),
+            (true, false) => Err(another_key(KIND, &format!("it lacks {}", list(fewer)))),
         }
     }
 

@@ -298,6 +298,7 @@ impl Store for CloudflareWorkers {
         // Whatever the answer says: where our note is, the value is.
         match self.see(script, name).await {
             Ok(now) if now.is_of(write.origin) => Ok(done),
+            Err(unseen) if failure.is_bare_denial() => Err(at.unseen(failure.of_write(&self.name), &unseen)),
             _ => Err(failure.of_write(&self.name)),
         }
     }

@@ -11,7 +11,8 @@
 //! **In use** is another matter: variables of a container are read when it starts, files of a volume a while later.
 //!
 //! **What the token needs** (the credential is one of a service account): `get`, `create`, `patch` and `delete` of `secrets`
-//! in the namespaces that it writes to. The API server's certificate must be one that this machine trusts.
+//! in the namespaces that it writes to. The API server's certificate must be one that this machine trusts, or
+//! of an authority that the setting `ca_file` names.
 //!
 //! API: <https://kubernetes.io/docs/reference/using-api/server-side-apply/>.
 
@@ -35,7 +36,7 @@ use super::remote::{At, Held, is_permitted, written};
 use super::tag::Tag;
 use super::{StoreConfig, StoreConnectError};
 use crate::rest::{Cause, Failure, Rest, Said, body};
-use crate::wire::Call;
+use crate::wire::{CA_FILE, Call};
 
 /// The kind's name.
 pub(super) const KIND: &str = "kubernetes";
@@ -43,8 +44,10 @@ pub(super) const KIND: &str = "kubernetes";
 const NAMESPACE: &str = "namespace";
 
 /// The settings, and what each is.
-pub(super) const SETTINGS: &[(&str, &str)] =
-    &[(NAMESPACE, "the namespace where a key lies by default; the one called like the project unless set")];
+pub(super) const SETTINGS: &[(&str, &str)] = &[
+    (NAMESPACE, "the namespace where a key lies by default; the one called like the project unless set"),
+    CA_FILE,
+];
 
 const ANNOTATIONS: &str = "keywright.github.io/";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -366,7 +369,12 @@ impl Store for Kubernetes {
         let value = Some((write.secret, write.origin));
         let Err(failure) = self.apply(spot, seen.as_ref(), value, by_force).await else { return Ok(done) };
         // Whatever the answer says, it is there or it is not.
-        let now = self.see(spot).await.ok().flatten();
+        let now = match self.see(spot).await {
+            Err(unseen) if failure.is_bare_denial() => {
+                return Err(at.unseen(failure.of_write(&self.name), &unseen));
+            }
+            now => now.ok().flatten(),
+        };
         if now.as_ref().is_some_and(|object| object.is_of(spot.key, write.origin)) {
             return Ok(done);
         }

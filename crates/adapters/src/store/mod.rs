@@ -254,7 +254,7 @@ const fn names<const N: usize>(registry: &[Registered]) -> [&'static str; N] {
 pub struct StoreConfig {
     /// Its name, the part of a place before the colon.
     pub name: StoreName,
-    /// Where it answers, for a store that is reached by network.
+    /// Where it answers, for a store that is reached by network. It may be of a private network, because an operator says so.
     pub address: Option<String>,
     /// Settings of its kind, by name.
     pub extra: BTreeMap<String, String>,
@@ -281,6 +281,14 @@ pub enum StoreConnectError {
         /// What is wrong with it.
         why: String,
     },
+    /// The address is missing, given where none belongs, or one that may not be dialled.
+    #[error("store `{store}` {why}")]
+    Address {
+        /// Which store.
+        store: StoreName,
+        /// What is wrong.
+        why: String,
+    },
     /// A credential is missing, or given where none belongs.
     #[error("store `{store}` {why}")]
     Credential {
@@ -291,7 +299,7 @@ pub enum StoreConnectError {
     },
 }
 
-/// Opens a configured store. Nothing is read or dialled yet; [`Store::check`] does that.
+/// Opens a configured store. Nothing but a `ca_file` is read, and nothing is dialled yet; [`Store::check`] does that.
 ///
 /// # Errors
 /// When the kind is unknown (`embedded` is the broker's), or the settings or the credential don't fit it.

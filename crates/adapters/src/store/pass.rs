@@ -144,8 +144,23 @@ impl Pass {
         self.pass.run(arguments, input).await.map_err(|why| self.unavailable(why))
     }
 
-    /// The file in which the program keeps an entry.
+    /// The file in which the program keeps an entry. The password store itself may be a link, as many keep theirs; what
+    /// is in it may not: nobody can tell from the place where a link leads.
     fn is_there(&self, place: &str) -> Result<bool, StoreError> {
+        let folders = place.match_indices('/').filter_map(|(end, _)| place.get(..end));
+        for folder in folders {
+            let found = self.directory.join(folder).symlink_metadata();
+            if found.is_ok_and(|found| found.is_symlink()) {
+                return Err(StoreError::Unsafe {
+                    store: self.name.clone(),
+                    place: Untrusted::capped(place, 512),
+                    why: format!(
+                        "its directory `{folder}` is a symbolic link, which may lead out of the store"
+                    ),
+                    hint: "use a place in a directory that is no link".to_owned(),
+                });
+            }
+        }
         match self.directory.join(format!("{place}.gpg")).symlink_metadata() {
             Ok(found) if found.is_file() => Ok(true),
             Ok(_) => Err(StoreError::Unsafe {

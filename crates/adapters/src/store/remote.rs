@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use crate::rest::Failure;
+
 /// What stands beside a value where the store has room for it: whose copy it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stamp {
@@ -113,6 +115,15 @@ impl At<'_> {
         StoreError::OutcomeUnknown { store: self.store.clone(), why: why.into() }
     }
 
+    /// What a failed write means when what lies there now can't be seen either. A credential that is good for nothing has
+    /// written nothing.
+    pub(super) fn unseen(self, error: StoreError, why: &Failure) -> StoreError {
+        match error {
+            StoreError::Unauthorized { .. } if why.is_denied() => error,
+            error => self.unknown(format!("{error}, and what lies there now can't be seen")),
+        }
+    }
+
     pub(super) fn pending(self) -> StoreError {
         StoreError::PendingApproval { store: self.store.clone() }
     }
@@ -147,6 +158,21 @@ pub(super) fn same(left: &str, right: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rest::{Cause, Proof};
+
+    #[test]
+    fn a_credential_that_is_good_for_nothing_has_written_nothing() {
+        let store = "vault".parse().unwrap();
+        let at = At { store: &store, place: "a#b" };
+        let message = Untrusted::capped("status 401", 20);
+        let denied = StoreError::Unauthorized { store: store.clone(), message: message.clone() };
+        let cause = Cause::Denied { status: 401, code: None, message };
+        let refused = Failure { cause, proof: Proof::Claimed };
+        let broken = Failure::garbled("x".to_owned());
+        assert_eq!(at.unseen(denied.clone(), &refused), denied);
+        assert!(matches!(at.unseen(denied, &broken), StoreError::OutcomeUnknown { .. }));
+        assert!(matches!(at.unseen(at.conflict(), &refused), StoreError::OutcomeUnknown { .. }));
+    }
 
     #[test]
     fn a_stamp_reads_what_it_writes_and_nothing_else() {

@@ -3,8 +3,8 @@
 use keywright_core::secret::Secret;
 use keywright_core::text::Untrusted;
 
-use super::{OPTIONAL, Registered, StoreConfig, StoreConnectError};
-use crate::wire::{Wire, WireConfig};
+use super::{OPTIONAL, REGISTRY, Registered, StoreConfig, StoreConnectError};
+use crate::wire::{Authority, CA_FILE, Wire, WireConfig, WireError};
 
 impl StoreConfig {
     /// Refuses what the kind does not know (a misspelt setting must not be ignored) and asks for what it needs.
@@ -24,7 +24,7 @@ impl StoreConfig {
             return Err(self.bad(unknown, why));
         }
         if registered.address.is_none() && self.address.is_some() {
-            return Err(self.bad("address", "is for stores that are reached by network"));
+            return Err(self.address("takes no `--address`: it is not reached by network".to_owned()));
         }
         match (registered.credential, credential) {
             (None, Some(_)) => Err(self.credential("takes no credential")),
@@ -59,10 +59,17 @@ impl StoreConfig {
         change: impl FnOnce(&mut WireConfig),
     ) -> Result<Wire, StoreConnectError> {
         let address = self.address.as_deref().or(public);
-        let address = address.ok_or_else(|| self.bad("address", "is missing: where the store answers"))?;
+        let registered = REGISTRY.iter().find(|one| one.kind == kind);
+        let what = registered.and_then(|one| one.address).unwrap_or_default();
+        let address = address.ok_or_else(|| self.address(format!("needs `--address`: {what}")))?;
         let mut config = WireConfig::new(kind, address);
+        config.is_given = self.address.is_some();
+        config.authority = Authority::of(registered.map_or(&[], |one| one.settings), self.setting(CA_FILE.0));
         change(&mut config);
-        Wire::new(config).map_err(|error| self.bad("address", error.to_string()))
+        Wire::new(config).map_err(|error| match error {
+            WireError::Authority(why) => self.bad(CA_FILE.0, why),
+            error => self.address(format!("can't use its `--address`: {error}")),
+        })
     }
 
     /// The credential that [`StoreConfig::check`] has seen.
@@ -77,6 +84,10 @@ impl StoreConfig {
             setting: Untrusted::capped(setting, 80),
             why: why.into(),
         }
+    }
+
+    fn address(&self, why: String) -> StoreConnectError {
+        StoreConnectError::Address { store: self.name.clone(), why }
     }
 
     fn credential(&self, why: impl Into<String>) -> StoreConnectError {

@@ -423,6 +423,7 @@ impl Store for Vercel {
         // Whatever the answer says, it is there or it is not.
         match self.see(spot).await {
             Ok(now) if now.is_of(write.origin) => Ok(done),
+            Err(unseen) if failure.is_bare_denial() => Err(at.unseen(failure.of_write(&self.name), &unseen)),
             Ok(Found::Theirs { .. }) if matches!(found, Found::Nothing) => Err(at.conflict()),
             _ => Err(failure.of_write(&self.name)),
         }

@@ -1,7 +1,9 @@
 //! Which addresses may be dialled.
 //!
 //! A base URL is either loopback (the sandbox, tests) or public (everything else). A public name must never lead to
-//! this machine, its networks or a cloud's metadata service, and a loopback name never away from this machine.
+//! this machine, its networks or a cloud's metadata service, and a loopback name never away from this machine. One that an
+//! operator gave may also lead to a private network, where people run servers of their own; never to this link or to a
+//! metadata service, which hand credentials to whoever asks.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -22,6 +24,8 @@ pub(super) enum Reach {
     Loopback,
     /// The public internet only.
     Public,
+    /// The public internet and private networks.
+    Given,
 }
 
 /// Why a base URL is not used.
@@ -33,8 +37,9 @@ pub(crate) enum AddressError {
     /// Credentials would travel in the clear.
     #[error("`{0}` is not https; plain http is for loopback only")]
     Plain(Untrusted),
-    /// The host is an address of a private network, of this link, or of a metadata service.
-    #[error("`{0}` is not a public address")]
+    /// The host is an address of this link, of a metadata service, or of no single machine; or of a private network that
+    /// nobody named.
+    #[error("`{0}` is not a public address, nor one of a private network")]
     Private(Untrusted),
 }
 
@@ -59,7 +64,7 @@ pub(super) fn system_lookup() -> Lookup {
 }
 
 /// Checks a base URL. The URL standard has already turned decimal, octal and hexadecimal hosts into addresses.
-pub(super) fn parse_base(text: &str) -> Result<(Url, Reach), AddressError> {
+pub(super) fn parse_base(text: &str, is_given: bool) -> Result<(Url, Reach), AddressError> {
     let shown = || Untrusted::capped(text, 120);
     let url = Url::parse(text).map_err(|_| AddressError::Form(shown()))?;
     let extras = !url.username().is_empty()
@@ -69,24 +74,25 @@ pub(super) fn parse_base(text: &str) -> Result<(Url, Reach), AddressError> {
     if extras || !matches!(url.scheme(), "http" | "https") {
         return Err(AddressError::Form(shown()));
     }
-    let Some(reach) = reach_of(&url) else { return Err(AddressError::Private(shown())) };
-    if reach == Reach::Public && url.scheme() != "https" {
+    let Some(reach) = reach_of(&url, is_given) else { return Err(AddressError::Private(shown())) };
+    if reach != Reach::Loopback && url.scheme() != "https" {
         return Err(AddressError::Plain(shown()));
     }
     Ok((url, reach))
 }
 
 /// Where a URL's host leads, as far as it shows without resolving; `None` when it may not be dialled.
-pub(super) fn reach_of(url: &Url) -> Option<Reach> {
+fn reach_of(url: &Url, is_given: bool) -> Option<Reach> {
+    let away = if is_given { Reach::Given } else { Reach::Public };
     let ip = match url.host()? {
         Host::Domain(name) => {
             let local = name.trim_end_matches('.') == "localhost";
-            return Some(if local { Reach::Loopback } else { Reach::Public });
+            return Some(if local { Reach::Loopback } else { away });
         }
         Host::Ipv4(ip) => IpAddr::V4(ip),
         Host::Ipv6(ip) => IpAddr::V6(ip),
     };
-    [Reach::Loopback, Reach::Public].into_iter().find(|reach| reach.admits(ip))
+    [Reach::Loopback, away].into_iter().find(|reach| reach.admits(ip))
 }
 
 impl Reach {
@@ -99,6 +105,7 @@ impl Reach {
                 IpAddr::V4(ip) => is_public_v4(ip),
                 IpAddr::V6(ip) => is_public_v6(ip),
             },
+            Self::Given => Self::Public.admits(ip) || is_private(ip),
         }
     }
 }
@@ -125,6 +132,27 @@ impl Resolve for Guarded {
         })
     }
 }
+
+/// Of a network that people have to themselves: RFC 1918, carrier NAT (which overlay networks use), RFC 4193. Within them
+/// lie some metadata services.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            let is_shared = a == 100 && (64..128).contains(&b) && ip != ALIBABA;
+            ip.is_private() || is_shared
+        }
+        IpAddr::V6(ip) => {
+            let [a, b, ..] = ip.segments();
+            (0xfc00..0xfe00).contains(&a) && !CLOUDS.contains(&(a, b))
+        }
+    }
+}
+
+/// Alibaba Cloud's metadata service.
+const ALIBABA: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
+/// Where clouds keep theirs by IPv6: Amazon, Google, Oracle, Scaleway.
+const CLOUDS: [(u16, u16); 4] = [(0xfd00, 0x0ec2), (0xfd20, 0x00ce), (0xfd00, 0x00c1), (0xfd00, 0x0042)];
 
 /// Globally reachable unicast, after the IANA special-purpose registry (RFC 6890).
 fn is_public_v4(ip: Ipv4Addr) -> bool {
@@ -175,7 +203,7 @@ mod tests {
             ("http://0x7f.1/", Some(Reach::Loopback)),
             ("http://[::ffff:127.0.0.1]/", Some(Reach::Loopback)),
         ] {
-            assert_eq!(parse_base(text).ok().map(|(_, reach)| reach), expected, "{text}");
+            assert_eq!(parse_base(text, false).ok().map(|(_, reach)| reach), expected, "{text}");
         }
         for text in [
             "http://api.cloudflare.com/client/v4",
@@ -197,7 +225,7 @@ mod tests {
             "https://0.0.0.0/",
             "https://[::]/",
         ] {
-            assert!(parse_base(text).is_err(), "{text}");
+            assert!(parse_base(text, false).is_err(), "{text}");
         }
     }
 
@@ -245,6 +273,72 @@ mod tests {
         {
             let ip = text.parse().unwrap();
             assert!(Reach::Public.admits(ip) && !Reach::Loopback.admits(ip), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_was_given_may_be_of_a_private_network_by_https() {
+        for text in [
+            "https://10.0.0.1:8200",
+            "https://172.16.0.1",
+            "https://192.168.1.1/api/v4",
+            "https://100.64.0.1",
+            "https://[fd12:3456::1]",
+            "https://[fc00::1]",
+            "https://vault.internal:8200",
+            "https://1.1.1.1",
+        ] {
+            assert_eq!(parse_base(text, true).map(|(_, reach)| reach), Ok(Reach::Given), "{text}");
+            let plain = text.replacen("https", "http", 1);
+            assert!(matches!(parse_base(&plain, true), Err(AddressError::Plain(_))), "{plain}");
+        }
+        assert_eq!(parse_base("http://127.0.0.1:1", true).map(|(_, reach)| reach), Ok(Reach::Loopback));
+        for text in [
+            "https://169.254.169.254/",
+            "https://169.254.1.1/",
+            "https://100.100.100.200/",
+            "https://[fe80::1]/",
+            "https://[febf::1]/",
+            "https://[fd00:ec2::254]/",
+            "https://[fd00:ec2::23]/",
+            "https://[fd20:ce::254]/",
+            "https://[::ffff:169.254.169.254]/",
+            "https://[2002:a00:1::]/",
+            "https://0.0.0.0/",
+            "https://[::]/",
+            "https://224.0.0.1/",
+            "https://[ff02::1]/",
+            "https://255.255.255.255/",
+            "https://198.18.0.1/",
+            "https://192.0.0.192/",
+        ] {
+            assert!(matches!(parse_base(text, true), Err(AddressError::Private(_))), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_is_judged_by_where_it_leads_and_by_who_named_it() {
+        for (address, public, given) in [
+            ("1.1.1.1:0", true, true),
+            ("10.1.2.3:0", false, true),
+            ("[::ffff:10.1.2.3]:0", false, true),
+            ("[fd12::1]:0", false, true),
+            ("127.0.0.1:0", false, false),
+            ("[::1]:0", false, false),
+            ("169.254.169.254:0", false, false),
+            ("[fd00:ec2::254]:0", false, false),
+            ("[fe80::1]:0", false, false),
+        ] {
+            let address: SocketAddr = address.parse().unwrap();
+            // One bad address among good ones is enough.
+            let lookup: Lookup = Arc::new(move |_| {
+                let all = vec![SocketAddr::from(([1, 1, 1, 1], 0)), address];
+                Box::pin(async move { Ok(all) })
+            });
+            for (reach, expected) in [(Reach::Public, public), (Reach::Given, given)] {
+                let resolved = Guarded::new(reach, &lookup).resolve("vault.example".parse().unwrap()).await;
+                assert_eq!(resolved.is_ok(), expected, "{address} {reach:?}");
+            }
         }
     }
 }

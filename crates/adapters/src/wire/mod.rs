@@ -3,7 +3,8 @@
 //! What it promises to the adapters above it:
 //! * It talks to the host of its base URL and to no other: https (http for loopback only), no proxy (an environment
 //!   variable must not decide where credentials go), no redirects, no URL from a reply. A name is resolved, the
-//!   addresses are judged, and exactly those addresses are dialled.
+//!   addresses are judged, and exactly those addresses are dialled. A private network is reached only where an operator
+//!   named the address.
 //! * Every call has a deadline and every body a limit; both are enforced while the answer streams in.
 //! * Only calls that say so are repeated ([`Repeat::Safe`]), a bounded number of times, on a failed connection, a
 //!   closed connection, 429 or 5xx. A call that says [`Repeat::Never`] leaves this machine at most once, over a
@@ -23,6 +24,7 @@ mod scrub;
 mod sign;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::time::{Duration, Instant};
 
@@ -36,6 +38,7 @@ pub(crate) use pace::Pace;
 pub(crate) use retry::{Retry, jittered};
 pub(crate) use scrub::{Scrub, json_fault};
 pub(crate) use sign::Signer;
+pub(crate) use trust::{Authority, CA_FILE};
 
 use address::Reach;
 use pace::Limiter;
@@ -46,6 +49,10 @@ pub(crate) struct WireConfig {
     pub(crate) label: &'static str,
     /// Where everything goes: scheme, host, port and the path that all calls are below.
     pub(crate) base_url: String,
+    /// Whether an operator named it: then it may be of a private network.
+    pub(crate) is_given: bool,
+    /// Whose certificates are trusted besides those that this machine trusts.
+    pub(crate) authority: Authority,
     /// How long a connection may take to come about.
     pub(crate) connect_timeout: Duration,
     /// How long one attempt may take, from dialling to the last byte of the answer.
@@ -62,6 +69,7 @@ pub(crate) struct WireConfig {
 pub(crate) struct Wire {
     config: WireConfig,
     base: Url,
+    reach: Reach,
     /// Keeps connections open between calls.
     pooled: Client,
     /// A new connection for each call: what must be sent at most once never meets a connection that went stale.
@@ -75,6 +83,9 @@ pub(crate) enum WireError {
     /// The base URL is not one that credentials may be sent to.
     #[error(transparent)]
     Address(#[from] AddressError),
+    /// The file of certificates can't be used.
+    #[error("the `ca_file` {0}")]
+    Authority(String),
     /// The TLS library did not start.
     #[error("TLS can't be set up: {0}")]
     Tls(String),
@@ -86,6 +97,8 @@ impl WireConfig {
         Self {
             label,
             base_url: base_url.to_owned(),
+            is_given: false,
+            authority: Authority::Never,
             connect_timeout: Duration::from_secs(5),
             deadline: Duration::from_secs(30),
             max_body: 1 << 20,
@@ -96,7 +109,7 @@ impl WireConfig {
 }
 
 impl Wire {
-    /// Checks the base URL and prepares the clients. Dials nothing yet.
+    /// Checks the base URL, reads the certificates and prepares the clients. Dials nothing yet.
     ///
     /// # Errors
     /// When the base URL is not allowed, or TLS can't be set up.
@@ -106,9 +119,15 @@ impl Wire {
 
     /// As [`Wire::new`], with the names resolved by `lookup`.
     fn with_lookup(config: WireConfig, lookup: &address::Lookup) -> Result<Self, WireError> {
-        let (base, reach) = address::parse_base(&config.base_url)?;
+        let (base, reach) = address::parse_base(&config.base_url, config.is_given)?;
+        let certificates = config.authority.certificates()?;
         let build = |idle: usize| {
-            Client::builder()
+            let mut client = Client::builder();
+            // Only then: with none it stays the verifier of this machine alone.
+            if !certificates.is_empty() {
+                client = client.tls_certs_merge(certificates.clone());
+            }
+            client
                 .no_proxy()
                 .redirect(redirect::Policy::none())
                 .retry(reqwest::retry::never())
@@ -123,12 +142,12 @@ impl Wire {
         };
         let (pooled, fresh) = (build(4)?, build(0)?);
         let limiter = Limiter::new(config.pace.as_ref());
-        Ok(Self { config, base, pooled, fresh, limiter })
+        Ok(Self { config, base, reach, pooled, fresh, limiter })
     }
 
     /// Whether everything stays on this machine.
     pub(crate) fn is_loopback(&self) -> bool {
-        address::reach_of(&self.base) == Some(Reach::Loopback)
+        self.reach == Reach::Loopback
     }
 
     /// Sends a call and reads its answer, whatever the status. A call that may be repeated is repeated on a failed
@@ -172,7 +191,8 @@ impl Wire {
     }
 
     async fn exchange(&self, request: reqwest::RequestBuilder, call: &Call<'_>) -> Result<Reply, Fault> {
-        let response = request.send().await.map_err(|error| without_answer(&error))?;
+        let response =
+            request.send().await.map_err(|error| without_answer(&error, &self.config.authority))?;
         let status = response.status();
         if status.is_redirection() {
             return Err(Fault::Redirected { status: status.as_u16() });
@@ -207,12 +227,30 @@ impl Wire {
 
 /// What a failure before the answer's head means. Connecting (name, TCP, TLS) comes before the first byte of a
 /// request, so only there it is certain that nothing was sent.
-fn without_answer(error: &reqwest::Error) -> Fault {
+fn without_answer(error: &reqwest::Error, authority: &Authority) -> Fault {
     if error.is_connect() || error.is_builder() {
-        Fault::NotSent { why: format!("no connection: {}", innermost(error)) }
+        let why = innermost(error);
+        let of = if is_tls(error) { "TLS: " } else { "" };
+        Fault::NotSent { why: format!("no connection: {of}{why}{}", authority.hint(&why)) }
     } else {
         Fault::Lost { why: innermost(error) }
     }
+}
+
+/// Whether TLS did not come about: what it could not make sense of, a certificate first of all, is invalid data.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(one) = cause {
+        let mut io = one.downcast_ref::<std::io::Error>();
+        while let Some(one) = io {
+            if one.kind() == std::io::ErrorKind::InvalidData {
+                return true;
+            }
+            io = one.get_ref().and_then(|inner| inner.downcast_ref());
+        }
+        cause = one.source();
+    }
+    false
 }
 
 /// The root cause, which names no URL, cut and escaped: a certificate or a name server may have written parts of it.

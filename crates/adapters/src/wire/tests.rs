@@ -267,6 +267,18 @@ async fn a_name_that_leads_to_this_machine_is_not_dialled() {
             "{outcome:?}"
         );
     }
+    // Nor one that an operator gave: a private network is not this machine, and no metadata service.
+    for address in ["127.0.0.1:0", "169.254.169.254:0"] {
+        let address: SocketAddr = address.parse().unwrap();
+        let lookup: Lookup = Arc::new(move |_| Box::pin(async move { Ok(vec![address]) }));
+        let url = format!("https://vault.example.com:{}/", server.address.port());
+        let wire = Wire::with_lookup(WireConfig { is_given: true, ..quick(&url) }, &lookup).unwrap();
+        let outcome = wire.send(post(&secret(), "x")).await.map(|reply| reply.status);
+        assert!(
+            matches!(&outcome, Err(Fault::NotSent { why }) if why.contains("may not be dialled")),
+            "{outcome:?}"
+        );
+    }
     assert_eq!(server.connections(), 0);
 }
 

@@ -96,7 +96,7 @@ fn a_connection_is_made_only_from_what_makes_sense() {
     };
     let at = |url: &str| ConnectionConfig { base_url: Some(url.to_owned()), ..good() };
     for (what, config, expected) in [
-        ("no account", ConnectionConfig { account: None, ..good() }, "needs `account`"),
+        ("no account", ConnectionConfig { account: None, ..good() }, "needs `--account`"),
         ("a name", ConnectionConfig { account: Some("Acme".to_owned()), ..good() }, "32 lower-case"),
         ("an owner", with("owner", "robot"), "`account` or `user`"),
         ("a user", with("user_id", "me"), "32 lower-case"),
@@ -104,6 +104,7 @@ fn a_connection_is_made_only_from_what_makes_sense() {
         ("a pace", with("requests_per_minute", "0"), "1 to 1000000"),
         ("a misspelt setting", with("time_out", "1s"), "no setting `time_out`"),
         ("plain http", at("http://api.cloudflare.com/client/v4"), "not https"),
+        ("its option", at("http://api.cloudflare.com/client/v4"), "`--base-url`"),
         ("metadata", at("https://169.254.169.254/"), "not a public address"),
     ] {
         let error = connect("cloudflare", config, secret()).err().expect(what).to_string();

@@ -9,7 +9,7 @@ use crate::support::contract::{VALUE, origin};
 use crate::support::opened::{StandIn, put};
 use crate::support::{data, openapi, peer, peers};
 
-static STAND_IN: StandIn =
+pub static STAND_IN: StandIn =
     StandIn { kind: "cloudflare-workers", settings: &[("account", CLOUDFLARE_ACCOUNT)], spot: workers_spot };
 
 fn workers_spot(verb: &str, place: &str) -> (String, Value) {

@@ -130,6 +130,33 @@ async fn a_note_that_cant_be_written_takes_the_value_back() {
     let (_, refused) = placed(store.as_ref(), "web/dev", 1).await;
     assert!(matches!(refused, Err(StoreError::Unauthorized { .. })), "{refused:?}");
     assert!(Admin::of(&doppler).secret("web/dev#IT_TOKEN").await.is_none());
+    for status in [400, 403, 404] {
+        let body = r#"{"messages": ["no"], "success": false}"#.to_owned();
+        proxy.next("POST", "/note", Fault::Answer { status, headers: "", body });
+        let error = placed(store.as_ref(), "web/dev", 1).await.1.unwrap_err().to_string();
+        assert!(error.contains("its note, which says whose value it is, can't be written: "), "{error}");
+        assert!(Admin::of(&doppler).secret("web/dev#IT_TOKEN").await.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_keeps_another_value_is_told_so() {
+    let doppler = start("doppler").await.unwrap();
+    let proxy = Proxy::start(&doppler.base_url).await;
+    let store = store(&proxy.url, &doppler, &[]);
+    let secrets = "/configs/config/secrets?";
+    let said = |body: Value| Fault::Answer { status: 200, headers: "", body: body.to_string() };
+    // It says that all is well, and made something else of it.
+    proxy.next("GET", secrets, Fault::Nothing);
+    let kept = json!({"raw": "other", "computed": "other", "note": ""});
+    proxy.next("GET", secrets, said(json!({"secrets": {"IT_TOKEN": kept}, "success": true})));
+    let error = placed(store.as_ref(), "web/dev", 1).await.1.unwrap_err();
+    assert_eq!(proxy.unmet(), 0);
+    assert!(matches!(error, StoreError::Mismatch { .. }), "{error}");
+    // Or left it out.
+    proxy.next("POST", secrets, said(json!({"secrets": {}, "success": true})));
+    let error = placed(store.as_ref(), "web/prd", 1).await.1.unwrap_err();
+    assert!(error.to_string().contains("does not hold what was written"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

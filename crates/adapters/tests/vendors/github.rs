@@ -260,6 +260,18 @@ async fn the_key_comes_in_three_forms_and_garbage_is_no_key() {
 }
 
 #[tokio::test]
+async fn an_app_is_named_by_its_client_id_old_or_new() {
+    let github = vendors::start("github").await.unwrap();
+    for app in [APP, "Iv1.8a61f9b3a7aba766", "123456"] {
+        assert!(open(&github.base_url, &github.parent, app).is_ok(), "{app}");
+    }
+    for bad in ["", "my app", "https://github.com/apps/mine"] {
+        let error = open(&github.base_url, &github.parent, bad).err().unwrap().to_string();
+        assert!(error.contains("`Iv1.8a61f9b3a7aba766`"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_made_that_no_repository_confines_or_that_outlives_the_hour() {
     let github = vendors::start("github").await.unwrap();
     let provider = provider(&github.base_url, &github.parent);

@@ -143,6 +143,21 @@ async fn whatever_else_a_token_has_is_a_difference() {
 }
 
 #[tokio::test]
+async fn a_token_that_says_it_is_another_ends_the_mint() {
+    let (case, _gitlab) = case("project").await;
+    let minted = case.mint(1).await.1.unwrap();
+    let (_, id) = minted.provider_key_id.rsplit_once(':').unwrap();
+    let shown = |id: &str, active: bool| json!({"id": id.parse::<u64>().unwrap(), "name": "x", "scopes": ["api"], "active": active, "revoked": false});
+    for other in [shown("999999", true), shown(id, false)] {
+        case.proxy.next("GET", "/self", Fault::Answer { status: 200, headers: "", body: other.to_string() });
+        let error = case.provider.probe(&minted.secret, &minted.provider_key_id).await.unwrap_err();
+        assert!(error.to_string().contains("another key than asked for"), "{error}");
+        assert!(!error.is_transient(), "{error}");
+    }
+    case.provider.probe(&minted.secret, &minted.provider_key_id).await.unwrap();
+}
+
+#[tokio::test]
 async fn names_become_numbers_within_the_connections_reach_only() {
     let gitlab = vendors::start("gitlab").await.unwrap();
     let provider = provider(&gitlab.base_url, &gitlab.parent, &[("projects", "acme/web")]);
@@ -175,7 +190,9 @@ async fn the_parent_is_judged() {
     let proxy = Proxy::start(&gitlab.base_url).await;
     let provider = provider(&proxy.url, &gitlab.parent, &[("projects", "acme/web"), ("groups", "acme")]);
     let health = provider.check().await.unwrap();
-    assert_eq!((health.warnings, health.what.as_str()), (vec![], "personal access token"));
+    let [wide] = health.warnings.as_slice() else { panic!("{:?}", health.warnings) };
+    assert!(wide.contains("reaches everything that its user does"), "{wide}");
+    assert_eq!(health.what, "personal access token");
     let say = |scopes: &str| {
         let body = format!(
             r#"{{"id":1,"name":"p","scopes":{scopes},"active":true,"revoked":false,"expires_at":null}}"#
@@ -190,7 +207,7 @@ async fn the_parent_is_judged() {
         Fault::Answer { status: 403, headers: "", body: r#"{"message":"403 Forbidden"}"#.to_owned() };
     proxy.next("GET", "/groups/acme/access_tokens", denied);
     let warnings = provider.check().await.unwrap().warnings.join("\n");
-    for part in ["sudo", "group `acme`", "no expiry"] {
+    for part in ["sudo", "group `acme`", "no expiry", "its user"] {
         assert!(warnings.contains(part), "{part}: {warnings}");
     }
 }

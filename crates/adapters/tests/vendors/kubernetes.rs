@@ -9,7 +9,7 @@ use crate::support::contract::{VALUE, origin};
 use crate::support::opened::{StandIn, ask, put};
 use crate::support::{Fault, Proxy};
 
-static STAND_IN: StandIn = StandIn { kind: "kubernetes", settings: &[], spot: kubernetes_spot };
+pub static STAND_IN: StandIn = StandIn { kind: "kubernetes", settings: &[], spot: kubernetes_spot };
 
 fn kubernetes_spot(verb: &str, place: &str) -> (String, Value) {
     (format!("{verb}/{place}"), json!({}))

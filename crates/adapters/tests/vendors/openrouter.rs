@@ -7,7 +7,7 @@ use crate::support::contract::marker;
 use crate::support::stand_in::{Vendor, mint};
 use crate::support::{Fault, Proxy};
 
-const VENDOR: Vendor = Vendor {
+pub const VENDOR: Vendor = Vendor {
     kind: "openrouter",
     account: Some(OPENROUTER_WORKSPACE),
     permissions: &["inference"],
@@ -72,6 +72,23 @@ async fn a_key_without_a_limit_is_not_made_and_one_without_its_guardrail_is_noti
     let minted = mint(provider.as_ref(), &wish, 3).await.1.unwrap();
     let observed = provider.read_back(&minted.provider_key_id).await.unwrap();
     assert_eq!(guarded.differences(&observed).len(), 1, "the guardrail is missing");
+}
+
+#[tokio::test]
+async fn a_key_that_says_it_is_another_ends_the_mint() {
+    let running = VENDOR.start().await;
+    let provider = VENDOR.connect(&running.base_url, &running.parent);
+    let wish = VENDOR.wish(provider.as_ref()).await;
+    let one = mint(provider.as_ref(), &wish, 1).await.1.unwrap();
+    let two = mint(provider.as_ref(), &wish, 2).await.1.unwrap();
+    let parent = keywright_core::secret::Secret::new(running.parent.clone());
+    for (secret, why) in [(&parent, "it is a management key"), (&two.secret, "another label")] {
+        let error = provider.probe(secret, &one.provider_key_id).await.unwrap_err();
+        assert!(matches!(error, ProviderError::Refused { .. }) && !error.is_transient(), "{error}");
+        assert!(error.to_string().contains("another key than asked for"), "{error}");
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    provider.probe(&one.secret, &one.provider_key_id).await.unwrap();
 }
 
 #[tokio::test]

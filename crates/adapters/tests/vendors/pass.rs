@@ -137,6 +137,30 @@ async fn pass_shows_what_somebody_changed_as_theirs() {
 }
 
 #[tokio::test]
+async fn pass_does_not_follow_a_directory_out_of_the_store() {
+    let Some(vault) = Vault::new("default").await else { return };
+    let store = vault.open();
+    let elsewhere = vault.dir.path().join("elsewhere");
+    std::fs::create_dir_all(elsewhere.join("deep")).unwrap();
+    std::fs::create_dir(vault.store_dir().join("real")).unwrap();
+    for link in ["symd", "real/symd"] {
+        symlink(&elsewhere, vault.store_dir().join(link)).unwrap();
+    }
+    let name = "TOKEN".parse().unwrap();
+    for place in ["symd/k", "symd/deep/k", "symd/new/k", "real/symd/k"] {
+        let accepted = store.accept(at("pass", place), &name, None).await;
+        let looked = store.look(&at("pass", place)).await;
+        let written = put(store.as_ref(), place, 1, VALUE, Presence::Absent).await;
+        assert!(matches!(&accepted, Err(StoreError::Unsafe { .. })), "{place}: {accepted:?}");
+        assert!(matches!(&looked, Err(StoreError::Unsafe { .. })), "{place}: {looked:?}");
+        assert!(matches!(&written, Err(StoreError::Unsafe { .. })), "{place}: {written:?}");
+    }
+    assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 1, "nothing came there");
+    assert_eq!(std::fs::read_dir(elsewhere.join("deep")).unwrap().count(), 0);
+    put(store.as_ref(), "real/k", 2, VALUE, Presence::Absent).await.unwrap();
+}
+
+#[tokio::test]
 async fn pass_that_stores_nothing_is_noticed() {
     // A key that signs only: `pass` may end well all the same.
     let Some(vault) = Vault::new("ed25519").await else { return };

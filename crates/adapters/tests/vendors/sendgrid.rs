@@ -98,5 +98,12 @@ async fn a_parent_that_can_not_mint_is_told_what_it_lacks() {
     let other = mint(provider.as_ref(), &wish, 2).await.1.unwrap();
     provider.probe(&other.secret, &other.provider_key_id).await.unwrap();
     let parent = keywright_core::secret::Secret::new(running.parent.clone());
-    assert!(provider.probe(&parent, &other.provider_key_id).await.is_err(), "another secret than the key's");
+    let error = provider.probe(&parent, &other.provider_key_id).await.unwrap_err();
+    assert!(matches!(error, ProviderError::Refused { .. }), "another secret than the key's: {error}");
+    assert!(error.to_string().contains("another key than asked for: it also has `"), "{error}");
+    let mut fewer = VENDOR.wish(provider.as_ref()).await;
+    fewer.permissions.truncate(1);
+    let fewer = mint(provider.as_ref(), &fewer, 3).await.1.unwrap();
+    let error = provider.probe(&fewer.secret, &other.provider_key_id).await.unwrap_err();
+    assert!(error.to_string().contains("another key than asked for: it lacks `"), "{error}");
 }

@@ -40,10 +40,10 @@ use keywright_core::span::Span;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{ConnectError, ConnectionConfig, Setting, TIMEOUT};
+use super::{ConnectError, ConnectionConfig, Setting, TIMEOUT, another_key};
 use crate::aws::{self, Element, Keys, QueryApi};
 use crate::rest::Failure;
-use crate::wire::{Wire, WireConfig, jittered};
+use crate::wire::{Wire, jittered};
 use resource::Home;
 
 pub(super) use resource::PARAMETERS;
@@ -176,8 +176,7 @@ impl Aws {
         let keys = Keys::parse(parent)
             .ok_or(ConnectError::CredentialForm { provider: KIND, hint: aws::CREDENTIAL })?;
         let wire = |address: String| {
-            let mut wire = WireConfig::new(KIND, config.base_url.as_deref().unwrap_or(&address));
-            wire.deadline = config.span(KIND, "timeout", wire.deadline)?;
+            let wire = config.wire(KIND, &address)?;
             Wire::new(wire).map_err(|error| ConnectError::wire(KIND, &error))
         };
         // IAM is one for all regions of a partition.
@@ -233,10 +232,7 @@ impl Aws {
         if is_own && who.text("Account") == Some(&self.home.account) {
             Ok(())
         } else {
-            Err(ProviderError::Garbled {
-                provider: KIND,
-                why: "the secret belongs to somebody else".to_owned(),
-            })
+            Err(another_key(KIND, "the secret belongs to somebody else"))
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Creating a token: `POST .../tokens`, sent once.
 //!
 //! What a bad answer means depends on what it proves. A refusal at the door (401, 403, 404, 429, in the provider's own
-//! envelope) comes before any work, so nothing was made. Every other refusal is only a claim: a proxy may have lost the
-//! true answer, or the provider may have failed after it made the token. Such a claim is believed when no token carries
-//! the marker. Whatever is left open is [`ProviderError::OutcomeUnknown`].
+//! envelope) comes before any work, so nothing was made. Every other refusal is only a claim, and so is a 401 or 403 in any
+//! other form: a proxy may have lost the true answer, or the provider may have failed after it made the token. Such a claim
+//! is believed when no token carries the marker. Whatever is left open is [`ProviderError::OutcomeUnknown`].
 
 use keywright_core::grant::Grant;
 use keywright_core::marker::Marker;
@@ -62,6 +62,7 @@ fn is_about_quota(message: &str) -> bool {
 fn why(error: ProviderError) -> String {
     match error {
         ProviderError::Unavailable { why, .. } | ProviderError::Garbled { why, .. } => why,
+        ProviderError::Throttled { .. } => "status 429".to_owned(),
         other => other.to_string(),
     }
 }

@@ -39,8 +39,8 @@ pub(super) struct Failure {
 pub(super) enum Proof {
     /// Nothing: it may have been done.
     Nothing,
-    /// The provider's own envelope says that it was refused, with a status that a failure halfway, or a proxy, might
-    /// give as well.
+    /// The provider's own envelope, or a bare 401 or 403, says that it was refused, with a status that a failure halfway, or
+    /// a proxy, might give as well.
     Claimed,
     /// That it was not done: nothing was sent, or the provider's own envelope says that it was turned away at the door
     /// (401, 403, 404, 429).
@@ -142,6 +142,12 @@ fn bad(reply: &Reply) -> Result<Bad, Failure> {
 fn refusal(reply: &Reply, scrub: &Scrub, about: About) -> Failure {
     let bad = match bad(reply) {
         Ok(bad) => bad,
+        // A gateway in front of the API says no in words of its own, and it is a no all the same.
+        Err(_) if matches!(reply.status, 401 | 403) => {
+            let text = format!("status {}; this needs `{}`", reply.status, about.needs);
+            let error = ProviderError::Unauthorized { provider: KIND, message: scrub.message(&text) };
+            return Failure { error, code: None, proof: Proof::Claimed };
+        }
         Err(garbled) => return garbled,
     };
     let codes: Vec<i64> = bad.errors.iter().filter_map(|said| said.code).collect();
@@ -261,7 +267,12 @@ mod tests {
             (
                 403,
                 "<html>hunter2-hunter2".to_owned(),
-                "cloudflare gave an answer that is not understood: status 403 without the documented body",
+                "cloudflare does not accept the connection's credential: status 403; this needs `Tokens Write`",
+            ),
+            (
+                409,
+                "<html>hunter2-hunter2".to_owned(),
+                "cloudflare gave an answer that is not understood: status 409 without the documented body",
             ),
             (
                 200,
@@ -294,7 +305,9 @@ mod tests {
             (500, refusal, Proof::Nothing),
             (302, refusal, Proof::Nothing),
             (200, refusal, Proof::Nothing),
-            (403, "<html>", Proof::Nothing),
+            (401, "{}", Proof::Claimed),
+            (403, "<html>", Proof::Claimed),
+            (404, "<html>", Proof::Nothing),
             (429, "", Proof::Nothing),
             (429, r#"{"success":false,"errors":[]}"#, Proof::Nothing),
             (404, r#"{"success":true,"errors":[{"code":1,"message":"no"}]}"#, Proof::Nothing),

@@ -44,7 +44,7 @@ use keywright_core::secret::Secret;
 use keywright_core::span::Span;
 
 use super::{ConnectError, ConnectionConfig, PROBE_FOR, Setting, TIMEOUT};
-use crate::wire::{Pace, Wire, WireConfig};
+use crate::wire::{Pace, Wire};
 use api::Api;
 use groups::GroupScopes;
 use owner::Owner;
@@ -119,8 +119,7 @@ impl Cloudflare {
         if parent.is_empty() || !parent.expose_secret().bytes().all(|b| b.is_ascii_graphic()) {
             return Err(ConnectError::Credential { provider: KIND });
         }
-        let mut wire = WireConfig::new(KIND, config.base_url.as_deref().unwrap_or(BASE_URL));
-        wire.deadline = config.span(KIND, "timeout", wire.deadline)?;
+        let mut wire = config.wire(KIND, BASE_URL)?;
         wire.pace = Some(pace(&config)?);
         let wire = Wire::new(wire).map_err(|error| ConnectError::wire(KIND, &error))?;
         let probe_for = config.probe_for(KIND)?;

@@ -9,6 +9,7 @@ use keywright_core::text::Untrusted;
 use super::envelope::{About, Failure, is_denied};
 use super::shapes::Verified;
 use super::{Cloudflare, KIND};
+use crate::provider::another_key;
 use crate::wire::jittered;
 
 /// The wait after the first refusal; it doubles up to the second.
@@ -51,7 +52,7 @@ impl Cloudflare {
 
 fn works(verified: &Verified, id: &str) -> Result<(), ProviderError> {
     if verified.id != id {
-        return Err(Failure::garbled("the secret belongs to another token".to_owned()).into());
+        return Err(another_key(KIND, "the secret belongs to another token"));
     }
     if verified.status != "active" {
         let message = Untrusted::capped(&format!("the token is {}", verified.status), 80);

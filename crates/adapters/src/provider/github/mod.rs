@@ -54,17 +54,20 @@ use super::{
 };
 use crate::github::{PACE, PUBLIC, headers, said};
 use crate::rest::{self, Cause, Failure, Proof, Rest};
-use crate::wire::Call;
+use crate::wire::{CA_FILE, Call};
 
 /// The kind, as in `provider add github`.
 pub(super) const KIND: &str = "github";
 pub(super) const SETTINGS: &[Setting] = &[
-    ("app", "the App's client id, in its settings"),
+    ("app", APP),
     ("installation", "the number of the installation, in the address of its settings"),
+    CA_FILE,
     TIMEOUT,
     PROBE_FOR,
 ];
 
+const APP: &str =
+    "the App's client id, as in `Iv23liAbCdEfGhIjKlMn` or `Iv1.8a61f9b3a7aba766`, in its settings";
 const REPOSITORY: &str = "github.repository";
 const NEEDS: &str = "the private key of the App, and the installation";
 /// The life of a token in seconds, and how far GitHub's clock may be from ours.
@@ -135,7 +138,8 @@ pub(super) fn connect(
             Err(ConnectError::setting(KIND, name, &value, hint))
         }
     };
-    let app = must("app", "the App's client id, in its settings", |b| b.is_ascii_alphanumeric())?;
+    // Those of older Apps have a dot.
+    let app = must("app", APP, |b| b.is_ascii_alphanumeric() || b == b'.')?;
     let hint = "the number of the installation, in the address of its settings";
     let installation = must("installation", hint, |b| b.is_ascii_digit())?;
     let no_key = || ConnectError::Missing {

@@ -43,22 +43,26 @@ use super::patience::until_known;
 use super::secret_text::SecretText;
 use super::{
     ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, PROBE_FOR, ParameterKind, Setting, TIMEOUT,
-    minted, no_such, unauthorized, unknown_kind, unsupported, whole_seconds,
+    another_key, minted, no_such, unauthorized, unknown_kind, unsupported, whole_seconds,
 };
 use crate::rest::{self, Failure, Rest, Said, after_create};
-use crate::wire::Call;
+use crate::wire::{CA_FILE, Call};
 
 /// The kind, as in `provider add gitlab`.
 pub(super) const KIND: &str = "gitlab";
 pub(super) const SETTINGS: &[Setting] = &[
     ("projects", "the projects that keys are for, as in `acme/web,acme/api`"),
     ("groups", "the groups that keys are for, as in `acme`"),
+    CA_FILE,
     TIMEOUT,
     PROBE_FOR,
 ];
 
 const BASE_URL: &str = "https://gitlab.com/api/v4";
 const NEEDS: &str = "a person's token with the scope `api`, of a Maintainer (projects) or an Owner (groups)";
+/// Said of every parent: GitLab has no narrower scope that makes tokens.
+const REACHES_ALL: &str = "with the scope `api` it reaches everything that its user does; give it a user of its own, who is a \
+                           member of these projects and groups alone";
 const PAGE: usize = 100;
 const MOST_PAGES: usize = 50;
 pub(super) const PARAMETERS: &[ParameterKind] = &[
@@ -237,6 +241,7 @@ impl Provider for GitLab {
         if unreached == self.reach.len() {
             return Err(unauthorized(KIND, &warnings.join("; ")));
         }
+        warnings.push(REACHES_ALL.to_owned());
         let expires_at = own.expires_at.as_deref().and_then(midnight);
         if expires_at.is_none() {
             warnings.push("it has no expiry; give it one".to_owned());
@@ -305,8 +310,11 @@ impl Provider for GitLab {
     async fn probe(&self, secret: &Secret, provider_key_id: &str) -> Result<(), ProviderError> {
         let (_, _, token) = parse_id(provider_key_id)?;
         let own = until_known(self.probe_for, || self.own(secret)).await.map_err(Self::told)?;
-        if own.id.to_string() != token || !own.active {
-            return Err(Self::told(Failure::garbled("the secret is of another token".to_owned())));
+        if own.id.to_string() != token {
+            return Err(another_key(KIND, "the secret belongs to another token"));
+        }
+        if !own.active {
+            return Err(another_key(KIND, "the token is not active"));
         }
         Ok(())
     }

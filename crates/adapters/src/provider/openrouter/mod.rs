@@ -35,8 +35,8 @@ use reqwest::Method;
 
 use super::patience::until_known;
 use super::{
-    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, ParameterKind, confine_to, minted, no_such,
-    unauthorized, unknown_kind, unsupported, whole_seconds,
+    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, ParameterKind, another_key, confine_to, minted,
+    no_such, unauthorized, unknown_kind, unsupported, whole_seconds,
 };
 use crate::rest::{self, Failure, Rest, Said, after_create};
 use crate::wire::Call;
@@ -109,7 +109,7 @@ pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dy
 /// `{"error": {"message": "...", "code": 401}}`.
 fn said(body: &[u8]) -> Option<Said> {
     let refusal: shapes::Refusal = serde_json::from_slice(body).ok()?;
-    Some(Said { code: Some(refusal.error.code.to_string()), message: refusal.error.message })
+    Some(Said { code: refusal.error.code.map(|code| code.to_string()), message: refusal.error.message })
 }
 
 fn is_uuid(text: &str) -> bool {
@@ -296,10 +296,11 @@ impl Provider for OpenRouter {
 
     async fn probe(&self, secret: &Secret, provider_key_id: &str) -> Result<(), ProviderError> {
         let own = until_known(self.probe_for, || self.own(secret)).await.map_err(told)?;
-        let key = self.key(provider_key_id).await?;
-        if own.is_management_key || own.label != key.label {
-            let why = "the secret belongs to another key".to_owned();
-            return Err(told(Failure::garbled(why)));
+        if own.is_management_key {
+            return Err(another_key(KIND, "it is a management key"));
+        }
+        if own.label != self.key(provider_key_id).await?.label {
+            return Err(another_key(KIND, "the secret belongs to a key with another label"));
         }
         Ok(())
     }

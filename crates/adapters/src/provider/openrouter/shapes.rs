@@ -121,7 +121,9 @@ pub(super) struct Refusal {
 
 #[derive(Deserialize)]
 pub(super) struct RefusalText {
-    pub(super) code: i64,
+    /// The document has a number here. Nothing hangs on it, so that any other form is a refusal as well.
+    #[serde(default)]
+    pub(super) code: Option<Value>,
     pub(super) message: String,
 }
 

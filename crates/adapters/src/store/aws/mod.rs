@@ -10,6 +10,7 @@ use keywright_core::text::Untrusted;
 
 use super::{StoreConfig, StoreConnectError};
 use crate::aws::{JsonApi, Keys, address, is_region};
+use crate::rest::Failure;
 
 /// What the settings of both are.
 const REGION: (&str, &str) = ("region", "the region, as in `eu-central-1`");
@@ -63,6 +64,27 @@ impl Common {
             None
         }
     }
+}
+
+/// What a failed write means. A refusal that is not in AWS's own words may hide that the write was done, so that
+/// `landed` looks before it is believed.
+async fn not_written(
+    store: &StoreName,
+    failure: Failure,
+    landed: impl Future<Output = Result<bool, StoreError>>,
+) -> StoreError {
+    let is_claim = failure.is_bare_denial();
+    let error = failure.of_write(store);
+    if !is_claim {
+        return error;
+    }
+    let why = match landed.await {
+        // A credential that is good for nothing has written nothing.
+        Ok(false) | Err(StoreError::Unauthorized { .. }) => return error,
+        Ok(true) => format!("{error}, and yet it is there"),
+        Err(unseen) => format!("{error}, and whether that is so can't be seen: {unseen}"),
+    };
+    StoreError::OutcomeUnknown { store: store.clone(), why }
 }
 
 /// The error for a place that is none.

@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
 use super::super::{StoreConfig, StoreConnectError};
-use super::{Common, KMS_KEY, PREFIX, REGION, mismatch, no_place, taken};
+use super::{Common, KMS_KEY, PREFIX, REGION, mismatch, no_place, not_written, taken};
 use crate::rest::Failure;
 use crate::wire::Repeat;
 
@@ -283,7 +283,11 @@ impl Store for Parameters {
                     }
                 }
             }
-            Err(failure) => Err(failure.of_write(&self.name)),
+            Err(failure) => {
+                let landed =
+                    async { Ok(self.described(name).await?.is_some_and(|now| now.is_from(write.origin))) };
+                Err(not_written(&self.name, failure, landed).await)
+            }
         }
     }
 

@@ -33,7 +33,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::super::{StoreConfig, StoreConnectError};
-use super::{Common, KMS_KEY, PREFIX, REGION, no_place, taken};
+use super::{Common, KMS_KEY, PREFIX, REGION, no_place, not_written, taken};
 use crate::rest::Failure;
 use crate::wire::Repeat;
 
@@ -195,6 +195,12 @@ impl SecretsManager {
         self.describe(name).await.map_err(|failure| failure.of_store(&self.name))
     }
 
+    /// Whether a version of ours is there, in whatever stage.
+    async fn has_version(&self, name: &str, token: &str) -> Result<bool, StoreError> {
+        let secret = self.described(name).await?;
+        Ok(secret.is_some_and(|secret| secret.version_ids_to_stages.contains_key(token)))
+    }
+
     async fn create(&self, name: &str, token: &str, value: &str) -> Result<(), StoreError> {
         let body = CreateSecret {
             name,
@@ -207,7 +213,7 @@ impl SecretsManager {
         match made {
             Ok(made) => self.is_the_one(&made, token),
             Err(failure) if failure.code() == Some("ResourceExistsException") => Err(taken(&self.name, name)),
-            Err(failure) => Err(failure.of_write(&self.name)),
+            Err(failure) => Err(not_written(&self.name, failure, self.has_version(name, token)).await),
         }
     }
 
@@ -225,8 +231,12 @@ impl SecretsManager {
             client_request_token: token,
             version_stages: [PENDING],
         };
-        let put: WrittenVersion =
-            self.call("PutSecretValue", &pending).await.map_err(|failure| failure.of_write(&self.name))?;
+        let put: WrittenVersion = match self.call("PutSecretValue", &pending).await {
+            Ok(put) => put,
+            Err(failure) => {
+                return Err(not_written(&self.name, failure, self.has_version(name, token)).await);
+            }
+        };
         self.is_the_one(&put, token)?;
         let mut label = json!({ "SecretId": name, "VersionStage": CURRENT, "MoveToVersionId": token });
         if let (Some(current), Some(fields)) = (current, label.as_object_mut()) {
@@ -245,7 +255,11 @@ impl SecretsManager {
     }
 
     async fn not_pending(&self, name: &str, token: &str) -> Result<(), StoreError> {
-        self.unlabel(name, PENDING, token).await.map_err(|failure| failure.of_write(&self.name))
+        match self.unlabel(name, PENDING, token).await {
+            Ok(()) => Ok(()),
+            // The value is there already.
+            Err(failure) => Err(not_written(&self.name, failure, async { Ok(true) }).await),
+        }
     }
 
     async fn unlabel(&self, name: &str, stage: &str, version: &str) -> Result<(), Failure> {
@@ -272,8 +286,11 @@ impl SecretsManager {
 
     async fn adopt(&self, name: &str) -> Result<(), StoreError> {
         let body = json!({ "SecretId": name, "Tags": [{ "Key": TAG.0, "Value": TAG.1 }] });
-        let tagged = self.call::<Value>("TagResource", &body).await;
-        tagged.map(drop).map_err(|failure| failure.of_write(&self.name))
+        match self.call::<Value>("TagResource", &body).await {
+            Ok(_) => Ok(()),
+            // The value is there already.
+            Err(failure) => Err(not_written(&self.name, failure, async { Ok(true) }).await),
+        }
     }
 }
 

@@ -28,6 +28,7 @@ use keywright_core::place::Place;
 use keywright_core::plan::Destination;
 use keywright_core::secret::Secret;
 use keywright_core::store::{Origin, Presence, Store, StoreError, StoreFacts, VerifyMode, Write, Written};
+use keywright_core::text::Untrusted;
 use reqwest::Method;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -267,7 +268,7 @@ impl Doppler {
         for _ in 0..TRIES {
             let entry = match self.found(spot).await {
                 Ok(Some(entry)) => entry,
-                Ok(None) => return Err(self.at(write.destination).conflict()),
+                Ok(None) => return Err(self.at(write.destination).mismatch()),
                 Err(failure) => {
                     why = failure.of_store(&self.name);
                     break;
@@ -278,7 +279,7 @@ impl Doppler {
             }
             let text = note::with(entry.note.as_deref().unwrap_or_default(), spot.config, &stamp);
             if let Err(failure) = self.set_note(spot, &text).await {
-                why = failure.of_store(&self.name);
+                why = about_the_note(failure.of_store(&self.name));
                 break;
             }
         }
@@ -301,8 +302,9 @@ impl Doppler {
         error: StoreError,
     ) -> Result<Written, StoreError> {
         let at = self.at(write.destination);
-        let Ok(now) = self.found(spot).await else {
-            return Err(at.unknown(format!("{error}, and what lies there now can't be seen")));
+        let now = match self.found(spot).await {
+            Ok(now) => now,
+            Err(unseen) => return Err(at.unseen(error, &unseen)),
         };
         match now {
             Some(entry) if entry.is(write.secret) => self.claim(spot, write).await,
@@ -310,6 +312,8 @@ impl Doppler {
                 Err(at.unknown(format!("{error}, and the value can't be read to tell whose it is")))
             }
             now if presence(now.as_ref(), spot) == *before => Err(error),
+            // It says that it wrote, and keeps another value: what it made of ours, or somebody else's.
+            _ if matches!(error, StoreError::Mismatch { .. }) => Err(error),
             _ => Err(at.conflict()),
         }
     }
@@ -318,6 +322,21 @@ impl Doppler {
 impl Spot<'_> {
     fn query(&self) -> Vec<(&'static str, String)> {
         vec![("project", self.project.to_owned()), ("config", self.config.to_owned())]
+    }
+}
+
+/// Says that it is the note that could not be written, and not the value.
+fn about_the_note(error: StoreError) -> StoreError {
+    let said = |why: &dyn std::fmt::Display| {
+        format!("its note, which says whose value it is, can't be written: {why}")
+    };
+    match error {
+        StoreError::Value { store, why } => StoreError::Value { store, why: said(&why) },
+        StoreError::Unavailable { store, why } => StoreError::Unavailable { store, why: said(&why) },
+        StoreError::Unauthorized { store, message } => {
+            StoreError::Unauthorized { store, message: Untrusted::capped(&said(&message.raw()), 400) }
+        }
+        other => other,
     }
 }
 
@@ -397,7 +416,7 @@ impl Store for Doppler {
         match self.change(&spot, change).await {
             Ok(true) if self.visibility == "restricted" => self.claim(&spot, write).await,
             // Success, but the change may have been left out: the guard's answer is not documented.
-            Ok(true) => self.settle(&spot, write, &before, at.conflict()).await,
+            Ok(true) => self.settle(&spot, write, &before, at.mismatch()).await,
             Ok(false) => Err(at.pending()),
             Err(failure) if failure.proof == Proof::NotDone && !failure.is_denied() => {
                 Err(failure.of_write(&self.name))

@@ -40,6 +40,8 @@ use self::spot::Spot;
 use super::{StoreConfig, StoreConnectError};
 use crate::github::{PACE, PUBLIC};
 use crate::rest::Failure;
+use crate::store::remote::At;
+use crate::wire::CA_FILE;
 
 /// The kind's name.
 pub(super) const KIND: &str = "github-actions";
@@ -53,6 +55,7 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
     (REPOSITORY, "the repository, `OWNER/REPO`, where a key lies by default"),
     (VISIBILITY, "who may read a new organisation secret: `all`, `private` or `selected`"),
     (SELECTED, "with `visibility` `selected`: the names of repositories, with commas between"),
+    CA_FILE,
 ];
 
 static FACTS: StoreFacts = StoreFacts {
@@ -154,6 +157,10 @@ impl GitHubActions {
         match self.api.secret(spot).await {
             Ok(now) if now.as_ref().map(|held| held.updated_at) != before.map(|held| held.updated_at) => {
                 StoreError::OutcomeUnknown { store: self.name.clone(), why: why() }
+            }
+            Err(unseen) if failure.is_bare_denial() => {
+                let at = At { store: &self.name, place: &spot.text() };
+                at.unseen(failure.of_write(&self.name), &unseen)
             }
             _ if failure.code() == Some(PACE) => self.failed(failure, spot),
             _ => failure.of_write(&self.name),

@@ -36,7 +36,7 @@ use self::session::Door;
 use super::remote::{At, Held, Stamp, is_permitted, written};
 use super::{StoreConfig, StoreConnectError};
 use crate::rest::{Failure, Proof, Rest, Said, body, parse};
-use crate::wire::{Auth, Call, Repeat};
+use crate::wire::{Auth, CA_FILE, Call, Repeat};
 
 /// The kind's name.
 pub(super) const KIND: &str = "infisical";
@@ -45,6 +45,7 @@ pub(super) const KIND: &str = "infisical";
 pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("client_id", "the client id of the machine identity"),
     ("project_id", "the id of the project, as in its settings"),
+    CA_FILE,
 ];
 
 /// The key of the metadata's entry.
@@ -124,7 +125,7 @@ struct Entry {
     secret_metadata: Option<Vec<Meta>>,
 }
 
-/// `{statusCode, error, message}`; the status is the code, because it tells a dead token from a missing permission.
+/// `{statusCode, error, message}`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Refusal {
@@ -225,9 +226,7 @@ impl Infisical {
     /// What lies there, with its value where the identity may read it.
     async fn found(&self, spot: &Spot<'_>) -> Result<Option<Entry>, Failure> {
         match self.read(spot, true).await {
-            Err(failure) if failure.is_denied() && failure.code() == Some("403") => {
-                self.read(spot, false).await
-            }
+            Err(failure) if failure.is_denied_as(403) => self.read(spot, false).await,
             outcome => outcome,
         }
     }
@@ -300,8 +299,9 @@ impl Infisical {
             return Err(failure.of_write(&self.name));
         }
         let error = failure.of_write(&self.name);
-        let Ok(now) = self.found(spot).await else {
-            return Err(at.unknown(format!("{error}, and what lies there now can't be seen")));
+        let now = match self.found(spot).await {
+            Ok(now) => now,
+            Err(unseen) => return Err(at.unseen(error, &unseen)),
         };
         match now {
             Some(entry) if entry.stamp() == Some(Stamp::over(write.origin, write.secret)) => {

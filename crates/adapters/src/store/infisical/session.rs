@@ -52,7 +52,7 @@ impl Door {
     pub(super) async fn send<'a>(&self, call: impl Fn() -> Call<'a>) -> Result<Reply, Failure> {
         let session = self.session(None).await?;
         match self.as_(&session, call()).await {
-            Err(failure) if failure.is_denied() && failure.code() == Some("401") => {
+            Err(failure) if failure.is_denied_as(401) => {
                 let fresh = self.session(Some(&session)).await?;
                 self.as_(&fresh, call()).await
             }

@@ -27,14 +27,14 @@ use serde::{Deserialize, Serialize};
 use super::remote::{At, Held, Stamp, is_permitted, written};
 use super::{StoreConfig, StoreConnectError};
 use crate::rest::{Failure, Proof, Rest, Said, body, parse};
-use crate::wire::Call;
+use crate::wire::{CA_FILE, Call};
 
 /// The kind's name.
 pub(super) const KIND: &str = "1password";
 
 /// The names of the settings.
 pub(super) const SETTINGS: &[(&str, &str)] =
-    &[("vault", "the id of the vault: 26 lower-case letters and digits")];
+    &[("vault", "the id of the vault: 26 lower-case letters and digits"), CA_FILE];
 
 /// The field of a place that names none.
 const FIELD: &str = "credential";
@@ -285,9 +285,12 @@ impl OnePassword {
         failed: Option<StoreError>,
     ) -> Result<Written, StoreError> {
         let at = self.at(write.destination);
-        let shown = || failed.as_ref().map_or_else(|| "it is written".to_owned(), ToString::to_string);
-        let Ok(items) = self.found(spot).await else {
-            return Err(at.unknown(format!("{}, and what lies there now can't be seen", shown())));
+        let items = match (self.found(spot).await, failed.as_ref()) {
+            (Ok(items), _) => items,
+            (Err(unseen), Some(error)) => return Err(at.unseen(error.clone(), &unseen)),
+            (Err(_), None) => {
+                return Err(at.unknown("it is written, and what lies there now can't be seen"));
+            }
         };
         let stamp = Stamp::over(write.origin, write.secret);
         let (ours, others): (Vec<_>, Vec<_>) =

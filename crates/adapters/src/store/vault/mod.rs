@@ -41,6 +41,7 @@ use self::session::{Door, Role, Session};
 use super::remote::{At, Stamp, is_permitted, written};
 use super::{StoreConfig, StoreConnectError};
 use crate::rest::{Cause, Failure, Proof, Rest, Said};
+use crate::wire::CA_FILE;
 
 /// The kind's name.
 pub(super) const KIND: &str = "vault";
@@ -51,6 +52,7 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("namespace", "the namespace, as in `team/web`"),
     ("role_id", "an AppRole's RoleID; the credential is its SecretID then"),
     ("approle", "where AppRole is mounted below `auth/`; `approle` unless set"),
+    CA_FILE,
 ];
 
 /// The field of a place that names none.
@@ -172,8 +174,9 @@ impl Vault {
         let mismatched = matches!(&failure.cause, Cause::Refused { status: 400, message, .. }
             if message.raw().contains("did not match"));
         let error = failure.of_write(&self.name);
-        let Ok(entry) = self.entry(spot).await else {
-            return Err(at.unknown(format!("{error}, and what lies there now can't be seen")));
+        let entry = match self.entry(spot).await {
+            Ok(entry) => entry,
+            Err(unseen) => return Err(at.unseen(error, &unseen)),
         };
         if entry.current == cas {
             return Err(if mismatched { at.conflict() } else { error });

@@ -10,6 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 /// What happens to a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
+    /// None: the call that is meant comes after this one.
+    Nothing,
     /// The connection closes; the service never saw the call.
     LostBefore,
     /// The service did the work; the connection closes without its answer.
@@ -158,7 +160,7 @@ async fn serve(mut client: TcpStream, state: Arc<State>) {
                 }
                 return;
             }
-            None => forward(&state, &head, &body).await,
+            Some(Fault::Nothing) | None => forward(&state, &head, &body).await,
         };
         // The upstream's answer ends with its connection, so ours does too.
         let _ = client.write_all(&answer).await;
