@@ -39,6 +39,7 @@ pub mod crash;
 pub mod deliver;
 mod derive;
 mod embedded;
+mod ended;
 mod error;
 pub mod find;
 pub mod guards;

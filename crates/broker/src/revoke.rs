@@ -12,14 +12,14 @@ use keywright_core::key::{Key, KeyState, Placement, PlacementState, Version, Ver
 use keywright_core::name::{ConnectionName, ProjectName};
 use keywright_core::plan::Principal;
 use keywright_core::policy::{Action, Actor, Facts, KeyFacts};
-use keywright_core::provider::{Provider, ProviderError, Recovery};
+use keywright_core::provider::{ProviderError, Recovery};
 use keywright_core::receipt::{Receipt, Status};
-use keywright_core::span::Span;
 use keywright_core::store::Origin;
 use keywright_ledger::{LedgerError, NewRevocation, Revocation, Tx};
 
 use crate::broker::Broker;
 use crate::clock::{back_off, entropy};
+use crate::ended::confirmed;
 use crate::error::{BrokerError, Code, Result};
 use crate::mint::sealed_owner;
 use crate::receipt::receipt;
@@ -27,7 +27,7 @@ use crate::record::{Caller, failed, of_key, system};
 use crate::request::nobody;
 
 /// The longest pause between tries of a debt, in seconds.
-const LONGEST_PAUSE: u64 = 3_600;
+pub(crate) const LONGEST_PAUSE: u64 = 3_600;
 /// The pause between tries to remove a dead value from its store, in seconds.
 const CLEAR_AGAIN: i64 = 60;
 
@@ -267,38 +267,6 @@ impl Broker {
         }
     }
 
-    /// A key that the parent can't end: its own secret can, where the provider has that and the copy is still there.
-    async fn end_by_itself(&self, debt: &Revocation, provider: &dyn Provider) -> Result<()> {
-        if let (Some(ending), Some(attempt)) = (provider.ending_itself(), debt.attempt)
-            && let Ok(secret) = self.sealed_copy(attempt).await
-        {
-            return Ok(ending.end(&secret).await?);
-        }
-        self.has_expired(debt).await
-    }
-
-    /// A key that nobody can end is paid for when it has ended by itself. Until then its copies are taken away, which is
-    /// all that can be done.
-    async fn has_expired(&self, debt: &Revocation) -> Result<()> {
-        let attempt = debt.attempt;
-        let known = self.ledger.read(move |tx| attempt.map(|id| tx.attempt(id)).transpose()).await?;
-        let end = known.and_then(|attempt| attempt.expires_at);
-        let left = end.map_or(LONGEST_PAUSE, |end| {
-            u64::try_from(end.as_second().saturating_sub(self.now().as_second())).unwrap_or(0)
-        });
-        if left == 0 {
-            return Ok(());
-        }
-        self.remove_copies(debt).await;
-        let end = end.map_or_else(|| "when it expires".to_owned(), |end| format!("by itself at {end}"));
-        let message =
-            format!("the provider can't end this key: it ends {end}; its copies are taken away now");
-        Err(BrokerError {
-            retry_after: Some(Span::from_seconds(left)),
-            ..BrokerError::new(Code::Provider, message)
-        })
-    }
-
     async fn settled(&self, debt: &Revocation) -> std::result::Result<(), LedgerError> {
         let settling = debt.clone();
         let written = self.ledger.write(move |tx| {
@@ -324,7 +292,7 @@ impl Broker {
     }
 
     /// Dead values are taken out of the stores. What can't be removed now is tried again.
-    async fn remove_copies(&self, debt: &Revocation) {
+    pub(crate) async fn remove_copies(&self, debt: &Revocation) {
         let (Some(key), Some(version)) = (debt.key, debt.version) else { return };
         let Ok(placements) = self.ledger.read(move |tx| tx.placements(key)).await else { return };
         let is_left = |p: &Placement| {
@@ -434,30 +402,6 @@ impl Broker {
 
 fn is_over(state: KeyState) -> bool {
     matches!(state, KeyState::Revoked | KeyState::Failed)
-}
-
-/// A provider that says "ended" is asked whether the credential is still there: only then the debt is paid.
-async fn confirmed(provider: &dyn Provider, provider_key_id: &str) -> Result<()> {
-    let facts = provider.facts();
-    if facts.recovery == Recovery::Expiry {
-        // Nothing shows it; the answer is all there is.
-        return Ok(());
-    }
-    match provider.read_back(provider_key_id).await {
-        Err(ProviderError::NotFound { .. }) => Ok(()),
-        Ok(_) => {
-            let kind = facts.kind;
-            let message = format!(
-                "{kind} took the revocation and shows the credential all the same; it is tried again"
-            );
-            Err(BrokerError { transient: true, ..BrokerError::new(Code::Provider, message) })
-        }
-        // It can't be seen: then the answer is all there is. A reconcile looks again.
-        Err(error) => {
-            tracing::warn!(%error, "the end of a credential could not be confirmed");
-            Ok(())
-        }
-    }
 }
 
 /// The intent entry and one debt per living version, in one transaction.

@@ -266,7 +266,7 @@ pub struct Listed {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
     /// It may have happened: look before anything is tried again.
-    #[error("{provider}: no answer came, so it is not known whether the key was made ({why})")]
+    #[error("{provider}: it is not known whether the key was made ({why})")]
     OutcomeUnknown {
         /// Which provider.
         provider: &'static str,
@@ -314,7 +314,7 @@ pub enum ProviderError {
         hint: String,
     },
     /// Too many requests.
-    #[error("{provider} asks to slow down")]
+    #[error("{provider} asks to slow down{}", for_how_long(retry_after.as_ref()))]
     Throttled {
         /// Which provider.
         provider: &'static str,
@@ -353,6 +353,10 @@ pub enum ProviderError {
         /// What.
         why: String,
     },
+}
+
+fn for_how_long(wait: Option<&Span>) -> String {
+    wait.map_or_else(String::new, |wait| format!(", for {wait}"))
 }
 
 impl ProviderError {

@@ -204,7 +204,7 @@ pub enum StoreError {
         message: Untrusted,
     },
     /// The write may have landed.
-    #[error("store `{store}`: no answer came, so it is not known whether the value was written ({why})")]
+    #[error("store `{store}`: it is not known whether the value was written ({why})")]
     OutcomeUnknown {
         /// Which store.
         store: StoreName,

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use super::pace::PATIENCE;
 use super::{Fault, Reply};
 
-/// The longest `Retry-After` that counts; more is taken for this much.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
+/// The longest `Retry-After` that counts; more is taken for this much: a provider or store that errs once must not put a
+/// revocation off for hours.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(900);
 /// The obsolete forms of a date (RFC 9110, 5.6.7), which a recipient has to know: RFC 850's, and C's `asctime`.
 const OLD_DATES: [&str; 2] = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
 
@@ -62,7 +63,7 @@ pub(crate) fn jittered(wait: Duration) -> Duration {
     wait / 2 + wait.mul_f64(f64::from(u32::try_from(random).unwrap_or(0)) / 2_000.0)
 }
 
-/// Reads `Retry-After` (RFC 9110, 10.2.3): seconds, or a date; an hour at most.
+/// Reads `Retry-After` (RFC 9110, 10.2.3): seconds, or a date; a quarter of an hour at most.
 pub(super) fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     let asked = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
@@ -142,12 +143,12 @@ mod tests {
             ("Tue, 24 Nov 2026 10:05:00 GMT", Some(300)),
             ("Tuesday, 24-Nov-26 10:05:00 GMT", Some(300)),
             ("Tue Nov 24 10:05:00 2026", Some(300)),
-            ("Tue Dec  1 10:05:00 2026", Some(3_600)),
+            ("Tue Dec  1 10:05:00 2026", Some(900)),
             ("Tue, 24 Nov 2026 09:00:00 GMT", Some(0)),
-            ("3600", Some(3_600)),
-            ("86400", Some(3_600)),
-            ("Tue, 24 Nov 2099 10:05:00 GMT", Some(3_600)),
-            ("99999999999999999999999", Some(3_600)),
+            ("3600", Some(900)),
+            ("86400", Some(900)),
+            ("Tue, 24 Nov 2099 10:05:00 GMT", Some(900)),
+            ("99999999999999999999999", Some(900)),
             ("", None),
             ("-5", None),
             ("soon", None),

@@ -321,7 +321,7 @@ async fn whoever_is_asked_to_wait_waits_whatever_the_next_call_is() {
         let (wire, secret) = (server.wire(), secret());
         let reply = wire.send(post(&secret, "x")).await.unwrap();
         let asked = reply.retry_after.unwrap();
-        assert!(asked == Duration::from_secs(300) || asked == Duration::from_secs(3_600), "{asked:?}");
+        assert!(asked == Duration::from_secs(300) || asked == Duration::from_secs(900), "{asked:?}");
         let started = Instant::now();
         for call in [post(&secret, "x"), Call::get(vec!["x"], &secret), Call::delete(vec!["x"], &secret)] {
             let outcome = wire.send(call).await.map(|reply| reply.status);

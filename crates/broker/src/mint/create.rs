@@ -31,7 +31,9 @@ impl Broker {
         if work.attempt.outcome != AttemptOutcome::Unsent {
             // The create was sent by somebody who then died: the secret is gone. Never send again; start anew and
             // leave the old attempt to the sweep.
-            return self.next_attempt(work, AttemptOutcome::Sent).await;
+            return self
+                .next_attempt(work, AttemptOutcome::Sent, "the broker ended before the answer came")
+                .await;
         }
         let provider = match self.outside.provider(&work.plan().connection).await {
             Ok(provider) => provider,
@@ -54,7 +56,7 @@ impl Broker {
             Err(error @ ProviderError::OutcomeUnknown { .. }) => {
                 tracing::warn!(attempt = %work.attempt.id, %error, "looking for the attempt by its marker");
                 match self.look_for(work, &provider).await {
-                    Ok(left_as) => self.next_attempt(work, left_as).await,
+                    Ok(left_as) => self.next_attempt(work, left_as, &error.to_string()).await,
                     Err(error) => Step::Lost(error),
                 }
             }
@@ -223,14 +225,16 @@ impl Broker {
     }
 
     /// The present attempt is left as it is, to be looked for; a new one starts.
-    async fn next_attempt(&self, work: &Work, left_as: AttemptOutcome) -> Step {
+    async fn next_attempt(&self, work: &Work, left_as: AttemptOutcome, why: &str) -> Step {
         if work.attempt.number >= ATTEMPTS {
             let (saga, old) = (work.saga.clone(), work.attempt.id);
             let written = self.ledger.write(move |tx| {
                 tx.still_ours(&saga)?;
                 leave(tx, old, left_as)
             });
-            let message = format!("{ATTEMPTS} attempts got no answer from the provider");
+            let message = format!(
+                "after {ATTEMPTS} attempts it is not known of any whether it made a key; the last: {why}"
+            );
             return match written.await {
                 Ok(()) => Step::GiveUp(BrokerError::new(Code::Provider, message)),
                 Err(error) => Step::Lost(LedgerError::into(error)),

@@ -82,12 +82,12 @@ async fn a_provider_that_can_not_be_reached_right_before_the_deed_is_waited_for(
 async fn a_provider_that_asks_for_a_pause_gets_it_although_the_broker_starts_anew() {
     let house = House::new().await;
     let busy = |seconds| FaultKind::Status { status: 429, retry_after: Some(seconds) };
-    house.inject_later(ZONES, busy(1_800), 1, 1);
+    house.inject_later(ZONES, busy(800), 1, 1);
     let receipt = house.ask(&house.both("KEY")).await;
     assert_eq!(receipt.status.as_str(), "in_progress", "{receipt:?}");
     // Another broker knows nothing of the pause but what is on record.
     let house = house.restart().await;
-    for _ in 0..8 {
+    for _ in 0..3 {
         house.pass(200).await;
     }
     assert_eq!((house.status("KEY").await, house.creates()), ("in_progress", 0), "its time has not come");
@@ -101,7 +101,7 @@ async fn a_pause_that_outlasts_the_request_ends_it() {
     // Nobody can take it up for most of a day.
     house.refuse("UPDATE OF owner ON sagas");
     assert_eq!(house.ask(&house.both("KEY")).await.status.as_str(), "in_progress");
-    house.world.clock.advance(jiff::SignedDuration::from_mins(23 * 60 + 30));
+    house.world.clock.advance(jiff::SignedDuration::from_mins(23 * 60 + 50));
     house.allow_all();
     house.inject(ZONES, FaultKind::Status { status: 429, retry_after: Some(3_600) }, 1);
     house.pass(1).await;
