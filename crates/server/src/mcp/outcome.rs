@@ -72,10 +72,13 @@ fn next(receipt: &Value) -> Option<String> {
     let word = |name: &str| receipt.get(name).and_then(Value::as_str).unwrap_or_default();
     let request = word("request");
     Some(match status(receipt)? {
-        Status::Active => format!(
+        Status::Active if lies_here(receipt) => format!(
             "The key exists and lies at the places above. Programs get it as the variable {}: `keywright run -- COMMAND`.",
             word("name")
         ),
+        Status::Active => {
+            "The key exists and lies at the places above; programs read it from there.".to_owned()
+        }
         Status::PendingApproval => format!(
             "A human has to approve this. Tell them to run `keywright review show {request}` and to compare the match \
              code: {}. Then poll check_request with request {request} and wait_seconds 25.",
@@ -101,6 +104,13 @@ fn next(receipt: &Value) -> Option<String> {
         }
         Status::Denied => return None,
     })
+}
+
+/// Whether a copy lies in the sealed store, which `run` reads from.
+fn lies_here(receipt: &Value) -> bool {
+    let placements = receipt.get("placements").and_then(Value::as_array);
+    placements
+        .is_some_and(|all| all.iter().any(|one| one.get("store").and_then(Value::as_str) == Some("embedded")))
 }
 
 /// At most [`MOST_KEYS`] keys, and how many were left out.
