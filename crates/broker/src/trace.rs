@@ -5,7 +5,7 @@ use keywright_core::id::{KeyId, RequestId};
 use keywright_core::key::{Key, KeyState, Placement, Version};
 use keywright_core::name::{EnvironmentName, ProjectName};
 use keywright_core::plan::Principal;
-use keywright_ledger::{AuditFilter, LedgerError, Request, Revocation, StoredEntry, Tx};
+use keywright_ledger::{AuditFilter, LedgerError, Request, Revocation, Saga, StoredEntry, Tx};
 
 use crate::broker::Broker;
 use crate::error::{BrokerError, Result};
@@ -23,6 +23,8 @@ pub struct Trace {
     pub placements: Vec<Placement>,
     /// Its debts, paid ones included.
     pub revocations: Vec<Revocation>,
+    /// The mint, while it is under way or is being undone.
+    pub saga: Option<Saga>,
     /// The entries about it, in order: those of its beginning and of its end where there are thousands.
     pub entries: Vec<Entry>,
 }
@@ -152,6 +154,7 @@ impl Broker {
                 versions: tx.versions(id)?,
                 placements: tx.placements(id)?,
                 revocations: tx.revocations_of(id)?,
+                saga: tx.saga_of(key.request)?.filter(|saga| !saga.phase.is_final()),
                 entries,
                 request,
                 key,

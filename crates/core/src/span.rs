@@ -41,8 +41,12 @@ impl Span {
 
     /// A span of so many seconds (at least one).
     #[must_use]
-    pub fn from_seconds(seconds: u64) -> Self {
-        Self(seconds.clamp(1, LONGEST))
+    pub const fn from_seconds(seconds: u64) -> Self {
+        match seconds {
+            0 => Self(1),
+            1..=LONGEST => Self(seconds),
+            _ => Self(LONGEST),
+        }
     }
 
     /// Its length in seconds.

@@ -274,7 +274,7 @@ pub fn keys(keys: &[KeySummary]) -> Value {
 /// Everything about one key.
 #[must_use]
 pub fn trace(trace: &Trace) -> Value {
-    let Trace { key, request, versions, placements, revocations, entries } = trace;
+    let Trace { key, request, versions, placements, revocations, saga, entries } = trace;
     let debts: Vec<Value> = revocations
         .iter()
         .map(|r| {
@@ -291,6 +291,9 @@ pub fn trace(trace: &Trace) -> Value {
             "provider": key.provider, "connection": key.connection, "template": key.template,
             "state": key.state.as_str(), "created_at": key.created_at.to_string(),
         },
+        "under_way": saga.as_ref().map(|saga| json!({
+            "phase": saga.phase.to_string(), "tries": saga.tries, "trouble": saga.trouble,
+        })),
         "asked_by": request.plan.principal,
         "asked_at": request.created_at.to_string(),
         "purpose": request.plan.purpose.to_string(),

@@ -11,7 +11,6 @@
 //! * The parent is an admin key. It opens nothing but the administration, of all of the organisation.
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,18 +20,16 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Disable, Evidence, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
-    Recovery,
+    Disable, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
 };
 use keywright_core::secret::Secret;
-use keywright_core::span::Span;
 use keywright_core::text::{Untrusted, escaped};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
 use super::patience::until_known;
 use super::{
-    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, ParameterKind, no_such, unauthorized,
+    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, PLAIN, ParameterKind, no_such, unauthorized,
     unknown_kind, unsupported,
 };
 use crate::rest::{self, Failure, Proof, Rest, Said};
@@ -65,19 +62,7 @@ struct Anthropic {
     probe_for: Duration,
 }
 
-pub(super) fn facts() -> &'static ProviderFacts {
-    static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| ProviderFacts {
-        kind: KIND,
-        recovery: Recovery::Label,
-        evidence: Evidence::None,
-        has_expiry: false,
-        counts_lifetime: false,
-        has_ip_condition: false,
-        has_budget: false,
-        longest_late_delivery: Span::from_seconds(600),
-    });
-    &FACTS
-}
+pub(super) static FACTS: ProviderFacts = ProviderFacts { kind: KIND, ..PLAIN };
 
 /// Prepares a connection.
 pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dyn Provider>, ConnectError> {
@@ -186,7 +171,7 @@ impl Anthropic {
 #[async_trait]
 impl Provider for Anthropic {
     fn facts(&self) -> &'static ProviderFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<ParentHealth, ProviderError> {

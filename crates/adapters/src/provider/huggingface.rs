@@ -9,7 +9,6 @@
 //! * `rotate` is never used: it kills the old token at once.
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -32,7 +31,7 @@ use serde_json::{Map, Value};
 use super::patience::until_known;
 use super::secret_text::SecretText;
 use super::{
-    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, ParameterKind, confine_to, minted, no_such,
+    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, PLAIN, ParameterKind, confine_to, minted, no_such,
     unauthorized, unknown_kind, unsupported,
 };
 use crate::rest::{self, Failure, Proof, Rest, Said, after_create};
@@ -64,19 +63,8 @@ struct HuggingFace {
     probe_for: Duration,
 }
 
-pub(super) fn facts() -> &'static ProviderFacts {
-    static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| ProviderFacts {
-        kind: KIND,
-        recovery: Recovery::Container,
-        evidence: Evidence::Exact,
-        has_expiry: false,
-        counts_lifetime: false,
-        has_ip_condition: false,
-        has_budget: false,
-        longest_late_delivery: Span::from_seconds(600),
-    });
-    &FACTS
-}
+pub(super) static FACTS: ProviderFacts =
+    ProviderFacts { kind: KIND, recovery: Recovery::Container, evidence: Evidence::Exact, ..PLAIN };
 
 /// Prepares a connection. The account is the organisation, by its name in addresses.
 pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dyn Provider>, ConnectError> {
@@ -243,7 +231,7 @@ impl HuggingFace {
 #[async_trait]
 impl Provider for HuggingFace {
     fn facts(&self) -> &'static ProviderFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<ParentHealth, ProviderError> {

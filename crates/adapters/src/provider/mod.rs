@@ -24,8 +24,9 @@ mod tailscale;
 
 use keywright_core::grant::{Grant, Permission, Resource};
 use keywright_core::plan::Plan;
-use keywright_core::provider::{Minted, Provider, ProviderError, ProviderFacts};
+use keywright_core::provider::{Evidence, Minted, Provider, ProviderError, ProviderFacts, Recovery};
 use keywright_core::secret::Secret;
+use keywright_core::span::Span;
 use keywright_core::text::{Untrusted, escaped};
 
 pub use config::{ConnectError, ConnectionConfig};
@@ -40,7 +41,7 @@ const REGISTRY: &[Registered] = &[
         account: None,
         settings: USUAL_SETTINGS,
         parameters: anthropic::PARAMETERS,
-        facts: anthropic::facts,
+        facts: &anthropic::FACTS,
     },
     Registered {
         kind: cloudflare::KIND,
@@ -49,7 +50,7 @@ const REGISTRY: &[Registered] = &[
         account: Some("the account's id, 32 hexadecimal digits; none with `owner=user`"),
         settings: cloudflare::SETTINGS,
         parameters: cloudflare::PARAMETERS,
-        facts: cloudflare::facts,
+        facts: &cloudflare::FACTS,
     },
     Registered {
         kind: openrouter::KIND,
@@ -58,7 +59,7 @@ const REGISTRY: &[Registered] = &[
         account: Some("the id of the workspace that keys belong to, a UUID"),
         settings: USUAL_SETTINGS,
         parameters: openrouter::PARAMETERS,
-        facts: openrouter::facts,
+        facts: &openrouter::FACTS,
     },
     Registered {
         kind: sendgrid::KIND,
@@ -67,7 +68,7 @@ const REGISTRY: &[Registered] = &[
         account: Some("a subuser's name; the parent's own account when absent"),
         settings: USUAL_SETTINGS,
         parameters: sendgrid::PARAMETERS,
-        facts: sendgrid::facts,
+        facts: &sendgrid::FACTS,
     },
     Registered {
         kind: openai::KIND,
@@ -76,7 +77,7 @@ const REGISTRY: &[Registered] = &[
         account: Some("the id of the project that keys belong to, as in `proj_abc`"),
         settings: USUAL_SETTINGS,
         parameters: openai::PARAMETERS,
-        facts: openai::facts,
+        facts: &openai::FACTS,
     },
     Registered {
         kind: huggingface::KIND,
@@ -85,7 +86,7 @@ const REGISTRY: &[Registered] = &[
         account: Some("the organisation's name, as in `huggingface.co/NAME`"),
         settings: USUAL_SETTINGS,
         parameters: huggingface::PARAMETERS,
-        facts: huggingface::facts,
+        facts: &huggingface::FACTS,
     },
     Registered {
         kind: github::KIND,
@@ -94,7 +95,7 @@ const REGISTRY: &[Registered] = &[
         account: None,
         settings: github::SETTINGS,
         parameters: github::PARAMETERS,
-        facts: github::facts,
+        facts: &github::FACTS,
     },
     Registered {
         kind: gitlab::KIND,
@@ -103,7 +104,7 @@ const REGISTRY: &[Registered] = &[
         account: None,
         settings: gitlab::SETTINGS,
         parameters: gitlab::PARAMETERS,
-        facts: gitlab::facts,
+        facts: &gitlab::FACTS,
     },
     Registered {
         kind: tailscale::KIND,
@@ -112,7 +113,7 @@ const REGISTRY: &[Registered] = &[
         account: Some("the tailnet's name; that of the parent when absent"),
         settings: tailscale::SETTINGS,
         parameters: tailscale::PARAMETERS,
-        facts: tailscale::facts,
+        facts: &tailscale::FACTS,
     },
     Registered {
         kind: aws::KIND,
@@ -121,9 +122,21 @@ const REGISTRY: &[Registered] = &[
         account: Some("the 12 digits of the account"),
         settings: aws::SETTINGS,
         parameters: aws::PARAMETERS,
-        facts: aws::facts,
+        facts: &aws::FACTS,
     },
 ];
+
+/// What holds of most: no end, no conditions, no evidence of use; orphans are found by their labels.
+const PLAIN: ProviderFacts = ProviderFacts {
+    kind: "",
+    recovery: Recovery::Label,
+    evidence: Evidence::None,
+    has_expiry: false,
+    counts_lifetime: false,
+    has_ip_condition: false,
+    has_budget: false,
+    longest_late_delivery: Span::from_seconds(600),
+};
 
 /// A setting of a connection: its name, and what it is.
 pub type Setting = (&'static str, &'static str);
@@ -149,7 +162,7 @@ struct Registered {
     /// What [`ConnectionConfig::extra`] may hold.
     settings: &'static [Setting],
     parameters: &'static [ParameterKind],
-    facts: fn() -> &'static ProviderFacts,
+    facts: &'static ProviderFacts,
 }
 
 /// Prepares a connection to a provider. Checks the configuration, dials nothing yet; `parent` is the credential that
@@ -202,7 +215,7 @@ pub fn connections() -> impl Iterator<Item = ConnectionKind> {
 /// not built in.
 #[must_use]
 pub fn facts_of(provider_kind: &str) -> Option<&'static ProviderFacts> {
-    registered(provider_kind).map(|registered| (registered.facts)())
+    registered(provider_kind).map(|registered| registered.facts)
 }
 
 fn registered(kind: &str) -> Option<&'static Registered> {

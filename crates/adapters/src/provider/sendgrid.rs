@@ -12,7 +12,6 @@
 //! * Calls for a subuser carry `on-behalf-of`; a key of a subuser carries nothing.
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,10 +20,9 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Evidence, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts, Recovery,
+    Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
 };
 use keywright_core::secret::Secret;
-use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
@@ -33,8 +31,8 @@ use serde_json::{Map, Value};
 use super::patience::until_known;
 use super::secret_text::SecretText;
 use super::{
-    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, ParameterKind, another_key, confine_to, minted,
-    no_such, unauthorized, unknown_kind, unsupported,
+    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, PLAIN, ParameterKind, another_key, confine_to,
+    minted, no_such, unauthorized, unknown_kind, unsupported,
 };
 use crate::rest::{self, Cause, Failure, Proof, Rest, Said, after_create};
 use crate::wire::Call;
@@ -71,19 +69,7 @@ struct SendGrid {
     probe_for: Duration,
 }
 
-pub(super) fn facts() -> &'static ProviderFacts {
-    static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| ProviderFacts {
-        kind: KIND,
-        recovery: Recovery::Label,
-        evidence: Evidence::None,
-        has_expiry: false,
-        counts_lifetime: false,
-        has_ip_condition: false,
-        has_budget: false,
-        longest_late_delivery: Span::from_seconds(600),
-    });
-    &FACTS
-}
+pub(super) static FACTS: ProviderFacts = ProviderFacts { kind: KIND, ..PLAIN };
 
 /// Prepares a connection. The account is a subuser's name; without one, keys belong to the parent's own account.
 pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dyn Provider>, ConnectError> {
@@ -233,7 +219,7 @@ fn powers(scopes: impl IntoIterator<Item = String>) -> BTreeSet<String> {
 #[async_trait]
 impl Provider for SendGrid {
     fn facts(&self) -> &'static ProviderFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<ParentHealth, ProviderError> {

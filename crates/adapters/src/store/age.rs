@@ -60,7 +60,7 @@ const TRIES: usize = 5;
 const DEADLINE: Duration = Duration::from_secs(60);
 const ENDING: &str = ".age";
 
-static FACTS: StoreFacts = StoreFacts {
+pub(super) static FACTS: StoreFacts = StoreFacts {
     kind: KIND,
     verify: VerifyMode::ReadBack,
     guarded: true,
@@ -72,11 +72,6 @@ static FACTS: StoreFacts = StoreFacts {
 pub(super) struct Age {
     name: StoreName,
     desk: Arc<Desk>,
-}
-
-/// What such a store can and can't do.
-pub(super) fn facts() -> &'static StoreFacts {
-    &FACTS
 }
 
 /// What the work on files needs; it blocks.
@@ -334,7 +329,7 @@ fn copy(secret: &Secret) -> Secret {
 #[async_trait]
 impl Store for Age {
     fn facts(&self) -> &'static StoreFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<(), StoreError> {

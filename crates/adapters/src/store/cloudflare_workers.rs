@@ -54,7 +54,7 @@ const NO_SCRIPT: &str = "10007";
 /// A list of all scripts is longer than other answers.
 const LONGEST_LIST: usize = 8 << 20;
 
-static FACTS: StoreFacts = StoreFacts {
+pub(super) static FACTS: StoreFacts = StoreFacts {
     kind: KIND,
     verify: VerifyMode::StatusOnly,
     guarded: false,
@@ -69,11 +69,6 @@ pub(super) struct CloudflareWorkers {
     script: Option<String>,
     rest: Rest,
     token: Secret,
-}
-
-/// What such a store can and can't do.
-pub(super) fn facts() -> &'static StoreFacts {
-    &FACTS
 }
 
 /// The envelope of every answer.
@@ -237,7 +232,7 @@ fn is_name(name: &str) -> bool {
 #[async_trait]
 impl Store for CloudflareWorkers {
     fn facts(&self) -> &'static StoreFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<(), StoreError> {

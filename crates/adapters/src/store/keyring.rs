@@ -46,7 +46,7 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
 /// How long one verb may take in all.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-static FACTS: StoreFacts = StoreFacts {
+pub(super) static FACTS: StoreFacts = StoreFacts {
     kind: KIND,
     verify: VerifyMode::ReadBack,
     guarded: false,
@@ -59,11 +59,6 @@ pub(super) struct Keyring {
     name: StoreName,
     collection: String,
     bus: Option<String>,
-}
-
-/// What such a store can and can't do.
-pub(super) fn facts() -> &'static StoreFacts {
-    &FACTS
 }
 
 /// An item at a place.
@@ -250,7 +245,7 @@ const KEYWRIGHT: &str = "keywright";
 #[async_trait]
 impl Store for Keyring {
     fn facts(&self) -> &'static StoreFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -53,7 +53,7 @@ const ANNOTATIONS: &str = "keywright.github.io/";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const US: &str = "keywright";
 
-static FACTS: StoreFacts = StoreFacts {
+pub(super) static FACTS: StoreFacts = StoreFacts {
     kind: KIND,
     verify: VerifyMode::ReadBack,
     guarded: true,
@@ -68,11 +68,6 @@ pub(super) struct Kubernetes {
     namespace: Option<String>,
     rest: Rest,
     token: Secret,
-}
-
-/// What such a store can and can't do.
-pub(super) fn facts() -> &'static StoreFacts {
-    &FACTS
 }
 
 /// A place, taken apart.
@@ -305,7 +300,7 @@ fn is_key(key: &str) -> bool {
 #[async_trait]
 impl Store for Kubernetes {
     fn facts(&self) -> &'static StoreFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -37,7 +37,7 @@ const REGISTRY: &[Registered] = &[
         kind: dotenv::KIND,
         place: "`PATH`, as in `./.env`, in the directory of who asks; `PATH#NAME` for another name than the key's",
         connect: |config, _| Ok(Box::new(dotenv::Dotenv::new(&config)?)),
-        facts: dotenv::facts,
+        facts: &dotenv::FACTS,
         credential: None,
         address: None,
         settings: &[("root", "an absolute directory; places outside it are refused")],
@@ -46,7 +46,7 @@ const REGISTRY: &[Registered] = &[
         kind: vault::KIND,
         place: "`PATH#FIELD` below the mount, as in `apps/web#token`; the field is `value` unless said",
         connect: |config, credential| Ok(Box::new(vault::Vault::new(&config, config.must(credential)?)?)),
-        facts: vault::facts,
+        facts: &vault::FACTS,
         credential: Some("a token, or the SecretID of an AppRole"),
         address: Some("the server, as in `https://vault.example:8200`"),
         settings: vault::SETTINGS,
@@ -57,7 +57,7 @@ const REGISTRY: &[Registered] = &[
         connect: |config, credential| {
             Ok(Box::new(aws::secrets_manager::SecretsManager::new(&config, credential.as_ref())?))
         },
-        facts: aws::secrets_manager::facts,
+        facts: &aws::secrets_manager::FACTS,
         credential: Some(crate::aws::CREDENTIAL),
         address: Some("the region's public one when absent"),
         settings: aws::secrets_manager::SETTINGS,
@@ -68,7 +68,7 @@ const REGISTRY: &[Registered] = &[
         connect: |config, credential| {
             Ok(Box::new(aws::parameters::Parameters::new(&config, credential.as_ref())?))
         },
-        facts: aws::parameters::facts,
+        facts: &aws::parameters::FACTS,
         credential: Some(crate::aws::CREDENTIAL),
         address: Some("the region's public one when absent"),
         settings: aws::parameters::SETTINGS,
@@ -79,7 +79,7 @@ const REGISTRY: &[Registered] = &[
         connect: |config, credential| {
             Ok(Box::new(github_actions::GitHubActions::new(&config, config.must(credential)?)?))
         },
-        facts: github_actions::facts,
+        facts: &github_actions::FACTS,
         credential: Some("a token that may read and write secrets and variables"),
         address: Some("GitHub's API; `https://HOST/api/v3` of an enterprise server, else GitHub's own"),
         settings: github_actions::SETTINGS,
@@ -88,7 +88,7 @@ const REGISTRY: &[Registered] = &[
         kind: doppler::KIND,
         place: "`PROJECT/CONFIG#NAME`, as in `web/dev#API_TOKEN`; the name is the key's unless said",
         connect: |config, credential| Ok(Box::new(doppler::Doppler::new(&config, config.must(credential)?)?)),
-        facts: doppler::facts,
+        facts: &doppler::FACTS,
         credential: Some("a service account's token, or a service token that may write"),
         address: Some("the API, where it is not `https://api.doppler.com`"),
         settings: doppler::SETTINGS,
@@ -99,7 +99,7 @@ const REGISTRY: &[Registered] = &[
         connect: |config, credential| {
             Ok(Box::new(infisical::Infisical::new(&config, config.must(credential)?)?))
         },
-        facts: infisical::facts,
+        facts: &infisical::FACTS,
         credential: Some("the client secret of a machine identity with universal auth"),
         address: Some("the server, where it is not `https://app.infisical.com`"),
         settings: infisical::SETTINGS,
@@ -110,7 +110,7 @@ const REGISTRY: &[Registered] = &[
         connect: |config, credential| {
             Ok(Box::new(onepassword::OnePassword::new(&config, config.must(credential)?)?))
         },
-        facts: onepassword::facts,
+        facts: &onepassword::FACTS,
         credential: Some("the token of a Connect server that may write to the vault"),
         address: Some("the Connect server, as in `https://connect.example:8443`"),
         settings: onepassword::SETTINGS,
@@ -119,7 +119,7 @@ const REGISTRY: &[Registered] = &[
         kind: pass::KIND,
         place: "`FOLDER/NAME`, as in `pass show FOLDER/NAME`",
         connect: |config, _| Ok(Box::new(pass::Pass::new(&config)?)),
-        facts: pass::facts,
+        facts: &pass::FACTS,
         credential: None,
         address: None,
         settings: pass::SETTINGS,
@@ -128,7 +128,7 @@ const REGISTRY: &[Registered] = &[
         kind: age::KIND,
         place: "the path of a file below the root, as in `web/dev/TOKEN.age`",
         connect: |config, credential| Ok(Box::new(age::Age::new(&config, credential)?)),
-        facts: age::facts,
+        facts: &age::FACTS,
         credential: Some(age::CREDENTIAL),
         address: None,
         settings: age::SETTINGS,
@@ -139,7 +139,7 @@ const REGISTRY: &[Registered] = &[
         connect: |config, credential| {
             Ok(Box::new(cloudflare_workers::CloudflareWorkers::new(&config, config.must(credential)?)?))
         },
-        facts: cloudflare_workers::facts,
+        facts: &cloudflare_workers::FACTS,
         credential: Some("a token with `Workers Scripts Write`"),
         address: Some("Cloudflare's API when absent"),
         settings: cloudflare_workers::SETTINGS,
@@ -148,7 +148,7 @@ const REGISTRY: &[Registered] = &[
         kind: vercel::KIND,
         place: "`PROJECT@TARGET#NAME`, as in `web@production#API_TOKEN`; the name is the key's unless said",
         connect: |config, credential| Ok(Box::new(vercel::Vercel::new(&config, config.must(credential)?)?)),
-        facts: vercel::facts,
+        facts: &vercel::FACTS,
         credential: Some("an access token, limited to the team"),
         address: Some("Vercel's API when absent"),
         settings: vercel::SETTINGS,
@@ -159,7 +159,7 @@ const REGISTRY: &[Registered] = &[
         connect: |config, credential| {
             Ok(Box::new(kubernetes::Kubernetes::new(&config, config.must(credential)?)?))
         },
-        facts: kubernetes::facts,
+        facts: &kubernetes::FACTS,
         credential: Some("a token of a service account that may get, create, patch and delete secrets"),
         address: Some("the API server, as in `https://kubernetes.example:6443`"),
         settings: kubernetes::SETTINGS,
@@ -168,7 +168,7 @@ const REGISTRY: &[Registered] = &[
         kind: keyring::KIND,
         place: "`SERVICE/USERNAME`, as in `secret-tool lookup service SERVICE username USERNAME`",
         connect: |config, _| Ok(Box::new(keyring::Keyring::new(&config))),
-        facts: keyring::facts,
+        facts: &keyring::FACTS,
         credential: None,
         address: None,
         settings: keyring::SETTINGS,
@@ -186,7 +186,7 @@ struct Registered {
     /// What a place in it looks like.
     place: &'static str,
     connect: Connect,
-    facts: fn() -> &'static StoreFacts,
+    facts: &'static StoreFacts,
     /// What the credential is; `None` where there is none. It may be left out where this starts with [`OPTIONAL`].
     credential: Option<&'static str>,
     /// What the address is; `None` where there is none.
@@ -228,7 +228,7 @@ pub fn kinds() -> impl Iterator<Item = StoreKind> {
     REGISTRY.iter().map(|one| StoreKind {
         kind: one.kind,
         place: one.place,
-        facts: (one.facts)(),
+        facts: one.facts,
         credential: one.credential,
         address: one.address,
         settings: one.settings,

@@ -50,7 +50,7 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
 /// What the second line starts with.
 const LINE: &str = "keywright: ";
 
-static FACTS: StoreFacts = StoreFacts {
+pub(super) static FACTS: StoreFacts = StoreFacts {
     kind: KIND,
     verify: VerifyMode::ReadBack,
     guarded: false,
@@ -67,11 +67,6 @@ pub(super) struct Pass {
     directory: PathBuf,
     pass: Program,
     gpg: Program,
-}
-
-/// What such a store can and can't do.
-pub(super) fn facts() -> &'static StoreFacts {
-    &FACTS
 }
 
 /// An entry, decrypted.
@@ -236,7 +231,7 @@ fn is_place(place: &str) -> bool {
 #[async_trait]
 impl Store for Pass {
     fn facts(&self) -> &'static StoreFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -53,7 +53,7 @@ const TARGETS: [&str; 3] = ["production", "preview", "development"];
 /// What a comment of ours starts with.
 const COMMENT: &str = "keywright: ";
 
-static FACTS: StoreFacts = StoreFacts {
+pub(super) static FACTS: StoreFacts = StoreFacts {
     kind: KIND,
     verify: VerifyMode::ReadBack,
     guarded: false,
@@ -73,11 +73,6 @@ pub(super) struct Vercel {
     kind: Kind,
     rest: Rest,
     token: Secret,
-}
-
-/// What such a store can and can't do.
-pub(super) fn facts() -> &'static StoreFacts {
-    &FACTS
 }
 
 /// Whether a value can be read again.

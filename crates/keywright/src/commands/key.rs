@@ -247,6 +247,7 @@ pub(crate) fn show(trace: &Value) -> String {
                 .replace(" )", ")")
             }),
         )
+        .add("under way", trace.get("under_way").map(under_way_text).unwrap_or_default())
         .all("owed", owed.into_iter().map(|debt| owed_text(debt, now)))
         .all("revocation", done.into_iter().map(|debt| confirmed_text(debt, now)))
         .add("asked by", format!("{} {}", field(&asker, "kind"), field(&asker, "name")))
@@ -257,6 +258,21 @@ pub(crate) fn show(trace: &Value) -> String {
         .add("decided by", joined(trace, "decided_by"))
         .add("approved by", joined(trace, "approved_by"));
     format!("{head}\n{}", facts.render())
+}
+
+/// How far a mint is, or that it is being undone, and what stands in the way.
+fn under_way_text(saga: &Value) -> String {
+    let (phase, trouble) = (field(saga, "phase"), field(saga, "trouble"));
+    let what = match phase.as_str() {
+        "" => return String::new(),
+        "undo" => "it is being undone".to_owned(),
+        reached => format!("it is being made, and has come to `{reached}`"),
+    };
+    let tries = match number(saga, "tries") {
+        0 => String::new(),
+        tries => format!(" ({} of this step so far)", count(tries, "try", "tries")),
+    };
+    if trouble.is_empty() { format!("{what}{tries}") } else { format!("{what}{tries}: {trouble}") }
 }
 
 fn version_text(version: &Value, now: Timestamp) -> String {

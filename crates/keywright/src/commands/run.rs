@@ -11,7 +11,7 @@ use keywright_core::name::KeyName;
 use keywright_server::answer::Failure;
 use keywright_server::call::OperatorCall;
 use serde_json::{Map, Value};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::app::{App, Wanted};
 use crate::errors::{self, Exit};
@@ -22,7 +22,8 @@ use crate::show::{field, items, outside};
 /// Run a command with a project's keys in its environment.
 ///
 /// The command takes this program's place: its exit code and signals are its own. Keys that lie in the embedded store are
-/// delivered; every reading is on record.
+/// delivered; every reading is on record. A key of AWS is one document; where there is one such key, its parts are in
+/// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN` too.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Whose keys; a workload knows its own.
@@ -107,6 +108,7 @@ fn prepare(command: &mut Command, variables: Map<String, Value>) -> Result<(), F
             command.env_remove(name);
         }
     }
+    let mut for_aws = Vec::new();
     for (name, value) in variables {
         // The broker makes no key of such a name; what it answers is looked at all the same.
         if KeyName::parse(&name).map_or(true, |name| name.is_reserved()) {
@@ -116,7 +118,48 @@ fn prepare(command: &mut Command, variables: Map<String, Value>) -> Result<(), F
         }
         let Value::String(value) = value else { continue };
         let value = Zeroizing::new(value);
+        for_aws.extend(AwsKeys::read(&value));
         command.env(name, value.as_str());
     }
+    match for_aws.as_slice() {
+        [] => {}
+        [keys] => keys.put_into(command),
+        _ => say(
+            "note: several keys of AWS are delivered, so AWS_ACCESS_KEY_ID is not set; choose one with --only",
+        ),
+    }
     Ok(())
+}
+
+/// A key of AWS is one document, as a `credential_process` prints it; programs want it in three variables.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AwsKeys {
+    version: u8,
+    access_key_id: String,
+    secret_access_key: String,
+    session_token: Option<String>,
+}
+
+impl AwsKeys {
+    fn read(value: &str) -> Option<Self> {
+        serde_json::from_str::<Self>(value).ok().filter(|keys| keys.version == 1)
+    }
+
+    fn put_into(&self, command: &mut Command) {
+        command.env("AWS_ACCESS_KEY_ID", &self.access_key_id);
+        command.env("AWS_SECRET_ACCESS_KEY", &self.secret_access_key);
+        match &self.session_token {
+            Some(token) => command.env("AWS_SESSION_TOKEN", token),
+            // One of another key would be sent along.
+            None => command.env_remove("AWS_SESSION_TOKEN"),
+        };
+    }
+}
+
+impl Drop for AwsKeys {
+    fn drop(&mut self) {
+        self.secret_access_key.zeroize();
+        self.session_token.zeroize();
+    }
 }

@@ -306,15 +306,46 @@ impl Moto {
     }
 }
 
+/// What every command about AWS says: the region and the parent credential.
+fn region(world: &World) -> [String; 4] {
+    let parent = world.secret("aws", "AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMIbPxRfiCYEXAMPLEKEY");
+    ["--set".to_owned(), "region=eu-central-1".to_owned(), "--credential-file".to_owned(), parent]
+}
+
+fn add_aws(world: &World, moto: &Moto) {
+    let role = "role=arn:aws:iam::123456789012:role/minting";
+    let provider = ["provider", "add", "aws", "--name", "aws", "--base-url", &moto.url, "--set", role];
+    let region = region(world);
+    let region: Vec<&str> = region.iter().map(String::as_str).collect();
+    world.ok(&[&provider[..], &["--account", "123456789012"], &region].concat());
+}
+
+#[test]
+fn a_key_of_aws_is_taken_apart_for_the_program() {
+    let Some(moto) = Moto::start() else { return };
+    let world = home();
+    add_aws(&world, &moto);
+    world.ok(&["template", "apply", "aws/s3-read"]);
+    world.ok(&ask("aws/s3-read", &["bucket=assets"]));
+    let script =
+        "printf '%s|%s|%s|%s' \"$API_TOKEN\" $AWS_ACCESS_KEY_ID $AWS_SECRET_ACCESS_KEY $AWS_SESSION_TOKEN";
+    let pass = world.path("pass");
+    let run =
+        ["run", "--project", "web", "--passphrase-file", pass.to_str().unwrap(), "--", "sh", "-c", script];
+    let said = String::from_utf8(world.command(&run).output().unwrap().stdout).unwrap();
+    let parts: Vec<&str> = said.split('|').collect();
+    let document: Value = serde_json::from_str(parts[0]).unwrap();
+    let names = ["AccessKeyId", "SecretAccessKey", "SessionToken"];
+    assert_eq!(names.map(|name| document[name].as_str().unwrap()), [parts[1], parts[2], parts[3]]);
+}
+
 /// A key of AWS into `.env` and into one of AWS's stores.
 fn aws(store: &str, place: &str) {
     let Some(moto) = Moto::start() else { return };
     let world = home();
-    let parent = world.secret("aws", "AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMIbPxRfiCYEXAMPLEKEY");
-    let region = ["--set", "region=eu-central-1", "--credential-file", &parent];
-    let role = "role=arn:aws:iam::123456789012:role/minting";
-    let provider = ["provider", "add", "aws", "--name", "aws", "--base-url", &moto.url, "--set", role];
-    world.ok(&[&provider[..], &["--account", "123456789012"], &region].concat());
+    add_aws(&world, &moto);
+    let region = region(&world);
+    let region: Vec<&str> = region.iter().map(String::as_str).collect();
     world.ok(&[&["store", "add", store, "--name", store, "--address", &moto.url][..], &region].concat());
     let second = format!("{store}:{place}");
     world.ok(&["template", "apply", "aws/s3-read", "--destination", &second]);

@@ -22,7 +22,6 @@ mod resource;
 mod session;
 mod user;
 
-use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -40,7 +39,7 @@ use keywright_core::span::Span;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{ConnectError, ConnectionConfig, Setting, TIMEOUT, another_key};
+use super::{ConnectError, ConnectionConfig, PLAIN, Setting, TIMEOUT, another_key};
 use crate::aws::{self, Element, Keys, QueryApi};
 use crate::rest::Failure;
 use crate::wire::{Wire, jittered};
@@ -105,29 +104,24 @@ impl Drop for Document {
 }
 
 /// What a connection can and can't do that has no `mode`.
-pub(super) fn facts() -> &'static ProviderFacts {
-    static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| common(Recovery::Expiry, Evidence::None));
-    &FACTS
-}
-
-fn facts_of_users() -> &'static ProviderFacts {
-    static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| common(Recovery::Container, Evidence::Exact));
-    &FACTS
-}
-
-fn common(recovery: Recovery, evidence: Evidence) -> ProviderFacts {
-    ProviderFacts {
-        kind: KIND,
-        recovery,
-        evidence,
-        has_expiry: true,
-        counts_lifetime: false,
-        has_ip_condition: true,
-        has_budget: false,
-        // A signature holds for 15 minutes.
-        longest_late_delivery: Span::from_seconds(900),
-    }
-}
+pub(super) static FACTS: ProviderFacts = ProviderFacts {
+    kind: KIND,
+    recovery: Recovery::Expiry,
+    has_expiry: true,
+    has_ip_condition: true,
+    // A signature holds for 15 minutes.
+    longest_late_delivery: Span::from_seconds(900),
+    ..PLAIN
+};
+static FACTS_OF_USERS: ProviderFacts = ProviderFacts {
+    kind: KIND,
+    recovery: Recovery::Container,
+    evidence: Evidence::Exact,
+    has_expiry: true,
+    has_ip_condition: true,
+    longest_late_delivery: Span::from_seconds(900),
+    ..PLAIN
+};
 
 impl Aws {
     /// Prepares a connection; see [`ConnectionConfig`] for the settings.
@@ -289,7 +283,7 @@ fn ends_by_itself() -> ProviderError {
 #[async_trait]
 impl Provider for Aws {
     fn facts(&self) -> &'static ProviderFacts {
-        if self.is_session() { facts() } else { facts_of_users() }
+        if self.is_session() { &FACTS } else { &FACTS_OF_USERS }
     }
 
     async fn check(&self) -> Result<ParentHealth, ProviderError> {

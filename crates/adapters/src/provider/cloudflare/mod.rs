@@ -27,7 +27,6 @@ mod shapes;
 mod switch;
 
 use std::num::NonZeroU32;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -38,12 +37,12 @@ use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
     Disable, Evidence, LastUsed, Listed, Listing, Minted, ParentHealth, Provider, ProviderError,
-    ProviderFacts, Recovery,
+    ProviderFacts,
 };
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
 
-use super::{ConnectError, ConnectionConfig, PROBE_FOR, Setting, TIMEOUT};
+use super::{ConnectError, ConnectionConfig, PLAIN, PROBE_FOR, Setting, TIMEOUT};
 use crate::wire::{Pace, Wire};
 use api::Api;
 use groups::GroupScopes;
@@ -81,19 +80,13 @@ pub(super) struct Cloudflare {
 }
 
 /// What the API can and can't do, whatever the connection.
-pub(super) fn facts() -> &'static ProviderFacts {
-    static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| ProviderFacts {
-        kind: KIND,
-        recovery: Recovery::Label,
-        evidence: Evidence::Exact,
-        has_expiry: true,
-        counts_lifetime: false,
-        has_ip_condition: true,
-        has_budget: false,
-        longest_late_delivery: Span::from_seconds(600),
-    });
-    &FACTS
-}
+pub(super) static FACTS: ProviderFacts = ProviderFacts {
+    kind: KIND,
+    evidence: Evidence::Exact,
+    has_expiry: true,
+    has_ip_condition: true,
+    ..PLAIN
+};
 
 /// Prepares a connection; see [`ConnectionConfig`] for the settings.
 pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dyn Provider>, ConnectError> {
@@ -159,7 +152,7 @@ fn pace(config: &ConnectionConfig) -> Result<Pace, ConnectError> {
 #[async_trait]
 impl Provider for Cloudflare {
     fn facts(&self) -> &'static ProviderFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<ParentHealth, ProviderError> {

@@ -22,7 +22,7 @@ mod grant;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -35,11 +35,9 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    EndsItself, Evidence, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
-    Recovery,
+    EndsItself, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts, Recovery,
 };
 use keywright_core::secret::Secret;
-use keywright_core::span::Span;
 use keywright_core::text::{Untrusted, escaped};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
@@ -49,7 +47,7 @@ use zeroize::Zeroizing;
 use self::grant::{Asked, Created, Repository};
 use super::patience::until_known;
 use super::{
-    ConnectError, ConnectionConfig, PROBE_FOR, ParameterKind, Setting, TIMEOUT, no_such, unknown_kind,
+    ConnectError, ConnectionConfig, PLAIN, PROBE_FOR, ParameterKind, Setting, TIMEOUT, no_such, unknown_kind,
     unsupported,
 };
 use crate::github::{PACE, PUBLIC, headers, said};
@@ -110,19 +108,8 @@ struct Kept {
     gone_at: Timestamp,
 }
 
-pub(super) fn facts() -> &'static ProviderFacts {
-    static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| ProviderFacts {
-        kind: KIND,
-        recovery: Recovery::Expiry,
-        evidence: Evidence::None,
-        has_expiry: true,
-        counts_lifetime: false,
-        has_ip_condition: false,
-        has_budget: false,
-        longest_late_delivery: Span::from_seconds(600),
-    });
-    &FACTS
-}
+pub(super) static FACTS: ProviderFacts =
+    ProviderFacts { kind: KIND, recovery: Recovery::Expiry, has_expiry: true, ..PLAIN };
 
 /// Prepares a connection. The parent is the private key in PEM: as the file has it, with `\n` for its line ends, or the
 /// whole file in base64.
@@ -326,7 +313,7 @@ fn end_of(id: &str) -> Option<Timestamp> {
 #[async_trait]
 impl Provider for GitHub {
     fn facts(&self) -> &'static ProviderFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<ParentHealth, ProviderError> {

@@ -17,7 +17,6 @@
 
 mod token;
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,7 +27,6 @@ use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
     Evidence, LastUsed, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
-    Recovery,
 };
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
@@ -42,7 +40,7 @@ use token::{Owner, Token, UNTIL, asked, last_day, midnight, observe, parse_id};
 use super::patience::until_known;
 use super::secret_text::SecretText;
 use super::{
-    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, PROBE_FOR, ParameterKind, Setting, TIMEOUT,
+    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, PLAIN, PROBE_FOR, ParameterKind, Setting, TIMEOUT,
     another_key, minted, no_such, unauthorized, unknown_kind, unsupported, whole_seconds,
 };
 use crate::rest::{self, Failure, Rest, Said, after_create};
@@ -88,19 +86,8 @@ struct GitLab {
     probe_for: Duration,
 }
 
-pub(super) fn facts() -> &'static ProviderFacts {
-    static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| ProviderFacts {
-        kind: KIND,
-        recovery: Recovery::Label,
-        evidence: Evidence::Exact,
-        has_expiry: true,
-        counts_lifetime: false,
-        has_ip_condition: false,
-        has_budget: false,
-        longest_late_delivery: Span::from_seconds(600),
-    });
-    &FACTS
-}
+pub(super) static FACTS: ProviderFacts =
+    ProviderFacts { kind: KIND, evidence: Evidence::Exact, has_expiry: true, ..PLAIN };
 
 /// Prepares a connection.
 pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dyn Provider>, ConnectError> {
@@ -213,7 +200,7 @@ impl GitLab {
 #[async_trait]
 impl Provider for GitLab {
     fn facts(&self) -> &'static ProviderFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<ParentHealth, ProviderError> {

@@ -16,7 +16,6 @@ mod models;
 mod shapes;
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -37,7 +36,7 @@ use serde::de::DeserializeOwned;
 
 use super::patience::until_known;
 use super::{
-    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, ParameterKind, confine_to, minted, no_such,
+    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, PLAIN, ParameterKind, confine_to, minted, no_such,
     unauthorized, unknown_kind, unsupported,
 };
 use crate::rest::{self, Failure, Rest, Said, after_create};
@@ -82,19 +81,8 @@ struct OpenAi {
     probe_for: Duration,
 }
 
-pub(super) fn facts() -> &'static ProviderFacts {
-    static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| ProviderFacts {
-        kind: KIND,
-        recovery: Recovery::Container,
-        evidence: Evidence::Exact,
-        has_expiry: false,
-        counts_lifetime: false,
-        has_ip_condition: false,
-        has_budget: false,
-        longest_late_delivery: Span::from_seconds(600),
-    });
-    &FACTS
-}
+pub(super) static FACTS: ProviderFacts =
+    ProviderFacts { kind: KIND, recovery: Recovery::Container, evidence: Evidence::Exact, ..PLAIN };
 
 /// Prepares a connection. The account is the project, by its id.
 pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dyn Provider>, ConnectError> {
@@ -183,7 +171,7 @@ impl OpenAi {
 #[async_trait]
 impl Provider for OpenAi {
     fn facts(&self) -> &'static ProviderFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<ParentHealth, ProviderError> {

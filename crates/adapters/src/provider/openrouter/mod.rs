@@ -16,7 +16,6 @@ mod guardrails;
 mod shapes;
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,17 +25,15 @@ use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
     Disable, Evidence, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
-    Recovery,
 };
 use keywright_core::secret::Secret;
-use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
 use reqwest::Method;
 
 use super::patience::until_known;
 use super::{
-    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, ParameterKind, another_key, confine_to, minted,
-    no_such, unauthorized, unknown_kind, unsupported, whole_seconds,
+    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, PLAIN, ParameterKind, another_key, confine_to,
+    minted, no_such, unauthorized, unknown_kind, unsupported, whole_seconds,
 };
 use crate::rest::{self, Failure, Rest, Said, after_create};
 use crate::wire::Call;
@@ -78,19 +75,8 @@ struct OpenRouter {
     probe_for: Duration,
 }
 
-pub(super) fn facts() -> &'static ProviderFacts {
-    static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| ProviderFacts {
-        kind: KIND,
-        recovery: Recovery::Label,
-        evidence: Evidence::Counters,
-        has_expiry: true,
-        counts_lifetime: false,
-        has_ip_condition: false,
-        has_budget: true,
-        longest_late_delivery: Span::from_seconds(600),
-    });
-    &FACTS
-}
+pub(super) static FACTS: ProviderFacts =
+    ProviderFacts { kind: KIND, evidence: Evidence::Counters, has_expiry: true, has_budget: true, ..PLAIN };
 
 /// Prepares a connection. The account is the workspace, by its id.
 pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dyn Provider>, ConnectError> {
@@ -203,7 +189,7 @@ fn told(failure: Failure) -> ProviderError {
 #[async_trait]
 impl Provider for OpenRouter {
     fn facts(&self) -> &'static ProviderFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<ParentHealth, ProviderError> {

@@ -17,7 +17,7 @@
 
 mod key;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -26,10 +26,9 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Evidence, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts, Recovery,
+    Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
 };
 use keywright_core::secret::Secret;
-use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
 use reqwest::Method;
 use serde::Deserialize;
@@ -41,7 +40,7 @@ use self::key::{CreateBody, TAGGED, is_over, text, time};
 use super::patience::until_known;
 use super::secret_text::SecretText;
 use super::{
-    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, PROBE_FOR, ParameterKind, Setting, TIMEOUT,
+    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, PLAIN, PROBE_FOR, ParameterKind, Setting, TIMEOUT,
     minted, no_such, unauthorized, unknown_kind, unsupported,
 };
 use crate::rest::{self, Failure, Rest, Said, after_create};
@@ -108,28 +107,9 @@ struct Login {
 }
 
 /// Of auth keys, which is what a connection mints unless it says otherwise.
-pub(super) fn facts() -> &'static ProviderFacts {
-    static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| facts_with(true));
-    &FACTS
-}
-
-fn client_facts() -> &'static ProviderFacts {
-    static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| facts_with(false));
-    &FACTS
-}
-
-fn facts_with(has_expiry: bool) -> ProviderFacts {
-    ProviderFacts {
-        kind: KIND,
-        recovery: Recovery::Label,
-        evidence: Evidence::None,
-        has_expiry,
-        counts_lifetime: has_expiry,
-        has_ip_condition: false,
-        has_budget: false,
-        longest_late_delivery: Span::from_seconds(600),
-    }
-}
+pub(super) static FACTS: ProviderFacts =
+    ProviderFacts { kind: KIND, has_expiry: true, counts_lifetime: true, ..PLAIN };
+static FACTS_OF_CLIENTS: ProviderFacts = ProviderFacts { kind: KIND, ..PLAIN };
 
 /// Prepares a connection. The account is the tailnet's name; without one, the tailnet of the parent.
 pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dyn Provider>, ConnectError> {
@@ -257,8 +237,8 @@ impl Tailscale {
 impl Provider for Tailscale {
     fn facts(&self) -> &'static ProviderFacts {
         match self.mints {
-            Mints::AuthKeys => facts(),
-            Mints::OAuthClients => client_facts(),
+            Mints::AuthKeys => &FACTS,
+            Mints::OAuthClients => &FACTS_OF_CLIENTS,
         }
     }
 

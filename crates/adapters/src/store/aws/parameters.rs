@@ -45,17 +45,13 @@ const MOST_LEVELS: usize = 15;
 /// In bytes, of the standard tier.
 const LONGEST_VALUE: usize = 4_096;
 
-static FACTS: StoreFacts = StoreFacts {
+pub(in crate::store) static FACTS: StoreFacts = StoreFacts {
     kind: KIND,
     verify: VerifyMode::ReadBack,
     guarded: false,
     versions: true,
     max_value: LONGEST_VALUE,
 };
-
-pub(in crate::store) fn facts() -> &'static StoreFacts {
-    &FACTS
-}
 
 /// One region's parameters.
 pub(in crate::store) struct Parameters {
@@ -210,7 +206,7 @@ impl Parameters {
 #[async_trait]
 impl Store for Parameters {
     fn facts(&self) -> &'static StoreFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -56,12 +56,8 @@ const LONGEST_NAME: usize = 512;
 /// A token has 32 to 64 characters.
 const LONGEST_TOKEN: usize = 64;
 
-static FACTS: StoreFacts =
+pub(in crate::store) static FACTS: StoreFacts =
     StoreFacts { kind: KIND, verify: VerifyMode::ReadBack, guarded: true, versions: true, max_value: 65_536 };
-
-pub(in crate::store) fn facts() -> &'static StoreFacts {
-    &FACTS
-}
 
 /// One region's secrets.
 pub(in crate::store) struct SecretsManager {
@@ -297,7 +293,7 @@ impl SecretsManager {
 #[async_trait]
 impl Store for SecretsManager {
     fn facts(&self) -> &'static StoreFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -48,7 +48,7 @@ pub(super) const SETTINGS: &[(&str, &str)] =
 /// How often a note is written and read again before somebody else's note is left alone.
 const TRIES: u32 = 3;
 
-static FACTS: StoreFacts = StoreFacts {
+pub(super) static FACTS: StoreFacts = StoreFacts {
     kind: KIND,
     verify: VerifyMode::ReadBack,
     guarded: true,
@@ -63,11 +63,6 @@ pub(super) struct Doppler {
     token: Secret,
     visibility: &'static str,
     rest: Rest,
-}
-
-/// What such a store can and can't do.
-pub(super) fn facts() -> &'static StoreFacts {
-    &FACTS
 }
 
 struct Spot<'a> {
@@ -352,7 +347,7 @@ fn is_slug(text: &str) -> bool {
 #[async_trait]
 impl Store for Doppler {
     fn facts(&self) -> &'static StoreFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<(), StoreError> {

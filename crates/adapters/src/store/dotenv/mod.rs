@@ -54,7 +54,7 @@ const ROOT: &str = "root";
 /// Longer than git and the lock together may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-static FACTS: StoreFacts = StoreFacts {
+pub(super) static FACTS: StoreFacts = StoreFacts {
     kind: KIND,
     verify: VerifyMode::ReadBack,
     guarded: true,
@@ -67,11 +67,6 @@ static FACTS: StoreFacts = StoreFacts {
 pub struct Dotenv {
     name: StoreName,
     root: Option<PathBuf>,
-}
-
-/// What such a store can and can't do.
-pub(super) fn facts() -> &'static StoreFacts {
-    &FACTS
 }
 
 impl Dotenv {
@@ -128,7 +123,7 @@ impl Dotenv {
 #[async_trait]
 impl Store for Dotenv {
     fn facts(&self) -> &'static StoreFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -58,7 +58,7 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
     CA_FILE,
 ];
 
-static FACTS: StoreFacts = StoreFacts {
+pub(super) static FACTS: StoreFacts = StoreFacts {
     kind: KIND,
     verify: VerifyMode::VersionMoved,
     guarded: false,
@@ -86,11 +86,6 @@ enum Visibility {
 struct Seen {
     held: Option<Held>,
     slip: Slip,
-}
-
-/// What such a store can and can't do.
-pub(super) fn facts() -> &'static StoreFacts {
-    &FACTS
 }
 
 impl GitHubActions {
@@ -212,7 +207,7 @@ impl GitHubActions {
 #[async_trait]
 impl Store for GitHubActions {
     fn facts(&self) -> &'static StoreFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -51,7 +51,7 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
 /// The key of the metadata's entry.
 const ENTRY: &str = "keywright";
 
-static FACTS: StoreFacts = StoreFacts {
+pub(super) static FACTS: StoreFacts = StoreFacts {
     kind: KIND,
     verify: VerifyMode::ReadBack,
     guarded: false,
@@ -65,11 +65,6 @@ pub(super) struct Infisical {
     name: StoreName,
     project: String,
     door: Door,
-}
-
-/// What such a store can and can't do.
-pub(super) fn facts() -> &'static StoreFacts {
-    &FACTS
 }
 
 struct Spot<'a> {
@@ -331,7 +326,7 @@ fn is_id(run: &str) -> bool {
 #[async_trait]
 impl Store for Infisical {
     fn facts(&self) -> &'static StoreFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -41,7 +41,7 @@ const FIELD: &str = "credential";
 /// The field of the stamp.
 const STAMP: &str = "keywright";
 
-static FACTS: StoreFacts = StoreFacts {
+pub(super) static FACTS: StoreFacts = StoreFacts {
     kind: KIND,
     verify: VerifyMode::ReadBack,
     guarded: false,
@@ -56,11 +56,6 @@ pub(super) struct OnePassword {
     token: Secret,
     vault: String,
     rest: Rest,
-}
-
-/// What such a store can and can't do.
-pub(super) fn facts() -> &'static StoreFacts {
-    &FACTS
 }
 
 struct Spot<'a> {
@@ -322,7 +317,7 @@ fn is_id(text: &str) -> bool {
 #[async_trait]
 impl Store for OnePassword {
     fn facts(&self) -> &'static StoreFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -58,7 +58,7 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
 /// The field of a place that names none.
 const FIELD: &str = "value";
 
-static FACTS: StoreFacts = StoreFacts {
+pub(super) static FACTS: StoreFacts = StoreFacts {
     kind: KIND,
     verify: VerifyMode::ReadBack,
     guarded: true,
@@ -72,11 +72,6 @@ pub(super) struct Vault {
     name: StoreName,
     mount: String,
     door: Door,
-}
-
-/// What such a store can and can't do.
-pub(super) fn facts() -> &'static StoreFacts {
-    &FACTS
 }
 
 /// The body of a refusal: `{"errors": ["..."]}`.
@@ -223,7 +218,7 @@ fn is_plain(byte: u8) -> bool {
 #[async_trait]
 impl Store for Vault {
     fn facts(&self) -> &'static StoreFacts {
-        facts()
+        &FACTS
     }
 
     async fn check(&self) -> Result<(), StoreError> {
