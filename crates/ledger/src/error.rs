@@ -20,6 +20,15 @@ pub enum LedgerError {
     /// Reading or writing failed.
     #[error("the ledger can't be read or written: {0}")]
     Io(String),
+    /// Made before the first release.
+    #[error(
+        "this ledger was made by a Keywright from before the first release (schema {found}) and can't be opened; revoke its \
+         keys with that one, and make a new home"
+    )]
+    TooOld {
+        /// The schema's version.
+        found: i64,
+    },
     /// Written by a newer Keywright.
     #[error("the ledger has schema {found}, this Keywright knows {known}; use the newer version")]
     TooNew {

@@ -222,6 +222,19 @@ async fn a_ledger_that_another_process_writes_to_is_reported_as_locked() {
     assert_eq!(ledger.write(|tx| tx.audit(record(0))).await.unwrap(), 0);
 }
 
+#[test]
+fn a_ledger_from_before_the_first_release_is_refused_with_words() {
+    let home = Home::new();
+    drop(home.open());
+    home.tamper("UPDATE schema_version SET version = 1");
+    match home.try_open() {
+        Err(error @ LedgerError::TooOld { found: 1 }) => {
+            assert!(error.to_string().contains("make a new home"), "{error}");
+        }
+        other => panic!("{:?}", other.err()),
+    }
+}
+
 #[tokio::test]
 async fn a_schema_of_a_newer_version_is_left_alone() {
     let home = Home::new();
