@@ -63,6 +63,9 @@ pub(crate) fn run() -> Result<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     let mut faults = String::new();
     let files = tracked(root);
+    if files.is_empty() {
+        return Err(format!("git names no files in {}: nothing was looked at\n", root.display()));
+    }
     arrows(root, &mut faults);
     sizes(root, &files, &mut faults);
     exposures(root, &files, &mut faults);
