@@ -17,7 +17,7 @@ use keywright_ledger::{LedgerError, NewRevocation, Tx};
 
 use crate::broker::Broker;
 use crate::clock::entropy;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::record::system;
 
 /// What a reconcile found.
@@ -96,7 +96,13 @@ impl Broker {
             found.missing.push(version.key.to_string());
             // A list may lag behind; only the answer about this very one counts.
             if let Err(ProviderError::NotFound { .. }) = provider.read_back(&version.provider_key_id).await {
-                self.note_gone(&version).await?;
+                match self.note_gone(&version).await {
+                    // Its key's row was edited or is gone: `doctor` says so, and the others are looked at all the same.
+                    Err(error) if error.edited || error.code == Code::NotFound => {
+                        tracing::error!(message = %error.message, "left out");
+                    }
+                    noted => noted?,
+                }
             }
         }
         Ok(())
@@ -111,18 +117,17 @@ impl Broker {
     ) -> Result<bool> {
         let (connection, random) = (connection.clone(), entropy()?);
         let owned = self.ledger.write(move |tx| {
-            let known = match tx.attempt(attempt) {
+            let mut known = match tx.attempt(attempt) {
                 Ok(known) => Some(known),
                 Err(LedgerError::Missing { .. } | LedgerError::Edited { .. }) => None,
                 Err(error) => return Err(error),
             };
-            if let Some(known) = &known {
-                match belongs(tx, known, &provider_key_id) {
-                    Ok(true) => return Ok(true),
-                    // What an edited row says of the credential gives it no owner.
-                    Ok(false) | Err(LedgerError::Edited { .. }) => {}
-                    Err(error) => return Err(error),
-                }
+            match known.as_ref().map(|known| belongs(tx, known, &provider_key_id)) {
+                Some(Ok(true)) => return Ok(true),
+                None | Some(Ok(false)) => {}
+                // What an edited row says of the credential gives it no owner, and one that is gone neither.
+                Some(Err(LedgerError::Missing { .. } | LedgerError::Edited { .. })) => known = None,
+                Some(Err(error)) => return Err(error),
             }
             let orphan = Orphan {
                 connection,

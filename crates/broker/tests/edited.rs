@@ -290,3 +290,25 @@ async fn a_log_whose_files_are_gone_is_signed_again_only_once_an_operator_accept
     let again = world.broker.accept_audit(&ana).await.unwrap_err();
     assert_eq!(again.code, Code::Conflict, "there is nothing to accept");
 }
+
+#[tokio::test]
+async fn a_key_whose_row_is_gone_or_edited_is_revoked_and_reconciling_goes_on() {
+    for damage in
+        ["DELETE FROM keys WHERE state = 'active'", "UPDATE keys SET project = 'evil' WHERE state = 'active'"]
+    {
+        let world = lived_in().await;
+        edit(&world, damage);
+        let found = world.broker.reconcile().await.unwrap();
+        assert_eq!((found.owned, found.orphans.len()), (0, 1), "{damage}");
+        assert!(world.sandbox.live_tokens_named_like("kw-").is_empty(), "{damage}");
+        assert_eq!(world.broker.reconcile().await.unwrap().orphans.len(), 0, "{damage}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_done_while_the_ledger_keeps_no_audit_entries() {
+    let world = World::new().await;
+    edit(&world, "CREATE TRIGGER silent BEFORE INSERT ON audit_entries BEGIN SELECT RAISE(IGNORE); END");
+    assert!(world.request(&ask("example.com", "CF_TOKEN")).await.is_err());
+    assert!(world.sandbox.live_tokens_named_like("kw-").is_empty());
+}

@@ -125,18 +125,22 @@ impl Drop for Writer {
 
 impl Shared {
     fn run(&self) {
-        while let Some(group) = self.next_group() {
-            self.commit(&lock(&self.connection), group);
+        while self.wait_for_deeds() {
+            // Whoever commits on their own thread is waited for first: what comes meanwhile is of this group too.
+            let connection = lock(&self.connection);
+            let group = self.take_group();
+            self.commit(&connection, group);
         }
     }
 
     /// Waits for deeds. Where many came together last time, their askers are being told just now and most of them
-    /// come again: the group waits for them a moment, which costs less than a commit of its own for the first.
-    fn next_group(&self) -> Option<Vec<Deed>> {
+    /// come again: the group waits for them a moment, which costs less than a commit of its own for the first. False when
+    /// there will be no more.
+    fn wait_for_deeds(&self) -> bool {
         let mut inbox = lock(&self.inbox);
         while inbox.deeds.is_empty() {
             if inbox.is_closed {
-                return None;
+                return false;
             }
             inbox.awaited = 1;
             inbox = self.came.wait(inbox).unwrap_or_else(PoisonError::into_inner);
@@ -149,9 +153,14 @@ impl Shared {
             inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         inbox.awaited = 0;
+        true
+    }
+
+    fn take_group(&self) -> Vec<Deed> {
+        let mut inbox = lock(&self.inbox);
         let size = inbox.deeds.len().min(GROUP);
         inbox.last_group = size;
-        Some(inbox.deeds.drain(..size).collect())
+        inbox.deeds.drain(..size).collect()
     }
 
     fn commit(&self, connection: &Connection, group: Vec<Deed>) {

@@ -65,6 +65,7 @@ impl Tx<'_> {
         let entry = Entry::new(number, record);
         let leaf = entry.to_leaf().map_err(|e| LedgerError::Audit(e.to_string()))?;
         let record = entry.record();
+        let hash = Value::from(Hash::of_leaf(&leaf).as_bytes().as_slice());
         self.execute(
             "INSERT INTO audit_entries (log, number, leaf, leaf_hash, deed, stage, at, request, key_id) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -72,7 +73,7 @@ impl Tx<'_> {
                 LOG.into(),
                 number.into(),
                 leaf.as_slice().into(),
-                Hash::of_leaf(&leaf).as_bytes().as_slice().into(),
+                hash.clone(),
                 record.deed.as_str().into(),
                 stage(record.stage).into(),
                 record.at.into(),
@@ -80,7 +81,12 @@ impl Tx<'_> {
                 Value::maybe(record.subject.key.as_deref()),
             ],
         )?;
-        Ok(number)
+        // A trigger that somebody wrote into the file can have an insert do nothing and say nothing.
+        let kept = "SELECT 1 FROM audit_entries WHERE log = $1 AND number = $2 AND leaf_hash = $3";
+        match self.first(kept, &[LOG.into(), number.into(), hash])? {
+            Some(_) => Ok(number),
+            None => Err(LedgerError::Audit("the ledger did not keep it: its file was edited".to_owned())),
+        }
     }
 
     /// How many entries there are.
