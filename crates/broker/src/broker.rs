@@ -33,6 +33,8 @@ pub struct Options {
     pub clock: Clock,
     /// A test's wish to die somewhere.
     pub crash_at: CrashAt,
+    /// A test's wish that triggers in the ledger's file run, where they stand in for writes that fail.
+    pub has_triggers: bool,
     /// Providers that are there already; those of other connections are built from the ledger when first used.
     pub providers: HashMap<ConnectionName, Arc<dyn Provider>>,
 }
@@ -45,6 +47,7 @@ impl Options {
             home,
             clock: Arc::new(Timestamp::now),
             crash_at: CrashAt::nowhere(),
+            has_triggers: false,
             providers: HashMap::new(),
         }
     }
@@ -66,6 +69,8 @@ pub struct Broker {
     pub(crate) lost: RwLock<Option<String>>,
     /// Why nothing but revocations is done: the audit log does not continue what was signed before.
     forked: RwLock<Option<String>>,
+    /// What of the ledger's schema is not Keywright's.
+    foreign: Option<String>,
     pub(crate) owner: String,
     policies: RwLock<Option<(u64, Arc<Policies>)>>,
     // Every secret that this home held since the broker opened it; gathered when first needed.
@@ -101,6 +106,12 @@ impl Broker {
     pub async fn open(options: Options, passphrase: Secret) -> Result<Arc<Self>> {
         let lock = options.home.lock_existing()?;
         let ledger = Arc::new(options.home.open_ledger(Arc::clone(&options.clock))?);
+        let foreign = if options.has_triggers {
+            ledger.run_triggers()?;
+            None
+        } else {
+            ledger.foreign().map(str::to_owned)
+        };
         let (slot, keyring, _) = unlock(&ledger, None, passphrase).await?;
         let keyring = Arc::new(keyring);
         ledger.unlock(&keyring);
@@ -121,6 +132,7 @@ impl Broker {
             unrecorded: Mutex::default(),
             forked: RwLock::default(),
             lost: RwLock::default(),
+            foreign,
             policies: RwLock::new(None),
             known: OnceCell::new(),
             _lock: lock,
@@ -164,7 +176,8 @@ impl Broker {
     /// # Errors
     /// When the ledger can't be read.
     pub async fn health(&self) -> Result<Health> {
-        let read_only = self.forked.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let forked = || self.forked.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let read_only = self.foreign.clone().or_else(forked);
         let health = self.ledger.scan(|tx| {
             Ok::<_, LedgerError>(Health {
                 read_only,
@@ -199,9 +212,16 @@ impl Broker {
         Ok(published?)
     }
 
-    /// Refuses deeds while the audit log does not continue what was signed before: an old copy of the ledger was
-    /// restored, or entries were changed. Revocations, rejections and everything that only looks go on.
+    /// Refuses deeds while the audit log does not continue what was signed before (an old copy of the ledger was restored, or
+    /// entries were changed), and in a ledger with a schema of somebody else's. Revocations, rejections and everything that only looks go on.
     pub(crate) fn refuse_if_forked(&self) -> Result<()> {
+        if let Some(what) = &self.foreign {
+            let message = format!("the ledger's file was changed outside of Keywright: {what}");
+            return Err(BrokerError::new(Code::Conflict, message).hint(
+                "keep a copy as evidence; with the broker stopped, restore the ledger from a backup or take out what was \
+                 put in",
+            ));
+        }
         match &*self.forked.read().unwrap_or_else(PoisonError::into_inner) {
             None => Ok(()),
             Some(why) => Err(BrokerError::new(Code::Conflict, format!("the audit log was cut or changed: {why}"))

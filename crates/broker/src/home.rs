@@ -145,6 +145,7 @@ impl Home {
         });
         let (keys, keyring) = keys.await.map_err(|e| BrokerError::new(Code::Internal, e.to_string()))??;
         let ledger = Ledger::open(&Location::File(self.ledger()), clock)?;
+        ledger.unlock(&keyring);
         let operator = operator.clone();
         let written = ledger
             .write(move |tx| {

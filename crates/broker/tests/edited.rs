@@ -13,6 +13,7 @@ use keywright_testkit::{World, ask};
 const CHANGES: &[(&str, &[&str])] = &[
     ("connections", &[]),
     ("stores", &[]),
+    ("proposals", &["state"]),
     ("requests", &["status", "reasons", "key_id", "entry", "decided_at"]),
     ("keys", &["state"]),
     ("attempts", &["sent_at", "outcome", "provider_key_id", "expires_at", "sweep_at", "absent_seen"]),
@@ -52,6 +53,8 @@ async fn lived_in() -> World {
     world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
     world.request(&ask("example.com", "OLD_TOKEN")).await.unwrap();
     world.broker.revoke(&World::agent("bot"), "OLD_TOKEN", "done").await.unwrap();
+    let proposed = keywright_testkit::DNS_EDIT.replace("cloudflare/dns-edit", "cloudflare/other");
+    world.broker.propose_template(&World::agent("bot"), &proposed, "for later").await.unwrap();
     world
 }
 
@@ -117,7 +120,8 @@ async fn every_column_that_never_changes_is_held_against_the_rows_mac() {
 
 #[tokio::test]
 async fn a_place_that_was_changed_gets_no_secret_and_the_key_is_revoked() {
-    let world = World::new().await;
+    // The trigger stands in for somebody who is quick enough.
+    let world = World::with_triggers(&[]).await;
     let folder = tempfile::tempdir().unwrap();
     let elsewhere = folder.path().join("live.env");
     let place = elsewhere.to_str().unwrap();
@@ -306,8 +310,63 @@ async fn a_key_whose_row_is_gone_or_edited_is_revoked_and_reconciling_goes_on() 
 }
 
 #[tokio::test]
-async fn nothing_is_done_while_the_ledger_keeps_no_audit_entries() {
+async fn what_is_written_into_the_schema_does_not_run_and_is_named_at_the_next_start() {
+    for (what, sql) in [
+        ("`thief`", "CREATE TRIGGER thief BEFORE INSERT ON audit_entries BEGIN SELECT RAISE(IGNORE); END"),
+        ("`seen`", "CREATE VIEW seen AS SELECT * FROM keys"),
+        ("`spare`", "CREATE TABLE spare (name TEXT)"),
+        ("`one_key`", "CREATE UNIQUE INDEX one_key ON keys (name)"),
+    ] {
+        let world = World::new().await;
+        edit(&world, sql);
+        let receipt = world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+        assert_eq!(receipt.status, Status::Active, "{what}");
+        let before = world.broker.health().await.unwrap().audit_entries;
+        assert_eq!(one(&world, "SELECT CAST(COUNT(*) AS TEXT) FROM audit_entries"), before.to_string());
+        let world = world.restart().await;
+        let refused = world.request(&ask("example.com", "NEW_TOKEN")).await.unwrap_err();
+        assert!(
+            refused.message.contains(what) && refused.message.contains("outside of Keywright"),
+            "{refused}"
+        );
+        assert!(world.broker.health().await.unwrap().read_only.unwrap().contains(what));
+        let revoked = world.broker.revoke(&World::agent("bot"), "CF_TOKEN", "done").await.unwrap();
+        assert_eq!(revoked.status, Status::Revoked, "{what}");
+    }
     let world = World::new().await;
+    edit(&world, "DROP INDEX audit_by_key");
+    let world = world.restart().await;
+    let refused = world.request(&ask("example.com", "CF_TOKEN")).await.unwrap_err();
+    assert!(refused.message.contains("`audit_by_key` is missing"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_template_under_another_id_is_none() {
+    let world = World::new().await;
+    let copied = "INSERT INTO templates SELECT 'cloudflare/zone-read', version, source, resolved, applied_by, signature, \
+                  applied_at, retired_at FROM templates";
+    edit(&world, copied);
+    let wish = Ask { template: "cloudflare/zone-read".to_owned(), ..ask("example.com", "CF_TOKEN") };
+    outside(world.request(&wish).await, "a template that was not applied under this id");
+    let (_, edited) = world.broker.soundness().await.unwrap();
+    assert!(edited.iter().any(|line| line.contains("template `cloudflare/zone-read`")), "{edited:?}");
+    assert_eq!(world.broker.templates().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_proposal_that_was_changed_is_neither_shown_nor_applied() {
+    let world = lived_in().await;
+    let ana = world.ana().await;
+    edit(&world, "UPDATE proposals SET source = replace(source, 'DNS Write', 'Zone Write')");
+    let id = one(&world, "SELECT request FROM proposals");
+    outside(world.broker.review(&id, &<_>::default()).await, "another source");
+    let applied = world.broker.apply_proposal(&ana, &id, &one(&world, "SELECT source FROM proposals")).await;
+    outside(applied, "another source");
+}
+
+#[tokio::test]
+async fn nothing_is_done_while_the_ledger_keeps_no_audit_entries() {
+    let world = World::with_triggers(&[]).await;
     edit(&world, "CREATE TRIGGER silent BEFORE INSERT ON audit_entries BEGIN SELECT RAISE(IGNORE); END");
     assert!(world.request(&ask("example.com", "CF_TOKEN")).await.is_err());
     assert!(world.sandbox.live_tokens_named_like("kw-").is_empty());

@@ -345,7 +345,7 @@ fn checkpoints_by_other_keys_are_faults_and_the_rest_still_counts() {
 #[test]
 fn a_log_without_any_checkpoint_is_not_sound() {
     let key = key();
-    let expect = Expect { key: &key, current: None, older: &[], tiles: None, decode: false };
+    let expect = Expect { key: &key, current: None, older: &[], claimed: None, tiles: None, decode: false };
     assert_eq!(run(&log(3), &expect).faults, [Fault::NoCheckpoint]);
     assert!(run(&[], &expect).is_sound());
 }

@@ -1,11 +1,12 @@
 //! The schema and its history. A migration that was released is never edited; a new one is added.
 
+use keywright_core::text::escaped;
 use rusqlite::Connection;
 
 use crate::error::{LedgerError, Result};
 
-/// The version of the first migration. Lower ones were never released, and their rows carry no MACs.
-const FIRST: i64 = 2;
+/// The version of the first migration. Lower ones were never released, and not all their rows carry MACs.
+const FIRST: i64 = 3;
 const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_house.sql")];
 
 /// Brings the database to the newest schema, each migration in its own transaction.
@@ -18,6 +19,27 @@ pub(crate) fn migrate(connection: &Connection) -> Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// What the schema has that the migrations did not make, or lacks of what they made: a trigger, a view in place of a table
+/// or a constraint of somebody else's would have statements do other things than they say.
+pub(crate) fn foreign(connection: &Connection) -> Result<Option<String>> {
+    let own = Connection::open_in_memory()?;
+    migrate(&own)?;
+    let (own, found) = (schema(&own)?, schema(connection)?);
+    let unknown = found.iter().find(|item| !own.contains(item)).map(|item| (item, "is not Keywright's"));
+    let missing =
+        own.iter().find(|item| !found.contains(item)).map(|item| (item, "is missing or was changed"));
+    Ok(unknown.or(missing).map(|((kind, name, _), what)| format!("{kind} `{}` {what}", escaped(name))))
+}
+
+/// Kind, name and text of everything that is in a schema.
+fn schema(connection: &Connection) -> Result<Vec<(String, String, Option<String>)>> {
+    // What SQLite itself keeps beside the tables (statistics, say) is not part of any migration.
+    let sql = "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_stat%' ESCAPE '\\' ORDER BY name";
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// That a database which will only be read has a schema that this program knows.

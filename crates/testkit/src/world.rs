@@ -47,6 +47,7 @@ pub struct World {
     pub clock: TestClock,
     /// Where the home is.
     pub home: PathBuf,
+    has_triggers: bool,
     _dir: tempfile::TempDir,
 }
 
@@ -58,16 +59,25 @@ impl World {
         Self::with_settings(&[]).await
     }
 
+    /// As below, in a ledger whose triggers run.
+    pub async fn with_triggers(settings: &[(&str, &str)]) -> Self {
+        Self::make(settings, true).await
+    }
+
     /// As above, with settings for the connection, as in `probe_for`.
     pub async fn with_settings(settings: &[(&str, &str)]) -> Self {
+        Self::make(settings, false).await
+    }
+
+    async fn make(settings: &[(&str, &str)], has_triggers: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("home");
         let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
         let clock = TestClock::default();
         let operator = OperatorName::parse("ana").unwrap();
         drop(Home::at(&home).init(&operator, passphrase(), clock.as_clock()).await.unwrap());
-        let broker = open(&home, &clock).await;
-        let world = Self { sandbox, broker, clock, home, _dir: dir };
+        let broker = open(&home, &clock, has_triggers).await;
+        let world = Self { sandbox, broker, clock, home, has_triggers, _dir: dir };
         let ana = world.ana().await;
         world.broker.apply_default_policy(&ana).await.unwrap();
         world.broker.apply_template(&ana, DNS_EDIT).await.unwrap();
@@ -112,14 +122,14 @@ impl World {
 
     /// The broker dies without a word; its home is there to be looked at and changed.
     pub async fn closed(self) -> Closed {
-        let Self { sandbox, broker, clock, home, _dir } = self;
+        let Self { sandbox, broker, clock, home, has_triggers, _dir } = self;
         // Tasks that still hold the broker end with their sagas; the lock is free once the last one is gone.
         let weak = Arc::downgrade(&broker);
         drop(broker);
         while weak.strong_count() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        Closed { sandbox, clock, home, dir: _dir }
+        Closed { sandbox, clock, home, has_triggers, dir: _dir }
     }
 
     /// Lets an hour pass in steps, and has the broker do what becomes due.
@@ -136,6 +146,7 @@ pub struct Closed {
     sandbox: Sandbox,
     clock: TestClock,
     home: PathBuf,
+    has_triggers: bool,
     dir: tempfile::TempDir,
 }
 
@@ -148,9 +159,9 @@ impl Closed {
 
     /// Another broker opens the home.
     pub async fn opened(self) -> World {
-        let Self { sandbox, clock, home, dir } = self;
-        let broker = open(&home, &clock).await;
-        World { sandbox, broker, clock, home, _dir: dir }
+        let Self { sandbox, clock, home, has_triggers, dir } = self;
+        let broker = open(&home, &clock, has_triggers).await;
+        World { sandbox, broker, clock, home, has_triggers, _dir: dir }
     }
 }
 
@@ -180,7 +191,7 @@ fn passphrase() -> Secret {
     Secret::new(PASSPHRASE.to_owned())
 }
 
-async fn open(home: &std::path::Path, clock: &TestClock) -> Arc<Broker> {
-    let options = Options { clock: clock.as_clock(), ..Options::at(Home::at(home)) };
+async fn open(home: &std::path::Path, clock: &TestClock, has_triggers: bool) -> Arc<Broker> {
+    let options = Options { clock: clock.as_clock(), has_triggers, ..Options::at(Home::at(home)) };
     Broker::open(options, passphrase()).await.expect("the broker opens its home")
 }

@@ -44,7 +44,7 @@ impl House {
     pub(crate) async fn new() -> Self {
         // The probe's patience and the limit of calls are real time.
         let settings = [("probe_for", "1s"), ("requests_per_minute", "1000000")];
-        let world = World::with_settings(&settings).await;
+        let world = World::with_triggers(&settings).await;
         let path = world.home.join("ledger.db");
         let ledger = Ledger::open(&Location::File(path.clone()), world.clock.as_clock()).unwrap();
         unlock(&ledger, "ana", &World::passphrase()).await;

@@ -12,6 +12,8 @@ pub enum Head {
     Current,
     /// One that somebody kept from an earlier time, counted from 0 in the order in which they were handed in.
     Older(usize),
+    /// What the log claims for itself, without a signature.
+    Claimed,
 }
 
 /// Where the log and its tiles differ: which of them the signed checkpoint contradicts.
@@ -137,6 +139,7 @@ impl fmt::Display for Head {
         match self {
             Self::Current => f.write_str("the log's checkpoint"),
             Self::Older(number) => write!(f, "older checkpoint {}", number + 1),
+            Self::Claimed => f.write_str("the log's own head"),
         }
     }
 }

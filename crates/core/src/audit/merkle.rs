@@ -1,6 +1,7 @@
 //! The Merkle tree of RFC 6962, section 2.1, and the part of it that has to be kept in order to grow it.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// The largest log: the tile layout has six levels of 256 (C2SP tlog-tiles), so 2^48 entries.
 pub const MAX_SIZE: u64 = 1 << 48;
@@ -119,6 +120,17 @@ impl From<tlog_tiles::Hash> for Hash {
 impl From<Hash> for tlog_tiles::Hash {
     fn from(hash: Hash) -> Self {
         Self(hash.0)
+    }
+}
+
+impl FromStr for Hash {
+    type Err = hex::FromHexError;
+
+    /// Reads 64 hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes)?;
+        Ok(Self(bytes))
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Expect<'a> {
     pub current: Option<&'a str>,
     /// The texts of checkpoints that were kept elsewhere.
     pub older: &'a [&'a str],
+    /// The size and root that the log claims for itself, without a signature; where it does, it has to fit.
+    pub claimed: Option<(u64, Hash)>,
     /// How many leaf hashes the tile files hold, where they are a second source. They are written after the log,
     /// so they never hold more than it does.
     pub tiles: Option<u64>,
@@ -49,7 +51,7 @@ impl<'a> Expect<'a> {
     /// Holds a log against its own checkpoint alone.
     #[must_use]
     pub fn current(key: &'a VerifierKey, checkpoint: &'a str) -> Self {
-        Self { key, current: Some(checkpoint), older: &[], tiles: None, decode: false }
+        Self { key, current: Some(checkpoint), older: &[], claimed: None, tiles: None, decode: false }
     }
 }
 
@@ -115,7 +117,7 @@ where
 pub struct Verifier {
     tree: Frontier,
     // Ascending by size.
-    heads: Vec<(Head, Checkpoint)>,
+    heads: Vec<(Head, u64, Hash)>,
     // The first of `heads` that the tree has not passed, and its size.
     due: usize,
     due_at: u64,
@@ -154,12 +156,13 @@ impl Verifier {
         let older = expect.older.iter().enumerate().map(|(at, text)| (Head::Older(at), *text));
         for (head, text) in current.chain(older) {
             match Checkpoint::open(text, expect.key) {
-                Ok(checkpoint) => heads.push((head, checkpoint)),
+                Ok(checkpoint) => heads.push((head, checkpoint.size(), checkpoint.root())),
                 Err(reason) => faults.push(Fault::Checkpoint { head, reason }),
             }
         }
-        heads.sort_by_key(|(_, checkpoint)| checkpoint.size());
-        let due_at = heads.first().map_or(u64::MAX, |(_, checkpoint)| checkpoint.size());
+        heads.extend(expect.claimed.map(|(size, root)| (Head::Claimed, size, root)));
+        heads.sort_by_key(|(_, size, _)| *size);
+        let due_at = heads.first().map_or(u64::MAX, |(_, size, _)| *size);
         Self {
             tree: Frontier::new(),
             heads,
@@ -225,18 +228,20 @@ impl Verifier {
     /// Holds the tree against every checkpoint of its present size.
     fn compare_heads(&mut self) {
         let size = self.tree.size();
-        while let Some((head, checkpoint)) = self.heads.get(self.due).filter(|(_, c)| c.size() <= size) {
+        while let Some((head, _, root)) = self.heads.get(self.due).filter(|(_, due, _)| *due <= size) {
             self.due += 1;
-            let agrees = checkpoint.root() == self.tree.root();
+            let agrees = *root == self.tree.root();
             let since = self.covered;
             if !agrees {
                 self.faults.push(Fault::Root { head: *head, since, size });
             }
-            let settled = self.doubt.as_ref().and_then(|doubt| match agrees {
+            // What nobody signed does not tell who is right.
+            let doubt = self.doubt.as_ref().filter(|_| *head != Head::Claimed);
+            let settled = doubt.and_then(|doubt| match agrees {
                 true => Some((doubt.entry, Blame::Tiles)),
-                false => (doubt.tree.root() == checkpoint.root()).then_some((doubt.entry, Blame::Log)),
+                false => (doubt.tree.root() == *root).then_some((doubt.entry, Blame::Log)),
             });
-            if agrees {
+            if agrees && *head != Head::Claimed {
                 self.covered = size;
             }
             if let Some((entry, blame)) = settled {
@@ -245,7 +250,7 @@ impl Verifier {
                 self.compare = false;
             }
         }
-        self.due_at = self.heads.get(self.due).map_or(u64::MAX, |(_, checkpoint)| checkpoint.size());
+        self.due_at = self.heads.get(self.due).map_or(u64::MAX, |(_, due, _)| *due);
     }
 
     /// Notes the first entry where the tiles have another hash. From there on both trees grow, so that the next
@@ -265,8 +270,10 @@ impl Verifier {
     /// What is missing at the end, once all rows were in their places.
     fn compare_lengths(&mut self) {
         let entries = self.tree.size();
-        let signed = self.heads.last().map(|(_, checkpoint)| checkpoint.size());
-        let known = signed.max(self.tiles).unwrap_or(0);
+        let signed =
+            self.heads.iter().filter(|(head, ..)| *head != Head::Claimed).map(|(_, size, _)| *size).max();
+        let claimed = self.heads.last().map(|(_, size, _)| *size);
+        let known = claimed.max(self.tiles).unwrap_or(0);
         if known > entries {
             self.faults.push(Fault::Truncated { entry: entries, signed: known });
         }
@@ -275,7 +282,7 @@ impl Verifier {
         {
             self.faults.push(Fault::TilesTruncated { entry: tiles, signed });
         }
-        if self.heads.is_empty() && self.faults.is_empty() && entries > 0 {
+        if signed.is_none() && self.faults.is_empty() && entries > 0 {
             self.faults.push(Fault::NoCheckpoint);
         }
     }

@@ -221,6 +221,7 @@ fn hasten(world: &World, runtime: &tokio::runtime::Runtime, name: &str, passphra
     let cheap = SlotCost { memory_kib: 64, passes: 1, lanes: 1 };
     let (name, passphrase): (OperatorName, _) = (name.parse().unwrap(), Secret::new(passphrase.to_owned()));
     let ledger = open(world);
+    runtime.block_on(unlock(&ledger, name.as_str(), &passphrase));
     let written = ledger.write(move |tx| {
         let unlocked = tx.slot(&name)?.unlock(&passphrase)?;
         let keys = OperatorKeys::seal(&name, &passphrase, &unlocked.master, Some(&unlocked.signing), cheap)?;

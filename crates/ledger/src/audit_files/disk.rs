@@ -52,6 +52,12 @@ impl Disk {
         replace(&path, bytes).map_err(|e| failed(&path, &e))
     }
 
+    /// Opens a file that is there, to write over it in place.
+    pub(super) fn open_to_write(&self, name: &str) -> Result<File> {
+        let path = self.0.join(name);
+        OpenOptions::new().write(true).open(&path).map_err(|e| failed(&path, &e))
+    }
+
     /// The widths of the partial tiles with a tile's number, in no order.
     pub(super) fn partial_widths(&self, tile: &Tile) -> Result<Vec<u16>> {
         let path = self.0.join(partials(tile));

@@ -45,14 +45,13 @@ impl Edge {
         }
     }
 
-    /// The root over all leaves.
-    pub(super) fn root(&self) -> Result<Hash> {
+    /// The tree over all leaves.
+    pub(super) fn tree(&self) -> Result<Frontier> {
         // A level's open tile has as many hashes as the size's binary digits at its height say, so the subtrees of
         // the open tiles are those of the tree.
         let subtrees = |level: &Level| level.open.iter().copied().collect::<Frontier>().edge().to_vec();
         let edge = self.levels.iter().rev().flat_map(subtrees).collect();
-        let tree = Frontier::resume(self.size, edge).map_err(|e| LedgerError::Audit(e.to_string()))?;
-        Ok(tree.root())
+        Frontier::resume(self.size, edge).map_err(|e| LedgerError::Audit(e.to_string()))
     }
 
     /// The bytes of a tile that the last chunk of leaves filled or reached.
@@ -118,7 +117,7 @@ mod tests {
                 assert_eq!(edge.tile(&tile), Some(tile.hashes(&nodes).unwrap()), "{tile}");
                 seen += 1;
             }
-            assert_eq!(edge.root().unwrap(), tree.root());
+            assert_eq!(edge.tree().unwrap().root(), tree.root());
         }
         let all = Tile::grown(0, size).unwrap();
         assert_eq!(seen, all.iter().filter(|t| t.kind() != Kind::Entries).count());
@@ -126,6 +125,6 @@ mod tests {
         edge.rewind();
         assert_eq!(edge.size(), size - 3);
         (size - 3..size).for_each(|n| edge.push(leaf(n)));
-        assert_eq!(edge.root().unwrap(), tree.root());
+        assert_eq!(edge.tree().unwrap().root(), tree.root());
     }
 }

@@ -4,6 +4,7 @@
 //! HOME/audit/tile/0/000          leaf hashes, 256 a tile; further levels above
 //! HOME/audit/tile/entries/000    the entries themselves
 //! HOME/audit/checkpoint          size and root, signed (C2SP tlog-checkpoint)
+//! HOME/audit/head                size and root as of the newest commit, for this home to know its own log again
 //! HOME/audit/vkey                the key that verifies the signature (C2SP signed-note)
 //! ```
 //! The rows of the ledger are the log; the files follow from them. [`AuditFiles::publish`] writes what is missing and
@@ -13,6 +14,7 @@
 mod columns;
 mod disk;
 mod edge;
+mod head;
 mod publish;
 mod report;
 mod verify;
@@ -30,12 +32,13 @@ use crate::error::{LedgerError, Result};
 use crate::seal::Keyring;
 use crate::sql::Ledger;
 use disk::Disk;
+use head::{Claimed, HEAD, HeadKey};
 use publish::Publisher;
 
 /// The checkpoint's file name.
 const CHECKPOINT: &str = "checkpoint";
-/// A home that was only just made may have no files yet: it was killed before it wrote them.
-const JUST_MADE: u64 = 4;
+/// A home that was only just made has no files yet: its one entry says who its first operator is.
+const JUST_MADE: u64 = 1;
 /// The verifier key's file name.
 const VKEY: &str = "vkey";
 
@@ -62,7 +65,8 @@ impl AuditFiles {
             }
         }
         let seed = Zeroizing::new(*keyring.checkpoint_seed());
-        Ok(Self { publisher: Arc::new(Publisher { disk, key, seed, state: Mutex::default() }) })
+        let head = HeadKey(keyring.row_mac());
+        Ok(Self { publisher: Arc::new(Publisher { disk, key, seed, head, state: Mutex::default() }) })
     }
 
     /// The key that verifies the checkpoints.
@@ -78,19 +82,22 @@ impl AuditFiles {
     /// [`LedgerError::Io`], or when the ledger can't be read.
     pub async fn lost(&self, ledger: &Ledger) -> Result<Option<String>> {
         let size = ledger.read(|tx| tx.audit_size()).await?;
-        let is_lost = size > JUST_MADE && self.publisher.disk.read(CHECKPOINT)?.is_none();
-        Ok(is_lost.then(|| {
-            format!(
-                "`{CHECKPOINT}` is gone, so that nothing shows whether the {size} entries are all of them"
-            )
-        }))
+        for name in [CHECKPOINT, HEAD] {
+            if size > JUST_MADE && self.publisher.disk.read(name)?.is_none() {
+                let why = format!(
+                    "`{name}` is gone, so that nothing shows whether the {size} entries are all of them"
+                );
+                return Ok(Some(why));
+            }
+        }
+        Ok(None)
     }
 
     /// Brings the files up to the ledger's size, signs the tree, and says how many entries are signed now. Writes
     /// nothing when nothing was added. After a crash between any two writes the next call completes the work.
     ///
     /// The first call reads the whole log once, to see that it continues what was signed; later calls read what was
-    /// added.
+    /// added. From the first call on, each commit of `ledger` is followed by the log's head.
     ///
     /// # Errors
     /// [`LedgerError::NotContinued`] when the ledger is shorter than a checkpoint of its own, or has other entries: an
@@ -98,6 +105,12 @@ impl AuditFiles {
     pub async fn publish(&self, ledger: &Ledger) -> Result<u64> {
         let publisher = Arc::clone(&self.publisher);
         let signed = ledger.scan(move |tx| publisher.publish(tx)).await?;
+        if let Some(tree) = signed.to_follow {
+            let head = Claimed { size: tree.size(), root: tree.root() };
+            let keep = self.publisher.head.keeper(&self.publisher.disk, head)?;
+            ledger.write(move |tx| tx.follow(tree, Box::new(keep))).await?;
+            self.publisher.followed()?;
+        }
         if let Some(note) = signed.to_keep {
             ledger.write(move |tx| tx.add_checkpoint(signed.size, &note)).await?;
         }

@@ -3,12 +3,13 @@
 use std::sync::Mutex;
 
 use keywright_core::audit::tile::{Kind, Tile, WIDTH, bundle};
-use keywright_core::audit::{Checkpoint, Entry, EntryId, Hash, VerifierKey};
+use keywright_core::audit::{Checkpoint, EntryId, Frontier, Hash, VerifierKey};
 use zeroize::Zeroizing;
 
 use super::CHECKPOINT;
 use super::disk::Disk;
 use super::edge::{Edge, belongs, level_of};
+use super::head::HeadKey;
 use super::report::Held;
 use crate::error::{LedgerError, Result};
 use crate::sql::Tx;
@@ -19,6 +20,7 @@ pub(super) struct Publisher {
     pub(super) disk: Disk,
     pub(super) key: VerifierKey,
     pub(super) seed: Zeroizing<[u8; 32]>,
+    pub(super) head: HeadKey,
     pub(super) state: Mutex<State>,
 }
 
@@ -29,6 +31,8 @@ pub(super) struct State {
     edge: Edge,
     // What was signed last; none before the first time.
     note: Option<String>,
+    // Whether the ledger's writer keeps the head.
+    is_followed: bool,
 }
 
 /// What came of it.
@@ -36,18 +40,41 @@ pub(super) struct Signed {
     pub(super) size: u64,
     /// The note, when the ledger does not have it yet.
     pub(super) to_keep: Option<String>,
+    /// The tree, when nobody keeps its head yet.
+    pub(super) to_follow: Option<Frontier>,
 }
 
-/// A checkpoint of our own.
+/// What the log has to continue.
 struct Head {
     held: Held,
-    checkpoint: Checkpoint,
+    size: u64,
+    root: Hash,
+}
+
+impl Head {
+    fn of(held: Held, of: u64, root: Hash, size: u64) -> Result<Self> {
+        if of > size {
+            let why = format!("{held} was made over {of} entries, and the ledger has {size}");
+            return Err(LedgerError::NotContinued { why });
+        }
+        Ok(Self { held, size: of, root })
+    }
+
+    fn check(&self, tree: &Frontier) -> Result<()> {
+        if tree.root() == self.root {
+            return Ok(());
+        }
+        let why = format!("the first {} entries are not those that {} was made over", self.size, self.held);
+        Err(LedgerError::NotContinued { why })
+    }
 }
 
 impl Publisher {
     pub(super) fn publish(&self, tx: &Tx<'_>) -> Result<Signed> {
         // Before anything is read: a snapshot from before another call's end would look like an old copy.
         let mut state = self.state.lock().map_err(|_| LedgerError::Closed)?;
+        let is_followed = state.is_followed;
+        let newest = if is_followed { None } else { self.head.read(&self.disk)? };
         let size = tx.audit_size()?;
         let on_disk = self.disk.read(CHECKPOINT)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let in_ledger = tx.last_checkpoint()?;
@@ -56,10 +83,14 @@ impl Publisher {
         {
             heads.extend(note.as_deref().map(|note| self.head(held, note, size)).transpose()?);
         }
-        let signed = heads.iter().map(|head| head.checkpoint.size()).max().unwrap_or(0);
+        let signed = heads.iter().map(|head| head.size).max().unwrap_or(0);
+        if let Some(head) = newest {
+            heads.push(Head::of(Held::Head, head.size, head.root, size)?);
+        }
         let is_known = |note: &Option<String>| note.is_some() && *note == state.note;
         if size == 0 || (signed == size && is_known(&on_disk) && is_known(&in_ledger)) {
-            return Ok(Signed { size, to_keep: None });
+            let to_follow = (size == 0 && !is_followed).then(Frontier::new);
+            return Ok(Signed { size, to_keep: None, to_follow });
         }
         // Taken out, so that after a failure the next call starts from the beginning.
         let edge = std::mem::take(&mut state.edge);
@@ -72,15 +103,16 @@ impl Publisher {
             edge = Edge::default();
         }
         self.write_tiles(tx, &mut edge, signed, size)?;
-        let note = self.sign(size, edge.root()?)?;
+        let tree = edge.tree()?;
+        let note = self.sign(size, tree.root())?;
         if on_disk.as_ref() != Some(&note) {
             self.disk.write(CHECKPOINT, note.as_bytes())?;
         }
         self.prune(signed, size)?;
         edge.rewind();
         let to_keep = (in_ledger.as_ref() != Some(&note)).then(|| note.clone());
-        *state = State { edge, note: Some(note) };
-        Ok(Signed { size, to_keep })
+        *state = State { edge, note: Some(note), is_followed };
+        Ok(Signed { size, to_keep, to_follow: (!is_followed).then_some(tree) })
     }
 
     /// Opens a checkpoint that the log has to continue.
@@ -88,15 +120,17 @@ impl Publisher {
         let checkpoint = Checkpoint::open(note, &self.key).map_err(|reason| LedgerError::NotContinued {
             why: format!("{held} can't be believed: {reason}"),
         })?;
-        let signed = checkpoint.size();
-        if signed > size {
-            let why = format!("{held} was signed over {signed} entries, and the ledger has {size}");
-            return Err(LedgerError::NotContinued { why });
-        }
-        Ok(Head { held, checkpoint })
+        Head::of(held, checkpoint.size(), checkpoint.root(), size)
     }
 
-    /// Shows that the rows are those that every checkpoint was signed over, and whether their tiles are on the disk.
+    /// The ledger's writer keeps the head from here on.
+    pub(super) fn followed(&self) -> Result<()> {
+        self.state.lock().map_err(|_| LedgerError::Closed)?.is_followed = true;
+        Ok(())
+    }
+
+    /// Shows that the rows are those that every head was made over, and whether the tiles of those that were signed are
+    /// on the disk. Gives the edge over the latter.
     fn prove(
         &self,
         tx: &Tx<'_>,
@@ -110,18 +144,21 @@ impl Publisher {
             let chunk = Chunk::read(tx, edge.size(), signed)?;
             for entry in &chunk.entries {
                 edge.push(entry.leaf_hash);
-                for head in heads.iter().filter(|head| head.checkpoint.size() == edge.size()) {
-                    if head.checkpoint.root() != edge.root()? {
-                        let (held, size) = (head.held, head.checkpoint.size());
-                        let why =
-                            format!("the first {size} entries are not those that {held} was signed over");
-                        return Err(LedgerError::NotContinued { why });
-                    }
+                for head in heads.iter().filter(|head| head.size == edge.size()) {
+                    head.check(&edge.tree()?)?;
                 }
             }
             if look && is_whole {
                 is_whole = self.has_tiles(&chunk, &edge, signed)?;
             }
+        }
+        for head in heads.iter().filter(|head| head.size > signed) {
+            let mut tree = edge.tree()?;
+            while tree.size() < head.size {
+                let chunk = Chunk::read(tx, tree.size(), head.size)?;
+                tree.extend(chunk.entries.iter().map(|entry| entry.leaf_hash));
+            }
+            head.check(&tree)?;
         }
         edge.rewind();
         Ok((edge, is_whole))
@@ -190,14 +227,12 @@ impl Chunk {
         let entries = tx.audit_entries(&AuditFilter { from: first, limit, ..AuditFilter::default() })?;
         let mut found = entries.iter();
         for number in first..end {
-            let refuse =
-                |what| LedgerError::NotContinued { why: format!("entry `{}` {what}", EntryId(number)) };
             let entry = found.next().filter(|entry| entry.number == number);
-            let entry = entry.ok_or_else(|| refuse("is missing from the ledger"))?;
-            let is_right = Hash::of_leaf(&entry.leaf) == entry.leaf_hash;
-            if !is_right || Entry::index_of(&entry.leaf) != Some(number) {
-                return Err(refuse("was changed in the ledger"));
-            }
+            let missing = || LedgerError::NotContinued {
+                why: format!("entry `{}` is missing from the ledger", EntryId(number)),
+            };
+            let entry = entry.ok_or_else(missing)?;
+            tx.check_entry(entry)?;
         }
         Ok(Self { first, end, entries })
     }

@@ -10,6 +10,8 @@ use keywright_core::audit::{CheckpointError, EntryId, Fault, Hash, Origin};
 pub enum Held {
     /// The file beside the tiles.
     File,
+    /// The log's head, a file that follows each commit.
+    Head,
     /// The newest one in the ledger: the second place.
     Ledger,
     /// The one that somebody kept and handed in.
@@ -138,6 +140,7 @@ impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::File => "the checkpoint file",
+            Self::Head => "the head file",
             Self::Ledger => "the ledger's own checkpoint",
             Self::Given => "the older checkpoint",
             Self::Broker => "the checkpoint that this broker signed last",

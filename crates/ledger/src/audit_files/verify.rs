@@ -12,6 +12,7 @@ use keywright_core::audit::{
 
 use super::disk::{Disk, full};
 use super::edge::{Edge, belongs};
+use super::head::{Claimed, HEAD};
 use super::report::{Finding, Held, Report};
 use super::{CHECKPOINT, VKEY, columns, origin};
 use crate::error::{LedgerError, Result};
@@ -44,6 +45,8 @@ pub fn verify(
     };
     // The files first: what was published was in the ledger before, so the snapshot below holds all of it.
     let on_disk = disk.read(CHECKPOINT)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let head = disk.read(HEAD)?;
+    let claimed = head.as_deref().and_then(Claimed::read).map(|head| (head.size, head.root));
     let mut signed = on_disk.as_deref().map_or(0, |note| size_of(note, &key));
     let mut published = published(&disk, signed)?;
     read_only(ledger, |tx| {
@@ -56,6 +59,10 @@ pub fn verify(
             let what = "is missing";
             findings.push(Finding::File { path: CHECKPOINT.to_owned(), entry: None, what });
         }
+        if on_disk.is_some() && claimed.is_none() {
+            let what = if head.is_none() { "is missing" } else { "can't be read" };
+            findings.push(Finding::File { path: HEAD.to_owned(), entry: None, what });
+        }
         let in_ledger = in_ledger.filter(|note| on_disk.as_ref() != Some(note));
         signed = signed.max(in_ledger.as_deref().map_or(0, |note| size_of(note, &key)));
         published = published.max(signed);
@@ -63,11 +70,13 @@ pub fn verify(
         let others: Vec<_> = others.into_iter().filter_map(|(held, note)| Some((held, note?))).collect();
         let older: Vec<&str> = others.iter().map(|(_, note)| *note).collect();
         let tiles = (published > 0).then_some(published);
-        let expect = Expect { key: &key, current: on_disk.as_deref(), older: &older, tiles, decode: false };
+        let expect =
+            Expect { key: &key, current: on_disk.as_deref(), older: &older, claimed, tiles, decode: false };
         let mut reader = Reader::new(Verifier::new(&expect), &disk, signed, published);
         tx.each(ROWS, &[LOG.into()], |row| reader.row(row))?;
         let held = |head| match head {
             Head::Current => Held::File,
+            Head::Claimed => Held::Head,
             Head::Older(at) => others.get(at).map_or(Held::Given, |(held, _)| *held),
         };
         let verdict = reader.verifier.finish();

@@ -88,8 +88,9 @@ CREATE TABLE proposals (
   template TEXT NOT NULL,
   source TEXT NOT NULL,
   why TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
   state TEXT NOT NULL,
-  created_at BIGINT NOT NULL
+  mac BYTEA NOT NULL
 );
 
 CREATE TABLE policies (
@@ -287,7 +288,8 @@ CREATE TABLE audit_entries (
   stage TEXT NOT NULL,
   at BIGINT NOT NULL,
   request TEXT,
-  key_id TEXT
+  key_id TEXT,
+  mac BYTEA NOT NULL
 );
 CREATE INDEX audit_by_request ON audit_entries (request) WHERE request IS NOT NULL;
 CREATE INDEX audit_by_key ON audit_entries (key_id) WHERE key_id IS NOT NULL;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{oneshot, watch};
 
@@ -34,6 +35,7 @@ pub struct Ledger {
     clock: Clock,
     rows: Arc<RowKey>,
     commits: watch::Receiver<u64>,
+    foreign: Option<String>,
 }
 
 const MAX_IDLE_READERS: usize = 4;
@@ -51,16 +53,42 @@ impl Ledger {
         let connection = connect(path, false)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         migrations::migrate(&connection)?;
+        let foreign = migrations::foreign(&connection)?;
         let (count, commits) = watch::channel(0u64);
         let tell = Box::new(move || count.send_modify(|n| *n += 1));
         let rows = Arc::new(RowKey::new());
         let writer = Writer::start(connection, Arc::clone(&clock), Arc::clone(&rows), tell)?;
-        Ok(Self { writer, readers: Mutex::new(Vec::new()), path: path.clone(), clock, rows, commits })
+        Ok(Self {
+            writer,
+            readers: Mutex::new(Vec::new()),
+            path: path.clone(),
+            clock,
+            rows,
+            commits,
+            foreign,
+        })
     }
 
     /// From here on the rows that are vouched for can be read and written; only counts can before. The first key stays.
     pub fn unlock(&self, keyring: &Keyring) {
         self.rows.get_or_init(|| keyring.row_mac());
+    }
+
+    /// What somebody else put into the schema or took from it, as of the opening: the ledger is not safe to write to.
+    #[must_use]
+    pub fn foreign(&self) -> Option<&str> {
+        self.foreign.as_deref()
+    }
+
+    /// Triggers that somebody else wrote into the file run from here on. Tests use them for writes that fail.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn run_triggers(&self) -> Result<()> {
+        self.writer.with_connection(|connection| {
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
+            Ok(())
+        })
     }
 
     /// The ledger's time, in whole milliseconds.
@@ -197,6 +225,9 @@ fn connect(path: &Path, read_only: bool) -> Result<Connection> {
     // Deleted rows are overwritten, so that an erased sealed value does not linger in free pages.
     connection.pragma_update(None, "secure_delete", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
+    // The schema has none; what somebody writes into the file does not run in the broker.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(connection)
 }

@@ -6,6 +6,7 @@
 mod engine;
 mod facts;
 mod row;
+mod tail;
 mod writer;
 
 pub(crate) use engine::read_only;
@@ -13,6 +14,7 @@ pub use engine::{Clock, Ledger, Location};
 pub(crate) use facts::Facts;
 pub use facts::RowMac;
 pub(crate) use row::{Row, Value, json};
+pub(crate) use tail::{Followed, Tail};
 
 use std::ops::ControlFlow;
 
@@ -28,6 +30,8 @@ pub struct Tx<'c> {
     connection: &'c rusqlite::Connection,
     now: Timestamp,
     rows: &'c RowKey,
+    // None where nothing is written.
+    tail: Option<&'c Tail>,
 }
 
 /// What MACs of rows begin with, once the ledger is unlocked.
@@ -35,7 +39,22 @@ pub(crate) type RowKey = std::sync::OnceLock<hmac::Hmac<sha2::Sha256>>;
 
 impl<'c> Tx<'c> {
     pub(crate) fn new(connection: &'c rusqlite::Connection, now: Timestamp, rows: &'c RowKey) -> Self {
-        Self { connection, now, rows }
+        Self { connection, now, rows, tail: None }
+    }
+
+    /// A transaction that writes.
+    fn of_writer(
+        connection: &'c rusqlite::Connection,
+        now: Timestamp,
+        rows: &'c RowKey,
+        tail: &'c Tail,
+    ) -> Self {
+        Self { tail: Some(tail), ..Self::new(connection, now, rows) }
+    }
+
+    /// What this transaction appended to the audit log.
+    pub(crate) fn tail(&self) -> Result<&'c Tail> {
+        self.tail.ok_or_else(|| LedgerError::Statement("this transaction only reads".to_owned()))
     }
 
     /// The database's clock at the start of the transaction.

@@ -81,7 +81,7 @@ impl ToSql for Value {
 
 /// One row of an answer. Columns are read by position; a column that does not read back as what it should be is
 /// reported as damage, never skipped.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Row(Vec<Value>);
 
 impl Row {

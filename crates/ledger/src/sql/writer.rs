@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::runtime::RuntimeFlavor;
 
-use super::{Clock, RowKey, Tx};
+use super::{Clock, Followed, RowKey, Tail, Tx};
 use crate::error::{LedgerError, Result};
 
 /// How many deeds share one commit at most.
@@ -47,6 +47,8 @@ struct Shared {
     came: Condvar,
     clock: Clock,
     rows: Arc<RowKey>,
+    // Locked only by whoever holds the connection.
+    followed: Mutex<Option<Followed>>,
     /// Told after each commit; must be quick.
     after_commit: Box<dyn Fn() + Send + Sync>,
 }
@@ -70,14 +72,20 @@ impl Writer {
         rows: Arc<RowKey>,
         after_commit: Box<dyn Fn() + Send + Sync>,
     ) -> Result<Self> {
-        let (connection, inbox, came) = (Mutex::new(connection), Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { connection, inbox, came, clock, rows, after_commit });
+        let (connection, followed) = (Mutex::new(connection), Mutex::default());
+        let (inbox, came) = (Mutex::default(), Condvar::new());
+        let shared = Arc::new(Shared { connection, inbox, came, clock, rows, followed, after_commit });
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || of_thread.run())
             .map_err(|e| LedgerError::Io(e.to_string()))?;
         Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Does something with the connection between two commits.
+    pub(super) fn with_connection<T>(&self, with: impl FnOnce(&Connection) -> T) -> T {
+        with(&lock(&self.shared.connection))
     }
 
     /// Commits a deed: at once on the caller's thread where it may wait for the disk and nobody else is writing,
@@ -164,7 +172,7 @@ impl Shared {
     }
 
     fn commit(&self, connection: &Connection, group: Vec<Deed>) {
-        commit(connection, group, &self.clock, &self.rows);
+        commit(connection, group, &self.clock, &self.rows, &mut lock(&self.followed));
         (self.after_commit)();
     }
 }
@@ -189,21 +197,32 @@ impl From<LedgerError> for CommitFailed {
     }
 }
 
-fn commit(connection: &Connection, group: Vec<Deed>, clock: &Clock, rows: &RowKey) {
+fn commit(
+    connection: &Connection,
+    group: Vec<Deed>,
+    clock: &Clock,
+    rows: &RowKey,
+    followed: &mut Option<Followed>,
+) {
+    let tail = Tail::of(followed.as_ref());
     let is_alone = group.len() == 1;
     let mut group = group.into_iter();
     let mut done = Vec::with_capacity(group.len());
     let result = statement(connection, "BEGIN IMMEDIATE").and_then(|()| {
-        let tx = Tx::new(connection, clock(), rows);
+        let tx = Tx::of_writer(connection, clock(), rows, &tail);
         for deed in group.by_ref() {
             if is_alone {
                 // Its own part is the whole.
                 let ran = deed(Ok(&tx));
                 let keep = ran.keep;
                 done.push(ran);
+                if !keep {
+                    tail.cut(0);
+                }
                 return statement(connection, if keep { "COMMIT" } else { "ROLLBACK" });
             }
             statement(connection, "SAVEPOINT deed")?;
+            let before = tail.len();
             let ran = deed(Ok(&tx));
             let keep = ran.keep;
             done.push(ran);
@@ -214,6 +233,7 @@ fn commit(connection: &Connection, group: Vec<Deed>, clock: &Clock, rows: &RowKe
             }
             if !keep {
                 statement(connection, "ROLLBACK TO deed")?;
+                tail.cut(before);
             }
             statement(connection, "RELEASE deed")?;
         }
@@ -222,6 +242,10 @@ fn commit(connection: &Connection, group: Vec<Deed>, clock: &Clock, rows: &RowKe
     if result.is_err() && !connection.is_autocommit() {
         // After a failed commit SQLite may or may not have rolled back; the next group must start clean.
         let _ = statement(connection, "ROLLBACK");
+    }
+    if result.is_ok() {
+        // Before anybody is told: what has taken effect outside can't be taken out of the log unseen.
+        tail.commit(followed);
     }
     let result = result.map_err(CommitFailed::from);
     if let Err(failed) = &result {

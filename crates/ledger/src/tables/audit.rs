@@ -1,12 +1,14 @@
 //! The audit log's rows. An entry is appended in the transaction of the deed that it records.
 
+use std::ops::ControlFlow;
+
 use keywright_core::audit::deed::{Deed, Stage};
 use keywright_core::audit::entry::{Entry, Record};
-use keywright_core::audit::merkle::Hash;
+use keywright_core::audit::{EntryId, Frontier, Hash};
 use keywright_core::id::{KeyId, RequestId};
 
 use crate::error::{LedgerError, Result};
-use crate::sql::{Row, Tx, Value};
+use crate::sql::{Facts, Followed, Row, Tx, Value};
 
 /// The one log of an SQLite ledger. Several brokers on one database will each have their own.
 pub(crate) const LOG: &str = "main";
@@ -20,7 +22,16 @@ pub struct StoredEntry {
     pub leaf: Vec<u8>,
     /// Their RFC 6962 leaf hash, as computed when it was appended.
     pub leaf_hash: Hash,
+    row: Row,
 }
+
+/// What an entry is found by is vouched for too: an entry that is not found has not happened.
+static FACTS: Facts = Facts {
+    table: "audit_entries",
+    what: "audit entry",
+    count: 7,
+    columns: "v.number, v.leaf_hash, v.deed, v.stage, v.at, v.request, v.key_id, v.leaf, v.mac",
+};
 
 /// Which entries to read.
 #[derive(Debug, Clone, Default)]
@@ -46,11 +57,12 @@ impl StoredEntry {
         Entry::from_leaf(&self.leaf).map_err(|e| LedgerError::Audit(e.to_string()))
     }
 
-    fn read(row: &Row) -> Result<Self> {
+    fn read(row: Row) -> Result<Self> {
         Ok(Self {
             number: row.count(0)?,
-            leaf: row.bytes(1)?.to_vec(),
-            leaf_hash: Hash::from_bytes(row.array(2)?),
+            leaf_hash: Hash::from_bytes(row.array(1)?),
+            leaf: row.bytes(7)?.to_vec(),
+            row,
         })
     }
 }
@@ -61,32 +73,69 @@ impl Tx<'_> {
     /// # Errors
     /// When the entry is too long for the log, or the ledger can't be written.
     pub fn audit(&self, record: Record) -> Result<u64> {
-        let number = self.audit_size()?;
+        let tail = self.tail()?;
+        let number = tail.next().map_or_else(|| self.audit_size(), Ok)?;
         let entry = Entry::new(number, record);
         let leaf = entry.to_leaf().map_err(|e| LedgerError::Audit(e.to_string()))?;
         let record = entry.record();
-        let hash = Value::from(Hash::of_leaf(&leaf).as_bytes().as_slice());
-        self.execute(
-            "INSERT INTO audit_entries (log, number, leaf, leaf_hash, deed, stage, at, request, key_id) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-            &[
-                LOG.into(),
-                number.into(),
-                leaf.as_slice().into(),
-                hash.clone(),
-                record.deed.as_str().into(),
-                stage(record.stage).into(),
-                record.at.into(),
-                Value::maybe(record.subject.request.as_deref()),
-                Value::maybe(record.subject.key.as_deref()),
-            ],
+        let hash = Hash::of_leaf(&leaf);
+        let facts = vec![
+            number.into(),
+            hash.as_bytes().as_slice().into(),
+            record.deed.as_str().into(),
+            stage(record.stage).into(),
+            record.at.into(),
+            Value::maybe(record.subject.request.as_deref()),
+            Value::maybe(record.subject.key.as_deref()),
+        ];
+        let kept = self.execute(
+            "INSERT INTO audit_entries (number, leaf_hash, deed, stage, at, request, key_id, log, leaf, mac) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            &FACTS.with(self, facts, [LOG.into(), leaf.as_slice().into()])?,
         )?;
-        // A trigger that somebody wrote into the file can have an insert do nothing and say nothing.
-        let kept = "SELECT 1 FROM audit_entries WHERE log = $1 AND number = $2 AND leaf_hash = $3";
-        match self.first(kept, &[LOG.into(), number.into(), hash])? {
-            Some(_) => Ok(number),
-            None => Err(LedgerError::Audit("the ledger did not keep it: its file was edited".to_owned())),
+        if kept != 1 {
+            return Err(LedgerError::Audit("the ledger did not keep it: its file was edited".to_owned()));
         }
+        tail.push(hash);
+        Ok(number)
+    }
+
+    /// That an entry is as this home wrote it, in the place where it wrote it. Whoever may write the ledger's file can
+    /// append entries, and put the broker up to sign them.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotContinued`] when it is not.
+    pub fn check_entry(&self, entry: &StoredEntry) -> Result<()> {
+        let StoredEntry { number, leaf, leaf_hash, row } = entry;
+        let refuse = |what| LedgerError::NotContinued { why: format!("entry `{}` {what}", EntryId(*number)) };
+        if Hash::of_leaf(leaf) != *leaf_hash || Entry::index_of(leaf) != Some(*number) {
+            return Err(refuse("was changed in the ledger"));
+        }
+        match FACTS.check(self, row) {
+            Err(LedgerError::Edited { .. }) => Err(refuse("was not written by this home")),
+            other => other,
+        }
+    }
+
+    /// From here on every commit tells `keep` the log's size and root. `tree` is the log as it was proved; what was
+    /// appended since is read.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub(crate) fn follow(&self, mut tree: Frontier, keep: Box<dyn Fn(u64, Hash) + Send>) -> Result<()> {
+        let sql =
+            "SELECT number, leaf_hash FROM audit_entries WHERE log = $1 AND number >= $2 ORDER BY number";
+        self.each(sql, &[LOG.into(), tree.size().into()], |row| {
+            let row = row?;
+            if row.count(0)? != tree.size() {
+                let why = format!("entry `{}` is missing from the ledger", EntryId(tree.size()));
+                return Err(LedgerError::NotContinued { why });
+            }
+            tree.push(Hash::from_bytes(row.array(1)?));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        self.tail()?.follow(Followed { tree, keep });
+        Ok(())
     }
 
     /// How many entries there are.
@@ -107,8 +156,9 @@ impl Tx<'_> {
     pub fn audit_entries(&self, filter: &AuditFilter) -> Result<Vec<StoredEntry>> {
         let order = if filter.newest_first { "DESC" } else { "ASC" };
         let sql = format!(
-            "SELECT number, leaf, leaf_hash FROM audit_entries WHERE log = $1 AND number >= $2 \
-             AND ($3 IS NULL OR request = $3) AND ($4 IS NULL OR key_id = $4) ORDER BY number {order} LIMIT $5"
+            "SELECT {} FROM audit_entries v WHERE log = $1 AND number >= $2 \
+             AND ($3 IS NULL OR request = $3) AND ($4 IS NULL OR key_id = $4) ORDER BY number {order} LIMIT $5",
+            FACTS.columns
         );
         let limit = if filter.limit == 0 { 100 } else { i64::from(filter.limit) };
         let parameters = [
@@ -118,7 +168,7 @@ impl Tx<'_> {
             Value::maybe(filter.key),
             limit.into(),
         ];
-        self.query(&sql, &parameters)?.iter().map(StoredEntry::read).collect()
+        self.query(&sql, &parameters)?.into_iter().map(StoredEntry::read).collect()
     }
 
     /// Whether the log knows how the mint of a request ended.

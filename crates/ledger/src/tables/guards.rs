@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use keywright_core::id::RequestId;
 use keywright_core::name::{AgentName, OperatorName, TemplateId};
 use keywright_core::template::ResolvedTemplate;
+use keywright_core::text::Untrusted;
 
 use crate::error::{LedgerError, Result};
-use crate::sql::{Row, Tx, Value, json};
+use crate::sql::{Facts, Row, Tx, Value, json};
 
 /// A template in force.
 #[derive(Debug, Clone)]
@@ -59,15 +60,25 @@ pub struct Proposal {
     pub created_at: Timestamp,
 }
 
-const TEMPLATE: &str = "version, source, resolved, applied_by, signature, applied_at";
-const PROPOSAL: &str = "request, agent, template, source, why, state, created_at";
+const TEMPLATE: &str = "version, source, resolved, applied_by, signature, applied_at, id";
+pub(crate) static PROPOSALS: Facts = Facts {
+    table: "proposals",
+    what: "proposal",
+    count: 6,
+    columns: "request, agent, template, source, why, created_at, state, mac",
+};
 
 impl AppliedTemplate {
-    fn read(row: &Row) -> Result<Self> {
+    /// The row's digest is on record, but not under which id the row lies.
+    fn read(_: &Tx<'_>, row: &Row) -> Result<Self> {
+        let (resolved, id): (ResolvedTemplate, _) = (row.json(2, "template")?, row.text(6)?);
+        if resolved.template.id.as_str() != id {
+            return Err(LedgerError::Edited { what: "template", name: Untrusted::capped(id, 80) });
+        }
         Ok(Self {
             version: row.count(0)?,
             source: row.text(1)?.to_owned(),
-            resolved: row.json(2, "template")?,
+            resolved,
             applied_by: row.parse(3, "operator name")?,
             signature: row.array(4)?,
             applied_at: row.time(5)?,
@@ -76,15 +87,16 @@ impl AppliedTemplate {
 }
 
 impl Proposal {
-    fn read(row: &Row) -> Result<Self> {
+    fn read(tx: &Tx<'_>, row: &Row) -> Result<Self> {
+        PROPOSALS.check(tx, row)?;
         Ok(Self {
             request: row.parse(0, "request id")?,
             agent: row.parse(1, "agent name")?,
             template: row.parse(2, "template id")?,
             source: row.text(3)?.to_owned(),
             why: row.text(4)?.to_owned(),
-            state: row.text(5)?.to_owned(),
-            created_at: row.time(6)?,
+            created_at: row.time(5)?,
+            state: row.text(6)?.to_owned(),
         })
     }
 }
@@ -96,7 +108,7 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn templates(&self) -> Result<Vec<AppliedTemplate>> {
         let sql = format!("SELECT {TEMPLATE} FROM templates WHERE retired_at IS NULL ORDER BY id");
-        self.query(&sql, &[])?.iter().map(AppliedTemplate::read).collect()
+        self.sound(&self.query(&sql, &[])?, AppliedTemplate::read)
     }
 
     /// The template in force under this id.
@@ -105,7 +117,7 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn template(&self, id: &TemplateId) -> Result<Option<AppliedTemplate>> {
         let sql = format!("SELECT {TEMPLATE} FROM templates WHERE id = $1 AND retired_at IS NULL");
-        self.first(&sql, &[Value::text(id)])?.map(|row| AppliedTemplate::read(&row)).transpose()
+        self.first(&sql, &[Value::text(id)])?.map(|row| AppliedTemplate::read(self, &row)).transpose()
     }
 
     /// Puts a template in force in place of its earlier version, and says which version it is.
@@ -141,6 +153,18 @@ impl Tx<'_> {
             ],
         )?;
         Ok(version)
+    }
+
+    /// What is said of each template in force that lies under another id than its own.
+    pub(crate) fn misplaced_templates(&self, edited: &mut Vec<LedgerError>) -> Result<()> {
+        let sql = format!("SELECT {TEMPLATE} FROM templates WHERE retired_at IS NULL");
+        for row in self.query(&sql, &[])? {
+            match AppliedTemplate::read(self, &row) {
+                Err(error @ LedgerError::Edited { .. }) => edited.push(error),
+                other => drop(other?),
+            }
+        }
+        Ok(())
     }
 
     /// Which version of the policy is in force; 0 when none is. The text may be large, the number is not.
@@ -188,17 +212,18 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be written.
     pub fn add_proposal(&self, proposal: &Proposal) -> Result<()> {
+        let facts = vec![
+            Value::text(proposal.request),
+            Value::text(&proposal.agent),
+            Value::text(&proposal.template),
+            proposal.source.as_str().into(),
+            proposal.why.as_str().into(),
+            self.now().into(),
+        ];
         self.execute(
-            "INSERT INTO proposals (request, agent, template, source, why, state, created_at) \
-             VALUES ($1, $2, $3, $4, $5, 'pending', $6)",
-            &[
-                Value::text(proposal.request),
-                Value::text(&proposal.agent),
-                Value::text(&proposal.template),
-                proposal.source.as_str().into(),
-                proposal.why.as_str().into(),
-                self.now().into(),
-            ],
+            "INSERT INTO proposals (request, agent, template, source, why, created_at, state, mac) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            &PROPOSALS.with(self, facts, ["pending".into()])?,
         )?;
         Ok(())
     }
@@ -209,9 +234,10 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn proposals(&self) -> Result<Vec<Proposal>> {
         let sql = format!(
-            "SELECT {PROPOSAL} FROM proposals WHERE state = 'pending' ORDER BY created_at LIMIT 1000"
+            "SELECT {} FROM proposals WHERE state = 'pending' ORDER BY created_at LIMIT 1000",
+            PROPOSALS.columns
         );
-        self.query(&sql, &[])?.iter().map(Proposal::read).collect()
+        self.sound(&self.query(&sql, &[])?, Proposal::read)
     }
 
     /// One proposal.
@@ -219,8 +245,8 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn proposal(&self, id: RequestId) -> Result<Option<Proposal>> {
-        let sql = format!("SELECT {PROPOSAL} FROM proposals WHERE request = $1");
-        self.first(&sql, &[Value::text(id)])?.map(|row| Proposal::read(&row)).transpose()
+        let sql = format!("SELECT {} FROM proposals WHERE request = $1", PROPOSALS.columns);
+        self.first(&sql, &[Value::text(id)])?.map(|row| Proposal::read(self, &row)).transpose()
     }
 
     /// Ends a proposal's wait: `applied` or `rejected`.

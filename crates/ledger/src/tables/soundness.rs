@@ -1,6 +1,6 @@
 //! Looking through all rows that are vouched for.
 
-use super::{attempts, configured, embedded, keys, requests, revocations, sagas};
+use super::{attempts, configured, embedded, guards, keys, requests, revocations, sagas};
 use crate::error::{LedgerError, Result};
 use crate::sql::Tx;
 
@@ -23,6 +23,7 @@ impl Tx<'_> {
         for facts in [
             &configured::CONNECTIONS,
             &configured::STORES,
+            &guards::PROPOSALS,
             &requests::FACTS,
             &keys::KEYS,
             &attempts::FACTS,
@@ -34,6 +35,7 @@ impl Tx<'_> {
         ] {
             found.rows += facts.edited(self, &mut found.edited)?;
         }
+        self.misplaced_templates(&mut found.edited)?;
         Ok(found)
     }
 }

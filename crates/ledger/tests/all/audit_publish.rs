@@ -46,6 +46,7 @@ async fn six_hundred_entries_are_published_and_verify() {
         .collect();
     let expected = [
         "checkpoint",
+        "head",
         "tile/0/000",
         "tile/0/001",
         "tile/0/002.p/88",

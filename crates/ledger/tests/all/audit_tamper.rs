@@ -51,12 +51,12 @@ async fn tampered_rows_are_detected_and_the_first_is_named() {
         ("UPDATE audit_entries SET deed = 'key.mint' WHERE number = 300", 300),
         ("UPDATE audit_entries SET stage = 'note' WHERE number = 300", 300),
         (
-            "INSERT INTO audit_entries SELECT log, 610, leaf, leaf_hash, deed, stage, at, request, key_id \
+            "INSERT INTO audit_entries SELECT log, 610, leaf, leaf_hash, deed, stage, at, request, key_id, mac \
           FROM audit_entries WHERE number = 9",
             610,
         ),
         (
-            "INSERT INTO audit_entries SELECT log, 700, leaf, leaf_hash, deed, stage, at, request, key_id \
+            "INSERT INTO audit_entries SELECT log, 700, leaf, leaf_hash, deed, stage, at, request, key_id, mac \
           FROM audit_entries WHERE number = 9",
             610,
         ),
@@ -93,7 +93,7 @@ fn forge(database: &Connection, number: u64) {
     let request = format!("req_{:032x}", number + 5_000);
     let key = format!("key_{:032x}", (number + 5_000) % 7);
     let at = (1_790_000_000 + i64::try_from(number).unwrap() + 5_000) * 1000;
-    let sql = "INSERT INTO audit_entries VALUES ('main', ?1, ?2, ?3, 'request.decide', 'intent', ?4, ?5, ?6)";
+    let sql = "INSERT INTO audit_entries VALUES ('main', ?1, ?2, ?3, 'request.decide', 'intent', ?4, ?5, ?6, zeroblob(32))";
     let hash = Hash::of_leaf(&leaf);
     let row = rusqlite::params![i64::try_from(number).unwrap(), leaf, hash.as_bytes(), at, request, key];
     database.execute(sql, row).unwrap();
@@ -124,10 +124,15 @@ async fn rewrite(home: &Home, at: u64, with_files: bool, sign_with: Option<&[u8;
             fs::write(home.file(&tile.to_string()), bytes).unwrap();
         }
     }
+    let root = hashes.iter().copied().collect::<Frontier>().root();
+    // Without the passphrase nobody can tell whether its last line is right.
+    let head = format!("keywright/head/1\n{size:020}\n{root}\n{}\n", "0".repeat(64));
+    if with_files {
+        fs::write(home.file("head"), head).unwrap();
+    }
     if let Some(seed) = sign_with {
         let vkey: VerifierKey = fs::read_to_string(home.file("vkey")).unwrap().trim().parse().unwrap();
         let origin: Origin = vkey.origin().clone();
-        let root = hashes.iter().copied().collect::<Frontier>().root();
         let note = Checkpoint::new(origin.clone(), size, root, Vec::new()).unwrap().sign(seed).unwrap();
         fs::write(home.file("checkpoint"), &note).unwrap();
         let vkey = VerifierKey::of_signing_key(origin, seed);
@@ -316,6 +321,7 @@ async fn a_log_without_entries_is_not_sound_while_the_ledger_holds_what_was_reco
     assert!(home.verify().is_sound());
     home.tamper("DELETE FROM audit_entries; DELETE FROM checkpoints");
     fs::remove_file(home.file("checkpoint")).unwrap();
+    fs::remove_file(home.file("head")).unwrap();
     fs::remove_dir_all(home.file("tile")).unwrap();
     let report = home.verify();
     let [Finding::Emptied { what }] = report.findings.as_slice() else { panic!("{:?}", report.findings) };

@@ -4,9 +4,10 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
+use keywright_ledger::audit_files::Finding;
 use keywright_ledger::{AuditFilter, Ledger, LedgerError, Result};
 
-use crate::support::{Home, record};
+use crate::support::{Home, INSTANCE, record};
 
 fn entries(limit: u32) -> AuditFilter {
     AuditFilter { limit, ..AuditFilter::default() }
@@ -65,6 +66,8 @@ async fn together(ledger: &Arc<Ledger>, size: u64, fails: fn(u64) -> bool) -> Ve
 async fn a_failing_deed_rolls_back_only_its_own_part_of_a_shared_commit() {
     let home = Home::new();
     let ledger = Arc::new(home.open());
+    ledger.write(|tx| tx.set_instance(&INSTANCE)).await.unwrap();
+    home.files().publish(&ledger).await.unwrap();
     let before = *ledger.commits().borrow();
     let results = together(&ledger, 40, |number| number % 4 == 3).await;
     // The count follows the replies.
@@ -79,6 +82,7 @@ async fn a_failing_deed_rolls_back_only_its_own_part_of_a_shared_commit() {
     let expected: Vec<_> = (0..40).filter(|n| n % 4 != 3).map(|n| record(n).subject.request).collect();
     assert_eq!(purposes, expected);
     assert!(rows.iter().zip(0..).all(|(row, place)| row.number == place), "no gap where a deed failed");
+    assert_head(&home, 30);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,8 +178,19 @@ async fn a_reading_sees_one_moment() {
 /// Where other threads can take over, a deed that finds nobody writing is done on its asker's thread.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deeds_on_their_askers_threads_and_in_groups_are_all_done_once() {
+    for is_followed in [false, true] {
+        all_are_done_once(is_followed).await;
+    }
+}
+
+async fn all_are_done_once(is_followed: bool) {
     let home = Home::new();
     let ledger = Arc::new(home.open());
+    ledger.write(|tx| tx.set_instance(&INSTANCE)).await.unwrap();
+    let files = home.files();
+    if is_followed {
+        files.publish(&ledger).await.unwrap();
+    }
     for alone in 0..20 {
         ledger.write(move |tx| tx.audit(record(alone))).await.unwrap();
     }
@@ -207,6 +222,21 @@ async fn deeds_on_their_askers_threads_and_in_groups_are_all_done_once() {
     places.sort_unstable();
     assert_eq!(places, (20..220).collect::<Vec<u64>>());
     assert_eq!(ledger.read(|tx| tx.audit_size()).await.unwrap(), 220);
+    if is_followed {
+        // What was rolled back is not in the head either.
+        assert_head(&home, 220);
+    }
+    files.publish(&ledger).await.unwrap();
+    assert_head(&home, 220);
+}
+
+/// The head is over so many entries, and over those that are there.
+fn assert_head(home: &Home, size: u64) {
+    let head = std::fs::read_to_string(home.file("head")).unwrap();
+    assert_eq!(head.lines().nth(1), Some(format!("{size:020}").as_str()));
+    let findings = home.verify().findings;
+    let about_head = |finding: &Finding| finding.to_string().contains("head") || finding.span().is_some();
+    assert!(!findings.iter().any(about_head), "{findings:?}");
 }
 
 #[tokio::test]

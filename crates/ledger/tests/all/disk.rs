@@ -21,7 +21,9 @@ use crate::things::id;
 const DIR: &str = "KEYWRIGHT_TEST_DISK";
 
 fn open(dir: &Path) -> Ledger {
-    Ledger::open(&Location::File(dir.join("ledger.db")), Arc::new(Timestamp::now)).unwrap()
+    let ledger = Ledger::open(&Location::File(dir.join("ledger.db")), Arc::new(Timestamp::now)).unwrap();
+    ledger.unlock(&MasterKey::generate().unwrap().keyring([0; 16]));
+    ledger
 }
 
 /// Runs one of the ignored tests below under a shell that prepares the disk.

@@ -122,7 +122,7 @@ async fn what_vouches_for_one_row_vouches_for_no_other() {
     let (home, master) = home().await;
     for table in TABLES {
         home.tamper(&format!(
-            "CREATE TABLE {table}_kept AS SELECT name, mac FROM {table}; \
+            "CREATE TEMP TABLE {table}_kept AS SELECT name, mac FROM {table}; \
              UPDATE {table} SET mac = (SELECT mac FROM {table}_kept AS kept WHERE kept.name <> {table}.name)"
         ));
         let (left, errors) = rows(&home, table, master.keyring(INSTANCE)).await;

@@ -1,0 +1,239 @@
+//! The newest entries of the audit log, which no checkpoint covers yet, in the hands of somebody who may write the home's
+//! files while no broker runs.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use keywright_broker::Code;
+use keywright_broker::ask::Ask;
+use keywright_testkit::{Closed, World, ask};
+
+fn edit(home: &Closed, sql: &str) {
+    let ledger = rusqlite::Connection::open(home.ledger()).unwrap();
+    ledger.execute_batch(&format!("PRAGMA foreign_keys = OFF; {sql}")).unwrap();
+}
+
+fn audit(home: &Closed, name: &str) -> std::path::PathBuf {
+    home.ledger().parent().unwrap().join("audit").join(name)
+}
+
+fn number(home: &Closed, condition: &str) -> i64 {
+    let ledger = rusqlite::Connection::open(home.ledger()).unwrap();
+    let sql = format!("SELECT MIN(number) FROM audit_entries WHERE {condition}");
+    ledger.query_row(&sql, [], |row| row.get(0)).unwrap()
+}
+
+async fn does_nothing(world: &World, what: &str) {
+    let refused = world.request(&ask("example.com", "NEW_TOKEN")).await.unwrap_err();
+    assert_eq!(refused.code, Code::Conflict, "{what}: {refused}");
+    for _ in 0..3 {
+        world.broker.tick().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(world.broker.health().await.unwrap().read_only.is_some(), "{what}");
+}
+
+/// A key that two operators approved, made and revoked; all of it after the newest checkpoint.
+async fn used() -> (World, String) {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    let bo = "bo".parse().unwrap();
+    let words = || keywright_core::secret::Secret::new("another passphrase".to_owned());
+    world.broker.add_operator(&ana, &bo, words()).await.unwrap();
+    let bo = world.broker.operator(Some(&bo), words()).await.unwrap();
+    let wish = Ask { environment: "production".to_owned(), ..ask("example.com", "PROD") };
+    let id = world.request(&wish).await.unwrap().request.to_string();
+    let digest: String = rusqlite::Connection::open(world.home.join("ledger.db"))
+        .unwrap()
+        .query_row("SELECT digest FROM requests", [], |row| row.get(0))
+        .unwrap();
+    world.broker.publish_audit().await.unwrap();
+    for operator in [&ana, &bo] {
+        let wait = Duration::from_secs(20);
+        world.broker.approve(operator, &id, &digest, &<_>::default(), wait).await.unwrap();
+    }
+    world.broker.revoke(&ana.caller(), "PROD", "done").await.unwrap();
+    assert!(world.sandbox.live_tokens_named_like("kw-").is_empty());
+    (world, id)
+}
+
+#[tokio::test]
+async fn approvals_that_were_used_make_no_second_key_when_the_tail_is_cut_off_with_their_use() {
+    let (world, id) = used().await;
+    let home = world.closed().await;
+    let since = number(&home, &format!("request = '{id}' AND deed = 'key.mint'"));
+    edit(
+        &home,
+        &format!(
+            "DELETE FROM audit_entries WHERE number > {since}; UPDATE approvals SET used_at = NULL; \
+             UPDATE requests SET status = 'in_progress' WHERE id = '{id}'; UPDATE keys SET state = 'minting'; \
+             UPDATE attempts SET outcome = 'unsent', sent_at = NULL; \
+             UPDATE sagas SET phase = 'intent', due_at = 1, lease_until = NULL, owner = NULL; \
+             DELETE FROM versions; DELETE FROM placements; DELETE FROM revocations"
+        ),
+    );
+    let world = home.opened().await;
+    does_nothing(&world, "cut").await;
+    assert!(world.sandbox.live_tokens_named_like("kw-").is_empty(), "no second key");
+}
+
+#[tokio::test]
+async fn somebody_who_was_just_removed_stays_so() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    world.broker.add_agent(&ana, &"cli".parse().unwrap()).await.unwrap();
+    world.broker.publish_audit().await.unwrap();
+    drop(ana);
+    let home = world.closed().await;
+    let kept: Vec<u8> = rusqlite::Connection::open(home.ledger())
+        .unwrap()
+        .query_row("SELECT mac FROM agents", [], |row| row.get(0))
+        .unwrap();
+    let world = home.opened().await;
+    world.broker.remove_agent(&world.ana().await, &"cli".parse().unwrap()).await.unwrap();
+    let home = world.closed().await;
+    let since = number(&home, "deed = 'agent.remove'");
+    let mac: String = kept.iter().map(|byte| format!("{byte:02x}")).collect();
+    edit(
+        &home,
+        &format!(
+            "DELETE FROM audit_entries WHERE number >= {since}; UPDATE agents SET removed_at = NULL, mac = x'{mac}'"
+        ),
+    );
+    let world = home.opened().await;
+    // The row is as it was, and the log does not say otherwise any more: it is the log that is not believed.
+    does_nothing(&world, "an agent is back").await;
+}
+
+#[tokio::test]
+async fn an_entry_that_was_written_in_by_hand_is_neither_believed_nor_signed() {
+    let world = World::new().await;
+    let home = world.closed().await;
+    // The last entry once more, with its own text and hash in its own place.
+    let ledger = rusqlite::Connection::open(home.ledger()).unwrap();
+    let (last, leaf, mac): (i64, Vec<u8>, Vec<u8>) = ledger
+        .query_row("SELECT number, leaf, mac FROM audit_entries ORDER BY number DESC LIMIT 1", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .unwrap();
+    let text = String::from_utf8(leaf).unwrap();
+    let forged = text.replacen(&format!("\"index\":{last}"), &format!("\"index\":{}", last + 1), 1);
+    let forged = forged.replacen(&format!("\"ent_{last}\""), &format!("\"ent_{}\"", last + 1), 1);
+    assert_ne!(text, forged, "{text}");
+    let hash = keywright_core::audit::Hash::of_leaf(forged.as_bytes());
+    ledger
+        .execute(
+            "INSERT INTO audit_entries SELECT log, number + 1, ?1, ?2, deed, stage, at, request, key_id, ?3 \
+             FROM audit_entries WHERE number = ?4",
+            rusqlite::params![forged.as_bytes(), hash.as_bytes(), mac, last],
+        )
+        .unwrap();
+    drop(ledger);
+    let signed = fs::read(audit(&home, "checkpoint")).unwrap();
+    let world = home.opened().await;
+    does_nothing(&world, "forged").await;
+    assert_eq!(fs::read(world.home.join("audit/checkpoint")).unwrap(), signed);
+}
+
+#[tokio::test]
+async fn an_entry_that_is_not_found_any_more_is_missed() {
+    for hide in ["request = NULL", "deed = 'agent.add'", "stage = 'note'", "request = 'req_other'"] {
+        let (world, _) = used().await;
+        let home = world.closed().await;
+        edit(
+            &home,
+            &format!("UPDATE audit_entries SET {hide} WHERE deed = 'key.mint' AND stage = 'outcome'"),
+        );
+        does_nothing(&home.opened().await, hide).await;
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_gone_or_made_up_is_no_head() {
+    let cut = "DELETE FROM audit_entries WHERE number > (SELECT MAX(number) - 3 FROM audit_entries)";
+    let claim = |home: &Closed, size: i64| {
+        let head = fs::read_to_string(audit(home, "head")).unwrap();
+        let mut lines: Vec<String> = head.lines().map(str::to_owned).collect();
+        lines[1] = format!("{size:020}");
+        format!("{}\n", lines.join("\n"))
+    };
+    type Change<'a> = &'a dyn Fn(&Closed);
+    let changes: [(&str, Change<'_>); 5] = [
+        ("gone", &|home| fs::remove_file(audit(home, "head")).unwrap()),
+        ("empty", &|home| fs::write(audit(home, "head"), "").unwrap()),
+        ("cut", &|home| edit(home, cut)),
+        ("another size", &|home| {
+            let text = claim(home, 1);
+            fs::write(audit(home, "head"), text).unwrap();
+        }),
+        ("a checkpoint in its place", &|home| {
+            fs::copy(audit(home, "checkpoint"), audit(home, "head")).unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        let world = World::new().await;
+        world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+        let home = world.closed().await;
+        change(&home);
+        edit(&home, cut);
+        does_nothing(&home.opened().await, what).await;
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_cut_down_to_its_first_entries_is_lost_with_its_files() {
+    for left in [2, 4] {
+        let world = World::new().await;
+        world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+        let home = world.closed().await;
+        edit(&home, &format!("DELETE FROM audit_entries WHERE number >= {left}; DELETE FROM checkpoints"));
+        fs::remove_dir_all(home.ledger().parent().unwrap().join("audit")).unwrap();
+        does_nothing(&home.opened().await, "cut down").await;
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_only_dies_finds_its_log_as_it_left_it() {
+    let mut world = World::new().await;
+    for round in 0..4 {
+        world.request(&ask("example.com", &format!("KEY_{round}"))).await.unwrap();
+        world = world.restart().await;
+        assert_eq!(world.broker.health().await.unwrap().read_only, None);
+    }
+    let report = report(&world.home);
+    assert!(report.is_sound(), "{:?}", report.findings);
+}
+
+#[tokio::test]
+async fn a_head_from_before_a_loss_of_power_is_continued() {
+    let world = World::new().await;
+    let home = world.closed().await;
+    let older = fs::read(audit(&home, "head")).unwrap();
+    let world = home.opened().await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let home = world.closed().await;
+    // The ledger was forced to the disk and the head was not.
+    fs::write(audit(&home, "head"), older).unwrap();
+    let world = home.opened().await;
+    assert_eq!(world.broker.health().await.unwrap().read_only, None);
+    world.request(&ask("example.com", "NEXT_TOKEN")).await.unwrap();
+}
+
+#[tokio::test]
+async fn verifying_misses_the_tail_without_a_passphrase() {
+    let world = World::new().await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let home = world.closed().await;
+    let root = home.ledger().parent().unwrap().to_owned();
+    assert!(report(&root).is_sound());
+    edit(&home, "DELETE FROM audit_entries WHERE number = (SELECT MAX(number) FROM audit_entries)");
+    let report = report(&root);
+    assert!(!report.is_sound());
+    assert!(report.first().unwrap().to_string().contains("cut off"), "{:?}", report.findings);
+}
+
+fn report(home: &Path) -> keywright_ledger::audit_files::Report {
+    keywright_ledger::audit_files::verify(&home.join("audit"), &home.join("ledger.db"), None, None).unwrap()
+}
