@@ -18,7 +18,7 @@ use keywright_core::audit::{
     Decided, Deed, Effect, Entry, Hash, Principal, Record, Stage, Subject, Who, Why,
 };
 use keywright_ledger::audit_files::{AuditFiles, verify};
-use keywright_ledger::seal::MasterKey;
+use keywright_ledger::seal::{Keyring, MasterKey};
 use keywright_ledger::{Ledger, LedgerError, Location};
 use rusqlite::Connection;
 
@@ -35,6 +35,10 @@ async fn main() {
     let plain = Plain::new(&dir.path().join("plain.db"));
     let location = Location::File(dir.path().join("ledger.db"));
     let ledger = Arc::new(Ledger::open(&location, Arc::new(Timestamp::now)).unwrap());
+    let ring = MasterKey::generate().unwrap().keyring([1; 16]);
+    ledger.unlock(&ring);
+    // From here on each commit is followed by the log's head, as under a broker.
+    AuditFiles::open(&dir.path().join("head"), &ring).unwrap().publish(&ledger).await.unwrap();
     let (mut syncs, mut commits, mut deeds) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         for number in round * A_ROUND..(round + 1) * A_ROUND {
@@ -72,7 +76,7 @@ async fn main() {
         together / alone
     );
     the_work_itself(&ledger).await;
-    publishing(&dir.path().join("audit"), &dir.path().join("ledger.db"), &ledger).await;
+    publishing(&dir.path().join("audit"), &dir.path().join("ledger.db"), &ledger, &ring).await;
 }
 
 /// What a deed costs besides its commit: a thousand entries in one.
@@ -98,9 +102,8 @@ async fn the_work_itself(ledger: &Ledger) {
     println!("  with the commit            {:8.1} us an entry", micros(all) / 1_000.0);
 }
 
-async fn publishing(dir: &Path, database: &Path, ledger: &Ledger) {
-    let ring = MasterKey::generate().unwrap().keyring([1; 16]);
-    let files = AuditFiles::open(dir, &ring).unwrap();
+async fn publishing(dir: &Path, database: &Path, ledger: &Ledger, ring: &Keyring) {
+    let files = AuditFiles::open(dir, ring).unwrap();
     let start = Instant::now();
     let size = files.publish(ledger).await.unwrap();
     println!("publishing and verifying {size} entries");
@@ -112,7 +115,7 @@ async fn publishing(dir: &Path, database: &Path, ledger: &Ledger) {
     let start = Instant::now();
     files.publish(ledger).await.unwrap();
     println!("  one entry more             {:8.1} us", micros(start.elapsed()));
-    let again = AuditFiles::open(dir, &ring).unwrap();
+    let again = AuditFiles::open(dir, ring).unwrap();
     ledger.write(|tx| tx.audit(record(0))).await.unwrap();
     let start = Instant::now();
     again.publish(ledger).await.unwrap();
