@@ -11,6 +11,7 @@ use std::hint::black_box;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -26,6 +27,7 @@ const ROUNDS: u64 = 10;
 const A_ROUND: u64 = 200;
 const ASKERS: u64 = 64;
 const DEEDS_EACH: u64 = 100;
+static NEXT: AtomicU64 = AtomicU64::new(ROUNDS * A_ROUND);
 
 #[tokio::main]
 async fn main() {
@@ -130,11 +132,12 @@ async fn publishing(dir: &Path, database: &Path, ledger: &Ledger, ring: &Keyring
 async fn rate(ledger: &Arc<Ledger>, askers: u64, deeds_each: u64) -> f64 {
     let start = Instant::now();
     let tasks: Vec<_> = (0..askers)
-        .map(|asker| {
+        .map(|_| {
             let ledger = Arc::clone(ledger);
             tokio::spawn(async move {
-                for number in 0..deeds_each {
-                    let record = record(asker * deeds_each + number);
+                for _ in 0..deeds_each {
+                    // Ids are made in the order of time, whoever asks.
+                    let record = record(NEXT.fetch_add(1, Ordering::Relaxed));
                     ledger.write(move |tx| tx.audit(record)).await.unwrap();
                 }
             })
