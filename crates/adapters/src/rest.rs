@@ -56,7 +56,7 @@ pub(crate) enum Cause {
     Garbled(String),
     /// 401 or 403: the credential does not work, or may not do this.
     Denied { status: u16, code: Option<String>, message: Untrusted },
-    /// 404.
+    /// 404, in the documented form: one of a proxy says nothing about the thing.
     NotFound { code: Option<String>, message: Untrusted },
     /// Any other refusal.
     Refused { status: u16, code: Option<String>, message: Untrusted },
@@ -115,7 +115,7 @@ impl Rest {
             // A gateway in front of the service says no in words of its own, and it is a no all the same.
             401 | 403 if is_documented => (Cause::Denied { status, code, message }, Proof::NotDone),
             401 | 403 => (Cause::Denied { status, code, message }, Proof::Claimed),
-            404 => (Cause::NotFound { code, message }, at_the_door),
+            404 if is_documented => (Cause::NotFound { code, message }, Proof::NotDone),
             400..=499 if is_documented => (Cause::Refused { status, code, message }, Proof::Claimed),
             400..=499 => {
                 (Cause::Garbled(format!("status {status} without the documented body")), Proof::Nothing)

@@ -72,7 +72,7 @@ pub enum Difference {
 }
 
 /// What a provider says about a credential when asked: a grant, and whatever did not fit into one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObservedGrant {
     /// The ids of the permissions that it allows.
     pub permissions: BTreeSet<String>,

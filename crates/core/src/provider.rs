@@ -245,6 +245,19 @@ pub enum Listing {
     All,
 }
 
+impl Listing {
+    /// Whether a credential with this label is asked for.
+    #[must_use]
+    pub fn wants(self, label: &str) -> bool {
+        self == Self::All || label.starts_with(MARKED)
+    }
+}
+
+/// How a label starts that is a marker.
+const MARKED: &str = "kw-";
+/// The most characters of a label that are kept: more than a marker has.
+const LONGEST_LABEL: usize = 200;
+
 /// A credential as the provider lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
@@ -260,6 +273,21 @@ pub struct Listed {
     pub last_used_at: Option<Timestamp>,
     /// Whether it works at present.
     pub enabled: bool,
+}
+
+impl Listed {
+    /// One that works, of which no more is known.
+    #[must_use]
+    pub fn of(provider_key_id: String, label: &str) -> Self {
+        Self {
+            provider_key_id,
+            label: Untrusted::capped(label, LONGEST_LABEL),
+            created_at: None,
+            expires_at: None,
+            last_used_at: None,
+            enabled: true,
+        }
+    }
 }
 
 /// What a provider's answer means for us. Unknown is an outcome of its own.

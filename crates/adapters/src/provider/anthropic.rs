@@ -29,10 +29,10 @@ use serde::{Deserialize, Serialize};
 
 use super::patience::until_known;
 use super::{
-    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, PLAIN, ParameterKind, no_such, unauthorized,
+    ConnectError, ConnectionConfig, PLAIN, ParameterKind, about_another, ended, no_such, unauthorized,
     unknown_kind, unsupported,
 };
-use crate::rest::{self, Failure, Proof, Rest, Said};
+use crate::rest::{self, Failure, Rest, Said};
 use crate::wire::{Auth, Call};
 
 /// The kind, as in `provider add anthropic`.
@@ -130,11 +130,7 @@ impl Anthropic {
     async fn key(&self, id: &str) -> Result<Key, ProviderError> {
         let path = vec!["v1", "organizations", "api_keys", id];
         let key: Key = self.rest.json(Self::call(Call::get(path, self.admin()))).await.map_err(Self::told)?;
-        if key.id == id {
-            Ok(key)
-        } else {
-            Err(Self::told(Failure::garbled("it is about another key".to_owned())))
-        }
+        if key.id == id { Ok(key) } else { Err(about_another(KIND, "key")) }
     }
 
     /// `POST /v1/organizations/api_keys/{id}`: twice is as good as once.
@@ -224,10 +220,8 @@ impl Provider for Anthropic {
         Ok(ObservedGrant {
             permissions: BTreeSet::from([ALL.to_owned()]),
             resources: BTreeSet::from([(WORKSPACE.to_owned(), workspace)]),
-            expires_at: None,
-            ip_allow: BTreeSet::new(),
-            budget_cents: None,
             not_understood,
+            ..ObservedGrant::default()
         })
     }
 
@@ -242,26 +236,17 @@ impl Provider for Anthropic {
     }
 
     async fn list(&self, which: Listing) -> Result<Vec<Listed>, ProviderError> {
-        let mut keys = self.keys().await?;
-        keys.retain(|key| {
-            key.status != "archived" && (which == Listing::All || key.name.starts_with(MARKED))
-        });
+        let is_asked = |key: &Key| key.status != "archived" && which.wants(&key.name);
         let listed = |key: Key| Listed {
-            label: Untrusted::capped(&key.name, LONGEST_LABEL),
             enabled: key.status == "active",
             created_at: key.created_at,
-            expires_at: None,
-            last_used_at: None,
-            provider_key_id: key.id,
+            ..Listed::of(key.id, &key.name)
         };
-        Ok(keys.into_iter().map(listed).collect())
+        Ok(self.keys().await?.into_iter().filter(is_asked).map(listed).collect())
     }
 
     async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
-        match self.set(provider_key_id, "archived").await {
-            Err(failure) if failure.is_not_found() && failure.proof == Proof::NotDone => Ok(()),
-            outcome => outcome.map_err(Self::told),
-        }
+        ended(self.set(provider_key_id, "archived").await, |()| true, Self::told)
     }
 
     fn disabling(&self) -> Option<&dyn Disable> {

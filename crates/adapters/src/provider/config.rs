@@ -136,6 +136,20 @@ impl ConnectionConfig {
         }
     }
 
+    /// The account, which has to be given.
+    pub(super) fn account(
+        &self,
+        provider: &'static str,
+        fits: fn(&str) -> bool,
+        hint: &'static str,
+    ) -> Result<String, ConnectError> {
+        match &self.account {
+            None => Err(ConnectError::Missing { provider, name: "account", hint }),
+            Some(account) if !fits(account) => Err(ConnectError::setting(provider, "account", account, hint)),
+            Some(account) => Ok(account.clone()),
+        }
+    }
+
     /// A setting that is a span of time.
     pub(super) fn span(
         &self,

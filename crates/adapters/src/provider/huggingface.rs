@@ -31,8 +31,8 @@ use serde_json::{Map, Value};
 use super::patience::until_known;
 use super::secret_text::SecretText;
 use super::{
-    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, PLAIN, ParameterKind, confine_to, minted, no_such,
-    unauthorized, unknown_kind, unsupported,
+    ConnectError, ConnectionConfig, PLAIN, ParameterKind, about_another, check_fits, confine_to, ended,
+    minted, no_such, unauthorized, unknown_kind, unsupported,
 };
 use crate::rest::{self, Failure, Proof, Rest, Said, after_create};
 use crate::wire::Call;
@@ -69,11 +69,7 @@ pub(super) static FACTS: ProviderFacts =
 /// Prepares a connection. The account is the organisation, by its name in addresses.
 pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dyn Provider>, ConnectError> {
     let hint = "the organisation's name, as in `huggingface.co/NAME`";
-    let organisation = match &config.account {
-        None => return Err(ConnectError::Missing { provider: KIND, name: "account", hint }),
-        Some(name) if !is_name(name) => return Err(ConnectError::setting(KIND, "account", name, hint)),
-        Some(name) => name.clone(),
-    };
+    let organisation = config.account(KIND, is_name, hint)?;
     let rest = config.rest(KIND, BASE_URL, &parent, is_object, said)?;
     let probe_for = config.probe_for(KIND)?;
     Ok(Box::new(HuggingFace { rest, parent, organisation, probe_for }))
@@ -193,11 +189,7 @@ impl HuggingFace {
     async fn account(&self, id: &str) -> Result<Account, ProviderError> {
         let account: Account =
             self.rest.json(Call::get(self.path(&[id]), &self.parent)).await.map_err(told)?;
-        if account.id == id {
-            Ok(account)
-        } else {
-            Err(told(Failure::garbled("it is about another account than the one asked for".to_owned())))
-        }
+        if account.id == id { Ok(account) } else { Err(about_another(KIND, "account")) }
     }
 
     async fn whoami(&self, secret: &Secret) -> Result<WhoamiAuth, Failure> {
@@ -293,9 +285,7 @@ impl Provider for HuggingFace {
         if permissions.is_empty() || name.is_empty() || name.len() > LONGEST_NAME {
             return Err(unsupported(KIND, "a token has permissions, and a name of 1 to 50 characters"));
         }
-        if grant.expires_at.is_some() || grant.budget_cents.is_some() || !grant.ip_allow.is_empty() {
-            return Err(unsupported(KIND, "it has no expiry, no budgets and no network conditions"));
-        }
+        check_fits(&FACTS, grant)?;
         let body = rest::body(&AccountBody { name }).map_err(told)?;
         let call = Call::once(Method::POST, self.path(&[]), &self.parent, body);
         let account: CreatedAccount = match self.rest.json(call).await {
@@ -308,14 +298,8 @@ impl Provider for HuggingFace {
     async fn read_back(&self, provider_key_id: &str) -> Result<ObservedGrant, ProviderError> {
         let account = self.account(provider_key_id).await?;
         let own = self.resource();
-        let mut observed = ObservedGrant {
-            permissions: BTreeSet::new(),
-            resources: BTreeSet::from([(own.kind, own.id)]),
-            expires_at: None,
-            ip_allow: BTreeSet::new(),
-            budget_cents: None,
-            not_understood: Vec::new(),
-        };
+        let mut observed =
+            ObservedGrant { resources: BTreeSet::from([(own.kind, own.id)]), ..ObservedGrant::default() };
         let mut note = |odd: &str| observed.not_understood.push(Untrusted::capped(odd, 120));
         if account.access_tokens.len() != 1 {
             note(&format!("{} tokens", account.access_tokens.len()));
@@ -351,26 +335,14 @@ impl Provider for HuggingFace {
 
     async fn list(&self, which: Listing) -> Result<Vec<Listed>, ProviderError> {
         let call = Call::get(self.path(&[]), &self.parent);
-        let mut rows: Vec<Account> = self.rest.json(call).await.map_err(told)?;
-        rows.retain(|row| which == Listing::All || row.name.starts_with(MARKED));
-        let listed = |row: Account| Listed {
-            label: Untrusted::capped(&row.name, LONGEST_LABEL),
-            provider_key_id: row.id,
-            created_at: row.created_at,
-            expires_at: None,
-            last_used_at: None,
-            enabled: true,
-        };
-        Ok(rows.into_iter().map(listed).collect())
+        let rows: Vec<Account> = self.rest.json(call).await.map_err(told)?;
+        let rows = rows.into_iter().filter(|row| which.wants(&row.name));
+        Ok(rows.map(|row| Listed { created_at: row.created_at, ..Listed::of(row.id, &row.name) }).collect())
     }
 
     async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
-        match self.rest.send(Call::delete(self.path(&[provider_key_id]), &self.parent)).await {
-            Ok(reply) if reply.status == 204 => Ok(()),
-            Ok(_) => Err(told(Failure::garbled("it does not say that the account is deleted".to_owned()))),
-            Err(failure) if failure.is_not_found() => Ok(()),
-            Err(failure) => Err(told(failure)),
-        }
+        let outcome = self.rest.send(Call::delete(self.path(&[provider_key_id]), &self.parent)).await;
+        ended(outcome, |reply| reply.status == 204, told)
     }
 
     fn last_used(&self) -> Option<&dyn LastUsed> {

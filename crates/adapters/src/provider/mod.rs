@@ -22,6 +22,7 @@ mod secret_text;
 mod sendgrid;
 mod tailscale;
 
+use crate::rest::Failure;
 use keywright_core::grant::{Grant, Permission, Resource};
 use keywright_core::plan::Plan;
 use keywright_core::provider::{Evidence, Minted, Provider, ProviderError, ProviderFacts, Recovery};
@@ -234,11 +235,6 @@ fn check_is_of_plan(provider: &'static str, grant: &Grant, plan: &Plan) -> Resul
     }
 }
 
-/// How a label starts that is a marker.
-const MARKED: &str = "kw-";
-/// The most characters of a label that are kept: more than a marker has.
-const LONGEST_LABEL: usize = 200;
-
 fn unsupported(provider: &'static str, why: impl Into<String>) -> ProviderError {
     ProviderError::Unsupported { provider, why: why.into() }
 }
@@ -259,6 +255,40 @@ fn no_such(provider: &'static str, kind: &str, value: &str, hint: impl std::fmt:
         kind: kind.to_owned(),
         value: Untrusted::capped(value, 120),
         hint: hint.to_string(),
+    }
+}
+
+/// Refuses what a provider can't keep and would leave out, or take for something else.
+fn check_fits(facts: &ProviderFacts, grant: &Grant) -> Result<(), ProviderError> {
+    let lacks = [
+        ("expiry", grant.expires_at.is_some() && !facts.has_expiry),
+        ("budgets", grant.budget_cents.is_some() && !facts.has_budget),
+        ("network conditions", !grant.ip_allow.is_empty() && !facts.has_ip_condition),
+    ];
+    match lacks.iter().find(|(_, is_lacking)| *is_lacking) {
+        Some((what, _)) => Err(unsupported(facts.kind, format!("a key of it has no {what}"))),
+        None => Ok(()),
+    }
+}
+
+/// An answer that is about another credential than the one that was asked for.
+fn about_another(provider: &'static str, what: &str) -> ProviderError {
+    let why = format!("it is about another {what} than the one asked for");
+    ProviderError::Garbled { provider, why }
+}
+
+/// What the end of a credential came to: one that is not there any more has ended. `says_so` is whether a good answer
+/// says that it ended.
+fn ended<T>(
+    outcome: Result<T, Failure>,
+    says_so: impl FnOnce(&T) -> bool,
+    told: impl FnOnce(Failure) -> ProviderError,
+) -> Result<(), ProviderError> {
+    match outcome {
+        Ok(answer) if says_so(&answer) => Ok(()),
+        Ok(_) => Err(told(Failure::garbled("it does not say that the key ended".to_owned()))),
+        Err(failure) if failure.is_not_found() => Ok(()),
+        Err(failure) => Err(told(failure)),
     }
 }
 

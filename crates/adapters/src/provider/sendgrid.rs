@@ -31,8 +31,8 @@ use serde_json::{Map, Value};
 use super::patience::until_known;
 use super::secret_text::SecretText;
 use super::{
-    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, PLAIN, ParameterKind, another_key, confine_to,
-    minted, no_such, unauthorized, unknown_kind, unsupported,
+    ConnectError, ConnectionConfig, PLAIN, ParameterKind, about_another, another_key, check_fits, confine_to,
+    ended, minted, no_such, unauthorized, unknown_kind, unsupported,
 };
 use crate::rest::{self, Cause, Failure, Proof, Rest, Said, after_create};
 use crate::wire::Call;
@@ -177,12 +177,7 @@ impl SendGrid {
             Shown::Alone(key) => Some(key),
             Shown::Listed { result } => result.into_iter().find(|key| key.api_key_id == id),
         };
-        key.filter(|key| key.api_key_id == id).ok_or_else(|| {
-            told(
-                Failure::garbled("it is about another key than the one asked for".to_owned()),
-                "api_keys.read",
-            )
-        })
+        key.filter(|key| key.api_key_id == id).ok_or_else(|| about_another(KIND, "key"))
     }
 
     /// What the bearer may do.
@@ -277,9 +272,7 @@ impl Provider for SendGrid {
                 "a key without scopes would have full access, so it is never made",
             ));
         }
-        if grant.expires_at.is_some() || grant.budget_cents.is_some() || !grant.ip_allow.is_empty() {
-            return Err(unsupported(KIND, "it has no expiry, no budgets and no network conditions"));
-        }
+        check_fits(&FACTS, grant)?;
         let body = rest::body(&CreateBody { name: marker.as_str(), scopes }).map_err(|f| told(f, CREATE))?;
         let call = self.of_account(Call::once(Method::POST, vec!["v3", "api_keys"], &self.parent, body));
         match self.rest.json::<Created>(call).await {
@@ -304,9 +297,7 @@ impl Provider for SendGrid {
             not_understood: odd.map(|(name, _)| Untrusted::capped(name, 120)).collect(),
             permissions: powers(key.scopes),
             resources: BTreeSet::from([(own.kind, own.id)]),
-            expires_at: None,
-            ip_allow: BTreeSet::new(),
-            budget_cents: None,
+            ..ObservedGrant::default()
         })
     }
 
@@ -330,29 +321,13 @@ impl Provider for SendGrid {
     }
 
     async fn list(&self, which: Listing) -> Result<Vec<Listed>, ProviderError> {
-        let mut rows = self.rows().await?;
-        rows.retain(|row| which == Listing::All || row.name.starts_with(MARKED));
-        let listed = |row: Row| Listed {
-            label: Untrusted::capped(&row.name, LONGEST_LABEL),
-            provider_key_id: row.api_key_id,
-            created_at: None,
-            expires_at: None,
-            last_used_at: None,
-            enabled: true,
-        };
-        Ok(rows.into_iter().map(listed).collect())
+        let rows = self.rows().await?.into_iter().filter(|row| which.wants(&row.name));
+        Ok(rows.map(|row| Listed::of(row.api_key_id, &row.name)).collect())
     }
 
     async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
         let call = self.of_account(Call::delete(vec!["v3", "api_keys", provider_key_id], &self.parent));
-        match self.rest.send(call).await {
-            Ok(reply) if reply.status == 204 => Ok(()),
-            Ok(reply) => {
-                let why = format!("status {} does not say that the key is deleted", reply.status);
-                Err(ProviderError::Garbled { provider: KIND, why })
-            }
-            Err(failure) if failure.is_not_found() => Ok(()),
-            Err(failure) => Err(told(failure, "api_keys.delete")),
-        }
+        let told = |failure| told(failure, "api_keys.delete");
+        ended(self.rest.send(call).await, |reply| reply.status == 204, told)
     }
 }

@@ -141,7 +141,7 @@ fn is_action(id: &str, kind: &Kind) -> bool {
 pub(super) fn observe(document: &str, home: &Home) -> ObservedGrant {
     let mut reader = Reader {
         home,
-        observed: nothing(),
+        observed: ObservedGrant::default(),
         reach: BTreeMap::new(),
         ends: BTreeSet::new(),
         nets: BTreeSet::new(),
@@ -151,17 +151,6 @@ pub(super) fn observe(document: &str, home: &Home) -> ObservedGrant {
         _ => reader.note("a policy that is no JSON object"),
     }
     reader.finish()
-}
-
-fn nothing() -> ObservedGrant {
-    ObservedGrant {
-        permissions: BTreeSet::new(),
-        resources: BTreeSet::new(),
-        expires_at: None,
-        ip_allow: BTreeSet::new(),
-        budget_cents: None,
-        not_understood: Vec::new(),
-    }
 }
 
 struct Reader<'a> {

@@ -21,7 +21,6 @@ use crate::rest::{Failure, Proof, after_create};
 /// Where they lie, so that the parent's own rights can be confined to them.
 pub(super) const PATH: &str = "/keywright/";
 /// The start of every marker.
-const MARKED: &str = "kw-";
 const POLICY: &str = "keywright";
 /// AWS does not say how far the last use lags behind; this is its figure for the services that a user has used.
 const USE_LAG_SECONDS: u64 = 4 * 3_600;
@@ -97,15 +96,10 @@ impl Aws {
         let users = self.pages("ListUsers", &[("PathPrefix", path)], "Users").await.map_err(none)?;
         let all = users.iter().map(|user| {
             let name = user.text("UserName")?;
-            let wanted = which == Listing::All || name.starts_with(MARKED);
-            Some(wanted.then(|| Listed {
-                provider_key_id: name.to_owned(),
-                label: Untrusted::capped(name, 128),
+            // Whether its key works the list does not say.
+            Some(which.wants(name).then(|| Listed {
                 created_at: user.text("CreateDate").and_then(|text| text.parse().ok()),
-                expires_at: None,
-                last_used_at: None,
-                // Of its key; the list does not say.
-                enabled: true,
+                ..Listed::of(name.to_owned(), name)
             }))
         });
         let all: Option<Vec<Option<Listed>>> = all.collect();
@@ -225,7 +219,7 @@ impl Aws {
 
 /// Only users of our own are ever touched.
 fn own(name: &str) -> Result<&str, ProviderError> {
-    if name.starts_with(MARKED) {
+    if Listing::Marked.wants(name) {
         Ok(name)
     } else {
         Err(unsupported("this is no user of Keywright's".to_owned()))

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use keywright_core::provider::{Listed, Listing, ProviderError};
-use keywright_core::text::Untrusted;
 
-use super::envelope::{About, Failure};
+use super::envelope::About;
 use super::shapes::{Token, TokenRow};
 use super::{Cloudflare, KIND};
 
@@ -15,17 +14,13 @@ pub(super) const PAGE_SIZE: usize = 50;
 const MOST_PAGES: usize = 100;
 /// How often a list is begun again that changed under our hands.
 const MOST_STARTS: usize = 4;
-const MARKED: &str = "kw-";
-/// The most characters of a label that are kept: more than a name may have.
-const LONGEST_LABEL: usize = 200;
 
 impl Cloudflare {
     /// `GET .../tokens`, to its end.
     pub(super) async fn list_tokens(&self, which: Listing) -> Result<Vec<Listed>, ProviderError> {
         for _ in 0..MOST_STARTS {
             if let Some(rows) = self.all_rows().await? {
-                let wanted = |row: &TokenRow| which == Listing::All || row.name.starts_with(MARKED);
-                return Ok(rows.into_iter().filter(wanted).map(listed).collect());
+                return Ok(rows.into_iter().filter(|row| which.wants(&row.name)).map(listed).collect());
             }
         }
         let why = "the list of tokens kept changing while it was read".to_owned();
@@ -36,11 +31,7 @@ impl Cloudflare {
     pub(super) async fn token(&self, id: &str) -> Result<Token, ProviderError> {
         let about = About { what: "token", needs: self.owner.read_permission() };
         let token: Token = self.api.show(self.owner.token(id)?, about).await?;
-        if token.id == id {
-            Ok(token)
-        } else {
-            Err(Failure::garbled("it is about another token than the one asked for".to_owned()).into())
-        }
+        if token.id == id { Ok(token) } else { Err(super::super::about_another(KIND, "token")) }
     }
 
     /// All rows; `None` when tokens came or went between two pages, because then one may have slipped through.
@@ -76,11 +67,10 @@ impl Cloudflare {
 
 fn listed(row: TokenRow) -> Listed {
     Listed {
-        label: Untrusted::capped(&row.name, LONGEST_LABEL),
-        provider_key_id: row.id,
         created_at: row.issued_on,
         expires_at: row.expires_on,
         last_used_at: row.last_used_on,
         enabled: row.status == "active",
+        ..Listed::of(row.id, &row.name)
     }
 }

@@ -415,9 +415,7 @@ impl Provider for GitHub {
             permissions: kept.permissions,
             resources: reached.into_iter().map(|name| (REPOSITORY.to_owned(), name)).collect(),
             expires_at: Some(kept.expires_at),
-            ip_allow: BTreeSet::new(),
-            budget_cents: None,
-            not_understood: Vec::new(),
+            ..ObservedGrant::default()
         })
     }
 

@@ -30,7 +30,6 @@ use keywright_core::provider::{
 };
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
-use keywright_core::text::Untrusted;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -40,8 +39,8 @@ use token::{Owner, Token, UNTIL, asked, last_day, midnight, observe, parse_id};
 use super::patience::until_known;
 use super::secret_text::SecretText;
 use super::{
-    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, PLAIN, PROBE_FOR, ParameterKind, Setting, TIMEOUT,
-    another_key, minted, no_such, unauthorized, unknown_kind, unsupported, whole_seconds,
+    ConnectError, ConnectionConfig, PLAIN, PROBE_FOR, ParameterKind, Setting, TIMEOUT, about_another,
+    another_key, ended, minted, no_such, unauthorized, unknown_kind, unsupported, whole_seconds,
 };
 use crate::rest::{self, Failure, Rest, Said, after_create};
 use crate::wire::{CA_FILE, Call};
@@ -183,7 +182,7 @@ impl GitLab {
         let path = vec![owner.collection(), number, "access_tokens", token];
         let shown: Token = self.rest.json(Call::get(path, &self.parent)).await.map_err(Self::told)?;
         if shown.id.to_string() != token {
-            return Err(Self::told(Failure::garbled("it is about another token".to_owned())));
+            return Err(about_another(KIND, "token"));
         }
         // What was revoked is shown for a while.
         if shown.revoked {
@@ -308,20 +307,15 @@ impl Provider for GitLab {
 
     async fn list(&self, which: Listing) -> Result<Vec<Listed>, ProviderError> {
         let mut listed = self.tokens_of_all().await?;
-        listed.retain(|row| which == Listing::All || row.label.raw().starts_with(MARKED));
+        listed.retain(|row| which.wants(row.label.raw()));
         Ok(listed)
     }
 
     async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
         let (owner, number, token) = parse_id(provider_key_id)?;
         let path = vec![owner.collection(), number, "access_tokens", token];
-        match self.rest.send(Call::delete(path, &self.parent)).await {
-            // A good answer is 204 without a body; any other comes from elsewhere.
-            Ok(reply) if reply.status == 204 => Ok(()),
-            Ok(_) => Err(Self::told(Failure::garbled("an answer with a body".to_owned()))),
-            Err(failure) if failure.is_not_found() && failure.proof == rest::Proof::NotDone => Ok(()),
-            Err(failure) => Err(Self::told(failure)),
-        }
+        // A good answer is 204 without a body; any other comes from elsewhere.
+        ended(self.rest.send(Call::delete(path, &self.parent)).await, |reply| reply.status == 204, Self::told)
     }
 
     fn last_used(&self) -> Option<&dyn LastUsed> {
@@ -336,12 +330,11 @@ impl GitLab {
             let (number, _) = self.place(*owner, path).await.map_err(Self::told)?;
             for token in self.tokens(*owner, &number.to_string()).await? {
                 listed.push(Listed {
-                    provider_key_id: format!("{}:{number}:{}", owner.word(), token.id),
-                    label: Untrusted::capped(&token.name, LONGEST_LABEL),
                     created_at: token.time("created_at"),
                     expires_at: observe(*owner, String::new(), &token).expires_at,
                     last_used_at: token.time("last_used_at"),
                     enabled: token.active,
+                    ..Listed::of(format!("{}:{number}:{}", owner.word(), token.id), &token.name)
                 });
             }
         }

@@ -150,8 +150,7 @@ pub(super) fn observe(owner: Owner, number: String, token: &Token) -> ObservedGr
         permissions,
         resources: BTreeSet::from([(format!("gitlab.{}", owner.word()), number)]),
         expires_at,
-        ip_allow: BTreeSet::new(),
-        budget_cents: None,
         not_understood: odd,
+        ..ObservedGrant::default()
     }
 }

@@ -36,7 +36,7 @@ use serde::de::DeserializeOwned;
 
 use super::patience::until_known;
 use super::{
-    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, PLAIN, ParameterKind, confine_to, minted, no_such,
+    ConnectError, ConnectionConfig, PLAIN, ParameterKind, check_fits, confine_to, ended, minted, no_such,
     unauthorized, unknown_kind, unsupported,
 };
 use crate::rest::{self, Failure, Rest, Said, after_create};
@@ -251,12 +251,7 @@ impl Provider for OpenAi {
         {
             return Err(unsupported(KIND, "a key is a member of its project and nothing else"));
         }
-        if grant.expires_at.is_some() || grant.budget_cents.is_some() || !grant.ip_allow.is_empty() {
-            return Err(unsupported(
-                KIND,
-                "it has no expiry, no budgets for a key and no network conditions",
-            ));
-        }
+        check_fits(&FACTS, grant)?;
         let body = CreateBody { name: marker.as_str(), create_service_account_only: false };
         let body = rest::body(&body).map_err(told)?;
         let call = Call::once(Method::POST, self.path(&["service_accounts"]), &self.parent, body);
@@ -286,10 +281,8 @@ impl Provider for OpenAi {
         Ok(ObservedGrant {
             permissions: BTreeSet::from([MEMBER.to_owned()]),
             resources: BTreeSet::from([(PROJECT.to_owned(), self.project.clone()), models]),
-            expires_at: None,
-            ip_allow: BTreeSet::new(),
-            budget_cents: None,
             not_understood: odd.iter().map(|part| Untrusted::capped(part, 120)).collect(),
+            ..ObservedGrant::default()
         })
     }
 
@@ -304,27 +297,18 @@ impl Provider for OpenAi {
     }
 
     async fn list(&self, which: Listing) -> Result<Vec<Listed>, ProviderError> {
-        let mut rows: Vec<ServiceAccount> = self.pages(&["service_accounts"]).await.map_err(told)?;
-        rows.retain(|row| which == Listing::All || row.name.starts_with(MARKED));
+        let rows: Vec<ServiceAccount> = self.pages(&["service_accounts"]).await.map_err(told)?;
         let listed = |row: ServiceAccount| Listed {
-            label: Untrusted::capped(&row.name, LONGEST_LABEL),
-            provider_key_id: row.id,
             created_at: Timestamp::from_second(row.created_at).ok(),
-            expires_at: None,
-            last_used_at: None,
             enabled: row.role != "none",
+            ..Listed::of(row.id, &row.name)
         };
-        Ok(rows.into_iter().map(listed).collect())
+        Ok(rows.into_iter().filter(|row| which.wants(&row.name)).map(listed).collect())
     }
 
     async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
         let call = Call::delete(self.path(&["service_accounts", provider_key_id]), &self.parent);
-        match self.rest.json::<Deleted>(call).await {
-            Ok(Deleted { deleted: true }) => Ok(()),
-            Ok(_) => Err(told(Failure::garbled("it does not say that the account is deleted".to_owned()))),
-            Err(failure) if failure.is_not_found() => Ok(()),
-            Err(failure) => Err(told(failure)),
-        }
+        ended(self.rest.json::<Deleted>(call).await, |answer| answer.deleted, told)
     }
 
     fn last_used(&self) -> Option<&dyn LastUsed> {

@@ -32,7 +32,7 @@ use reqwest::Method;
 
 use super::patience::until_known;
 use super::{
-    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, PLAIN, ParameterKind, another_key, confine_to,
+    ConnectError, ConnectionConfig, PLAIN, ParameterKind, about_another, another_key, confine_to, ended,
     minted, no_such, unauthorized, unknown_kind, unsupported, whole_seconds,
 };
 use crate::rest::{self, Failure, Rest, Said, after_create};
@@ -82,11 +82,7 @@ pub(super) static FACTS: ProviderFacts =
 pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dyn Provider>, ConnectError> {
     let hint =
         "the id of the workspace that keys belong to, a UUID; the management key lists them at `/workspaces`";
-    let workspace = match &config.account {
-        None => return Err(ConnectError::Missing { provider: KIND, name: "account", hint }),
-        Some(id) if !is_uuid(id) => return Err(ConnectError::setting(KIND, "account", id, hint)),
-        Some(id) => id.clone(),
-    };
+    let workspace = config.account(KIND, is_uuid, hint)?;
     let rest = config.rest(KIND, BASE_URL, &parent, is_uuid, said)?;
     let probe_for = config.probe_for(KIND)?;
     Ok(Box::new(OpenRouter { rest, parent, workspace, probe_for }))
@@ -108,11 +104,7 @@ impl OpenRouter {
     async fn key(&self, hash: &str) -> Result<Key, ProviderError> {
         let call = Call::get(vec!["keys", hash], &self.parent);
         let key: Data<Key> = self.rest.json(call).await.map_err(told)?;
-        if key.data.hash == hash {
-            Ok(key.data)
-        } else {
-            Err(told(Failure::garbled("it is about another key than the one asked for".to_owned())))
-        }
+        if key.data.hash == hash { Ok(key.data) } else { Err(about_another(KIND, "key")) }
     }
 
     /// What a key says about itself: `GET /key`, sent with it.
@@ -293,9 +285,8 @@ impl Provider for OpenRouter {
 
     async fn list(&self, which: Listing) -> Result<Vec<Listed>, ProviderError> {
         for _ in 0..MOST_STARTS {
-            if let Some(mut rows) = self.rows().await.map_err(told)? {
-                rows.retain(|row| which == Listing::All || row.name.starts_with(MARKED));
-                return Ok(rows.into_iter().map(listed).collect());
+            if let Some(rows) = self.rows().await.map_err(told)? {
+                return Ok(rows.into_iter().filter(|row| which.wants(&row.name)).map(listed).collect());
             }
         }
         let why = "the list of keys kept changing while it was read".to_owned();
@@ -303,12 +294,8 @@ impl Provider for OpenRouter {
     }
 
     async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
-        match self.rest.json::<Deleted>(Call::delete(vec!["keys", provider_key_id], &self.parent)).await {
-            Ok(Deleted { deleted: true }) => Ok(()),
-            Ok(_) => Err(told(Failure::garbled("it does not say that the key is deleted".to_owned()))),
-            Err(failure) if failure.is_not_found() => Ok(()),
-            Err(failure) => Err(told(failure)),
-        }
+        let outcome = self.rest.json(Call::delete(vec!["keys", provider_key_id], &self.parent)).await;
+        ended(outcome, |answer: &Deleted| answer.deleted, told)
     }
 
     fn disabling(&self) -> Option<&dyn Disable> {
@@ -335,11 +322,9 @@ impl OpenRouter {
 
 fn listed(key: Key) -> Listed {
     Listed {
-        label: Untrusted::capped(&key.name, LONGEST_LABEL),
-        provider_key_id: key.hash,
         created_at: key.created_at.parse().ok(),
         expires_at: key.expires_at,
-        last_used_at: None,
         enabled: !key.disabled,
+        ..Listed::of(key.hash, &key.name)
     }
 }

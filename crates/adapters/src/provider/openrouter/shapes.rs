@@ -160,9 +160,9 @@ pub(super) fn observed(key: &Key, guardrails: Vec<String>) -> ObservedGrant {
         permissions: BTreeSet::from([INFERENCE.to_owned()]),
         resources: guardrails.chain([workspace]).collect(),
         expires_at: key.expires_at,
-        ip_allow: BTreeSet::new(),
         budget_cents,
         not_understood: odd.iter().map(|part| Untrusted::capped(part, 120)).collect(),
+        ..ObservedGrant::default()
     }
 }
 

@@ -171,9 +171,8 @@ pub(super) fn observe(tailnet: &str, key: &Map<String, Value>) -> ObservedGrant 
         permissions,
         resources,
         expires_at: time(key, "expires"),
-        ip_allow: BTreeSet::new(),
-        budget_cents: None,
         not_understood: odd.iter().map(|what| Untrusted::capped(what, 120)).collect(),
+        ..ObservedGrant::default()
     }
 }
 

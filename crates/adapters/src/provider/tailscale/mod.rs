@@ -40,7 +40,7 @@ use self::key::{CreateBody, TAGGED, is_over, text, time};
 use super::patience::until_known;
 use super::secret_text::SecretText;
 use super::{
-    ConnectError, ConnectionConfig, LONGEST_LABEL, MARKED, PLAIN, PROBE_FOR, ParameterKind, Setting, TIMEOUT,
+    ConnectError, ConnectionConfig, PLAIN, PROBE_FOR, ParameterKind, Setting, TIMEOUT, about_another, ended,
     minted, no_such, unauthorized, unknown_kind, unsupported,
 };
 use crate::rest::{self, Failure, Rest, Said, after_create};
@@ -218,7 +218,7 @@ impl Tailscale {
     async fn live_key(&self, id: &str) -> Result<Map<String, Value>, ProviderError> {
         let key = self.key(id).await.map_err(|failure| self.told(failure))?;
         if text(&key, "id") != Some(id) {
-            return Err(self.told(Failure::garbled("it is about another key".to_owned())));
+            return Err(about_another(KIND, "key"));
         }
         if is_over(&key) {
             return Err(ProviderError::NotFound { provider: KIND, what: "key" });
@@ -361,28 +361,19 @@ impl Provider for Tailscale {
                 key = self.key(&id).await.map_err(told)?;
             }
             let label = text(&key, "description").unwrap_or_default();
-            if is_over(&key) || (which == Listing::Marked && !label.starts_with(MARKED)) {
+            if is_over(&key) || !which.wants(label) {
                 continue;
             }
-            listed.push(Listed {
-                label: Untrusted::capped(label, LONGEST_LABEL),
-                provider_key_id: id,
-                created_at: time(&key, "created"),
-                expires_at: time(&key, "expires"),
-                last_used_at: None,
-                enabled: true,
-            });
+            let (created_at, expires_at) = (time(&key, "created"), time(&key, "expires"));
+            listed.push(Listed { created_at, expires_at, ..Listed::of(id, label) });
         }
         Ok(listed)
     }
 
     async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
         let (bearer, _) = self.bearer().await.map_err(|failure| self.told(failure))?;
-        match self.rest.send(Call::delete(self.path(&[provider_key_id]), bearer.as_ref())).await {
-            Ok(_) => Ok(()),
-            Err(failure) if failure.is_not_found() && failure.proof == rest::Proof::NotDone => Ok(()),
-            Err(failure) => Err(self.told(failure)),
-        }
+        let outcome = self.rest.send(Call::delete(self.path(&[provider_key_id]), bearer.as_ref())).await;
+        ended(outcome, |_| true, |failure| self.told(failure))
     }
 }
 
