@@ -21,7 +21,7 @@ const LONGEST_COMPLAINT: u64 = 16 << 10;
 
 /// A program, and the only variables that it sees.
 pub(super) struct Program {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     pub(super) variables: Vec<(&'static str, OsString)>,
     pub(super) patience: Duration,
 }
@@ -48,7 +48,7 @@ impl Drop for Group {
 impl Program {
     /// Runs it. No argument may be secret: everybody on the machine sees them.
     pub(super) async fn run(&self, arguments: &[&str], input: &[u8]) -> Result<Ended, String> {
-        let name = self.name;
+        let name = self.name.as_str();
         let mut child = Command::new(name)
             .args(arguments)
             .env_clear()
@@ -107,7 +107,7 @@ mod tests {
 
     fn shell() -> Program {
         let variables = vec![("PATH", std::env::var_os("PATH").unwrap())];
-        Program { name: "sh", variables, patience: PATIENCE }
+        Program { name: "sh".to_owned(), variables, patience: PATIENCE }
     }
 
     #[tokio::test]
@@ -149,8 +149,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_is_not_there_is_named() {
-        let program =
-            Program { name: "keywright-has-no-such-program", variables: Vec::new(), patience: PATIENCE };
+        let program = Program {
+            name: "keywright-has-no-such-program".to_owned(),
+            variables: Vec::new(),
+            patience: PATIENCE,
+        };
         let error = program.run(&[], b"").await.err().unwrap();
         assert!(error.starts_with("`keywright-has-no-such-program` can't be started"), "{error}");
     }

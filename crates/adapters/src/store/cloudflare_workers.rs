@@ -20,14 +20,13 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use keywright_core::id::PlacementId;
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
-use keywright_core::place::Place;
-use keywright_core::plan::Destination;
 use keywright_core::secret::Secret;
-use keywright_core::store::{Origin, Presence, Store, StoreError, StoreFacts, VerifyMode, Write, Written};
+use keywright_core::store::{Origin, Presence, StoreError, StoreFacts, VerifyMode, Write};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
-use super::remote::{At, Stamp, is_permitted, written};
+use super::remote::{At, Stamp};
+use super::spots::{Put, Seen, Spots};
 use super::{StoreConfig, StoreConnectError};
 use crate::rest::{Failure, Rest, Said, body};
 use crate::wire::Call;
@@ -97,14 +96,20 @@ struct Patch<'a> {
     secrets: BTreeMap<&'a str, Option<Value<'a>>>,
 }
 
+/// A place, taken apart.
+pub(super) struct Spot {
+    script: String,
+    name: String,
+}
+
 /// What the names say about a place.
-struct Seen {
+pub(super) struct Names {
     is_there: bool,
     /// Who says that the secret is theirs, with the note's name.
     notes: Vec<(PlacementId, String)>,
 }
 
-impl Seen {
+impl Seen for Names {
     fn presence(&self) -> Presence {
         match (self.is_there, self.notes.first()) {
             (false, _) => Presence::Absent,
@@ -164,54 +169,18 @@ impl CloudflareWorkers {
         Ok(Self { name: config.name.clone(), account, script, rest, token })
     }
 
-    fn spot<'a>(&'a self, destination: &'a Destination) -> Result<(&'a str, &'a str), StoreError> {
-        let place = &destination.place.place;
-        place.split_once('#').filter(|(script, name)| is_script(script) && is_name(name)).ok_or_else(|| {
-            self.at(destination).bad(format!(
-                "write `SCRIPT#NAME`, where the secret has letters, digits and `_`, and does not start with `{NOTES}`"
-            ))
-        })
-    }
-
-    fn at<'a>(&'a self, destination: &'a Destination) -> At<'a> {
-        At { store: &self.name, place: &destination.place.place }
-    }
-
     fn path<'a>(&'a self, rest: &[&'a str]) -> Vec<&'a str> {
         let mut path = vec!["accounts", &self.account, "workers", "scripts"];
         path.extend(rest);
         path
     }
 
-    /// `GET .../secrets`: names and types.
-    async fn see(&self, script: &str, name: &str) -> Result<Seen, Failure> {
-        let call = Call::get(self.path(&[script, "secrets"]), &self.token);
-        let listed: Envelope<Vec<Named>> = self.rest.json(call).await?;
-        let mut seen = Seen { is_there: false, notes: Vec::new() };
-        for Named { name: found } in listed.result {
-            match noted(&found) {
-                _ if found == name => seen.is_there = true,
-                Some((placement, of)) if of == name => seen.notes.push((placement, found)),
-                _ => {}
-            }
-        }
-        Ok(seen)
-    }
-
     /// `PATCH .../secrets-bulk`: all of it or nothing, and twice the same as once.
-    async fn patch(&self, script: &str, patch: &Patch<'_>) -> Result<(), Failure> {
+    async fn patch(&self, script: &str, patch: &Patch<'_>) -> Result<Put, Failure> {
         let path = self.path(&[script, "secrets-bulk"]);
         let call = Call::again(Method::PATCH, path, &self.token, body(patch)?);
         let call = Call { content_type: "application/merge-patch+json", ..call };
-        self.rest.json::<Envelope<serde_json::Value>>(call).await.map(drop)
-    }
-
-    /// What a failure means where nothing was written.
-    fn failed(&self, failure: Failure, at: At<'_>) -> StoreError {
-        if failure.is_not_found() {
-            return at.bad("there is no such Worker in the account, or the token does not reach it");
-        }
-        failure.of_store(&self.name)
+        self.rest.json::<Envelope<serde_json::Value>>(call).await.map(|_| Put::Done(None))
     }
 }
 
@@ -230,7 +199,14 @@ fn is_name(name: &str) -> bool {
 }
 
 #[async_trait]
-impl Store for CloudflareWorkers {
+impl Spots for CloudflareWorkers {
+    type Spot = Spot;
+    type Seen = Names;
+
+    fn name(&self) -> &StoreName {
+        &self.name
+    }
+
     fn facts(&self) -> &'static StoreFacts {
         &FACTS
     }
@@ -250,75 +226,70 @@ impl Store for CloudflareWorkers {
         format!("{}#{name}", self.script.as_deref().unwrap_or(project.as_str()))
     }
 
-    async fn accept(
-        &self,
-        destination: Destination,
-        name: &KeyName,
-        _: Option<&str>,
-    ) -> Result<Destination, StoreError> {
-        let Place { store, mut place } = destination.place;
-        if !place.contains('#') {
-            place = format!("{place}#{name}");
-        }
-        let accepted = Destination { place: Place { store, place }, base: None };
-        self.spot(&accepted)?;
-        Ok(accepted)
+    fn spot(&self, at: At<'_>) -> Result<Spot, StoreError> {
+        let parts = at.place.split_once('#').filter(|(script, name)| is_script(script) && is_name(name));
+        let (script, name) = parts.ok_or_else(|| {
+            at.bad(format!(
+                "write `SCRIPT#NAME`, where the secret has letters, digits and `_`, and does not start with `{NOTES}`"
+            ))
+        })?;
+        Ok(Spot { script: script.to_owned(), name: name.to_owned() })
     }
 
-    async fn look(&self, destination: &Destination) -> Result<Presence, StoreError> {
-        let (script, name) = self.spot(destination)?;
-        let seen = self.see(script, name).await;
-        Ok(seen.map_err(|failure| self.failed(failure, self.at(destination)))?.presence())
+    fn refuses(&self, value: &str) -> Option<&'static str> {
+        let fits = (1..=FACTS.max_value).contains(&value.len());
+        (!fits).then_some("a secret of a Worker has 1 byte to 5 KiB")
     }
 
-    async fn write(&self, write: &Write<'_>) -> Result<Written, StoreError> {
-        let (at, (script, name)) = (self.at(write.destination), self.spot(write.destination)?);
-        if write.secret.is_empty() || write.secret.expose_secret().len() > FACTS.max_value {
-            return Err(at.value("a secret of a Worker has 1 byte to 5 KiB"));
+    /// `GET .../secrets`: names and types.
+    async fn see(&self, spot: &Spot) -> Result<Names, Failure> {
+        let call = Call::get(self.path(&[&spot.script, "secrets"]), &self.token);
+        let listed: Envelope<Vec<Named>> = self.rest.json(call).await?;
+        let mut seen = Names { is_there: false, notes: Vec::new() };
+        for Named { name: found } in listed.result {
+            match noted(&found) {
+                _ if found == spot.name => seen.is_there = true,
+                Some((placement, of)) if of == spot.name => seen.notes.push((placement, found)),
+                _ => {}
+            }
         }
-        let seen = self.see(script, name).await.map_err(|failure| self.failed(failure, at))?;
-        let done = written(write.origin.placement.to_string());
-        if seen.is_of(write.origin) {
-            return Ok(done);
-        }
-        if !is_permitted(write, &seen.presence()) {
-            return Err(at.conflict());
-        }
-        let (note, stamp) = (note(write.origin.placement, name), Stamp::of(write.origin).text());
+        Ok(seen)
+    }
+
+    async fn put(&self, spot: &Spot, seen: &Names, write: &Write<'_>) -> Result<Put, Failure> {
+        let (note, stamp) = (note(write.origin.placement, &spot.name), Stamp::of(write.origin).text());
         let text = |name, text| Some(Value { name, kind: "secret_text", text });
         let mut secrets: BTreeMap<&str, _> = seen.notes.iter().map(|(_, old)| (old.as_str(), None)).collect();
-        secrets.insert(name, text(name, write.secret.expose_secret()));
+        secrets.insert(&spot.name, text(&spot.name, write.secret.expose_secret()));
         secrets.insert(&note, text(&note, &stamp));
-        let Err(failure) = self.patch(script, &Patch { secrets }).await else { return Ok(done) };
-        // Whatever the answer says: where our note is, the value is.
-        match self.see(script, name).await {
-            Ok(now) if now.is_of(write.origin) => Ok(done),
-            Err(unseen) if failure.is_bare_denial() => Err(at.unseen(failure.of_write(&self.name), &unseen)),
-            _ => Err(failure.of_write(&self.name)),
-        }
+        self.patch(&spot.script, &Patch { secrets }).await
     }
 
-    async fn verify(&self, write: &Write<'_>, _: &Written) -> Result<VerifyMode, StoreError> {
-        let (at, (script, name)) = (self.at(write.destination), self.spot(write.destination)?);
-        let seen = self.see(script, name).await.map_err(|failure| self.failed(failure, at))?;
-        if seen.is_of(write.origin) { Ok(VerifyMode::StatusOnly) } else { Err(at.mismatch()) }
+    async fn holds(&self, _: &Spot, _: &Names, _: &Secret) -> Result<Option<bool>, Failure> {
+        Ok(None)
     }
 
-    async fn remove(&self, origin: &Origin, destination: &Destination) -> Result<(), StoreError> {
-        let (script, name) = self.spot(destination)?;
-        let seen = match self.see(script, name).await {
-            // With the Worker, its secrets went.
-            Err(failure) if failure.code() == Some(NO_SCRIPT) => return Ok(()),
-            seen => seen.map_err(|failure| failure.of_store(&self.name))?,
-        };
+    async fn take(&self, spot: &Spot, seen: &Names, origin: &Origin) -> Result<Put, Failure> {
         let Some((_, note)) = seen.notes.iter().find(|(placement, _)| *placement == origin.placement) else {
-            return Ok(());
+            return Ok(Put::Done(None));
         };
         let mut secrets = BTreeMap::from([(note.as_str(), None)]);
         if seen.is_there && seen.notes.len() == 1 {
-            secrets.insert(name, None);
+            secrets.insert(&spot.name, None);
         }
-        self.patch(script, &Patch { secrets }).await.map_err(|failure| failure.of_write(&self.name))
+        self.patch(&spot.script, &Patch { secrets }).await
+    }
+
+    /// With the Worker, its secrets went.
+    fn is_gone(&self, failure: &Failure) -> bool {
+        failure.code() == Some(NO_SCRIPT)
+    }
+
+    fn failed(&self, failure: Failure, at: At<'_>) -> StoreError {
+        if failure.is_not_found() {
+            return at.bad("there is no such Worker in the account, or the token does not reach it");
+        }
+        failure.of_store(&self.name)
     }
 }
 

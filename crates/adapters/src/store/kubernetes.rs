@@ -22,17 +22,16 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
-use keywright_core::place::Place;
-use keywright_core::plan::Destination;
 use keywright_core::secret::Secret;
-use keywright_core::store::{Origin, Presence, Store, StoreError, StoreFacts, VerifyMode, Write, Written};
+use keywright_core::store::{Origin, Presence, StoreError, StoreFacts, VerifyMode, Write};
 use keywright_core::text::Untrusted;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 use zeroize::Zeroizing;
 
-use super::remote::{At, Held, is_permitted, written};
+use super::remote::{At, Held};
+use super::spots::{Put, Seen, Spots};
 use super::tag::Tag;
 use super::{StoreConfig, StoreConnectError};
 use crate::rest::{Cause, Failure, Rest, Said, body};
@@ -71,11 +70,16 @@ pub(super) struct Kubernetes {
 }
 
 /// A place, taken apart.
-#[derive(Clone, Copy)]
-struct Spot<'a> {
-    namespace: &'a str,
-    secret: &'a str,
-    key: &'a str,
+pub(super) struct Spot {
+    namespace: String,
+    secret: String,
+    key: String,
+}
+
+/// What was found at a place: the Secret, and which key of it is meant.
+pub(super) struct Found {
+    object: Option<Object>,
+    key: String,
 }
 
 /// A Secret, as far as this store reads it.
@@ -128,18 +132,6 @@ impl Object {
         self.value(key).is_some_and(|value| tag.covers(value.0.expose_secret())).then_some(tag)
     }
 
-    fn presence(&self, key: &str) -> Presence {
-        match self.tag(key) {
-            _ if !self.has(key) => Presence::Absent,
-            Some(tag) => tag.presence(),
-            None => Presence::Foreign,
-        }
-    }
-
-    fn is_of(&self, key: &str, origin: &Origin) -> bool {
-        self.tag(key).is_some_and(|tag| tag.is_of(origin))
-    }
-
     fn is_made_by_us(&self) -> bool {
         let labels = self.metadata.labels.as_ref();
         labels.and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|by| by == US)
@@ -148,6 +140,20 @@ impl Object {
     /// Whether nothing of anybody else's would go with it.
     fn is_an_empty_one_of_ours(&self) -> bool {
         self.is_made_by_us() && self.data.as_ref().is_none_or(BTreeMap::is_empty)
+    }
+}
+
+impl Seen for Found {
+    fn presence(&self) -> Presence {
+        let Some(object) = self.object.as_ref().filter(|object| object.has(&self.key)) else {
+            return Presence::Absent;
+        };
+        object.tag(&self.key).map_or(Presence::Foreign, |tag| tag.presence())
+    }
+
+    fn is_of(&self, origin: &Origin) -> bool {
+        let tag = self.object.as_ref().and_then(|object| object.tag(&self.key));
+        tag.is_some_and(|tag| tag.is_of(origin))
     }
 }
 
@@ -178,32 +184,12 @@ impl Kubernetes {
         Ok(Self { name: config.name.clone(), namespace, rest, token })
     }
 
-    fn at<'a>(&'a self, destination: &'a Destination) -> At<'a> {
-        At { store: &self.name, place: &destination.place.place }
-    }
-
-    fn spot<'a>(&'a self, destination: &'a Destination) -> Result<Spot<'a>, StoreError> {
-        let mut parts = destination.place.place.split('/');
-        let spot = match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(namespace), Some(secret), Some(key), None) => Some(Spot { namespace, secret, key }),
-            _ => None,
-        };
-        let fits =
-            |spot: &Spot<'_>| is_label(spot.namespace, 63) && is_subdomain(spot.secret) && is_key(spot.key);
-        spot.filter(fits).ok_or_else(|| {
-            self.at(destination).bad(
-                "write `NAMESPACE/SECRET/KEY`: the first two of lower-case letters, digits and `-`, the key at most 63 \
-                 letters, digits and `-_.`",
-            )
-        })
-    }
-
-    fn path<'a>(spot: Spot<'a>) -> Vec<&'a str> {
-        vec!["api", "v1", "namespaces", spot.namespace, "secrets", spot.secret]
+    fn path(spot: &Spot) -> Vec<&str> {
+        vec!["api", "v1", "namespaces", &spot.namespace, "secrets", &spot.secret]
     }
 
     /// `GET /api/v1/namespaces/{namespace}/secrets/{name}`.
-    async fn see(&self, spot: Spot<'_>) -> Result<Option<Object>, Failure> {
+    async fn object(&self, spot: &Spot) -> Result<Option<Object>, Failure> {
         match self.rest.json(Call::get(Self::path(spot), &self.token)).await {
             Ok(object) => Ok(Some(object)),
             Err(failure) if failure.is_not_found() => Ok(None),
@@ -215,7 +201,7 @@ impl Kubernetes {
     /// `value` neither. The version is the guard against whatever changed since it was seen.
     async fn apply(
         &self,
-        spot: Spot<'_>,
+        spot: &Spot,
         seen: Option<&Object>,
         value: Option<(&Secret, &Origin)>,
         by_force: bool,
@@ -232,7 +218,7 @@ impl Kubernetes {
             metadata.insert("labels".to_owned(), json!({MANAGED_BY: US}));
         }
         let encoded = value.map(|(secret, _)| Zeroizing::new(STANDARD.encode(secret.expose_secret())));
-        let data = encoded.iter().map(|encoded| (spot.key, encoded.as_str())).collect();
+        let data = encoded.iter().map(|encoded| (spot.key.as_str(), encoded.as_str())).collect();
         if let Some((secret, origin)) = value {
             let tag = Tag::new(origin, secret.expose_secret());
             metadata
@@ -250,8 +236,8 @@ impl Kubernetes {
     }
 
     /// Takes away what this store made, when nothing is in it any more. The version keeps what came since.
-    async fn sweep(&self, spot: Spot<'_>) -> Result<(), Failure> {
-        let Some(object) = self.see(spot).await?.filter(Object::is_an_empty_one_of_ours) else {
+    async fn sweep(&self, spot: &Spot) -> Result<(), Failure> {
+        let Some(object) = self.object(spot).await?.filter(Object::is_an_empty_one_of_ours) else {
             return Ok(());
         };
         let options = json!({
@@ -263,13 +249,6 @@ impl Kubernetes {
             Err(failure) if !failure.is_not_found() && !is_conflict(&failure) => Err(failure),
             _ => Ok(()),
         }
-    }
-
-    fn failed(&self, failure: Failure, at: At<'_>) -> StoreError {
-        if failure.is_not_found() {
-            return at.bad("there is no such namespace");
-        }
-        failure.of_store(&self.name)
     }
 }
 
@@ -298,7 +277,14 @@ fn is_key(key: &str) -> bool {
 }
 
 #[async_trait]
-impl Store for Kubernetes {
+impl Spots for Kubernetes {
+    type Spot = Spot;
+    type Seen = Found;
+
+    fn name(&self) -> &StoreName {
+        &self.name
+    }
+
     fn facts(&self) -> &'static StoreFacts {
         &FACTS
     }
@@ -329,85 +315,65 @@ impl Store for Kubernetes {
         format!("{namespace}/{project}-{environment}/{name}")
     }
 
-    async fn accept(
-        &self,
-        destination: Destination,
-        _: &KeyName,
-        _: Option<&str>,
-    ) -> Result<Destination, StoreError> {
-        self.spot(&destination)?;
-        let Place { store, place } = destination.place;
-        Ok(Destination { place: Place { store, place }, base: None })
+    fn complete(&self, place: String, _: &KeyName) -> String {
+        place
     }
 
-    async fn look(&self, destination: &Destination) -> Result<Presence, StoreError> {
-        let spot = self.spot(destination)?;
-        let seen = self.see(spot).await.map_err(|failure| self.failed(failure, self.at(destination)))?;
-        Ok(seen.map_or(Presence::Absent, |object| object.presence(spot.key)))
-    }
-
-    async fn write(&self, write: &Write<'_>) -> Result<Written, StoreError> {
-        let (at, spot) = (self.at(write.destination), self.spot(write.destination)?);
-        if write.secret.expose_secret().len() > FACTS.max_value {
-            return Err(at.value("it is longer than 512 KiB"));
-        }
-        let seen = self.see(spot).await.map_err(|failure| self.failed(failure, at))?;
-        let done = written(write.origin.placement.to_string());
-        let found = seen.as_ref().map_or(Presence::Absent, |object| object.presence(spot.key));
-        if seen.as_ref().is_some_and(|object| object.is_of(spot.key, write.origin)) {
-            return Ok(done);
-        }
-        if !is_permitted(write, &found) {
-            return Err(at.conflict());
-        }
-        let by_force = write.expected == Presence::Foreign && found == Presence::Foreign;
-        let value = Some((write.secret, write.origin));
-        let Err(failure) = self.apply(spot, seen.as_ref(), value, by_force).await else { return Ok(done) };
-        // Whatever the answer says, it is there or it is not.
-        let now = match self.see(spot).await {
-            Err(unseen) if failure.is_bare_denial() => {
-                return Err(at.unseen(failure.of_write(&self.name), &unseen));
+    fn spot(&self, at: At<'_>) -> Result<Spot, StoreError> {
+        let parts: Vec<&str> = at.place.split('/').collect();
+        match parts.as_slice() {
+            [namespace, secret, key] if is_label(namespace, 63) && is_subdomain(secret) && is_key(key) => {
+                let (namespace, secret) = ((*namespace).to_owned(), (*secret).to_owned());
+                Ok(Spot { namespace, secret, key: (*key).to_owned() })
             }
-            now => now.ok().flatten(),
-        };
-        if now.as_ref().is_some_and(|object| object.is_of(spot.key, write.origin)) {
-            return Ok(done);
-        }
-        let is_taken = now.as_ref().is_some_and(|object| object.presence(spot.key) != found);
-        match failure {
-            _ if is_taken => Err(at.conflict()),
-            // Something else of the Secret changed in between, or another manager holds the name of the key.
-            failure if is_conflict(&failure) => Err(StoreError::Unavailable {
-                store: self.name.clone(),
-                why: "the Secret changed meanwhile, or another field manager owns the key".to_owned(),
-            }),
-            failure if failure.is_not_found() => Err(self.failed(failure, at)),
-            failure => Err(failure.of_write(&self.name)),
+            _ => Err(at.bad(
+                "write `NAMESPACE/SECRET/KEY`: the first two of lower-case letters, digits and `-`, the key at most 63 \
+                 letters, digits and `-_.`",
+            )),
         }
     }
 
-    async fn verify(&self, write: &Write<'_>, _: &Written) -> Result<VerifyMode, StoreError> {
-        let (at, spot) = (self.at(write.destination), self.spot(write.destination)?);
-        let seen = self.see(spot).await.map_err(|failure| self.failed(failure, at))?;
-        let holds = |object: Object| {
-            object.is_of(spot.key, write.origin)
-                && object.value(spot.key).is_some_and(|value| value.is(write.secret))
-        };
-        if seen.is_some_and(holds) { Ok(VerifyMode::ReadBack) } else { Err(at.mismatch()) }
+    fn refuses(&self, value: &str) -> Option<&'static str> {
+        (value.len() > FACTS.max_value).then_some("it is longer than 512 KiB")
     }
 
-    async fn remove(&self, origin: &Origin, destination: &Destination) -> Result<(), StoreError> {
-        let (at, spot) = (self.at(destination), self.spot(destination)?);
-        let seen = self.see(spot).await.map_err(|failure| self.failed(failure, at))?;
-        let Some(object) = seen else { return Ok(()) };
-        if object.is_of(spot.key, origin) {
-            self.apply(spot, Some(&object), None, false).await.map_err(|failure| {
-                if is_conflict(&failure) {
-                    return at.unknown("the Secret changed meanwhile");
-                }
-                failure.of_write(&self.name)
-            })?;
+    async fn see(&self, spot: &Spot) -> Result<Found, Failure> {
+        Ok(Found { object: self.object(spot).await?, key: spot.key.clone() })
+    }
+
+    async fn put(&self, spot: &Spot, seen: &Found, write: &Write<'_>) -> Result<Put, Failure> {
+        let by_force = write.expected == Presence::Foreign && seen.presence() == Presence::Foreign;
+        let value = Some((write.secret, write.origin));
+        self.apply(spot, seen.object.as_ref(), value, by_force).await?;
+        Ok(Put::Done(None))
+    }
+
+    async fn holds(&self, spot: &Spot, seen: &Found, secret: &Secret) -> Result<Option<bool>, Failure> {
+        let value = seen.object.as_ref().and_then(|object| object.value(&spot.key));
+        Ok(Some(value.is_some_and(|value| value.is(secret))))
+    }
+
+    async fn take(&self, spot: &Spot, seen: &Found, origin: &Origin) -> Result<Put, Failure> {
+        if seen.is_of(origin) {
+            self.apply(spot, seen.object.as_ref(), None, false).await?;
         }
-        self.sweep(spot).await.map_err(|failure| failure.of_write(&self.name))
+        self.sweep(spot).await?;
+        Ok(Put::Done(None))
+    }
+
+    fn failed(&self, failure: Failure, at: At<'_>) -> StoreError {
+        if failure.is_not_found() {
+            return at.bad("there is no such namespace");
+        }
+        failure.of_store(&self.name)
+    }
+
+    fn not_written(&self, failure: Failure, at: At<'_>) -> StoreError {
+        // Something else of the Secret changed in between, or another manager holds the name of the key.
+        if is_conflict(&failure) {
+            let why = "the Secret changed meanwhile, or another field manager owns the key".to_owned();
+            return StoreError::Unavailable { store: self.name.clone(), why };
+        }
+        if failure.is_not_found() { self.failed(failure, at) } else { failure.of_write(&self.name) }
     }
 }

@@ -20,11 +20,14 @@ mod onepassword;
 mod pass;
 mod remote;
 mod settings;
+mod spots;
 mod tag;
 mod vault;
 mod vercel;
 
 use std::collections::BTreeMap;
+
+use spots::Spotted;
 
 use keywright_core::name::StoreName;
 use keywright_core::secret::Secret;
@@ -66,7 +69,7 @@ const REGISTRY: &[Registered] = &[
         kind: aws::parameters::KIND,
         place: "the parameter's name, as in `/apps/web/API_TOKEN`",
         connect: |config, credential| {
-            Ok(Box::new(aws::parameters::Parameters::new(&config, credential.as_ref())?))
+            Ok(Box::new(Spotted(aws::parameters::Parameters::new(&config, credential.as_ref())?)))
         },
         facts: &aws::parameters::FACTS,
         credential: Some(crate::aws::CREDENTIAL),
@@ -97,7 +100,7 @@ const REGISTRY: &[Registered] = &[
         kind: infisical::KIND,
         place: "`ENVIRONMENT/FOLDER#NAME`, as in `dev/web#API_TOKEN`; the name is the key's unless said",
         connect: |config, credential| {
-            Ok(Box::new(infisical::Infisical::new(&config, config.must(credential)?)?))
+            Ok(Box::new(Spotted(infisical::Infisical::new(&config, config.must(credential)?)?)))
         },
         facts: &infisical::FACTS,
         credential: Some("the client secret of a machine identity with universal auth"),
@@ -108,12 +111,23 @@ const REGISTRY: &[Registered] = &[
         kind: onepassword::KIND,
         place: "`TITLE#FIELD`, as in `web-dev#credential`; the field is `credential` unless said",
         connect: |config, credential| {
-            Ok(Box::new(onepassword::OnePassword::new(&config, config.must(credential)?)?))
+            Ok(Box::new(onepassword::OnePassword::connect(&config, config.must(credential)?)?))
         },
         facts: &onepassword::FACTS,
         credential: Some("the token of a Connect server that may write to the vault"),
         address: Some("the Connect server, as in `https://connect.example:8443`"),
         settings: onepassword::SETTINGS,
+    },
+    Registered {
+        kind: onepassword::CLI_KIND,
+        place: "`TITLE#FIELD`, as in `web-dev#credential`; the field is `credential` unless said",
+        connect: |config, credential| {
+            Ok(Box::new(onepassword::OnePassword::program(&config, config.must(credential)?)?))
+        },
+        facts: &onepassword::CLI_FACTS,
+        credential: Some("the token of a service account that may write to the vault"),
+        address: None,
+        settings: onepassword::CLI_SETTINGS,
     },
     Registered {
         kind: pass::KIND,
@@ -137,7 +151,10 @@ const REGISTRY: &[Registered] = &[
         kind: cloudflare_workers::KIND,
         place: "`SCRIPT#NAME`; the name is the key's unless said",
         connect: |config, credential| {
-            Ok(Box::new(cloudflare_workers::CloudflareWorkers::new(&config, config.must(credential)?)?))
+            Ok(Box::new(Spotted(cloudflare_workers::CloudflareWorkers::new(
+                &config,
+                config.must(credential)?,
+            )?)))
         },
         facts: &cloudflare_workers::FACTS,
         credential: Some("a token with `Workers Scripts Write`"),
@@ -147,7 +164,9 @@ const REGISTRY: &[Registered] = &[
     Registered {
         kind: vercel::KIND,
         place: "`PROJECT@TARGET#NAME`, as in `web@production#API_TOKEN`; the name is the key's unless said",
-        connect: |config, credential| Ok(Box::new(vercel::Vercel::new(&config, config.must(credential)?)?)),
+        connect: |config, credential| {
+            Ok(Box::new(Spotted(vercel::Vercel::new(&config, config.must(credential)?)?)))
+        },
         facts: &vercel::FACTS,
         credential: Some("an access token, limited to the team"),
         address: Some("Vercel's API when absent"),
@@ -157,7 +176,7 @@ const REGISTRY: &[Registered] = &[
         kind: kubernetes::KIND,
         place: "`NAMESPACE/SECRET/KEY`",
         connect: |config, credential| {
-            Ok(Box::new(kubernetes::Kubernetes::new(&config, config.must(credential)?)?))
+            Ok(Box::new(Spotted(kubernetes::Kubernetes::new(&config, config.must(credential)?)?)))
         },
         facts: &kubernetes::FACTS,
         credential: Some("a token of a service account that may get, create, patch and delete secrets"),

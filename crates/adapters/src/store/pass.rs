@@ -119,11 +119,11 @@ impl Pass {
         variables.extend(std::env::var_os("PATH").map(|path| ("PATH", path)));
         variables.extend(home.clone().map(|home| ("HOME", home)));
         variables.extend(absolute(GNUPG)?.map(|home| ("GNUPGHOME", home.into())));
-        let gpg = Program { name: "gpg", variables: variables.clone(), patience: PATIENCE };
+        let gpg = Program { name: "gpg".to_owned(), variables: variables.clone(), patience: PATIENCE };
         variables.push(("PASSWORD_STORE_DIR", directory.clone().into()));
         // Without it, gpg asks questions on the terminal that the broker was started from.
         variables.push(("PASSWORD_STORE_GPG_OPTS", "--batch --no-tty".into()));
-        let pass = Program { name: "pass", variables, patience: PATIENCE };
+        let pass = Program { name: "pass".to_owned(), variables, patience: PATIENCE };
         Ok(Self { name: config.name.clone(), directory, pass, gpg })
     }
 

@@ -18,15 +18,14 @@
 
 use async_trait::async_trait;
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
-use keywright_core::place::Place;
-use keywright_core::plan::Destination;
 use keywright_core::secret::Secret;
-use keywright_core::store::{Origin, Presence, Store, StoreError, StoreFacts, VerifyMode, Write, Written};
+use keywright_core::store::{Origin, Presence, StoreError, StoreFacts, VerifyMode, Write};
 use keywright_core::text::Untrusted;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
-use super::remote::{At, Held, is_permitted, written};
+use super::remote::{At, Held};
+use super::spots::{Put, Seen, Spots};
 use super::tag::Tag;
 use super::{StoreConfig, StoreConnectError};
 use crate::rest::{Failure, Rest, Said, body};
@@ -84,11 +83,10 @@ enum Kind {
 }
 
 /// A place, taken apart.
-#[derive(Clone, Copy)]
-struct Spot<'a> {
-    project: &'a str,
-    target: &'a str,
-    name: &'a str,
+pub(super) struct Spot {
+    project: String,
+    target: String,
+    name: String,
 }
 
 /// A variable as the list shows it.
@@ -169,11 +167,13 @@ struct Created {
 }
 
 /// What was found at a place.
-enum Found {
+pub(super) enum Found {
     Nothing,
     Ours {
         id: String,
         tag: Tag,
+        /// Where it can be read.
+        value: Option<Held>,
     },
     Theirs {
         id: String,
@@ -182,7 +182,7 @@ enum Found {
     },
 }
 
-impl Found {
+impl Seen for Found {
     fn presence(&self) -> Presence {
         match self {
             Self::Nothing => Presence::Absent,
@@ -242,91 +242,14 @@ impl Vercel {
         })
     }
 
-    fn at<'a>(&'a self, destination: &'a Destination) -> At<'a> {
-        At { store: &self.name, place: &destination.place.place }
-    }
-
-    fn spot<'a>(&'a self, destination: &'a Destination) -> Result<Spot<'a>, StoreError> {
-        let at = self.at(destination);
-        let parts = destination.place.place.split_once('#').and_then(|(of, name)| {
-            let (project, target) = of.split_once('@')?;
-            Some(Spot { project, target, name })
-        });
-        let fits = |spot: &Spot<'_>| {
-            is_project(spot.project) && TARGETS.contains(&spot.target) && is_name(spot.name)
-        };
-        let spot = parts.filter(fits).ok_or_else(|| {
-            at.bad(format!("write `PROJECT@TARGET#NAME`, with one of the targets {}", TARGETS.join(", ")))
-        })?;
-        if self.kind == Kind::Sensitive && spot.target == "development" {
-            return Err(at.bad("the target `development` has no sensitive variables"));
-        }
-        Ok(spot)
-    }
-
     fn call<'a>(&self, call: Call<'a>) -> Call<'a> {
         let mut query = call.query;
         query.extend(self.team.clone().map(|team| ("teamId", team)));
         Call { query, ..call }
     }
 
-    /// `GET /v10/projects/{project}/env`, and the value of what is found where it can be read.
-    async fn see(&self, spot: Spot<'_>) -> Result<Found, Failure> {
-        let call = Call::get(vec!["v10", "projects", spot.project, "env"], &self.token);
-        let List { envs, pagination } = self.rest.json(self.call(call)).await?;
-        if pagination.is_some_and(|pagination| pagination.next.is_some_and(|next| !next.is_null())) {
-            return Err(Failure::garbled("its list of variables is not whole".to_owned()));
-        }
-        let is_here =
-            |one: &Listed| one.key == spot.name && one.target.has(spot.target) && one.branch.is_none();
-        let Some(one) = envs.into_iter().find(is_here) else { return Ok(Found::Nothing) };
-        let is_alone = one.target.is_one();
-        let tag = one.comment.as_deref().and_then(|text| Tag::parse(text.strip_prefix(COMMENT)?));
-        let Some(tag) = tag.filter(|_| is_alone) else {
-            return Ok(Found::Theirs { id: one.id, is_alone });
-        };
-        if one.kind != "sensitive" {
-            let value = self.value(spot, &one.id).await?;
-            if !tag.covers(value.0.expose_secret()) {
-                return Ok(Found::Theirs { id: one.id, is_alone });
-            }
-        }
-        Ok(Found::Ours { id: one.id, tag })
-    }
-
-    /// `GET /v1/projects/{project}/env/{id}`: decrypted.
-    async fn value(&self, spot: Spot<'_>, id: &str) -> Result<Held, Failure> {
-        let call = Call::get(vec!["v1", "projects", spot.project, "env", id], &self.token);
-        let Shown { value } = self.rest.json(self.call(call)).await?;
-        Ok(value)
-    }
-
-    /// `POST /v10/projects/{project}/env` without `upsert`, `PATCH /v9/projects/{project}/env/{id}` over what is there.
-    async fn put(&self, spot: Spot<'_>, over: Option<&str>, write: &Write<'_>) -> Result<(), Failure> {
-        let value = write.secret.expose_secret();
-        let comment = format!("{COMMENT}{}", Tag::new(write.origin, value).text());
-        let variable =
-            Variable { key: spot.name, value, kind: self.kind, target: [spot.target], comment: &comment };
-        let body = body(&variable)?;
-        if let Some(id) = over {
-            let path = vec!["v9", "projects", spot.project, "env", id];
-            let call = Call::again(Method::PATCH, path, &self.token, body);
-            return self.rest.json::<serde_json::Value>(self.call(call)).await.map(drop);
-        }
-        let call = Call::once(Method::POST, vec!["v10", "projects", spot.project, "env"], &self.token, body);
-        let Created { failed } = self.rest.json(self.call(call)).await?;
-        // A 201 may say that nothing was created.
-        if failed.is_empty() {
-            return Ok(());
-        }
-        Err(Failure::garbled("it created nothing, and gives no reason that can be shown".to_owned()))
-    }
-
-    fn failed(&self, failure: Failure, at: At<'_>) -> StoreError {
-        if failure.is_not_found() {
-            return at.bad("there is no such project, or the token does not reach it; is `team` set?");
-        }
-        failure.of_store(&self.name)
+    fn env<'a>(version: &'a str, spot: &'a Spot) -> Vec<&'a str> {
+        vec![version, "projects", &spot.project, "env"]
     }
 }
 
@@ -343,7 +266,14 @@ fn is_name(name: &str) -> bool {
 }
 
 #[async_trait]
-impl Store for Vercel {
+impl Spots for Vercel {
+    type Spot = Spot;
+    type Seen = Found;
+
+    fn name(&self) -> &StoreName {
+        &self.name
+    }
+
     fn facts(&self) -> &'static StoreFacts {
         match self.kind {
             Kind::Encrypted => &FACTS,
@@ -369,88 +299,105 @@ impl Store for Vercel {
         format!("{project}@{}#{name}", self.target)
     }
 
-    async fn accept(
-        &self,
-        destination: Destination,
-        name: &KeyName,
-        _: Option<&str>,
-    ) -> Result<Destination, StoreError> {
-        let Place { store, mut place } = destination.place;
-        if !place.contains('#') {
-            place = format!("{place}#{name}");
+    fn spot(&self, at: At<'_>) -> Result<Spot, StoreError> {
+        let parts = at.place.split_once('#').and_then(|(of, name)| Some((of.split_once('@')?, name)));
+        let ((project, target), name) = parts
+            .filter(|((project, target), name)| {
+                is_project(project) && TARGETS.contains(target) && is_name(name)
+            })
+            .ok_or_else(|| {
+                at.bad(format!("write `PROJECT@TARGET#NAME`, with one of the targets {}", TARGETS.join(", ")))
+            })?;
+        if self.kind == Kind::Sensitive && target == "development" {
+            return Err(at.bad("the target `development` has no sensitive variables"));
         }
-        let accepted = Destination { place: Place { store, place }, base: None };
-        self.spot(&accepted)?;
-        Ok(accepted)
+        Ok(Spot { project: project.to_owned(), target: target.to_owned(), name: name.to_owned() })
     }
 
-    async fn look(&self, destination: &Destination) -> Result<Presence, StoreError> {
-        let found = self.see(self.spot(destination)?).await;
-        Ok(found.map_err(|failure| self.failed(failure, self.at(destination)))?.presence())
+    fn refuses(&self, value: &str) -> Option<&'static str> {
+        let fits = (1..=FACTS.max_value).contains(&value.len());
+        (!fits).then_some("a variable has 1 byte to 64 KiB")
     }
 
-    async fn write(&self, write: &Write<'_>) -> Result<Written, StoreError> {
-        let (at, spot) = (self.at(write.destination), self.spot(write.destination)?);
-        if write.secret.is_empty() || write.secret.expose_secret().len() > FACTS.max_value {
-            return Err(at.value("a variable has 1 byte to 64 KiB"));
+    /// `GET /v10/projects/{project}/env`, and `GET /v1/projects/{project}/env/{id}` for the value where it can be read.
+    async fn see(&self, spot: &Spot) -> Result<Found, Failure> {
+        let call = Call::get(Self::env("v10", spot), &self.token);
+        let List { envs, pagination } = self.rest.json(self.call(call)).await?;
+        if pagination.is_some_and(|pagination| pagination.next.is_some_and(|next| !next.is_null())) {
+            return Err(Failure::garbled("its list of variables is not whole".to_owned()));
         }
-        let found = self.see(spot).await.map_err(|failure| self.failed(failure, at))?;
-        let done = written(write.origin.placement.to_string());
-        if found.is_of(write.origin) {
-            return Ok(done);
+        let is_here =
+            |one: &Listed| one.key == spot.name && one.target.has(&spot.target) && one.branch.is_none();
+        let Some(one) = envs.into_iter().find(is_here) else { return Ok(Found::Nothing) };
+        let (id, is_alone) = (one.id, one.target.is_one());
+        let tag = one.comment.as_deref().and_then(|text| Tag::parse(text.strip_prefix(COMMENT)?));
+        let Some(tag) = tag.filter(|_| is_alone) else { return Ok(Found::Theirs { id, is_alone }) };
+        if one.kind == "sensitive" {
+            return Ok(Found::Ours { id, tag, value: None });
         }
-        if !is_permitted(write, &found.presence()) {
-            return Err(at.conflict());
+        let call = Call::get([Self::env("v1", spot), vec![&id]].concat(), &self.token);
+        let Shown { value } = self.rest.json(self.call(call)).await?;
+        if tag.covers(value.0.expose_secret()) {
+            return Ok(Found::Ours { id, tag, value: Some(value) });
         }
-        let over = match &found {
-            Found::Nothing => None,
-            Found::Theirs { is_alone: false, .. } => {
-                return Err(StoreError::Unsafe {
-                    store: self.name.clone(),
-                    place: Untrusted::capped(at.place, 512),
-                    why: "the variable is for other targets as well".to_owned(),
-                    hint: "split it at Vercel, one variable a target, or use another name".to_owned(),
-                });
-            }
-            Found::Ours { id, .. } | Found::Theirs { id, .. } => Some(id.as_str()),
-        };
-        let Err(failure) = self.put(spot, over, write).await else { return Ok(done) };
-        // Whatever the answer says, it is there or it is not.
-        match self.see(spot).await {
-            Ok(now) if now.is_of(write.origin) => Ok(done),
-            Err(unseen) if failure.is_bare_denial() => Err(at.unseen(failure.of_write(&self.name), &unseen)),
-            Ok(Found::Theirs { .. }) if matches!(found, Found::Nothing) => Err(at.conflict()),
-            _ => Err(failure.of_write(&self.name)),
-        }
+        Ok(Found::Theirs { id, is_alone })
     }
 
-    async fn verify(&self, write: &Write<'_>, _: &Written) -> Result<VerifyMode, StoreError> {
-        let (at, spot) = (self.at(write.destination), self.spot(write.destination)?);
-        let failed = |failure| self.failed(failure, at);
-        match self.see(spot).await.map_err(failed)? {
-            Found::Ours { id, tag } if tag.is_of(write.origin) => match self.kind {
-                Kind::Sensitive => Ok(VerifyMode::StatusOnly),
-                Kind::Encrypted if self.value(spot, &id).await.map_err(failed)?.is(write.secret) => {
-                    Ok(VerifyMode::ReadBack)
-                }
-                Kind::Encrypted => Err(at.mismatch()),
-            },
-            _ => Err(at.mismatch()),
-        }
-    }
-
-    async fn remove(&self, origin: &Origin, destination: &Destination) -> Result<(), StoreError> {
-        let spot = self.spot(destination)?;
-        // A project that is gone and one that the token lost look alike: neither proves that the variable is gone.
-        let found = self.see(spot).await.map_err(|failure| self.failed(failure, self.at(destination)))?;
-        let Found::Ours { id, .. } = &found else { return Ok(()) };
-        if !found.is_of(origin) {
+    fn is_fit(&self, seen: &Found, at: At<'_>) -> Result<(), StoreError> {
+        if !matches!(seen, Found::Theirs { is_alone: false, .. }) {
             return Ok(());
         }
-        let path = vec!["v9", "projects", spot.project, "env", id];
-        match self.rest.send(self.call(Call::delete(path, &self.token))).await {
-            Err(failure) if !failure.is_not_found() => Err(failure.of_write(&self.name)),
-            _ => Ok(()),
+        Err(StoreError::Unsafe {
+            store: self.name.clone(),
+            place: Untrusted::capped(at.place, 512),
+            why: "the variable is for other targets as well".to_owned(),
+            hint: "split it at Vercel, one variable a target, or use another name".to_owned(),
+        })
+    }
+
+    /// `POST /v10/projects/{project}/env` without `upsert`, `PATCH /v9/projects/{project}/env/{id}` over what is there.
+    async fn put(&self, spot: &Spot, seen: &Found, write: &Write<'_>) -> Result<Put, Failure> {
+        let value = write.secret.expose_secret();
+        let comment = format!("{COMMENT}{}", Tag::new(write.origin, value).text());
+        let target = [spot.target.as_str()];
+        let body = body(&Variable { key: &spot.name, value, kind: self.kind, target, comment: &comment })?;
+        if let Found::Ours { id, .. } | Found::Theirs { id, .. } = seen {
+            let path = [Self::env("v9", spot), vec![id]].concat();
+            let call = Call::again(Method::PATCH, path, &self.token, body);
+            self.rest.json::<serde_json::Value>(self.call(call)).await?;
+            return Ok(Put::Done(None));
         }
+        let call = Call::once(Method::POST, Self::env("v10", spot), &self.token, body);
+        let Created { failed } = self.rest.json(self.call(call)).await?;
+        // A 201 may say that nothing was created.
+        if failed.is_empty() {
+            return Ok(Put::Done(None));
+        }
+        Err(Failure::garbled("it created nothing, and gives no reason that can be shown".to_owned()))
+    }
+
+    async fn holds(&self, _: &Spot, seen: &Found, secret: &Secret) -> Result<Option<bool>, Failure> {
+        Ok(match seen {
+            Found::Ours { value, .. } => value.as_ref().map(|value| value.is(secret)),
+            _ => Some(false),
+        })
+    }
+
+    async fn take(&self, spot: &Spot, seen: &Found, origin: &Origin) -> Result<Put, Failure> {
+        if let Found::Ours { id, tag, .. } = seen
+            && tag.is_of(origin)
+        {
+            let path = [Self::env("v9", spot), vec![id]].concat();
+            self.rest.send(self.call(Call::delete(path, &self.token))).await?;
+        }
+        Ok(Put::Done(None))
+    }
+
+    /// A project that is gone and one that the token lost look alike.
+    fn failed(&self, failure: Failure, at: At<'_>) -> StoreError {
+        if failure.is_not_found() {
+            return at.bad("there is no such project, or the token does not reach it; is `team` set?");
+        }
+        failure.of_store(&self.name)
     }
 }

@@ -24,6 +24,7 @@ mod infisical;
 mod keyring;
 mod kubernetes;
 mod onepassword;
+mod onepassword_cli;
 mod openai;
 mod openrouter;
 mod pass;

@@ -12,13 +12,13 @@ use crate::support::stores::{destination, open, placed, refuses, run, written};
 use crate::support::{Proxy, data, peer};
 
 #[derive(Clone)]
-struct Admin {
+pub struct Admin {
     url: String,
     token: String,
 }
 
 impl Admin {
-    fn of(connect: &Running) -> Self {
+    pub fn of(connect: &Running) -> Self {
         Self { url: connect.base_url.clone(), token: connect.parent.clone() }
     }
 
@@ -29,7 +29,7 @@ impl Admin {
     }
 
     /// The items of a title.
-    async fn items(&self, title: &str) -> Vec<Value> {
+    pub async fn items(&self, title: &str) -> Vec<Value> {
         let listed = self.call("GET", "", json!({})).await;
         let mut items = Vec::new();
         for item in listed.as_array().unwrap().iter().filter(|item| item["title"] == title) {
@@ -38,7 +38,7 @@ impl Admin {
         items
     }
 
-    async fn value(&self, place: &str) -> Option<String> {
+    pub async fn value(&self, place: &str) -> Option<String> {
         let (title, field) = place.split_once('#').unwrap();
         let items = self.items(title).await;
         let fields = items.first()?["fields"].as_array()?;
@@ -46,7 +46,7 @@ impl Admin {
         Some(field["value"].as_str()?.to_owned())
     }
 
-    async fn put(&self, place: &str, value: &str) {
+    pub async fn put(&self, place: &str, value: &str) {
         let (title, field) = place.split_once('#').unwrap();
         let field = json!({"id": field, "type": "CONCEALED", "label": field, "value": value});
         let item = json!({

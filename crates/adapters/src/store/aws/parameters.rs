@@ -20,15 +20,15 @@ use async_trait::async_trait;
 use keywright_core::id::PlacementId;
 use keywright_core::marker::Marker;
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
-use keywright_core::plan::Destination;
 use keywright_core::secret::Secret;
-use keywright_core::store::{Origin, Presence, Store, StoreError, StoreFacts, VerifyMode, Write, Written};
+use keywright_core::store::{Origin, Presence, StoreError, StoreFacts, VerifyMode, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use subtle::ConstantTimeEq as _;
 
+use super::super::remote::{At, Held};
+use super::super::spots::{Put, Seen, Spots};
 use super::super::{StoreConfig, StoreConnectError};
-use super::{Common, KMS_KEY, PREFIX, REGION, mismatch, no_place, not_written, taken};
+use super::{Common, KMS_KEY, PREFIX, REGION};
 use crate::rest::Failure;
 use crate::wire::Repeat;
 
@@ -92,7 +92,7 @@ struct PutParameter<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Put {
+struct PutAnswer {
     version: u64,
 }
 
@@ -105,9 +105,11 @@ struct Got {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Parameter {
-    version: u64,
-    value: String,
+    value: Held,
 }
+
+/// What was found at a place.
+pub(in crate::store) struct Found(Option<Described>);
 
 /// `Keywright: <placement> <marker> version <number>`
 fn description(origin: &Origin, version: u64) -> String {
@@ -122,20 +124,20 @@ impl Described {
         let number: u64 = words.next().filter(|word| *word == "version").and(words.next())?.parse().ok()?;
         (number == self.version).then(|| (placement, Marker::from_ledger(marker.to_owned())))
     }
+}
 
-    fn is_from(&self, origin: &Origin) -> bool {
-        self.origin().is_some_and(|(placement, _)| placement == origin.placement)
-    }
-
+impl Seen for Found {
     fn presence(&self) -> Presence {
-        self.origin().map_or(Presence::Foreign, |(_, marker)| Presence::Ours {
+        let Some(described) = &self.0 else { return Presence::Absent };
+        described.origin().map_or(Presence::Foreign, |(_, marker)| Presence::Ours {
             marker: Some(marker),
-            store_version: Some(self.version.to_string()),
+            store_version: Some(described.version.to_string()),
         })
     }
 
-    fn written(&self) -> Written {
-        Written { store_version: Some(self.version.to_string()) }
+    fn is_of(&self, origin: &Origin) -> bool {
+        let own = self.0.as_ref().and_then(Described::origin);
+        own.is_some_and(|(placement, _)| placement == origin.placement)
     }
 }
 
@@ -150,7 +152,7 @@ impl Parameters {
         })
     }
 
-    async fn described(&self, name: &str) -> Result<Option<Described>, StoreError> {
+    async fn described(&self, name: &str) -> Result<Option<Described>, Failure> {
         let mut next: Option<String> = None;
         loop {
             let filter = json!([{ "Key": "Name", "Option": "Equals", "Values": [name] }]);
@@ -158,12 +160,7 @@ impl Parameters {
             if let (Some(token), Some(fields)) = (&next, body.as_object_mut()) {
                 fields.insert("NextToken".to_owned(), json!(token));
             }
-            let list: List = self
-                .common
-                .api
-                .send(Repeat::Safe, "DescribeParameters", &body)
-                .await
-                .map_err(|failure| failure.of_store(&self.name))?;
+            let list: List = self.common.api.send(Repeat::Safe, "DescribeParameters", &body).await?;
             let found = list.parameters.into_iter().find(|parameter| parameter.name == name);
             // A page may be empty although another one follows.
             match list
@@ -175,44 +172,27 @@ impl Parameters {
             }
         }
     }
-
-    /// Sent once: a second overwrite would be another version.
-    async fn put(&self, write: &Write<'_>, version: u64) -> Result<u64, Failure> {
-        let body = PutParameter {
-            name: &write.destination.place.place,
-            value: write.secret.expose_secret(),
-            r#type: "SecureString",
-            tier: "Standard",
-            overwrite: version > 1,
-            description: description(write.origin, version),
-            key_id: self.common.kms_key.as_deref(),
-        };
-        let put: Put = self.common.api.send(Repeat::Never, "PutParameter", &body).await?;
-        Ok(put.version)
-    }
-
-    fn refuse_value(&self, value: &str) -> Result<(), StoreError> {
-        let why = if value.len() > LONGEST_VALUE {
-            format!("it has more than {LONGEST_VALUE} bytes")
-        } else if value.contains("{{") {
-            "it holds `{{`, which is taken for a reference".to_owned()
-        } else {
-            return Ok(());
-        };
-        Err(StoreError::Value { store: self.name.clone(), why })
-    }
 }
 
 #[async_trait]
-impl Store for Parameters {
+impl Spots for Parameters {
+    /// The parameter's name.
+    type Spot = String;
+    type Seen = Found;
+    /// The list of parameters follows.
+    const LAGS: bool = true;
+
+    fn name(&self) -> &StoreName {
+        &self.name
+    }
+
     fn facts(&self) -> &'static StoreFacts {
         &FACTS
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.described(&format!("/{}keywright-check", self.common.prefix.trim_start_matches('/')))
-            .await
-            .map(drop)
+        let name = format!("/{}keywright-check", self.common.prefix.trim_start_matches('/'));
+        self.described(&name).await.map(drop).map_err(|failure| failure.of_store(&self.name))
     }
 
     fn default_place(&self, project: &ProjectName, environment: &EnvironmentName, name: &KeyName) -> String {
@@ -220,13 +200,12 @@ impl Store for Parameters {
         if place.starts_with('/') { place } else { format!("/{place}") }
     }
 
-    async fn accept(
-        &self,
-        destination: Destination,
-        _: &KeyName,
-        _: Option<&str>,
-    ) -> Result<Destination, StoreError> {
-        let place = destination.place.place.as_str();
+    fn complete(&self, place: String, _: &KeyName) -> String {
+        place
+    }
+
+    fn spot(&self, at: At<'_>) -> Result<String, StoreError> {
+        let place = at.place;
         let levels: Vec<&str> = place.trim_start_matches('/').split('/').collect();
         let first = levels.first().unwrap_or(&"").to_ascii_lowercase();
         let why = self.common.refuses(place, LONGEST_NAME, MARKS).or_else(|| {
@@ -239,88 +218,66 @@ impl Store for Parameters {
                 reserved.then(|| "a name does not begin with `aws` or `ssm`".to_owned())
             }
         });
-        match why {
-            Some(why) => Err(no_place(&self.name, place, why)),
-            None => Ok(Destination { base: None, ..destination }),
+        why.map_or_else(|| Ok(place.to_owned()), |why| Err(at.bad(why)))
+    }
+
+    fn refuses(&self, value: &str) -> Option<&'static str> {
+        if value.len() > LONGEST_VALUE {
+            return Some("it has more than 4096 bytes");
         }
+        value.contains("{{").then_some("it holds `{{`, which is taken for a reference")
     }
 
-    async fn look(&self, destination: &Destination) -> Result<Presence, StoreError> {
-        let described = self.described(&destination.place.place).await?;
-        Ok(described.map_or(Presence::Absent, |parameter| parameter.presence()))
+    async fn see(&self, name: &String) -> Result<Found, Failure> {
+        self.described(name).await.map(Found)
     }
 
-    async fn write(&self, write: &Write<'_>) -> Result<Written, StoreError> {
-        self.refuse_value(write.secret.expose_secret())?;
-        let name = write.destination.place.place.as_str();
-        let next = match self.described(name).await? {
-            None => 1,
-            Some(now) if now.is_from(write.origin) => return Ok(now.written()),
-            Some(now) => match (now.presence(), &write.expected) {
-                (Presence::Foreign, Presence::Foreign) => now.version + 1,
-                (
-                    Presence::Ours { store_version: now_there, .. },
-                    Presence::Ours { store_version: then, .. },
-                ) if now_there == *then => now.version + 1,
-                _ => return Err(taken(&self.name, name)),
-            },
+    /// Sent once: a second overwrite would be another version.
+    async fn put(&self, name: &String, seen: &Found, write: &Write<'_>) -> Result<Put, Failure> {
+        let next = seen.0.as_ref().map_or(0, |now| now.version) + 1;
+        let body = PutParameter {
+            name,
+            value: write.secret.expose_secret(),
+            r#type: "SecureString",
+            tier: "Standard",
+            overwrite: next > 1,
+            description: description(write.origin, next),
+            key_id: self.common.kms_key.as_deref(),
         };
-        match self.put(write, next).await {
-            Ok(version) if version == next => Ok(Written { store_version: Some(version.to_string()) }),
-            // Somebody wrote in between.
-            Ok(_) => Err(taken(&self.name, name)),
-            Err(failure) if failure.code() == Some("ParameterAlreadyExists") => {
-                match self.described(name).await? {
-                    Some(now) if now.is_from(write.origin) => Ok(now.written()),
-                    Some(_) => Err(taken(&self.name, name)),
-                    None => {
-                        let why = "it is there, but the list does not show it yet".to_owned();
-                        Err(StoreError::Unavailable { store: self.name.clone(), why })
-                    }
-                }
-            }
-            Err(failure) => {
-                let landed =
-                    async { Ok(self.described(name).await?.is_some_and(|now| now.is_from(write.origin))) };
-                Err(not_written(&self.name, failure, landed).await)
-            }
+        let put: PutAnswer = self.common.api.send(Repeat::Never, "PutParameter", &body).await?;
+        if put.version == next {
+            return Ok(Put::Done(Some(next.to_string())));
         }
+        Err(Failure::garbled("somebody else wrote at the same time".to_owned()))
     }
 
-    async fn verify(&self, write: &Write<'_>, written: &Written) -> Result<VerifyMode, StoreError> {
-        let name = write.destination.place.place.as_str();
+    async fn holds(&self, name: &String, _: &Found, secret: &Secret) -> Result<Option<bool>, Failure> {
         let body = json!({ "Name": name, "WithDecryption": true });
         match self.common.api.send::<Got>(Repeat::Safe, "GetParameter", &body).await {
-            Ok(Got { parameter }) => {
-                let value = Secret::new(parameter.value);
-                let same = value.expose_secret().as_bytes().ct_eq(write.secret.expose_secret().as_bytes());
-                let is_version =
-                    written.store_version.as_ref().is_none_or(|v| *v == parameter.version.to_string());
-                if bool::from(same) && is_version {
-                    Ok(VerifyMode::ReadBack)
-                } else {
-                    Err(mismatch(&self.name, name))
-                }
-            }
-            Err(failure) if failure.is_not_found() => Err(mismatch(&self.name, name)),
-            Err(failure) if failure.is_denied() => match self.described(name).await? {
-                Some(now) if now.is_from(write.origin) => Ok(VerifyMode::VersionMoved),
-                _ => Err(mismatch(&self.name, name)),
-            },
-            Err(failure) => Err(failure.of_store(&self.name)),
+            Ok(Got { parameter }) => Ok(Some(parameter.value.is(secret))),
+            Err(failure) if failure.is_not_found() => Ok(Some(false)),
+            Err(failure) if failure.is_denied() => Ok(None),
+            Err(failure) => Err(failure),
         }
     }
 
-    async fn remove(&self, origin: &Origin, destination: &Destination) -> Result<(), StoreError> {
-        let name = destination.place.place.as_str();
-        match self.described(name).await? {
-            Some(now) if now.is_from(origin) => {}
-            _ => return Ok(()),
+    fn unread(&self) -> VerifyMode {
+        VerifyMode::VersionMoved
+    }
+
+    async fn take(&self, name: &String, seen: &Found, origin: &Origin) -> Result<Put, Failure> {
+        if seen.is_of(origin) {
+            let body = json!({ "Name": name });
+            self.common.api.send::<Value>(Repeat::Safe, "DeleteParameter", &body).await?;
         }
-        match self.common.api.send::<Value>(Repeat::Safe, "DeleteParameter", &json!({ "Name": name })).await {
-            Ok(_) => Ok(()),
-            Err(failure) if failure.is_not_found() => Ok(()),
-            Err(failure) => Err(failure.of_write(&self.name)),
+        Ok(Put::Done(None))
+    }
+
+    fn not_written(&self, failure: Failure, _: At<'_>) -> StoreError {
+        if failure.code() == Some("ParameterAlreadyExists") {
+            let why = "it is there, but the list does not show it yet".to_owned();
+            return StoreError::Unavailable { store: self.name.clone(), why };
         }
+        failure.of_write(&self.name)
     }
 }

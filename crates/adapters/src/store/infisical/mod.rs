@@ -23,19 +23,18 @@ mod session;
 
 use async_trait::async_trait;
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
-use keywright_core::place::Place;
-use keywright_core::plan::Destination;
 use keywright_core::secret::Secret;
-use keywright_core::store::{Origin, Presence, Store, StoreError, StoreFacts, VerifyMode, Write, Written};
+use keywright_core::store::{Origin, Presence, StoreError, StoreFacts, VerifyMode, Write};
 use reqwest::Method;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use self::session::Door;
-use super::remote::{At, Held, Stamp, is_permitted, written};
+use super::remote::{At, Held, Stamp};
+use super::spots::{Put, Seen, Spots};
 use super::{StoreConfig, StoreConnectError};
-use crate::rest::{Failure, Proof, Rest, Said, body, parse};
+use crate::rest::{Failure, Rest, Said, body, parse};
 use crate::wire::{Auth, CA_FILE, Call, Repeat};
 
 /// The kind's name.
@@ -67,12 +66,16 @@ pub(super) struct Infisical {
     door: Door,
 }
 
-struct Spot<'a> {
-    environment: &'a str,
+/// A place, taken apart.
+pub(super) struct Spot {
+    environment: String,
     /// With a slash in front.
     folder: String,
-    name: &'a str,
+    name: String,
 }
+
+/// What was found at a place.
+pub(super) struct Found(Option<Entry>);
 
 /// What is common to reading, writing and deleting.
 #[derive(Serialize)]
@@ -156,19 +159,19 @@ impl Entry {
         let stamp = metadata.filter(|meta| meta.key == ENTRY).find_map(|meta| Stamp::parse(&meta.value))?;
         self.value().is_none_or(|value| stamp.covers(&value.0)).then_some(stamp)
     }
-
-    fn presence(&self) -> Presence {
-        match self.stamp() {
-            Some(stamp) => stamp.presence(Some(self.version.to_string())),
-            None => Presence::Foreign,
-        }
-    }
 }
 
-/// What came of a change.
-enum Changed {
-    Done(Entry),
-    Pending,
+impl Seen for Found {
+    fn presence(&self) -> Presence {
+        let Some(entry) = &self.0 else { return Presence::Absent };
+        let ours = |stamp: Stamp| stamp.presence(Some(entry.version.to_string()));
+        entry.stamp().map_or(Presence::Foreign, ours)
+    }
+
+    fn is_of(&self, origin: &Origin) -> bool {
+        let stamp = self.0.as_ref().and_then(Entry::stamp);
+        stamp.is_some_and(|stamp| stamp.placement == origin.placement)
+    }
 }
 
 impl Infisical {
@@ -183,54 +186,20 @@ impl Infisical {
         Ok(Self { name: config.name.clone(), project, door: Door::new(rest, client_id, secret) })
     }
 
-    fn at<'a>(&'a self, destination: &'a Destination) -> At<'a> {
-        At { store: &self.name, place: &destination.place.place }
-    }
-
-    fn spot<'a>(
-        &'a self,
-        destination: &'a Destination,
-        key: Option<&'a KeyName>,
-    ) -> Result<Spot<'a>, StoreError> {
-        let at = self.at(destination);
-        let shape =
-            || at.bad("write `ENVIRONMENT/FOLDER#NAME`, as in `dev#API_TOKEN` or `prod/web#API_TOKEN`");
-        let (scope, name) = match (destination.place.place.split_once('#'), key) {
-            (Some((scope, name)), _) => (scope, name),
-            (None, Some(key)) => (destination.place.place.as_str(), key.as_str()),
-            (None, None) => return Err(shape()),
-        };
-        let (environment, folder) = scope.split_once('/').unwrap_or((scope, ""));
-        let folders = if folder.is_empty() { Vec::new() } else { folder.split('/').collect() };
-        let is_scope = [environment].iter().chain(&folders).all(|part| is_plain(part, b"-_", 64));
-        if !is_scope || scope.ends_with('/') || !is_plain(name, b"-_.", 255) {
-            return Err(shape());
-        }
-        Ok(Spot { environment, folder: format!("/{folder}"), name })
-    }
-
-    fn target<'a>(&'a self, spot: &'a Spot<'a>) -> Target<'a> {
+    fn target<'a>(&'a self, spot: &'a Spot) -> Target<'a> {
         Target {
             project_id: &self.project,
-            environment: spot.environment,
+            environment: &spot.environment,
             secret_path: &spot.folder,
             r#type: "shared",
         }
     }
 
-    /// What lies there, with its value where the identity may read it.
-    async fn found(&self, spot: &Spot<'_>) -> Result<Option<Entry>, Failure> {
-        match self.read(spot, true).await {
-            Err(failure) if failure.is_denied_as(403) => self.read(spot, false).await,
-            outcome => outcome,
-        }
-    }
-
-    async fn read(&self, spot: &Spot<'_>, with_value: bool) -> Result<Option<Entry>, Failure> {
+    async fn read(&self, spot: &Spot, with_value: bool) -> Result<Option<Entry>, Failure> {
         let query = [
             ("projectId", self.project.as_str()),
-            ("environment", spot.environment),
-            ("secretPath", &spot.folder),
+            ("environment", spot.environment.as_str()),
+            ("secretPath", spot.folder.as_str()),
             ("type", "shared"),
             ("viewSecretValue", if with_value { "true" } else { "false" }),
             ("expandSecretReferences", "false"),
@@ -239,7 +208,7 @@ impl Infisical {
         let outcome = self
             .door
             .send(|| {
-                let mut call = Call::get(vec!["api", "v4", "secrets", spot.name], Auth::Nobody);
+                let mut call = Call::get(vec!["api", "v4", "secrets", &spot.name], Auth::Nobody);
                 call.query = query.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
                 call
             })
@@ -254,19 +223,16 @@ impl Infisical {
         }
     }
 
-    async fn seen(&self, spot: &Spot<'_>) -> Result<Option<Entry>, StoreError> {
-        self.found(spot).await.map_err(|failure| failure.of_store(&self.name))
-    }
-
+    /// Asks for a change; nothing comes back when it waits for approval.
     async fn change(
         &self,
-        spot: &Spot<'_>,
+        spot: &Spot,
         method: Method,
         repeat: Repeat,
         content: &impl Serialize,
-    ) -> Result<Changed, Failure> {
+    ) -> Result<Option<Entry>, Failure> {
         let bytes = body(content)?;
-        let path = || vec!["api", "v4", "secrets", spot.name];
+        let path = || vec!["api", "v4", "secrets", spot.name.as_str()];
         let reply = self
             .door
             .send(|| match repeat {
@@ -275,35 +241,9 @@ impl Infisical {
             })
             .await?;
         match parse::<Answer>(&reply)? {
-            Answer { approval: Some(_), .. } => Ok(Changed::Pending),
-            Answer { secret: Some(entry), .. } => Ok(Changed::Done(entry)),
+            Answer { approval: Some(_), .. } => Ok(None),
+            Answer { secret: Some(entry), .. } => Ok(Some(entry)),
             Answer { .. } => Err(Failure::garbled("it names neither a secret nor an approval".to_owned())),
-        }
-    }
-
-    /// What came of a write that was not simply done: the stamp is in the same call as the value, so it tells.
-    async fn settle(
-        &self,
-        spot: &Spot<'_>,
-        write: &Write<'_>,
-        before: &Presence,
-        failure: Failure,
-    ) -> Result<Written, StoreError> {
-        let at = self.at(write.destination);
-        if failure.proof == Proof::NotDone && !failure.is_denied() {
-            return Err(failure.of_write(&self.name));
-        }
-        let error = failure.of_write(&self.name);
-        let now = match self.found(spot).await {
-            Ok(now) => now,
-            Err(unseen) => return Err(at.unseen(error, &unseen)),
-        };
-        match now {
-            Some(entry) if entry.stamp() == Some(Stamp::over(write.origin, write.secret)) => {
-                Ok(written(entry.version.to_string()))
-            }
-            now if now.as_ref().map_or(Presence::Absent, Entry::presence) == *before => Err(error),
-            _ => Err(at.conflict()),
         }
     }
 }
@@ -324,7 +264,14 @@ fn is_id(run: &str) -> bool {
 }
 
 #[async_trait]
-impl Store for Infisical {
+impl Spots for Infisical {
+    type Spot = Spot;
+    type Seen = Found;
+
+    fn name(&self) -> &StoreName {
+        &self.name
+    }
+
     fn facts(&self) -> &'static StoreFacts {
         &FACTS
     }
@@ -338,87 +285,70 @@ impl Store for Infisical {
         format!("{environment}#{name}")
     }
 
-    async fn accept(
-        &self,
-        destination: Destination,
-        name: &KeyName,
-        _: Option<&str>,
-    ) -> Result<Destination, StoreError> {
-        let Spot { environment, folder, name } = self.spot(&destination, Some(name))?;
-        let folder = if folder == "/" { "" } else { &folder };
-        let place = format!("{environment}{folder}#{name}");
-        Ok(Destination { place: Place { store: destination.place.store.clone(), place }, base: None })
-    }
-
-    async fn look(&self, destination: &Destination) -> Result<Presence, StoreError> {
-        let spot = self.spot(destination, None)?;
-        Ok(self.seen(&spot).await?.as_ref().map_or(Presence::Absent, Entry::presence))
-    }
-
-    async fn write(&self, write: &Write<'_>) -> Result<Written, StoreError> {
-        let (at, spot) = (self.at(write.destination), self.spot(write.destination, None)?);
-        let value = write.secret.expose_secret();
-        if value.len() > FACTS.max_value {
-            return Err(at.value("it is longer than 32 KiB"));
+    fn spot(&self, at: At<'_>) -> Result<Spot, StoreError> {
+        let shape =
+            || at.bad("write `ENVIRONMENT/FOLDER#NAME`, as in `dev#API_TOKEN` or `prod/web#API_TOKEN`");
+        let (scope, name) = at.place.split_once('#').ok_or_else(shape)?;
+        let (environment, folder) = scope.split_once('/').unwrap_or((scope, ""));
+        let folders = if folder.is_empty() { Vec::new() } else { folder.split('/').collect() };
+        let is_scope = [environment].iter().chain(&folders).all(|part| is_plain(part, b"-_", 64));
+        if !is_scope || scope.ends_with('/') || !is_plain(name, b"-_.", 255) {
+            return Err(shape());
         }
+        let (environment, name) = (environment.to_owned(), name.to_owned());
+        Ok(Spot { environment, folder: format!("/{folder}"), name })
+    }
+
+    fn refuses(&self, value: &str) -> Option<&'static str> {
         let (core, newline) = trimmed(value);
+        if value.len() > FACTS.max_value {
+            return Some("it is longer than 32 KiB");
+        }
         if value.len() != core.len() + usize::from(newline) || !value.starts_with(core) {
-            return Err(at.value("Infisical would trim the white space around it"));
+            return Some("Infisical would trim the white space around it");
         }
-        if value.contains("${") {
-            return Err(at.value("Infisical would take `${` for a reference to another secret"));
+        value.contains("${").then_some("Infisical would take `${` for a reference to another secret")
+    }
+
+    /// With its value, where the identity may read it.
+    async fn see(&self, spot: &Spot) -> Result<Found, Failure> {
+        match self.read(spot, true).await {
+            Err(failure) if failure.is_denied_as(403) => self.read(spot, false).await.map(Found),
+            outcome => outcome.map(Found),
         }
-        let stamp = Stamp::over(write.origin, write.secret);
-        let entry = self.seen(&spot).await?;
-        if let Some(entry) = entry.as_ref().filter(|entry| entry.stamp().as_ref() == Some(&stamp)) {
-            return Ok(written(entry.version.to_string()));
-        }
-        let before = entry.as_ref().map_or(Presence::Absent, Entry::presence);
-        if !is_permitted(write, &before) {
-            return Err(at.conflict());
-        }
-        let (method, old) = entry.map_or((Method::POST, None), |entry| (Method::PATCH, Some(entry)));
-        let others = old.iter().flat_map(|entry| entry.secret_metadata.iter().flatten());
+    }
+
+    async fn put(&self, spot: &Spot, seen: &Found, write: &Write<'_>) -> Result<Put, Failure> {
+        let value = write.secret.expose_secret();
+        let others = seen.0.iter().flat_map(|entry| entry.secret_metadata.iter().flatten());
         let mut secret_metadata: Vec<Meta> = others.filter(|meta| meta.key != ENTRY).cloned().collect();
-        secret_metadata.push(Meta { key: ENTRY.to_owned(), value: stamp.text(), more: Map::new() });
-        let new = New { target: self.target(&spot), secret_value: value, secret_metadata };
-        match self.change(&spot, method, Repeat::Never, &new).await {
-            Ok(Changed::Done(entry)) => {
-                if old.is_some_and(|old| entry.version != old.version + 1) {
-                    tracing::warn!(place = at.place, "somebody else changed the secret at the same time");
-                }
-                Ok(written(entry.version.to_string()))
-            }
-            Ok(Changed::Pending) => Err(at.pending()),
-            Err(failure) => self.settle(&spot, write, &before, failure).await,
+        let stamp = Stamp::over(write.origin, write.secret).text();
+        secret_metadata.push(Meta { key: ENTRY.to_owned(), value: stamp, more: Map::new() });
+        let new = New { target: self.target(spot), secret_value: value, secret_metadata };
+        let method = if seen.0.is_some() { Method::PATCH } else { Method::POST };
+        let Some(entry) = self.change(spot, method, Repeat::Never, &new).await? else {
+            return Ok(Put::Pending);
+        };
+        if seen.0.as_ref().is_some_and(|old| entry.version != old.version + 1) {
+            let place = write.destination.place.place.as_str();
+            tracing::warn!(place, "somebody else changed the secret at the same time");
         }
+        Ok(Put::Done(Some(entry.version.to_string())))
     }
 
-    async fn verify(&self, write: &Write<'_>, done: &Written) -> Result<VerifyMode, StoreError> {
-        let (at, spot) = (self.at(write.destination), self.spot(write.destination, None)?);
-        let Some(entry) = self.seen(&spot).await? else { return Err(at.mismatch()) };
-        if entry.stamp() != Some(Stamp::over(write.origin, write.secret)) {
-            return Err(at.mismatch());
-        }
-        match entry.value() {
-            Some(value) if value.is(write.secret) => Ok(VerifyMode::ReadBack),
-            Some(_) => Err(at.mismatch()),
-            None if done.store_version == Some(entry.version.to_string()) => Ok(VerifyMode::VersionMoved),
-            None => Err(at.mismatch()),
-        }
+    async fn holds(&self, _: &Spot, seen: &Found, secret: &Secret) -> Result<Option<bool>, Failure> {
+        Ok(seen.0.as_ref().and_then(Entry::value).map(|value| value.is(secret)))
     }
 
-    async fn remove(&self, origin: &Origin, destination: &Destination) -> Result<(), StoreError> {
-        let (at, spot) = (self.at(destination), self.spot(destination, None)?);
-        let Some(entry) = self.seen(&spot).await? else { return Ok(()) };
-        if entry.stamp().is_none_or(|stamp| stamp.placement != origin.placement) {
-            return Ok(());
+    fn unread(&self) -> VerifyMode {
+        VerifyMode::VersionMoved
+    }
+
+    async fn take(&self, spot: &Spot, seen: &Found, origin: &Origin) -> Result<Put, Failure> {
+        if !seen.is_of(origin) {
+            return Ok(Put::Done(None));
         }
-        match self.change(&spot, Method::DELETE, Repeat::Safe, &self.target(&spot)).await {
-            Ok(Changed::Done(_)) => Ok(()),
-            Ok(Changed::Pending) => Err(at.pending()),
-            Err(failure) if failure.is_not_found() => Ok(()),
-            Err(failure) => Err(failure.of_store(&self.name)),
-        }
+        let gone = self.change(spot, Method::DELETE, Repeat::Safe, &self.target(spot)).await?;
+        Ok(gone.map_or(Put::Pending, |_| Put::Done(None)))
     }
 }

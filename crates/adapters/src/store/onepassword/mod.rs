@@ -1,4 +1,5 @@
-//! The store `1password`: items of one vault, through a Connect server.
+//! The stores `1password` and `1password-cli`: items of one vault, through a Connect server (`connect.rs`) or through the
+//! vendor's program (`op.rs`).
 //!
 //! A place is `TITLE#FIELD`; without `#FIELD` the field is `credential`. The vault is a setting. Each key is an item of its
 //! own, of the category `API_CREDENTIAL`, so that it is read as `op://VAULT/TITLE/FIELD`.
@@ -10,9 +11,12 @@
 //! **The guard.** A create makes another item and overwrites nothing; it is looked at again, and taken back if the title
 //! is taken twice. A replacement has no guard of the server: that the item's version moved by one shows afterwards
 //! whether somebody came between, whose value is in the item's history.
-//!
-//! API: <https://developer.1password.com/docs/connect/api-reference/>, specification 1.7.1. It wants an id in every field
-//! and patches by whole fields.
+
+mod connect;
+mod items;
+mod op;
+
+use std::path::Path;
 
 use async_trait::async_trait;
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
@@ -20,21 +24,26 @@ use keywright_core::place::Place;
 use keywright_core::plan::Destination;
 use keywright_core::secret::Secret;
 use keywright_core::store::{Origin, Presence, Store, StoreError, StoreFacts, VerifyMode, Write, Written};
-use reqwest::Method;
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
 
+use self::connect::Connect;
+use self::items::{Item, Items, NewField, is_id};
+use self::op::Op;
 use super::remote::{At, Held, Stamp, is_permitted, written};
 use super::{StoreConfig, StoreConnectError};
-use crate::rest::{Failure, Proof, Rest, Said, body, parse};
-use crate::wire::{CA_FILE, Call};
+use crate::rest::{Failure, Proof, Rest};
+use crate::wire::CA_FILE;
 
-/// The kind's name.
+/// The name of the kind that goes through a Connect server, and of the one that goes through the program `op`.
 pub(super) const KIND: &str = "1password";
+pub(super) const CLI_KIND: &str = "1password-cli";
 
-/// The names of the settings.
-pub(super) const SETTINGS: &[(&str, &str)] =
-    &[("vault", "the id of the vault: 26 lower-case letters and digits"), CA_FILE];
+const VAULT: (&str, &str) = ("vault", "the id of the vault: 26 lower-case letters and digits");
+const PROGRAM: &str = "program";
+
+/// The settings, and what each is.
+pub(super) const SETTINGS: &[(&str, &str)] = &[VAULT, CA_FILE];
+pub(super) const CLI_SETTINGS: &[(&str, &str)] =
+    &[VAULT, (PROGRAM, "the program `op`, version 2: an absolute path; looked for in `PATH` unless set")];
 
 /// The field of a place that names none.
 const FIELD: &str = "credential";
@@ -50,12 +59,21 @@ pub(super) static FACTS: StoreFacts = StoreFacts {
     max_value: 32 << 10,
 };
 
+pub(super) static CLI_FACTS: StoreFacts = StoreFacts { kind: CLI_KIND, ..FACTS };
+
 /// One configured vault.
 pub(super) struct OnePassword {
     name: StoreName,
-    token: Secret,
-    vault: String,
-    rest: Rest,
+    facts: &'static StoreFacts,
+    items: Box<dyn Items>,
+}
+
+fn vault(config: &StoreConfig) -> Result<String, StoreConnectError> {
+    let vault = config.required(VAULT.0, "the id of the vault")?;
+    if is_id(vault) {
+        return Ok(vault.to_owned());
+    }
+    Err(config.bad(VAULT.0, "is an id of 26 lower-case letters and digits, not a name"))
 }
 
 struct Spot<'a> {
@@ -63,74 +81,7 @@ struct Spot<'a> {
     field: &'a str,
 }
 
-/// An item of a list, which has no fields.
-#[derive(Deserialize)]
-struct Listed {
-    id: String,
-    title: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Item {
-    id: String,
-    version: u64,
-    #[serde(default)]
-    fields: Vec<Field>,
-}
-
-#[derive(Deserialize)]
-struct Field {
-    id: String,
-    label: Option<String>,
-    value: Option<Held>,
-}
-
-#[derive(Serialize)]
-struct NewItem<'a> {
-    vault: Id<'a>,
-    title: &'a str,
-    category: &'static str,
-    tags: [&'static str; 1],
-    fields: [NewField<'a>; 2],
-}
-
-#[derive(Serialize)]
-struct Id<'a> {
-    id: &'a str,
-}
-
-#[derive(Serialize)]
-struct NewField<'a> {
-    id: &'a str,
-    r#type: &'static str,
-    label: &'a str,
-    value: &'a str,
-}
-
-#[derive(Serialize)]
-struct Patch<'a> {
-    op: &'static str,
-    path: String,
-    value: NewField<'a>,
-}
-
-#[derive(Deserialize)]
-struct Refusal {
-    status: u16,
-    message: String,
-}
-
-fn said(body: &[u8]) -> Option<Said> {
-    let Refusal { status, message } = serde_json::from_slice(body).ok()?;
-    Some(Said { code: Some(status.to_string()), message })
-}
-
 impl Item {
-    fn field(&self, name: &str) -> Option<&Field> {
-        let by_label = |field: &&Field| field.label.as_deref() == Some(name);
-        self.fields.iter().find(|field| field.id == name).or_else(|| self.fields.iter().find(by_label))
-    }
-
     fn value(&self, spot: &Spot<'_>) -> Option<&Held> {
         self.field(spot.field)?.value.as_ref()
     }
@@ -143,7 +94,7 @@ impl Item {
     }
 
     /// `ID.VERSION`: titles are not unique.
-    fn version(&self) -> String {
+    fn store_version(&self) -> String {
         format!("{}.{}", self.id, self.version)
     }
 }
@@ -151,36 +102,37 @@ impl Item {
 fn presence(items: &[Item], spot: &Spot<'_>) -> Presence {
     match items {
         [] => Presence::Absent,
-        [item] => item.stamp(spot).map_or(Presence::Foreign, |stamp| stamp.presence(Some(item.version()))),
+        [item] => {
+            let ours = |stamp: Stamp| stamp.presence(Some(item.store_version()));
+            item.stamp(spot).map_or(Presence::Foreign, ours)
+        }
         _ => Presence::Foreign,
     }
 }
 
-/// The field of the value, and that of the stamp.
-fn fields<'a>(
-    ids: (&'a str, &'a str),
-    spot: &Spot<'a>,
-    secret: &'a Secret,
-    stamp: &'a str,
-) -> [NewField<'a>; 2] {
-    [
-        NewField { id: ids.0, r#type: "CONCEALED", label: spot.field, value: secret.expose_secret() },
-        NewField { id: ids.1, r#type: "STRING", label: STAMP, value: stamp },
-    ]
-}
-
 impl OnePassword {
-    /// Reads the configuration.
+    /// Reads the configuration, for a Connect server.
     ///
     /// # Errors
     /// When the address or a setting makes no sense.
-    pub(super) fn new(config: &StoreConfig, token: Secret) -> Result<Self, StoreConnectError> {
-        let vault = config.required("vault", "the id of the vault")?.to_owned();
-        if !is_id(&vault) {
-            return Err(config.bad("vault", "is an id of 26 lower-case letters and digits, not a name"));
+    pub(super) fn connect(config: &StoreConfig, token: Secret) -> Result<Self, StoreConnectError> {
+        let vault = vault(config)?;
+        let rest = Rest::new(config.wire(KIND, None)?, [&token], is_id, connect::said);
+        Ok(Self { name: config.name.clone(), facts: &FACTS, items: Box::new(Connect { rest, token, vault }) })
+    }
+
+    /// Reads the configuration, for the program `op`.
+    ///
+    /// # Errors
+    /// When a setting makes no sense.
+    pub(super) fn program(config: &StoreConfig, token: Secret) -> Result<Self, StoreConnectError> {
+        let vault = vault(config)?;
+        let program = config.setting(PROGRAM).unwrap_or("op");
+        if program != "op" && !Path::new(program).is_absolute() {
+            return Err(config.bad(PROGRAM, "must be an absolute path"));
         }
-        let rest = Rest::new(config.wire(KIND, None)?, [&token], is_id, said);
-        Ok(Self { name: config.name.clone(), token, vault, rest })
+        let items = Op { program: program.to_owned(), token, vault };
+        Ok(Self { name: config.name.clone(), facts: &CLI_FACTS, items: Box::new(items) })
     }
 
     fn at<'a>(&'a self, destination: &'a Destination) -> At<'a> {
@@ -199,75 +151,26 @@ impl OnePassword {
         Ok(Spot { title, field })
     }
 
-    fn items(&self) -> Vec<&str> {
-        vec!["v1", "vaults", &self.vault, "items"]
-    }
-
-    fn item<'a>(&'a self, id: &'a str) -> Vec<&'a str> {
-        vec!["v1", "vaults", &self.vault, "items", id]
-    }
-
-    /// Every item of the title, whatever its case.
-    async fn found(&self, spot: &Spot<'_>) -> Result<Vec<Item>, Failure> {
-        let mut call = Call::get(self.items(), &self.token);
-        call.query.push(("filter", format!("title eq \"{}\"", spot.title)));
-        let listed: Vec<Listed> = self.rest.json(call).await?;
-        let same = |item: &Listed| {
-            item.title.as_deref().is_some_and(|title| title.eq_ignore_ascii_case(spot.title))
-                && is_id(&item.id)
-        };
-        let mut items = Vec::new();
-        for item in listed.iter().filter(|item| same(item)) {
-            match self.rest.json(Call::get(self.item(&item.id), &self.token)).await {
-                Ok(item) => items.push(item),
-                Err(failure) if failure.is_not_found() => {}
-                Err(failure) => return Err(failure),
-            }
-        }
-        Ok(items)
-    }
-
     async fn seen(&self, spot: &Spot<'_>) -> Result<Vec<Item>, StoreError> {
-        self.found(spot).await.map_err(|failure| failure.of_store(&self.name))
+        self.items.titled(spot.title).await.map_err(|failure| failure.of_store(&self.name))
     }
 
-    async fn create(&self, spot: &Spot<'_>, secret: &Secret, stamp: &str) -> Result<Item, Failure> {
-        let item = NewItem {
-            vault: Id { id: &self.vault },
-            title: spot.title,
-            category: "API_CREDENTIAL",
-            tags: [STAMP],
-            fields: fields((spot.field, STAMP), spot, secret, stamp),
-        };
-        let call = Call::once(Method::POST, self.items(), &self.token, body(&item)?);
-        parse(&self.rest.send(call).await?)
-    }
-
-    /// Replaces both fields in one call.
-    async fn replace(
+    /// One more item, or both fields of the old one.
+    async fn put(
         &self,
-        old: &Item,
+        old: Option<&Item>,
         spot: &Spot<'_>,
         secret: &Secret,
         stamp: &str,
     ) -> Result<Item, Failure> {
-        let known = |name| old.field(name).map(|field| field.id.as_str());
+        let known = |name: &'_ str| {
+            old.and_then(|old| old.field(name)).map_or_else(|| name.to_owned(), |field| field.id.clone())
+        };
         let (value, whose) = (known(spot.field), known(STAMP));
-        let ids = (value.unwrap_or(spot.field), whose.unwrap_or(STAMP));
-        let mut known = [value, whose].into_iter();
-        let patches = fields(ids, spot, secret, stamp).map(|value| match known.next().flatten() {
-            Some(id) => Patch { op: "replace", path: format!("/fields/{id}"), value },
-            None => Patch { op: "add", path: "/fields".to_owned(), value },
-        });
-        let call = Call::once(Method::PATCH, self.item(&old.id), &self.token, body(&patches)?);
-        parse(&self.rest.send(call).await?)
-    }
-
-    async fn delete(&self, id: &str) -> Result<(), Failure> {
-        match self.rest.send(Call::delete(self.item(id), &self.token)).await {
-            Ok(_) => Ok(()),
-            Err(failure) if failure.is_not_found() => Ok(()),
-            Err(failure) => Err(failure),
+        let fields = [NewField::concealed(&value, spot.field, secret), NewField::plain(&whose, STAMP, stamp)];
+        match old {
+            None => self.items.create(spot.title, fields).await,
+            Some(old) => self.items.replace(old, fields).await,
         }
     }
 
@@ -280,7 +183,7 @@ impl OnePassword {
         failed: Option<StoreError>,
     ) -> Result<Written, StoreError> {
         let at = self.at(write.destination);
-        let items = match (self.found(spot).await, failed.as_ref()) {
+        let items = match (self.items.titled(spot.title).await, failed.as_ref()) {
             (Ok(items), _) => items,
             (Err(unseen), Some(error)) => return Err(at.unseen(error.clone(), &unseen)),
             (Err(_), None) => {
@@ -291,12 +194,12 @@ impl OnePassword {
         let (ours, others): (Vec<_>, Vec<_>) =
             items.iter().partition(|item| item.stamp(spot).as_ref() == Some(&stamp));
         match (ours.as_slice(), others.as_slice(), failed) {
-            ([item], [], _) => Ok(written(item.version())),
+            ([item], [], _) => Ok(written(item.store_version())),
             ([], _, Some(error)) if presence(&items, spot) == *before => Err(error),
             ([], _, _) => Err(at.conflict()),
             _ => {
                 for item in ours {
-                    self.delete(&item.id).await.map_err(|failure| {
+                    self.items.delete(&item.id).await.map_err(|failure| {
                         at.unknown(format!("the title is taken twice: {}", failure.of_store(&self.name)))
                     })?;
                 }
@@ -310,20 +213,14 @@ fn is_plain(text: &str) -> bool {
     (1..=200).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
-fn is_id(text: &str) -> bool {
-    text.len() == 26 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-}
-
 #[async_trait]
 impl Store for OnePassword {
     fn facts(&self) -> &'static StoreFacts {
-        &FACTS
+        self.facts
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        // The token's scope; whether it may write there shows only when it does.
-        let call = Call::get(vec!["v1", "vaults", &self.vault], &self.token);
-        self.rest.json::<IgnoredAny>(call).await.map(drop).map_err(|failure| failure.of_store(&self.name))
+        self.items.check().await.map_err(|failure| failure.of_store(&self.name))
     }
 
     fn default_place(&self, project: &ProjectName, environment: &EnvironmentName, name: &KeyName) -> String {
@@ -356,20 +253,20 @@ impl Store for OnePassword {
         if let [item] = items.as_slice()
             && item.stamp(&spot).as_ref() == Some(&stamp)
         {
-            return Ok(written(item.version()));
+            return Ok(written(item.store_version()));
         }
         let before = presence(&items, &spot);
         if !is_permitted(write, &before) {
             return Err(at.conflict());
         }
-        let outcome = match items.as_slice() {
-            [] => self.create(&spot, write.secret, &stamp.text()).await,
-            [old] => self.replace(old, &spot, write.secret, &stamp.text()).await,
+        let old = match items.as_slice() {
+            [] => None,
+            [old] => Some(old),
             _ => return Err(at.conflict()),
         };
-        match outcome {
+        match self.put(old, &spot, write.secret, &stamp.text()).await {
             Ok(new) => {
-                if items.first().is_some_and(|old| new.version != old.version + 1) {
+                if old.is_some_and(|old| new.version != old.version + 1) {
                     tracing::warn!(place = at.place, "somebody else changed the item at the same time");
                 }
                 self.confirm(&spot, write, &before, None).await
@@ -398,7 +295,7 @@ impl Store for OnePassword {
         let spot = self.spot(destination)?;
         for item in self.seen(&spot).await? {
             if item.stamp(&spot).is_some_and(|stamp| stamp.placement == origin.placement) {
-                self.delete(&item.id).await.map_err(|failure| failure.of_store(&self.name))?;
+                self.items.delete(&item.id).await.map_err(|failure| failure.of_store(&self.name))?;
             }
         }
         Ok(())

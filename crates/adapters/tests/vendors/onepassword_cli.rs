@@ -1,0 +1,107 @@
+//! 1Password through its program `op`, which can't be had here: the contract before a stand-in of the program, which
+//! reaches a stand-in of Connect.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use keywright_core::store::{Presence, Store, StoreError, VerifyMode};
+use keywright_sandbox::vendors::onepassword::VAULT;
+use keywright_sandbox::vendors::{Running, start};
+use tempfile::TempDir;
+
+use crate::onepassword::Admin;
+use crate::support::Proxy;
+use crate::support::contract::{StoreCase, keeps_the_stores_contract};
+use crate::support::opened::open;
+use crate::support::peers::programs;
+use crate::support::stores::{destination, placed, refuses, written};
+
+/// The program, for one server.
+struct Program {
+    dir: TempDir,
+}
+
+impl Program {
+    fn before(url: &str) -> Option<Self> {
+        if !programs(&["python3"]) {
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let text = include_str!("support/op.py").replace("SERVER", url);
+        let program = Self { dir };
+        std::fs::write(program.path(), format!("#!/usr/bin/env python3\n{text}")).unwrap();
+        std::fs::set_permissions(program.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        Some(program)
+    }
+
+    fn path(&self) -> String {
+        self.dir.path().join("op").to_str().unwrap().to_owned()
+    }
+
+    fn store(&self, connect: &Running) -> Box<dyn Store> {
+        let settings = [("vault", VAULT), ("program", &self.path())];
+        open("1password-cli", None, &settings, Some(&connect.parent)).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_keeps_the_contract() {
+    let connect = start("1password").await.unwrap();
+    let proxy = Proxy::start(&connect.base_url).await;
+    let Some(program) = Program::before(&proxy.url) else { return };
+    let (reader, writer) = (Admin::of(&connect), Admin::of(&connect));
+    let case = StoreCase {
+        store: program.store(&connect),
+        proxy: Some(proxy),
+        place: "web-dev-IT_{}#credential",
+        write: ("POST", "/items"),
+        read: Box::new(move |place| {
+            let admin = reader.clone();
+            Box::pin(async move { admin.value(&place).await })
+        }),
+        put_foreign: Box::new(move |place, value| {
+            let admin = writer.clone();
+            Box::pin(async move { admin.put(&place, &value).await })
+        }),
+        secrets: vec![connect.parent.clone()],
+    };
+    keeps_the_stores_contract(&case).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replacement_keeps_what_else_the_item_has() {
+    let connect = start("1password").await.unwrap();
+    let Some(program) = Program::before(&connect.base_url) else { return };
+    let (store, admin) = (program.store(&connect), Admin::of(&connect));
+    let (at, mode) = placed(store.as_ref(), "web-dev-CF#token", 1).await;
+    assert_eq!(mode.unwrap(), VerifyMode::ReadBack);
+    let before = admin.items("web-dev-CF").await;
+    let seen = store.look(&at).await.unwrap();
+    assert_eq!(written(store.as_ref(), &at, 2, "next-value", seen).await.unwrap(), VerifyMode::ReadBack);
+    let after = admin.items("web-dev-CF").await;
+    assert_eq!(
+        (after.len(), &after[0]["id"], &after[0]["category"]),
+        (1, &before[0]["id"], &before[0]["category"])
+    );
+    assert_eq!(admin.value("web-dev-CF#token").await.as_deref(), Some("next-value"));
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_and_a_vault_that_is_not_reached_are_named() {
+    let connect = start("1password").await.unwrap();
+    let Some(program) = Program::before(&connect.base_url) else { return };
+    let store = program.store(&connect);
+    store.check().await.unwrap();
+    assert_eq!(destination(store.as_ref(), "CF").await.place.place, "CF#credential");
+    refuses(store.as_ref(), "a b").await;
+    let (at, _) = placed(store.as_ref(), "web-dev-NONE", 1).await;
+    assert!(matches!(store.look(&at).await.unwrap(), Presence::Ours { .. }));
+    let nowhere = [("vault", VAULT), ("program", "/nowhere/op")];
+    let nowhere = open("1password-cli", None, &nowhere, Some("token")).unwrap();
+    let error = nowhere.check().await.unwrap_err();
+    assert!(error.to_string().contains("`/nowhere/op` can't be started"), "{error}");
+    let settings = [("vault", VAULT), ("program", &program.path())];
+    let stranger = open("1password-cli", None, &settings, Some("not-the-token")).unwrap();
+    let error = stranger.check().await.unwrap_err();
+    assert!(matches!(error, StoreError::Unauthorized { .. }), "{error}");
+    assert!(open("1password-cli", None, &[("vault", VAULT), ("program", "bin/op")], Some("token")).is_err());
+}
