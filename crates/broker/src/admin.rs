@@ -236,7 +236,15 @@ impl Broker {
             Ok::<_, LedgerError>(mac)
         });
         self.rails.came(&known, &written.await?);
+        self.fold_ledger().await;
         Ok(())
+    }
+
+    /// What opened with a passphrase that counts no more must not lie in the write-ahead log.
+    async fn fold_ledger(&self) {
+        if let Err(error) = self.ledger.fold().await {
+            tracing::warn!(%error, "an old wrap of the master key lies in the write-ahead log until the broker stops");
+        }
     }
 
     /// Removes an operator: their passphrase opens nothing any more, their unused approvals are void.
@@ -253,6 +261,7 @@ impl Broker {
         });
         written.await?;
         self.rails.went(OPERATOR, name.as_str());
+        self.fold_ledger().await;
         Ok(())
     }
 

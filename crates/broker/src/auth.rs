@@ -59,6 +59,8 @@ pub struct Terminal {
     pub uid: u32,
     /// The peer's session id (the process id of its terminal session's leader).
     pub session: u32,
+    /// When that leader began, in the kernel's ticks: process ids come again.
+    pub began: u64,
 }
 
 /// Operator sessions: in memory, short, bound to a terminal session.

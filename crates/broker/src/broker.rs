@@ -71,6 +71,8 @@ pub struct Broker {
     forked: RwLock<Option<String>>,
     /// What of the ledger's schema is not Keywright's.
     foreign: Option<String>,
+    /// Why the audit log's files could not be written the last time.
+    unsigned: RwLock<Option<String>>,
     pub(crate) owner: String,
     policies: RwLock<Option<(u64, Arc<Policies>)>>,
     // Every secret that this home held since the broker opened it; gathered when first needed.
@@ -93,6 +95,9 @@ pub struct Health {
     pub attempts_uncertain: u64,
     /// Entries in the audit log.
     pub audit_entries: u64,
+    /// Why the newest entries of the audit log are not signed yet, where that is not only a matter of a moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsigned: Option<String>,
     /// Why only revocations are done at present.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_only: Option<String>,
@@ -116,7 +121,9 @@ impl Broker {
         let keyring = Arc::new(keyring);
         ledger.unlock(&keyring);
         let files = AuditFiles::open(&options.home.audit(), &keyring)?;
-        let rails = Arc::new(Rails::read(&ledger).await?);
+        let (rails, read) = Rails::read(&ledger).await?;
+        files.seen(&read)?;
+        let rails = Arc::new(rails);
         rails.check_row(&slot.vouched(&keyring)?)?;
         let broker = Arc::new(Self {
             outside: Outside::new(Arc::clone(&ledger), Arc::clone(&keyring), options.providers),
@@ -133,6 +140,7 @@ impl Broker {
             forked: RwLock::default(),
             lost: RwLock::default(),
             foreign,
+            unsigned: RwLock::default(),
             policies: RwLock::new(None),
             known: OnceCell::new(),
             _lock: lock,
@@ -178,8 +186,10 @@ impl Broker {
     pub async fn health(&self) -> Result<Health> {
         let forked = || self.forked.read().unwrap_or_else(PoisonError::into_inner).clone();
         let read_only = self.foreign.clone().or_else(forked);
+        let unsigned = self.unsigned.read().unwrap_or_else(PoisonError::into_inner).clone();
         let health = self.ledger.scan(|tx| {
             Ok::<_, LedgerError>(Health {
+                unsigned,
                 read_only,
                 keys_active: tx.keys_active()?,
                 requests_pending: tx.requests_waiting()?,
@@ -202,14 +212,25 @@ impl Broker {
             Some(why) => Err(LedgerError::NotContinued { why }),
             None => self.files.publish(&self.ledger).await,
         };
-        let forked = match &published {
-            Ok(_) => None,
-            Err(LedgerError::NotContinued { why }) => Some(why.clone()),
-            // A full disk says nothing about the log.
-            Err(_) => return Ok(published?),
+        // Only a start, or an operator's word, takes that back: what was read from such a log is still in memory. A full
+        // disk, on the other hand, says nothing about the log.
+        if let Err(LedgerError::NotContinued { why }) = &published {
+            *self.forked.write().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
+        }
+        *self.unsigned.write().unwrap_or_else(PoisonError::into_inner) = match &published {
+            Ok(_) | Err(LedgerError::NotContinued { .. }) => None,
+            Err(error) => Some(error.to_string()),
         };
-        *self.forked.write().unwrap_or_else(PoisonError::into_inner) = forked;
         Ok(published?)
+    }
+
+    /// The log counts as it is now, and so does what it says.
+    pub(crate) async fn begin_anew(&self) -> Result<u64> {
+        let (rails, read) = Rails::read(&self.ledger).await?;
+        self.files.seen(&read)?;
+        self.rails.replace(rails);
+        *self.forked.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.publish_audit().await
     }
 
     /// Refuses deeds while the audit log does not continue what was signed before (an old copy of the ledger was restored, or
@@ -226,9 +247,9 @@ impl Broker {
             None => Ok(()),
             Some(why) => Err(BrokerError::new(Code::Conflict, format!("the audit log was cut or changed: {why}"))
                 .hint(
-                    "keep HOME/audit as evidence and look at `keywright audit verify`; restore the newest ledger and \
-                     HOME/audit, or, where they are lost, move HOME/audit away, start the broker, and run `keywright \
-                     audit accept` and `keywright reconcile`",
+                    "keep a copy of the home as evidence and look at `keywright audit verify`; restore a ledger and HOME/audit of \
+                     one moment, or, where there are none, stop the broker, move HOME/audit away, start it, and run \
+                     `keywright audit accept` and `keywright reconcile`",
                 )),
         }
     }

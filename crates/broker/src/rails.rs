@@ -4,10 +4,12 @@
 //! nothing. The rows of those who are let in carry a MAC, which is their digest here: an older row that is put back has
 //! another one than the log, and whoever was removed stays so.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{PoisonError, RwLock};
 
-use keywright_core::audit::Deed;
+use keywright_core::audit::{Deed, Frontier, Record, Stage};
+use keywright_core::id::RequestId;
+use keywright_core::saga::MintPhase;
 use keywright_core::template::ResolvedTemplate;
 use keywright_ledger::{
     Agent, AppliedTemplate, AuditFilter, Ledger, LedgerError, Operator, RowMac, Workload,
@@ -18,6 +20,8 @@ use crate::error::{BrokerError, Code, Result};
 
 /// The fact of an audit entry that holds the digest.
 pub(crate) const FACT: &str = "digest";
+/// The fact of an entry about a mint that says how far it is.
+pub(crate) const PHASE: &str = "phase";
 /// What the policy goes by, beside the templates' ids.
 pub(crate) const POLICY: &str = "policy";
 /// The nouns of those who are let in.
@@ -30,23 +34,35 @@ pub(crate) const EDITED: &str = "`keywright doctor` names what was edited; resto
 /// How many entries are read at a time.
 const PAGE: u32 = 1_000;
 
-/// What is in force, by id: the digest of what was applied last, and of what is being applied.
-pub(crate) struct Rails(RwLock<HashMap<String, Vec<String>>>);
+/// What the log says, in memory: a row that says otherwise counts for nothing.
+#[derive(Default)]
+pub(crate) struct Rails {
+    /// What is in force, by id: the digest of what was applied last, and of what is being applied.
+    known: RwLock<HashMap<String, Vec<String>>>,
+    /// The requests whose mint made a key or came to its end: what they were approved for has been done.
+    spent: RwLock<HashSet<RequestId>>,
+}
 
 impl Rails {
-    /// Reads the audit log from its beginning.
+    /// Reads the audit log from its beginning. Gives the tree over what was read, so that it can be proved to be the log
+    /// that was signed.
     ///
     /// # Errors
     /// When the ledger can't be read.
-    pub(crate) async fn read(ledger: &Ledger) -> Result<Self> {
+    pub(crate) async fn read(ledger: &Ledger) -> Result<(Self, Frontier)> {
         let found = ledger.scan(|tx| {
-            let mut found = HashMap::new();
-            let mut from = 0;
+            let (mut found, mut spent, mut tree) = (HashMap::new(), HashSet::new(), Frontier::new());
             loop {
-                let page = tx.audit_entries(&AuditFilter { from, limit: PAGE, ..AuditFilter::default() })?;
-                let Some(last) = page.last() else { return Ok(found) };
-                from = last.number + 1;
-                for stored in page.iter().filter(|stored| speaks_of_rails(&stored.leaf)) {
+                let filter = AuditFilter { from: tree.size(), limit: PAGE, ..AuditFilter::default() };
+                let page = tx.audit_entries(&filter)?;
+                if page.is_empty() {
+                    return Ok((found, spent, tree));
+                }
+                for stored in &page {
+                    tree.push(stored.leaf_hash);
+                    if !speaks_of_rails(&stored.leaf) {
+                        continue;
+                    }
                     if let Err(error) = tx.check_entry(stored) {
                         // No deed is done on such a log; what is asked meanwhile must not go by it either.
                         tracing::error!(%error, "an entry of the audit log is not believed");
@@ -54,6 +70,12 @@ impl Rails {
                     }
                     let entry = stored.entry()?;
                     let record = entry.record();
+                    if ends_approvals(record) {
+                        spent.extend(
+                            record.subject.request.as_deref().and_then(|id| RequestId::parse(id).ok()),
+                        );
+                        continue;
+                    }
                     let (name, is_end) = match (record.deed, &record.subject) {
                         (Deed::PolicyApply, _) => (Some(POLICY.to_owned()), false),
                         (Deed::TemplateApply, of) => (of.template.clone(), false),
@@ -78,19 +100,38 @@ impl Rails {
                 }
             }
         });
-        let found = found.await.map_err(|error: LedgerError| BrokerError::from(error))?;
-        Ok(Self(RwLock::new(found)))
+        let (known, spent, tree) = found.await.map_err(|error: LedgerError| BrokerError::from(error))?;
+        Ok((Self { known: RwLock::new(known), spent: RwLock::new(spent) }, tree))
+    }
+
+    /// What the log says now, in place of what it said.
+    pub(crate) fn replace(&self, fresh: Self) {
+        let (known, spent) = (fresh.known.into_inner(), fresh.spent.into_inner());
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) =
+            known.unwrap_or_else(PoisonError::into_inner);
+        *self.spent.write().unwrap_or_else(PoisonError::into_inner) =
+            spent.unwrap_or_else(PoisonError::into_inner);
+    }
+
+    /// Whether what a request was approved for has been done, whatever its rows say.
+    pub(crate) fn is_spent(&self, request: RequestId) -> bool {
+        self.spent.read().unwrap_or_else(PoisonError::into_inner).contains(&request)
+    }
+
+    /// It has been done, and that is on record.
+    pub(crate) fn spent(&self, request: RequestId) {
+        self.spent.write().unwrap_or_else(PoisonError::into_inner).insert(request);
     }
 
     /// Takes the digest of what is about to be put in force.
     pub(crate) fn coming(&self, name: &str, digest: &str) {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
         all.entry(name.to_owned()).or_default().push(digest.to_owned());
     }
 
     /// It is in force; what was before counts no more.
     pub(crate) fn came(&self, name: &str, digest: &str) {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(digests) = all.get_mut(name) {
             digests.retain(|known| known == digest);
         }
@@ -98,7 +139,7 @@ impl Rails {
 
     /// Whoever it was is not let in any more.
     pub(crate) fn went(&self, noun: &str, name: &str) {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
         all.insert(known_as(noun, name), Vec::new());
     }
 
@@ -147,7 +188,7 @@ impl Rails {
     }
 
     fn knows(&self, name: &str, digest: &str) -> bool {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.known.read().unwrap_or_else(PoisonError::into_inner);
         all.get(name).is_some_and(|digests| digests.iter().any(|known| known == digest))
     }
 
@@ -186,6 +227,14 @@ pub(crate) fn known_as(noun: &str, name: &str) -> String {
     format!("{noun} `{name}`")
 }
 
+/// Whether an entry says that a key was made for a request, or that none will be.
+fn ends_approvals(record: &Record) -> bool {
+    let is_sealed =
+        || record.facts.get(PHASE).and_then(serde_json::Value::as_str) == Some(MintPhase::Sealed.as_str());
+    record.deed == Deed::KeyMint
+        && (record.stage == Stage::Outcome || (record.stage == Stage::Note && is_sealed()))
+}
+
 /// Whom a deed is about, and whether it is the end of them.
 fn let_in(deed: Deed) -> Option<(&'static str, bool)> {
     Some(match deed {
@@ -219,7 +268,8 @@ fn speaks_of_rails(leaf: &[u8]) -> bool {
     const BEFORE: &[u8] = br#""deed":""#;
     let deeds = || {
         Deed::ALL.iter().filter(|deed| {
-            matches!(deed, Deed::PolicyApply | Deed::TemplateApply) || let_in(**deed).is_some()
+            matches!(deed, Deed::PolicyApply | Deed::TemplateApply | Deed::KeyMint)
+                || let_in(**deed).is_some()
         })
     };
     let is_one = |rest: &[u8]| deeds().any(|deed| rest.starts_with(deed.as_str().as_bytes()));

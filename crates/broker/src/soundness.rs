@@ -26,7 +26,7 @@ impl Broker {
         record.facts.insert("because".to_owned(), serde_json::json!(lost));
         self.ledger.write(move |tx| tx.audit(record)).await?;
         *self.lost.write().unwrap_or_else(PoisonError::into_inner) = None;
-        self.publish_audit().await
+        self.begin_anew().await
     }
 
     /// What was edited in the ledger's file outside of Keywright: rows that count for nothing.

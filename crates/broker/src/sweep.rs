@@ -277,7 +277,13 @@ pub(crate) fn owe_orphan(
 fn belongs(tx: &Tx<'_>, attempt: &Attempt, provider_key_id: &str) -> std::result::Result<bool, LedgerError> {
     let key = tx.key(attempt.key)?;
     if let Some(version) = tx.version_of(attempt.id)? {
-        let is_over = version.state == VersionState::Revoked || key.state == KeyState::Revoked;
+        let is_over = match (version.state, key.state) {
+            (VersionState::Revoked, _) | (_, KeyState::Revoked) => true,
+            // What failed has no version but one that is being revoked.
+            (VersionState::Revoking, KeyState::Failed) => false,
+            (_, KeyState::Failed) => true,
+            _ => false,
+        };
         return Ok(version.provider_key_id == provider_key_id && !is_over);
     }
     let saga = tx.saga_of(key.request)?;

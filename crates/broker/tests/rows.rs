@@ -166,3 +166,29 @@ async fn the_first_operator_and_what_vouches_for_them_is_the_first_entry_of_the_
     let error = world.broker.add_operator(&ana, &shouted, passphrase).await.unwrap_err();
     assert!(error.code == Code::Conflict && error.message.contains("`ana`"), "{error}");
 }
+
+#[tokio::test]
+async fn what_a_passphrase_opened_is_gone_from_the_files_once_it_counts_no_more() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    let bo = "bo".parse().unwrap();
+    let words = || Secret::new("another passphrase".to_owned());
+    world.broker.add_operator(&ana, &bo, words()).await.unwrap();
+    let wraps = || {
+        let ledger = rusqlite::Connection::open(world.home.join("ledger.db")).unwrap();
+        let sql = "SELECT master_key_sealed, signing_key_sealed FROM operators WHERE name = ?1";
+        ["ana", "bo"].map(|name| {
+            ledger.query_row(sql, [name], |row| Ok([row.get::<_, Vec<u8>>(0)?, row.get(1)?])).unwrap()
+        })
+    };
+    let [of_ana, of_bo] = wraps();
+    world.broker.change_passphrase(&ana, Secret::new("a new long passphrase".to_owned())).await.unwrap();
+    let ana = world.broker.operator(None, Secret::new("a new long passphrase".to_owned())).await.unwrap();
+    world.broker.remove_operator(&ana, &bo).await.unwrap();
+    for file in ["ledger.db", "ledger.db-wal"] {
+        let bytes = std::fs::read(world.home.join(file)).unwrap();
+        for wrap in of_ana.iter().chain(&of_bo) {
+            assert!(!bytes.windows(wrap.len()).any(|window| window == wrap), "{file}");
+        }
+    }
+}

@@ -39,7 +39,8 @@ impl MintPhase {
         use MintPhase as P;
         matches!(
             (self, next),
-            (P::Intent, P::Intent | P::Sealed | P::Undone)
+            // To undo only where a key is there all the same: somebody put the saga back.
+            (P::Intent, P::Intent | P::Sealed | P::Undo | P::Undone)
                 | (P::Sealed, P::Compared | P::Undo)
                 | (P::Compared, P::Probed | P::Undo)
                 | (P::Probed, P::Placed | P::Undo)

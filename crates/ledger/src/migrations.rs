@@ -35,8 +35,9 @@ pub(crate) fn foreign(connection: &Connection) -> Result<Option<String>> {
 
 /// Kind, name and text of everything that is in a schema.
 fn schema(connection: &Connection) -> Result<Vec<(String, String, Option<String>)>> {
-    // What SQLite itself keeps beside the tables (statistics, say) is not part of any migration.
-    let sql = "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_stat%' ESCAPE '\\' ORDER BY name";
+    // The statistics that SQLite itself may keep are not part of any migration.
+    let sql = "SELECT type, name, sql FROM sqlite_schema WHERE NOT (type = 'table' AND name IN ('sqlite_stat1', \
+               'sqlite_stat4')) ORDER BY name";
     let mut statement = connection.prepare(sql)?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)

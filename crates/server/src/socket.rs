@@ -136,15 +136,25 @@ fn peer_of(stream: &UnixStream) -> Option<Peer> {
     }
     // A process of another namespace has no number here.
     let pid = credentials.pid().filter(|pid| *pid > 0);
-    let terminal = pid.and_then(session_of).map(|session| Terminal { uid: credentials.uid(), session });
+    let terminal =
+        pid.and_then(session_of).map(|(session, began)| Terminal { uid: credentials.uid(), session, began });
     Some(Peer { uid: credentials.uid(), pid, terminal })
 }
 
 /// The terminal session of a process. `None` when its leader is outside of this process namespace: such processes
-/// can't be told apart by their sessions, so none of them gets an operator's.
-fn session_of(pid: i32) -> Option<u32> {
+/// can't be told apart by their sessions, so none of them gets an operator's. Nor does a session whose leader has ended.
+fn session_of(pid: i32) -> Option<(u32, u64)> {
     let leader = nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(pid))).ok()?;
-    u32::try_from(leader.as_raw()).ok().filter(|leader| *leader > 0)
+    let session = u32::try_from(leader.as_raw()).ok().filter(|leader| *leader > 0)?;
+    Some((session, began(session)?))
+}
+
+/// When a process began (proc_pid_stat(5), `starttime`): together with its id it is of this process alone.
+fn began(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold anything, and ends with the last parenthesis; the time is the 20th field after it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
 /// One call over the socket, from the other side.
@@ -183,5 +193,22 @@ fn no_broker(path: &Path, error: &std::io::Error) -> Failure {
             Failure::new(Code::Forbidden, format!("the broker on {home} belongs to another user"))
         }
         _ => Failure::new(Code::TryAgain, format!("the broker on {home} can't be reached: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_told_by_when_its_leader_began() {
+        let own = std::process::id();
+        let since = began(own).unwrap();
+        assert_eq!(began(own), Some(since));
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(began(child.id()).unwrap() >= since);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(began(child.id()), None, "who has ended leads nothing");
     }
 }

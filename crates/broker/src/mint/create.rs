@@ -19,7 +19,7 @@ use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
 use crate::limits::counts_besides;
-use crate::rails::EDITED;
+use crate::rails::{EDITED, PHASE};
 use crate::record::{of_request, system};
 use crate::sweep::{Orphan, owe_orphan};
 
@@ -28,6 +28,12 @@ const FIRST_LOOK: u64 = 30;
 
 impl Broker {
     pub(super) async fn create(&self, work: &Work) -> Step {
+        if self.rails.is_spent(work.request.id) {
+            // The rows say that nothing was made yet, and the log knows better.
+            let why =
+                "the audit log says that a key was made for this request before; its approvals were for one";
+            return Step::GiveUp(BrokerError::new(Code::Denied, why).hint(EDITED));
+        }
         if work.attempt.outcome != AttemptOutcome::Unsent {
             // The create was sent by somebody who then died: the secret is gone. Never send again; start anew and
             // leave the old attempt to the sweep.
@@ -85,15 +91,7 @@ impl Broker {
             .hint("ask again"));
         }
         let request = work.request.clone();
-        let (counts, is_over) = self
-            .ledger
-            .read(move |tx| Ok::<_, LedgerError>((counts_besides(tx, &request)?, tx.mint_ended(request.id)?)))
-            .await?;
-        if is_over {
-            let why =
-                "the audit log says that this request came to its end before; its approvals were for one key";
-            return Err(BrokerError::new(Code::Denied, why).hint(EDITED));
-        }
+        let counts = self.ledger.read(move |tx| counts_besides(tx, &request)).await?;
         let (approvals, operators) = self.approvals(plan.request).await?;
         let key_of = |name: &keywright_core::name::OperatorName| {
             operators.iter().find(|o| o.name == *name).map(|o| o.public_key)
@@ -152,7 +150,7 @@ impl Broker {
             let mut record = of_request(tx.now(), Deed::KeyMint, Stage::Note, system(), &request);
             record.subject.version = Some(version.id.to_string());
             record.subject.attempt = Some(attempt.id.to_string());
-            record.facts.insert("phase".to_owned(), serde_json::json!(MintPhase::Sealed.as_str()));
+            record.facts.insert(PHASE.to_owned(), serde_json::json!(MintPhase::Sealed.as_str()));
             record.facts.insert("provider_key_id".to_owned(), serde_json::json!(minted.provider_key_id));
             record.facts.insert("fingerprint".to_owned(), serde_json::json!(fingerprint.to_hex()));
             tx.audit(record)?;
@@ -160,6 +158,7 @@ impl Broker {
         });
         match written.await {
             Ok(saga) => {
+                self.rails.spent(work.request.id);
                 self.crash_at.reached("mint.sealed");
                 Step::Went(saga)
             }

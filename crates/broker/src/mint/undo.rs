@@ -25,7 +25,10 @@ impl Broker {
         let turned = self.ledger.write(move |tx| {
             tx.still_ours(&from)?;
             let request = tx.request(from.request)?;
-            if !from.phase.is_frozen() {
+            let attempt = tx.attempt(from.attempt)?;
+            let version = tx.version_of(attempt.id)?;
+            // Where there is a key, it is revoked, whatever the phase says.
+            if !from.phase.is_frozen() && version.is_none() {
                 close(tx, &from, &request, &error)?;
                 return tx.advance_saga(
                     &from,
@@ -35,8 +38,7 @@ impl Broker {
                     Some(&error.message),
                 );
             }
-            let attempt = tx.attempt(from.attempt)?;
-            if let Some(version) = tx.version_of(attempt.id)? {
+            if let Some(version) = version {
                 tx.set_version_state(version.id, VersionState::Revoking)?;
                 tx.owe(&NewRevocation {
                     id: RevocationId::generate(tx.now(), random),
@@ -55,6 +57,7 @@ impl Broker {
             tx.advance_saga(&from, MintPhase::Undo, from.attempt, lease(), Some(&error.message))
         });
         let saga = turned.await?;
+        self.rails.spent(saga.request);
         self.crash_at.reached("mint.undo");
         Ok(saga)
     }

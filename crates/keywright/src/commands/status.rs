@@ -42,6 +42,9 @@ fn short(status: &Value) -> String {
     let Some(health) = status.get("health").filter(|_| is(status, "serving")) else {
         return if is(status, "exists") { "not serving".to_owned() } else { "no home".to_owned() };
     };
+    if health.get("read_only").is_some_and(|why| !why.is_null()) {
+        return "only revokes: see `keywright status`".to_owned();
+    }
     let mut words = vec![count(number(health, "keys_active"), "key", "keys")];
     for (name, word) in
         [("requests_pending", "to review"), ("revocations_owed", "owed"), ("attempts_uncertain", "uncertain")]
@@ -70,6 +73,12 @@ fn long(status: &Value) -> String {
             .add("owed", count(number(health, "revocations_owed"), "revocation", "revocations"))
             .add("uncertain", uncertain(number(health, "attempts_uncertain")))
             .add("audit log", count(number(health, "audit_entries"), "entry", "entries"));
+    }
+    if let Some(why) = status.pointer("/health/read_only").and_then(Value::as_str) {
+        facts = facts.add("only revokes", toned(why, Tone::Bad));
+    }
+    if let Some(why) = status.pointer("/health/unsigned").and_then(Value::as_str) {
+        facts = facts.add("not signed", toned(why, Tone::Warn));
     }
     facts.add("version", field(status, "version")).render()
 }

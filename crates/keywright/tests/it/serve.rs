@@ -137,3 +137,18 @@ fn a_sandbox_by_hand_can_be_connected_to_and_takes_its_token_away() {
     assert_eq!(sandbox.0.wait().unwrap().code(), Some(0));
     assert!(!world.path("sandbox.token").exists());
 }
+
+#[test]
+fn a_broker_that_only_revokes_says_so_wherever_one_looks() {
+    let world = World::ready();
+    std::fs::remove_file(world.home().join("audit/head")).unwrap();
+    let _serving = Serving::start(&world);
+    let status = world.plain(&["status"]).expect(0).out;
+    assert!(status.contains("only revokes") && status.contains("`head` is gone"), "{status}");
+    assert!(world.plain(&["status", "--short"]).expect(0).out.contains("only revokes"));
+    let doctor = world.plain(&["doctor"]).expect(1).out;
+    assert!(doctor.contains("the broker only revokes"), "{doctor}");
+    world.alice(&["audit", "accept"]).expect(0);
+    let status = world.plain(&["status"]).expect(0).out;
+    assert!(!status.contains("only revokes"), "{status}");
+}

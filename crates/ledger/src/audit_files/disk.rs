@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use keywright_core::audit::tile::{Tile, WIDTH};
@@ -56,6 +56,17 @@ impl Disk {
     pub(super) fn open_to_write(&self, name: &str) -> Result<File> {
         let path = self.0.join(name);
         OpenOptions::new().write(true).open(&path).map_err(|e| failed(&path, &e))
+    }
+
+    /// Whether it is this file that lies there.
+    pub(super) fn is_at(&self, name: &str, file: &File) -> Result<bool> {
+        let path = self.0.join(name);
+        let open = file.metadata().map_err(|e| failed(&path, &e))?;
+        match fs::symlink_metadata(&path) {
+            Ok(found) => Ok((found.dev(), found.ino()) == (open.dev(), open.ino())),
+            Err(e) if is_absent(&e) => Ok(false),
+            Err(e) => Err(failed(&path, &e)),
+        }
     }
 
     /// The widths of the partial tiles with a tile's number, in no order.

@@ -13,6 +13,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
+use std::sync::{Mutex, PoisonError};
 
 use hmac::Hmac;
 use keywright_core::audit::Hash;
@@ -47,6 +48,18 @@ impl Claimed {
     }
 }
 
+/// Writes over the head in place. Where another file lies there now, ours is put back.
+fn keep(disk: &Disk, file: &mut File, text: &str) -> Result<()> {
+    if !disk.is_at(HEAD, file)? {
+        tracing::error!(
+            "the head of the audit log was moved away or replaced by somebody else; it is put back"
+        );
+        disk.write(HEAD, text.as_bytes())?;
+        *file = disk.open_to_write(HEAD)?;
+    }
+    file.write_all_at(text.as_bytes(), 0).map_err(|error| LedgerError::Io(format!("`{HEAD}`: {error}")))
+}
+
 impl HeadKey {
     /// The file's text. It is equally long for every size.
     pub(super) fn text(&self, head: Claimed) -> String {
@@ -70,11 +83,12 @@ impl HeadKey {
     /// Puts a head in place and gives what keeps it up to date.
     pub(super) fn keeper(&self, disk: &Disk, head: Claimed) -> Result<impl Fn(u64, Hash) + Send + use<>> {
         disk.write(HEAD, self.text(head).as_bytes())?;
-        let file: File = disk.open_to_write(HEAD)?;
-        let key = self.clone();
+        let file = Mutex::new(disk.open_to_write(HEAD)?);
+        let (key, disk) = (self.clone(), disk.clone());
         Ok(move |size, root| {
             let text = key.text(Claimed { size, root });
-            if let Err(error) = file.write_all_at(text.as_bytes(), 0) {
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = keep(&disk, &mut file, &text) {
                 tracing::error!(%error, "the head of the audit log can't be written");
             }
         })

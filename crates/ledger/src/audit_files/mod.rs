@@ -22,7 +22,7 @@ mod verify;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use keywright_core::audit::{Origin, VerifierKey};
+use keywright_core::audit::{Frontier, Origin, VerifierKey};
 use zeroize::Zeroizing;
 
 pub use report::{Finding, Held, Report};
@@ -37,8 +37,6 @@ use publish::Publisher;
 
 /// The checkpoint's file name.
 const CHECKPOINT: &str = "checkpoint";
-/// A home that was only just made has no files yet: its one entry says who its first operator is.
-const JUST_MADE: u64 = 1;
 /// The verifier key's file name.
 const VKEY: &str = "vkey";
 
@@ -75,15 +73,25 @@ impl AuditFiles {
         &self.publisher.key
     }
 
+    /// What somebody read of the log and goes by: entry by entry, whose hashes make `tree`. The next
+    /// [`AuditFiles::publish`] proves that it is the same log.
+    ///
+    /// # Errors
+    /// [`LedgerError::Closed`] after a panic.
+    pub fn seen(&self, tree: &Frontier) -> Result<()> {
+        self.publisher.seen(Claimed { size: tree.size(), root: tree.root() })
+    }
+
     /// Why nothing shows whether the log is whole, when that is so: it has entries, and the file that they were signed in is
     /// gone. [`AuditFiles::publish`] would sign whatever is left.
     ///
     /// # Errors
     /// [`LedgerError::Io`], or when the ledger can't be read.
     pub async fn lost(&self, ledger: &Ledger) -> Result<Option<String>> {
-        let size = ledger.read(|tx| tx.audit_size()).await?;
+        let (size, is_new) =
+            ledger.read(|tx| Ok::<_, LedgerError>((tx.audit_size()?, tx.is_just_made()?))).await?;
         for name in [CHECKPOINT, HEAD] {
-            if size > JUST_MADE && self.publisher.disk.read(name)?.is_none() {
+            if !is_new && self.publisher.disk.read(name)?.is_none() {
                 let why = format!(
                     "`{name}` is gone, so that nothing shows whether the {size} entries are all of them"
                 );

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::CHECKPOINT;
 use super::disk::Disk;
 use super::edge::{Edge, belongs, level_of};
-use super::head::HeadKey;
+use super::head::{Claimed, HeadKey};
 use super::report::Held;
 use crate::error::{LedgerError, Result};
 use crate::sql::Tx;
@@ -33,6 +33,8 @@ pub(super) struct State {
     note: Option<String>,
     // Whether the ledger's writer keeps the head.
     is_followed: bool,
+    // What somebody read before the first time and went by; it has to be of the same log.
+    seen: Option<Claimed>,
 }
 
 /// What came of it.
@@ -76,6 +78,10 @@ impl Publisher {
         let is_followed = state.is_followed;
         let newest = if is_followed { None } else { self.head.read(&self.disk)? };
         let size = tx.audit_size()?;
+        if state.note.is_none() && tx.has_stray_entries()? {
+            let why = "the ledger holds entries that have no place in the log".to_owned();
+            return Err(LedgerError::NotContinued { why });
+        }
         let on_disk = self.disk.read(CHECKPOINT)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let in_ledger = tx.last_checkpoint()?;
         let mut heads = Vec::new();
@@ -84,8 +90,8 @@ impl Publisher {
             heads.extend(note.as_deref().map(|note| self.head(held, note, size)).transpose()?);
         }
         let signed = heads.iter().map(|head| head.size).max().unwrap_or(0);
-        if let Some(head) = newest {
-            heads.push(Head::of(Held::Head, head.size, head.root, size)?);
+        for (held, head) in [(Held::Head, newest), (Held::Seen, state.seen)] {
+            heads.extend(head.map(|head| Head::of(held, head.size, head.root, size)).transpose()?);
         }
         let is_known = |note: &Option<String>| note.is_some() && *note == state.note;
         if size == 0 || (signed == size && is_known(&on_disk) && is_known(&in_ledger)) {
@@ -111,7 +117,7 @@ impl Publisher {
         self.prune(signed, size)?;
         edge.rewind();
         let to_keep = (in_ledger.as_ref() != Some(&note)).then(|| note.clone());
-        *state = State { edge, note: Some(note), is_followed };
+        *state = State { edge, note: Some(note), is_followed, seen: None };
         Ok(Signed { size, to_keep, to_follow: (!is_followed).then_some(tree) })
     }
 
@@ -121,6 +127,13 @@ impl Publisher {
             why: format!("{held} can't be believed: {reason}"),
         })?;
         Head::of(held, checkpoint.size(), checkpoint.root(), size)
+    }
+
+    /// What has to be of this log as well, the next time.
+    pub(super) fn seen(&self, seen: Claimed) -> Result<()> {
+        let mut state = self.state.lock().map_err(|_| LedgerError::Closed)?;
+        *state = State { seen: Some(seen), is_followed: state.is_followed, ..State::default() };
+        Ok(())
     }
 
     /// The ledger's writer keeps the head from here on.

@@ -12,6 +12,8 @@ pub enum Held {
     File,
     /// The log's head, a file that follows each commit.
     Head,
+    /// What the broker read when it started.
+    Seen,
     /// The newest one in the ledger: the second place.
     Ledger,
     /// The one that somebody kept and handed in.
@@ -60,6 +62,12 @@ pub enum Finding {
         entry: Option<u64>,
         /// What is wrong with it.
         what: &'static str,
+    },
+    /// The ledger's schema is not Keywright's.
+    #[error("the ledger's file was changed outside of Keywright: {what}")]
+    Schema {
+        /// What there is or what is missing.
+        what: String,
     },
     /// There are no entries, and yet there is what only recorded deeds lead to.
     #[error(
@@ -127,7 +135,7 @@ impl Finding {
     #[must_use]
     pub fn span(&self) -> Option<Range<u64>> {
         match self {
-            Self::Key { .. } | Self::Checkpoint { .. } | Self::Emptied { .. } => None,
+            Self::Key { .. } | Self::Checkpoint { .. } | Self::Schema { .. } | Self::Emptied { .. } => None,
             Self::Root { since, size, .. } => Some(*since..*size),
             Self::Log(fault) => fault.span(),
             Self::File { entry, .. } => entry.map(|entry| entry..entry.saturating_add(1)),
@@ -140,6 +148,7 @@ impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::File => "the checkpoint file",
+            Self::Seen => "what this broker read when it started",
             Self::Head => "the head file",
             Self::Ledger => "the ledger's own checkpoint",
             Self::Given => "the older checkpoint",

@@ -16,7 +16,7 @@ use super::head::{Claimed, HEAD};
 use super::report::{Finding, Held, Report};
 use super::{CHECKPOINT, VKEY, columns, origin};
 use crate::error::{LedgerError, Result};
-use crate::sql::{Row, Tx, read_only};
+use crate::sql::{Row, read_only};
 use crate::tables::audit::LOG;
 
 const ROWS: &str = "SELECT number, leaf, leaf_hash, deed, stage, at, request, key_id FROM audit_entries \
@@ -50,6 +50,7 @@ pub fn verify(
     let mut signed = on_disk.as_deref().map_or(0, |note| size_of(note, &key));
     let mut published = published(&disk, signed)?;
     read_only(ledger, |tx| {
+        findings.extend(tx.foreign()?.map(|what| Finding::Schema { what }));
         let in_ledger = tx.last_checkpoint()?;
         let instance = tx.instance()?.map(|instance| origin(&instance)).transpose()?;
         if instance.is_some_and(|instance| instance != *key.origin()) {
@@ -83,7 +84,7 @@ pub fn verify(
         findings.extend(verdict.faults.into_iter().map(|fault| named(fault, held)));
         findings.append(&mut reader.findings);
         if verdict.entries == 0 && reader.place == 0 {
-            findings.extend(left_over(tx)?.map(|what| Finding::Emptied { what }));
+            findings.extend(tx.left_over(&[])?.map(|what| Finding::Emptied { what }));
         }
         let log = Some(key.origin().clone());
         Ok(Report { log, entries: verdict.entries, root: verdict.root, covered: verdict.covered, findings })
@@ -267,30 +268,6 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
-}
-
-/// What is in the ledger that only recorded deeds lead to; nothing in a home that was never used.
-fn left_over(tx: &Tx<'_>) -> Result<Option<String>> {
-    const TABLES: [&str; 9] = [
-        "operators",
-        "agents",
-        "workloads",
-        "connections",
-        "stores",
-        "templates",
-        "policies",
-        "requests",
-        "keys",
-    ];
-    let mut found = Vec::new();
-    for table in TABLES {
-        let count =
-            tx.first(&format!("SELECT COUNT(*) FROM {table}"), &[])?.map_or(Ok(0), |row| row.count(0))?;
-        if count > 0 {
-            found.push(format!("rows in `{table}` ({count})"));
-        }
-    }
-    Ok((!found.is_empty()).then(|| found.join(", ")))
 }
 
 /// The key to check signatures with; none when there is none that can be used.

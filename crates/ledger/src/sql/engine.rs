@@ -74,6 +74,23 @@ impl Ledger {
         self.rows.get_or_init(|| keyring.row_mac());
     }
 
+    /// Folds the write-ahead log into the file and empties it, so that what was taken out of the rows does not linger there.
+    ///
+    /// # Errors
+    /// [`LedgerError::Locked`] when somebody reads the ledger all the while.
+    pub async fn fold(&self) -> Result<()> {
+        let fold = |connection: &Connection| -> Result<bool> {
+            Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))? == 0)
+        };
+        for _ in 0..20 {
+            if self.writer.with_connection(fold)? {
+                return Ok(());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        Err(LedgerError::Locked { waited_seconds: 1 })
+    }
+
     /// What somebody else put into the schema or took from it, as of the opening: the ledger is not safe to write to.
     #[must_use]
     pub fn foreign(&self) -> Option<&str> {

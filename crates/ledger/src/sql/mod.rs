@@ -52,6 +52,11 @@ impl<'c> Tx<'c> {
         Self { tail: Some(tail), ..Self::new(connection, now, rows) }
     }
 
+    /// For what is no statement.
+    pub(crate) fn raw(&self) -> &rusqlite::Connection {
+        self.connection
+    }
+
     /// What this transaction appended to the audit log.
     pub(crate) fn tail(&self) -> Result<&'c Tail> {
         self.tail.ok_or_else(|| LedgerError::Statement("this transaction only reads".to_owned()))

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use keywright_core::audit::deed::{Deed, Stage};
+use keywright_core::audit::deed::Stage;
 use keywright_core::audit::entry::{Entry, Record};
 use keywright_core::audit::{EntryId, Frontier, Hash};
 use keywright_core::id::{KeyId, RequestId};
@@ -171,21 +171,19 @@ impl Tx<'_> {
         self.query(&sql, &parameters)?.into_iter().map(StoredEntry::read).collect()
     }
 
-    /// Whether the log knows how the mint of a request ended.
-    ///
-    /// # Errors
-    /// When the ledger can't be read.
-    pub fn mint_ended(&self, request: RequestId) -> Result<bool> {
-        let sql = "SELECT 1 FROM audit_entries WHERE request = $1 AND deed = $2 AND stage = $3 LIMIT 1";
-        let parameters = [Value::text(request), Deed::KeyMint.as_str().into(), stage(Stage::Outcome).into()];
-        Ok(self.first(sql, &parameters)?.is_some())
+    /// Whether there are entries that no reader of the log comes to.
+    pub(crate) fn has_stray_entries(&self) -> Result<bool> {
+        let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM audit_entries WHERE number < 0) \
+                   OR EXISTS (SELECT 1 FROM audit_entries WHERE log < $1 OR log > $1)";
+        Ok(self.first(sql, &[LOG.into()])?.is_some())
     }
 
-    /// Keeps a signed checkpoint.
+    /// Keeps a signed checkpoint, and no older one: it would sign for a log that is cut off there.
     ///
     /// # Errors
     /// When the ledger can't be written.
     pub fn add_checkpoint(&self, size: u64, note: &str) -> Result<()> {
+        self.execute("DELETE FROM checkpoints WHERE log = $1 AND size < $2", &[LOG.into(), size.into()])?;
         self.execute(
             "INSERT INTO checkpoints (log, size, note, signed_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
             &[LOG.into(), size.into(), note.into(), self.now().into()],

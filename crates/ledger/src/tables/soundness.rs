@@ -13,7 +13,43 @@ pub struct Soundness {
     pub edited: Vec<LedgerError>,
 }
 
+/// The tables whose rows come to be by deeds that are on record.
+const RECORDED: [&str; 9] = [
+    "operators",
+    "agents",
+    "workloads",
+    "connections",
+    "stores",
+    "templates",
+    "policies",
+    "requests",
+    "keys",
+];
+
 impl Tx<'_> {
+    /// What is in the ledger that only recorded deeds lead to, besides some tables; nothing in a home that was never used.
+    pub(crate) fn left_over(&self, besides: &[&str]) -> Result<Option<String>> {
+        let mut found = Vec::new();
+        for table in RECORDED.iter().filter(|table| !besides.contains(table)) {
+            let row = self.first(&format!("SELECT COUNT(*) FROM {table}"), &[])?;
+            let count = row.map_or(Ok(0), |row| row.count(0))?;
+            if count > 0 {
+                found.push(format!("rows in `{table}` ({count})"));
+            }
+        }
+        Ok((!found.is_empty()).then(|| found.join(", ")))
+    }
+
+    /// Whether all that ever happened here is that the first operator came: such a home has no files of its log yet.
+    pub(crate) fn is_just_made(&self) -> Result<bool> {
+        Ok(self.audit_size()? <= 1 && self.left_over(&["operators"])?.is_none())
+    }
+
+    /// What somebody else put into the schema or took from it.
+    pub(crate) fn foreign(&self) -> Result<Option<String>> {
+        crate::migrations::foreign(self.raw())
+    }
+
     /// Holds each row against its MAC.
     ///
     /// # Errors

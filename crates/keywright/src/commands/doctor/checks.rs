@@ -6,7 +6,7 @@ use std::path::Path;
 use keywright_broker::Code;
 use keywright_ledger::audit_files;
 use keywright_server::answer::Failure;
-use keywright_server::call::OperatorCall;
+use keywright_server::call::{Call, OperatorCall};
 use serde_json::Value;
 
 use super::{Finding, Verdict};
@@ -64,6 +64,19 @@ pub(super) async fn broker(app: &App) -> Result<Vec<Finding>, Failure> {
         Finding::new("broker", Verdict::Note, "no broker serves it; agents can't ask until one does")
             .hint("keywright serve --detach")
     }];
+    if is_serving {
+        let status = app.call(&Call::Anybody).await?;
+        if let Some(why) = status.pointer("/health/read_only").and_then(Value::as_str) {
+            let what = format!("the broker only revokes: {}", crate::show::outside(why));
+            findings.push(Finding::new("read-only", Verdict::Wrong, what).hint("keywright audit verify"));
+        }
+        if let Some(why) = status.pointer("/health/unsigned").and_then(Value::as_str) {
+            let what = format!("new entries of the audit log are not signed: {}", crate::show::outside(why));
+            findings.push(
+                Finding::new("unsigned", Verdict::Warning, what).hint("make room or give HOME/audit back"),
+            );
+        }
+    }
     findings.push(
         Finding::new(
             "tier",
