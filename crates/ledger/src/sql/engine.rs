@@ -160,6 +160,9 @@ impl Ledger {
         E: From<LedgerError>,
         F: FnOnce(&Tx<'_>) -> std::result::Result<T, E>,
     {
+        if let Some(connection) = self.writer.idle() {
+            return on_snapshot(&connection, self.now(), &self.rows, reading);
+        }
         let connection = self.reader()?;
         let result = on_snapshot(&connection, self.now(), &self.rows, reading);
         self.keep_for_later(connection);
@@ -209,7 +212,18 @@ fn on_snapshot<T, E: From<LedgerError>>(
     rows: &RowKey,
     reading: impl FnOnce(&Tx<'_>) -> std::result::Result<T, E>,
 ) -> std::result::Result<T, E> {
+    /// A reading that panics leaves no transaction behind.
+    struct Ended<'a>(&'a Connection);
+    impl Drop for Ended<'_> {
+        fn drop(&mut self) {
+            if !self.0.is_autocommit() {
+                // Nothing was written.
+                let _ = statement(self.0, "ROLLBACK");
+            }
+        }
+    }
     statement(connection, "BEGIN")?;
+    let _ended = Ended(connection);
     let result = reading(&Tx::new(connection, now, rows));
     statement(connection, "COMMIT")?;
     result

@@ -70,6 +70,8 @@ impl<'c> Tx<'c> {
 
     /// Runs a statement and says how many rows it changed.
     pub(crate) fn execute(&self, sql: &str, parameters: &[Value]) -> Result<u64> {
+        // A reading may run on the connection that writes.
+        self.tail()?;
         let mut statement = self.connection.prepare_cached(sql)?;
         bind(&mut statement, parameters)?;
         Ok(statement.raw_execute()? as u64)

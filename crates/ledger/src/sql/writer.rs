@@ -88,6 +88,11 @@ impl Writer {
         with(&lock(&self.shared.connection))
     }
 
+    /// The connection, when nobody is writing: what it wrote is still in its memory, where other connections read the file.
+    pub(super) fn idle(&self) -> Option<MutexGuard<'_, Connection>> {
+        self.shared.connection.try_lock().ok()
+    }
+
     /// Commits a deed: at once on the caller's thread where it may wait for the disk and nobody else is writing,
     /// which saves two changes of thread; otherwise with the next group.
     pub(crate) fn send(&self, deed: Deed) {

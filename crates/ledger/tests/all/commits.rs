@@ -320,3 +320,18 @@ async fn nobody_else_may_read_the_files() {
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600, "{suffix}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reading_writes_nothing_and_one_that_panics_is_in_nobodys_way() {
+    let home = Home::new();
+    let ledger = Arc::new(home.open());
+    let written: Result<u64> = ledger.read(|tx| tx.audit(record(0))).await;
+    assert!(matches!(written, Err(LedgerError::Statement(_))), "{written:?}");
+    let panicking = tokio::spawn({
+        let ledger = Arc::clone(&ledger);
+        async move { ledger.read(|_| -> Result<()> { panic!("on purpose") }).await }
+    });
+    assert!(panicking.await.is_err());
+    assert_eq!(ledger.write(|tx| tx.audit(record(0))).await.unwrap(), 0);
+    assert_eq!(ledger.read(|tx| tx.audit_size()).await.unwrap(), 1);
+}
