@@ -25,7 +25,9 @@ pub(crate) async fn confirmed(provider: &dyn Provider, provider_key_id: &str) ->
             );
             Err(BrokerError { transient: true, ..BrokerError::new(Code::Provider, message) })
         }
-        // It can't be seen: then the answer is all there is. A reconcile looks again.
+        // Whoever could not be asked has confirmed nothing.
+        Err(error) if error.is_transient() => Err(error.into()),
+        // It can't be seen at all: then the answer is all there is. A reconcile looks again.
         Err(error) => {
             tracing::warn!(%error, "the end of a credential could not be confirmed");
             Ok(())

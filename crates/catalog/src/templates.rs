@@ -89,6 +89,8 @@ pub const PACK: &[(&str, &str)] = &[
     shipped!("github/pull-requests-review.toml"),
     shipped!("github/statuses-edit.toml"),
     shipped!("gitlab/api-read.toml"),
+    shipped!("gitlab/fine-grained-code-read.toml"),
+    shipped!("gitlab/fine-grained-deploy.toml"),
     shipped!("gitlab/registry-read.toml"),
     shipped!("gitlab/registry-write.toml"),
     shipped!("gitlab/repository-read.toml"),

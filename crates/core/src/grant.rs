@@ -84,6 +84,8 @@ pub struct ObservedGrant {
     pub ip_allow: BTreeSet<String>,
     /// Its budget in US cents.
     pub budget_cents: Option<u64>,
+    /// Its label, by which it is seen to be the one that was made; `None` where the provider shows none.
+    pub label: Option<Untrusted>,
     /// Parts that were not understood. Any of them fails the comparison: unknown data fails closed.
     pub not_understood: Vec<Untrusted>,
 }
@@ -164,6 +166,7 @@ mod tests {
 
     fn observed() -> ObservedGrant {
         ObservedGrant {
+            label: None,
             permissions: ["p1".to_owned()].into(),
             resources: [("cloudflare.zone".to_owned(), "z1".to_owned())].into(),
             expires_at: Some(Timestamp::from_millisecond(1_000_400).unwrap()),

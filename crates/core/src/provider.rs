@@ -275,6 +275,14 @@ pub struct Listed {
     pub enabled: bool,
 }
 
+impl ObservedGrant {
+    /// With the label that the provider shows.
+    #[must_use]
+    pub fn labelled(self, label: &str) -> Self {
+        Self { label: Some(Untrusted::capped(label, LONGEST_LABEL)), ..self }
+    }
+}
+
 impl Listed {
     /// One that works, of which no more is known.
     #[must_use]
@@ -421,6 +429,7 @@ mod tests {
             budget_cents: None,
         };
         let observed = |end: Option<i64>| ObservedGrant {
+            label: None,
             permissions: BTreeSet::new(),
             resources: BTreeSet::new(),
             expires_at: end.map(|second| Timestamp::from_second(second).unwrap()),

@@ -68,8 +68,9 @@ impl Provider for AtOnce {
             expires_at: grant.expires_at,
             ip_allow: grant.ip_allow.into_iter().collect(),
             budget_cents: grant.budget_cents,
-            not_understood: Vec::new(),
-        })
+            ..ObservedGrant::default()
+        }
+        .labelled(id))
     }
 
     async fn probe(&self, _: &Secret, _: &str) -> Result<(), ProviderError> {

@@ -222,7 +222,8 @@ impl Provider for Anthropic {
             resources: BTreeSet::from([(WORKSPACE.to_owned(), workspace)]),
             not_understood,
             ..ObservedGrant::default()
-        })
+        }
+        .labelled(&key.name))
     }
 
     /// `GET /v1/models` with the key: it costs nothing.

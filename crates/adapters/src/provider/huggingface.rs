@@ -298,8 +298,8 @@ impl Provider for HuggingFace {
     async fn read_back(&self, provider_key_id: &str) -> Result<ObservedGrant, ProviderError> {
         let account = self.account(provider_key_id).await?;
         let own = self.resource();
-        let mut observed =
-            ObservedGrant { resources: BTreeSet::from([(own.kind, own.id)]), ..ObservedGrant::default() };
+        let resources = BTreeSet::from([(own.kind, own.id)]);
+        let mut observed = ObservedGrant { resources, ..ObservedGrant::default() }.labelled(&account.name);
         let mut note = |odd: &str| observed.not_understood.push(Untrusted::capped(odd, 120));
         if account.access_tokens.len() != 1 {
             note(&format!("{} tokens", account.access_tokens.len()));

@@ -298,7 +298,8 @@ impl Provider for SendGrid {
             permissions: powers(key.scopes),
             resources: BTreeSet::from([(own.kind, own.id)]),
             ..ObservedGrant::default()
-        })
+        }
+        .labelled(key.rest.get("name").and_then(Value::as_str).unwrap_or_default()))
     }
 
     /// The key says itself what it may do: that has to be what its parent sees.

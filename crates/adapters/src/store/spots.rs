@@ -212,11 +212,25 @@ impl<T: Spots> Store for Spotted<T> {
             Err(failure) if self.0.is_gone(&failure) => return Ok(()),
             Err(failure) => return Err(self.0.failed(failure, at)),
         };
+        if !seen.is_of(origin) {
+            // What is left of it beside a value that is not ours goes all the same.
+            let left = self.0.take(&spot, &seen, origin).await;
+            return left.map(drop).map_err(|failure| self.0.not_written(failure, at));
+        }
         match self.0.take(&spot, &seen, origin).await {
-            Ok(Put::Done(_)) => Ok(()),
-            Ok(Put::Pending) => Err(at.pending()),
-            Err(failure) if failure.is_not_found() => Ok(()),
-            Err(failure) => Err(self.0.not_written(failure, at)),
+            Ok(Put::Done(_)) => {}
+            Ok(Put::Pending) => return Err(at.pending()),
+            Err(failure) if failure.is_not_found() => {}
+            Err(failure) => return Err(self.0.not_written(failure, at)),
+        }
+        // "Done" is what it says; gone is what is not there any more.
+        match self.0.see(&spot).await {
+            Ok(now) if now.is_of(origin) && !T::LAGS => {
+                Err(at.unknown("it says that it is gone, and shows it"))
+            }
+            Ok(_) => Ok(()),
+            Err(failure) if self.0.is_gone(&failure) => Ok(()),
+            Err(failure) => Err(self.0.failed(failure, at)),
         }
     }
 }

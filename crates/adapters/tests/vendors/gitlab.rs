@@ -25,7 +25,7 @@ fn permissions(ids: &[&str]) -> Vec<Permission> {
     let permission = |id: &&str| Permission {
         id: (*id).to_owned(),
         name: id.rsplit('/').next().unwrap().to_owned(),
-        scope: id.split('/').next().unwrap().to_owned(),
+        scope: id.trim_start_matches("fine/").split('/').next().unwrap().to_owned(),
     };
     let mut all: Vec<_> = ids.iter().map(permission).collect();
     all.sort();
@@ -46,12 +46,25 @@ async fn get(gitlab: &Running, path: &str) -> Vec<Value> {
 async fn case(of: &'static str) -> (ProviderCase, std::sync::Arc<Running>) {
     let gitlab = std::sync::Arc::new(vendors::start("gitlab").await.unwrap());
     let proxy = Proxy::start(&gitlab.base_url).await;
-    let reach = [("projects", "acme/web,acme/api"), ("groups", "acme"), ("probe_for", "1s")];
+    let mints = if of == "fine" { "fine-grained" } else { "access-tokens" };
+    let reach =
+        [("projects", "acme/web,acme/api"), ("groups", "acme"), ("probe_for", "1s"), ("mints", mints)];
     let (resources, path) = match of {
+        "fine" => (
+            vec![resource("gitlab.project", "42", "acme/web"), resource("gitlab.project", "43", "acme/api")],
+            "personal_access_tokens",
+        ),
         "project" => (vec![resource("gitlab.project", "42", "acme/web")], "projects/42/access_tokens"),
         _ => (vec![resource("gitlab.group", "7", "acme")], "groups/7/access_tokens"),
     };
-    let scopes = [format!("{of}/read_repository"), format!("{of}/role/reporter")];
+    let scopes = match of {
+        "fine" => ["fine/project/read_repository", "fine/project/read_job"].map(str::to_owned),
+        _ => [format!("{of}/read_repository"), format!("{of}/role/reporter")],
+    };
+    let (create, list, read) = match of {
+        "fine" => ("/user/personal_access_tokens", "/personal_access_tokens?", "/personal_access_tokens/1"),
+        _ => ("/access_tokens", "/access_tokens?", "/access_tokens/"),
+    };
     let counted = std::sync::Arc::clone(&gitlab);
     let case = ProviderCase {
         provider: provider(&proxy.url, &gitlab.parent, &reach),
@@ -63,10 +76,10 @@ async fn case(of: &'static str) -> (ProviderCase, std::sync::Arc<Running>) {
             ttl: "36h",
             budget_cents: None,
         },
-        create: ("POST", "/access_tokens"),
-        list: ("GET", "/access_tokens?"),
-        read: ("GET", "/access_tokens/"),
-        revoke: ("DELETE", "/access_tokens/"),
+        create: ("POST", create),
+        list: ("GET", list),
+        read: ("GET", read),
+        revoke: ("DELETE", read),
         live: Box::new(move |marker| {
             let gitlab = std::sync::Arc::clone(&counted);
             Box::pin(async move {
@@ -90,6 +103,79 @@ async fn a_projects_tokens_keep_the_contract() {
 #[tokio::test]
 async fn a_groups_tokens_keep_the_contract() {
     keeps_the_providers_contract(&case("group").await.0).await;
+}
+
+#[tokio::test]
+async fn fine_grained_tokens_keep_the_contract() {
+    keeps_the_providers_contract(&case("fine").await.0).await;
+}
+
+#[tokio::test]
+async fn a_fine_grained_token_does_what_was_asked_in_the_places_that_were_asked() {
+    let (case, gitlab) = case("fine").await;
+    let (grant, minted) = case.mint(1).await;
+    let id = minted.unwrap().provider_key_id;
+    let body: Value = {
+        let seen = case.proxy.seen();
+        let create = seen.iter().find(|call| call.method == "POST").unwrap();
+        serde_json::from_slice(&create.body).unwrap()
+    };
+    let scope = json!([{"access": "selected_memberships", "permissions": ["read_job", "read_repository"],
+        "project_ids": [42, 43]}]);
+    assert_eq!(body["granular_scopes"], scope);
+    assert!(body.get("scopes").is_none() && body.get("access_level").is_none(), "{body}");
+    let observed = case.provider.read_back(&id).await.unwrap();
+    assert_eq!(case.provider.facts().differences(grant.clone(), &observed), []);
+    let token = get(&gitlab, "personal_access_tokens").await.pop().unwrap();
+    type Mutation = (&'static str, fn(&mut Value));
+    let mutations: [Mutation; 8] = [
+        ("more in one place", |t| t["granular_scopes"][0]["permissions"] = json!(["read_job", "push_code"])),
+        ("a place less", |t| drop(t["granular_scopes"].as_array_mut().unwrap().pop())),
+        ("all of the user's places", |t| t["granular_scopes"][0]["access"] = json!("all_memberships")),
+        ("a place that is none", |t| t["granular_scopes"][0]["project_id"] = Value::Null),
+        ("something new about a place", |t| t["granular_scopes"][0]["else"] = json!(1)),
+        ("scopes beside", |t| t["scopes"] = json!(["api"])),
+        ("not shown", |t| drop(t.as_object_mut().unwrap().remove("granular_scopes"))),
+        ("not active", |t| t["active"] = json!(false)),
+    ];
+    for (what, mutate) in mutations {
+        let mut other = token.clone();
+        mutate(&mut other);
+        let body = other.to_string();
+        case.proxy.next("GET", "/personal_access_tokens/", Fault::Answer { status: 200, headers: "", body });
+        let observed = case.provider.read_back(&id).await.unwrap();
+        assert_ne!(case.provider.facts().differences(grant.clone(), &observed), [], "{what}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_fine_grained_token_can_not_be_is_refused_before_anything_is_sent() {
+    let gitlab = vendors::start("gitlab").await.unwrap();
+    let fine = [("projects", "acme/web"), ("mints", "fine-grained")];
+    let fine = provider(&gitlab.base_url, &gitlab.parent, &fine);
+    let web = || vec![resource("gitlab.project", "42", "acme/web")];
+    for (ids, given) in [
+        (&["project/read_repository", "project/role/reporter"][..], web()),
+        (&["fine/project/read_job"], Vec::new()),
+        (&["fine/project/read_job"], vec![resource("gitlab.group", "7", "acme")]),
+        (&["fine/group/read_job"], web()),
+        (&[], web()),
+        (&[], Vec::new()),
+    ] {
+        let refused = fine.confine(&permissions(ids), given);
+        assert!(matches!(refused, Err(ProviderError::Unsupported { .. })), "{ids:?} {refused:?}");
+    }
+    let access = provider(&gitlab.base_url, &gitlab.parent, &[("projects", "acme/web")]);
+    assert!(access.confine(&permissions(&["fine/project/read_job"]), web()).is_err());
+    let config = ConnectionConfig {
+        base_url: Some(gitlab.base_url.clone()),
+        account: None,
+        extra: BTreeMap::from([
+            ("projects".to_owned(), "a/b".to_owned()),
+            ("mints".to_owned(), "x".to_owned()),
+        ]),
+    };
+    assert!(connect("gitlab", config, Secret::new("x".to_owned())).is_err());
 }
 
 #[tokio::test]

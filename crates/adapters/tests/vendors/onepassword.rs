@@ -127,6 +127,27 @@ async fn a_value_is_replaced_by_whole_fields_and_keeps_its_item() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_put_beside_the_value_stays() {
+    let connect = start("1password").await.unwrap();
+    let admin = Admin::of(&connect);
+    let store = store(&connect.base_url, &connect);
+    leaves_a_persons_field(store.as_ref(), &admin).await;
+}
+
+/// A field that somebody added outlives ours.
+pub async fn leaves_a_persons_field(store: &dyn Store, admin: &Admin) {
+    let (at, mode) = placed(store, "web-dev-CF#token", 1).await;
+    assert_eq!(mode.unwrap(), VerifyMode::ReadBack);
+    let id = admin.items("web-dev-CF").await[0]["id"].as_str().unwrap().to_owned();
+    let note = json!({"id": "note", "type": "STRING", "label": "note", "value": "precious"});
+    admin.call("PATCH", &format!("/{id}"), json!([{"op": "add", "path": "/fields", "value": note}])).await;
+    store.remove(&origin(1), &at).await.unwrap();
+    assert_eq!(admin.value("web-dev-CF#note").await.as_deref(), Some("precious"));
+    assert_eq!(admin.value("web-dev-CF#token").await, None);
+    assert_eq!(admin.value("web-dev-CF#keywright").await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_title_that_is_taken_twice_is_nobodys() {
     let connect = start("1password").await.unwrap();
     let admin = Admin::of(&connect);

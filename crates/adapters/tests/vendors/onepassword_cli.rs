@@ -8,7 +8,7 @@ use keywright_sandbox::vendors::onepassword::VAULT;
 use keywright_sandbox::vendors::{Running, start};
 use tempfile::TempDir;
 
-use crate::onepassword::Admin;
+use crate::onepassword::{Admin, leaves_a_persons_field};
 use crate::support::Proxy;
 use crate::support::contract::{StoreCase, keeps_the_stores_contract};
 use crate::support::opened::open;
@@ -104,4 +104,19 @@ async fn a_program_that_is_not_there_and_a_vault_that_is_not_reached_are_named()
     let error = stranger.check().await.unwrap_err();
     assert!(matches!(error, StoreError::Unauthorized { .. }), "{error}");
     assert!(open("1password-cli", None, &[("vault", VAULT), ("program", "bin/op")], Some("token")).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_put_beside_the_value_stays() {
+    let connect = start("1password").await.unwrap();
+    let Some(program) = Program::before(&connect.base_url) else { return };
+    leaves_a_persons_field(program.store(&connect).as_ref(), &Admin::of(&connect)).await;
+}
+
+#[test]
+fn a_program_that_others_may_change_is_refused() {
+    let Some(program) = Program::before("http://127.0.0.1:9") else { return };
+    std::fs::set_permissions(program.path(), std::fs::Permissions::from_mode(0o722)).unwrap();
+    let settings = [("vault", VAULT), ("program", &program.path())];
+    assert!(open("1password-cli", None, &settings, Some("token")).is_err());
 }

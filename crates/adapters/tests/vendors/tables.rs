@@ -111,3 +111,24 @@ fn the_table_of_providers_is_true() {
 fn the_table_of_stores_is_true() {
     check("stores.md", &stores());
 }
+
+/// What the walk calls by name is there.
+#[test]
+fn the_walk_through_a_provider_is_true() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let (docs, module) = (read("../../docs/providers.md"), read("src/provider/sendgrid.rs"));
+    let (_, walk) = docs.split_once("## Adding a provider").unwrap();
+    let named: Vec<&str> = walk.split('`').skip(1).step_by(2).collect();
+    assert!(named.len() > 30, "{named:?}");
+    for name in named {
+        let elsewhere = ["keeps_the_providers_contract", "escalation", "Registered"];
+        let is_there = match name {
+            path if path.starts_with("KEYWRIGHT_UPDATE_DOCS=1 ") => true,
+            path if path.contains('/') => root.join("../..").join(path).exists(),
+            name if elsewhere.contains(&name) => true,
+            name => module.contains(name),
+        };
+        assert!(is_there, "`{name}`");
+    }
+}

@@ -24,7 +24,7 @@ use crate::record::{of_request, system};
 use crate::sweep::{Orphan, owe_orphan};
 
 /// When an attempt whose fate is unknown is looked for first.
-const FIRST_LOOK: u64 = 30;
+pub(super) const FIRST_LOOK: u64 = 30;
 
 impl Broker {
     pub(super) async fn create(&self, work: &Work) -> Step {
@@ -194,7 +194,7 @@ impl Broker {
 
     /// Looks for the attempt by its marker. What is found is owed, and revoked at once if the provider lets us. Says
     /// what is known of the attempt when nothing was found.
-    async fn look_for(&self, work: &Work, provider: &Arc<dyn Provider>) -> Result<AttemptOutcome> {
+    pub(super) async fn look_for(&self, work: &Work, provider: &Arc<dyn Provider>) -> Result<AttemptOutcome> {
         if provider.facts().recovery == Recovery::Expiry {
             // Nobody can look; whatever was made ends by itself.
             return Ok(AttemptOutcome::Sent);

@@ -1,8 +1,10 @@
 //! Sealed -> Compared -> Probed: the key is what was asked, and it works.
 
+use std::sync::Arc;
+
 use keywright_core::id::AttemptId;
-use keywright_core::key::Attempt;
-use keywright_core::provider::{ProviderError, Recovery};
+use keywright_core::key::{Attempt, AttemptOutcome};
+use keywright_core::provider::{Provider, ProviderError, Recovery};
 use keywright_core::saga::MintPhase;
 use keywright_core::secret::Secret;
 use keywright_ledger::LedgerError;
@@ -35,6 +37,13 @@ impl Broker {
                 return later_or_never(error.into(), transient);
             }
         };
+        let is_ours = observed
+            .label
+            .as_ref()
+            .is_some_and(|label| label.raw().starts_with(work.attempt.marker.as_str()));
+        if !is_ours && provider.facts().recovery != Recovery::Expiry {
+            return self.disown(work, &provider).await;
+        }
         let mut asked = work.plan().grant(self.now());
         asked.expires_at = work.attempt.expires_at;
         let differences = provider.facts().differences(asked, &observed);
@@ -46,6 +55,22 @@ impl Broker {
         let list = differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         let message = format!("the provider made another key than the one asked for: {list}");
         Step::GiveUp(BrokerError::new(Code::Provider, message))
+    }
+
+    /// The id that came with the answer is another credential's, to which nothing is done. What the create made is looked for
+    /// by its marker, and ended.
+    async fn disown(&self, work: &Work, provider: &Arc<dyn Provider>) -> Step {
+        let why = "the provider gave the id of another key than the one that it made; the latter is looked for by its marker";
+        let saga = match self.turn_without_debt(work, why).await {
+            Ok(saga) => saga,
+            Err(error) => return Step::Lost(error),
+        };
+        let attempt = Attempt { outcome: AttemptOutcome::Sent, ..work.attempt.clone() };
+        let left = Work { saga, request: work.request.clone(), attempt };
+        if let Err(error) = self.look_for(&left, provider).await {
+            tracing::warn!(attempt = %left.attempt.id, message = %error.message, "it is looked for later");
+        }
+        Step::Went(left.saga)
     }
 
     /// Uses the new key once.

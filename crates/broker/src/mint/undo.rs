@@ -2,13 +2,14 @@
 
 use keywright_core::audit::{Deed, Stage};
 use keywright_core::id::RevocationId;
-use keywright_core::key::{KeyState, PlacementState, VersionState};
+use keywright_core::key::{AttemptOutcome, KeyState, PlacementState, VersionState};
 use keywright_core::receipt::Status;
 use keywright_core::saga::MintPhase;
+use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
 use keywright_ledger::{LedgerError, NewRevocation, Request, Saga, Tx};
 
-use super::create::sealed_owner;
+use super::create::{FIRST_LOOK, sealed_owner};
 use super::place::origin;
 use super::{Step, Work, lease};
 use crate::broker::Broker;
@@ -60,6 +61,27 @@ impl Broker {
         self.rails.spent(saga.request);
         self.crash_at.reached("mint.undo");
         Ok(saga)
+    }
+
+    /// As [`Broker::give_up`], for a version whose id is another credential's: it is owed to nobody, and what its attempt made
+    /// is uncertain again.
+    pub(super) async fn turn_without_debt(&self, work: &Work, why: &str) -> Result<Saga> {
+        let (from, attempt, why) = (work.saga.clone(), work.attempt.id, why.to_owned());
+        let turned = self.ledger.write(move |tx| {
+            tx.still_ours(&from)?;
+            let request = tx.request(from.request)?;
+            if let Some(version) = tx.version_of(attempt)? {
+                tx.set_version_state(version.id, VersionState::Revoked)?;
+            }
+            let look = Span::from_seconds(FIRST_LOOK).after(tx.now());
+            tx.set_attempt(attempt, AttemptOutcome::Sent, None, Some(look))?;
+            let mut record = of_request(tx.now(), Deed::KeyRevoke, Stage::Intent, system(), &request);
+            record.subject.attempt = Some(attempt.to_string());
+            record.facts.insert("because".to_owned(), serde_json::json!(why));
+            tx.audit(record)?;
+            tx.advance_saga(&from, MintPhase::Undo, from.attempt, lease(), Some(&why))
+        });
+        Ok(turned.await?)
     }
 
     /// Revokes the version, as far as the provider lets us at once, and takes back what was placed. Never gives up: what

@@ -28,7 +28,7 @@ pub(crate) fn done(receipt: Value) -> Done {
         }
         "in_progress" => output.talk("next: it goes on in the background; look with keywright key list"),
         "failed" => {
-            output.talk("next: fix the cause, then ask again; nothing was left behind at the provider")
+            output.talk("next: fix the cause, then ask again; whatever was made for it is revoked, or looked for until it is")
         }
         "expired" => output.talk("next: ask again if it is still needed"),
         _ => output,

@@ -41,6 +41,8 @@ fn answer(world: &mut GitLab, asked: &Asked) -> Told {
     match (asked.method.as_str(), asked.segments().as_slice()) {
         ("GET", ["personal_access_tokens", "self"]) => return world.own(&bearer),
         _ if bearer != world.parent => return no(401, "401 Unauthorized"),
+        ("POST", ["user", "personal_access_tokens"]) => Some(world.create("user", asked)),
+        (method, ["personal_access_tokens", rest @ ..]) => world.tokens_of(method, "user", rest, asked),
         ("GET", [collection, path]) => place(collection, path).map(|(number, path)| {
             let name = if *collection == "groups" { "full_path" } else { "path_with_namespace" };
             (200, Some(json!({"id": number, name: path})))
@@ -60,6 +62,11 @@ impl GitLab {
             return (200, Some(body));
         }
         match self.tokens.values().find(|token| token.secret == bearer && !token.revoked) {
+            // A fine-grained token was not told that it may look at itself.
+            Some(token) if token.of == "user" => {
+                let why = "Access denied: your fine-grained token lacks a permission";
+                (403, Some(json!({"error": "insufficient_granular_scope", "error_description": why})))
+            }
             Some(token) => (200, Some(token.shown.clone())),
             None => no(401, "401 Unauthorized"),
         }
@@ -101,7 +108,11 @@ impl GitLab {
         let (Some(name), Some(expires_at)) = (asked.text("/name"), asked.text("/expires_at")) else {
             return no(400, "name and expires_at are missing");
         };
-        if scopes.is_empty() || !scopes.iter().all(known) {
+        let fine = (of == "user").then(|| granular(&asked.body));
+        if fine.as_ref().is_some_and(Option::is_none) || (fine.is_some() && !scopes.is_empty()) {
+            return no(400, "granular_scopes is invalid");
+        }
+        if fine.is_none() && (scopes.is_empty() || !scopes.iter().all(known)) {
             return no(400, "scopes is invalid");
         }
         let day: Option<Timestamp> = format!("{expires_at}T00:00:00Z").parse().ok();
@@ -111,17 +122,45 @@ impl GitLab {
         let level = asked.body.get("access_level").and_then(Value::as_u64).unwrap_or(40);
         let Ok(value) = fresh_value() else { return no(500, "no randomness") };
         let id = 1_000 + self.tokens.len() as u64;
-        let shown = json!({
+        let mut shown = json!({
             "id": id, "name": name, "description": null, "scopes": scopes, "access_level": level,
             "expires_at": expires_at, "created_at": Timestamp::now().to_string(), "last_used_at": null,
             "user_id": 100 + id, "active": true, "revoked": false,
         });
+        if let Some(Some(places)) = fine {
+            shown["scopes"] = json!(["granular"]);
+            shown["access_level"] = Value::Null;
+            shown["granular_scopes"] = json!(places);
+        }
         let secret = format!("glpat-{value}");
         let mut body = shown.clone();
         body["token"] = json!(secret);
         self.tokens.insert(id, Token { secret, of: of.to_owned(), revoked: false, shown });
         (201, Some(body))
     }
+}
+
+/// The scopes of a fine-grained token as GitLab shows them: one place each.
+fn granular(body: &Value) -> Option<Vec<Value>> {
+    let mut places = Vec::new();
+    for scope in body.get("granular_scopes")?.as_array()? {
+        let permissions = scope.get("permissions")?.as_array().filter(|all| !all.is_empty())?;
+        if scope.get("access")? != "selected_memberships" {
+            return None;
+        }
+        for (ids, id, collection) in
+            [("project_ids", "project_id", "projects"), ("group_ids", "group_id", "groups")]
+        {
+            for number in scope.get(ids).and_then(Value::as_array).into_iter().flatten() {
+                place(collection, &number.to_string())?;
+                let mut shown = json!({"access": "selected_memberships", "permissions": permissions,
+                    "project_id": null, "group_id": null});
+                shown[id] = number.clone();
+                places.push(shown);
+            }
+        }
+    }
+    (!places.is_empty()).then_some(places)
 }
 
 /// A project or a group by its number or its path.

@@ -96,7 +96,8 @@ fn next(receipt: &Value) -> Option<String> {
                 .to_owned()
         }
         Status::Failed => {
-            "It was allowed but could not be done; nothing is left behind. The reasons say why.".to_owned()
+            "It was allowed but could not be done; whatever was made for it is revoked, or looked for until it is. The \
+             reasons say why.".to_owned()
         }
         Status::Revoked => {
             "The key was revoked; ask for a new one, with a new idempotency_key, if it is still needed."

@@ -143,7 +143,7 @@ impl Aws {
         if boundary.is_some() && within != boundary {
             note(format!("the boundary is {}", within.unwrap_or("missing")));
         }
-        Ok(observed)
+        Ok(observed.labelled(user.text("User/UserName").unwrap_or_default()))
     }
 
     /// The key, the policy, the user. Each may be gone already.

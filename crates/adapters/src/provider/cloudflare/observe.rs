@@ -27,12 +27,9 @@ type Reach = BTreeMap<Scope, BTreeMap<String, BTreeSet<(Kind, String)>>>;
 pub(super) fn observe(token: &Token, scopes: &Scopes) -> ObservedGrant {
     let mut reader = Reader { scopes, odd: Vec::new(), reach: Reach::new() };
     let mut observed = ObservedGrant {
-        permissions: BTreeSet::new(),
-        resources: BTreeSet::new(),
         expires_at: token.expires_on,
         ip_allow: reader.condition(token.condition.as_ref()),
-        budget_cents: None,
-        not_understood: Vec::new(),
+        ..ObservedGrant::default()
     };
     if token.status != "active" {
         reader.note(&format!("status: {}", token.status));
@@ -47,7 +44,7 @@ pub(super) fn observe(token: &Token, scopes: &Scopes) -> ObservedGrant {
     }
     reader.check_even();
     observed.not_understood = reader.odd;
-    observed
+    observed.labelled(&token.name)
 }
 
 struct Reader<'a> {

@@ -11,10 +11,12 @@
 //!   end of the grant; the broker ends it on time. The exact end stands in the name, behind the marker, and the read-back
 //!   compares the two: a token whose date does not fit its name is reported with the end that GitLab enforces.
 //! * `rotate` is never used: it kills the old secret at once, and a use of the old one afterwards kills the new one too.
-//! * Fine-grained tokens (`granular_scopes`) are for people's own tokens, and GitLab publishes no list of their
-//!   permissions that one could check against; a token that has some is not understood.
+//! * With the setting `mints` at `fine-grained`, keys are fine-grained tokens (`fine.rs`; `POST /user/personal_access_tokens`
+//!   with `granular_scopes`, GitLab 19.2) of the parent's own user. They are narrower, and they are that user's: what the
+//!   user loses, they lose. A project's or group's token that has such scopes is not understood.
 //! * A token of a project or group makes no tokens: the parent is a person's (Maintainer of the projects, Owner of the groups).
 
+mod fine;
 mod token;
 
 use std::time::Duration;
@@ -34,7 +36,7 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use token::{Owner, Token, UNTIL, asked, last_day, midnight, observe, parse_id};
+use token::{Id, Owner, Token, UNTIL, asked, end_of, last_day, midnight, observe};
 
 use super::patience::until_known;
 use super::secret_text::SecretText;
@@ -50,6 +52,11 @@ pub(super) const KIND: &str = "gitlab";
 pub(super) const SETTINGS: &[Setting] = &[
     ("projects", "the projects that keys are for, as in `acme/web,acme/api`"),
     ("groups", "the groups that keys are for, as in `acme`"),
+    (
+        "mints",
+        "what a key is: `access-tokens` of projects and groups, or `fine-grained` tokens of the parent's user; \
+         `access-tokens` unless set",
+    ),
     CA_FILE,
     TIMEOUT,
     PROBE_FOR,
@@ -82,6 +89,7 @@ struct GitLab {
     rest: Rest,
     parent: Secret,
     reach: Vec<(Owner, String)>,
+    is_fine: bool,
     probe_for: Duration,
 }
 
@@ -104,9 +112,16 @@ pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dy
         let hint = "the projects, or with `groups` the groups, for which it mints: paths with commas between";
         return Err(ConnectError::Missing { provider: KIND, name: "projects", hint });
     }
+    let is_fine = match config.extra.get("mints").map(String::as_str) {
+        None | Some("access-tokens") => false,
+        Some("fine-grained") => true,
+        Some(other) => {
+            return Err(ConnectError::setting(KIND, "mints", other, "`access-tokens` or `fine-grained`"));
+        }
+    };
     let rest = config.rest(KIND, BASE_URL, &parent, |_| false, said)?;
     let probe_for = config.probe_for(KIND)?;
-    Ok(Box::new(GitLab { rest, parent, reach, probe_for }))
+    Ok(Box::new(GitLab { rest, parent, reach, is_fine, probe_for }))
 }
 
 /// `{"message": ...}` with a text or lists of them by field, or `{"error": "...", "error_description": "..."}`.
@@ -123,9 +138,17 @@ fn said(body: &[u8]) -> Option<Said> {
 #[derive(Serialize)]
 struct CreateBody<'a> {
     name: &'a str,
-    scopes: Vec<&'a str>,
-    access_level: u64,
     expires_at: &'a str,
+    #[serde(flatten)]
+    may: May<'a>,
+}
+
+/// What a token may do: in one of two ways, never in both.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum May<'a> {
+    Access { scopes: Vec<&'a str>, access_level: u64 },
+    Fine { granular_scopes: Vec<fine::Scope<'a>> },
 }
 
 #[derive(Deserialize)]
@@ -156,17 +179,26 @@ impl GitLab {
         Ok((place.id, place.path_with_namespace))
     }
 
-    /// `GET .../access_tokens`, to its end.
+    /// `GET .../access_tokens`.
     async fn tokens(&self, owner: Owner, number: &str) -> Result<Vec<Token>, ProviderError> {
+        self.tokens_at(&[owner.collection(), number, "access_tokens"]).await
+    }
+
+    /// `GET /personal_access_tokens`: those of the parent's own user, unless an administrator's shows all.
+    async fn own_tokens(&self) -> Result<Vec<Token>, ProviderError> {
+        self.tokens_at(&["personal_access_tokens"]).await
+    }
+
+    /// A list, to its end.
+    async fn tokens_at(&self, path: &[&str]) -> Result<Vec<Token>, ProviderError> {
         let mut tokens = Vec::new();
         for page in 1..=MOST_PAGES {
-            let path = vec![owner.collection(), number, "access_tokens"];
             let query = vec![
                 ("state", "active".to_owned()),
                 ("per_page", PAGE.to_string()),
                 ("page", page.to_string()),
             ];
-            let call = Call { query, ..Call::get(path, &self.parent) };
+            let call = Call { query, ..Call::get(path.to_vec(), &self.parent) };
             let found: Vec<Token> = self.rest.json(call).await.map_err(Self::told)?;
             // A short page might be one of a smaller size: only an empty one is the end.
             if found.is_empty() {
@@ -177,18 +209,16 @@ impl GitLab {
         Err(unsupported(KIND, format!("a list of tokens has more than {MOST_PAGES} pages")))
     }
 
-    async fn token(&self, id: &str) -> Result<(Owner, String, Token), ProviderError> {
-        let (owner, number, token) = parse_id(id)?;
-        let path = vec![owner.collection(), number, "access_tokens", token];
-        let shown: Token = self.rest.json(Call::get(path, &self.parent)).await.map_err(Self::told)?;
-        if shown.id.to_string() != token {
+    async fn token(&self, id: Id<'_>) -> Result<Token, ProviderError> {
+        let shown: Token = self.rest.json(Call::get(id.path(), &self.parent)).await.map_err(Self::told)?;
+        if shown.id.to_string() != id.token {
             return Err(about_another(KIND, "token"));
         }
         // What was revoked is shown for a while.
         if shown.revoked {
             return Err(ProviderError::NotFound { provider: KIND, what: "token" });
         }
-        Ok((owner, number.to_owned(), shown))
+        Ok(shown)
     }
 
     async fn own(&self, secret: &Secret) -> Result<Token, Failure> {
@@ -214,12 +244,21 @@ impl Provider for GitLab {
             warnings.push(format!("it can do more than mint: {}; take that away", wide.join(", ")));
         }
         let mut unreached = 0;
+        if self.is_fine {
+            self.own_tokens().await?;
+        }
         for (owner, path) in &self.reach {
-            match self.tokens(*owner, path).await {
-                Ok(_) => {}
+            let seen = if self.is_fine {
+                self.place(*owner, path).await.map(drop).map_err(Self::told)
+            } else {
+                self.tokens(*owner, path).await.map(drop)
+            };
+            match seen {
+                Ok(()) => {}
                 Err(error) if error.is_transient() => return Err(error),
                 Err(error) => {
-                    warnings.push(format!("tokens of {} `{path}` can't be listed: {error}", owner.word()));
+                    let what = if self.is_fine { "it" } else { "its tokens" };
+                    warnings.push(format!("{} `{path}`: {what} can't be seen: {error}", owner.word()));
                     unreached += 1;
                 }
             }
@@ -259,7 +298,11 @@ impl Provider for GitLab {
         permissions: &[Permission],
         given: Vec<Resource>,
     ) -> Result<Vec<Resource>, ProviderError> {
-        asked(permissions, &given)?;
+        if self.is_fine {
+            fine::asked(permissions, &given)?;
+        } else {
+            asked(permissions, &given)?;
+        }
         Ok(given)
     }
 
@@ -270,33 +313,42 @@ impl Provider for GitLab {
         marker: &Marker,
     ) -> Result<Minted, ProviderError> {
         super::check_is_of_plan(KIND, grant, plan.get())?;
-        let asked = asked(&grant.permissions, &grant.resources)?;
         let end = grant.expires_at.ok_or_else(|| unsupported(KIND, "a token without an end"))?;
-        let body = CreateBody {
-            name: &format!("{marker}{UNTIL}{}", whole_seconds(end)),
-            scopes: asked.scopes,
-            access_level: asked.access_level,
-            expires_at: &last_day(end),
+        let (path, of, may) = if self.is_fine {
+            let granular_scopes = fine::asked(&grant.permissions, &grant.resources)?;
+            (vec!["user", "personal_access_tokens"], "user".to_owned(), May::Fine { granular_scopes })
+        } else {
+            let asked = asked(&grant.permissions, &grant.resources)?;
+            let of = format!("{}:{}", asked.owner.word(), asked.of.id);
+            let may = May::Access { scopes: asked.scopes, access_level: asked.access_level };
+            (vec![asked.owner.collection(), &asked.of.id, "access_tokens"], of, may)
         };
+        let name = &format!("{marker}{UNTIL}{}", whole_seconds(end));
+        let body = CreateBody { name, expires_at: &last_day(end), may };
         let body = rest::body(&body).map_err(Self::told)?;
-        let path = vec![asked.owner.collection(), &asked.of.id, "access_tokens"];
         match self.rest.json::<Created>(Call::once(Method::POST, path, &self.parent, body)).await {
-            Ok(Created { id, token }) => {
-                minted(KIND, format!("{}:{}:{id}", asked.owner.word(), asked.of.id), token)
-            }
+            Ok(Created { id, token }) => minted(KIND, format!("{of}:{id}"), token),
             Err(failure) => Err(after_create(self, failure, marker, NEEDS).await),
         }
     }
 
     async fn read_back(&self, provider_key_id: &str) -> Result<ObservedGrant, ProviderError> {
-        let (owner, number, token) = self.token(provider_key_id).await?;
-        Ok(observe(owner, number, &token))
+        let id = Id::parse(provider_key_id)?;
+        let token = self.token(id).await?;
+        Ok(match id.of {
+            Some((owner, number)) => observe(owner, number.to_owned(), &token),
+            None => fine::observe(&token),
+        })
     }
 
     async fn probe(&self, secret: &Secret, provider_key_id: &str) -> Result<(), ProviderError> {
-        let (_, _, token) = parse_id(provider_key_id)?;
-        let own = until_known(self.probe_for, || self.own(secret)).await.map_err(Self::told)?;
-        if own.id.to_string() != token {
+        let id = Id::parse(provider_key_id)?;
+        let own = match until_known(self.probe_for, || self.own(secret)).await {
+            // A fine-grained token may not look at itself unless it is told so: that it may not shows that it is known.
+            Err(failure) if self.is_fine && failure.is_forbidden() => return Ok(()),
+            own => own.map_err(Self::told)?,
+        };
+        if own.id.to_string() != id.token {
             return Err(another_key(KIND, "the secret belongs to another token"));
         }
         if !own.active {
@@ -306,14 +358,13 @@ impl Provider for GitLab {
     }
 
     async fn list(&self, which: Listing) -> Result<Vec<Listed>, ProviderError> {
-        let mut listed = self.tokens_of_all().await?;
+        let mut listed = if self.is_fine { self.own_listed().await? } else { self.tokens_of_all().await? };
         listed.retain(|row| which.wants(row.label.raw()));
         Ok(listed)
     }
 
     async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
-        let (owner, number, token) = parse_id(provider_key_id)?;
-        let path = vec![owner.collection(), number, "access_tokens", token];
+        let path = Id::parse(provider_key_id)?.path();
         // A good answer is 204 without a body; any other comes from elsewhere.
         ended(self.rest.send(Call::delete(path, &self.parent)).await, |reply| reply.status == 204, Self::told)
     }
@@ -324,18 +375,27 @@ impl Provider for GitLab {
 }
 
 impl GitLab {
+    fn listed(id: String, token: &Token) -> Listed {
+        Listed {
+            created_at: token.time("created_at"),
+            expires_at: end_of(token),
+            last_used_at: token.time("last_used_at"),
+            enabled: token.active,
+            ..Listed::of(id, &token.name)
+        }
+    }
+
+    async fn own_listed(&self) -> Result<Vec<Listed>, ProviderError> {
+        let tokens = self.own_tokens().await?;
+        Ok(tokens.iter().map(|token| Self::listed(format!("user:{}", token.id), token)).collect())
+    }
+
     async fn tokens_of_all(&self) -> Result<Vec<Listed>, ProviderError> {
         let mut listed = Vec::new();
         for (owner, path) in &self.reach {
             let (number, _) = self.place(*owner, path).await.map_err(Self::told)?;
             for token in self.tokens(*owner, &number.to_string()).await? {
-                listed.push(Listed {
-                    created_at: token.time("created_at"),
-                    expires_at: observe(*owner, String::new(), &token).expires_at,
-                    last_used_at: token.time("last_used_at"),
-                    enabled: token.active,
-                    ..Listed::of(format!("{}:{number}:{}", owner.word(), token.id), &token.name)
-                });
+                listed.push(Self::listed(format!("{}:{number}:{}", owner.word(), token.id), &token));
             }
         }
         Ok(listed)
@@ -345,7 +405,7 @@ impl GitLab {
 #[async_trait]
 impl LastUsed for GitLab {
     async fn last_used(&self, provider_key_id: &str) -> Result<Option<Timestamp>, ProviderError> {
-        Ok(self.token(provider_key_id).await?.2.time("last_used_at"))
+        Ok(self.token(Id::parse(provider_key_id)?).await?.time("last_used_at"))
     }
 
     /// GitLab updates the time now and then; nobody measured how often. A day is on the safe side.

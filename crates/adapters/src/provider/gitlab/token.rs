@@ -13,7 +13,7 @@ use super::super::{unknown_kind, unsupported};
 use super::{KIND, PARAMETERS};
 
 /// What a token belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Owner {
     Project,
     Group,
@@ -47,6 +47,7 @@ const COSMETIC: [&str; 7] =
 pub(super) struct Token {
     pub(super) id: u64,
     pub(super) name: String,
+    #[serde(default)]
     pub(super) scopes: Vec<String>,
     pub(super) access_level: Option<u64>,
     pub(super) expires_at: Option<String>,
@@ -62,15 +63,37 @@ impl Token {
     }
 }
 
-/// `project:42:7`: what the token belongs to, its number, the token's.
-pub(super) fn parse_id(id: &str) -> Result<(Owner, &str, &str), ProviderError> {
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let mut parts = id.split(':');
-    match (parts.next().and_then(Owner::parse), parts.next(), parts.next(), parts.next()) {
-        (Some(owner), Some(number), Some(token), None) if is_number(number) && is_number(token) => {
-            Ok((owner, number, token))
+/// A token's id: `project:42:7`, of what the token belongs to, its number, the token's; or `user:7`, of the parent's own
+/// user.
+#[derive(Clone, Copy)]
+pub(super) struct Id<'a> {
+    /// `None` for the user's own.
+    pub(super) of: Option<(Owner, &'a str)>,
+    pub(super) token: &'a str,
+}
+
+impl<'a> Id<'a> {
+    pub(super) fn parse(id: &'a str) -> Result<Self, ProviderError> {
+        let is_number = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let mut parts = id.split(':');
+        let owner = parts.next();
+        let numbers: Vec<&str> = parts.collect();
+        let of = owner.and_then(Owner::parse);
+        match (of, numbers.as_slice()) {
+            _ if !numbers.iter().all(is_number) => {}
+            (Some(owner), [number, token]) => return Ok(Self { of: Some((owner, number)), token }),
+            (None, [token]) if owner == Some("user") => return Ok(Self { of: None, token }),
+            _ => {}
         }
-        _ => Err(unsupported(KIND, format!("`{}` is not the id of a token", escaped(id)))),
+        Err(unsupported(KIND, format!("`{}` is not the id of a token", escaped(id))))
+    }
+
+    /// Where the token is: `/projects/:id/access_tokens/:id`, `/groups/...`, or `/personal_access_tokens/:id`.
+    pub(super) fn path(self) -> Vec<&'a str> {
+        match self.of {
+            Some((owner, number)) => vec![owner.collection(), number, "access_tokens", self.token],
+            None => vec!["personal_access_tokens", self.token],
+        }
     }
 }
 
@@ -122,8 +145,32 @@ pub(super) fn midnight(day: &str) -> Option<Timestamp> {
     format!("{day}T00:00:00Z").parse().ok()
 }
 
+/// What a token shows that is neither understood nor cosmetic.
+pub(super) fn oddities(token: &Token, known: &[&str]) -> Vec<Untrusted> {
+    let is_empty =
+        |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty) || *value == false;
+    let odd = token.rest.iter().filter(|(name, value)| {
+        !is_empty(value) && !COSMETIC.contains(&name.as_str()) && !known.contains(&name.as_str())
+    });
+    let mut odd: Vec<Untrusted> =
+        odd.map(|(name, _)| Untrusted::capped(&format!("token.{name}"), 120)).collect();
+    if !token.active {
+        odd.push(Untrusted::capped("it is not active", 120));
+    }
+    odd
+}
+
+/// When a token ends: as its name says, if the date fits it, or at the midnight of its date.
+pub(super) fn end_of(token: &Token) -> Option<Timestamp> {
+    let named: Option<Timestamp> = token.name.split_once(UNTIL).and_then(|(_, end)| end.parse().ok());
+    match named {
+        Some(end) if Some(last_day(end)) == token.expires_at => Some(end),
+        _ => token.expires_at.as_deref().and_then(midnight),
+    }
+}
+
 pub(super) fn observe(owner: Owner, number: String, token: &Token) -> ObservedGrant {
-    let mut odd = Vec::new();
+    let mut odd = oddities(token, &[]);
     let mut note = |what: String| odd.push(Untrusted::capped(&what, 120));
     let mut permissions: BTreeSet<String> =
         token.scopes.iter().map(|scope| format!("{}/{scope}", owner.word())).collect();
@@ -131,26 +178,12 @@ pub(super) fn observe(owner: Owner, number: String, token: &Token) -> ObservedGr
         Some((role, _)) => drop(permissions.insert(format!("{}/role/{role}", owner.word()))),
         None => note(format!("access_level: {:?}", token.access_level)),
     }
-    if !token.active {
-        note("it is not active".to_owned());
-    }
-    for (name, value) in &token.rest {
-        let is_empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty) || *value == false;
-        if !is_empty && !COSMETIC.contains(&name.as_str()) {
-            note(format!("token.{name}"));
-        }
-    }
-    let enforced = token.expires_at.as_deref().and_then(midnight);
-    let named: Option<Timestamp> = token.name.split_once(UNTIL).and_then(|(_, end)| end.parse().ok());
-    let expires_at = match named {
-        Some(end) if Some(last_day(end)) == token.expires_at => Some(end),
-        _ => enforced,
-    };
     ObservedGrant {
         permissions,
         resources: BTreeSet::from([(format!("gitlab.{}", owner.word()), number)]),
-        expires_at,
+        expires_at: end_of(token),
         not_understood: odd,
         ..ObservedGrant::default()
     }
+    .labelled(&token.name)
 }

@@ -283,7 +283,8 @@ impl Provider for OpenAi {
             resources: BTreeSet::from([(PROJECT.to_owned(), self.project.clone()), models]),
             not_understood: odd.iter().map(|part| Untrusted::capped(part, 120)).collect(),
             ..ObservedGrant::default()
-        })
+        }
+        .labelled(&account.name))
     }
 
     /// `GET /models` with the key itself, which costs nothing. That it may not do this proves that it is known.

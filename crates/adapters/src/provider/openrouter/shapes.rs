@@ -164,6 +164,7 @@ pub(super) fn observed(key: &Key, guardrails: Vec<String>) -> ObservedGrant {
         not_understood: odd.iter().map(|part| Untrusted::capped(part, 120)).collect(),
         ..ObservedGrant::default()
     }
+    .labelled(&key.name)
 }
 
 /// Dollars in whole cents; `None` when they are not whole.

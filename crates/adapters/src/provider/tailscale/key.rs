@@ -174,6 +174,7 @@ pub(super) fn observe(tailnet: &str, key: &Map<String, Value>) -> ObservedGrant 
         not_understood: odd.iter().map(|what| Untrusted::capped(what, 120)).collect(),
         ..ObservedGrant::default()
     }
+    .labelled(text(key, "description").unwrap_or_default())
 }
 
 pub(super) fn text<'a>(key: &'a Map<String, Value>, name: &str) -> Option<&'a str> {

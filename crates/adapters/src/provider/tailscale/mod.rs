@@ -269,12 +269,17 @@ impl Provider for Tailscale {
                 "OAuth client"
             }
         };
-        match self.list(Listing::Marked).await {
+        match self.listed(Listing::Marked).await {
             Ok(_) => {}
-            Err(error) if error.is_transient() => return Err(error),
-            Err(error) => {
+            // It may not list, which an OAuth client for minting alone need not. Any other refusal is one.
+            Err(failure) if failure.is_forbidden() => {
+                let error = self.told(failure);
                 warnings.push(format!("keys can't be listed, so no orphan could be found: {error}"));
             }
+            Err(failure) if failure.is_not_found() => {
+                return Err(no_such(KIND, ACCOUNT, &self.tailnet, "; the account is the tailnet's name"));
+            }
+            Err(failure) => return Err(self.told(failure)),
         }
         Ok(ParentHealth { what: what.to_owned(), expires_at: None, quota: None, warnings })
     }
@@ -347,18 +352,29 @@ impl Provider for Tailscale {
     }
 
     async fn list(&self, which: Listing) -> Result<Vec<Listed>, ProviderError> {
-        let told = |failure| self.told(failure);
-        let (bearer, _) = self.bearer().await.map_err(told)?;
+        self.listed(which).await.map_err(|failure| self.told(failure))
+    }
+
+    async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
+        let (bearer, _) = self.bearer().await.map_err(|failure| self.told(failure))?;
+        let outcome = self.rest.send(Call::delete(self.path(&[provider_key_id]), bearer.as_ref())).await;
+        ended(outcome, |_| true, |failure| self.told(failure))
+    }
+}
+
+impl Tailscale {
+    async fn listed(&self, which: Listing) -> Result<Vec<Listed>, Failure> {
+        let (bearer, _) = self.bearer().await?;
         let query = vec![("all", "true".to_owned())];
         let call = Call { query, max_body: Some(LARGE), ..Call::get(self.path(&[]), bearer.as_ref()) };
-        let Keys { keys } = self.rest.json(call).await.map_err(told)?;
+        let Keys { keys } = self.rest.json(call).await?;
         let mut listed = Vec::new();
         for mut key in keys {
             let id = text(&key, "id").map(str::to_owned);
-            let id = id.ok_or_else(|| told(Failure::garbled("it lists a key without an id".to_owned())))?;
+            let id = id.ok_or_else(|| Failure::garbled("it lists a key without an id".to_owned()))?;
             // Tailscale may list ids alone.
             if text(&key, "keyType").is_none() {
-                key = self.key(&id).await.map_err(told)?;
+                key = self.key(&id).await?;
             }
             let label = text(&key, "description").unwrap_or_default();
             if is_over(&key) || !which.wants(label) {
@@ -370,14 +386,6 @@ impl Provider for Tailscale {
         Ok(listed)
     }
 
-    async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
-        let (bearer, _) = self.bearer().await.map_err(|failure| self.told(failure))?;
-        let outcome = self.rest.send(Call::delete(self.path(&[provider_key_id]), bearer.as_ref())).await;
-        ended(outcome, |_| true, |failure| self.told(failure))
-    }
-}
-
-impl Tailscale {
     /// Whether a permission reaches the devices of tags, and nothing else.
     fn is_tagged(&self, id: &str) -> bool {
         self.mints == Mints::AuthKeys || TAGGED.contains(&id)

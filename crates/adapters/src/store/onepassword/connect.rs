@@ -24,7 +24,8 @@ pub(super) struct Connect {
 struct Patch<'a> {
     op: &'static str,
     path: String,
-    value: NewField<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<NewField<'a>>,
 }
 
 /// `{"status": 401, "message": "..."}`.
@@ -80,11 +81,18 @@ impl Items for Connect {
 
     async fn replace(&self, old: &Item, fields: [NewField<'_>; 2]) -> Result<Item, Failure> {
         let patches = fields.map(|value| match old.field(value.id) {
-            Some(field) => Patch { op: "replace", path: format!("/fields/{}", field.id), value },
-            None => Patch { op: "add", path: "/fields".to_owned(), value },
+            Some(field) => Patch { op: "replace", path: format!("/fields/{}", field.id), value: Some(value) },
+            None => Patch { op: "add", path: "/fields".to_owned(), value: Some(value) },
         });
         let call = Call::once(Method::PATCH, self.item(&old.id), &self.token, body(&patches)?);
         self.rest.json(call).await
+    }
+
+    async fn empty(&self, item: &Item, fields: &[&str]) -> Result<(), Failure> {
+        let remove = |id: &&str| Patch { op: "remove", path: format!("/fields/{id}"), value: None };
+        let patches: Vec<Patch<'_>> = fields.iter().map(remove).collect();
+        let call = Call::once(Method::PATCH, self.item(&item.id), &self.token, body(&patches)?);
+        self.rest.send(call).await.map(drop)
     }
 
     async fn delete(&self, id: &str) -> Result<(), Failure> {

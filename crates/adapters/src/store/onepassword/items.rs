@@ -21,6 +21,9 @@ pub(super) trait Items: Send + Sync {
     /// Replaces both fields in one call; those that the item does not have are added.
     async fn replace(&self, old: &Item, fields: [NewField<'_>; 2]) -> Result<Item, Failure>;
 
+    /// Takes fields, by their ids, out of an item.
+    async fn empty(&self, item: &Item, fields: &[&str]) -> Result<(), Failure>;
+
     /// Success when it is already gone.
     async fn delete(&self, id: &str) -> Result<(), Failure>;
 }
@@ -79,6 +82,16 @@ impl Item {
     pub(super) fn field(&self, name: &str) -> Option<&Field> {
         let by_label = |field: &&Field| field.label.as_deref() == Some(name);
         self.fields.iter().find(|field| field.id == name).or_else(|| self.fields.iter().find(by_label))
+    }
+}
+
+impl Item {
+    /// Whether a field has a value besides those with these ids.
+    pub(super) fn has_other_than(&self, ids: [Option<&str>; 2]) -> bool {
+        self.fields.iter().any(|field| {
+            let is_filled = field.value.as_ref().is_some_and(|value| !value.0.is_empty());
+            is_filled && !ids.contains(&Some(field.id.as_str()))
+        })
     }
 }
 

@@ -16,6 +16,7 @@ mod connect;
 mod items;
 mod op;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -128,8 +129,17 @@ impl OnePassword {
     pub(super) fn program(config: &StoreConfig, token: Secret) -> Result<Self, StoreConnectError> {
         let vault = vault(config)?;
         let program = config.setting(PROGRAM).unwrap_or("op");
-        if program != "op" && !Path::new(program).is_absolute() {
-            return Err(config.bad(PROGRAM, "must be an absolute path"));
+        if program != "op" {
+            if !Path::new(program).is_absolute() {
+                return Err(config.bad(PROGRAM, "must be an absolute path"));
+            }
+            // It is given the token and every value.
+            let found = std::fs::metadata(program);
+            if found.is_ok_and(|found| found.permissions().mode() & 0o022 != 0) {
+                return Err(
+                    config.bad(PROGRAM, "names a program that others may change; take that right away")
+                );
+            }
         }
         let items = Op { program: program.to_owned(), token, vault };
         Ok(Self { name: config.name.clone(), facts: &CLI_FACTS, items: Box::new(items) })
@@ -293,10 +303,22 @@ impl Store for OnePassword {
 
     async fn remove(&self, origin: &Origin, destination: &Destination) -> Result<(), StoreError> {
         let spot = self.spot(destination)?;
-        for item in self.seen(&spot).await? {
-            if item.stamp(&spot).is_some_and(|stamp| stamp.placement == origin.placement) {
-                self.items.delete(&item.id).await.map_err(|failure| failure.of_store(&self.name))?;
+        let is_ours =
+            |item: &&Item| item.stamp(&spot).is_some_and(|stamp| stamp.placement == origin.placement);
+        let told = |failure: Failure| failure.of_store(&self.name);
+        for item in self.seen(&spot).await?.iter().filter(is_ours) {
+            let own = [spot.field, STAMP].map(|name| item.field(name).map(|field| field.id.as_str()));
+            if item.has_other_than(own) {
+                // What a person put beside the value is theirs.
+                let own: Vec<&str> = own.into_iter().flatten().collect();
+                self.items.empty(item, &own).await.map_err(told)?;
+            } else {
+                self.items.delete(&item.id).await.map_err(told)?;
             }
+        }
+        // "Done" is what it says; gone is what is not there any more.
+        if self.seen(&spot).await?.iter().any(|item| is_ours(&item)) {
+            return Err(self.at(destination).unknown("it says that the item is gone, and shows it"));
         }
         Ok(())
     }

@@ -52,6 +52,9 @@ else:
         answer = call("GET", path)
     elif verb == "delete":
         answer = call("DELETE", path)
+    elif any(argument.endswith("[delete]") for argument in arguments):
+        gone = [argument[:-len("[delete]")] for argument in arguments if argument.endswith("[delete]")]
+        answer = call("PATCH", path, [{"op": "remove", "path": "/fields/" + name} for name in gone])
     else:
         known = {field["id"] for field in call("GET", path)["fields"]}
         patches = []
