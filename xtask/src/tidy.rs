@@ -139,11 +139,17 @@ fn exposures(root: &Path, files: &[PathBuf], faults: &mut String) {
 }
 
 fn foreign_words(root: &Path, files: &[PathBuf], faults: &mut String) {
-    let words =
-        ["/root/", "/work/", "registry.npmjs", "static.crates.io", "files.pythonhosted", "deb.debian.org"];
+    // In two pieces, so that this file is held to the rule too.
+    let words = [
+        concat!("/ro", "ot/"),
+        concat!("/wo", "rk/"),
+        concat!("registry.", "npmjs"),
+        concat!("static.", "crates.io"),
+        concat!("files.", "pythonhosted"),
+        concat!("deb.", "debian.org"),
+    ];
     for file in files {
-        // This file has to name them.
-        if file.ends_with("tidy.rs") || file.ends_with("Cargo.lock") {
+        if file.ends_with("Cargo.lock") {
             continue;
         }
         let Ok(text) = std::fs::read_to_string(root.join(file)) else { continue };
