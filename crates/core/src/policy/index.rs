@@ -2,6 +2,7 @@
 //! only those that can match it. What it costs then does not depend on how many others there are.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 
 use cedar_policy::{
     ActionConstraint, EntityUid, Policy, PolicySet, PolicySetError, PrincipalConstraint, ResourceConstraint,
@@ -15,20 +16,22 @@ use super::vocabulary::VOCABULARY;
 /// INVARIANT: a policy is left out of a question's slices only when its scope names another principal, resource
 /// or action with `==` (or a list of actions): then Cedar would find its scope false and never look at its
 /// conditions. Anything else (`in`, `is`, no constraint), permit or forbid, is in a slice of every question.
+///
+/// The slices lie under a hash of their scope, so that a question touches little memory however many there are. Two
+/// scopes with one hash share a slice, which then holds more than it has to and nothing less.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    general: Slice,
-    by_principal: HashMap<EntityUid, Slice>,
-    by_resource: HashMap<EntityUid, Slice>,
-    /// By resource, then by principal.
-    by_both: HashMap<EntityUid, HashMap<EntityUid, Slice>>,
+    slices: HashMap<u64, PolicySet>,
+    shapes: [bool; 8],
+    hasher: RandomState,
 }
 
-/// Policies with the same principal and resource in their scope, or with none.
-#[derive(Debug, Default)]
-struct Slice {
-    any_action: Option<PolicySet>,
-    by_action: [Option<PolicySet>; Action::ALL.len()],
+/// What a scope pins down; `None` is anything.
+#[derive(Debug, Clone, Copy, Hash)]
+struct Scope<'a> {
+    principal: Option<&'a EntityUid>,
+    action: Option<Action>,
+    resource: Option<&'a EntityUid>,
 }
 
 impl Index {
@@ -39,19 +42,13 @@ impl Index {
     pub(super) fn of(policies: Vec<Policy>) -> Result<Self, Box<PolicySetError>> {
         let mut index = Self::default();
         for policy in policies {
-            let slice = match (principal_of(&policy), resource_of(&policy)) {
-                (None, None) => &mut index.general,
-                (Some(who), None) => index.by_principal.entry(who).or_default(),
-                (None, Some(what)) => index.by_resource.entry(what).or_default(),
-                (Some(who), Some(what)) => index.by_both.entry(what).or_default().entry(who).or_default(),
-            };
+            let (principal, resource) = (principal_of(&policy), resource_of(&policy));
+            let scope = Scope { principal: principal.as_ref(), action: None, resource: resource.as_ref() };
             match actions_of(&policy) {
-                None => put(&mut slice.any_action, policy)?,
+                None => index.put(scope, policy)?,
                 Some(actions) => {
                     for action in actions {
-                        if let Some(place) = slice.by_action.get_mut(action as usize) {
-                            put(place, policy.clone())?;
-                        }
+                        index.put(Scope { action: Some(action), ..scope }, policy.clone())?;
                     }
                 }
             }
@@ -60,30 +57,37 @@ impl Index {
     }
 
     /// The sets that can match; each policy stands in at most one of them.
-    pub(super) fn matching(
-        &self,
-        principal: &EntityUid,
+    pub(super) fn matching<'a>(
+        &'a self,
+        principal: &'a EntityUid,
         action: Action,
-        resource: &EntityUid,
-    ) -> impl Iterator<Item = &PolicySet> {
-        let slices = [
-            Some(&self.general),
-            self.by_principal.get(principal),
-            self.by_resource.get(resource),
-            self.by_both.get(resource).and_then(|slices| slices.get(principal)),
-        ];
-        slices
-            .into_iter()
-            .flatten()
-            .flat_map(move |slice| {
-                [slice.any_action.as_ref(), slice.by_action.get(action as usize).and_then(Option::as_ref)]
+        resource: &'a EntityUid,
+    ) -> impl Iterator<Item = &'a PolicySet> {
+        let scopes = [None, Some(principal)].into_iter().flat_map(move |principal| {
+            [None, Some(action)].into_iter().flat_map(move |action| {
+                [None, Some(resource)].into_iter().map(move |resource| Scope { principal, action, resource })
             })
-            .flatten()
+        });
+        scopes
+            .filter(|scope| self.shapes.get(scope.shape()).is_some_and(|exists| *exists))
+            .filter_map(|scope| self.slices.get(&self.hasher.hash_one(scope)))
+    }
+
+    fn put(&mut self, scope: Scope<'_>, policy: Policy) -> Result<(), Box<PolicySetError>> {
+        if let Some(shape) = self.shapes.get_mut(scope.shape()) {
+            *shape = true;
+        }
+        self.slices.entry(self.hasher.hash_one(scope)).or_default().add(policy).map_err(Box::new)
     }
 }
 
-fn put(place: &mut Option<PolicySet>, policy: Policy) -> Result<(), Box<PolicySetError>> {
-    place.get_or_insert_with(PolicySet::new).add(policy).map_err(Box::new)
+impl Scope<'_> {
+    /// Which of the three are pinned, as bits.
+    fn shape(self) -> usize {
+        usize::from(self.principal.is_some())
+            | usize::from(self.action.is_some()) << 1
+            | usize::from(self.resource.is_some()) << 2
+    }
 }
 
 fn principal_of(policy: &Policy) -> Option<EntityUid> {
