@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use keywright_core::id::AttemptId;
 use keywright_core::key::{Attempt, AttemptOutcome};
-use keywright_core::provider::{Provider, ProviderError, Recovery};
+use keywright_core::provider::{Listing, Provider, ProviderError, Recovery};
 use keywright_core::saga::MintPhase;
 use keywright_core::secret::Secret;
 use keywright_ledger::LedgerError;
 
 use super::create::sealed_owner;
-use super::{Step, Work, later_or_never};
+use super::{Step, TRIES, Work, later_or_never};
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
 
@@ -30,8 +30,9 @@ impl Broker {
                 self.crash_at.reached("mint.compared");
                 return next;
             }
-            // Providers are eventually consistent: what was just made may not be visible yet.
-            Err(error @ ProviderError::NotFound { .. }) => return Step::Later(error.into()),
+            Err(error @ ProviderError::NotFound { .. }) => {
+                return self.nowhere(work, &provider, id, error).await;
+            }
             Err(error) => {
                 let transient = error.is_transient();
                 return later_or_never(error.into(), transient);
@@ -42,7 +43,7 @@ impl Broker {
             .as_ref()
             .is_some_and(|label| label.raw().starts_with(work.attempt.marker.as_str()));
         if !is_ours && provider.facts().recovery != Recovery::Expiry {
-            return self.disown(work, &provider).await;
+            return self.disown(work, &provider, "the id of another key than the one that it made").await;
         }
         let mut asked = work.plan().grant(self.now());
         asked.expires_at = work.attempt.expires_at;
@@ -57,10 +58,30 @@ impl Broker {
         Step::GiveUp(BrokerError::new(Code::Provider, message))
     }
 
-    /// The id that came with the answer is another credential's, to which nothing is done. What the create made is looked for
-    /// by its marker, and ended.
-    async fn disown(&self, work: &Work, provider: &Arc<dyn Provider>) -> Step {
-        let why = "the provider gave the id of another key than the one that it made; the latter is looked for by its marker";
+    /// The provider knows nothing of the id that it gave. Providers are eventually consistent, so what was just made may
+    /// not be visible yet; but when it is seen under another id, or not at all in the end, the id was wrong.
+    async fn nowhere(
+        &self,
+        work: &Work,
+        provider: &Arc<dyn Provider>,
+        id: &str,
+        error: ProviderError,
+    ) -> Step {
+        let can_look = provider.facts().recovery != Recovery::Expiry;
+        let elsewhere = can_look
+            && provider.list(Listing::Marked).await.is_ok_and(|listed| {
+                listed.iter().any(|l| l.provider_key_id != id && self.carries_marker_of(l, work.attempt.id))
+            });
+        if elsewhere || (can_look && work.saga.tries >= TRIES) {
+            return self.disown(work, provider, "an id that leads nowhere").await;
+        }
+        Step::Later(error.into())
+    }
+
+    /// The id that came with the answer is not that of what was made, so nothing is done to it. What the create made is
+    /// looked for by its marker, and ended.
+    async fn disown(&self, work: &Work, provider: &Arc<dyn Provider>, given: &str) -> Step {
+        let why = &format!("the provider gave {given}; the key that it made is looked for by its marker");
         let saga = match self.turn_without_debt(work, why).await {
             Ok(saga) => saga,
             Err(error) => return Step::Lost(error),
