@@ -1,7 +1,7 @@
 //! Receipts, made from what the ledger says.
 
 use keywright_core::audit::EntryId;
-use keywright_core::key::{KeyState, PlacementState, VersionState};
+use keywright_core::key::{KeyState, Placement, PlacementState, VersionState};
 use keywright_core::plan::Destination;
 use keywright_core::receipt::{ApprovalsReceipt, PlacementReceipt, Receipt, SCHEMA, Status};
 use keywright_ledger::{LedgerError, Request, Tx};
@@ -21,6 +21,8 @@ pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerE
                 let owed = tx.revocations_of(key)?.into_iter().filter(|debt| debt.done_at.is_none());
                 reasons.extend(owed.filter_map(|debt| debt.trouble));
             }
+            let ends = matches!(tx.key(key)?.state, KeyState::Revoking | KeyState::Revoked);
+            reasons.extend(tx.placements(key)?.iter().filter(|_| ends).filter_map(what_stays));
             let version = tx.versions(key)?.into_iter().rfind(|v| v.state != VersionState::Revoked);
             (version, tx.placements(key)?)
         }
@@ -30,7 +32,7 @@ pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerE
     } else {
         placements
             .iter()
-            .filter(|p| p.state != PlacementState::Removed)
+            .filter(|p| !matches!(p.state, PlacementState::Removed | PlacementState::Left))
             .map(|p| placed(&p.destination, p.verified.map(|mode| mode.as_str().to_owned())))
             .collect()
     };
@@ -58,6 +60,20 @@ pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerE
         reasons,
         entry: EntryId(request.entry).to_string(),
     })
+}
+
+/// What is still to be known of a copy of a key that ends.
+fn what_stays(placement: &Placement) -> Option<String> {
+    let place = &placement.destination.place;
+    match placement.state {
+        PlacementState::Left => {
+            Some(format!("what lies at `{place}` now is not what was written there, so it was left alone"))
+        }
+        state if state.may_lie() => Some(format!(
+            "its copy at `{place}` could not be taken away yet; a running broker tries again until it can"
+        )),
+        _ => None,
+    }
 }
 
 fn placed(destination: &Destination, verified: Option<String>) -> PlacementReceipt {

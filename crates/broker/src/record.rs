@@ -117,7 +117,7 @@ pub(crate) fn of_placement(
     let stage = match state {
         PlacementState::Planned | PlacementState::Writing => Stage::Intent,
         PlacementState::Written => Stage::Note,
-        PlacementState::Verified | PlacementState::Removed => Stage::Outcome,
+        PlacementState::Verified | PlacementState::Removed | PlacementState::Left => Stage::Outcome,
     };
     let mut record = of_mint(at, Deed::KeyPlace, stage, request);
     record.subject.version = Some(placement.version.to_string());
@@ -129,6 +129,10 @@ pub(crate) fn of_placement(
     record.result = match state {
         PlacementState::Verified => Some(Outcome::done()),
         PlacementState::Removed => Some(Outcome::failed("undone", Untrusted::capped("taken back", 20))),
+        PlacementState::Left => Some(Outcome::failed(
+            "undone",
+            Untrusted::capped("what lies there is not what was written; left", 60),
+        )),
         _ => None,
     };
     record
@@ -148,6 +152,15 @@ fn of_mint(at: Timestamp, deed: Deed, stage: Stage, request: &Request) -> Record
         name: Some(request.plan.name.to_string()),
         ..Subject::default()
     };
+    record
+}
+
+/// A record about a copy of a key that ended: taken back, or found to be something else and left.
+pub(crate) fn of_copy(at: Timestamp, key: &Key, placement: &Placement, last: PlacementState) -> Record {
+    let mut record = of_key(at, Deed::KeyRevoke, Stage::Note, system(), key);
+    record.subject.version = Some(placement.version.to_string());
+    record.facts.insert("place".to_owned(), serde_json::json!(placement.destination.place.to_string()));
+    record.facts.insert(PHASE.to_owned(), serde_json::json!(last.as_str()));
     record
 }
 

@@ -10,11 +10,11 @@ use keywright_core::audit::{Deed, Outcome, Record, Stage, Subject};
 use keywright_core::id::{KeyId, RevocationId};
 use keywright_core::key::{Key, KeyState, Placement, PlacementState, Version, VersionState};
 use keywright_core::name::{ConnectionName, ProjectName};
-use keywright_core::plan::Principal;
+use keywright_core::plan::{Destination, Principal};
 use keywright_core::policy::{Action, Actor, Facts, KeyFacts};
 use keywright_core::provider::{ProviderError, Recovery};
 use keywright_core::receipt::{Receipt, Status};
-use keywright_core::store::Origin;
+use keywright_core::store::{Origin, Presence};
 use keywright_ledger::{LedgerError, NewRevocation, Revocation, Tx};
 
 use crate::broker::Broker;
@@ -23,7 +23,7 @@ use crate::ended::confirmed;
 use crate::error::{BrokerError, Code, Result};
 use crate::mint::sealed_owner;
 use crate::receipt::receipt;
-use crate::record::{Caller, failed, of_key, system};
+use crate::record::{Caller, failed, of_copy, of_key, system};
 use crate::request::nobody;
 
 /// The longest pause between tries of a debt, in seconds.
@@ -295,15 +295,12 @@ impl Broker {
     pub(crate) async fn remove_copies(&self, debt: &Revocation) {
         let (Some(key), Some(version)) = (debt.key, debt.version) else { return };
         let Ok(placements) = self.ledger.read(move |tx| tx.placements(key)).await else { return };
-        let is_left = |p: &Placement| {
-            p.version == version && !matches!(p.state, PlacementState::Planned | PlacementState::Removed)
-        };
-        for placement in placements.into_iter().filter(is_left) {
+        for placement in placements.into_iter().filter(|p| p.version == version && p.state.may_lie()) {
             self.remove_copy(placement).await;
         }
     }
 
-    /// Tries again to remove the copies of revoked versions.
+    /// Tries again to remove the copies of versions that are revoked or owed.
     pub(crate) async fn clear_places(&self) -> Result<usize> {
         let since =
             self.now().checked_sub(jiff::SignedDuration::from_secs(CLEAR_AGAIN)).unwrap_or(self.now());
@@ -323,20 +320,39 @@ impl Broker {
         });
         let Ok(Some(marker)) = marker.await else { return };
         let origin = Origin { placement: id, key, version, marker };
-        let removed = match self.outside.store(&placement.destination.place.store).await {
-            Ok(store) => store.remove(&origin, &placement.destination).await.map_err(BrokerError::from),
-            Err(error) => Err(error),
-        };
-        let next = match &removed {
-            Ok(()) => PlacementState::Removed,
+        let last = match self.take_back(&origin, &placement.destination).await {
+            Ok(last) => Some(last),
             Err(error) => {
                 tracing::warn!(placement = %id, message = %error.message, "a dead value stays in its store for now");
-                placement.state
+                None
             }
         };
-        if let Err(error) = self.ledger.write(move |tx| tx.move_placement(id, next, None, None)).await {
+        let written = self.ledger.write(move |tx| {
+            if tx.retire_placement(id, last)?
+                && let Some(last) = last
+            {
+                tx.audit(of_copy(tx.now(), &tx.key(key)?, &placement, last))?;
+            }
+            Ok::<_, LedgerError>(())
+        });
+        if let Err(error) = written.await {
             tracing::warn!(placement = %id, %error, "what became of a dead value is not on record");
         }
+    }
+
+    /// Takes a value out of its store, and says what became of it: whatever lies there now and is not ours was left alone.
+    pub(crate) async fn take_back(
+        &self,
+        origin: &Origin,
+        destination: &Destination,
+    ) -> Result<PlacementState> {
+        let store = self.outside.store(&destination.place.store).await?;
+        store.remove(origin, destination).await?;
+        Ok(match store.look(destination).await {
+            Ok(Presence::Foreign) => PlacementState::Left,
+            // The removal is what counts; a look that fails takes nothing from it.
+            Ok(Presence::Absent | Presence::Ours { .. }) | Err(_) => PlacementState::Removed,
+        })
     }
 
     /// Pays the debts of a key that are due.

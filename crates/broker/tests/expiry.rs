@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -218,4 +219,32 @@ async fn a_mint_that_fails_after_its_key_was_made_owes_it_until_it_has_ended() {
     assert_eq!((desk.state().await, desk.owed().await), (KeyState::Failed, 1));
     desk.pass(LIFE + 1).await;
     assert_eq!(desk.owed().await, 0);
+}
+
+#[tokio::test]
+async fn a_copy_that_could_not_be_taken_away_is_tried_again_long_before_the_key_ends() {
+    let desk = Desk::new().await;
+    let dir = tempfile::tempdir().unwrap();
+    let mode = |mode| std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+    let ask = Ask {
+        ttl: Some("1h".to_owned()),
+        destinations: vec!["embedded:web/dev/CF_TOKEN".to_owned(), "dotenv:./.env#CF_TOKEN".to_owned()],
+        cwd: Some(dir.path().to_str().unwrap().to_owned()),
+        ..ask("example.com", "CF_TOKEN")
+    };
+    let bot = World::agent("bot");
+    let receipt = desk.broker.request(&bot, &ask, Duration::from_secs(20)).await.unwrap();
+    assert_eq!(receipt.status, Status::Active, "{:?}", receipt.reasons);
+    // A directory that everybody may write to is no safe place to touch a file in.
+    mode(0o777);
+    let receipt = desk.broker.revoke(&bot, "CF_TOKEN", "done").await.unwrap();
+    let stays = |receipt: &Receipt| receipt.reasons.iter().any(|r| r.contains("could not be taken away yet"));
+    assert!(stays(&receipt), "{:?}", receipt.reasons);
+    assert_eq!(receipt.placements.len(), 1, "{:?}", receipt.placements);
+    mode(0o700);
+    desk.pass(61).await;
+    assert_eq!(desk.state().await, KeyState::Revoking);
+    assert_eq!(std::fs::read_to_string(dir.path().join(".env")).unwrap(), "");
+    let now = desk.broker.check(&bot.principal, &receipt.request.to_string(), Duration::ZERO).await.unwrap();
+    assert!(!stays(&now) && now.placements.is_empty(), "{now:?}");
 }

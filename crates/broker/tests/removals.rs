@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use keywright_broker::Code;
 use keywright_broker::admin::{NewConnection, NewStore};
 use keywright_broker::ask::Ask;
+use keywright_core::key::PlacementState;
 use keywright_core::receipt::Status;
 use keywright_core::secret::Secret;
 use keywright_ledger::AuditFilter;
@@ -158,4 +159,39 @@ async fn a_name_is_taken_while_its_key_lives_and_free_when_it_has_ended() {
     let ana = world.ana().await;
     world.broker.teardown(&ana.caller(), &"web".parse().unwrap()).await.unwrap();
     assert_eq!(world.request(&ask("example.com", "CF_TOKEN")).await.unwrap().status, Status::Active);
+}
+
+#[tokio::test]
+async fn what_a_person_put_in_the_place_of_a_copy_is_left_and_the_receipt_says_so() {
+    let world = World::new().await;
+    let dir = tempfile::tempdir().unwrap();
+    let wish = Ask {
+        destinations: vec!["dotenv:./.env#CF_TOKEN".to_owned()],
+        cwd: Some(dir.path().to_str().unwrap().to_owned()),
+        ..ask("example.com", "CF_TOKEN")
+    };
+    assert_eq!(world.request(&wish).await.unwrap().status, Status::Active);
+    let file = dir.path().join(".env");
+    std::fs::write(&file, "CF_TOKEN='by hand'\n").unwrap();
+    let bot = World::agent("bot");
+    let receipt = world.broker.revoke(&bot, "CF_TOKEN", "done").await.unwrap();
+    assert_eq!(receipt.status, Status::Revoked);
+    let says = receipt.reasons.iter().any(|reason| reason.contains("is not what was written there"));
+    assert!(says && receipt.placements.is_empty(), "{receipt:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "CF_TOKEN='by hand'\n");
+    let states: Vec<PlacementState> =
+        world.broker.trace("CF_TOKEN").await.unwrap().placements.iter().map(|p| p.state).collect();
+    assert_eq!(states, [PlacementState::Left]);
+    // On record, and not tried again.
+    let filter = AuditFilter { limit: 1_000, ..AuditFilter::default() };
+    let left = || async {
+        let log = world.broker.log(filter.clone()).await.unwrap();
+        log.iter().filter(|e| e.record().facts.get("phase").is_some_and(|phase| phase == "left")).count()
+    };
+    assert_eq!(left().await, 1);
+    world.settle().await;
+    assert_eq!(left().await, 1);
+    // Nothing lies there that would need the store.
+    let again = Ask { destinations: Vec::new(), ..wish };
+    assert_eq!(world.request(&again).await.unwrap().status, Status::Active);
 }

@@ -82,6 +82,14 @@ AttemptOutcome {
     Refused = "refused",
 });
 
+impl PlacementState {
+    /// Whether a value that was written may still lie there, and is to be taken back when its key ends.
+    #[must_use]
+    pub fn may_lie(self) -> bool {
+        !matches!(self, Self::Planned | Self::Removed | Self::Left)
+    }
+}
+
 state!(/// A placement's way into a store.
 PlacementState {
     /// Decided, not written.
@@ -94,6 +102,8 @@ PlacementState {
     Verified = "verified",
     /// It was taken back.
     Removed = "removed",
+    /// It was to be taken back, and what lies there now is not what was written: that was left alone.
+    Left = "left",
 });
 
 /// A managed credential with an id that survives rotation.

@@ -256,7 +256,7 @@ pub fn keys(keys: &[KeySummary]) -> Value {
         .iter()
         .map(|summary| {
             let key = &summary.key;
-            let lies = |p: &&Placement| p.state != PlacementState::Removed;
+            let lies = |p: &&Placement| !matches!(p.state, PlacementState::Removed | PlacementState::Left);
             let placed: Vec<String> =
                 summary.placements.iter().filter(lies).map(|p| p.destination.place.to_string()).collect();
             json!({

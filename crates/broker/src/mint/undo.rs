@@ -2,7 +2,7 @@
 
 use keywright_core::audit::{Deed, Stage};
 use keywright_core::id::RevocationId;
-use keywright_core::key::{AttemptOutcome, KeyState, PlacementState, VersionState};
+use keywright_core::key::{AttemptOutcome, KeyState, VersionState};
 use keywright_core::receipt::Status;
 use keywright_core::saga::MintPhase;
 use keywright_core::span::Span;
@@ -97,21 +97,20 @@ impl Broker {
             Err(error) => return Step::Lost(error),
         };
         for placement in placements {
-            if matches!(placement.state, PlacementState::Planned | PlacementState::Removed) {
+            if !placement.state.may_lie() {
                 continue;
             }
-            let store = match self.outside.store(&placement.destination.place.store).await {
-                Ok(store) => store,
+            let last = match self.take_back(&origin(work, &placement), &placement.destination).await {
+                Ok(last) => last,
                 Err(error) => return Step::Later(error),
             };
-            if let Err(error) = store.remove(&origin(work, &placement), &placement.destination).await {
-                return Step::Later(error.into());
-            }
             let (saga, request) = (work.saga.clone(), work.request.clone());
             let removed = self.ledger.write(move |tx| {
                 tx.still_ours(&saga)?;
-                tx.audit(of_placement(tx.now(), &request, &placement, (PlacementState::Removed, None)))?;
-                tx.move_placement(placement.id, PlacementState::Removed, None, None)
+                if tx.retire_placement(placement.id, Some(last))? {
+                    tx.audit(of_placement(tx.now(), &request, &placement, (last, None)))?;
+                }
+                Ok(())
             });
             if let Err(error) = removed.await {
                 return Step::Lost(LedgerError::into(error));

@@ -180,7 +180,7 @@ impl Tx<'_> {
     pub fn keys_in_store(&self, store: &StoreName) -> Result<Vec<Key>> {
         let sql = format!(
             "SELECT {KEY} FROM keys WHERE id IN (SELECT key_id FROM placements WHERE store = $1 \
-             AND state NOT IN ('planned', 'removed')) ORDER BY created_at DESC, id DESC LIMIT 1000"
+             AND state NOT IN ('planned', 'removed', 'left')) ORDER BY created_at DESC, id DESC LIMIT 1000"
         );
         self.sound(&self.query(&sql, &[Value::text(store)])?, read_key)
     }
@@ -345,16 +345,32 @@ impl Tx<'_> {
         self.query(&sql, &[Value::text(key)])?.iter().map(|row| read_placement(self, row)).collect()
     }
 
-    /// Copies of revoked versions that still lie in their stores and were not tried since a moment, at most 100.
+    /// Copies of versions that are revoked, or owed by a key that is to end, that may still lie in their stores and were
+    /// not tried since a moment, at most 100.
     ///
     /// # Errors
     /// When the ledger can't be read.
     pub fn placements_left(&self, untried_since: Timestamp) -> Result<Vec<Placement>> {
         let sql = format!(
-            "SELECT {PLACEMENT} FROM placements WHERE state NOT IN ('planned', 'removed') AND updated_at <= $1 \
-             AND version IN (SELECT id FROM versions WHERE state = 'revoked') ORDER BY updated_at LIMIT 100"
+            "SELECT {PLACEMENT} FROM placements WHERE state NOT IN ('planned', 'removed', 'left') AND updated_at <= $1 \
+             AND version IN (SELECT id FROM versions WHERE state = 'revoked' OR (state = 'revoking' \
+             AND key_id IN (SELECT id FROM keys WHERE state = 'revoking'))) ORDER BY updated_at LIMIT 100"
         );
         self.sound(&self.query(&sql, &[untried_since.into()])?, read_placement)
+    }
+
+    /// Writes what became of a copy that was to be taken back: its last state, or with `None` only that it was tried. `false`
+    /// when it has its last state already; two may remove one copy, and the later one changes nothing.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn retire_placement(&self, id: PlacementId, last: Option<PlacementState>) -> Result<bool> {
+        let changed = self.execute(
+            "UPDATE placements SET state = COALESCE($2, state), updated_at = $3 \
+             WHERE id = $1 AND state NOT IN ('removed', 'left')",
+            &[Value::text(id), Value::maybe(last.map(PlacementState::as_str)), self.now().into()],
+        )?;
+        Ok(changed > 0)
     }
 
     /// Moves a placement on, with what the store said about it.
