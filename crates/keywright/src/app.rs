@@ -33,6 +33,8 @@ const TURN: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long a call may take before whoever sits at the terminal learns what it waits for.
 const SILENT: Duration = Duration::from_secs(2);
+/// The pause before it is said again.
+const REMIND: Duration = Duration::from_secs(15);
 
 /// One run of the binary.
 pub(crate) struct App {
@@ -304,14 +306,22 @@ impl App {
     }
 }
 
-/// Waits for what may take a while, and says for what where somebody waits with us.
+/// Waits for what may take a while, and says for what, and for how long by now, where somebody waits with us.
 async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
     let mut work = pin!(Box::pin(work));
-    tokio::select! {
-        done = &mut work => return done,
-        () = sleep(SILENT) => say_at_terminal(what),
+    let (began, mut pause) = (Instant::now(), SILENT);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = sleep(pause) => {}
+        }
+        let seconds = began.elapsed().as_secs();
+        match pause {
+            SILENT => say_at_terminal(what),
+            _ => say_at_terminal(&format!("{what} ({seconds} s; a provider or store may be slow or down)")),
+        }
+        pause = REMIND;
     }
-    work.await
 }
 
 fn say_at_terminal(what: &str) {
