@@ -232,9 +232,8 @@ impl Failure {
                 StoreError::Unavailable { store, why: format!("its answer is not understood: {why}") }
             }
             Cause::Denied { message, .. } => StoreError::Unauthorized { store, message },
-            Cause::NotFound { message, .. } | Cause::Refused { message, .. } => {
-                StoreError::Value { store, why: format!("it refused: {message}") }
-            }
+            Cause::NotFound { message, .. } => StoreError::Missing { store, message },
+            Cause::Refused { message, .. } => StoreError::Refused { store, message },
         }
     }
 

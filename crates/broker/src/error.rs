@@ -199,6 +199,9 @@ impl From<StoreError> for BrokerError {
         let (code, hint) = match &error {
             StoreError::Place { .. } => (Code::InvalidArgument, None),
             StoreError::Unsafe { hint, .. } => (Code::Store, Some(hint.clone())),
+            StoreError::Missing { .. } => {
+                (Code::Store, Some("make it in the store first, or name another place".to_owned()))
+            }
             StoreError::Conflict { .. } => {
                 (Code::Conflict, Some("choose another place, or remove the value there by hand".to_owned()))
             }

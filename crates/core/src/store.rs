@@ -181,6 +181,22 @@ pub enum StoreError {
         /// Why; never the value.
         why: String,
     },
+    /// What the place is in is not there, as a project or a folder.
+    #[error("store `{store}` has no such place: {message}")]
+    Missing {
+        /// Which store.
+        store: StoreName,
+        /// Its message, redacted and escaped.
+        message: Untrusted,
+    },
+    /// It does not do this, and says why.
+    #[error("store `{store}` refused: {message}")]
+    Refused {
+        /// Which store.
+        store: StoreName,
+        /// Its message, redacted and escaped.
+        message: Untrusted,
+    },
     /// What was read is not what was written.
     #[error("store `{store}`: `{place}` does not hold what was written")]
     Mismatch {

@@ -82,7 +82,7 @@ fn said(body: &[u8]) -> Option<Said> {
 }
 
 fn is_name(text: &str) -> bool {
-    !text.is_empty()
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
         && text.len() <= 96
 }
@@ -249,7 +249,13 @@ impl Provider for HuggingFace {
         if auth.expires_at.is_none() {
             warnings.push("it has no expiry; give it one".to_owned());
         }
-        self.list(Listing::All).await?;
+        match self.list(Listing::All).await {
+            Ok(_) => {}
+            Err(ProviderError::NotFound { .. }) => {
+                return Err(no_such(KIND, "organisation", &self.organisation, "; the account is its name"));
+            }
+            Err(error) => return Err(error),
+        }
         let what = "access token".to_owned();
         Ok(ParentHealth { what, expires_at: auth.expires_at, quota: None, warnings })
     }

@@ -148,6 +148,17 @@ fn split(place: &str) -> Result<(&str, &str), Trouble> {
     ))
 }
 
+/// A place is below the root, so that the real path of what a link leads to is no place.
+fn below_root(trouble: Trouble) -> Trouble {
+    match trouble {
+        Trouble::Unsafe { why, .. } => {
+            let hint = "name a place whose directories are no links, or a store whose root is where it leads";
+            Trouble::Unsafe { why, hint: hint.into() }
+        }
+        other => other,
+    }
+}
+
 impl Desk {
     /// The directory of a place, held open; `None` where it does not exist.
     fn folder(&self, directory: &str) -> Result<Option<Folder>, Trouble> {
@@ -158,7 +169,7 @@ impl Desk {
         let path = self.root.join(directory);
         match path.symlink_metadata() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            _ => Folder::open(&path).map(Some),
+            _ => Folder::open(&path).map(Some).map_err(below_root),
         }
     }
 

@@ -47,7 +47,7 @@ const REGISTRY: &[Registered] = &[
     },
     Registered {
         kind: vault::KIND,
-        place: "`PATH#FIELD` below the mount, as in `apps/web#token`; the field is `value` unless said",
+        place: "`PATH#FIELD` below the mount, as in `apps/web#token`; the field is `value` unless said; a path takes one key",
         connect: |config, credential| Ok(Box::new(vault::Vault::new(&config, config.must(credential)?)?)),
         facts: &vault::FACTS,
         credential: Some("a token, or the SecretID of an AppRole"),

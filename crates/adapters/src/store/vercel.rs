@@ -227,6 +227,14 @@ impl Vercel {
         if !TARGETS.contains(&target) {
             return Err(config.bad(TARGET, format!("must be one of: {}", TARGETS.join(", "))));
         }
+        let is_team = |id: &str| {
+            id.strip_prefix("team_").is_some_and(|rest| {
+                (1..=64).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric())
+            })
+        };
+        if team.is_some_and(|team| !is_team(team)) {
+            return Err(config.bad(TEAM, "must be a team's id, `team_...`"));
+        }
         if project.is_some_and(|project| !is_project(project)) {
             return Err(config.bad(PROJECT, "is not a name or an id of a project"));
         }

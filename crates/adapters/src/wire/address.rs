@@ -65,7 +65,7 @@ pub(super) fn system_lookup() -> Lookup {
 
 /// Checks a base URL. The URL standard has already turned decimal, octal and hexadecimal hosts into addresses.
 pub(super) fn parse_base(text: &str, is_given: bool) -> Result<(Url, Reach), AddressError> {
-    let shown = || Untrusted::capped(text, 120);
+    let shown = || shown(text);
     let url = Url::parse(text).map_err(|_| AddressError::Form(shown()))?;
     let extras = !url.username().is_empty()
         || url.password().is_some()
@@ -79,6 +79,16 @@ pub(super) fn parse_base(text: &str, is_given: bool) -> Result<(Url, Reach), Add
         return Err(AddressError::Plain(shown()));
     }
     Ok((url, reach))
+}
+
+/// An address for an error: without what may be a credential in it, before the host or behind the path.
+fn shown(text: &str) -> Untrusted {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    let bare = text.rsplit_once('@').map(|(before, host)| {
+        let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
+        format!("{scheme}://[...]@{host}")
+    });
+    Untrusted::capped(bare.as_deref().unwrap_or(text), 120)
 }
 
 /// Where a URL's host leads, as far as it shows without resolving; `None` when it may not be dialled.
@@ -149,6 +159,8 @@ fn is_private(ip: IpAddr) -> bool {
     }
 }
 
+/// Azure's own services, beside the usual metadata service; a public address by its number.
+const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 /// Alibaba Cloud's metadata service.
 const ALIBABA: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
 /// Where clouds keep theirs by IPv6: Amazon, Google, Oracle, Scaleway.
@@ -165,6 +177,7 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
         || (a == 100 && (64..128).contains(&b)) // carrier NAT, and one cloud's metadata service
         || (a == 192 && b == 0 && c == 0)
         || (a == 198 && (18..20).contains(&b))
+        || ip == AZURE
         || a >= 224;
     !special
 }
@@ -311,8 +324,23 @@ mod tests {
             "https://255.255.255.255/",
             "https://198.18.0.1/",
             "https://192.0.0.192/",
+            "https://168.63.129.16/",
         ] {
             assert!(matches!(parse_base(text, true), Err(AddressError::Private(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_error_repeats_nothing_that_may_be_a_credential() {
+        for (text, says) in [
+            ("https://ana:hunter2@vault.example/v1", "`https://[...]@vault.example/v1`"),
+            ("https://vault.example/?token=hunter2", "`https://vault.example/`"),
+            ("https://vault.example/#hunter2", "`https://vault.example/`"),
+            ("https://ana:hunter2@x@10.0.0.1:99999/", "`https://[...]@10.0.0.1:99999/`"),
+            ("hunter2@", "`://[...]@`"),
+        ] {
+            let error = parse_base(text, false).unwrap_err().to_string();
+            assert!(error.contains(says) && !error.contains("hunter2"), "{text}: {error}");
         }
     }
 

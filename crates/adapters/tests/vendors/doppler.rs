@@ -219,7 +219,8 @@ async fn places_and_values_that_doppler_would_change_are_refused() {
     assert!(matches!(refused, Err(StoreError::Value { .. })), "{refused:?}");
     // A project that is not there is no free place.
     let nowhere = destination(store.as_ref(), "nowhere/dev").await;
-    assert!(store.look(&nowhere).await.is_err());
+    let missing = store.look(&nowhere).await;
+    assert!(matches!(missing, Err(StoreError::Missing { .. })), "{missing:?}");
 }
 
 /// The document knows no change requests, so that only what is read is checked, and the stand-in's answers.

@@ -200,7 +200,7 @@ async fn a_key_pair_that_was_replaced_is_read_again_once() {
     proxy.next("PUT", "/secrets/", refused);
     let present = store.look(&at("acme/web#A")).await.unwrap();
     let error = put(store.as_ref(), "acme/web#A", 3, "third", present).await.unwrap_err();
-    assert!(matches!(error, StoreError::Value { .. }), "{error}");
+    assert!(matches!(error, StoreError::Refused { .. }), "{error}");
     assert_eq!(puts(proxy.seen()), 1);
     assert_eq!(read(&github.base_url, "acme/web#A").await["value"], "second");
     // What lay there is known still.

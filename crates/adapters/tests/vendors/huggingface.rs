@@ -1,6 +1,8 @@
 //! Hugging Face before its stand-in.
 
+use keywright_adapters::provider::ConnectionConfig;
 use keywright_core::provider::ProviderError;
+use keywright_core::secret::Secret;
 use keywright_sandbox::vendors::HUGGINGFACE_ORGANISATION;
 
 use crate::support::contract::marker;
@@ -70,4 +72,24 @@ async fn a_second_token_of_an_account_is_noticed() {
     assert_eq!(answer.status(), 201);
     let differences = provider.facts().differences(grant.clone(), &provider.read_back(&id).await.unwrap());
     assert_eq!(differences.len(), 1, "{differences:?}");
+}
+
+#[tokio::test]
+async fn an_organisation_that_is_none_is_called_so() {
+    let running = VENDOR.start().await;
+    let other = Vendor { account: Some("nobody"), ..VENDOR };
+    let error = other.connect(&running.base_url, &running.parent).check().await.unwrap_err();
+    assert!(matches!(error, ProviderError::NoSuchResource { .. }), "{error}");
+    assert!(error.to_string().contains("organisation `nobody`"), "{error}");
+    for bad in ["..", ".", "-x", ""] {
+        let config = ConnectionConfig {
+            base_url: Some(running.base_url.clone()),
+            account: Some(bad.to_owned()),
+            ..ConnectionConfig::default()
+        };
+        let refused =
+            keywright_adapters::provider::connect("huggingface", config, Secret::new("hf_x".to_owned()));
+        let error = refused.err().unwrap().to_string();
+        assert!(error.contains("huggingface.co/NAME"), "{bad:?}: {error}");
+    }
 }

@@ -198,7 +198,7 @@ async fn values_that_would_be_changed_and_places_that_are_none_are_refused() {
     }
     // A folder that is not there.
     let (_, refused) = placed(store.as_ref(), "dev/nowhere", 2).await;
-    assert!(matches!(refused, Err(StoreError::Value { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::Missing { .. })), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,8 +17,9 @@ use crate::input;
 use crate::output::{Done, Output, source_lines};
 use crate::show::facts::Facts;
 use crate::show::list::{List, plain, strong};
+use crate::show::plan::unlocks;
 use crate::show::receipt::permission;
-use crate::show::{count, field, items, joined, number, outside};
+use crate::show::{field, items, joined, number, outside};
 
 /// Templates: the menu that agents choose from. A file counts only once an operator applied it.
 #[derive(clap::Args)]
@@ -178,9 +179,9 @@ fn in_force(template: &Value) -> String {
         .render()
 }
 
-fn unlocks(template: &Value) -> String {
-    let all = count(number(template, "unlocks"), "operation", "operations");
-    format!("{all}, {} of them change something", number(template, "mutating"))
+/// How many operations change something, of those that are unlocked.
+fn changes(mutating: u64, unlocks: u64) -> String {
+    if unlocks == 0 { "-".to_owned() } else { format!("{mutating} of {unlocks}") }
 }
 
 fn field_raw(value: &Value, name: &str) -> String {
@@ -195,7 +196,7 @@ fn list(templates: Value) -> Done {
             strong(field(template, "id")),
             plain(field(template, "tier")),
             plain(field(&limits, "ttl_default")),
-            plain(format!("{} of {}", number(template, "mutating"), number(template, "unlocks"))),
+            plain(changes(number(template, "mutating"), number(template, "unlocks"))),
             plain(field(template, "title")),
         ]);
     }
@@ -218,7 +219,7 @@ fn list_pack() -> Done {
         list.row(vec![
             strong(template.id.as_str()),
             plain(tier.as_str().unwrap_or_default()),
-            plain(format!("{} of {}", resolved.mutating, resolved.unlocks)),
+            plain(changes(resolved.mutating.into(), resolved.unlocks.into())),
             plain(outside(&template.title)),
         ]);
         all.push(json!({

@@ -15,7 +15,6 @@ pub(crate) fn facts(plan: &Value) -> Facts {
         .into_iter()
         .flatten()
         .map(|(name, value)| format!("{} = {}", outside(name), quoted(value.as_str().unwrap_or_default())));
-    let (unlocks, mutating) = (number(plan, "unlocks"), number(plan, "mutating"));
     let budget = plan.get("budget_cents").and_then(Value::as_u64);
     let rotation = plan.get("rotation").filter(|rotation| !rotation.is_null());
     Facts::new()
@@ -36,10 +35,7 @@ pub(crate) fn facts(plan: &Value) -> Facts {
         .add("left out", joined(plan, "withheld"))
         .all("on", items(plan, "resources").iter().map(resource))
         .all("asked for", parameters)
-        .add(
-            "unlocks",
-            format!("{}, {mutating} of them change something", count(unlocks, "operation", "operations")),
-        )
+        .add("unlocks", unlocks(plan))
         .add("lives", field(plan, "ttl"))
         .all("goes to", items(plan, "destinations").iter().map(destination))
         .add("only from", joined(plan, "ip_allow"))
@@ -89,4 +85,13 @@ fn destination(destination: &Value) -> String {
         base if base.is_empty() => place,
         base => format!("{place} (from {base})"),
     }
+}
+
+/// What a template or plan reaches, in operations of the vendor's API.
+pub(crate) fn unlocks(of: &Value) -> String {
+    let (all, mutating) = (number(of, "unlocks"), number(of, "mutating"));
+    if all == 0 {
+        return "not known: the vendor does not say which operations each permission allows".to_owned();
+    }
+    format!("{}, {mutating} of them change something", count(all, "operation", "operations"))
 }

@@ -181,7 +181,13 @@ impl GitLab {
 
     /// `GET .../access_tokens`.
     async fn tokens(&self, owner: Owner, number: &str) -> Result<Vec<Token>, ProviderError> {
-        self.tokens_at(&[owner.collection(), number, "access_tokens"]).await
+        let found = self.tokens_at(&[owner.collection(), number, "access_tokens"]).await;
+        found.map_err(|error| match error {
+            ProviderError::NotFound { provider, .. } => {
+                ProviderError::NotFound { provider, what: owner.word() }
+            }
+            error => error,
+        })
     }
 
     /// `GET /personal_access_tokens`: those of the parent's own user, unless an administrator's shows all.

@@ -325,11 +325,14 @@ fn about_the_note(error: StoreError) -> StoreError {
     let said = |why: &dyn std::fmt::Display| {
         format!("its note, which says whose value it is, can't be written: {why}")
     };
+    let told = |message: &Untrusted| Untrusted::capped(&said(&message.raw()), 400);
     match error {
         StoreError::Value { store, why } => StoreError::Value { store, why: said(&why) },
         StoreError::Unavailable { store, why } => StoreError::Unavailable { store, why: said(&why) },
+        StoreError::Refused { store, message } => StoreError::Refused { store, message: told(&message) },
+        StoreError::Missing { store, message } => StoreError::Missing { store, message: told(&message) },
         StoreError::Unauthorized { store, message } => {
-            StoreError::Unauthorized { store, message: Untrusted::capped(&said(&message.raw()), 400) }
+            StoreError::Unauthorized { store, message: told(&message) }
         }
         other => other,
     }
