@@ -96,6 +96,11 @@ pub trait Provider: Send + Sync {
     fn last_used(&self) -> Option<&dyn LastUsed> {
         None
     }
+
+    /// What a credential used and cost, where the provider counts it by credential.
+    fn metered(&self) -> Option<&dyn Metered> {
+        None
+    }
 }
 
 /// Reversible switching off.
@@ -135,6 +140,29 @@ pub trait LastUsed: Send + Sync {
 
     /// How far the answer may lag behind.
     fn lag(&self) -> Span;
+}
+
+/// Usage or cost per key.
+#[async_trait]
+pub trait Metered: Send + Sync {
+    /// What was counted since the credential was made.
+    ///
+    /// # Errors
+    /// When it could not be read to its end: a part of it is never returned.
+    async fn usage(&self, provider_key_id: &str) -> Result<Usage, ProviderError>;
+
+    /// How far the answer may lag behind.
+    fn lag(&self) -> Span;
+}
+
+/// What a credential used and cost in all its life. It only grows: one that stands still is idle, as far as the provider
+/// counts what it does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// In millionths of a US dollar, as the provider bills it or estimates that it will; `None` where it does not say.
+    pub cost_microusd: Option<u64>,
+    /// Tokens of language models, in and out, cached ones too; `None` where it does not say.
+    pub tokens: Option<u64>,
 }
 
 /// What a provider can and can't do: facts about its API, not about a connection.

@@ -20,9 +20,11 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Disable, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
+    Disable, Evidence, Listed, Listing, Metered, Minted, ParentHealth, Provider, ProviderError,
+    ProviderFacts, Usage,
 };
 use keywright_core::secret::Secret;
+use keywright_core::span::Span;
 use keywright_core::text::{Untrusted, escaped};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,10 @@ const NEEDS: &str = "an admin key";
 const ADMIN_KEY: &str = "sk-ant-admin";
 const PAGE: usize = 1_000;
 const MOST_PAGES: usize = 50;
+/// The most days in a page of the report of usage.
+const MOST_DAYS: &str = "31";
+/// "Typically within five minutes" is what Anthropic says of its report. A guess on the safe side.
+const LAG_SECONDS: u64 = 3_600;
 
 pub(super) const PARAMETERS: &[ParameterKind] = &[ParameterKind {
     kind: WORKSPACE,
@@ -62,7 +68,7 @@ struct Anthropic {
     probe_for: Duration,
 }
 
-pub(super) static FACTS: ProviderFacts = ProviderFacts { kind: KIND, ..PLAIN };
+pub(super) static FACTS: ProviderFacts = ProviderFacts { kind: KIND, evidence: Evidence::Counters, ..PLAIN };
 
 /// Prepares a connection.
 pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dyn Provider>, ConnectError> {
@@ -106,6 +112,47 @@ struct Page {
     data: Vec<Key>,
     has_more: bool,
     last_id: Option<String>,
+}
+
+/// A page of the report of usage.
+#[derive(Deserialize)]
+struct Report {
+    data: Vec<Day>,
+    has_more: bool,
+    next_page: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Day {
+    results: Vec<Used>,
+}
+
+#[derive(Deserialize)]
+struct Used {
+    /// None for use in the Console.
+    api_key_id: Option<String>,
+    uncached_input_tokens: u64,
+    cache_read_input_tokens: u64,
+    cache_creation: CacheCreation,
+    output_tokens: u64,
+}
+
+#[derive(Deserialize)]
+struct CacheCreation {
+    ephemeral_1h_input_tokens: u64,
+    ephemeral_5m_input_tokens: u64,
+}
+
+impl Used {
+    fn tokens(&self) -> u64 {
+        let cached = [
+            self.cache_read_input_tokens,
+            self.cache_creation.ephemeral_1h_input_tokens,
+            self.cache_creation.ephemeral_5m_input_tokens,
+        ];
+        let plain = [self.uncached_input_tokens, self.output_tokens];
+        plain.into_iter().chain(cached).fold(0, u64::saturating_add)
+    }
 }
 
 #[derive(Serialize)]
@@ -252,6 +299,48 @@ impl Provider for Anthropic {
 
     fn disabling(&self) -> Option<&dyn Disable> {
         Some(self)
+    }
+
+    fn metered(&self) -> Option<&dyn Metered> {
+        Some(self)
+    }
+}
+
+/// `GET /v1/organizations/usage_report/messages`. It tells no cost by key.
+#[async_trait]
+impl Metered for Anthropic {
+    async fn usage(&self, provider_key_id: &str) -> Result<Usage, ProviderError> {
+        let key = self.key(provider_key_id).await?;
+        let since = key.created_at.ok_or_else(|| {
+            Self::told(Failure::garbled("it does not say when the key was made".to_owned()))
+        })?;
+        let (mut tokens, mut next) = (0_u64, None::<String>);
+        for _ in 0..MOST_PAGES {
+            let path = vec!["v1", "organizations", "usage_report", "messages"];
+            let mut call = Call::get(path, self.admin());
+            call.query.extend([
+                ("starting_at", format!("{}T00:00:00Z", jiff::tz::Offset::UTC.to_datetime(since).date())),
+                ("bucket_width", "1d".to_owned()),
+                ("group_by[]", "api_key_id".to_owned()),
+                ("api_key_ids[]", provider_key_id.to_owned()),
+                ("limit", MOST_DAYS.to_owned()),
+            ]);
+            call.query.extend(next.take().map(|page| ("page", page)));
+            let report: Report = self.rest.json(Self::call(call)).await.map_err(Self::told)?;
+            let rows = report.data.into_iter().flat_map(|day| day.results);
+            let own = rows.filter(|row| row.api_key_id.as_deref() == Some(provider_key_id));
+            tokens = own.map(|row| row.tokens()).fold(tokens, u64::saturating_add);
+            match (report.has_more, report.next_page) {
+                (false, _) => return Ok(Usage { cost_microusd: None, tokens: Some(tokens) }),
+                (true, Some(page)) => next = Some(page),
+                (true, None) => break,
+            }
+        }
+        Err(Self::told(Failure::garbled("its report of usage does not end".to_owned())))
+    }
+
+    fn lag(&self) -> Span {
+        Span::from_seconds(LAG_SECONDS)
     }
 }
 

@@ -258,6 +258,14 @@ fn no_such(provider: &'static str, kind: &str, value: &str, hint: impl std::fmt:
     }
 }
 
+/// US dollars as a provider writes them, in millionths. `None` for what is no amount.
+fn microusd(dollars: f64) -> Option<u64> {
+    // Through decimal digits, as JSON has them; what a float adds beyond a millionth is no money.
+    let text = format!("{dollars:.6}");
+    let (whole, part) = text.split_once('.')?;
+    whole.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(part.parse().ok()?)
+}
+
 /// Refuses what a provider can't keep and would leave out, or take for something else.
 fn check_fits(facts: &ProviderFacts, grant: &Grant) -> Result<(), ProviderError> {
     let lacks = [

@@ -2,7 +2,7 @@
 
 use keywright_adapters::provider::{ConnectionConfig, connect};
 use keywright_core::grant::{Permission, Resource};
-use keywright_core::provider::{Listing, Provider, ProviderError};
+use keywright_core::provider::{Listing, Provider, ProviderError, Usage};
 use keywright_core::secret::Secret;
 use keywright_sandbox::vendors;
 
@@ -43,6 +43,17 @@ async fn keys_are_listed_to_the_end_switched_and_archived() {
     assert!(matches!(read("apikey_0001").await, Err(ProviderError::NotFound { .. })));
     assert_eq!(provider.list(Listing::All).await.unwrap().len(), 2);
     assert!(switch.enable("apikey_0001").await.is_err());
+}
+
+#[tokio::test]
+async fn the_usage_of_a_key_is_that_of_all_its_days_and_of_nobody_else() {
+    let anthropic = vendors::start("anthropic").await.unwrap();
+    let provider = provider(&anthropic.base_url, &anthropic.parent);
+    let metered = provider.metered().unwrap();
+    let usage = metered.usage("apikey_0001").await.unwrap();
+    // Two days of 1,000 + 200 + 30 + 4 + 500.
+    assert_eq!(usage, Usage { cost_microusd: None, tokens: Some(3_468) });
+    assert!(matches!(metered.usage("apikey_9999").await, Err(ProviderError::NotFound { .. })));
 }
 
 #[tokio::test]

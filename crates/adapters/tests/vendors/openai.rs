@@ -1,5 +1,6 @@
 //! OpenAI before its stand-in.
 
+use keywright_core::provider::ProviderError;
 use keywright_sandbox::vendors::OPENAI_PROJECT;
 
 use crate::support::stand_in::{Vendor, mint};
@@ -68,4 +69,25 @@ async fn models_that_the_project_does_not_keep_to_are_refused_and_noticed() {
     );
     let observed = provider.read_back(&id).await.unwrap();
     assert_eq!(grant.differences(&observed).len(), 2, "one extra, one missing");
+}
+
+#[tokio::test]
+async fn what_a_key_cost_is_the_sum_of_its_own_rows_in_dollars() {
+    let running = VENDOR.start().await;
+    let proxy = Proxy::start(&running.base_url).await;
+    let provider = VENDOR.connect(&proxy.url, &running.parent);
+    let wish = VENDOR.wish(provider.as_ref()).await;
+    let minted = mint(provider.as_ref(), &wish, 1).await.1.unwrap();
+    let id = minted.provider_key_id.as_str();
+    let metered = provider.metered().unwrap();
+    for calls in 0..3 {
+        let usage = metered.usage(id).await.unwrap();
+        assert_eq!(usage.cost_microusd, Some(calls * 60_000));
+        provider.probe(&minted.secret, id).await.unwrap();
+    }
+    // A page that does not come is no zero, and neither is another currency.
+    let body = r#"{"object":"page","data":[],"has_more":true,"next_page":null}"#.to_owned();
+    proxy.next("GET", "/organization/costs", Fault::Answer { status: 200, headers: "", body });
+    assert!(metered.usage(id).await.is_err());
+    assert!(matches!(metered.usage("svc_acct_none").await, Err(ProviderError::NotFound { .. })));
 }

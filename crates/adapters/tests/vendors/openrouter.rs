@@ -117,3 +117,33 @@ async fn openrouter_says_what_helps() {
     let ordinary = VENDOR.connect(&running.base_url, ordinary.secret.expose_secret());
     assert!(ordinary.check().await.unwrap_err().to_string().contains("only a management key makes keys"));
 }
+
+#[tokio::test]
+async fn what_a_key_cost_is_read_to_the_millionth_and_no_amount_is_none() {
+    let running = VENDOR.start().await;
+    let proxy = Proxy::start(&running.base_url).await;
+    let provider = VENDOR.connect(&proxy.url, &running.parent);
+    let wish = VENDOR.wish(provider.as_ref()).await;
+    let minted = mint(provider.as_ref(), &wish, 1).await.1.unwrap();
+    let id = minted.provider_key_id.as_str();
+    let own =
+        reqwest::Client::new().get(format!("{}/keys/{id}", running.base_url)).bearer_auth(&running.parent);
+    let shown: serde_json::Value = own.send().await.unwrap().json().await.unwrap();
+    let metered = provider.metered().unwrap();
+    for (usage, byok, cost) in [
+        ("0", "0", Some(0)),
+        ("25.5", "17.38", Some(42_880_000)),
+        ("0.1", "0.2", Some(300_000)),
+        ("0.0000004", "1e-6", Some(1)),
+        ("-1", "0", None),
+        ("1e30", "0", None),
+        ("null", "0", None),
+    ] {
+        let mut shown = shown.clone();
+        shown["data"]["usage"] = serde_json::from_str(usage).unwrap();
+        shown["data"]["byok_usage"] = serde_json::from_str(byok).unwrap();
+        proxy.next("GET", "/keys/", Fault::Answer { status: 200, headers: "", body: shown.to_string() });
+        let read = metered.usage(id).await;
+        assert_eq!(read.ok().and_then(|usage| usage.cost_microusd), cost, "{usage} {byok}");
+    }
+}

@@ -36,6 +36,7 @@ fn answer(world: &mut Anthropic, asked: &Asked) -> Told {
             Some(key) => (200, Some(key.clone())),
             None => no(404, "not_found_error", "API key not found"),
         },
+        ("GET", ["v1", "organizations", "usage_report", "messages"]) => usage(asked),
         ("POST", ["v1", "organizations", "api_keys", id]) => {
             let status = asked.text("/status").unwrap_or_default().to_owned();
             match world.key(id) {
@@ -72,6 +73,24 @@ impl Anthropic {
         let has_more = start + page.len() < self.keys.len();
         (200, Some(json!({"data": page, "has_more": has_more, "last_id": last})))
     }
+}
+
+/// Two days, one a page, each with a row of the key that is asked for and one of the Console.
+fn usage(asked: &Asked) -> Told {
+    if asked.query("starting_at").is_none() {
+        return no(400, "invalid_request_error", "starting_at: Field required");
+    }
+    let row = |key: Value| {
+        json!({"api_key_id": key, "uncached_input_tokens": 1_000, "cache_read_input_tokens": 200,
+            "cache_creation": {"ephemeral_1h_input_tokens": 30, "ephemeral_5m_input_tokens": 4}, "output_tokens": 500,
+            "server_tool_use": {"web_search_requests": 0}, "model": null, "service_tier": null, "workspace_id": null,
+            "context_window": null})
+    };
+    let is_first = asked.query("page").is_none();
+    let day = json!({"starting_at": "2026-11-01T00:00:00Z", "ending_at": "2026-11-02T00:00:00Z",
+        "results": [row(json!(asked.query("api_key_ids[]"))), row(Value::Null)]});
+    let next = is_first.then_some("page_2");
+    (200, Some(json!({"data": [day], "has_more": is_first, "next_page": next})))
 }
 
 fn no(status: u16, kind: &str, message: &str) -> Told {

@@ -26,6 +26,8 @@ struct Account {
     secret: String,
     created_at: i64,
     last_used_at: Option<i64>,
+    /// Each call costs 0.06 dollars.
+    calls: u32,
 }
 
 pub(super) async fn start() -> Result<Running, SandboxError> {
@@ -47,10 +49,14 @@ fn answer(state: &mut OpenAi, asked: &Asked) -> Told {
             return refused(401, "Incorrect API key provided");
         };
         account.last_used_at = Some(Timestamp::now().as_second());
+        account.calls += 1;
         return (200, Some(json!({"object": "list", "data": []})));
     }
     if bearer != state.parent {
         return refused(401, "an admin key is required");
+    }
+    if (method, path.as_slice()) == ("GET", &["organization", "costs"]) {
+        return state.costs(asked);
     }
     let Some((&["organization", "projects", PROJECT], below)) = path.split_first_chunk() else {
         return refused(404, "no such project");
@@ -100,7 +106,8 @@ impl OpenAi {
             return refused(500, "no randomness");
         };
         let created_at = Timestamp::now().as_second();
-        let account = Account { id, name: name.to_owned(), key, secret, created_at, last_used_at: None };
+        let account =
+            Account { id, name: name.to_owned(), key, secret, created_at, last_used_at: None, calls: 0 };
         let mut told = account.shown();
         if let Some(fields) = told.as_object_mut() {
             let key = json!({
@@ -111,6 +118,33 @@ impl OpenAi {
         }
         self.accounts.push(account);
         (200, Some(told))
+    }
+}
+
+impl OpenAi {
+    /// One day a page: today, with a row for each call, then yesterday, with another key's.
+    fn costs(&self, asked: &Asked) -> Told {
+        if asked.query("start_time").is_none_or(|text| text.parse::<i64>().is_err()) {
+            return refused(400, "start_time is required");
+        }
+        let row = |key: &str| {
+            json!({
+                "object": "organization.costs.result", "amount": {"value": 0.06, "currency": "usd"},
+                "line_item": null, "project_id": PROJECT, "api_key_id": key,
+            })
+        };
+        let wanted = asked.query("api_key_ids");
+        let of_key = self.accounts.iter().find(|account| Some(account.key.as_str()) == wanted);
+        let is_first = asked.query("page").is_none();
+        let results: Vec<Value> = match of_key {
+            Some(account) if is_first => (0..account.calls).map(|_| row(&account.key)).collect(),
+            _ => vec![row("key_of_somebody_else")],
+        };
+        let today = Timestamp::now().as_second() / 86_400 * 86_400;
+        let day =
+            json!({"object": "bucket", "start_time": today, "end_time": today + 86_400, "results": results});
+        let next = is_first.then_some("page_2");
+        (200, Some(json!({"object": "page", "data": [day], "has_more": is_first, "next_page": next})))
     }
 }
 

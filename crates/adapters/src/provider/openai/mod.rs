@@ -25,8 +25,8 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Evidence, LastUsed, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
-    Recovery,
+    Evidence, LastUsed, Listed, Listing, Metered, Minted, ParentHealth, Provider, ProviderError,
+    ProviderFacts, Recovery, Usage,
 };
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
@@ -36,13 +36,13 @@ use serde::de::DeserializeOwned;
 
 use super::patience::until_known;
 use super::{
-    ConnectError, ConnectionConfig, PLAIN, ParameterKind, check_fits, confine_to, ended, minted, no_such,
-    unauthorized, unknown_kind, unsupported,
+    ConnectError, ConnectionConfig, PLAIN, ParameterKind, check_fits, confine_to, ended, microusd, minted,
+    no_such, unauthorized, unknown_kind, unsupported,
 };
 use crate::rest::{self, Failure, Rest, Said, after_create};
 use crate::wire::Call;
 use models::Models;
-use shapes::{CreateBody, Created, Deleted, Key, Page, Project, Row, ServiceAccount, SpendLimit};
+use shapes::{Costs, CreateBody, Created, Deleted, Key, Page, Project, Row, ServiceAccount, SpendLimit};
 
 /// The kind, as in `provider add openai`.
 pub(super) const KIND: &str = "openai";
@@ -57,6 +57,10 @@ const PAGE_SIZE: &str = "100";
 const MOST_PAGES: usize = 200;
 /// Nobody measured how far `last_used_at` lags. A guess on the safe side.
 const USE_LAG_SECONDS: u64 = 3_600;
+/// The costs are those of whole days, and come later. Nobody measured how much.
+const COSTS_LAG_SECONDS: u64 = 2 * 86_400;
+/// The most days in a page of costs.
+const MOST_DAYS: &str = "180";
 
 pub(super) const PARAMETERS: &[ParameterKind] = &[
     ParameterKind {
@@ -153,6 +157,36 @@ impl OpenAi {
         let mut keys: Vec<Key> = self.pages(&["api_keys"]).await.map_err(told)?;
         keys.retain(|key| key.owner.service_account.as_ref().is_some_and(|owner| owner.id == account));
         Ok(keys)
+    }
+
+    /// `GET /organization/costs`: by day, and to its end.
+    async fn cost_of(&self, key: &str, since: i64) -> Result<u64, Failure> {
+        let (mut cost, mut page) = (0_u64, None::<String>);
+        for _ in 0..MOST_PAGES {
+            let mut call = Call::get(vec!["organization", "costs"], &self.parent);
+            call.query.extend([
+                ("start_time", since.to_string()),
+                ("bucket_width", "1d".to_owned()),
+                ("group_by", "api_key_id".to_owned()),
+                ("api_key_ids", key.to_owned()),
+                ("limit", MOST_DAYS.to_owned()),
+            ]);
+            call.query.extend(page.take().map(|page| ("page", page)));
+            let costs: Costs = self.rest.json(call).await?;
+            let rows = costs.data.into_iter().flat_map(|bucket| bucket.results);
+            for row in rows.filter(|row| row.api_key_id.as_deref() == Some(key)) {
+                let amount = microusd(row.amount.value).filter(|_| row.amount.currency == "usd");
+                let amount =
+                    amount.ok_or_else(|| Failure::garbled("a cost is no amount in US dollars".to_owned()))?;
+                cost = cost.saturating_add(amount);
+            }
+            match (costs.has_more, costs.next_page) {
+                (false, _) => return Ok(cost),
+                (true, Some(next)) => page = Some(next),
+                (true, None) => break,
+            }
+        }
+        Err(Failure::garbled("the costs do not come to their end".to_owned()))
     }
 
     async fn models(&self) -> Result<Models, ProviderError> {
@@ -314,6 +348,29 @@ impl Provider for OpenAi {
 
     fn last_used(&self) -> Option<&dyn LastUsed> {
         Some(self)
+    }
+
+    fn metered(&self) -> Option<&dyn Metered> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Metered for OpenAi {
+    async fn usage(&self, provider_key_id: &str) -> Result<Usage, ProviderError> {
+        let account: ServiceAccount =
+            self.rest.json(self.get(&["service_accounts", provider_key_id])).await.map_err(told)?;
+        let keys = self.keys_of(provider_key_id).await?;
+        let mut cost = 0_u64;
+        for key in &keys {
+            let own = self.cost_of(&key.id, account.created_at).await.map_err(told)?;
+            cost = cost.saturating_add(own);
+        }
+        Ok(Usage { cost_microusd: Some(cost), tokens: None })
+    }
+
+    fn lag(&self) -> Span {
+        Span::from_seconds(COSTS_LAG_SECONDS)
     }
 }
 

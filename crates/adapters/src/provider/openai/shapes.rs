@@ -51,7 +51,7 @@ impl Row for ServiceAccount {
 
 #[derive(Deserialize)]
 pub(super) struct Key {
-    id: String,
+    pub(super) id: String,
     pub(super) owner: Owner,
     /// `active` or `inactive`.
     pub(super) owner_project_access: String,
@@ -91,6 +91,33 @@ pub(super) struct SpendLimit {
 pub(super) struct Enforcement {
     /// `inactive` or `enforcing`.
     pub(super) status: String,
+}
+
+/// A page of `GET /organization/costs`.
+#[derive(Deserialize)]
+pub(super) struct Costs {
+    pub(super) data: Vec<Bucket>,
+    pub(super) has_more: bool,
+    pub(super) next_page: Option<String>,
+}
+
+/// One day.
+#[derive(Deserialize)]
+pub(super) struct Bucket {
+    pub(super) results: Vec<Cost>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Cost {
+    pub(super) amount: Amount,
+    pub(super) api_key_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Amount {
+    pub(super) value: f64,
+    /// ISO 4217, in lower case.
+    pub(super) currency: String,
 }
 
 #[derive(Deserialize)]

@@ -24,16 +24,18 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Disable, Evidence, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
+    Disable, Evidence, Listed, Listing, Metered, Minted, ParentHealth, Provider, ProviderError,
+    ProviderFacts, Usage,
 };
 use keywright_core::secret::Secret;
+use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
 use reqwest::Method;
 
 use super::patience::until_known;
 use super::{
     ConnectError, ConnectionConfig, PLAIN, ParameterKind, about_another, another_key, confine_to, ended,
-    minted, no_such, unauthorized, unknown_kind, unsupported, whole_seconds,
+    microusd, minted, no_such, unauthorized, unknown_kind, unsupported, whole_seconds,
 };
 use crate::rest::{self, Failure, Rest, Said, after_create};
 use crate::wire::Call;
@@ -49,6 +51,8 @@ const INFERENCE: &str = "inference";
 const WORKSPACE: &str = "openrouter.workspace";
 const GUARDRAIL: &str = "openrouter.guardrail";
 const MOST_PAGES: usize = 200;
+/// Nobody measured how far `usage` lags. A guess on the safe side.
+const LAG_SECONDS: u64 = 3_600;
 /// How often a list is begun again that changed under our hands.
 const MOST_STARTS: usize = 4;
 
@@ -300,6 +304,26 @@ impl Provider for OpenRouter {
 
     fn disabling(&self) -> Option<&dyn Disable> {
         Some(self)
+    }
+
+    fn metered(&self) -> Option<&dyn Metered> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Metered for OpenRouter {
+    async fn usage(&self, provider_key_id: &str) -> Result<Usage, ProviderError> {
+        let key = self.key(provider_key_id).await?;
+        let amounts = [key.usage, key.byok_usage].map(|dollars| dollars.and_then(microusd));
+        let [Some(usage), Some(others)] = amounts else {
+            return Err(told(Failure::garbled("what the key used is no amount".to_owned())));
+        };
+        Ok(Usage { cost_microusd: Some(usage.saturating_add(others)), tokens: None })
+    }
+
+    fn lag(&self) -> Span {
+        Span::from_seconds(LAG_SECONDS)
     }
 }
 

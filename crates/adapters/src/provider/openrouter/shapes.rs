@@ -77,6 +77,11 @@ pub(super) struct Key {
     #[serde(default)]
     pub(super) created_at: String,
     workspace_id: String,
+    /// US dollars in all its life, at OpenRouter and with keys of one's own for other vendors.
+    #[serde(default)]
+    pub(super) usage: Option<f64>,
+    #[serde(default)]
+    pub(super) byok_usage: Option<f64>,
     #[serde(flatten)]
     rest: Map<String, Value>,
 }

@@ -11,7 +11,7 @@ use keywright_core::name::{AgentName, KeyName};
 use keywright_core::place::Place;
 use keywright_core::plan::{Destination, Plan, Principal};
 use keywright_core::policy::{Authorized, Ceiling, Counts, Facts, Policies};
-use keywright_core::provider::{Listing, Minted, Provider, ProviderError, Recovery};
+use keywright_core::provider::{Evidence, Listing, Minted, Provider, ProviderError, Recovery, Usage};
 use keywright_core::redact::encodings;
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
@@ -179,6 +179,23 @@ async fn a_whole_life(case: &ProviderCase) {
     }
     if let Some(last_used) = provider.last_used() {
         last_used.last_used(id).await.unwrap();
+    }
+    // What the facts say that there is, there is.
+    match provider.facts().evidence {
+        Evidence::Exact => assert!(provider.last_used().is_some()),
+        Evidence::Counters => assert!(provider.metered().is_some()),
+        Evidence::None => {}
+    }
+    if let Some(metered) = provider.metered() {
+        let before = metered.usage(id).await.unwrap();
+        provider.probe(&minted.secret, id).await.unwrap();
+        let after = metered.usage(id).await.unwrap();
+        let total = |usage: Usage| usage.cost_microusd.or(usage.tokens).unwrap();
+        assert!(total(before) < total(after), "a use is counted: {before:?}, {after:?}");
+        // A use of another key is not.
+        let other = case.mint(2).await.1.unwrap();
+        assert!(total(metered.usage(&other.provider_key_id).await.unwrap()) < total(after));
+        provider.revoke(&other.provider_key_id).await.unwrap();
     }
     for _ in 0..2 {
         provider.revoke(id).await.unwrap();

@@ -131,6 +131,9 @@ impl Vendor {
         if let Some(last_used) = provider.last_used() {
             last_used.last_used(id).await.unwrap();
         }
+        if let Some(metered) = provider.metered() {
+            metered.usage(id).await.unwrap();
+        }
         provider.revoke(id).await.unwrap();
         assert_eq!((self.live(&running))(marker(1).as_str().to_owned()).await, 0);
         // What no document allows does not get through, or all of this would prove nothing.
