@@ -19,7 +19,9 @@ use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
 use crate::outside::{DOTENV, EMBEDDED, connect, connect_store, owner_of_connection, owner_of_store};
-use crate::rails::{AGENT, FACT, OPERATOR, Rails, WORKLOAD, known_as};
+use crate::rails::{
+    AGENT, CONNECTION, FACT, OPERATOR, Rails, STORE, WORKLOAD, known_as, of_connection, of_store,
+};
 
 /// A connection about to be added.
 pub struct NewConnection {
@@ -91,6 +93,8 @@ impl Broker {
         self.secret_came(&new.credential).await?;
         let health = connect(&connection, new.credential)?.check().await?;
         let who = operator.caller().who();
+        let (known, digest) = (known_as(CONNECTION, connection.name.as_str()), of_connection(&connection));
+        let coming = digest.clone();
         let written = self.ledger.write(move |tx| {
             tx.put_sealed(id, &owner, &sealed)?;
             tx.add_connection(&connection)?;
@@ -99,9 +103,11 @@ impl Broker {
             record.facts.insert("kind".to_owned(), serde_json::json!(connection.kind.as_str()));
             record.facts.insert("base_url".to_owned(), serde_json::json!(connection.base_url));
             record.facts.insert("account".to_owned(), serde_json::json!(connection.account));
+            record.facts.insert(FACT.to_owned(), serde_json::json!(coming));
             tx.audit(record)
         });
         written.await?;
+        self.rails.coming(&known, &digest);
         Ok(health)
     }
 
@@ -151,6 +157,8 @@ impl Broker {
         }
         connect_store(&store, new.credential)?.check().await?;
         let who = operator.caller().who();
+        let (known, digest) = (known_as(STORE, store.name.as_str()), of_store(&store));
+        let coming = digest.clone();
         let written = self.ledger.write(move |tx| {
             if let Some(sealed) = &sealed {
                 tx.put_sealed(id, &owner, sealed)?;
@@ -160,9 +168,11 @@ impl Broker {
             record.facts.insert("store".to_owned(), serde_json::json!(store.name.as_str()));
             record.facts.insert("kind".to_owned(), serde_json::json!(store.kind.as_str()));
             record.facts.insert("address".to_owned(), serde_json::json!(store.address));
+            record.facts.insert(FACT.to_owned(), serde_json::json!(coming));
             tx.audit(record)
         });
         written.await?;
+        self.rails.coming(&known, &digest);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use keywright_core::approval::{Approval, quorum};
 use keywright_core::audit::{self, Deed, Outcome, SignatureRecord, Stage};
 use keywright_core::id::{ApprovalId, RequestId};
 use keywright_core::name::OperatorName;
-use keywright_core::plan::Digest;
+use keywright_core::plan::{Digest, Principal};
 use keywright_core::policy::{Ceiling, Effect, Facts, Policies, Question, Refusal};
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::span::Span;
@@ -24,6 +24,7 @@ use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
 use crate::limits::counts_besides;
+use crate::rails::{AGENT, OPERATOR};
 use crate::record::{of_request, who};
 use crate::request::{MintIds, begin_mint};
 
@@ -185,9 +186,33 @@ impl Broker {
         Ok((approvals, self.rails.counting(operators)))
     }
 
+    /// That a request has not come to its end, and that whoever asked is still let in, whatever the rows say.
+    ///
+    /// # Errors
+    /// [`Code::Denied`] when it does not hold.
+    pub(crate) fn stands(&self, request: &Request) -> Result<()> {
+        let why = match &request.plan.principal {
+            _ if self.rails.is_spent(request.id) => {
+                "the audit log says that it came to its end: a key was made for it, or it was turned down; its approvals were \
+                 for one"
+                    .to_owned()
+            }
+            Principal::Agent(name) if self.rails.is_removed(AGENT, name.as_str()) => {
+                format!("agent `{name}`, which asked, was removed")
+            }
+            Principal::Operator(name) if self.rails.is_removed(OPERATOR, name.as_str()) => {
+                format!("operator `{name}`, who asked, was removed")
+            }
+            _ => return Ok(()),
+        };
+        Err(BrokerError::new(Code::Denied, format!("request {}: {why}", request.id))
+            .hint("ask again; if nobody did what it says, `keywright doctor` names what was edited"))
+    }
+
     async fn waiting(&self, id: RequestId) -> Result<Request> {
         let request = self.ledger.read(move |tx| tx.request(id)).await?;
         if request.status == Status::PendingApproval && request.expires_at > self.now() {
+            self.stands(&request)?;
             return Ok(request);
         }
         let message = format!("{id} does not wait for approval any more; it is {}", request.status);

@@ -11,13 +11,14 @@ use keywright_core::place::Place;
 use keywright_core::plan::{Destination, Plan, Principal};
 use keywright_core::provider::Provider;
 use keywright_core::text::Untrusted;
-use keywright_ledger::AppliedTemplate;
+use keywright_ledger::{AppliedTemplate, Connection};
 
 use crate::ask::ParsedAsk;
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
 use crate::guards::count;
 use crate::outside::EMBEDDED;
+use crate::rails::{CONNECTION, STORE, of_connection, of_store};
 
 impl Broker {
     /// The exact effect of an ask. Reads from the provider (a zone's name becomes its id), changes nothing.
@@ -117,10 +118,15 @@ impl Broker {
     async fn connection_for(&self, applied: &AppliedTemplate) -> Result<ConnectionName> {
         let template = &applied.resolved.template;
         let connections = self.ledger.read(|tx| tx.connections()).await?;
+        let as_added = |connection: &Connection| {
+            self.rails.check_way(CONNECTION, connection.name.as_str(), &of_connection(connection))
+        };
         if let Some(name) = &template.connection {
-            let of_another = connections.iter().find(|c| c.name == *name && c.kind != template.provider);
-            return match of_another {
+            return match connections.iter().find(|c| c.name == *name) {
                 None => Ok(name.clone()),
+                Some(fitting) if fitting.kind == template.provider => {
+                    as_added(fitting).map(|()| name.clone())
+                }
                 Some(other) => Err(BrokerError::new(
                     Code::Conflict,
                     format!(
@@ -133,7 +139,7 @@ impl Broker {
         }
         let fitting: Vec<_> = connections.iter().filter(|c| c.kind == template.provider).collect();
         match fitting.as_slice() {
-            [one] => Ok(one.name.clone()),
+            [one] => as_added(one).map(|()| one.name.clone()),
             [] => Err(BrokerError::missing(format!(
                 "there is no connection to provider `{}`",
                 template.provider
@@ -172,7 +178,11 @@ impl Broker {
 
     async fn accepted(&self, wanted: &[Destination], ask: &ParsedAsk) -> Result<Vec<Destination>> {
         let mut accepted = Vec::with_capacity(wanted.len());
+        let configured = self.ledger.read(|tx| tx.stores()).await?;
         for destination in wanted {
+            if let Some(found) = configured.iter().find(|store| store.name == destination.place.store) {
+                self.rails.check_way(STORE, found.name.as_str(), &of_store(found))?;
+            }
             let store = self.outside.store(&destination.place.store).await?;
             let own = format!("{}/{}/", ask.project, ask.environment);
             if destination.place.store.as_str() == EMBEDDED && !destination.place.place.starts_with(&own) {

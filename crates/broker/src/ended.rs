@@ -1,11 +1,13 @@
-//! Whether a credential that was to be revoked has ended.
+//! What there is of a key to be ended, and whether a credential that was to be revoked has ended.
 
+use keywright_core::audit::{Deed, Stage};
+use keywright_core::id::{AttemptId, KeyId, VersionId};
+use keywright_core::key::{Version, VersionState};
 use keywright_core::provider::{Provider, ProviderError, Recovery};
 use keywright_core::span::Span;
-use keywright_ledger::Revocation;
+use keywright_ledger::{AuditFilter, LedgerError, Revocation, Tx};
 
 use crate::broker::Broker;
-
 use crate::error::{BrokerError, Code, Result};
 use crate::revoke::LONGEST_PAUSE;
 
@@ -67,4 +69,44 @@ impl Broker {
             ..BrokerError::new(Code::Provider, message)
         })
     }
+}
+
+/// Something that was made for a key.
+pub(crate) struct Made {
+    pub(crate) provider_key_id: String,
+    pub(crate) version: Option<VersionId>,
+    pub(crate) attempt: Option<AttemptId>,
+}
+
+/// What is to be ended of a key: its versions that live. Rows can be deleted and states edited; so when no version seems to
+/// live, it is all that the log says was ever made for it. The provider knows what of it is gone.
+pub(crate) fn to_end(tx: &Tx<'_>, key: KeyId) -> std::result::Result<Vec<Made>, LedgerError> {
+    let versions = tx.versions(key)?;
+    let of_version = |v: &Version| Made {
+        provider_key_id: v.provider_key_id.clone(),
+        version: Some(v.id),
+        attempt: Some(v.attempt),
+    };
+    let living: Vec<_> =
+        versions.iter().filter(|v| v.state != VersionState::Revoked).map(of_version).collect();
+    if !living.is_empty() {
+        return Ok(living);
+    }
+    let mut made: Vec<_> = versions.iter().map(of_version).collect();
+    let filter = AuditFilter { key: Some(key), limit: 10_000, ..AuditFilter::default() };
+    for stored in tx.audit_entries(&filter)? {
+        if tx.check_entry(&stored).is_err() {
+            continue;
+        }
+        let entry = stored.entry()?;
+        let record = entry.record();
+        let id = record.facts.get("provider_key_id").and_then(serde_json::Value::as_str);
+        if let (Deed::KeyMint, Stage::Note, Some(id)) = (record.deed, record.stage, id)
+            && made.iter().all(|known| known.provider_key_id != id)
+        {
+            let attempt = record.subject.attempt.as_deref().and_then(|id| AttemptId::parse(id).ok());
+            made.push(Made { provider_key_id: id.to_owned(), version: None, attempt });
+        }
+    }
+    Ok(made)
 }

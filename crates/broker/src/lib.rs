@@ -14,7 +14,7 @@
 //! | [`review`] | pending requests: show, reject, expire |
 //! | [`approve`] | pending requests: approve, as asked or with less |
 //! | `mint` | the saga, step by step, with its undo |
-//! | [`revoke`], `sweep` | the debts, and the orphans |
+//! | [`revoke`], `copies`, `sweep` | the debts, what lies in stores, and the orphans |
 //! | [`deliver`] | secrets for workloads at run time |
 //! | `proposals` | templates that agents put forward |
 //! | `rails` | the guard rails as operators applied them, whatever the rows say |
@@ -35,6 +35,7 @@ pub mod ask;
 pub mod auth;
 mod broker;
 mod clock;
+mod copies;
 pub mod crash;
 pub mod deliver;
 mod derive;

@@ -7,12 +7,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{PoisonError, RwLock};
 
-use keywright_core::audit::{Deed, Frontier, Record, Stage};
+use keywright_core::audit::{Deed, Frontier, Hash, Record, Stage};
 use keywright_core::id::RequestId;
 use keywright_core::saga::MintPhase;
 use keywright_core::template::ResolvedTemplate;
 use keywright_ledger::{
-    Agent, AppliedTemplate, AuditFilter, Ledger, LedgerError, Operator, RowMac, Workload,
+    Agent, AppliedTemplate, AuditFilter, ConfiguredStore, Connection, Ledger, LedgerError, Operator, RowMac,
+    Workload,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -28,6 +29,9 @@ pub(crate) const POLICY: &str = "policy";
 pub(crate) const AGENT: &str = "agent";
 pub(crate) const WORKLOAD: &str = "workload";
 pub(crate) const OPERATOR: &str = "operator";
+/// What keys are made through and go to.
+pub(crate) const CONNECTION: &str = "connection";
+pub(crate) const STORE: &str = "store";
 /// What to do about an edited row.
 pub(crate) const EDITED: &str = "`keywright doctor` names what was edited; restore the ledger from a backup, or have an \
                                  operator remove it and add one under another name";
@@ -39,7 +43,8 @@ const PAGE: u32 = 1_000;
 pub(crate) struct Rails {
     /// What is in force, by id: the digest of what was applied last, and of what is being applied.
     known: RwLock<HashMap<String, Vec<String>>>,
-    /// The requests whose mint made a key or came to its end: what they were approved for has been done.
+    /// The requests that came to their end: their mint made a key or failed, they were turned down, or nobody decided in
+    /// time. What was approved of them counts no more.
     spent: RwLock<HashSet<RequestId>>,
 }
 
@@ -59,7 +64,9 @@ impl Rails {
                     return Ok((found, spent, tree));
                 }
                 for stored in &page {
-                    tree.push(stored.leaf_hash);
+                    // Of what it says, and not of what stands beside it: an entry that was edited must not pass for
+                    // one that speaks of something else.
+                    tree.push(Hash::of_leaf(&stored.leaf));
                     if !speaks_of_rails(&stored.leaf) {
                         continue;
                     }
@@ -70,7 +77,7 @@ impl Rails {
                     }
                     let entry = stored.entry()?;
                     let record = entry.record();
-                    if ends_approvals(record) {
+                    if ends_request(record) {
                         spent.extend(
                             record.subject.request.as_deref().and_then(|id| RequestId::parse(id).ok()),
                         );
@@ -79,9 +86,9 @@ impl Rails {
                     let (name, is_end) = match (record.deed, &record.subject) {
                         (Deed::PolicyApply, _) => (Some(POLICY.to_owned()), false),
                         (Deed::TemplateApply, of) => (of.template.clone(), false),
-                        (deed, of) => match let_in(deed) {
+                        (deed, _) => match let_in(deed) {
                             Some((noun, is_end)) => {
-                                (of.name.as_deref().map(|name| known_as(noun, name)), is_end)
+                                (name_of(noun, record).map(|name| known_as(noun, name)), is_end)
                             }
                             None => (None, false),
                         },
@@ -89,9 +96,11 @@ impl Rails {
                     let digest = record.facts.get(FACT).and_then(serde_json::Value::as_str);
                     match (name, digest) {
                         (Some(name), _) if is_end => drop(found.insert(name, Vec::new())),
-                        // No name is given twice: what was removed does not come back.
+                        // Nobody's name is given twice: who was removed does not come back. A connection or store may get
+                        // the name of one that was removed, by a new entry.
                         (Some(name), Some(digest))
-                            if found.get(&name).is_none_or(|known| !known.is_empty()) =>
+                            if may_return(record.deed)
+                                || found.get(&name).is_none_or(|known| !known.is_empty()) =>
                         {
                             found.insert(name, vec![digest.to_owned()]);
                         }
@@ -113,12 +122,12 @@ impl Rails {
             spent.unwrap_or_else(PoisonError::into_inner);
     }
 
-    /// Whether what a request was approved for has been done, whatever its rows say.
+    /// Whether a request came to its end, whatever its rows say.
     pub(crate) fn is_spent(&self, request: RequestId) -> bool {
         self.spent.read().unwrap_or_else(PoisonError::into_inner).contains(&request)
     }
 
-    /// It has been done, and that is on record.
+    /// It came to its end, and that is on record.
     pub(crate) fn spent(&self, request: RequestId) {
         self.spent.write().unwrap_or_else(PoisonError::into_inner).insert(request);
     }
@@ -187,6 +196,32 @@ impl Rails {
         checked.filter_map(|row| counts(row).ok()).collect()
     }
 
+    /// Whether somebody was removed, whatever the rows say.
+    pub(crate) fn is_removed(&self, noun: &str, name: &str) -> bool {
+        let all = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(&known_as(noun, name)).is_some_and(Vec::is_empty)
+    }
+
+    /// Whether a connection or a store is as an operator added it last.
+    ///
+    /// # Errors
+    /// [`Code::Denied`] when it is not.
+    pub(crate) fn check_way(&self, noun: &'static str, name: &str, digest: &str) -> Result<()> {
+        let known_as = known_as(noun, name);
+        if self.knows(&known_as, digest) {
+            return Ok(());
+        }
+        let message = format!(
+            "{known_as} in the ledger is not one that the audit log has: it was put back outside of Keywright; no key is made \
+             with it"
+        );
+        let hint = match noun {
+            STORE => "an operator removes it (`keywright store remove NAME`) and adds it again",
+            _ => "an operator removes it (`keywright provider remove NAME`) and adds it again",
+        };
+        Err(BrokerError::new(Code::Denied, message).hint(hint))
+    }
+
     fn knows(&self, name: &str, digest: &str) -> bool {
         let all = self.known.read().unwrap_or_else(PoisonError::into_inner);
         all.get(name).is_some_and(|digests| digests.iter().any(|known| known == digest))
@@ -228,7 +263,10 @@ pub(crate) fn known_as(noun: &str, name: &str) -> String {
 }
 
 /// Whether an entry says that a key was made for a request, or that none will be.
-fn ends_approvals(record: &Record) -> bool {
+fn ends_request(record: &Record) -> bool {
+    if matches!(record.deed, Deed::RequestReject | Deed::RequestExpire) {
+        return true;
+    }
     let is_sealed =
         || record.facts.get(PHASE).and_then(serde_json::Value::as_str) == Some(MintPhase::Sealed.as_str());
     record.deed == Deed::KeyMint
@@ -244,13 +282,47 @@ fn let_in(deed: Deed) -> Option<(&'static str, bool)> {
         Deed::WorkloadRemove => (WORKLOAD, true),
         Deed::OperatorAdd | Deed::PassphraseChange => (OPERATOR, false),
         Deed::OperatorRemove => (OPERATOR, true),
+        Deed::ProviderAdd => (CONNECTION, false),
+        Deed::ProviderRemove => (CONNECTION, true),
+        Deed::StoreAdd => (STORE, false),
+        Deed::StoreRemove => (STORE, true),
         _ => return None,
     })
+}
+
+/// Whether the name that an entry gives may have been another's before.
+fn may_return(deed: Deed) -> bool {
+    matches!(deed, Deed::ProviderAdd | Deed::StoreAdd)
+}
+
+/// The name of whom or what an entry about a noun speaks.
+fn name_of<'a>(noun: &str, record: &'a Record) -> Option<&'a str> {
+    match noun {
+        CONNECTION => record.subject.connection.as_deref(),
+        STORE => record.facts.get(STORE).and_then(serde_json::Value::as_str),
+        _ => record.subject.name.as_deref(),
+    }
 }
 
 /// The digest of a template in force: its text, what it means, and which version it is.
 pub(crate) fn of_template(source: &str, resolved: &ResolvedTemplate, version: u64) -> String {
     digest(&serde_json::json!(["template", version, source, resolved]))
+}
+
+/// The digest of a connection: of one that is added again under the same name it is another one.
+pub(crate) fn of_connection(connection: &Connection) -> String {
+    let Connection { name, kind, base_url, account, extra, credential, added_at } = connection;
+    let fields =
+        serde_json::json!([base_url, account, extra, credential.to_string(), added_at.as_millisecond()]);
+    digest(&serde_json::json!([CONNECTION, name, kind, fields]))
+}
+
+/// The digest of a store, likewise.
+pub(crate) fn of_store(store: &ConfiguredStore) -> String {
+    let ConfiguredStore { name, kind, address, extra, credential, added_at } = store;
+    let credential = credential.map(|id| id.to_string());
+    let fields = serde_json::json!([address, extra, credential, added_at.as_millisecond()]);
+    digest(&serde_json::json!([STORE, name, kind, fields]))
 }
 
 /// The digest of a policy in force.
@@ -268,8 +340,8 @@ fn speaks_of_rails(leaf: &[u8]) -> bool {
     const BEFORE: &[u8] = br#""deed":""#;
     let deeds = || {
         Deed::ALL.iter().filter(|deed| {
-            matches!(deed, Deed::PolicyApply | Deed::TemplateApply | Deed::KeyMint)
-                || let_in(**deed).is_some()
+            let of_request = matches!(deed, Deed::KeyMint | Deed::RequestReject | Deed::RequestExpire);
+            of_request || matches!(deed, Deed::PolicyApply | Deed::TemplateApply) || let_in(**deed).is_some()
         })
     };
     let is_one = |rest: &[u8]| deeds().any(|deed| rest.starts_with(deed.as_str().as_bytes()));

@@ -9,6 +9,7 @@ use crate::auth::Proven;
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
 use crate::outside::{DOTENV, EMBEDDED, owner_of_connection, owner_of_store};
+use crate::rails::{CONNECTION, STORE};
 
 /// How many of the keys that stand in the way are named.
 const NAMED: usize = 20;
@@ -56,6 +57,7 @@ impl Broker {
             Ok(naming.filter(|t| t.connection.as_ref() == Some(&wanted)).map(|t| t.id).collect())
         });
         let templates = written.await?;
+        self.rails.went(CONNECTION, name.as_str());
         self.outside.forget_provider(name);
         Ok(templates)
     }
@@ -104,6 +106,7 @@ impl Broker {
             Ok::<_, BrokerError>(())
         });
         written.await?;
+        self.rails.went(STORE, name.as_str());
         self.outside.forget_store(name);
         Ok(())
     }

@@ -146,7 +146,9 @@ impl Broker {
             let entry = tx.audit(record)?;
             tx.move_request(id, Status::PendingApproval, Status::Rejected, &[reason], entry)
         });
-        Ok(written.await?)
+        written.await?;
+        self.rails.spent(id);
+        Ok(())
     }
 
     /// Ends the wait of requests that nobody decided in time. An expired request is not a denied one.

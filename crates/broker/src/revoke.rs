@@ -8,28 +8,25 @@ use std::sync::{Arc, PoisonError};
 
 use keywright_core::audit::{Deed, Outcome, Record, Stage, Subject};
 use keywright_core::id::{KeyId, RevocationId};
-use keywright_core::key::{Key, KeyState, Placement, PlacementState, Version, VersionState};
+use keywright_core::key::{Key, KeyState, Version, VersionState};
 use keywright_core::name::{ConnectionName, ProjectName};
-use keywright_core::plan::{Destination, Principal};
+use keywright_core::plan::Principal;
 use keywright_core::policy::{Action, Actor, Facts, KeyFacts};
 use keywright_core::provider::{ProviderError, Recovery};
 use keywright_core::receipt::{Receipt, Status};
-use keywright_core::store::{Origin, Presence};
 use keywright_ledger::{LedgerError, NewRevocation, Revocation, Tx};
 
 use crate::broker::Broker;
 use crate::clock::{back_off, entropy};
-use crate::ended::confirmed;
+use crate::ended::{confirmed, to_end};
 use crate::error::{BrokerError, Code, Result};
 use crate::mint::sealed_owner;
 use crate::receipt::receipt;
-use crate::record::{Caller, failed, of_copy, of_key, system};
+use crate::record::{Caller, failed, of_key, system};
 use crate::request::nobody;
 
 /// The longest pause between tries of a debt, in seconds.
 pub(crate) const LONGEST_PAUSE: u64 = 3_600;
-/// The pause between tries to remove a dead value from its store, in seconds.
-const CLEAR_AGAIN: i64 = 60;
 
 /// A revocation that was done and could not be put on record.
 pub(crate) struct Unrecorded {
@@ -119,7 +116,9 @@ impl Broker {
 
     /// Records the debts of a key and pays them at once, as far as the provider is there.
     pub(crate) async fn revoke_key(self: &Arc<Self>, caller: &Caller, key: &Key, reason: &str) -> Result<()> {
-        if is_over(key.state) {
+        let id = key.id;
+        let versions = self.ledger.read(move |tx| tx.versions(id)).await?;
+        if is_over(key.state) && versions.iter().all(|v| v.state == VersionState::Revoked) {
             return Ok(());
         }
         if key.state == KeyState::Minting {
@@ -276,9 +275,9 @@ impl Broker {
             }
             if let Some(version) = settling.version {
                 tx.set_version_state(version, VersionState::Revoked)?;
-                if let Some(attempt) = settling.attempt {
-                    tx.erase_sealed(&sealed_owner(attempt))?;
-                }
+            }
+            if let Some(attempt) = settling.attempt {
+                tx.erase_sealed(&sealed_owner(attempt))?;
             }
             let mut record = of_debt(tx, &settling)?;
             record.result = Some(Outcome::done());
@@ -289,70 +288,6 @@ impl Broker {
             Ok(())
         });
         written.await
-    }
-
-    /// Dead values are taken out of the stores. What can't be removed now is tried again.
-    pub(crate) async fn remove_copies(&self, debt: &Revocation) {
-        let (Some(key), Some(version)) = (debt.key, debt.version) else { return };
-        let Ok(placements) = self.ledger.read(move |tx| tx.placements(key)).await else { return };
-        for placement in placements.into_iter().filter(|p| p.version == version && p.state.may_lie()) {
-            self.remove_copy(placement).await;
-        }
-    }
-
-    /// Tries again to remove the copies of versions that are revoked or owed.
-    pub(crate) async fn clear_places(&self) -> Result<usize> {
-        let since =
-            self.now().checked_sub(jiff::SignedDuration::from_secs(CLEAR_AGAIN)).unwrap_or(self.now());
-        let left = self.ledger.read(move |tx| tx.placements_left(since)).await?;
-        let count = left.len();
-        for placement in left {
-            self.remove_copy(placement).await;
-        }
-        Ok(count)
-    }
-
-    async fn remove_copy(&self, placement: Placement) {
-        let (id, key, version) = (placement.id, placement.key, placement.version);
-        let marker = self.ledger.read(move |tx| {
-            let attempt = tx.versions(key)?.into_iter().find(|v| v.id == version).map(|v| v.attempt);
-            attempt.map(|a| tx.attempt(a)).transpose().map(|a| a.map(|a| a.marker))
-        });
-        let Ok(Some(marker)) = marker.await else { return };
-        let origin = Origin { placement: id, key, version, marker };
-        let last = match self.take_back(&origin, &placement.destination).await {
-            Ok(last) => Some(last),
-            Err(error) => {
-                tracing::warn!(placement = %id, message = %error.message, "a dead value stays in its store for now");
-                None
-            }
-        };
-        let written = self.ledger.write(move |tx| {
-            if tx.retire_placement(id, last)?
-                && let Some(last) = last
-            {
-                tx.audit(of_copy(tx.now(), &tx.key(key)?, &placement, last))?;
-            }
-            Ok::<_, LedgerError>(())
-        });
-        if let Err(error) = written.await {
-            tracing::warn!(placement = %id, %error, "what became of a dead value is not on record");
-        }
-    }
-
-    /// Takes a value out of its store, and says what became of it: whatever lies there now and is not ours was left alone.
-    pub(crate) async fn take_back(
-        &self,
-        origin: &Origin,
-        destination: &Destination,
-    ) -> Result<PlacementState> {
-        let store = self.outside.store(&destination.place.store).await?;
-        store.remove(origin, destination).await?;
-        Ok(match store.look(destination).await {
-            Ok(Presence::Foreign) => PlacementState::Left,
-            // The removal is what counts; a look that fails takes nothing from it.
-            Ok(Presence::Absent | Presence::Ours { .. }) | Err(_) => PlacementState::Removed,
-        })
     }
 
     /// Pays the debts of a key that are due.
@@ -428,17 +363,22 @@ fn owe_all(
     reason: &str,
     random: keywright_core::id::IdEntropy,
 ) -> std::result::Result<(), LedgerError> {
-    if key.state == KeyState::Active {
-        tx.move_key(key.id, KeyState::Active, KeyState::Revoking)?;
+    // A key whose request is active did not fail, whatever its row says.
+    let lives = key.state == KeyState::Failed && tx.request(key.request)?.status == Status::Active;
+    if key.state == KeyState::Active || lives {
+        tx.move_key(key.id, key.state, KeyState::Revoking)?;
     }
     let mut record = of_key(tx.now(), Deed::KeyRevoke, Stage::Intent, who, key);
     record.facts.insert("because".to_owned(), serde_json::json!(reason));
     tx.audit(record)?;
-    for (number, version) in tx.versions(key.id)?.into_iter().enumerate() {
-        if version.state == VersionState::Revoked {
+    let owed = tx.revocations_of(key.id)?;
+    for (number, made) in to_end(tx, key.id)?.into_iter().enumerate() {
+        if owed.iter().any(|debt| debt.done_at.is_none() && debt.provider_key_id == made.provider_key_id) {
             continue;
         }
-        tx.set_version_state(version.id, VersionState::Revoking)?;
+        if let Some(version) = made.version {
+            tx.set_version_state(version, VersionState::Revoking)?;
+        }
         let mut bytes = random;
         if let Some(last) = bytes.last_mut() {
             *last = last.wrapping_add(u8::try_from(number % 256).unwrap_or(0));
@@ -446,10 +386,10 @@ fn owe_all(
         tx.owe(&NewRevocation {
             id: RevocationId::generate(tx.now(), bytes),
             connection: key.connection.clone(),
-            provider_key_id: version.provider_key_id,
+            provider_key_id: made.provider_key_id,
             key: Some(key.id),
-            version: Some(version.id),
-            attempt: Some(version.attempt),
+            version: made.version,
+            attempt: made.attempt,
             reason: reason.to_owned(),
         })?;
     }

@@ -3,12 +3,13 @@
 use std::sync::{Arc, PoisonError};
 
 use keywright_core::audit::{Deed, Record, Stage};
-use keywright_ledger::LedgerError;
+use keywright_core::receipt::Status;
+use keywright_ledger::{LedgerError, RequestFilter};
 
 use crate::auth::Proven;
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
-use crate::rails::{LetIn, POLICY, of_policy};
+use crate::rails::{CONNECTION, LetIn, POLICY, STORE, of_connection, of_policy, of_store};
 
 impl Broker {
     /// Takes the audit log as it is after its files were lost, and puts that on record: from here on it is signed again.
@@ -39,9 +40,12 @@ impl Broker {
             let (found, templates) = (tx.soundness()?, tx.templates()?);
             let policy = if tx.policy_version()? == 0 { None } else { Some(tx.policy()?) };
             let people = (tx.agents(&keyring)?, tx.workloads(&keyring)?, tx.operators(&keyring)?);
-            Ok::<_, LedgerError>((found, templates, policy, people))
+            let waiting = RequestFilter { status: Some(Status::PendingApproval), limit: 10_000 };
+            let ways = (tx.sound_connections()?, tx.sound_stores()?, tx.requests(&waiting)?);
+            Ok::<_, LedgerError>((found, templates, policy, people, ways))
         });
-        let (found, templates, policy, (agents, workloads, operators)) = found.await?;
+        let (found, templates, policy, people, (connections, stores, waiting)) = found.await?;
+        let (agents, workloads, operators) = people;
         let mut rows = found.rows;
         let mut edited: Vec<String> = found.edited.iter().map(ToString::to_string).collect();
         let mut note = |result: Result<()>| {
@@ -55,6 +59,13 @@ impl Broker {
         agents.into_iter().for_each(|row| note(self.checked(row)));
         workloads.into_iter().for_each(|row| note(self.checked(row)));
         operators.into_iter().for_each(|row| note(self.checked(row)));
+        for one in &connections {
+            note(self.rails.check_way(CONNECTION, one.name.as_str(), &of_connection(one)));
+        }
+        for one in &stores {
+            note(self.rails.check_way(STORE, one.name.as_str(), &of_store(one)));
+        }
+        waiting.iter().for_each(|request| note(self.stands(request)));
         Ok((rows, edited))
     }
 

@@ -212,7 +212,7 @@ async fn makes_no_second_key(world: &World, what: &str) {
     assert!(world.sandbox.live_tokens_named_like("kw-").is_empty(), "{what}");
     let ledger = rusqlite::Connection::open(world.home.join("ledger.db")).unwrap();
     let trouble: String = ledger.query_row("SELECT trouble FROM sagas", [], |row| row.get(0)).unwrap();
-    assert!(trouble.contains("made for this request before"), "{what}: {trouble}");
+    assert!(trouble.contains("came to its end"), "{what}: {trouble}");
 }
 
 #[tokio::test]
@@ -349,4 +349,201 @@ async fn verifying_misses_the_tail_without_a_passphrase() {
 
 fn report(home: &Path) -> keywright_ledger::audit_files::Report {
     keywright_ledger::audit_files::verify(&home.join("audit"), &home.join("ledger.db"), None, None).unwrap()
+}
+
+#[tokio::test]
+async fn a_request_that_was_turned_down_or_whose_asker_was_removed_does_not_come_back() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    world.broker.add_agent(&ana, &"bot".parse().unwrap()).await.unwrap();
+    world.broker.add_agent(&ana, &"gone".parse().unwrap()).await.unwrap();
+    let wish = |name: &str| Ask { environment: "production".to_owned(), ..ask("example.com", name) };
+    let rejected = world.request(&wish("REJECTED")).await.unwrap();
+    world.broker.reject(&ana, &rejected.request.to_string(), "no").await.unwrap();
+    let gone = keywright_testkit::World::agent("gone");
+    let orphaned = world.broker.request(&gone, &wish("ORPHANED"), Duration::ZERO).await.unwrap();
+    world.broker.remove_agent(&ana, &"gone".parse().unwrap()).await.unwrap();
+    drop(ana);
+    let home = world.closed().await;
+    edit(&home, "UPDATE requests SET status = 'pending_approval', reasons = '[]', decided_at = NULL");
+    let world = home.opened().await;
+    let ana = world.ana().await;
+    for (receipt, why) in [(&rejected, "came to its end"), (&orphaned, "was removed")] {
+        let id = receipt.request.to_string();
+        let ledger = rusqlite::Connection::open(world.home.join("ledger.db")).unwrap();
+        let digest: String =
+            ledger.query_row("SELECT digest FROM requests WHERE id = $1", [&id], |row| row.get(0)).unwrap();
+        let refused = world.broker.approve(&ana, &id, &digest, &<_>::default(), Duration::ZERO).await;
+        let refused = refused.unwrap_err();
+        assert!(refused.code == Code::Denied && refused.message.contains(why), "{refused}");
+    }
+    let (_, edited) = world.broker.soundness().await.unwrap();
+    assert_eq!(edited.len(), 2, "{edited:?}");
+    // One that was not edited is approved as ever.
+    let fresh = world.request(&wish("FRESH")).await.unwrap();
+    assert_eq!(fresh.status, keywright_core::receipt::Status::PendingApproval);
+}
+
+#[tokio::test]
+async fn a_connection_or_store_that_was_removed_makes_no_key_when_its_row_is_put_back() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    let store = |name: &str, root: &Path| keywright_broker::admin::NewStore {
+        name: name.parse().unwrap(),
+        kind: "dotenv".parse().unwrap(),
+        address: None,
+        extra: [("root".to_owned(), root.to_str().unwrap().to_owned())].into(),
+        credential: None,
+    };
+    let root = tempfile::tempdir().unwrap();
+    world.broker.add_store(&ana, store("files", root.path())).await.unwrap();
+    let home = world.home.join("ledger.db");
+    let kept = "CREATE TABLE k1 AS SELECT * FROM connections; CREATE TABLE k2 AS SELECT * FROM sealed_values; \
+                CREATE TABLE k3 AS SELECT * FROM stores";
+    rusqlite::Connection::open(&home).unwrap().execute_batch(kept).unwrap();
+    world.broker.remove_connection(&ana, &"cf".parse().unwrap()).await.unwrap();
+    world.broker.remove_store(&ana, &"files".parse().unwrap()).await.unwrap();
+    drop(ana);
+    let home = world.closed().await;
+    edit(
+        &home,
+        "INSERT INTO connections SELECT * FROM k1; INSERT OR IGNORE INTO sealed_values SELECT * FROM k2; \
+         INSERT INTO stores SELECT * FROM k3; DROP TABLE k1; DROP TABLE k2; DROP TABLE k3",
+    );
+    let world = home.opened().await;
+    let refused = world.request(&ask("example.com", "TOKEN")).await.unwrap_err();
+    assert!(refused.code == Code::Denied && refused.message.contains("connection `cf`"), "{refused}");
+    let (_, edited) = world.broker.soundness().await.unwrap();
+    assert!(edited.iter().any(|what| what.contains("store `files`")), "{edited:?}");
+    // Removed and added again, under the same name, it counts.
+    let ana = world.ana().await;
+    world.broker.remove_connection(&ana, &"cf".parse().unwrap()).await.unwrap();
+    let new = keywright_broker::admin::NewConnection {
+        name: "cf".parse().unwrap(),
+        kind: "cloudflare".parse().unwrap(),
+        base_url: Some(world.sandbox.base_url()),
+        account: Some(world.sandbox.account_id().to_owned()),
+        extra: std::collections::BTreeMap::new(),
+        credential: keywright_core::secret::Secret::new(world.sandbox.parent_token().to_owned()),
+    };
+    world.broker.add_connection(&ana, new).await.unwrap();
+    world.request(&ask("example.com", "TOKEN")).await.unwrap();
+    let to_files = Ask {
+        destinations: vec![format!("files:{}#OTHER", root.path().join(".env").display())],
+        ..ask("example.com", "OTHER")
+    };
+    let refused = world.request(&to_files).await.unwrap_err();
+    assert!(
+        !refused.message.is_empty() && world.sandbox.live_tokens_named_like("kw-").len() == 1,
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn an_entry_of_another_type_leaves_a_broker_that_revokes_and_is_named() {
+    for column in ["leaf", "leaf_hash", "mac"] {
+        let world = World::new().await;
+        world.request(&ask("example.com", "TOKEN")).await.unwrap();
+        world.broker.publish_audit().await.unwrap();
+        let home = world.closed().await;
+        edit(&home, &format!("UPDATE audit_entries SET {column} = CAST({column} AS TEXT) WHERE number = 3"));
+        let dir = audit(&home, "");
+        let report = keywright_ledger::audit_files::verify(&dir, &home.ledger(), None, None).unwrap();
+        assert!(!report.findings.is_empty(), "{column}");
+        let world = home.opened().await;
+        if column != "leaf" {
+            // What an entry says is signed; nothing beside it is gone by. It is named all the same.
+            world.request(&ask("example.com", "NEW_TOKEN")).await.unwrap();
+            continue;
+        }
+        does_nothing(&world, column).await;
+        let ana = world.ana().await;
+        world.broker.revoke(&ana.caller(), "TOKEN", "done").await.unwrap();
+        assert!(world.sandbox.live_tokens_named_like("kw-").is_empty(), "{column}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_whose_rows_say_that_it_is_gone_is_revoked_when_somebody_says_so() {
+    for edited in [
+        "DELETE FROM placements; DELETE FROM versions",
+        "UPDATE versions SET state = 'revoked'",
+        "UPDATE keys SET state = 'failed'",
+    ] {
+        let world = World::new().await;
+        world.request(&ask("example.com", "TOKEN")).await.unwrap();
+        let ledger = rusqlite::Connection::open(world.home.join("ledger.db")).unwrap();
+        ledger.execute_batch(&format!("PRAGMA foreign_keys = OFF; {edited}")).unwrap();
+        let ana = world.ana().await;
+        let receipt = world.broker.revoke(&ana.caller(), "TOKEN", "done").await.unwrap();
+        assert!(world.sandbox.live_tokens_named_like("kw-").is_empty(), "{edited}");
+        assert_eq!(receipt.status, keywright_core::receipt::Status::Revoked, "{edited}: {receipt:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_file_in_the_place_of_the_head_keeps_nobody_waiting() {
+    let world = World::new().await;
+    world.request(&ask("example.com", "TOKEN")).await.unwrap();
+    let home = world.closed().await;
+    let head = audit(&home, "head");
+    fs::remove_file(&head).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&head).status().unwrap();
+    assert!(made.success());
+    let dir = audit(&home, "");
+    let verified = keywright_ledger::audit_files::verify(&dir, &home.ledger(), None, None);
+    assert!(verified.unwrap_err().to_string().contains("no file of an audit log"));
+    fs::remove_file(&head).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &head).unwrap();
+    assert!(keywright_ledger::audit_files::verify(&dir, &home.ledger(), None, None).is_err());
+}
+
+#[tokio::test]
+async fn an_index_that_leads_elsewhere_is_named() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    for name in ["ann", "bob"] {
+        world.broker.add_agent(&ana, &name.parse().unwrap()).await.unwrap();
+    }
+    world.request(&ask("example.com", "TOKEN")).await.unwrap();
+    assert_eq!(world.broker.soundness().await.unwrap().1, Vec::<String>::new());
+    let ledger = rusqlite::Connection::open(world.home.join("ledger.db")).unwrap();
+    // An index over another column, under the words of the true one.
+    let sql: String = ledger
+        .query_row("SELECT sql FROM sqlite_master WHERE name = 'audit_by_key'", [], |row| row.get(0))
+        .unwrap();
+    let other = sql.replace("key_id", "request");
+    assert_ne!(sql, other);
+    ledger.execute_batch(&format!("DROP INDEX audit_by_key; {other}; PRAGMA writable_schema = ON")).unwrap();
+    ledger.execute("UPDATE sqlite_master SET sql = $1 WHERE name = 'audit_by_key'", [&sql]).unwrap();
+    ledger.execute_batch("PRAGMA writable_schema = RESET").unwrap();
+    drop(ledger);
+    drop(ana);
+    let world = world.closed().await.opened().await;
+    let (_, edited) = world.broker.soundness().await.unwrap();
+    assert!(edited.iter().any(|what| what.contains("does not agree with itself")), "{edited:?}");
+}
+
+#[tokio::test]
+async fn a_removal_whose_entry_was_edited_brings_nobody_back() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    let cli = "cli".parse().unwrap();
+    let token = world.broker.add_agent(&ana, &cli).await.unwrap();
+    let path = world.home.join("ledger.db");
+    let kept = "CREATE TABLE kept AS SELECT * FROM agents";
+    rusqlite::Connection::open(&path).unwrap().execute_batch(kept).unwrap();
+    world.broker.remove_agent(&ana, &cli).await.unwrap();
+    world.broker.publish_audit().await.unwrap();
+    drop(ana);
+    let home = world.closed().await;
+    for leaf in
+        ["CAST(leaf AS TEXT)", "CAST(replace(CAST(leaf AS TEXT), 'agent.remove', 'key.rotate') AS BLOB)"]
+    {
+        edit(&home, &format!("UPDATE audit_entries SET leaf = {leaf} WHERE deed = 'agent.remove'"));
+    }
+    edit(&home, "DELETE FROM agents; INSERT INTO agents SELECT * FROM kept; DROP TABLE kept");
+    let world = home.opened().await;
+    does_nothing(&world, "edited").await;
+    let _ = token;
 }

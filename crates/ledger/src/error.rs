@@ -69,6 +69,11 @@ pub enum LedgerError {
         /// Its name, as the row says.
         name: keywright_core::text::Untrusted,
     },
+    /// SQLite's own check of the file.
+    #[error(
+        "the ledger's file does not agree with itself: {0}; stop the broker and restore the file from a backup, or `REINDEX` it"
+    )]
+    Pages(keywright_core::text::Untrusted),
     /// A row that should be there is not.
     #[error("there is no {what} `{name}`")]
     Missing {

@@ -19,7 +19,7 @@ use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
 use crate::limits::counts_besides;
-use crate::rails::{EDITED, PHASE};
+use crate::rails::PHASE;
 use crate::record::{of_request, system};
 use crate::sweep::{Orphan, owe_orphan};
 
@@ -28,11 +28,9 @@ pub(super) const FIRST_LOOK: u64 = 30;
 
 impl Broker {
     pub(super) async fn create(&self, work: &Work) -> Step {
-        if self.rails.is_spent(work.request.id) {
-            // The rows say that nothing was made yet, and the log knows better.
-            let why =
-                "the audit log says that a key was made for this request before; its approvals were for one";
-            return Step::GiveUp(BrokerError::new(Code::Denied, why).hint(EDITED));
+        // The rows say that nothing was made yet, and the log may know better.
+        if let Err(error) = self.stands(&work.request) {
+            return Step::GiveUp(error);
         }
         if work.attempt.outcome != AttemptOutcome::Unsent {
             // The create was sent by somebody who then died: the secret is gone. Never send again; start anew and

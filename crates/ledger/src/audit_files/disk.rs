@@ -1,11 +1,12 @@
 //! Files that are there whole or not at all.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use keywright_core::audit::tile::{Tile, WIDTH};
+use rustix::fs::OFlags;
 
 use crate::error::{LedgerError, Result};
 
@@ -29,7 +30,7 @@ impl Disk {
     /// A file's bytes; none when it is not there.
     pub(super) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.0.join(name);
-        match fs::read(&path) {
+        match read_regular(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(e) if is_absent(&e) => Ok(None),
             Err(e) => Err(failed(&path, &e)),
@@ -98,6 +99,24 @@ impl Disk {
         let _ = fs::remove_dir(&directory);
         Ok(())
     }
+}
+
+/// The longest file that is read: a full bundle holds 256 entries, each behind two bytes of length.
+const LONGEST: u64 = 256 * (2 + (1 << 16));
+
+/// What lies there may be somebody else's: a pipe would keep us waiting, and a link may lead to a file without an end.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut open = OpenOptions::new();
+    open.read(true).custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
+    let file = open.open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() || found.len() > LONGEST {
+        return Err(io::Error::new(ErrorKind::InvalidData, "this is no file of an audit log"));
+    }
+    let mut bytes = Vec::new();
+    file.take(LONGEST).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The path of a tile's full form.

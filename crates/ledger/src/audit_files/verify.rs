@@ -51,6 +51,7 @@ pub fn verify(
     let mut published = published(&disk, signed)?;
     read_only(ledger, |tx| {
         findings.extend(tx.foreign()?.map(|what| Finding::Schema { what }));
+        findings.extend(tx.entry_of_another_type()?.map(|entry| Finding::Columns { entry }));
         let in_ledger = tx.last_checkpoint()?;
         let instance = tx.instance()?.map(|instance| origin(&instance)).transpose()?;
         if instance.is_some_and(|instance| instance != *key.origin()) {

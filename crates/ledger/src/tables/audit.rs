@@ -57,11 +57,12 @@ impl StoredEntry {
         Entry::from_leaf(&self.leaf).map_err(|e| LedgerError::Audit(e.to_string()))
     }
 
+    /// What does not read back is nothing, which [`Tx::check_entry`] refuses and which no signed tree has.
     fn read(row: Row) -> Result<Self> {
         Ok(Self {
             number: row.count(0)?,
-            leaf_hash: Hash::from_bytes(row.array(1)?),
-            leaf: row.bytes(7)?.to_vec(),
+            leaf_hash: Hash::from_bytes(row.array(1).unwrap_or([0; 32])),
+            leaf: row.bytes(7).map(<[u8]>::to_vec).unwrap_or_default(),
             row,
         })
     }
@@ -131,7 +132,7 @@ impl Tx<'_> {
                 let why = format!("entry `{}` is missing from the ledger", EntryId(tree.size()));
                 return Err(LedgerError::NotContinued { why });
             }
-            tree.push(Hash::from_bytes(row.array(1)?));
+            tree.push(Hash::from_bytes(row.array(1).unwrap_or([0; 32])));
             Ok(ControlFlow::Continue(()))
         })?;
         self.tail()?.follow(Followed { tree, keep });
@@ -169,6 +170,13 @@ impl Tx<'_> {
             limit.into(),
         ];
         self.query(&sql, &parameters)?.into_iter().map(StoredEntry::read).collect()
+    }
+
+    /// The first entry whose bytes lie there as text or numbers: SQLite keeps what it is given.
+    pub(crate) fn entry_of_another_type(&self) -> Result<Option<u64>> {
+        let sql = "SELECT number FROM audit_entries WHERE log = $1 AND (typeof(leaf) <> 'blob' \
+                   OR typeof(leaf_hash) <> 'blob' OR typeof(mac) <> 'blob') ORDER BY number LIMIT 1";
+        self.first(sql, &[LOG.into()])?.map(|row| row.count(0)).transpose()
     }
 
     /// Whether there are entries that no reader of the log comes to.

@@ -134,7 +134,7 @@ impl Tx<'_> {
             Value::maybe(connection.account.as_deref()),
             json(&connection.extra)?,
             Value::text(connection.credential),
-            self.now().into(),
+            connection.added_at.into(),
         ];
         let rows = self.execute(
             "INSERT INTO connections (name, kind, base_url, account, extra, credential, added_at, mac) \
@@ -145,6 +145,15 @@ impl Tx<'_> {
             return Err(LedgerError::Exists { what: "connection", name: connection.name.to_string() });
         }
         Ok(())
+    }
+
+    /// The configured stores whose rows are sound, by name.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn sound_stores(&self) -> Result<Vec<ConfiguredStore>> {
+        let sql = format!("SELECT {STORE} FROM stores ORDER BY name");
+        self.sound(&self.query(&sql, &[])?, ConfiguredStore::read)
     }
 
     /// The configured stores, by name.
@@ -178,7 +187,7 @@ impl Tx<'_> {
             Value::maybe(store.address.as_deref()),
             json(&store.extra)?,
             Value::maybe(store.credential),
-            self.now().into(),
+            store.added_at.into(),
         ];
         let rows = self.execute(
             "INSERT INTO stores (name, kind, address, extra, credential, added_at, mac) \

@@ -3,6 +3,7 @@
 use super::{attempts, configured, embedded, guards, keys, requests, revocations, sagas};
 use crate::error::{LedgerError, Result};
 use crate::sql::Tx;
+use keywright_core::text::Untrusted;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -72,6 +73,18 @@ impl Tx<'_> {
             found.rows += facts.edited(self, &mut found.edited)?;
         }
         self.misplaced_templates(&mut found.edited)?;
+        self.disagreeing_pages(&mut found.edited)?;
         Ok(found)
+    }
+
+    /// What SQLite itself finds: an index that leads to other rows than its table has, a page that two claim.
+    fn disagreeing_pages(&self, edited: &mut Vec<LedgerError>) -> Result<()> {
+        for row in self.query("PRAGMA integrity_check(20)", &[])? {
+            let said = row.text(0)?;
+            if said != "ok" {
+                edited.push(LedgerError::Pages(Untrusted::capped(said, 200)));
+            }
+        }
+        Ok(())
     }
 }
