@@ -152,7 +152,7 @@ impl From<LedgerError> for BrokerError {
         use LedgerError as E;
         let code = match &error {
             E::Locked { .. } => Code::TryAgain,
-            E::Conflict { .. } | E::Exists { .. } | E::Alike { .. } => Code::Conflict,
+            E::Conflict { .. } | E::LastOperator | E::Exists { .. } | E::Alike { .. } => Code::Conflict,
             E::Missing { .. } => Code::NotFound,
             E::WrongPassphrase { .. } | E::Edited { what: "agent" | "workload" | "operator", .. } => {
                 Code::Unauthenticated

@@ -3,7 +3,7 @@
 //! There is no number of tries after which a debt is forgotten. Revocation also goes ahead when it can't be put on
 //! record (a full disk, say): the deed matters more than its entry, which follows as soon as it can.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
 use keywright_core::audit::{Deed, Outcome, Record, Stage, Subject};
@@ -42,6 +42,9 @@ pub struct Teardown {
     pub revoked: Vec<KeyId>,
     /// Owed: the provider has not confirmed yet, and it is tried again until it does.
     pub owed: Vec<KeyId>,
+    /// The projects that there are keys of, where none was ever made for this one: its name may be misspelt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known_projects: Option<Vec<String>>,
 }
 
 impl Broker {
@@ -72,6 +75,12 @@ impl Broker {
     pub async fn teardown(self: &Arc<Self>, caller: &Caller, project: &ProjectName) -> Result<Teardown> {
         let of = project.clone();
         let keys = self.ledger.scan(move |tx| tx.keys(Some(&of), None, None, 100_000)).await?;
+        let mut torn = Teardown::default();
+        if keys.is_empty() {
+            let all = self.ledger.scan(|tx| tx.keys(None, None, None, 100_000)).await?;
+            let projects: BTreeSet<String> = all.into_iter().map(|key| key.project.to_string()).collect();
+            torn.known_projects = Some(projects.into_iter().collect());
+        }
         let live: Vec<Key> = keys.into_iter().filter(|k| !is_over(k.state)).collect();
         for key in &live {
             self.may(&caller.principal, Action::Revoke, key).await?;
@@ -84,7 +93,7 @@ impl Broker {
         let mut ended = record.clone();
         // Each key has an intent of its own; if that can't be recorded either, the caller is told.
         self.note_teardown(record).await;
-        let (mut torn, mut trouble) = (Teardown::default(), None);
+        let mut trouble = None;
         for key in live {
             let id = key.id;
             // A key that can't be revoked, or not on record, does not spare the others.
@@ -275,9 +284,10 @@ impl Broker {
             }
             if let Some(version) = settling.version {
                 tx.set_version_state(version, VersionState::Revoked)?;
-            }
-            if let Some(attempt) = settling.attempt {
-                tx.erase_sealed(&sealed_owner(attempt))?;
+                // Not for a copy that nobody asked for: its attempt's key lives.
+                if let Some(attempt) = settling.attempt {
+                    tx.erase_sealed(&sealed_owner(attempt))?;
+                }
             }
             let mut record = of_debt(tx, &settling)?;
             record.result = Some(Outcome::done());

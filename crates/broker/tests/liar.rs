@@ -18,6 +18,7 @@ use keywright_core::provider::{
 };
 use keywright_core::receipt::Status;
 use keywright_core::secret::Secret;
+use keywright_core::text::Untrusted;
 use keywright_testkit::{AtOnce, DNS_EDIT, World, ask};
 
 /// Keys by their ids, with their labels.
@@ -25,6 +26,8 @@ use keywright_testkit::{AtOnce, DNS_EDIT, World, ask};
 struct Said {
     /// The id that the next create is answered with, in place of its own.
     next_id: Option<String>,
+    /// What the next create is answered with, although it is done.
+    next_error: Option<ProviderError>,
     /// Whether a revocation is said to be done and is not, and nobody can look.
     keeps: bool,
     living: BTreeMap<String, (String, Grant)>,
@@ -68,6 +71,9 @@ impl Provider for Liar {
         let mut said = self.said.lock().unwrap();
         let id = format!("id-{}", said.living.len() + said.ended.len());
         said.living.insert(id.clone(), (marker.as_str().to_owned(), grant.clone()));
+        if let Some(error) = said.next_error.take() {
+            return Err(error);
+        }
         let told = said.next_id.take().unwrap_or_else(|| id.clone());
         Ok(Minted { secret: Secret::new(format!("secret-of-{id}-0123456789")), provider_key_id: told })
     }
@@ -174,4 +180,25 @@ async fn a_revocation_that_nobody_can_look_at_is_owed() {
     let receipt = broker.revoke(&bot, "KEY", "done").await.unwrap();
     assert_ne!(receipt.status, Status::Revoked, "it lives");
     assert_eq!(broker.health().await.unwrap().revocations_owed, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_to_be_refused_and_was_made_is_found_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (liar, broker) = home(&dir.path().join("home")).await;
+    let bot = World::agent("bot");
+    let provider = "cloudflare";
+    let refusals = [
+        ProviderError::Unauthorized { provider, message: Untrusted::capped("no", 10) },
+        ProviderError::NotFound { provider, what: "key" },
+        ProviderError::Throttled { provider, retry_after: None },
+    ];
+    for (number, error) in refusals.into_iter().enumerate() {
+        liar.said.lock().unwrap().next_error = Some(error.clone());
+        let wish = ask("example.com", &format!("KEY_{number}"));
+        let receipt = broker.request(&bot, &wish, Duration::from_secs(5)).await.unwrap();
+        assert!(receipt.status != Status::Active, "{receipt:?}");
+        let said = liar.said.lock().unwrap();
+        assert!(said.living.is_empty() && said.ended.len() == number + 1, "{error}: {:?}", said.living);
+    }
 }

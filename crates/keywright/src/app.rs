@@ -63,6 +63,15 @@ impl App {
     pub(crate) fn new(globals: Globals) -> Result<Self, Failure> {
         let usual = usual_home();
         let named = std::env::var_os("KEYWRIGHT_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+        if let (Some(named), Some(given)) = (&named, &globals.home)
+            && std::path::absolute(named).ok() != std::path::absolute(given).ok()
+        {
+            say(&format!(
+                "note: KEYWRIGHT_HOME ({}) counts, and not --home {}",
+                named.display(),
+                given.display()
+            ));
+        }
         let root = named.or(globals.home).or_else(|| usual.clone()).ok_or_else(|| {
             Failure::new(
                 Code::NotFound,

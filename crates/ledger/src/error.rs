@@ -12,7 +12,7 @@ pub enum LedgerError {
         waited_seconds: u64,
     },
     /// No room.
-    #[error("the disk that holds the ledger is full; nothing was done")]
+    #[error("the disk that holds the ledger is full")]
     DiskFull,
     /// The file is not readable as a ledger.
     #[error("the ledger can't be read: {0}; restore it from a backup, then run `keywright reconcile`")]
@@ -61,6 +61,9 @@ pub enum LedgerError {
         /// The name that is there.
         existing: String,
     },
+    /// Nobody would be left to open the home.
+    #[error("the last operator can't be removed: nobody could open the home any more")]
+    LastOperator,
     /// A row that was not written by whoever has the master key.
     #[error("{what} `{name}` was changed in the ledger's file outside of Keywright; it counts for nothing")]
     Edited {

@@ -294,6 +294,7 @@ pub fn trace(trace: &Trace) -> Value {
         "under_way": saga.as_ref().map(|saga| json!({
             "phase": saga.phase.to_string(), "tries": saga.tries, "trouble": saga.trouble,
         })),
+        "reasons": request.reasons,
         "asked_by": request.plan.principal,
         "asked_at": request.created_at.to_string(),
         "purpose": request.plan.purpose.to_string(),

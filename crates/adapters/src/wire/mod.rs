@@ -9,8 +9,9 @@
 //! * Only calls that say so are repeated ([`Repeat::Safe`]), a bounded number of times, on a failed connection, a
 //!   closed connection, 429 or 5xx. A call that says [`Repeat::Never`] leaves this machine at most once, over a
 //!   connection of its own, so that "the connection failed" means "nothing was sent".
-//! * After a 429 with `Retry-After` nothing goes out until that time is over, whatever the call: it waits for a few
-//!   seconds at most, and otherwise ends as [`Fault::Closed`] without touching the network.
+//! * After a 429 with `Retry-After` nothing goes out until that time is over: a call waits for a few seconds at most, and
+//!   otherwise ends as [`Fault::Closed`] without touching the network. Only a DELETE goes out once all the same: a leaked
+//!   key is not to live for a quarter of an hour because something else was too much.
 //! * Nothing that it says about a failure quotes a body, a header or a query.
 //!
 //! Plain HTTP/1.1 is used on purpose: one request on a connection at a time makes "was it sent?" answerable.
@@ -170,7 +171,10 @@ impl Wire {
     }
 
     async fn attempt(&self, call: &Call<'_>, attempt: u32) -> Result<Reply, Fault> {
-        self.limiter.wait(self.config.deadline).await?;
+        match self.limiter.wait(self.config.deadline).await {
+            Err(Fault::Closed { .. }) if call.method == reqwest::Method::DELETE && attempt == 1 => {}
+            waited => waited?,
+        }
         let request = self.request(call)?;
         let started = Instant::now();
         let outcome = match tokio::time::timeout(self.config.deadline, self.exchange(request, call)).await {

@@ -323,7 +323,7 @@ async fn whoever_is_asked_to_wait_waits_whatever_the_next_call_is() {
         let asked = reply.retry_after.unwrap();
         assert!(asked == Duration::from_secs(300) || asked == Duration::from_secs(900), "{asked:?}");
         let started = Instant::now();
-        for call in [post(&secret, "x"), Call::get(vec!["x"], &secret), Call::delete(vec!["x"], &secret)] {
+        for call in [post(&secret, "x"), Call::get(vec!["x"], &secret)] {
             let outcome = wire.send(call).await.map(|reply| reply.status);
             let left = asked - Duration::from_secs(2);
             assert!(matches!(&outcome, Err(Fault::Closed { left: now }) if *now > left), "{outcome:?}");
@@ -362,4 +362,19 @@ async fn a_credential_that_is_no_header_is_not_sent() {
     let outcome = server.wire().send(post(&secret, "x")).await.map(|reply| reply.status);
     assert!(matches!(&outcome, Err(Fault::NotSent { why }) if !why.contains("canary")), "{outcome:?}");
     assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn what_ends_a_key_goes_out_once_although_nothing_else_may() {
+    let closed = || status("429 Too Many", "Retry-After: 600\r\n");
+    let server = Server::start(vec![closed(), closed()]).await;
+    let (wire, secret) = (server.wire(), secret());
+    assert_eq!(wire.send(post(&secret, "x")).await.unwrap().status, 429);
+    let held = wire.send(Call::get(vec!["x"], &secret)).await.map(|reply| reply.status);
+    assert!(matches!(held, Err(Fault::Closed { .. })), "{held:?}");
+    let deleted = wire.send(Call::delete(vec!["x"], &secret)).await;
+    assert!(
+        matches!(&deleted, Ok(reply) if reply.status == 429) || matches!(deleted, Err(Fault::Closed { .. }))
+    );
+    assert_eq!(server.requests().len(), 2, "once, and not again");
 }

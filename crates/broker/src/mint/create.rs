@@ -64,8 +64,7 @@ impl Broker {
                     Err(error) => Step::Lost(error),
                 }
             }
-            Err(error) if error.is_transient() => self.unsent_again(work, error).await,
-            Err(error) => self.refused(work, error).await,
+            Err(error) => self.refused(work, &provider, error).await,
         }
     }
 
@@ -272,26 +271,29 @@ impl Broker {
         }
     }
 
-    /// Nothing was made, and later it may work. The attempt was marked as sent, so a new one has to take its place.
-    async fn unsent_again(&self, work: &Work, error: ProviderError) -> Step {
+    /// The provider says that nothing was made, and later it may work or never. It is looked for all the same: whoever said
+    /// so may not be the one who makes keys (a gateway, say). Where nobody can look now, the sweep does.
+    async fn refused(&self, work: &Work, provider: &Arc<dyn Provider>, error: ProviderError) -> Step {
+        // What was never sent, or was refused here, made nothing.
+        let was_heard =
+            !matches!(error, ProviderError::Unavailable { .. } | ProviderError::Unsupported { .. });
+        let looked =
+            if was_heard { self.look_for(work, provider).await } else { Ok(AttemptOutcome::Refused) };
+        let looked = match looked {
+            Ok(looked) => looked,
+            Err(error) => return Step::Lost(error),
+        };
+        let can_look = provider.facts().recovery != Recovery::Expiry;
         let (saga, attempt) = (work.saga.clone(), work.attempt.id);
         let written = self.ledger.write(move |tx| {
             tx.still_ours(&saga)?;
-            tx.set_attempt(attempt, AttemptOutcome::Refused, None, None)
+            let look = (can_look && looked == AttemptOutcome::Sent)
+                .then(|| Span::from_seconds(FIRST_LOOK).after(tx.now()));
+            tx.set_attempt(attempt, AttemptOutcome::Refused, None, look)
         });
         match written.await {
-            Ok(()) => later_or_never(error.into(), work.attempt.number < ATTEMPTS),
-            Err(error) => Step::Lost(LedgerError::into(error)),
-        }
-    }
-
-    async fn refused(&self, work: &Work, error: ProviderError) -> Step {
-        let (saga, attempt) = (work.saga.clone(), work.attempt.id);
-        let written = self.ledger.write(move |tx| {
-            tx.still_ours(&saga)?;
-            tx.set_attempt(attempt, AttemptOutcome::Refused, None, None)
-        });
-        match written.await {
+            // The attempt was marked as sent, so a new one has to take its place.
+            Ok(()) if error.is_transient() => later_or_never(error.into(), work.attempt.number < ATTEMPTS),
             Ok(()) => Step::GiveUp(error.into()),
             Err(error) => Step::Lost(LedgerError::into(error)),
         }

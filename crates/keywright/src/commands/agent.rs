@@ -67,7 +67,15 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
 async fn add(app: &App, name: &str, token_file: Option<PathBuf>) -> Done {
     let name = parse(name)?;
     app.require_home()?;
-    let file = TokenFile::create(token_file, usual(&app.home, "agents", name.as_str()))?;
+    let file = TokenFile::create(token_file, usual(&app.home, "agents", name.as_str())).map_err(|failure| {
+        match failure.kind() {
+            Some(Code::Conflict) => failure.hint(
+                "there may be an agent of this name already (`keywright agent list`): take another name, or remove that one first; \
+                 --token-file names another file",
+            ),
+            _ => failure,
+        }
+    })?;
     let mut agent = app.signed(OperatorCall::AgentAdd { name: name.to_string() }).await?;
     let path = file.take_from(&mut agent)?;
     Ok(Output::new(agent, format!("agent {name} was added; its token is in {}", path.display()))

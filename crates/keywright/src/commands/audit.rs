@@ -132,9 +132,11 @@ fn outcome(entry: &Value) -> (String, Tone) {
     let fact = |name: &str| entry.pointer(&format!("/facts/{name}")).and_then(Value::as_str).map(outside);
     match (effect.as_str(), went_well) {
         ("deny", _) => (effect, Tone::Bad),
-        ("", Some(true)) => match fact("verified") {
-            Some(how) => (format!("verified by {how}"), Tone::Good),
-            None => ("done".to_owned(), Tone::Good),
+        ("", Some(true)) => match (fact("verified"), fact("provider_key_id")) {
+            (Some(how), _) => (format!("verified by {how}"), Tone::Good),
+            // One key can have had several credentials, some of them copies that nobody asked for.
+            (None, Some(id)) => (format!("done: {id}"), Tone::Good),
+            (None, None) => ("done".to_owned(), Tone::Good),
         },
         ("", Some(false)) => ("failed".to_owned(), Tone::Bad),
         ("", None) if stage == "note" => plain(fact("phase").unwrap_or_default()),

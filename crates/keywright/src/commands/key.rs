@@ -221,19 +221,20 @@ pub(crate) fn show(trace: &Value) -> String {
     let (done, owed): (Vec<&Value>, Vec<&Value>) = items(trace, "revocations").iter().partition(is_done);
     let facts = Facts::new()
         .add("key", field(&key, "id"))
+        .all(
+            "because",
+            items(trace, "reasons")
+                .iter()
+                .filter(|_| state == "failed")
+                .filter_map(Value::as_str)
+                .map(crate::show::outside),
+        )
         .add("for", format!("{} / {}", field(&key, "project"), field(&key, "environment")))
         .add("made at", format!("{} ({})", field(&key, "connection"), field(&key, "provider")))
         .add("template", field(&key, "template"))
         .all("may", items(trace, "permissions").iter().map(permission))
         .all("on", items(trace, "resources").iter().map(resource))
-        .add(
-            "unlocks",
-            format!(
-                "{}, {} of them change something",
-                count(number(trace, "unlocks"), "operation", "operations"),
-                number(trace, "mutating")
-            ),
-        )
+        .add("unlocks", crate::show::plan::unlocks(trace))
         .all("version", items(trace, "versions").iter().map(|version| version_text(version, now)))
         .all(
             "lies in",

@@ -40,6 +40,11 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
         |name: &str| items(&torn, name).iter().filter_map(|id| id.as_str().map(outside)).collect::<Vec<_>>();
     let (revoked, owed) = (list("revoked"), list("owed"));
     let head = match (revoked.len(), owed.len()) {
+        (0, 0) if torn.get("known_projects").is_some() => {
+            let known = list("known_projects").join(", ");
+            let known = if known.is_empty() { "none yet".to_owned() } else { known };
+            format!("no key was ever made for project `{}` (projects with keys: {known})", escaped(&project))
+        }
         (0, 0) => "the project has no live keys".to_owned(),
         (gone, 0) => format!("{} revoked", count(gone as u64, "key", "keys")),
         (gone, left) => format!("{} revoked, {left} still owed", count(gone as u64, "key", "keys")),

@@ -90,7 +90,7 @@ fn uncertain(attempts: u64) -> String {
         0 => number,
         _ => format!(
             "{number} to make a key got no answer: one may live at the provider whose secret nobody has. It is looked for \
-             every two minutes, revoked when found, and let go after two lists without it; nothing has to be done"
+             every two minutes, revoked when found, and let go once its create can take no effect any more; nothing has to be done"
         ),
     }
 }

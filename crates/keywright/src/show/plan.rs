@@ -45,7 +45,12 @@ pub(crate) fn facts(plan: &Value) -> Facts {
         )
         .add(
             "rotates",
-            rotation.map_or_else(String::new, |rotation| format!("every {}", field(rotation, "every"))),
+            rotation.map_or_else(String::new, |rotation| {
+                format!(
+                    "every {}, once this is built; until then it ends with its lifetime",
+                    field(rotation, "every")
+                )
+            }),
         )
         .add("purpose", said(plan, "purpose"))
 }

@@ -254,14 +254,12 @@ impl Tx<'_> {
     /// Removes an operator: their slot and signing key are destroyed, their unused approvals no longer count.
     ///
     /// # Errors
-    /// [`LedgerError::Missing`]; [`LedgerError::Conflict`] for the last one, who can't be removed.
+    /// [`LedgerError::Missing`]; [`LedgerError::LastOperator`].
     pub fn remove_operator(&self, name: &OperatorName, keyring: &Keyring) -> Result<()> {
         self.operator_row(name)?;
         // Who would be left: a row that counts for nothing opens no home.
         if !self.operators(keyring)?.into_iter().flatten().any(|left| left.name != *name) {
-            return Err(LedgerError::Conflict {
-                what: "the last operator can't be removed; the set of operators",
-            });
+            return Err(LedgerError::LastOperator);
         }
         let destroyed = |column| (column, Value::Bytes(Vec::new()));
         let changes = vec![

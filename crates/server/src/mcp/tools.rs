@@ -111,8 +111,8 @@ pub(super) static VERBS: LazyLock<Vec<Verb>> = LazyLock::new(|| {
         ),
         verb::<KeyAndReason>(
             ("rotate_key", "Rotate a key", Effect::Ends),
-            "Replaces one of your keys by a fresh version. The old version is revoked only once it is known to be \
-             idle. Answers with a receipt.",
+            "Not in this version: it answers so, and nothing changes. To replace one of your keys, request another, have \
+             its users read that one, then revoke the old one.",
             outputs::receipt(),
             |given, _| Ok(read::<KeyAndReason>(given)?.rotate()),
         ),
