@@ -36,6 +36,8 @@ pub(super) const KIND: &str = "vercel";
 
 const PUBLIC: &str = "https://api.vercel.com";
 const TEAM: &str = "team";
+/// The target whose variables Vercel hides from some tokens.
+const PRODUCTION: &str = "production";
 const PROJECT: &str = "project";
 const TARGET: &str = "target";
 const TYPE: &str = "type";
@@ -136,6 +138,9 @@ struct List {
     envs: Vec<Listed>,
     #[serde(default)]
     pagination: Option<Pagination>,
+    /// How many variables of production this token is not shown.
+    #[serde(default, rename = "hiddenProductionEnvCount")]
+    hidden: u64,
 }
 
 #[derive(Deserialize)]
@@ -330,13 +335,20 @@ impl Spots for Vercel {
     /// `GET /v10/projects/{project}/env`, and `GET /v1/projects/{project}/env/{id}` for the value where it can be read.
     async fn see(&self, spot: &Spot) -> Result<Found, Failure> {
         let call = Call::get(Self::env("v10", spot), &self.token);
-        let List { envs, pagination } = self.rest.json(self.call(call)).await?;
+        let List { envs, pagination, hidden } = self.rest.json(self.call(call)).await?;
         if pagination.is_some_and(|pagination| pagination.next.is_some_and(|next| !next.is_null())) {
             return Err(Failure::garbled("its list of variables is not whole".to_owned()));
         }
         let is_here =
             |one: &Listed| one.key == spot.name && one.target.has(&spot.target) && one.branch.is_none();
-        let Some(one) = envs.into_iter().find(is_here) else { return Ok(Found::Nothing) };
+        let Some(one) = envs.into_iter().find(is_here) else {
+            // What is hidden is not gone.
+            return if hidden > 0 && spot.target == PRODUCTION {
+                Err(Failure::garbled(format!("{hidden} variables of production are hidden from this token")))
+            } else {
+                Ok(Found::Nothing)
+            };
+        };
         let (id, is_alone) = (one.id, one.target.is_one());
         let tag = one.comment.as_deref().and_then(|text| Tag::parse(text.strip_prefix(COMMENT)?));
         let Some(tag) = tag.filter(|_| is_alone) else { return Ok(Found::Theirs { id, is_alone }) };

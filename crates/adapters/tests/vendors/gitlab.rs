@@ -11,8 +11,9 @@ use keywright_core::secret::Secret;
 use keywright_sandbox::vendors::{self, Running};
 use serde_json::{Value, json};
 
-use crate::support::contract::{ProviderCase, Wish, keeps_the_providers_contract};
-use crate::support::{Fault, Proxy};
+use crate::support::contract::{ProviderCase, Wish, keeps_the_providers_contract, marker};
+use crate::support::stores::run;
+use crate::support::{Fault, Proxy, peer};
 
 fn provider(address: &str, parent: &str, extra: &[(&str, &str)]) -> Box<dyn Provider> {
     let extra: BTreeMap<String, String> =
@@ -296,4 +297,53 @@ async fn the_parent_is_judged() {
     for part in ["sudo", "group `acme`", "no expiry", "its user"] {
         assert!(warnings.contains(part), "{part}: {warnings}");
     }
+}
+
+/// python-gitlab sees what the adapter made, and the adapter what python-gitlab makes.
+const CLIENT: &str = r#"
+import datetime, gitlab, json, os
+site = os.environ["SITE"]
+project = gitlab.Gitlab(site, oauth_token=os.environ["PARENT"]).projects.get("acme/web")
+seen = [[t.name, sorted(t.scopes), t.access_level, t.expires_at, t.active]
+        for t in project.access_tokens.list(iterator=True, state="active")]
+ends = (datetime.date.today() + datetime.timedelta(days=30)).isoformat()
+made = project.access_tokens.create(
+    {"name": os.environ["NAME"], "scopes": ["read_api"], "access_level": 20, "expires_at": ends})
+own = gitlab.Gitlab(site, oauth_token=made.token).personal_access_tokens.get("self")
+assert own.name == made.name and own.active, own
+gone = project.access_tokens.create(
+    {"name": "gone", "scopes": ["read_api"], "access_level": 20, "expires_at": ends})
+project.access_tokens.delete(gone.id)
+active = [t.id for t in project.access_tokens.list(iterator=True, state="active")]
+assert made.id in active and gone.id not in active, active
+print(json.dumps({"seen": seen, "made": made.id}))
+"#;
+
+#[tokio::test]
+async fn what_the_adapter_makes_python_gitlab_sees_and_the_other_way_round() {
+    let Some(python) = peer("venv/bin/python") else { return };
+    let (case, gitlab) = case("project").await;
+    let (grant, minted) = case.mint(1).await;
+    let own = minted.unwrap().provider_key_id;
+    let mut command = tokio::process::Command::new(python);
+    command
+        .args(["-c", CLIENT])
+        .env("SITE", &gitlab.base_url)
+        .env("PARENT", &gitlab.parent)
+        .env("NAME", marker(2).as_str());
+    let output = run(command).await;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{errors}"));
+    let seen = &told["seen"][0];
+    assert!(seen[0].as_str().unwrap().starts_with(marker(1).as_str()), "{told}");
+    assert_eq!((&seen[1], &seen[2], &seen[4]), (&json!(["read_repository"]), &json!(20), &json!(true)));
+    let ends = grant.expires_at.unwrap().to_string();
+    assert!(seen[3].as_str().unwrap() >= &ends[..10], "{seen} {ends}");
+    let listed = case.provider.list(Listing::Marked).await.unwrap();
+    let theirs = listed.iter().find(|l| l.label.raw() == marker(2).as_str()).unwrap();
+    assert!(theirs.provider_key_id.ends_with(&told["made"].to_string()), "{theirs:?}");
+    for id in [&theirs.provider_key_id, &own] {
+        case.provider.revoke(id).await.unwrap();
+    }
+    assert!(case.provider.list(Listing::Marked).await.unwrap().is_empty());
 }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::support::contract::{VALUE, origin};
 use crate::support::opened::{StandIn, ask, put};
-use crate::support::{Fault, Proxy};
+use crate::support::stores::run;
+use crate::support::{Fault, Proxy, peer};
 
 pub static STAND_IN: StandIn = StandIn { kind: "kubernetes", settings: &[], spot: kubernetes_spot };
 
@@ -89,4 +90,29 @@ async fn kubernetes_says_what_can_not_be() {
     assert!(matches!(elsewhere.check().await, Err(StoreError::Unauthorized { .. })));
     let stranger = STAND_IN.open(&running.base_url, "unknown");
     assert!(matches!(stranger.check().await, Err(StoreError::Unauthorized { .. })));
+}
+
+/// The vendor's own Python client reads what was placed, as a program in the cluster would.
+const CLIENT: &str = r#"
+import base64, os
+from kubernetes import client
+configuration = client.Configuration()
+configuration.host = os.environ["SITE"]
+configuration.api_key = {"authorization": "Bearer " + os.environ["TOKEN"]}
+secret = client.CoreV1Api(client.ApiClient(configuration)).read_namespaced_secret("dev", "web")
+assert secret.kind == "Secret" and secret.metadata.name == "dev" and secret.metadata.namespace == "web", secret.metadata
+print(base64.b64decode(secret.data["TOKEN"]).decode(), end="")
+"#;
+
+#[tokio::test]
+async fn the_vendors_client_reads_what_was_placed() {
+    let Some(python) = peer("venv/bin/python") else { return };
+    let running = vendors::start(STAND_IN.kind).await.unwrap();
+    let store = STAND_IN.with(&running.base_url, &running.parent, &[]);
+    let placed = put(store.as_ref(), "web/dev/TOKEN", 1, VALUE, Presence::Absent).await;
+    assert_eq!(placed, Ok(VerifyMode::ReadBack));
+    let mut command = tokio::process::Command::new(python);
+    command.args(["-c", CLIENT]).env("SITE", &running.base_url).env("TOKEN", &running.parent);
+    let output = run(command).await;
+    assert_eq!(String::from_utf8_lossy(&output.stdout), VALUE, "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::support::contract::{VALUE, origin};
 use crate::support::opened::{StandIn, ask, put};
-use crate::support::{Fault, Proxy};
+use crate::support::stores::run;
+use crate::support::{Fault, Proxy, peer};
 
 static STAND_IN: StandIn = StandIn { kind: "vercel", settings: &[("team", VERCEL_TEAM)], spot: vercel_spot };
 
@@ -94,4 +95,56 @@ async fn vercel_believes_no_answer_that_says_less_than_it_seems() {
         let refused = secretive.accept(STAND_IN.at(place), &name, None).await;
         assert!(matches!(refused, Err(StoreError::Place { .. })), "{place}: {refused:?}");
     }
+}
+
+/// The vendor's own client, which checks each answer against the vendor's schema.
+const CLIENT: &str = r#"
+const { Vercel } = require('@vercel/sdk');
+(async () => {
+    const { SITE, TOKEN, TEAM } = process.env;
+    const vercel = new Vercel({ bearerToken: TOKEN, serverURL: SITE });
+    const all = await vercel.projects.filterProjectEnvs({ idOrName: 'web', teamId: TEAM });
+    const found = all.envs.find((env) => env.key === 'TOKEN');
+    const one = await vercel.projects.getProjectEnv({ idOrName: 'web', id: found.id, teamId: TEAM });
+    process.stdout.write(JSON.stringify({ type: found.type, target: found.target, value: one.value }));
+})();
+"#;
+
+#[tokio::test]
+async fn the_vendors_client_reads_what_was_placed() {
+    let Some(package) = peer("node_modules/@vercel/sdk") else { return };
+    let running = vendors::start(STAND_IN.kind).await.unwrap();
+    let store = STAND_IN.with(&running.base_url, &running.parent, STAND_IN.settings);
+    put(store.as_ref(), "web@preview#TOKEN", 1, VALUE, Presence::Absent).await.unwrap();
+    let mut command = tokio::process::Command::new("node");
+    command
+        .args(["-e", CLIENT])
+        .current_dir(package.ancestors().nth(3).unwrap())
+        .env("SITE", &running.base_url)
+        .env("TOKEN", &running.parent)
+        .env("TEAM", VERCEL_TEAM);
+    let output = run(command).await;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{errors}"));
+    assert_eq!(told, json!({"type": "encrypted", "target": ["preview"], "value": VALUE}));
+}
+
+#[tokio::test]
+async fn what_is_hidden_from_the_token_is_not_gone() {
+    let running = vendors::start(STAND_IN.kind).await.unwrap();
+    let proxy = Proxy::start(&running.base_url).await;
+    let store = STAND_IN.with(&proxy.url, &running.parent, STAND_IN.settings);
+    let place = "web@production#TOKEN";
+    put(store.as_ref(), place, 1, VALUE, Presence::Absent).await.unwrap();
+    let hidden = || {
+        let body = json!({"envs": [], "hiddenProductionEnvCount": 1}).to_string();
+        Fault::Answer { status: 200, headers: "", body }
+    };
+    proxy.next("GET", "/env", hidden());
+    let looked = store.look(&STAND_IN.at(place)).await;
+    assert!(matches!(&looked, Err(error) if error.to_string().contains("hidden")), "{looked:?}");
+    proxy.next("GET", "/env", hidden());
+    assert!(store.remove(&origin(1), &STAND_IN.at(place)).await.is_err());
+    store.remove(&origin(1), &STAND_IN.at(place)).await.unwrap();
+    assert_eq!(STAND_IN.read(&running.base_url, place).await, None);
 }

@@ -38,7 +38,10 @@ pub(super) async fn start() -> Result<Running, SandboxError> {
 
 fn answer(world: &mut GitLab, asked: &Asked) -> Told {
     let bearer = asked.bearer().unwrap_or_default().to_owned();
-    match (asked.method.as_str(), asked.segments().as_slice()) {
+    let path = asked.segments();
+    // Clients know the path of the API; our adapter has it in its base URL.
+    let path = path.strip_prefix(&["api", "v4"]).unwrap_or(&path);
+    match (asked.method.as_str(), path) {
         ("GET", ["personal_access_tokens", "self"]) => return world.own(&bearer),
         _ if bearer != world.parent => return no(401, "401 Unauthorized"),
         ("POST", ["user", "personal_access_tokens"]) => Some(world.create("user", asked)),

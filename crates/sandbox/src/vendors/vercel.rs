@@ -1,6 +1,6 @@
 //! Vercel's environment variables: of the projects `web` and `api` of one team.
 //!
-//! A list shows no values; a sensitive one is shown nowhere. Below `/-/` it answers to tests, without a credential: what
+//! A list shows values in the vendor's own cipher; a sensitive one is shown nowhere. Below `/-/` it answers to tests, without a credential: what
 //! lies in a variable, and one that somebody else makes, or changes, or spreads over more targets.
 
 use serde_json::{Value, json};
@@ -61,6 +61,15 @@ fn answer(state: &mut Vercel, asked: &Asked) -> Told {
     }
 }
 
+impl Variable {
+    /// As a list shows it: the value is there in the vendor's own cipher, and a sensitive one as nothing.
+    fn sealed(&self) -> Value {
+        let mut shown = self.shown.clone();
+        shown["value"] = json!(if shown["type"] == "sensitive" { "" } else { "eyJ2IjoidjIiLCJjIjoiIn0=" });
+        shown
+    }
+}
+
 impl Vercel {
     fn of_project(
         &mut self,
@@ -73,8 +82,8 @@ impl Vercel {
         match (method, version, rest) {
             ("GET", "v10", []) => {
                 let of_project = self.variables.iter().filter(|one| one.project == project);
-                let envs: Vec<&Value> = of_project.map(|one| &one.shown).collect();
-                (200, Some(json!({"envs": envs})))
+                let envs: Vec<Value> = of_project.map(Variable::sealed).collect();
+                (200, Some(json!({"envs": envs, "hiddenProductionEnvCount": 0})))
             }
             ("POST", "v10", []) => self.create(project, &asked.body),
             (_, _, [id]) => {
@@ -125,7 +134,7 @@ impl Vercel {
         let mut made = Variable {
             project: project.to_owned(),
             value: String::new(),
-            shown: json!({"id": self.ids.next(), "gitBranch": null, "comment": null}),
+            shown: json!({"id": self.ids.next(), "gitBranch": null, "comment": null, "securityIssues": []}),
         };
         change(&mut made, body);
         let shown = made.shown.clone();
