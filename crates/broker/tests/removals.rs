@@ -195,3 +195,14 @@ async fn what_a_person_put_in_the_place_of_a_copy_is_left_and_the_receipt_says_s
     let again = Ask { destinations: Vec::new(), ..wish };
     assert_eq!(world.request(&again).await.unwrap().status, Status::Active);
 }
+
+#[tokio::test]
+async fn a_connection_whose_parent_is_refused_can_be_replaced_at_once() {
+    let world = World::new().await;
+    let denied = FaultKind::Status { status: 403, retry_after: None };
+    for (method, path) in [("POST", "/accounts/*/tokens"), ("GET", "/accounts/*/tokens")] {
+        world.sandbox.inject(Fault::on(method, path, denied.clone()).times(100_000)).unwrap();
+    }
+    assert_eq!(world.request(&ask("example.com", "CF_TOKEN")).await.unwrap().status, Status::Failed);
+    world.broker.remove_connection(&world.ana().await, &cf()).await.unwrap();
+}

@@ -283,7 +283,9 @@ impl Broker {
             Ok(looked) => looked,
             Err(error) => return Step::Lost(error),
         };
-        let can_look = provider.facts().recovery != Recovery::Expiry;
+        // A parent that is refused altogether would be looked with for ever, and could not be replaced meanwhile.
+        let can_look = provider.facts().recovery != Recovery::Expiry
+            && !matches!(error, ProviderError::Unauthorized { .. });
         let (saga, attempt) = (work.saga.clone(), work.attempt.id);
         let written = self.ledger.write(move |tx| {
             tx.still_ours(&saga)?;
@@ -300,7 +302,7 @@ impl Broker {
     }
 }
 
-/// Leaves an attempt to the sweep. What is certain stays as it is: refused and swept attempts are not looked for.
+/// Leaves an attempt to the sweep. What is certain stays as it is.
 fn leave(tx: &Tx<'_>, attempt: AttemptId, left_as: AttemptOutcome) -> std::result::Result<(), LedgerError> {
     if tx.attempt(attempt)?.outcome != AttemptOutcome::Sent {
         return Ok(());
