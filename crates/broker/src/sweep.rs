@@ -33,8 +33,12 @@ pub struct Reconciled {
     pub orphans: Vec<String>,
     /// Labels shaped like our markers whose seal does not verify; left alone.
     pub forged: usize,
+    /// Their ids.
+    pub forged_ids: Vec<String>,
     /// Keys that should live but are not at the provider; those that it knows nothing of are over now.
     pub missing: Vec<String>,
+    /// How many revocations are still owed, after each that is due was tried.
+    pub owed: u64,
 }
 
 /// The pause between looks for one uncertain attempt.
@@ -65,6 +69,7 @@ impl Broker {
             }
         }
         self.pay_debts().await?;
+        found.owed = self.ledger.read(|tx| tx.revocations_count()).await?;
         Ok(found)
     }
 
@@ -78,7 +83,10 @@ impl Broker {
         for credential in listed {
             match self.keyring.markers().recognise(credential.label.raw()) {
                 Recognised::Foreign => {}
-                Recognised::Forged => found.forged += 1,
+                Recognised::Forged => {
+                    found.forged += 1;
+                    found.forged_ids.push(credential.provider_key_id);
+                }
                 Recognised::Ours { attempt, .. } => {
                     seen.push(credential.provider_key_id.clone());
                     if self.adopt_or_owe(connection, attempt, credential.provider_key_id.clone()).await? {

@@ -4,9 +4,10 @@ use keywright_server::call::OperatorCall;
 use serde_json::Value;
 
 use crate::app::App;
+use crate::errors::Exit;
 use crate::output::{Done, Output};
 use crate::show::facts::Facts;
-use crate::show::{count, field, items, joined, number, outside};
+use crate::show::{count, items, joined, number, outside};
 
 /// Compare every connection's keys with the ledger; what nobody owns is revoked.
 #[derive(clap::Args)]
@@ -20,26 +21,38 @@ pub(crate) async fn run(app: &App, _: Args) -> Done {
         .flatten()
         .map(|(name, why)| format!("{}: {}", outside(name), outside(why.as_str().unwrap_or_default())))
         .collect();
-    let is_clean = items(&found, "orphans").is_empty() && items(&found, "missing").is_empty();
-    let head = match (unreachable.is_empty(), is_clean) {
-        (true, true) => "everything is as the ledger says",
-        (true, false) => "differences were found",
-        (false, _) => "not every connection could be reached",
+    let is_clean = ["orphans", "missing", "forged_ids"].iter().all(|name| items(&found, name).is_empty());
+    let owed = number(&found, "owed");
+    let head = match (unreachable.is_empty(), is_clean, owed) {
+        (true, true, 0) => "everything is as the ledger says",
+        (true, true, _) => "revocations are still owed",
+        (true, false, _) => "differences were found",
+        (false, ..) => "not every connection could be reached",
     };
     let facts = Facts::new()
         .add("connections", joined(&found, "connections"))
         .add("owned", count(number(&found, "owned"), "key", "keys"))
         .all("orphans", items(&found, "orphans").iter().filter_map(Value::as_str).map(outside))
         .all("missing", items(&found, "missing").iter().filter_map(Value::as_str).map(outside))
-        .add(
-            "forged",
-            match number(&found, "forged") {
-                0 => String::new(),
-                _ => field(&found, "forged"),
-            },
-        )
+        .all("forged", items(&found, "forged_ids").iter().filter_map(Value::as_str).map(outside))
+        .add("still owed", if owed == 0 { String::new() } else { count(owed, "revocation", "revocations") })
         .all("unreachable", unreachable.clone());
-    let exit = if unreachable.is_empty() { crate::errors::Exit::Done } else { crate::errors::Exit::Outside };
+    let exit = match (unreachable.is_empty(), owed) {
+        (false, _) => Exit::Outside,
+        (true, 0) => Exit::Done,
+        (true, _) => Exit::Later,
+    };
     let text = format!("{head}\n{}", facts.render());
-    Ok(Output::new(found, text).exit(exit))
+    let is_forged = !items(&found, "forged_ids").is_empty();
+    let output = Output::new(found, text).exit(exit);
+    let output = if owed == 0 {
+        output
+    } else {
+        output.talk("the provider has not confirmed all; a running broker tries until it does")
+    };
+    Ok(if is_forged {
+        output.talk("forged: named as this home names its keys, and not by it; look at them at the provider")
+    } else {
+        output
+    })
 }
