@@ -170,6 +170,8 @@ pub struct Usage {
 pub struct ProviderFacts {
     /// The kind.
     pub kind: &'static str,
+    /// Whether it has a call that makes keys. Where people make them, [`Provider::mint`] says what there is instead.
+    pub can_mint: bool,
     /// How an orphan is found after a lost reply.
     pub recovery: Recovery,
     /// What evidence of use there is.
@@ -441,6 +443,7 @@ mod tests {
     fn only_a_provider_that_counts_lifetimes_may_end_a_key_a_little_off() {
         let facts = |has_expiry, counts_lifetime| ProviderFacts {
             kind: "it",
+            can_mint: true,
             recovery: Recovery::Label,
             evidence: Evidence::None,
             has_expiry,

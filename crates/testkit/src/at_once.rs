@@ -22,6 +22,7 @@ pub struct AtOnce {
 
 static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| ProviderFacts {
     kind: "cloudflare",
+    can_mint: true,
     recovery: Recovery::Label,
     evidence: Evidence::None,
     has_expiry: true,

@@ -68,7 +68,8 @@ struct Anthropic {
     probe_for: Duration,
 }
 
-pub(super) static FACTS: ProviderFacts = ProviderFacts { kind: KIND, evidence: Evidence::Counters, ..PLAIN };
+pub(super) static FACTS: ProviderFacts =
+    ProviderFacts { kind: KIND, can_mint: false, evidence: Evidence::Counters, ..PLAIN };
 
 /// Prepares a connection.
 pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dyn Provider>, ConnectError> {

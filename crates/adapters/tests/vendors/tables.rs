@@ -1,11 +1,16 @@
 //! The tables of the documents say what the code says. `KEYWRIGHT_UPDATE_DOCS=1` writes them anew.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use keywright_adapters::provider::ConnectionConfig;
 use keywright_adapters::{provider, store};
-use keywright_core::provider::{Evidence, Recovery};
+use keywright_core::provider::{Evidence, Provider, Recovery};
+use keywright_core::secret::Secret;
+use keywright_core::span::Span;
 use keywright_core::store::VerifyMode;
+use keywright_sandbox::vendors::{self, HUGGINGFACE_ORGANISATION, OPENAI_PROJECT, OPENROUTER_WORKSPACE};
 
 const BEGIN: &str = "<!-- table: written by a test from the code, not by hand -->\n";
 const END: &str = "<!-- end of the table -->\n";
@@ -50,6 +55,73 @@ fn providers() -> String {
         let account = kind.account.unwrap_or("none");
         writeln!(table, "| `{}` | {} | {account} | {} |", kind.kind, kind.credential, settings.join("; "))
             .unwrap();
+    }
+    table
+}
+
+/// A connection of each kind, and of what makes a kind do other things: nothing is dialled.
+async fn samples() -> Vec<(String, Box<dyn Provider>)> {
+    let mut all = Vec::new();
+    for (kind, account, modes) in [
+        ("anthropic", None, &[""][..]),
+        ("cloudflare", Some("0123456789abcdef0123456789abcdef"), &[""]),
+        ("openrouter", Some(OPENROUTER_WORKSPACE), &[""]),
+        ("sendgrid", None, &[""]),
+        ("openai", Some(OPENAI_PROJECT), &[""]),
+        ("huggingface", Some(HUGGINGFACE_ORGANISATION), &[""]),
+        ("github", None, &["app=Iv23liAbCdEfGhIjKlMn installation=1"]),
+        ("gitlab", None, &["projects=acme/web", "projects=acme/web mints=fine-grained"]),
+        ("tailscale", None, &["", "mints=oauth-clients"]),
+        ("aws", Some("123456789012"), &["region=eu-central-1 role=minter", "region=eu-central-1 mode=user"]),
+    ] {
+        let credential = match kind {
+            "cloudflare" => "token".to_owned(),
+            "aws" => "AKIAIOSFODNN7EXAMPLE:secret".to_owned(),
+            vendor => vendors::start(vendor).await.unwrap().parent.clone(),
+        };
+        for mode in modes {
+            let extra: BTreeMap<String, String> = mode
+                .split_whitespace()
+                .filter_map(|setting| setting.split_once('='))
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect();
+            let of =
+                ["mints", "mode"].iter().find_map(|name| Some(format!(", `{name}={}`", extra.get(*name)?)));
+            let config = ConnectionConfig {
+                base_url: Some("http://127.0.0.1:9".to_owned()),
+                account: account.map(str::to_owned),
+                extra: extra.clone(),
+            };
+            let provider = provider::connect(kind, config, Secret::new(credential.clone())).unwrap();
+            all.push((format!("`{kind}`{}", of.unwrap_or_default()), provider));
+        }
+    }
+    all
+}
+
+async fn abilities() -> String {
+    let mut table = "\n| kind | makes keys | ends keys | time of last use | usage and cost | switches off and on again |\n|---|---|---|---|---|---|\n".to_owned();
+    let samples = samples().await;
+    for kind in provider::KINDS {
+        assert!(samples.iter().any(|(label, _)| label.starts_with(&format!("`{kind}`"))), "{kind}");
+    }
+    for (label, provider) in samples {
+        let facts = provider.facts();
+        let ends = match (provider.ending_itself(), facts.recovery) {
+            (Some(_), _) => "with the key's own secret",
+            (None, Recovery::Expiry) => "no: it ends by itself",
+            _ => "yes",
+        };
+        let lag = |hours: Option<Span>| hours.map_or("no".to_owned(), |lag| format!("yes, up to {lag} late"));
+        writeln!(
+            table,
+            "| {label} | {} | {ends} | {} | {} | {} |",
+            if facts.can_mint { "yes" } else { "no: people do" },
+            lag(provider.last_used().map(|last_used| last_used.lag())),
+            lag(provider.metered().map(|metered| metered.lag())),
+            yes(provider.disabling().is_some()),
+        )
+        .unwrap();
     }
     table
 }
@@ -102,9 +174,9 @@ fn check(file: &str, table: &str) {
     }
 }
 
-#[test]
-fn the_table_of_providers_is_true() {
-    check("providers.md", &providers());
+#[tokio::test]
+async fn the_table_of_providers_is_true() {
+    check("providers.md", &format!("{}{}", providers(), abilities().await));
 }
 
 #[test]
