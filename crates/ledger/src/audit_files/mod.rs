@@ -64,7 +64,16 @@ impl AuditFiles {
         }
         let seed = Zeroizing::new(*keyring.checkpoint_seed());
         let head = HeadKey(keyring.row_mac());
-        Ok(Self { publisher: Arc::new(Publisher { disk, key, seed, head, state: Mutex::default() }) })
+        Ok(Self {
+            publisher: Arc::new(Publisher {
+                disk,
+                key,
+                seed,
+                head,
+                state: Mutex::default(),
+                beginning: tokio::sync::Mutex::default(),
+            }),
+        })
     }
 
     /// The key that verifies the checkpoints.
@@ -113,12 +122,17 @@ impl AuditFiles {
     pub async fn publish(&self, ledger: &Ledger) -> Result<u64> {
         let publisher = Arc::clone(&self.publisher);
         let signed = ledger.scan(move |tx| publisher.publish(tx)).await?;
-        if let Some(tree) = signed.to_follow {
+        // One at a time: of two that begin together, the first one follows the log.
+        let beginning = self.publisher.beginning.lock().await;
+        if let Some(tree) = signed.to_follow
+            && !self.publisher.is_followed()?
+        {
             let head = Claimed { size: tree.size(), root: tree.root() };
             let keep = self.publisher.head.keeper(&self.publisher.disk, head)?;
             ledger.write(move |tx| tx.follow(tree, Box::new(keep))).await?;
             self.publisher.followed()?;
         }
+        drop(beginning);
         if let Some(note) = signed.to_keep {
             ledger.write(move |tx| tx.add_checkpoint(signed.size, &note)).await?;
         }

@@ -22,6 +22,8 @@ pub(super) struct Publisher {
     pub(super) seed: Zeroizing<[u8; 32]>,
     pub(super) head: HeadKey,
     pub(super) state: Mutex<State>,
+    /// Held while the log begins to be followed.
+    pub(super) beginning: tokio::sync::Mutex<()>,
 }
 
 /// What is known from the last time.
@@ -140,6 +142,11 @@ impl Publisher {
     pub(super) fn followed(&self) -> Result<()> {
         self.state.lock().map_err(|_| LedgerError::Closed)?.is_followed = true;
         Ok(())
+    }
+
+    /// Whether each commit is followed already.
+    pub(super) fn is_followed(&self) -> Result<bool> {
+        Ok(self.state.lock().map_err(|_| LedgerError::Closed)?.is_followed)
     }
 
     /// Shows that the rows are those that every head was made over, and whether the tiles of those that were signed are

@@ -146,7 +146,7 @@ async fn an_edited_row_can_be_removed_and_not_be_made_good() {
     let ring = master.keyring(INSTANCE);
     let last = ledger.write(move |tx| tx.remove_operator(&two, &ring)).await;
     assert!(
-        matches!(last, Err(LedgerError::Conflict { .. })),
+        matches!(last, Err(LedgerError::LastOperator)),
         "who counts for nothing does not stay as the last"
     );
     let ring = master.keyring(INSTANCE);
