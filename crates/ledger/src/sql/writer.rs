@@ -49,7 +49,7 @@ struct Shared {
     rows: Arc<RowKey>,
     // Locked only by whoever holds the connection.
     followed: Mutex<Option<Followed>>,
-    /// Told after each commit; must be quick.
+    /// Told after each commit, before those whose deeds it holds; must be quick.
     after_commit: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -177,8 +177,8 @@ impl Shared {
     }
 
     fn commit(&self, connection: &Connection, group: Vec<Deed>) {
-        commit(connection, group, &self.clock, &self.rows, &mut lock(&self.followed));
-        (self.after_commit)();
+        let followed = &mut lock(&self.followed);
+        commit(connection, group, &self.clock, &self.rows, followed, &*self.after_commit);
     }
 }
 
@@ -208,6 +208,7 @@ fn commit(
     clock: &Clock,
     rows: &RowKey,
     followed: &mut Option<Followed>,
+    after_commit: &dyn Fn(),
 ) {
     let tail = Tail::of(followed.as_ref());
     let is_alone = group.len() == 1;
@@ -251,6 +252,8 @@ fn commit(
     if result.is_ok() {
         // Before anybody is told: what has taken effect outside can't be taken out of the log unseen.
         tail.commit(followed);
+        // Whoever is told that their deed is done finds it counted.
+        after_commit();
     }
     let result = result.map_err(CommitFailed::from);
     if let Err(failed) = &result {
