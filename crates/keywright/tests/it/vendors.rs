@@ -144,7 +144,7 @@ fn openrouter() {
 
 #[test]
 fn openai() {
-    provider("openai", "openai/app", &["models=gpt-5-mini"]);
+    provider("openai", "openai/app", &["models=gpt-5-mini", "spend_limit=50"]);
 }
 
 #[test]
@@ -267,14 +267,17 @@ fn anthropic_cannot_mint_and_says_what_works() {
         provider = "anthropic"
         tier = "standard"
         permissions = ["everything in a workspace"]
+        [parameters.workspace]
+        kind = "anthropic.workspace"
         [limits]
         ttl_default = "30d"
         ttl_max = "90d"
         destinations = ["embedded:*"]
     "#;
     let ran = world.alice(&["template", "apply", &world.file("template.toml", text)]);
-    assert_ne!(ran.code, 0, "{}", ran.out);
-    assert!(ran.err.to_lowercase().contains("anthropic"), "{}", ran.err);
+    assert_eq!(ran.code, 3, "{}{}", ran.out, ran.err);
+    assert!(ran.err.contains("no template makes keys at `anthropic`"), "{}", ran.err);
+    assert!(ran.err.contains("Workload Identity Federation"), "{}", ran.err);
 }
 
 /// moto: AWS, with state.
