@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use keywright_sandbox::vendors::{self, Joint};
+use keywright_sandbox::vendors::{self, Joint, infisical};
 use serde_json::Value;
 
 use crate::support::{Serving, World, request};
@@ -277,6 +277,86 @@ fn a_second_place_that_is_somebody_elses_leaves_nothing_in_the_first() {
     assert_eq!(std::fs::read_to_string(&theirs).unwrap(), "somebody's own");
     assert_eq!(world.live_keys(), 0, "no key is left behind");
     world.assert_nothing_leaked();
+}
+
+/// Nothing is made for a place that can't take it, and what is wrong is said in words.
+#[test]
+fn a_second_place_that_is_not_there_or_does_not_answer_leaves_no_key() {
+    let world = home();
+    let infisical = StandIn::start(&world, "infisical");
+    infisical.add(&world, "store", "--address");
+    world.connect();
+    world.ok(&["template", "apply", "cloudflare/dns-edit", "--destination", "infisical:*"]);
+    let into = |place: &str, more: &[&str]| {
+        let places = ["--to", "dotenv:./.env", "--to", place];
+        let mut args = request("API_TOKEN", "dev", &places);
+        args.extend(more);
+        let ran = world.alice(&args);
+        assert_eq!(in_dotenv(&world, "API_TOKEN"), None);
+        assert_eq!(world.live_keys(), 0, "no key is left behind");
+        (ran.code, format!("{}{}", ran.out, ran.err))
+    };
+    for more in [&["--dry-run"][..], &[]] {
+        let (code, said) = into("infisical:dev/nowhere#API_TOKEN", more);
+        assert_eq!(code, 6, "{said}");
+        assert!(said.contains("Folder") && said.contains("make it in the store first"), "{said}");
+    }
+    let wrong = world.secret("wrong", "nobody's");
+    let (id, project) = (infisical::CLIENT_ID, infisical::PROJECT);
+    let (id, project) = (format!("client_id={id}"), format!("project_id={project}"));
+    let added = world.alice(&[
+        "store",
+        "add",
+        "infisical",
+        "--name",
+        "other",
+        "--address",
+        infisical.word("base_url"),
+        "--credential-file",
+        &wrong,
+        "--set",
+        &id,
+        "--set",
+        &project,
+    ]);
+    assert_eq!(added.code, 6, "{}{}", added.out, added.err);
+    assert!(added.err.contains("does not accept its credential"), "{}", added.err);
+    drop(infisical);
+    let (code, said) = into("infisical:dev/web#API_TOKEN", &[]);
+    assert_eq!(code, 6, "{said}");
+    assert!(said.contains("can't be reached"), "{said}");
+    world.assert_nothing_leaked();
+}
+
+/// An account that is not the parent's is noticed when the connection is made, and nothing is kept.
+#[test]
+fn an_account_that_is_another_ones_is_no_connection() {
+    for (kind, account) in [
+        ("openai", "proj_somebody"),
+        ("openrouter", "11111111-2222-4333-8444-555555555555"),
+        ("huggingface", "somebody"),
+    ] {
+        let world = home();
+        let vendor = StandIn::start(&world, kind);
+        let parent = vendor.word("token_file");
+        let added = world.alice(&[
+            "provider",
+            "add",
+            kind,
+            "--name",
+            kind,
+            "--base-url",
+            vendor.word("base_url"),
+            "--account",
+            account,
+            "--credential-file",
+            parent,
+        ]);
+        assert_eq!(added.code, 2, "{kind}: {}{}", added.out, added.err);
+        assert!(added.err.contains(account), "{kind}: {}", added.err);
+        let listed = world.ok(&["provider", "list"]);
+        assert_eq!(listed["connections"].as_array().map(Vec::len), Some(0), "{listed}");
+    }
 }
 
 #[test]
