@@ -355,7 +355,7 @@ fn an_account_that_is_another_ones_is_no_connection() {
         assert_eq!(added.code, 2, "{kind}: {}{}", added.out, added.err);
         assert!(added.err.contains(account), "{kind}: {}", added.err);
         let listed = world.ok(&["provider", "list"]);
-        assert_eq!(listed["connections"].as_array().map(Vec::len), Some(0), "{listed}");
+        assert_eq!(listed["providers"].as_array().map(Vec::len), Some(0), "{listed}");
     }
 }
 
