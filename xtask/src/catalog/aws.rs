@@ -8,14 +8,15 @@ use std::process::Command;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::inputs::{ReviewedPermission, Source};
-use super::{CatalogTaskError, list, row};
+use super::CatalogTaskError;
+use keywright_catalog::compile::review::{Recorded, ReviewedPermission};
+use keywright_catalog::compile::{CompileError, first_line, list, row};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Review {
     provider: String,
-    source: Vec<Source>,
+    source: Vec<Recorded>,
     scope: Vec<Scope>,
     permission: Vec<ReviewedPermission>,
 }
@@ -61,9 +62,9 @@ impl Data {
     }
 }
 
-fn source(review: &Review) -> Result<&Source, CatalogTaskError> {
-    let none = || CatalogTaskError::Unexpected("the review file records no source of permissions".to_owned());
-    review.source.iter().find(|source| source.holds == "permissions").ok_or_else(none)
+fn source(review: &Review) -> Result<&Recorded, CatalogTaskError> {
+    let none = || CompileError::Unexpected("the review file records no source of permissions".to_owned());
+    Ok(review.source.iter().find(|source| source.holds == "permissions").ok_or_else(none)?)
 }
 
 pub(super) fn compile(review: &str, data: &Data) -> Result<String, CatalogTaskError> {
@@ -73,14 +74,14 @@ pub(super) fn compile(review: &str, data: &Data) -> Result<String, CatalogTaskEr
     for scope in &review.scope {
         for action in &scope.actions {
             if scopes.insert(action, &scope.name).is_some() {
-                return Err(CatalogTaskError::Unexpected(format!("`{action}` has two scopes")));
+                return Err(CompileError::Unexpected(format!("`{action}` has two scopes")).into());
             }
         }
     }
     let mut judged: BTreeMap<&str, &ReviewedPermission> =
         review.permission.iter().map(|reviewed| (reviewed.name.as_str(), reviewed)).collect();
 
-    let mut out = format!("keywright/catalog/1\t{}\n", review.provider);
+    let mut out = first_line(&review.provider);
     out.push_str("# Compiled by `cargo xtask catalog`; do not edit. Facts only: names and access levels.\n");
     out.push_str("# Only the actions that the shipped templates use, and the best known ones that could give rights away;\n");
     out.push_str("# what is not here can't be named in a template.\n");
@@ -91,12 +92,14 @@ pub(super) fn compile(review: &str, data: &Data) -> Result<String, CatalogTaskEr
     for (action, scope) in scopes {
         let (service, name) = action.split_once(':').unwrap_or((action, ""));
         let known = data.services.get(service).and_then(|service| service.actions.get(name));
-        let level = known.ok_or_else(|| CatalogTaskError::Stale(action.to_owned()))?.l.as_str();
+        let level = known.ok_or_else(|| CompileError::Stale(action.to_owned()))?.l.as_str();
         let (access, manages) = match level {
             "Read" | "List" => ("read", false),
             "Write" | "Tagging" => ("write", false),
             "Permissions management" => ("write", true),
-            other => return Err(CatalogTaskError::Unexpected(format!("`{action}` has the level `{other}`"))),
+            other => {
+                return Err(CompileError::Unexpected(format!("`{action}` has the level `{other}`")).into());
+            }
         };
         let mut flags = BTreeSet::new();
         let mut why = "";
@@ -105,7 +108,7 @@ pub(super) fn compile(review: &str, data: &Data) -> Result<String, CatalogTaskEr
             why = if manages { "it manages permissions" } else { "it makes keys, or hands rights on" };
         }
         if let Some(reviewed) = judged.remove(action) {
-            flags.extend(reviewed.flags.iter().map(|flag| flag.word()));
+            flags.extend(reviewed.flags.iter().filter_map(|flag| flag.word()));
             why = &reviewed.why;
         }
         let flags: Vec<&str> = flags.into_iter().collect();
@@ -113,7 +116,7 @@ pub(super) fn compile(review: &str, data: &Data) -> Result<String, CatalogTaskEr
     }
     out.push_str("[operations]\n");
     match judged.keys().next() {
-        Some(stale) => Err(CatalogTaskError::Stale((*stale).to_owned())),
+        Some(stale) => Err(CompileError::Stale((*stale).to_owned()).into()),
         None => Ok(out),
     }
 }
@@ -165,13 +168,22 @@ mod tests {
     #[test]
     fn what_the_data_does_not_have_is_refused() {
         let none = "permission = []";
-        assert!(matches!(compiled(r#""iam:Gone""#, none), Err(CatalogTaskError::Stale(_))));
-        assert!(matches!(compiled(r#""iam:Odd""#, none), Err(CatalogTaskError::Unexpected(_))));
+        assert!(matches!(
+            compiled(r#""iam:Gone""#, none),
+            Err(CatalogTaskError::Compile(CompileError::Stale(_)))
+        ));
+        assert!(matches!(
+            compiled(r#""iam:Odd""#, none),
+            Err(CatalogTaskError::Compile(CompileError::Unexpected(_)))
+        ));
         assert!(matches!(
             compiled(r#""iam:GetUser", "iam:GetUser""#, none),
-            Err(CatalogTaskError::Unexpected(_))
+            Err(CatalogTaskError::Compile(CompileError::Unexpected(_)))
         ));
         let stale = "permission = [{ name = \"iam:TagUser\", flags = [], why = \"x\" }]";
-        assert!(matches!(compiled(r#""iam:GetUser""#, stale), Err(CatalogTaskError::Stale(_))));
+        assert!(matches!(
+            compiled(r#""iam:GetUser""#, stale),
+            Err(CatalogTaskError::Compile(CompileError::Stale(_)))
+        ));
     }
 }

@@ -7,8 +7,11 @@ use std::path::Path;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::inputs::PermissionFlag;
-use super::{CatalogTaskError, HEAD, OPERATIONS, PERMISSIONS, SOURCES, list, row};
+use super::CatalogTaskError;
+use keywright_catalog::compile::review::PermissionFlag;
+use keywright_catalog::compile::{
+    CompileError, HEAD, OPERATIONS, PERMISSIONS, SOURCES, first_line, list, row,
+};
 
 const END: &str = ".list.toml";
 
@@ -78,7 +81,7 @@ fn compile_text(text: &str) -> Result<String, CatalogTaskError> {
         };
         for id in &listed.ids {
             if rows.insert(id, (&listed.scope, access)).is_some() {
-                return Err(CatalogTaskError::Unexpected(format!("`{id}` is there twice")));
+                return Err(CompileError::Unexpected(format!("`{id}` is there twice")).into());
             }
         }
     }
@@ -87,15 +90,16 @@ fn compile_text(text: &str) -> Result<String, CatalogTaskError> {
         judged.extend(one.ids.iter().map(|id| (id.as_str(), one)));
     }
     if let Some(stale) = judged.keys().find(|id| !rows.contains_key(**id)) {
-        return Err(CatalogTaskError::Stale((*stale).to_owned()));
+        return Err(CompileError::Stale((*stale).to_owned()).into());
     }
-    let mut out = format!("keywright/catalog/1\t{}\n{HEAD}{SOURCES}", lists.provider);
+    let mut out = format!("{}{HEAD}{SOURCES}", first_line(&lists.provider));
     let sum = hex::encode(Sha256::digest(text));
     row(&mut out, &["permissions", &lists.from, &lists.taken, &lists.licence, &sum])?;
     out.push_str(PERMISSIONS);
     for (id, (scope, access)) in rows {
         let verdict = judged.get(id);
-        let flags: Vec<&str> = verdict.iter().flat_map(|one| &one.flags).map(|flag| flag.word()).collect();
+        let flags: Vec<&str> =
+            verdict.iter().flat_map(|one| &one.flags).filter_map(|flag| flag.word()).collect();
         let why = verdict.map_or("", |one| one.why.as_str());
         row(&mut out, &[id, id, scope, access, &list(&flags)?, why])?;
     }
