@@ -15,6 +15,9 @@ const WIDER_ON_PURPOSE: [(&str, &str); 1] =
 /// Templates without operations: the data names none for their permissions.
 const DATA_PLANE: [&str; 2] = ["cloudflare/r2-bucket-read", "cloudflare/r2-bucket-write"];
 
+/// Providers of which people listed the everyday operations: a template may be about others.
+const EVERYDAY: [&str; 6] = ["gitlab", "huggingface", "openai", "openrouter", "sendgrid", "tailscale"];
+
 struct Shipped {
     path: &'static str,
     text: &'static str,
@@ -181,16 +184,12 @@ fn every_permission_resolves_and_none_is_dangerous() {
 fn every_declared_operation_is_opened_and_every_permission_is_needed() {
     for shipped in Shipped::all() {
         let (permissions, operations) = (shipped.permissions(), shipped.operations());
-        if shipped.catalog().all_operations().is_empty() {
+        let everyday = EVERYDAY.contains(&shipped.provider()) && operations.is_empty();
+        if everyday || shipped.catalog().all_operations().is_empty() {
             continue;
         }
         if operations.is_empty() {
-            let is_silent = shipped.catalog().all_operations().is_empty();
-            assert!(
-                is_silent || DATA_PLANE.contains(&shipped.id()),
-                "{}: declare what the job calls",
-                shipped.path
-            );
+            assert!(DATA_PLANE.contains(&shipped.id()), "{}: declare what the job calls", shipped.path);
             let named = shipped.catalog().unlocks(permissions.iter().map(|one| one.id)).unwrap();
             assert_eq!(named.total, 0, "{}: the data names operations now, declare them", shipped.path);
             assert!(shipped.text.contains("there are no `operations` to check"), "{}: say why", shipped.path);
