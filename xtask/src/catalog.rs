@@ -6,13 +6,16 @@
 //! sentences. The same inputs give the same bytes, whatever order they are in.
 
 mod aws;
+mod digitalocean;
+mod gcp;
 mod github;
 mod inputs;
 mod listed;
+mod plain;
 
 use std::path::{Path, PathBuf};
 
-use inputs::{Inputs, VendorOperations, VendorPermissions, checked};
+use inputs::{Inputs, Text, VendorOperations, VendorPermissions};
 use keywright_catalog::compile::review::Review;
 use keywright_catalog::compile::{self, CompileError, HEAD, PERMISSIONS, SOURCES, first_line, row};
 
@@ -34,7 +37,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<String, CatalogTaskError> {
 fn compile_all(catalogs: &Path, data: &Path) -> Result<Vec<(String, String)>, CatalogTaskError> {
     let path = catalogs.join("aws.review.toml");
     let review = std::fs::read_to_string(&path).map_err(|source| CatalogTaskError::File { path, source })?;
-    let mut texts = vec![("aws".to_owned(), aws::compile(&review, &aws::Data::read(&review, data)?)?)];
+    let actions = Text::read(&data.join(aws::recorded(&review)?.file))?;
+    let mut texts = vec![("aws".to_owned(), aws::compile(&review, &actions)?)];
     for (provider, compile) in COMPILED {
         texts.push((provider.to_owned(), compile(&Inputs::read(catalogs, data, provider)?)?));
     }
@@ -48,7 +52,12 @@ fn compile_all(catalogs: &Path, data: &Path) -> Result<Vec<(String, String)>, Ca
 type Compile = fn(&Inputs) -> Result<String, CatalogTaskError>;
 
 /// The catalogs that come from vendor data.
-const COMPILED: [(&str, Compile); 2] = [("cloudflare", cloudflare), ("github", github::compile)];
+const COMPILED: [(&str, Compile); 4] = [
+    ("cloudflare", cloudflare),
+    ("digitalocean", digitalocean::compile),
+    ("gcp", gcp::compile),
+    ("github", github::compile),
+];
 
 /// Why a catalog could not be compiled.
 #[derive(Debug, thiserror::Error)]
@@ -71,14 +80,12 @@ pub(crate) enum CatalogTaskError {
 
 /// Cloudflare: the judgements are applied in the catalog crate, for `import` applies them too.
 fn cloudflare(inputs: &Inputs) -> Result<String, CatalogTaskError> {
-    let review = Review::parse(&inputs.review)?;
-    checked(&review, "permissions", &inputs.permissions)?;
-    checked(&review, "operations", &inputs.operations)?;
+    let review = inputs.reviewed()?;
     let vendor = |holds| move |source| CatalogTaskError::Vendor { holds, source };
     let permissions: VendorPermissions =
-        serde_json::from_str(&inputs.permissions).map_err(vendor("permissions"))?;
+        serde_json::from_str(&inputs.permissions.text).map_err(vendor("permissions"))?;
     let operations: VendorOperations =
-        serde_json::from_str(&inputs.operations).map_err(vendor("operations"))?;
+        serde_json::from_str(&inputs.operations.text).map_err(vendor("operations"))?;
     Ok(compile::cloudflare::compile(&review, &permissions.groups, &operations.operations)?)
 }
 
@@ -141,7 +148,7 @@ mod tests {
             let rest = "file = \"f\"\nfrom = \"here\"\ntaken = \"2026-01-01\"\nlicence = \"MIT\"";
             review.push_str(&format!("[[source]]\nholds = \"{holds}\"\n{rest}\nsha256 = \"{sum}\"\n"));
         }
-        Inputs { review, permissions, operations }
+        Inputs { review, permissions: permissions.into(), operations: operations.into() }
     }
 
     fn facts(text: &str) -> Vec<&str> {
@@ -182,7 +189,7 @@ mod tests {
     #[test]
     fn a_vendor_file_that_nobody_reviewed_is_refused() {
         let mut changed = inputs(&GROUPS, &OPERATIONS, JUDGED);
-        changed.operations.push('\n');
+        changed.operations = format!("{}\n", changed.operations.text).into();
         assert!(matches!(cloudflare(&changed), Err(CatalogTaskError::Checksum { holds: "operations", .. })));
     }
 

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use crate::built_in::BUILT_IN;
 use crate::error::CatalogError;
 use crate::footprint::Footprint;
-use crate::format::{self, Needs, Parsed, Variant};
+use crate::format::{self, Action, Needs, Parsed, Variant};
 use crate::nearest::nearest;
 use crate::operation::{Operation, shape};
 use crate::permission::{Access, Permission};
@@ -28,6 +28,9 @@ pub struct Catalog {
     alternatives: Vec<Box<[usize]>>,
     needs: Vec<Needs>,
     variants: Vec<Variant>,
+    actions: Vec<Action>,
+    resources: Vec<(&'static str, &'static str)>,
+    prefixes: Vec<(&'static str, &'static str)>,
     by_id: HashMap<&'static str, usize>,
     by_name: OnceLock<HashMap<String, usize>>,
     reach: OnceLock<Reach>,
@@ -50,8 +53,18 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::Damaged`] with the line that is not what the form says.
     pub fn parse(text: &'static str) -> Result<Self, CatalogError> {
-        let Parsed { provider, sources, permissions, operations, alternatives, needs, variants } =
-            format::parse(text)?;
+        let Parsed {
+            provider,
+            sources,
+            permissions,
+            operations,
+            alternatives,
+            needs,
+            actions,
+            resources,
+            prefixes,
+            variants,
+        } = format::parse(text)?;
         let by_id = permissions.iter().enumerate().map(|(position, one)| (one.id, position)).collect();
         Ok(Self {
             provider,
@@ -61,6 +74,9 @@ impl Catalog {
             alternatives,
             needs,
             variants,
+            actions,
+            resources,
+            prefixes,
             by_id,
             by_name: OnceLock::new(),
             reach: OnceLock::new(),
@@ -182,12 +198,36 @@ impl Catalog {
         let names = self.by_name.get_or_init(|| {
             let mut names = HashMap::with_capacity(self.operations.len() * 2);
             for (position, operation) in self.operations.iter().enumerate() {
-                names.entry(operation.id.to_owned()).or_insert(position);
-                names.entry(operation.shape()).or_insert(position);
+                // What was reviewed about a call stands behind the action of the same name, and wins.
+                if operation.path.is_empty() {
+                    names.insert(operation.id.to_owned(), position);
+                } else {
+                    names.entry(operation.id.to_owned()).or_insert(position);
+                    names.entry(operation.shape()).or_insert(position);
+                }
             }
             names
         });
-        names.get(name).or_else(|| names.get(&shape(name))).copied()
+        names
+            .get(name)
+            .or_else(|| names.get(&shape(name)))
+            .or_else(|| names.get(&self.renamed(name)?))
+            .copied()
+    }
+
+    /// The name of the action behind an operation of a service that calls its actions otherwise.
+    fn renamed(&self, name: &str) -> Option<String> {
+        let (service, operation) = name.split_once(':')?;
+        let (_, actions) = self.prefixes.iter().find(|(operations, _)| *operations == service)?;
+        Some(format!("{actions}:{operation}"))
+    }
+
+    pub(crate) fn action(&self, position: usize) -> Option<&Action> {
+        self.actions.get(position)
+    }
+
+    pub(crate) fn resource_forms(&self) -> &[(&'static str, &'static str)] {
+        &self.resources
     }
 
     /// What the operation needs, as judged: any one of these sets of permissions. None at all where nothing is known to open

@@ -23,12 +23,28 @@ pub(crate) struct Parsed {
     /// The distinct things that operations need: any one of these sets of permissions. The first one is empty: nothing is
     /// known to open the operation.
     pub(crate) needs: Vec<Needs>,
+    /// What is known about each permission where permissions are actions that apply to kinds of resources (AWS), in the order of the
+    /// permissions; empty elsewhere.
+    pub(crate) actions: Vec<Action>,
+    /// How the ARNs of each kind of resource are written, as `(kind, form)`.
+    pub(crate) resources: Vec<(&'static str, &'static str)>,
+    /// Services whose operations go by another name than their actions, as `(name of operations, name of actions)`.
+    pub(crate) prefixes: Vec<(&'static str, &'static str)>,
     /// What variants of an operation need, by the set of variants and the variant's name.
     pub(crate) variants: Vec<Variant>,
 }
 
 /// Any one of these sets of permissions, as positions.
 pub(crate) type Needs = Box<[Box<[usize]>]>;
+
+/// What is known about an action.
+#[derive(Debug)]
+pub(crate) struct Action {
+    /// The kinds of resources that it applies to, `*` behind those that it always needs; `-` where it can't be confined.
+    pub(crate) kinds: &'static str,
+    /// Actions that it may call in turn.
+    pub(crate) dependents: &'static str,
+}
 
 /// What an operation needs in one of its variants.
 #[derive(Debug)]
@@ -71,6 +87,9 @@ pub(crate) fn parse(text: &'static str) -> Result<Parsed, CatalogError> {
         alternatives: vec![Box::default()],
         needs: vec![Box::default()],
         variants: Vec::new(),
+        actions: Vec::new(),
+        resources: Vec::new(),
+        prefixes: Vec::new(),
     };
     let mut lists = Lists::default();
     let mut section = "";
@@ -85,6 +104,15 @@ pub(crate) fn parse(text: &'static str) -> Result<Parsed, CatalogError> {
         match section {
             "[sources]" => parsed.sources.push(line.source()?),
             "[permissions]" => parsed.permissions.push(line.permission()?),
+            "[resources]" => {
+                let [kind, form] = line.columns()?;
+                parsed.resources.push((kind, form));
+            }
+            "[prefixes]" => {
+                let [operations, actions] = line.columns()?;
+                parsed.prefixes.push((operations, actions));
+            }
+            "[actions]" => line.action(&mut parsed)?,
             "[variants]" => {
                 let variant = line.variant(&mut lists, &mut parsed.needs)?;
                 parsed.variants.push(variant);
@@ -117,6 +145,18 @@ impl Line {
 
     fn permission(&self) -> Result<Permission, CatalogError> {
         let [id, name, scope, access, flags, why] = self.columns()?;
+        self.permission_of(id, if name == "=" { id } else { name }, scope, access, flags, why)
+    }
+
+    fn permission_of(
+        &self,
+        id: &'static str,
+        name: &'static str,
+        scope: &'static str,
+        access: &'static str,
+        flags: &'static str,
+        why: &'static str,
+    ) -> Result<Permission, CatalogError> {
         let access = match access {
             "read" => Access::Read,
             "write" => Access::Write,
@@ -147,6 +187,24 @@ impl Line {
         Ok(permission)
     }
 
+    /// An action is a permission, and the operation of the same name that it opens.
+    fn action(&self, parsed: &mut Parsed) -> Result<(), CatalogError> {
+        let [id, scope, access, flags, why, kinds, dependents] = self.columns()?;
+        let permission = self.permission_of(id, id, scope, access, flags, why)?;
+        let only: Box<[usize]> = Box::new([parsed.permissions.len()]);
+        parsed.operations.push(Operation {
+            mutating: permission.access != Access::Read,
+            alternatives: parsed.alternatives.len(),
+            needs: parsed.needs.len(),
+            ..Operation::called(id)
+        });
+        parsed.alternatives.push(only.clone());
+        parsed.needs.push(Box::new([only]));
+        parsed.permissions.push(permission);
+        parsed.actions.push(Action { kinds, dependents });
+        Ok(())
+    }
+
     fn variant(&self, lists: &mut Lists, needs: &mut Vec<Needs>) -> Result<Variant, CatalogError> {
         let [set, name, needed] = self.columns()?;
         let needs = lists.needs(needed, needs).ok_or_else(|| self.damaged(UNNAMED))?;
@@ -160,25 +218,19 @@ impl Line {
         needs: &mut Vec<Needs>,
     ) -> Result<Operation, CatalogError> {
         let [method, path, id, tags, flags, accepted, unresolved, needed, variants] = self.columns()?;
+        let [method, path] = [method, path].map(|column| if column == "-" { "" } else { column });
         let needed = if needed == "=" { accepted } else { needed };
         let needs = lists.needs(needed, needs).ok_or_else(|| self.damaged(UNNAMED))?;
         let alternatives = lists.position(accepted, alternatives).ok_or_else(|| self.damaged(UNNAMED))?;
         let mut operation = Operation {
             method,
             path,
-            id,
-            mutating: false,
-            deprecated: false,
-            unannotated: false,
-            wide: false,
-            credential: false,
-            anybody: false,
-            depends: false,
             tags,
             unresolved,
             alternatives,
             needs,
             variants,
+            ..Operation::called(id)
         };
         for flag in items(flags) {
             match flag {

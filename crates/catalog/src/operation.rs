@@ -4,12 +4,13 @@ use std::fmt;
 
 use crate::format::items;
 
-/// An API operation and what opens it. Its `Display` is `METHOD /path`, as templates name it.
+/// An API operation and what opens it. Its `Display` is `METHOD /path`, as templates name it, or its id
+/// where it has no path.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Operation {
-    /// The HTTP method, in capitals.
+    /// The HTTP method, in capitals; empty where the provider's operations only have names.
     pub method: &'static str,
-    /// The path below the API's base, with `{parameters}` as the vendor spells them.
+    /// The path below the API's base, with `{parameters}` as the vendor spells them; empty where there is none.
     pub path: &'static str,
     /// The vendor's operation id.
     pub id: &'static str,
@@ -54,6 +55,27 @@ impl Operation {
         self.alternatives != 0
     }
 
+    /// An operation about which nothing but its id is known.
+    pub(crate) fn called(id: &'static str) -> Self {
+        Self {
+            method: "",
+            path: "",
+            id,
+            mutating: false,
+            deprecated: false,
+            unannotated: false,
+            wide: false,
+            credential: false,
+            anybody: false,
+            depends: false,
+            tags: "-",
+            unresolved: "-",
+            alternatives: 0,
+            needs: 0,
+            variants: "-",
+        }
+    }
+
     /// `METHOD /path` with `{}` for each parameter.
     pub(crate) fn shape(&self) -> String {
         shape(&self.to_string())
@@ -62,7 +84,7 @@ impl Operation {
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.method, self.path)
+        if self.method.is_empty() { f.write_str(self.id) } else { write!(f, "{} {}", self.method, self.path) }
     }
 }
 

@@ -240,7 +240,7 @@ fn a_damaged_catalog_names_the_line() {
 /// Counts in the compiled text itself, without the code under test.
 fn recount(labels: &BTreeSet<String>) -> (usize, usize) {
     let shipped = BUILT_IN.iter().find(|built_in| built_in.provider == "cloudflare").unwrap();
-    let operations = shipped.text.split_once("[operations]\n").unwrap().1;
+    let operations = shipped.text().unwrap().split_once("[operations]\n").unwrap().1;
     let opened =
         |line: &&str| line.split('\t').nth(5).unwrap().split(';').any(|label| labels.contains(label));
     let lines: Vec<&str> = operations.lines().filter(|line| !line.starts_with('#')).filter(opened).collect();

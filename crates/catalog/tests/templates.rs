@@ -15,8 +15,10 @@ const WIDER_ON_PURPOSE: [(&str, &str); 1] =
 /// Templates without operations: the data names none for their permissions.
 const DATA_PLANE: [&str; 2] = ["cloudflare/r2-bucket-read", "cloudflare/r2-bucket-write"];
 
-/// Providers of which people listed the everyday operations: a template may be about others.
-const EVERYDAY: [&str; 6] = ["gitlab", "huggingface", "openai", "openrouter", "sendgrid", "tailscale"];
+/// Providers whose templates say what they are for in permissions: people listed everyday operations only, or a permission and
+/// its operation have one name.
+const BY_PERMISSION: [&str; 7] =
+    ["aws", "gitlab", "huggingface", "openai", "openrouter", "sendgrid", "tailscale"];
 
 struct Shipped {
     path: &'static str,
@@ -184,8 +186,8 @@ fn every_permission_resolves_and_none_is_dangerous() {
 fn every_declared_operation_is_opened_and_every_permission_is_needed() {
     for shipped in Shipped::all() {
         let (permissions, operations) = (shipped.permissions(), shipped.operations());
-        let everyday = EVERYDAY.contains(&shipped.provider()) && operations.is_empty();
-        if everyday || shipped.catalog().all_operations().is_empty() {
+        let by_permission = BY_PERMISSION.contains(&shipped.provider()) && operations.is_empty();
+        if by_permission || shipped.catalog().all_operations().is_empty() {
             continue;
         }
         if operations.is_empty() {

@@ -9,7 +9,8 @@ use keywright_catalog::{Catalog, Wanted};
 use serde_json::Value;
 
 /// The providers whose operations the catalogs hold.
-const SOLVED: [&str; 5] = ["cloudflare", "github", "openrouter", "sendgrid", "tailscale"];
+const SOLVED: [&str; 7] =
+    ["aws", "cloudflare", "digitalocean", "github", "openrouter", "sendgrid", "tailscale"];
 
 fn records() -> Option<Vec<Value>> {
     let base = std::env::var_os("KEYWRIGHT_EVAL")

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::inputs::{Inputs, checked};
+use super::inputs::Inputs;
 use super::{CatalogTaskError, head};
 use keywright_catalog::compile::review::{Choice, Review};
 use keywright_catalog::compile::{CompileError, OPERATIONS, VARIANTS, list, row};
@@ -43,10 +43,8 @@ struct Operation {
 }
 
 pub(super) fn compile(inputs: &Inputs) -> Result<String, CatalogTaskError> {
-    let review: Review = toml::from_str(&inputs.review)?;
-    checked(&review, "permissions", &inputs.permissions)?;
-    checked(&review, "operations", &inputs.operations)?;
-    let vendor: Vendor = serde_json::from_str(&inputs.permissions)
+    let review = inputs.reviewed()?;
+    let vendor: Vendor = serde_json::from_str(&inputs.permissions.text)
         .map_err(|source| CatalogTaskError::Vendor { holds: "permissions", source })?;
     let mut levels: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
     for operation in &vendor.operations {
@@ -225,7 +223,7 @@ mod tests {
             let rest = "file = \"f\"\nfrom = \"here\"\ntaken = \"2026-01-01\"\nlicence = \"MIT\"";
             review.push_str(&format!("[[source]]\nholds = \"{holds}\"\n{rest}\nsha256 = \"{sum}\"\n"));
         }
-        compile(&Inputs { review, permissions: FACTS.to_owned(), operations: FACTS.to_owned() })
+        compile(&Inputs { review, permissions: FACTS.to_owned().into(), operations: FACTS.to_owned().into() })
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a catalog is made of: the vendor's two files, and what people judged about them.
 
 use std::path::Path;
+use std::process::Command;
 
 use keywright_catalog::compile::review::{Review, VendorOperation, VendorPermission};
 use serde::Deserialize;
@@ -11,20 +12,65 @@ use super::CatalogTaskError;
 /// The three texts that a catalog is made of.
 pub(super) struct Inputs {
     pub(super) review: String,
-    pub(super) permissions: String,
-    pub(super) operations: String,
+    pub(super) permissions: Text,
+    pub(super) operations: Text,
+}
+
+/// A vendor's file, unpacked, with the SHA-256 of the file as it was published.
+pub(super) struct Text {
+    pub(super) text: String,
+    sha256: String,
 }
 
 impl Inputs {
     pub(super) fn read(catalogs: &Path, data: &Path, provider: &str) -> Result<Self, CatalogTaskError> {
-        let text = |path: std::path::PathBuf| {
-            std::fs::read_to_string(&path).map_err(|source| CatalogTaskError::File { path, source })
-        };
-        let review = text(catalogs.join(format!("{provider}.review.toml")))?;
+        let path = catalogs.join(format!("{provider}.review.toml"));
+        let review =
+            std::fs::read_to_string(&path).map_err(|source| CatalogTaskError::File { path, source })?;
         let parsed = Review::parse(&review)?;
-        let permissions = text(data.join(&parsed.source("permissions")?.file))?;
-        let operations = text(data.join(&parsed.source("operations")?.file))?;
+        let permissions = Text::read(&data.join(&parsed.source("permissions")?.file))?;
+        let operations = Text::read(&data.join(&parsed.source("operations")?.file))?;
         Ok(Self { review, permissions, operations })
+    }
+
+    /// The review, once both files are known to be the reviewed ones.
+    pub(super) fn reviewed(&self) -> Result<Review, CatalogTaskError> {
+        let review = Review::parse(&self.review)?;
+        self.permissions.checked("permissions", &review.source("permissions")?.sha256)?;
+        self.operations.checked("operations", &review.source("operations")?.sha256)?;
+        Ok(review)
+    }
+}
+
+impl Text {
+    /// Reads a file, packed or not.
+    pub(super) fn read(path: &Path) -> Result<Self, CatalogTaskError> {
+        let file = |source| CatalogTaskError::File { path: path.to_owned(), source };
+        let bytes = std::fs::read(path).map_err(file)?;
+        let sha256 = hex::encode(Sha256::digest(&bytes));
+        let bytes = if path.extension().is_some_and(|end| end == "gz") {
+            Command::new("gzip").arg("-dc").arg(path).output().map_err(file)?.stdout
+        } else {
+            bytes
+        };
+        let text = String::from_utf8(bytes).map_err(|error| file(std::io::Error::other(error)))?;
+        Ok(Self { text, sha256 })
+    }
+
+    pub(super) fn checked(&self, holds: &'static str, recorded: &str) -> Result<(), CatalogTaskError> {
+        if self.sha256 == recorded {
+            return Ok(());
+        }
+        let (recorded, found) = (recorded.to_owned(), self.sha256.clone());
+        Err(CatalogTaskError::Checksum { holds, recorded, found })
+    }
+}
+
+#[cfg(test)]
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        let sha256 = hex::encode(Sha256::digest(&text));
+        Self { text, sha256 }
     }
 }
 
@@ -36,10 +82,4 @@ pub(super) struct VendorPermissions {
 #[derive(Deserialize)]
 pub(super) struct VendorOperations {
     pub(super) operations: Vec<VendorOperation>,
-}
-
-pub(super) fn checked(review: &Review, holds: &'static str, text: &str) -> Result<(), CatalogTaskError> {
-    let recorded = review.source(holds)?.sha256.clone();
-    let found = hex::encode(Sha256::digest(text));
-    if found == recorded { Ok(()) } else { Err(CatalogTaskError::Checksum { holds, recorded, found }) }
 }
