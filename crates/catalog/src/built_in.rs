@@ -1,37 +1,67 @@
-//! The catalogs that ship inside the binary, each read on first use.
+//! The catalogs that ship inside the binary, each unpacked and read on first use.
 
 use std::sync::OnceLock;
 
 use crate::catalog::Catalog;
 use crate::error::CatalogError;
 
+/// No catalog is larger than this when it is unpacked.
+const LARGEST: usize = 16 << 20;
+
+macro_rules! built_in {
+    ($provider:literal) => {
+        BuiltIn::new($provider, include_bytes!(concat!(env!("OUT_DIR"), "/", $provider, ".deflate")))
+    };
+}
+
 /// Every catalog that ships, one per provider.
-pub static BUILT_IN: [BuiltIn; 10] = [
-    BuiltIn::new("anthropic", include_str!("../../../catalogs/anthropic.tsv")),
-    BuiltIn::new("aws", include_str!("../../../catalogs/aws.tsv")),
-    BuiltIn::new("cloudflare", include_str!("../../../catalogs/cloudflare.tsv")),
-    BuiltIn::new("github", include_str!("../../../catalogs/github.tsv")),
-    BuiltIn::new("gitlab", include_str!("../../../catalogs/gitlab.tsv")),
-    BuiltIn::new("huggingface", include_str!("../../../catalogs/huggingface.tsv")),
-    BuiltIn::new("openai", include_str!("../../../catalogs/openai.tsv")),
-    BuiltIn::new("openrouter", include_str!("../../../catalogs/openrouter.tsv")),
-    BuiltIn::new("sendgrid", include_str!("../../../catalogs/sendgrid.tsv")),
-    BuiltIn::new("tailscale", include_str!("../../../catalogs/tailscale.tsv")),
+pub static BUILT_IN: [BuiltIn; 12] = [
+    built_in!("anthropic"),
+    built_in!("aws"),
+    built_in!("cloudflare"),
+    built_in!("digitalocean"),
+    built_in!("gcp"),
+    built_in!("github"),
+    built_in!("gitlab"),
+    built_in!("huggingface"),
+    built_in!("openai"),
+    built_in!("openrouter"),
+    built_in!("sendgrid"),
+    built_in!("tailscale"),
 ];
 
-/// One shipped catalog: its text costs nothing until somebody asks.
+/// One shipped catalog: it costs nothing until somebody asks.
 #[derive(Debug)]
 pub struct BuiltIn {
     /// The provider, as templates and connections name it.
     pub provider: &'static str,
-    /// The compiled text, as it stands in `catalogs/`.
-    pub text: &'static str,
+    packed: &'static [u8],
+    text: OnceLock<Option<String>>,
     parsed: OnceLock<Result<Catalog, CatalogError>>,
 }
 
 impl BuiltIn {
-    const fn new(provider: &'static str, text: &'static str) -> Self {
-        Self { provider, text, parsed: OnceLock::new() }
+    const fn new(provider: &'static str, packed: &'static [u8]) -> Self {
+        Self { provider, packed, text: OnceLock::new(), parsed: OnceLock::new() }
+    }
+
+    /// How many bytes it takes inside the binary.
+    #[must_use]
+    pub fn packed_size(&self) -> usize {
+        self.packed.len()
+    }
+
+    /// The compiled text, as it stands in `catalogs/`, unpacked once.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] if the shipped bytes do not unpack to text; a test unpacks every one of them.
+    pub fn text(&'static self) -> Result<&'static str, CatalogError> {
+        let unpack = || {
+            let bytes = miniz_oxide::inflate::decompress_to_vec_with_limit(self.packed, LARGEST).ok()?;
+            String::from_utf8(bytes).ok()
+        };
+        let damaged = CatalogError::Damaged { line: 1, what: "text that can be unpacked" };
+        self.text.get_or_init(unpack).as_deref().ok_or(damaged)
     }
 
     /// The catalog, parsed once.
@@ -39,6 +69,6 @@ impl BuiltIn {
     /// # Errors
     /// [`CatalogError::Damaged`] if the shipped text is not a catalog; a test reads every one of them.
     pub fn catalog(&'static self) -> Result<&'static Catalog, CatalogError> {
-        self.parsed.get_or_init(|| Catalog::parse(self.text)).as_ref().map_err(Clone::clone)
+        self.parsed.get_or_init(|| Catalog::parse(self.text()?)).as_ref().map_err(Clone::clone)
     }
 }

@@ -6,11 +6,12 @@ use std::sync::OnceLock;
 use crate::built_in::BUILT_IN;
 use crate::error::CatalogError;
 use crate::footprint::Footprint;
-use crate::format::{self, Parsed};
+use crate::format::{self, Action, Needs, Parsed, Variant};
 use crate::nearest::nearest;
-use crate::operation::Operation;
+use crate::operation::{Operation, shape};
 use crate::permission::{Access, Permission};
 use crate::search::{Index, words};
+use crate::solve::Reach;
 
 pub use crate::format::Source;
 
@@ -25,7 +26,14 @@ pub struct Catalog {
     permissions: Vec<Permission>,
     operations: Vec<Operation>,
     alternatives: Vec<Box<[usize]>>,
+    needs: Vec<Needs>,
+    variants: Vec<Variant>,
+    actions: Vec<Action>,
+    resources: Vec<(&'static str, &'static str)>,
+    prefixes: Vec<(&'static str, &'static str)>,
     by_id: HashMap<&'static str, usize>,
+    by_name: OnceLock<HashMap<String, usize>>,
+    reach: OnceLock<Reach>,
     permission_index: OnceLock<Index>,
     operation_index: OnceLock<Index>,
 }
@@ -45,7 +53,18 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::Damaged`] with the line that is not what the form says.
     pub fn parse(text: &'static str) -> Result<Self, CatalogError> {
-        let Parsed { provider, sources, permissions, operations, alternatives } = format::parse(text)?;
+        let Parsed {
+            provider,
+            sources,
+            permissions,
+            operations,
+            alternatives,
+            needs,
+            actions,
+            resources,
+            prefixes,
+            variants,
+        } = format::parse(text)?;
         let by_id = permissions.iter().enumerate().map(|(position, one)| (one.id, position)).collect();
         Ok(Self {
             provider,
@@ -53,7 +72,14 @@ impl Catalog {
             permissions,
             operations,
             alternatives,
+            needs,
+            variants,
+            actions,
+            resources,
+            prefixes,
             by_id,
+            by_name: OnceLock::new(),
+            reach: OnceLock::new(),
             permission_index: OnceLock::new(),
             operation_index: OnceLock::new(),
         })
@@ -158,10 +184,80 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::UnknownOperation`] with operations that come close.
     pub fn operation(&self, name: &str) -> Result<&Operation, CatalogError> {
-        self.operations.iter().find(|operation| operation.is_called(name)).ok_or_else(|| {
+        self.position_of(name).and_then(|position| self.operations.get(position)).ok_or_else(|| {
             let nearest = self.operations(name, HINTS).iter().map(|found| found.item.to_string()).collect();
             CatalogError::UnknownOperation { asked: name.to_owned(), nearest }
         })
+    }
+
+    pub(crate) fn operation_at(&self, position: usize) -> Option<&Operation> {
+        self.operations.get(position)
+    }
+
+    pub(crate) fn position_of(&self, name: &str) -> Option<usize> {
+        let names = self.by_name.get_or_init(|| {
+            let mut names = HashMap::with_capacity(self.operations.len() * 2);
+            for (position, operation) in self.operations.iter().enumerate() {
+                // What was reviewed about a call stands behind the action of the same name, and wins.
+                if operation.path.is_empty() {
+                    names.insert(operation.id.to_owned(), position);
+                } else {
+                    names.entry(operation.id.to_owned()).or_insert(position);
+                    names.entry(operation.shape()).or_insert(position);
+                }
+            }
+            names
+        });
+        names
+            .get(name)
+            .or_else(|| names.get(&shape(name)))
+            .or_else(|| names.get(&self.renamed(name)?))
+            .copied()
+    }
+
+    /// The name of the action behind an operation of a service that calls its actions otherwise.
+    fn renamed(&self, name: &str) -> Option<String> {
+        let (service, operation) = name.split_once(':')?;
+        let (_, actions) = self.prefixes.iter().find(|(operations, _)| *operations == service)?;
+        Some(format!("{actions}:{operation}"))
+    }
+
+    pub(crate) fn action(&self, position: usize) -> Option<&Action> {
+        self.actions.get(position)
+    }
+
+    pub(crate) fn resource_forms(&self) -> &[(&'static str, &'static str)] {
+        &self.resources
+    }
+
+    /// What the operation needs, as judged: any one of these sets of permissions. None at all where nothing is known to open
+    /// it; one empty set where it needs no permission.
+    pub fn needs<'a>(&'a self, operation: &Operation) -> impl Iterator<Item = Vec<&'a Permission>> {
+        let sets = self.needs.get(operation.needs).into_iter().flatten();
+        sets.map(|set| set.iter().filter_map(|position| self.permissions.get(*position)).collect())
+    }
+
+    /// The variants of an operation, which say what the path alone leaves open: the phase of a ruleset, the kind of a key. A
+    /// job names one as `METHOD /path#variant`.
+    pub fn variants<'a>(&'a self, operation: &'a Operation) -> impl Iterator<Item = &'static str> + 'a {
+        self.variants.iter().filter(|one| one.set == operation.variants).map(|one| one.name)
+    }
+
+    pub(crate) fn sets(&self, needs: usize) -> &[Box<[usize]>] {
+        self.needs.get(needs).map_or(&[], |sets| sets)
+    }
+
+    pub(crate) fn variant(&self, operation: &Operation, name: &str) -> Option<usize> {
+        let is_it = |one: &&Variant| one.set == operation.variants && one.name == name;
+        self.variants.iter().find(is_it).map(|one| one.needs)
+    }
+
+    pub(crate) fn listed(&self, operation: &Operation) -> &[usize] {
+        self.alternatives.get(operation.alternatives).map_or(&[], |list| list)
+    }
+
+    pub(crate) fn reach(&self) -> &Reach {
+        self.reach.get_or_init(|| Reach::of(self))
     }
 
     /// The permissions of which any one opens the operation. Empty where the data does not say: then nothing may be

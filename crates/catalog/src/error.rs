@@ -37,6 +37,30 @@ pub enum CatalogError {
         /// Operations that come close, best first.
         nearest: Vec<String>,
     },
+    /// Nobody says what opens the operation, so nothing is concluded about it.
+    #[error("nothing is known to open `{asked}`{}{}", unresolved_listed(unresolved), instead(nearest))]
+    NotComputable {
+        /// The operation.
+        asked: String,
+        /// Permissions that the vendor names for it, but whose ids are not known.
+        unresolved: Vec<String>,
+        /// Operations like it about which something is known, best first.
+        nearest: Vec<String>,
+    },
+    /// What the operation needs depends on something that its path does not say.
+    #[error("what `{asked}` needs depends: say `{asked}#...` with one of {}", quoted(variants))]
+    VariantNeeded {
+        /// The operation.
+        asked: String,
+        /// What it can be.
+        variants: Vec<String>,
+    },
+    /// A job without operations, or with too many to search through.
+    #[error("a job has from 1 to {most} operations that can be searched through")]
+    JobSize {
+        /// The most that a job may have.
+        most: usize,
+    },
     /// The compiled data itself is damaged.
     #[error("the catalog is damaged at line {line}: {what}")]
     Damaged {
@@ -52,6 +76,14 @@ impl CatalogError {
         let pair = |permission: &&Permission| (permission.id.to_owned(), permission.scope.to_owned());
         Self::AmbiguousPermission { name: name.to_owned(), candidates: candidates.iter().map(pair).collect() }
     }
+}
+
+fn unresolved_listed(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!("; no id is known for {}", quoted(names)) }
+}
+
+fn instead(nearest: &[String]) -> String {
+    if nearest.is_empty() { String::new() } else { format!("; something is known about {}", quoted(nearest)) }
 }
 
 fn hint(nearest: &[String]) -> String {

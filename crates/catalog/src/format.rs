@@ -1,4 +1,4 @@
-//! Reads `keywright/catalog/1`, the compiled form that `catalogs/README.md` describes. Nothing is copied: every
+//! Reads `keywright/catalog/2`, the compiled form that `catalogs/README.md` describes. Nothing is copied: every
 //! field is a slice of the text.
 
 use std::collections::HashMap;
@@ -9,6 +9,7 @@ use crate::permission::{Access, Permission};
 
 /// About how long an operation's line is; only saves growing the list.
 const BYTES_PER_OPERATION: usize = 160;
+const UNNAMED: &str = "names of permissions that the catalog has";
 
 /// Everything that one compiled file holds.
 pub(crate) struct Parsed {
@@ -19,6 +20,38 @@ pub(crate) struct Parsed {
     /// The distinct lists of alternatives, as positions in `permissions`. A few hundred lists serve thousands of
     /// operations. The first one is empty.
     pub(crate) alternatives: Vec<Box<[usize]>>,
+    /// The distinct things that operations need: any one of these sets of permissions. The first one is empty: nothing is
+    /// known to open the operation.
+    pub(crate) needs: Vec<Needs>,
+    /// What is known about each permission where permissions are actions that apply to kinds of resources (AWS), in the order of the
+    /// permissions; empty elsewhere.
+    pub(crate) actions: Vec<Action>,
+    /// How the ARNs of each kind of resource are written, as `(kind, form)`.
+    pub(crate) resources: Vec<(&'static str, &'static str)>,
+    /// Services whose operations go by another name than their actions, as `(name of operations, name of actions)`.
+    pub(crate) prefixes: Vec<(&'static str, &'static str)>,
+    /// What variants of an operation need, by the set of variants and the variant's name.
+    pub(crate) variants: Vec<Variant>,
+}
+
+/// Any one of these sets of permissions, as positions.
+pub(crate) type Needs = Box<[Box<[usize]>]>;
+
+/// What is known about an action.
+#[derive(Debug)]
+pub(crate) struct Action {
+    /// The kinds of resources that it applies to, `*` behind those that it always needs; `-` where it can't be confined.
+    pub(crate) kinds: &'static str,
+    /// Actions that it may call in turn.
+    pub(crate) dependents: &'static str,
+}
+
+/// What an operation needs in one of its variants.
+#[derive(Debug)]
+pub(crate) struct Variant {
+    pub(crate) set: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) needs: usize,
 }
 
 /// Where a part of the data comes from.
@@ -43,8 +76,8 @@ pub struct Source {
 pub(crate) fn parse(text: &'static str) -> Result<Parsed, CatalogError> {
     let mut lines = text.lines().enumerate().map(|(index, text)| Line { number: index + 1, text });
     let first = lines.next().unwrap_or(Line { number: 1, text: "" });
-    let Some(provider) = first.text.strip_prefix("keywright/catalog/1\t") else {
-        return Err(first.damaged("the form `keywright/catalog/1` and the provider"));
+    let Some(provider) = first.text.strip_prefix("keywright/catalog/2\t") else {
+        return Err(first.damaged("the form `keywright/catalog/2` and the provider"));
     };
     let mut parsed = Parsed {
         provider,
@@ -52,13 +85,18 @@ pub(crate) fn parse(text: &'static str) -> Result<Parsed, CatalogError> {
         permissions: Vec::new(),
         operations: Vec::with_capacity(text.len() / BYTES_PER_OPERATION),
         alternatives: vec![Box::default()],
+        needs: vec![Box::default()],
+        variants: Vec::new(),
+        actions: Vec::new(),
+        resources: Vec::new(),
+        prefixes: Vec::new(),
     };
     let mut lists = Lists::default();
     let mut section = "";
     for line in lines.filter(|line| !line.text.starts_with('#')) {
         if line.text.starts_with('[') {
             section = line.text;
-            if section == "[operations]" {
+            if ["[variants]", "[operations]"].contains(&section) && lists.labels.is_empty() {
                 lists = Lists::of(&parsed.permissions);
             }
             continue;
@@ -66,8 +104,21 @@ pub(crate) fn parse(text: &'static str) -> Result<Parsed, CatalogError> {
         match section {
             "[sources]" => parsed.sources.push(line.source()?),
             "[permissions]" => parsed.permissions.push(line.permission()?),
+            "[resources]" => {
+                let [kind, form] = line.columns()?;
+                parsed.resources.push((kind, form));
+            }
+            "[prefixes]" => {
+                let [operations, actions] = line.columns()?;
+                parsed.prefixes.push((operations, actions));
+            }
+            "[actions]" => line.action(&mut parsed)?,
+            "[variants]" => {
+                let variant = line.variant(&mut lists, &mut parsed.needs)?;
+                parsed.variants.push(variant);
+            }
             "[operations]" => {
-                let operation = line.operation(&mut lists, &mut parsed.alternatives)?;
+                let operation = line.operation(&mut lists, &mut parsed.alternatives, &mut parsed.needs)?;
                 parsed.operations.push(operation);
             }
             _ => return Err(line.damaged("a known section")),
@@ -94,6 +145,18 @@ impl Line {
 
     fn permission(&self) -> Result<Permission, CatalogError> {
         let [id, name, scope, access, flags, why] = self.columns()?;
+        self.permission_of(id, if name == "=" { id } else { name }, scope, access, flags, why)
+    }
+
+    fn permission_of(
+        &self,
+        id: &'static str,
+        name: &'static str,
+        scope: &'static str,
+        access: &'static str,
+        flags: &'static str,
+        why: &'static str,
+    ) -> Result<Permission, CatalogError> {
         let access = match access {
             "read" => Access::Read,
             "write" => Access::Write,
@@ -124,27 +187,50 @@ impl Line {
         Ok(permission)
     }
 
+    /// An action is a permission, and the operation of the same name that it opens.
+    fn action(&self, parsed: &mut Parsed) -> Result<(), CatalogError> {
+        let [id, scope, access, flags, why, kinds, dependents] = self.columns()?;
+        let permission = self.permission_of(id, id, scope, access, flags, why)?;
+        let only: Box<[usize]> = Box::new([parsed.permissions.len()]);
+        parsed.operations.push(Operation {
+            mutating: permission.access != Access::Read,
+            alternatives: parsed.alternatives.len(),
+            needs: parsed.needs.len(),
+            ..Operation::called(id)
+        });
+        parsed.alternatives.push(only.clone());
+        parsed.needs.push(Box::new([only]));
+        parsed.permissions.push(permission);
+        parsed.actions.push(Action { kinds, dependents });
+        Ok(())
+    }
+
+    fn variant(&self, lists: &mut Lists, needs: &mut Vec<Needs>) -> Result<Variant, CatalogError> {
+        let [set, name, needed] = self.columns()?;
+        let needs = lists.needs(needed, needs).ok_or_else(|| self.damaged(UNNAMED))?;
+        Ok(Variant { set, name, needs })
+    }
+
     fn operation(
         &self,
         lists: &mut Lists,
         alternatives: &mut Vec<Box<[usize]>>,
+        needs: &mut Vec<Needs>,
     ) -> Result<Operation, CatalogError> {
-        let [method, path, id, tags, flags, accepted, unresolved] = self.columns()?;
-        let alternatives = lists
-            .position(accepted, alternatives)
-            .ok_or_else(|| self.damaged("names of permissions that the catalog has"))?;
+        let [method, path, id, tags, flags, accepted, unresolved, needed, variants] = self.columns()?;
+        let [method, path] = [method, path].map(|column| if column == "-" { "" } else { column });
+        let needed = if needed == "=" { accepted } else { needed };
+        let needs = lists.needs(needed, needs).ok_or_else(|| self.damaged(UNNAMED))?;
+        let alternatives = lists.position(accepted, alternatives).ok_or_else(|| self.damaged(UNNAMED))?;
         let mut operation = Operation {
             method,
             path,
-            id,
-            mutating: false,
-            deprecated: false,
-            unannotated: false,
-            wide: false,
-            credential: false,
             tags,
             unresolved,
             alternatives,
+            needs,
+            variants,
+            ..Operation::called(id)
         };
         for flag in items(flags) {
             match flag {
@@ -153,6 +239,8 @@ impl Line {
                 "unannotated" => operation.unannotated = true,
                 "wide" => operation.wide = true,
                 "credential" => operation.credential = true,
+                "anybody" => operation.anybody = true,
+                "depends" => operation.depends = true,
                 _ => return Err(self.damaged("a known flag")),
             }
         }
@@ -180,6 +268,7 @@ struct Lists {
     /// Permissions by `(name, scope)`; without a scope only where the name has one permission.
     labels: HashMap<(&'static str, Option<&'static str>), usize>,
     seen: HashMap<&'static str, usize>,
+    needed: HashMap<&'static str, usize>,
 }
 
 impl Lists {
@@ -191,7 +280,7 @@ impl Lists {
             labels.entry((permission.name, None)).and_modify(|known| *known = AMBIGUOUS).or_insert(position);
         }
         labels.retain(|_, position| *position != AMBIGUOUS);
-        Self { labels, seen: HashMap::from([("-", 0)]) }
+        Self { labels, seen: HashMap::from([("-", 0)]), needed: HashMap::from([("-", 0)]) }
     }
 
     fn position(&mut self, column: &'static str, alternatives: &mut Vec<Box<[usize]>>) -> Option<usize> {
@@ -203,6 +292,27 @@ impl Lists {
         self.seen.insert(column, alternatives.len());
         alternatives.push(list);
         Some(alternatives.len() - 1)
+    }
+
+    /// The same for what an operation needs: sets between `;`, their members between `&`, and `()` for the empty set.
+    fn needs(&mut self, column: &'static str, needs: &mut Vec<Needs>) -> Option<usize> {
+        if let Some(position) = self.needed.get(column) {
+            return Some(*position);
+        }
+        let label = |label| self.labels.get(&split_label(label)).copied();
+        let set = |set: &'static str| -> Option<Box<[usize]>> {
+            if set == "()" {
+                return Some(Box::default());
+            }
+            let mut set = set.split('&').map(label).collect::<Option<Vec<usize>>>()?;
+            set.sort_unstable();
+            set.dedup();
+            Some(set.into())
+        };
+        let sets = items(column).map(set).collect::<Option<Needs>>()?;
+        self.needed.insert(column, needs.len());
+        needs.push(sets);
+        Some(needs.len() - 1)
     }
 }
 

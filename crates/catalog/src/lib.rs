@@ -9,11 +9,14 @@
 //! | [`catalog`] | a provider's data: look up by id and by name, search |
 //! | [`permission`], [`operation`] | one line each of the data |
 //! | [`footprint`] | what a set of permissions opens |
+//! | [`solve`] | operations to the least permissions, with the proof |
+//! | [`compile`] | vendor facts and judgements to a catalog |
 //! | [`error`] | what can go wrong, with the nearest names as hints |
 //! | [`built_in`], [`templates`] | the catalogs and the template pack that ship |
 
 pub mod built_in;
 pub mod catalog;
+pub mod compile;
 pub mod error;
 pub mod footprint;
 mod format;
@@ -21,6 +24,7 @@ mod nearest;
 pub mod operation;
 pub mod permission;
 mod search;
+pub mod solve;
 pub mod templates;
 
 pub use built_in::BUILT_IN;
@@ -29,3 +33,4 @@ pub use error::CatalogError;
 pub use footprint::Footprint;
 pub use operation::Operation;
 pub use permission::{Access, Permission};
+pub use solve::{Least, Proof, Resource, Wanted};

@@ -1,0 +1,20 @@
+//! Packs the compiled catalogs: they are text that repeats itself, and they are read one at a time, if at all.
+
+use std::path::Path;
+
+fn main() -> std::io::Result<()> {
+    let catalogs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../catalogs");
+    let out = std::env::var_os("OUT_DIR").ok_or_else(|| std::io::Error::other("no OUT_DIR"))?;
+    println!("cargo::rerun-if-changed={}", catalogs.display());
+    for entry in std::fs::read_dir(&catalogs)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|end| end == "tsv")
+            && let Some(provider) = path.file_stem()
+        {
+            println!("cargo::rerun-if-changed={}", path.display());
+            let packed = miniz_oxide::deflate::compress_to_vec(&std::fs::read(&path)?, 9);
+            std::fs::write(Path::new(&out).join(provider).with_extension("deflate"), packed)?;
+        }
+    }
+    Ok(())
+}
