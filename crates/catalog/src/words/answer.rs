@@ -1,11 +1,13 @@
 //! What the planner answers.
 
-use crate::permission::Permission;
+use serde::Serialize;
 
-pub use super::hear::Resource;
+use crate::permission::Permission;
+use crate::solve::{Proof, Resource, granted};
 
 /// How an answer is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Status {
     /// The words say one job: its operations and the least permissions for it.
     Plan,
@@ -31,50 +33,42 @@ impl Status {
 }
 
 /// One thing that the words may mean.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Candidate<'catalog> {
     /// The operations of the job, `METHOD /path` or the provider's own names.
     pub operations: Vec<String>,
     /// The least permissions for them.
+    #[serde(serialize_with = "granted")]
     pub permissions: Vec<&'catalog Permission>,
     /// What it would be, in a few words.
     pub why: String,
 }
 
-/// Why a permission is in a plan, and how far it reaches.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Proof<'catalog> {
-    /// The permission.
-    pub permission: &'catalog Permission,
-    /// The operations of the job that need it.
-    pub forced_by: Vec<String>,
-    /// How many operations it opens, how many of them change something, and how many the job does not call.
-    pub unlocks: usize,
-    /// See `unlocks`.
-    pub mutating: usize,
-    /// See `unlocks`.
-    pub beyond_the_job: usize,
-}
-
 /// The answer to plain words.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Answer<'catalog> {
     /// The provider that was asked, or guessed.
-    pub provider: &'catalog str,
+    pub provider: &'static str,
     /// How it is meant.
     pub status: Status,
     /// The operations of the job.
     pub operations: Vec<String>,
     /// The least permissions for the job.
+    #[serde(serialize_with = "granted")]
     pub permissions: Vec<&'catalog Permission>,
     /// What the words name, exactly as they were written.
     pub resources: Vec<Resource>,
     /// What else the words may mean, most likely first.
     pub candidates: Vec<Candidate<'catalog>>,
     /// What has to be known before a plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub question: Option<String>,
     /// What of the words was not served, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
     /// Why each permission is there.
     pub proof: Vec<Proof<'catalog>>,
+    /// Why a human has to decide. Empty where nobody has to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub needs_a_human: Vec<String>,
 }

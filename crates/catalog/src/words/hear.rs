@@ -7,6 +7,7 @@ use super::lexicon::{
 use super::smuggled;
 use super::text::{self, Break, Chunk, ChunkKind};
 use super::tokens::{slips, stem};
+use crate::solve::Resource;
 
 /// A word of the text.
 #[derive(Debug)]
@@ -36,15 +37,6 @@ pub(super) struct Segment {
     pub(super) names_permissions: bool,
     /// Its text in lower case, words between single spaces.
     pub(super) text: String,
-}
-
-/// A thing that the text names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resource {
-    /// What kind of thing, in one word: `zone`, `bucket`, `repo` ...
-    pub kind: &'static str,
-    /// Its name, exactly as it was written.
-    pub value: String,
 }
 
 /// A whole text, understood.
@@ -204,7 +196,7 @@ impl Hearing<'_> {
     }
 
     fn resource(&mut self, kind: &'static str, value: String) {
-        let found = Resource { kind, value };
+        let found = Resource { kind: kind.to_owned(), value };
         if !self.heard.resources.contains(&found) {
             self.heard.resources.push(found);
         }

@@ -33,6 +33,8 @@ pub(super) struct Deed {
     pub(super) reads: bool,
     /// It is a job of its own, called by its phrases.
     pub(super) named: bool,
+    /// What `?` lines call it by.
+    pub(super) label: &'static str,
     /// The operations, as the file writes them.
     pub(super) operations: Vec<&'static str>,
 }
@@ -113,13 +115,20 @@ impl Knowledge {
             "*" => {
                 for kind in Kind::ALL {
                     let reads = kind == Kind::Read;
-                    last.deeds.push(Deed { kinds: vec![kind], reads, named: false, operations: vec![body.trim()] });
+                    last.deeds.push(Deed { kinds: vec![kind], reads, named: false, label: "", operations: vec![body.trim()] });
+                }
+            }
+            "+" => {
+                for kind in [Kind::Create, Kind::Update, Kind::Delete, Kind::Read] {
+                    let reads = kind == Kind::Read;
+                    last.deeds.push(Deed { kinds: vec![kind], reads, named: false, label: "", operations: vec![body.trim()] });
                 }
             }
             _ => {
+                let (mark, label) = mark.split_once(':').unwrap_or((mark, ""));
                 let Some((kinds, named)) = deed_mark(mark) else { return };
                 let reads = mark == "r" || mark == "xr";
-                last.deeds.push(Deed { kinds, reads, named, operations: list(body).collect() });
+                last.deeds.push(Deed { kinds, reads, named, label, operations: list(body).collect() });
                 let deed = Some(last.deeds.len() - 1);
                 all.extend(list(phrases).map(|phrase| (topic, deed, phrase)));
             }

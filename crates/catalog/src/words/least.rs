@@ -1,17 +1,21 @@
-//! The least permissions for operations.
+//! The least permissions for the operations that words chose.
 
-use super::answer::Proof;
 use crate::catalog::Catalog;
-use crate::permission::Permission;
+use crate::error::CatalogError;
+use crate::solve::{Least, Resource, Wanted};
 
-pub(super) fn permissions<'catalog>(_catalog: &'catalog Catalog, _operations: &[String]) -> Vec<&'catalog Permission> {
-    Vec::new()
-}
-
-pub(super) fn proof<'catalog>(
-    _catalog: &'catalog Catalog,
-    _operations: &[String],
-    _permissions: &[&'catalog Permission],
-) -> Vec<Proof<'catalog>> {
-    Vec::new()
+/// Solves operations as knowledge files write them: one that begins with `!` is called to change something.
+pub(super) fn of<'catalog>(
+    catalog: &'catalog Catalog,
+    operations: &[String],
+    resources: &[Resource],
+) -> Result<Least<'catalog>, CatalogError> {
+    let wanted: Vec<Wanted<'_>> = operations
+        .iter()
+        .map(|operation| match operation.strip_prefix('!') {
+            Some(operation) => Wanted { operation, writes: true },
+            None => Wanted { operation, writes: false },
+        })
+        .collect();
+    catalog.least(&wanted, resources)
 }

@@ -18,7 +18,7 @@ mod tokens;
 
 use std::sync::OnceLock;
 
-pub use answer::{Answer, Candidate, Proof, Resource, Status};
+pub use answer::{Answer, Candidate, Status};
 
 use crate::catalog::Catalog;
 use crate::permission::Permission;
@@ -70,6 +70,7 @@ pub fn plan<'catalog>(words: &str, catalog: &'catalog Catalog) -> Answer<'catalo
         question: None,
         refused: None,
         proof: Vec::new(),
+        needs_a_human: Vec::new(),
     };
     if words.len() > LONGEST {
         answer.status = Status::Refused;
@@ -160,10 +161,20 @@ impl<'catalog> Planner<'catalog> {
                 answer.candidates.push(other);
             }
         }
-        answer.status = Status::Plan;
-        answer.operations = planned.operations;
-        answer.permissions = planned.permissions;
-        answer.proof = least::proof(self.catalog, &answer.operations, &answer.permissions);
+        match least::of(self.catalog, &planned.operations, &heard.resources) {
+            Ok(least) => {
+                answer.status = Status::Plan;
+                answer.operations = least.operations;
+                answer.permissions = least.permissions;
+                answer.proof = least.proof;
+                answer.needs_a_human = least.needs_a_human;
+            }
+            Err(error) => {
+                answer.question = Some(format!("{error}: which permission should it be?"));
+                answer.operations = planned.operations;
+                return;
+            }
+        }
         if heard.smuggles {
             answer.refused = Some("names of permissions, and words about rules and approvals, were not followed".to_owned());
         }
@@ -184,7 +195,8 @@ impl<'catalog> Planner<'catalog> {
                 }
             }
         }
-        let permissions: Vec<&'catalog Permission> = least::permissions(self.catalog, &operations);
+        let permissions: Vec<&'catalog Permission> =
+            least::of(self.catalog, &operations, &[]).map(|least| least.permissions).unwrap_or_default();
         Candidate { operations, permissions, why: why.join(" and ") }
     }
 
@@ -194,9 +206,9 @@ impl<'catalog> Planner<'catalog> {
         let (topic, mark) = meant.split_once('.').unwrap_or((meant, "r"));
         let Some(topic) = knowledge.topic(topic) else { return };
         let Some(known) = knowledge.topics.get(topic) else { return };
-        let deeds: Vec<usize> = match mark.parse::<usize>() {
-            Ok(position) => vec![position],
-            Err(_) => {
+        let deeds: Vec<usize> = match known.deeds.iter().position(|deed| !deed.label.is_empty() && deed.label == mark) {
+            Some(position) => vec![position],
+            None => {
                 let kind = match mark {
                     "r" => knowledge::Kind::Read,
                     "c" => knowledge::Kind::Create,

@@ -10,16 +10,28 @@ use crate::catalog::Catalog;
 #[derive(Debug)]
 pub(super) struct Shapes {
     known: HashMap<String, usize>,
+    /// An operation that a permission alone opens: some providers' jobs are best told by the permission.
+    by_permission: HashMap<String, String>,
 }
 
 impl Shapes {
     pub(super) fn of(catalog: &Catalog) -> Self {
         let mut known = HashMap::new();
+        let mut by_permission = HashMap::new();
         for (position, operation) in catalog.all_operations().iter().enumerate() {
             known.entry(format!("{} {}", operation.method, shape(operation.path))).or_insert(position);
             known.entry(operation.id.to_owned()).or_insert(position);
+            let mut opened = catalog.accepted(operation);
+            if let (Some(permission), None) = (opened.next(), opened.next()) {
+                by_permission.entry(permission.name.to_owned()).or_insert_with(|| operation.id.to_owned());
+            }
         }
-        Self { known }
+        for operation in catalog.all_operations() {
+            for permission in catalog.accepted(operation) {
+                by_permission.entry(permission.name.to_owned()).or_insert_with(|| operation.id.to_owned());
+            }
+        }
+        Self { known, by_permission }
     }
 
     /// The operations of a deed, as the catalog can look them up.
@@ -30,7 +42,8 @@ impl Shapes {
             match written.split_once(' ') {
                 Some((method, path)) => found.push(format!("{method} {}", long(path))),
                 None if written.contains('/') => found.extend(self.in_collection(&long(written), kind)),
-                None => found.push((*written).to_owned()),
+                None if self.known.contains_key(written.split('#').next().unwrap_or_default()) => found.push((*written).to_owned()),
+                None => found.push(self.by_permission.get(*written).map_or_else(|| (*written).to_owned(), Clone::clone)),
             }
         }
         found
