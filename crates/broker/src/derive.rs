@@ -61,6 +61,7 @@ impl Broker {
             rotation: template.rotation.clone(),
             unlocks: applied.resolved.unlocks,
             mutating: applied.resolved.mutating,
+            needs: count(template.operations.len()),
             purpose: ask.purpose.clone(),
         };
         if !ask.withheld.is_empty() {

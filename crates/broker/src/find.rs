@@ -1,7 +1,11 @@
 //! Finding permissions by words, and the least permissions for operations.
 
 use keywright_adapters::provider;
-use keywright_catalog::{Catalog, built_in::BUILT_IN};
+use keywright_catalog::built_in::BUILT_IN;
+use keywright_catalog::solve::Wanted;
+pub use keywright_catalog::words::Answer;
+use keywright_catalog::words::{self, Candidate, Status};
+use keywright_catalog::{Catalog, Permission};
 use serde::Serialize;
 
 use crate::broker::Broker;
@@ -39,41 +43,10 @@ pub struct Plain {
     pub provider: Option<String>,
 }
 
-/// What the words or operations came to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PlainAnswer {
-    /// The provider's kind.
-    pub provider: String,
-    /// `candidates`, `question` or `refused`.
-    pub status: String,
-    /// The operations, as the catalog names them.
-    pub operations: Vec<String>,
-    /// Permissions, one of which (per operation) would do.
-    pub permissions: Vec<Found>,
-    /// Resources that the words name; this version recognises none.
-    pub resources: Vec<serde_json::Value>,
-    /// The permissions one by one, each with what speaks for it.
-    pub candidates: Vec<Candidate>,
-    /// What to answer before there can be a plan.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub question: Option<String>,
-    /// Why there is no plan.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub refused: Option<String>,
-    /// The proof of a plan; empty, because this version searches and does not prove.
-    pub proof: Vec<serde_json::Value>,
-    /// For each operation, the ids of the permissions that open it.
-    #[serde(skip)]
-    pub opened_by: Vec<Vec<String>>,
-}
-
-/// One way to do a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Candidate {
-    /// The permissions that it takes.
-    pub permissions: Vec<Found>,
-    /// What speaks for it.
-    pub why: String,
+impl Plain {
+    fn names(&self) -> Vec<&str> {
+        self.operations.iter().map(String::as_str).collect()
+    }
 }
 
 impl Broker {
@@ -90,12 +63,11 @@ impl Broker {
         search(query, &self.catalogs(provider).await?, limit)
     }
 
-    /// Permissions for plain words or operations. A search, not a proof: the answer is candidates to choose a template
-    /// by, never something that is minted.
+    /// The least permissions for plain words or operations, with their proof.
     ///
     /// # Errors
     /// When there is no catalog for the provider.
-    pub async fn plan_plain(&self, plain: &Plain) -> Result<PlainAnswer> {
+    pub async fn plan_plain(&self, plain: &Plain) -> Result<Answer<'static>> {
         plan(plain, &self.catalogs(plain.provider.as_deref()).await?)
     }
 
@@ -136,6 +108,31 @@ fn search(query: &str, catalogs: &[Named], limit: u32) -> Result<Vec<Found>> {
     found.into_iter().map(|(kind, catalog, ranked)| describe(kind, catalog, ranked.item)).collect()
 }
 
+/// The least permissions for plain words or operations, with their proof. Needs no broker.
+///
+/// # Errors
+/// When there is no catalog for the provider.
+pub fn plan_of(plain: &Plain) -> Result<Answer<'static>> {
+    plan(plain, &catalogs(plain.provider.as_deref())?)
+}
+
+/// What is missing, so that whoever holds these permissions of a provider, by id, can call these operations.
+///
+/// # Errors
+/// When there is no catalog for the provider, or an operation is not known.
+pub fn missing(provider: &str, held: &[&str], operations: &[String]) -> Result<Vec<&'static Permission>> {
+    let catalog = Catalog::for_provider(provider).map_err(BrokerError::invalid)?;
+    let operations: Vec<&str> = operations.iter().map(String::as_str).collect();
+    catalog.missing(held, &operations).map_err(BrokerError::invalid)
+}
+
+/// Whether a key with these permissions of a provider, by id, can call all of these operations.
+#[must_use]
+pub fn opens(provider: &str, held: &[&str], operations: &[String]) -> bool {
+    let operations: Vec<&str> = operations.iter().map(String::as_str).collect();
+    Catalog::for_provider(provider).is_ok_and(|catalog| catalog.opens(held, &operations))
+}
+
 /// The catalog that a job is about: the first that knows one of its operations, or has the best answer to its words.
 fn meant(plain: &Plain, catalogs: &[Named]) -> Option<Named> {
     let knows = |(_, catalog): &&Named| plain.operations.iter().any(|name| catalog.operation(name).is_ok());
@@ -145,81 +142,57 @@ fn meant(plain: &Plain, catalogs: &[Named]) -> Option<Named> {
     catalogs.iter().find(knows).or_else(best).copied()
 }
 
-fn plan(plain: &Plain, catalogs: &[Named]) -> Result<PlainAnswer> {
+fn plan(plain: &Plain, catalogs: &[Named]) -> Result<Answer<'static>> {
     let Some((kind, catalog)) = meant(plain, catalogs) else {
         return Err(BrokerError::missing("there is no catalog"));
     };
-    let mut answer = PlainAnswer {
-        provider: kind.to_owned(),
-        status: "candidates".to_owned(),
+    if let Some(instead) = provider::facts_of(kind).and_then(|facts| facts.no_mint) {
+        return Ok(refused(kind, format!("no keys can be made at `{kind}`: {instead}")));
+    }
+    if plain.operations.is_empty() {
+        return Ok(words::plan(plain.intent.as_deref().unwrap_or_default(), catalog));
+    }
+    let wanted: Vec<Wanted<'_>> = plain.names().into_iter().map(Wanted::from).collect();
+    let least = match catalog.least(&wanted, &[]) {
+        Ok(least) => least,
+        Err(error) => return Ok(refused(kind, error.to_string())),
+    };
+    if let Some(key_maker) = least.permissions.iter().find(|permission| permission.escalation) {
+        let why = key_maker.why.unwrap_or("it can make keys or change permissions");
+        return Ok(refused(kind, format!("it takes `{}`: {why}", key_maker.name)));
+    }
+    Ok(Answer {
+        provider: least.provider,
+        status: Status::Plan,
+        operations: least.operations,
+        permissions: least.permissions,
+        resources: least.resources,
+        candidates: least.ties.into_iter().map(tie).collect(),
+        question: None,
+        refused: None,
+        proof: least.proof,
+        needs_a_human: least.needs_a_human,
+    })
+}
+
+fn tie(permissions: Vec<&'static Permission>) -> Candidate<'static> {
+    let why = "it unlocks exactly as much".to_owned();
+    Candidate { operations: Vec::new(), permissions, why }
+}
+
+fn refused(provider: &'static str, why: String) -> Answer<'static> {
+    Answer {
+        provider,
+        status: Status::Refused,
         operations: Vec::new(),
         permissions: Vec::new(),
         resources: Vec::new(),
         candidates: Vec::new(),
         question: None,
-        refused: None,
+        refused: Some(why),
         proof: Vec::new(),
-        opened_by: Vec::new(),
-    };
-    if let Some(instead) = provider::facts_of(kind).and_then(|facts| facts.no_mint) {
-        return Ok(refuse(answer, format!("no keys can be made at `{kind}`: {instead}")));
+        needs_a_human: Vec::new(),
     }
-    if plain.operations.is_empty() {
-        let intent = plain.intent.as_deref().unwrap_or_default();
-        // What can make keys is never offered for plain words.
-        answer.permissions =
-            find(intent, Some(kind), 8)?.into_iter().filter(|p| !p.escalation).take(5).collect();
-        if answer.permissions.is_empty() {
-            answer.status = "question".to_owned();
-            answer.question = Some(
-                "which operations does the job call? name them as `METHOD /path`, or in other words"
-                    .to_owned(),
-            );
-        }
-        return Ok(answer.with_candidates());
-    }
-    for name in plain.operations.iter().take(50) {
-        let operation = match catalog.operation(name) {
-            Ok(operation) if operation.is_computable() => operation,
-            Ok(operation) => {
-                return Ok(refuse(
-                    answer,
-                    format!("no permission data for `{operation}`; it is not guessed"),
-                ));
-            }
-            Err(error) => return Ok(refuse(answer, error.to_string())),
-        };
-        answer.operations.push(operation.to_string());
-        let accepted: Vec<_> = catalog.accepted(operation).filter(|p| !p.escalation).collect();
-        if accepted.is_empty() {
-            let why = format!("`{operation}` takes a permission that can make keys or change permissions");
-            return Ok(refuse(answer, why));
-        }
-        answer.opened_by.push(accepted.iter().map(|p| p.id.to_string()).collect());
-        for permission in accepted {
-            if !answer.permissions.iter().any(|p| p.id == permission.id) {
-                answer.permissions.push(describe(kind, catalog, permission)?);
-            }
-        }
-    }
-    // The narrowest first: what changes nothing before what changes something, few operations before many.
-    answer.permissions.sort_by_key(|p| (p.mutating, p.unlocks));
-    Ok(answer.with_candidates())
-}
-
-impl PlainAnswer {
-    fn with_candidates(mut self) -> Self {
-        let candidate = |p: &Found| Candidate {
-            why: format!("unlocks {} operations, of which {} change something", p.unlocks, p.mutating),
-            permissions: vec![p.clone()],
-        };
-        self.candidates = self.permissions.iter().map(candidate).collect();
-        self
-    }
-}
-
-fn refuse(answer: PlainAnswer, why: String) -> PlainAnswer {
-    PlainAnswer { status: "refused".to_owned(), refused: Some(why), permissions: Vec::new(), ..answer }
 }
 
 fn catalogs(provider: Option<&str>) -> Result<Vec<Named>> {
@@ -235,7 +208,7 @@ fn catalogs(provider: Option<&str>) -> Result<Vec<Named>> {
     }
 }
 
-fn describe(kind: &str, catalog: &Catalog, permission: &keywright_catalog::Permission) -> Result<Found> {
+fn describe(kind: &str, catalog: &Catalog, permission: &Permission) -> Result<Found> {
     let footprint = catalog.unlocks([permission.id]).map_err(BrokerError::invalid)?;
     Ok(Found {
         provider: kind.to_owned(),
@@ -257,7 +230,7 @@ mod tests {
     fn where_no_keys_can_be_made_the_answer_says_what_there_is_instead() {
         let plain = Plain { intent: Some("call a model".to_owned()), ..Plain::default() };
         let answer = plan(&plain, &catalogs(Some("anthropic")).unwrap()).unwrap();
-        assert_eq!((answer.status.as_str(), answer.permissions.as_slice()), ("refused", &[][..]));
+        assert_eq!((answer.status, answer.permissions.len()), (Status::Refused, 0));
         assert!(answer.refused.unwrap().contains("Workload Identity Federation"));
     }
 

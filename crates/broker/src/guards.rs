@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use ed25519_dalek::Signer as _;
 use keywright_adapters::provider;
-use keywright_catalog::Catalog;
+use keywright_catalog::solve::Wanted;
+use keywright_catalog::{Catalog, Footprint};
 use keywright_core::audit::{Deed, Record, Stage, Subject};
 use keywright_core::grant::Permission;
 use keywright_core::key::Key;
@@ -29,6 +30,8 @@ pub struct CheckedTemplate {
     pub resolved: ResolvedTemplate,
     /// What deserves a second look.
     pub warnings: Vec<String>,
+    /// A narrower set of permissions, by name, that opens all of the declared operations; empty where there is none.
+    pub narrower: Vec<String>,
 }
 
 /// Reads a template and looks its permissions up. Needs no broker.
@@ -90,11 +93,40 @@ pub fn check_template(source: &str) -> Result<CheckedTemplate> {
             ));
         }
     }
+    let narrower = narrower(catalog, &template, &footprint, &mut warnings);
     let (unlocks, mutating) = (count(footprint.total), count(footprint.mutating));
     Ok(CheckedTemplate {
         resolved: ResolvedTemplate { template, permissions, escalation, unlocks, mutating },
         warnings,
+        narrower,
     })
+}
+
+/// The least permissions for the declared operations, where they open less than the template's own.
+fn narrower(
+    catalog: &Catalog,
+    template: &Template,
+    own: &Footprint<'_>,
+    warnings: &mut Vec<String>,
+) -> Vec<String> {
+    let wanted: Vec<Wanted<'_>> =
+        template.operations.iter().map(|name| Wanted::from(name.as_str())).collect();
+    let Ok(least) = catalog.least(&wanted, &[]) else { return Vec::new() };
+    let Ok(opened) = catalog.unlocks(least.permissions.iter().map(|p| p.id)) else { return Vec::new() };
+    if (opened.mutating, opened.total) >= (own.mutating, own.total) {
+        return Vec::new();
+    }
+    let names: Vec<String> = least.permissions.iter().map(|p| p.name.to_owned()).collect();
+    warnings.push(format!(
+        "a narrower set opens all of the declared operations: {}. It opens {} operations, of which {} change something, and not {} \
+         and {}",
+        names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+        opened.total,
+        opened.mutating,
+        own.total,
+        own.mutating
+    ));
+    names
 }
 
 /// A template whose keys could never be made is not put in force: each parameter is of a kind that the provider knows, and

@@ -38,6 +38,7 @@ mod clock;
 mod copies;
 pub mod crash;
 pub mod deliver;
+pub mod denied;
 mod derive;
 mod embedded;
 mod ended;

@@ -91,3 +91,29 @@ fn every_shipped_template_can_be_applied_and_keeps_its_conditions() {
         assert!(checked.resolved.escalation.is_empty(), "{path}");
     }
 }
+
+#[test]
+fn a_template_that_grants_more_than_its_operations_need_is_told_the_narrower_set() {
+    let read = "\"GET /zones/{zone_id}/dns_records\"";
+    let checked = check_template(&template("\"DNS Write\"", read, "\"embedded:*\"")).unwrap();
+    assert_eq!(checked.narrower, ["DNS Read"]);
+    let warned = checked
+        .warnings
+        .iter()
+        .any(|warning| warning.contains("`DNS Read`") && warning.contains("and not 45"));
+    assert!(warned, "{:?}", checked.warnings);
+    for (permissions, operations) in
+        [("\"DNS Read\"", read), ("\"DNS Write\"", RECORDS), ("\"DNS Write\"", "")]
+    {
+        let checked = check_template(&template(permissions, operations, "\"embedded:*\"")).unwrap();
+        assert_eq!(checked.narrower, [""; 0], "{permissions} for {operations}");
+    }
+}
+
+#[test]
+fn no_template_that_ships_grants_more_than_its_operations_need() {
+    for (path, source) in PACK {
+        let checked = check_template(source).unwrap();
+        assert_eq!(checked.narrower, [""; 0], "{path}");
+    }
+}

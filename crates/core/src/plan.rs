@@ -125,8 +125,16 @@ pub struct Plan {
     pub unlocks: u32,
     /// How many of `unlocks` change something.
     pub mutating: u32,
+    /// How many operations the template says that its job calls; 0 where it does not say.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub needs: u32,
     /// What the asker says it is for. Shown to people, decides nothing.
     pub purpose: Untrusted,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The SHA-256 of a plan's canonical form.

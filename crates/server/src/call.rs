@@ -153,6 +153,9 @@ pub enum AgentCall {
         operations: Vec<String>,
         /// Only of this provider.
         provider: Option<String>,
+        /// The key to which the provider refused the operations.
+        #[serde(default)]
+        key: Option<String>,
         /// The whole ask, when a template is chosen.
         ask: Option<Box<Ask>>,
     },
@@ -360,6 +363,13 @@ pub enum OperatorCall {
     KeyShow {
         /// Its id or name.
         key: String,
+    },
+    /// What one key lacks for some operations.
+    KeyDenied {
+        /// Its id or name.
+        key: String,
+        /// What was refused, as `METHOD /path`.
+        operations: Vec<String>,
     },
     /// Revoke one key.
     KeyRevoke {

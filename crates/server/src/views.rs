@@ -1,7 +1,8 @@
 //! The nouns as JSON. Lists are `{schema, <nouns>: [...]}`; ids are plain strings; times are RFC 3339 in UTC.
 
 use keywright_broker::DryRun;
-use keywright_broker::find::{Found, PlainAnswer};
+use keywright_broker::denied::Denied;
+use keywright_broker::find::{self, Answer, Found};
 use keywright_broker::guards::CheckedTemplate;
 use keywright_broker::review::Pending;
 use keywright_broker::trace::{KeySummary, Trace};
@@ -113,6 +114,7 @@ fn template_line(applied: &AppliedTemplate, approvals: Option<u8>) -> Value {
         },
         "unlocks": applied.resolved.unlocks,
         "mutating": applied.resolved.mutating,
+        "needs": template.operations.len(),
     });
     if let (Some(object), Some(needed)) = (line.as_object_mut(), approvals) {
         object.insert("approvals_needed".to_owned(), json!(needed));
@@ -188,6 +190,8 @@ pub fn checked(checked: &CheckedTemplate, version: Option<u64>) -> Value {
         "escalation": checked.resolved.escalation,
         "unlocks": checked.resolved.unlocks,
         "mutating": checked.resolved.mutating,
+        "needs": checked.resolved.template.operations.len(),
+        "narrower": checked.narrower,
         "warnings": checked.warnings,
         "version": version,
     })
@@ -334,36 +338,46 @@ pub fn found(found: &[Found], templates: &[(AppliedTemplate, Option<u8>)]) -> Va
     json!({ "schema": "keywright/permissions/1", "permissions": found, "templates": lines })
 }
 
-/// An answer to plain words or operations, with the templates that would serve: for operations those that open each of
-/// them, for words those that match the words or hold a permission that does.
+/// An answer to plain words or operations, with the templates that would serve: those that open each operation, or, where no
+/// operation is known, those that match the words.
 #[must_use]
 pub fn plain_answer(
-    answer: &PlainAnswer,
+    answer: &Answer<'_>,
     intent: Option<&str>,
     templates: Vec<(AppliedTemplate, Option<u8>)>,
 ) -> Value {
-    let has = |t: &AppliedTemplate, id: &str| t.resolved.permissions.iter().any(|p| p.id == id);
     let serving: Vec<_> = if answer.operations.is_empty() {
-        let holds = |t: &AppliedTemplate| answer.permissions.iter().any(|p| has(t, &p.id));
-        let mut serving = matching(templates.clone(), intent);
-        for one in templates {
-            let is_known = serving.iter().any(|(t, _)| t.resolved.template.id == one.0.resolved.template.id);
-            if !is_known && holds(&one.0) {
-                serving.push(one);
-            }
-        }
-        serving
+        matching(templates, intent)
     } else {
-        let opens = |t: &AppliedTemplate| answer.opened_by.iter().all(|ids| ids.iter().any(|id| has(t, id)));
-        templates.into_iter().filter(|(t, _)| !answer.opened_by.is_empty() && opens(t)).collect()
+        let opens = |t: &AppliedTemplate| {
+            let held: Vec<&str> = t.resolved.permissions.iter().map(|p| p.id.as_str()).collect();
+            t.resolved.template.provider.as_str() == answer.provider
+                && find::opens(answer.provider, &held, &answer.operations)
+        };
+        let mut serving: Vec<_> = templates.into_iter().filter(|(t, _)| opens(t)).collect();
+        // The narrowest first.
+        serving.sort_by_key(|(t, _)| (t.resolved.mutating, t.resolved.unlocks));
+        serving
     };
     let serving: Vec<Value> =
         serving.iter().take(20).map(|(t, approvals)| template_line(t, *approvals)).collect();
-    let mut value = with_schema("keywright/plan-answer/1", serde_json::to_value(answer).unwrap_or_default());
+    let mut value = plan_answer(answer);
     if let Some(object) = value.as_object_mut() {
         object.insert("templates".to_owned(), json!(serving));
     }
     value
+}
+
+/// What a key lacks for some operations.
+#[must_use]
+pub fn denied(denied: &Denied) -> Value {
+    with_schema("keywright/denied/1", serde_json::to_value(denied).unwrap_or_default())
+}
+
+/// An answer to plain words or operations.
+#[must_use]
+pub fn plan_answer(answer: &Answer<'_>) -> Value {
+    with_schema("keywright/plan-answer/1", serde_json::to_value(answer).unwrap_or_default())
 }
 
 fn approvers(entries: &[Entry]) -> Vec<String> {

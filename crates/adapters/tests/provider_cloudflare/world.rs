@@ -158,6 +158,7 @@ impl Wish {
             rotation: None,
             unlocks: template.unlocks,
             mutating: template.mutating,
+            needs: 0,
             purpose: Untrusted::capped("dns", 10),
         }
     }

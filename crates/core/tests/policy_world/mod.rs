@@ -72,6 +72,7 @@ pub(crate) fn plan(template: &ResolvedTemplate) -> Plan {
         rotation: None,
         unlocks: template.unlocks,
         mutating: template.mutating,
+        needs: 0,
         purpose: Untrusted::capped("dns", 10),
     }
 }

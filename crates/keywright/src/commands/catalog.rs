@@ -1,14 +1,17 @@
 //! `keywright catalog`
 
-use keywright_broker::find::find;
+use keywright_broker::find::{Plain, find, plan_of};
 use keywright_broker::{BrokerError, Code};
 use keywright_catalog::BUILT_IN;
 use keywright_server::answer::Failure;
+use keywright_server::call::OperatorCall;
+use keywright_server::views;
 use serde_json::json;
 
 use crate::app::App;
-use crate::errors;
+use crate::errors::{self, Exit};
 use crate::output::{Done, Output};
+use crate::show::answer;
 use crate::show::list::{List, Tone, plain, strong};
 use crate::show::outside;
 
@@ -35,12 +38,27 @@ enum Command {
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=50))]
         limit: u32,
     },
-    /// The least permissions for operations (not in this version).
-    #[command(hide = true)]
-    Needs(Rest),
-    /// The least permissions for plain words (not in this version).
-    #[command(hide = true)]
-    Plan(Rest),
+    /// Find the least permissions for operations, with their proof.
+    Needs {
+        /// What the job calls, as `METHOD /path` or by the vendor's own name, as in `s3:GetObject`.
+        #[arg(required = true, value_name = "OPERATION")]
+        operations: Vec<String>,
+        /// At this provider; at the one that knows the operations when absent.
+        #[arg(long, value_name = "P")]
+        provider: Option<String>,
+        /// The provider refused them to this key: say what it lacks, and which request would do.
+        #[arg(long, value_name = "KEY", conflicts_with = "provider")]
+        refused_to: Option<String>,
+    },
+    /// Find the least permissions for a job in plain words, with their proof. Offline, and without a model.
+    Plan {
+        /// What the job does, as in "add a TXT record for example.com".
+        #[arg(required = true)]
+        words: Vec<String>,
+        /// At this provider; at the one that the words are about when absent.
+        #[arg(long, value_name = "P")]
+        provider: Option<String>,
+    },
     /// Import permission data (not in this version).
     #[command(hide = true)]
     Import(Rest),
@@ -52,14 +70,22 @@ struct Rest {
     _rest: Vec<String>,
 }
 
-pub(crate) async fn run(_: &App, args: Args) -> Done {
+pub(crate) async fn run(app: &App, args: Args) -> Done {
     match args.command {
         Command::List => list(),
         Command::Search { words, provider, limit } => search(&words.join(" "), provider.as_deref(), limit),
-        Command::Needs(_) => {
-            Err(errors::unsupported("`catalog needs`").hint("try `keywright catalog search`"))
+        Command::Needs { operations, refused_to: Some(key), .. } => {
+            let make = || OperatorCall::KeyDenied { key: key.clone(), operations: operations.clone() };
+            let denied = app.everyday(make).await?;
+            let text = answer::denied(&denied);
+            Ok(Output::new(denied, text))
         }
-        Command::Plan(_) => Err(errors::unsupported("`catalog plan`").hint("try `keywright catalog search`")),
+        Command::Needs { operations, provider, refused_to: None } => {
+            plan(&Plain { operations, provider, ..Plain::default() })
+        }
+        Command::Plan { words, provider } => {
+            plan(&Plain { intent: Some(words.join(" ")), provider, ..Plain::default() })
+        }
         Command::Import(_) => Err(errors::unsupported("`catalog import`")),
     }
 }
@@ -81,6 +107,13 @@ fn list() -> Done {
         }));
     }
     Ok(Output::new(json!({ "schema": "keywright/catalogs/1", "catalogs": all }), list.render()))
+}
+
+fn plan(plain: &Plain) -> Done {
+    let value = views::plan_answer(&plan_of(plain)?);
+    let text = answer::answer(&value);
+    let exit = if value.get("status") == Some(&json!("refused")) { Exit::Error } else { Exit::Done };
+    Ok(Output::new(value, text).exit(exit))
 }
 
 fn search(words: &str, provider: Option<&str>, limit: u32) -> Done {

@@ -1,5 +1,6 @@
 //! How nouns look to people. Whatever came from outside goes through [`outside`] first.
 
+pub(crate) mod answer;
 pub(crate) mod facts;
 pub(crate) mod list;
 pub(crate) mod plan;

@@ -98,5 +98,9 @@ pub(crate) fn unlocks(of: &Value) -> String {
     if all == 0 {
         return "not known: the vendor does not say which operations each permission allows".to_owned();
     }
-    format!("{}, {mutating} of them change something", count(all, "operation", "operations"))
+    let needs = match number(of, "needs") {
+        0 => String::new(),
+        needs => format!("; the job needs {needs}"),
+    };
+    format!("{}, {mutating} of them change something{needs}", count(all, "operation", "operations"))
 }

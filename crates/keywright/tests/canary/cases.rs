@@ -35,6 +35,8 @@ pub(crate) fn good(tool: &str, about: &About) -> Vec<Value> {
             json!({
                 "intent": "edit dns", "operations": ["POST /zones/{zone_id}/dns_records"], "provider": "cloudflare",
             }),
+            json!({ "intent": "add a TXT record and list the firewall rules of example.com" }),
+            json!({ "operations": ["DELETE /zones/{zone_id}/dns_records/{id}"], "key": "LIVE" }),
             json!({
                 "intent": "verify our domain", "template": "cloudflare/dns-edit",
                 "parameters": { "zone": "example.com" }, "project": "web", "environment": "dev", "name": "PLANNED",

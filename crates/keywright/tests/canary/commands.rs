@@ -53,6 +53,9 @@ const COMMANDS: &str = "
     0* workload remove workload-{n}
     0  catalog list
     0  catalog search dns
+    0  catalog plan list dns records --provider cloudflare
+    0  catalog needs dns-records-for-a-zone-list-dns-records
+    0  catalog needs dns-records-for-a-zone-list-dns-records --refused-to LIVE
     0  key request cloudflare/dns-edit --project p{n} --env dev --name MADE --param zone=example.com --purpose {sentence}
     0  key request cloudflare/dns-edit --project p{n} --env dev --name DRY --param zone=example.com --dry-run
     1  key request no/template --project p{n} --env dev --name N

@@ -63,6 +63,7 @@ pub(crate) fn operators(verb: &str, key: &str, request: &str) -> Value {
         "key_request" => json!({ "ask": ask("EVIL"), "dry_run": false }),
         "key_list" => json!({ "debt": false }),
         "key_show" => json!({ "key": key }),
+        "key_denied" => json!({ "key": key, "operations": ["POST /zones/{zone_id}/dns_records"] }),
         "key_revoke" => json!({ "key": key, "reason": "r" }),
         "project_teardown" => json!({ "project": "web" }),
         "proposal_apply" => json!({ "request": request, "source": "" }),

@@ -53,6 +53,13 @@ fn every_command_answers_with_a_document_that_names_its_schema() {
         (vec!["workload", "remove", "w"], 0, "workload"),
         (vec!["catalog", "list"], 0, "catalogs"),
         (vec!["catalog", "search", "dns"], 0, "permissions"),
+        (vec!["catalog", "plan", "list dns records", "--provider", "cloudflare"], 0, "plan-answer"),
+        (vec!["catalog", "needs", "GET /zones/{zone_id}/dns_records"], 0, "plan-answer"),
+        (
+            vec!["catalog", "needs", "GET /zones/{zone_id}/dns_records", "--refused-to", "CF_TOKEN"],
+            0,
+            "denied",
+        ),
         (vec!["key", "request", "no/template", "--project", "p", "--env", "e", "--name", "N"], 1, "error"),
         (vec!["key", "list"], 0, "keys"),
         (vec!["key", "show", "CF_TOKEN"], 0, "trace"),

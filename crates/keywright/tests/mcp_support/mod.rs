@@ -93,6 +93,14 @@ pub(crate) fn converse(world: &World, name: &str, call: &mut dyn FnMut(&str, Val
     assert!(ids.contains(&"cloudflare/dns-edit") && ids.contains(&"cloudflare/dns-long"), "{ids:?}");
     let (plan, _) = answer("plan_key", json!({ "operations": ["POST /zones/{zone_id}/dns_records"] }));
     assert_eq!(plan["schema"], "keywright/plan-answer/1");
+    let least = |plan: &Value| (plan["status"].clone(), plan["permissions"][0]["name"].clone());
+    assert_eq!(least(&plan), (json!("plan"), json!("DNS Write")), "{plan}");
+    // The same through words as through operations, proof and all.
+    let (said, _) =
+        answer("plan_key", json!({ "intent": "add a TXT record to example.com", "provider": "cloudflare" }));
+    assert_eq!(said["permissions"], plan["permissions"], "{said}");
+    assert_eq!(said["proof"], plan["proof"]);
+    assert_eq!(said["templates"][0]["id"], plan["templates"][0]["id"]);
     let dry = json!({ "template": "cloudflare/dns-edit", "parameters": { "zone": "example.com" } });
     assert_eq!(answer("plan_key", dry).0["decision"]["effect"], "allow");
     answer("plan_key", json!({ "intent": "purge the cache" }));

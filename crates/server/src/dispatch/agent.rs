@@ -45,11 +45,20 @@ pub(super) async fn run(
         AgentCall::PlanKey { ask: Some(ask), .. } => {
             Ok(views::dry_run(&broker.dry_run(&principal, &ask).await?))
         }
-        AgentCall::PlanKey { intent, operations, provider, ask: None } => {
+        AgentCall::PlanKey { intent, operations, provider, key, ask: None } => {
+            let denied = match key {
+                Some(key) => Some(broker.denied(&principal, &key, &operations).await?),
+                None => None,
+            };
+            let provider = denied.as_ref().map(|denied| denied.provider.clone()).or(provider);
             let plain = Plain { intent, operations, provider };
             let answer = broker.plan_plain(&plain).await?;
             let templates = broker.usable_templates(&principal).await?;
-            Ok(views::plain_answer(&answer, plain.intent.as_deref(), templates))
+            let mut value = views::plain_answer(&answer, plain.intent.as_deref(), templates);
+            if let (Some(object), Some(denied)) = (value.as_object_mut(), denied) {
+                object.insert("denied".to_owned(), json!(denied));
+            }
+            Ok(value)
         }
         AgentCall::RequestKey { ask } => Ok(views::receipt(&broker.request(&caller, &ask, MINT_WAIT).await?)),
         AgentCall::CheckRequest { request, wait_seconds } => {

@@ -56,6 +56,7 @@ pub(super) async fn run(
         Op::KeyRequest { .. }
         | Op::KeyList { .. }
         | Op::KeyShow { .. }
+        | Op::KeyDenied { .. }
         | Op::KeyRevoke { .. }
         | Op::ProjectTeardown { .. }
         | Op::RequestCheck { .. }
@@ -232,6 +233,9 @@ async fn keys(broker: &Arc<Broker>, peer: &Peer, operator: &Proven, call: Op) ->
         }
         Op::KeyRequest { ask, dry_run: false } => {
             Ok(views::receipt(&broker.request(&caller, &ask, MINT_WAIT).await?))
+        }
+        Op::KeyDenied { key, operations } => {
+            Ok(views::denied(&broker.denied(&caller.principal, &key, &operations).await?))
         }
         Op::KeyShow { key } => Ok(views::trace(&broker.key(&caller.principal, &key).await?)),
         Op::KeyRevoke { key, reason } => Ok(views::receipt(&broker.revoke(&caller, &key, &reason).await?)),

@@ -73,6 +73,10 @@ pub(super) struct PlanKey {
     /// For intent or operations: only of this provider, as in `cloudflare`.
     #[schemars(length(min = 1, max = 64))]
     provider: Option<String>,
+    /// With operations: the key to which the provider refused them (403, code 10000 and alike), by its id or name. The answer
+    /// says which permission it lacks, and which request would do.
+    #[schemars(length(min = 1, max = 200))]
+    key: Option<String>,
     /// A template's id, to see exactly what `request_key` would do with it.
     #[schemars(length(min = 1, max = 129))]
     template: Option<String>,
@@ -101,12 +105,19 @@ pub(super) struct PlanKey {
 impl PlanKey {
     pub(super) fn asked(self, cwd: Option<&str>) -> Result<Asked, Failure> {
         let Some(template) = self.template else {
-            let Self { intent, operations, provider, .. } = self;
+            let Self { intent, operations, provider, key, .. } = self;
+            if key.is_some() && operations.is_empty() {
+                return Err(Failure::new(
+                    Code::InvalidArgument,
+                    "a key alone says not what was refused to it",
+                )
+                .hint("give `operations` as well, as in `POST /zones/{zone_id}/dns_records`"));
+            }
             if intent.is_none() && operations.is_empty() {
                 return Err(Failure::new(Code::InvalidArgument, "there is nothing to plan for")
                     .hint("give `intent`, or `operations`, or `template` with its `parameters`"));
             }
-            return Ok(AgentCall::PlanKey { intent, operations, provider, ask: None }.into());
+            return Ok(AgentCall::PlanKey { intent, operations, provider, key, ask: None }.into());
         };
         let mut assumed = BTreeMap::new();
         let mut or = |field: &'static str, given: Option<String>, otherwise: &str| {
@@ -129,7 +140,8 @@ impl PlanKey {
             cwd: cwd.map(str::to_owned),
         };
         let ask = Some(Box::new(ask));
-        let call = AgentCall::PlanKey { intent: None, operations: Vec::new(), provider: None, ask };
+        let call =
+            AgentCall::PlanKey { intent: None, operations: Vec::new(), provider: None, key: None, ask };
         Ok(Asked { call, assumed })
     }
 }

@@ -48,15 +48,36 @@ pub(super) fn plan() -> JsonObject {
         }),
         &["plan", "digest", "decision", "unlocks", "mutating"],
     );
+    let permission = object(
+        &json!({ "id": text(), "name": text(), "scope": text(), "access": text() }),
+        &["id", "name", "scope", "access"],
+    );
+    let proof = object(
+        &json!({
+            "permission": text(), "name": text(), "scope": text(), "forced_by": list(&text()), "unlocks": count(),
+            "mutating": count(), "beyond_the_job": count(), "read_needs_write": { "type": "boolean" },
+        }),
+        &["permission", "forced_by", "unlocks", "mutating", "beyond_the_job"],
+    );
+    let resource = object(&json!({ "kind": text(), "value": text() }), &["kind", "value"]);
+    let candidate = object(
+        &json!({ "operations": list(&text()), "permissions": list(&permission), "why": text() }),
+        &["permissions", "why"],
+    );
+    let denied = object(
+        &json!({
+            "key": text(), "provider": text(), "holds": list(&text()), "missing": list(&text()), "advice": text(),
+            "amended": { "type": "object" },
+        }),
+        &["key", "provider", "holds", "missing", "advice"],
+    );
     let answer = shape(
         "keywright/plan-answer/1",
         &json!({
             "provider": text(), "status": { "enum": ["plan", "candidates", "question", "refused"] },
-            "operations": list(&text()), "permissions": list(&permission_found()), "templates": list(&template()),
-            "resources": { "type": "array" }, "proof": { "type": "array" }, "candidates": list(&object(
-                &json!({ "permissions": list(&permission_found()), "why": text() }), &["permissions", "why"],
-            )),
-            "question": text(), "refused": text(),
+            "operations": list(&text()), "permissions": list(&permission), "templates": list(&template()),
+            "resources": list(&resource), "proof": list(&proof), "candidates": list(&candidate),
+            "question": text(), "refused": text(), "needs_a_human": list(&text()), "denied": denied,
         }),
         &["provider", "status", "operations", "permissions", "resources", "candidates", "proof"],
     );

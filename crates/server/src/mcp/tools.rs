@@ -83,7 +83,8 @@ pub(super) static VERBS: LazyLock<Vec<Verb>> = LazyLock::new(|| {
             ("plan_key", "Plan a key", Effect::Reads),
             "Says what a key would be, without making it. With template and parameters: the exact plan, policy's \
              decision, and what the key would unlock. With operations (`METHOD /path`) or intent (plain words): the \
-             permissions and templates that would do, or a question where that is not clear.",
+             least permissions for the job with their proof, the templates that would do, or a question where the words \
+             are not clear. With operations and key, after the provider refused them: what the key lacks.",
             outputs::plan(),
             |given, cwd| read::<PlanKey>(given)?.asked(cwd),
         ),

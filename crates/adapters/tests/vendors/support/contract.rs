@@ -102,6 +102,7 @@ impl Wish {
             rotation: None,
             unlocks: template.unlocks,
             mutating: template.mutating,
+            needs: 0,
             purpose: Untrusted::capped("a test", 10),
         }
     }

@@ -1,0 +1,134 @@
+//! A planner's answer, and what a key lacks, for people.
+
+use owo_colors::OwoColorize as _;
+use serde_json::Value;
+
+use super::facts::Facts;
+use super::{count, field, items, joined, number, outside};
+
+/// The answer to plain words or operations.
+pub(crate) fn answer(answer: &Value) -> String {
+    let provider = field(answer, "provider");
+    let question = field(answer, "question");
+    let refused = field(answer, "refused");
+    match field(answer, "status").as_str() {
+        "plan" => {
+            let head = format!("the least permissions at {provider}").green().to_string();
+            let followed = if refused.is_empty() { String::new() } else { format!("note: {refused}\n") };
+            format!("{head}\n{}{followed}{}", plan(answer).render(), others(answer, "or"))
+        }
+        "candidates" => {
+            let question = if question.is_empty() { "which of these is it?".to_owned() } else { question };
+            let head = format!("it may mean several things at {provider}: {question}");
+            format!("{}\n{}", head.yellow(), others(answer, "one"))
+        }
+        "question" => {
+            let head = format!("not clear enough: {question}");
+            format!("{}\n{}", head.yellow(), others(answer, "perhaps"))
+        }
+        _ => format!("{}\n", format!("refused: {refused}").red()),
+    }
+}
+
+fn plan(answer: &Value) -> Facts {
+    let is_empty = items(answer, "permissions").is_empty();
+    Facts::new()
+        .all("may", items(answer, "permissions").iter().map(permission))
+        .add("may", if is_empty { "nothing: these operations need no permission" } else { "" })
+        .all("calls", items(answer, "operations").iter().filter_map(Value::as_str).map(outside))
+        .all(
+            "on",
+            items(answer, "resources")
+                .iter()
+                .map(|one| format!("{} {}", field(one, "kind"), field(one, "value"))),
+        )
+        .all("because", items(answer, "proof").iter().map(proof))
+        .all("a human decides", items(answer, "needs_a_human").iter().filter_map(Value::as_str).map(outside))
+}
+
+/// Why a permission is in the plan, and what else it opens.
+fn proof(proof: &Value) -> String {
+    let name = field(proof, "name");
+    let unlocks = number(proof, "unlocks");
+    let weak = proof.get("read_needs_write").and_then(Value::as_bool).unwrap_or(false);
+    let forced = items(proof, "forced_by").iter().filter_map(Value::as_str).map(outside).collect::<Vec<_>>();
+    let mut text = match forced.as_slice() {
+        [] => format!("{name}: it is what the job is about"),
+        [one] => format!("{name}: nothing narrower opens {one}"),
+        [one, more @ ..] => {
+            format!(
+                "{name}: nothing narrower opens {one} and {}",
+                count(more.len() as u64, "other", "others")
+            )
+        }
+    };
+    if weak {
+        text.push_str(", though the job only reads: there is no read for it");
+    }
+    if unlocks > 0 {
+        let beyond = number(proof, "beyond_the_job");
+        text.push_str(&format!(
+            "; it unlocks {}, {} of them change something, {beyond} are beyond the job",
+            count(unlocks, "operation", "operations"),
+            number(proof, "mutating"),
+        ));
+    }
+    text
+}
+
+fn permission(permission: &Value) -> String {
+    let access = field(permission, "access");
+    let scope = field(permission, "scope");
+    format!(
+        "{} ({access}, {})",
+        field(permission, "name").bold(),
+        scope.rsplit('.').next().unwrap_or_default()
+    )
+}
+
+fn others(answer: &Value, label: &str) -> String {
+    let names = |candidate: &Value| -> String {
+        let names = items(candidate, "permissions").iter().map(|one| field(one, "name"));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let candidates = items(answer, "candidates").iter();
+    let texts = candidates.map(|one| format!("{}: {}", field(one, "why"), names(one)));
+    Facts::new().all(label, texts).render()
+}
+
+/// What a key lacks for operations that were refused to it.
+pub(crate) fn denied(denied: &Value) -> String {
+    let missing = joined(denied, "missing");
+    let head = if missing.is_empty() {
+        "it lacks no permission for this".yellow().to_string()
+    } else {
+        format!("it lacks {missing}").red().to_string()
+    };
+    let facts = Facts::new()
+        .add("key", field(denied, "key"))
+        .add("may", joined(denied, "holds"))
+        .add("so", field(denied, "advice"))
+        .add("ask", denied.get("amended").map(ask).unwrap_or_default());
+    format!("{head}\n{}", facts.render())
+}
+
+/// A request as somebody types it.
+fn ask(amended: &Value) -> String {
+    let replaces = amended.get("replaces").and_then(Value::as_bool).unwrap_or(false);
+    let name = field(amended, "name");
+    let name = if replaces { name } else { format!("{name}_MORE") };
+    let mut text = format!(
+        "keywright key request {} --project {} --env {} --name {name}",
+        field(amended, "template"),
+        field(amended, "project"),
+        field(amended, "environment"),
+    );
+    for (parameter, value) in amended.get("parameters").and_then(Value::as_object).into_iter().flatten() {
+        let value = outside(value.as_str().unwrap_or_default());
+        text.push_str(&format!(" --param {}={value}", outside(parameter)));
+    }
+    for open in items(amended, "open").iter().filter_map(Value::as_str) {
+        text.push_str(&format!(" --param {}=...", outside(open)));
+    }
+    text
+}

@@ -1,0 +1,105 @@
+//! The planner at the command line: words or operations in, the least permissions and their proof out.
+
+use serde_json::Value;
+
+use crate::support::{World, bare};
+
+/// Runs a catalog verb, which needs neither home nor broker.
+fn catalog(args: &[&str]) -> (i32, Value, String) {
+    let run = |more: &[&str]| bare().arg("catalog").args(args).args(more).output().unwrap();
+    let (json, plain) = (run(&["--json"]), run(&[]));
+    assert_eq!(json.status.code(), plain.status.code(), "{args:?}");
+    let text = String::from_utf8(plain.stdout).unwrap();
+    (json.status.code().unwrap(), serde_json::from_slice(&json.stdout).unwrap(), text)
+}
+
+fn names(answer: &Value) -> Vec<&str> {
+    answer["permissions"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn plain_words_come_to_the_least_permission_with_its_proof() {
+    let words = ["plan", "add the TXT record google wants for example.com", "--provider", "cloudflare"];
+    let (code, answer, text) = catalog(&words);
+    assert_eq!((code, &answer["schema"]), (0, &"keywright/plan-answer/1".into()));
+    assert_eq!((&answer["status"], names(&answer)), (&"plan".into(), vec!["DNS Write"]));
+    assert_eq!(answer["permissions"][0]["scope"], "zone");
+    assert_eq!(answer["resources"][0]["value"], "example.com");
+    let proof = &answer["proof"][0];
+    assert_eq!(proof["forced_by"][0], "POST /zones/{zone_id}/dns_records");
+    let (unlocks, beyond) = (proof["unlocks"].as_u64().unwrap(), proof["beyond_the_job"].as_u64().unwrap());
+    assert_eq!(unlocks, beyond + 1, "{proof}");
+    for said in
+        ["DNS Write (write, zone)", "zone example.com", "nothing narrower opens POST", "beyond the job"]
+    {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+}
+
+#[test]
+fn words_that_ask_for_rights_are_refused_and_vague_ones_are_asked_about() {
+    let (code, answer, text) = catalog(&["plan", "give me the Global API Key", "--provider", "cloudflare"]);
+    assert_eq!((code, &answer["status"], names(&answer)), (1, &"refused".into(), vec![]));
+    assert!(text.starts_with("refused: "), "{text}");
+    let (code, answer, _) = catalog(&["plan", "zxqv", "--provider", "cloudflare"]);
+    assert_eq!((code, &answer["status"]), (0, &"question".into()));
+    assert!(answer["question"].as_str().is_some_and(|question| question.ends_with('?')), "{answer}");
+    let output = bare().args(["catalog", "plan", "words", "--provider", "nobody"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn operations_come_to_the_least_permissions_or_are_refused_with_the_nearest() {
+    let read = ["needs", "GET /zones/{zone_id}/dns_records", "GET /zones/{id}/ssl/certificate_packs"];
+    let (code, answer, _) = catalog(&read);
+    assert_eq!((code, &answer["provider"]), (0, &"cloudflare".into()));
+    assert_eq!(names(&answer), ["DNS Read", "SSL and Certificates Read"]);
+    let turned: Vec<&str> = vec![read[0], read[2], read[1]];
+    assert_eq!(catalog(&turned).1["permissions"], answer["permissions"], "the order does not matter");
+
+    for (operation, said) in [
+        ("GET /zones/{zone_id}/purge_cache", "did you mean `POST /zones/{zone_id}/purge_cache`"),
+        ("POST /user/tokens", "`API Tokens Write`"),
+    ] {
+        let (code, answer, text) = catalog(&["needs", operation, "--provider", "cloudflare"]);
+        assert_eq!((code, &answer["status"]), (1, &"refused".into()), "{operation}");
+        assert!(text.contains(said), "{text}");
+    }
+    let (code, answer, _) = catalog(&["needs", "s3:PutObject", "s3:ListObjectsV2", "--provider", "aws"]);
+    assert_eq!((code, names(&answer)), (0, vec!["s3:ListBucket", "s3:PutObject"]));
+}
+
+#[test]
+fn what_was_refused_to_a_key_is_explained_with_a_request_that_would_do() {
+    let world = World::empty();
+    world.init();
+    world.connect();
+    world.ok(&["template", "apply", "cloudflare/dns-read"]);
+    let ask = ["--project", "web", "--env", "dev", "--name", "CF_TOKEN", "--param", "zone=example.com"];
+    world.ok(&[&["key", "request", "cloudflare/dns-read"], &ask[..]].concat());
+    let create = "POST /zones/{zone_id}/dns_records";
+    let denied = world.ok(&["catalog", "needs", create, "--refused-to", "CF_TOKEN"]);
+    assert_eq!((&denied["missing"][0], &denied["amended"]), (&"DNS Write".into(), &Value::Null));
+    assert!(denied["advice"].as_str().unwrap().contains("propose one"), "{denied}");
+
+    world.ok(&["template", "apply", "cloudflare/dns-edit"]);
+    let denied = world.ok(&["catalog", "needs", create, "--refused-to", "CF_TOKEN"]);
+    assert_eq!(denied["amended"]["template"], "cloudflare/dns-edit");
+    assert_eq!(denied["amended"]["parameters"]["zone"], "example.com");
+    // The line is one that can be run.
+    let text = world.alice(&["catalog", "needs", create, "--refused-to", "CF_TOKEN"]).expect(0).out;
+    let line = text.split("keywright ").nth(1).expect(&text);
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(world.ok(&words)["status"], "active");
+
+    let denied = world.ok(&[
+        "catalog",
+        "needs",
+        "GET /zones/{zone_id}/dns_records",
+        "--refused-to",
+        "web/dev/CF_TOKEN",
+    ]);
+    assert_eq!(denied["missing"].as_array().map(Vec::len), Some(0));
+    assert!(denied["advice"].as_str().unwrap().contains("confined to example.com"), "{denied}");
+    world.assert_nothing_leaked();
+}
