@@ -33,12 +33,15 @@ pub(crate) fn run(arguments: &[String]) -> Result<String, CatalogTaskError> {
     Ok(written.join("\n"))
 }
 
-/// Every catalog by its provider.
+/// Every catalog by the name of its file.
 fn compile_all(catalogs: &Path, data: &Path) -> Result<Vec<(String, String)>, CatalogTaskError> {
     let path = catalogs.join("aws.review.toml");
     let review = std::fs::read_to_string(&path).map_err(|source| CatalogTaskError::File { path, source })?;
     let actions = Text::read(&data.join(aws::recorded(&review)?.file))?;
-    let mut texts = vec![("aws".to_owned(), aws::compile(&review, &actions)?)];
+    let mut texts = Vec::new();
+    for (name, part) in [("aws", aws::Part::Templates), ("aws.full", aws::Part::Everything)] {
+        texts.push((name.to_owned(), aws::compile(&review, &actions, part)?));
+    }
     for (provider, compile) in COMPILED {
         texts.push((provider.to_owned(), compile(&Inputs::read(catalogs, data, provider)?)?));
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use crate::built_in::BUILT_IN;
+use crate::built_in::{BUILT_IN, FOR_PLANS, every};
 use crate::error::CatalogError;
 use crate::footprint::Footprint;
 use crate::format::{self, Action, Needs, Parsed, Variant};
@@ -93,17 +93,19 @@ impl Catalog {
         Self::for_provider("cloudflare")
     }
 
-    /// The catalog that ships for a provider, read on first use.
+    /// The catalog that ships for a provider, read on first use: all that is known of it.
     ///
     /// # Errors
     /// [`CatalogError::UnknownProvider`] where none ships.
     pub fn for_provider(provider: &str) -> Result<&'static Self, CatalogError> {
-        match BUILT_IN.iter().find(|built_in| built_in.provider == provider) {
+        match FOR_PLANS.iter().chain(&BUILT_IN).find(|built_in| built_in.provider == provider) {
             Some(built_in) => built_in.catalog(),
-            None => Err(CatalogError::UnknownProvider {
-                provider: provider.to_owned(),
-                known: BUILT_IN.iter().map(|built_in| built_in.provider.to_owned()).collect(),
-            }),
+            None => {
+                let mut known: Vec<String> = every().map(|built_in| built_in.provider.to_owned()).collect();
+                known.sort();
+                known.dedup();
+                Err(CatalogError::UnknownProvider { provider: provider.to_owned(), known })
+            }
         }
     }
 
