@@ -14,6 +14,7 @@
 //! The search is exact. Sets of equal cost are told as ties, and the first by name is the answer. What is not known is an error
 //! with the nearest that is known, never a guess.
 
+pub mod narrow;
 mod reach;
 mod search;
 
@@ -78,6 +79,9 @@ pub struct Least<'c> {
     /// credential. Empty where nobody has to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub needs_a_human: Vec<String>,
+    /// AWS: the statements of a policy, confined to the resources whose ARNs were named.
+    #[serde(rename = "policy", skip_serializing_if = "Option::is_none")]
+    pub narrowed: Option<narrow::Narrowed>,
 }
 
 /// Why one permission is in the answer.
@@ -153,6 +157,7 @@ impl Catalog {
             proof,
             ties: sets.map(|set| self.at(&set)).collect(),
             needs_a_human,
+            narrowed: narrow::narrowed(self, &chosen, resources),
         })
     }
 
