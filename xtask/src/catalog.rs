@@ -89,7 +89,11 @@ fn cloudflare(inputs: &Inputs) -> Result<String, CatalogTaskError> {
         serde_json::from_str(&inputs.permissions.text).map_err(vendor("permissions"))?;
     let operations: VendorOperations =
         serde_json::from_str(&inputs.operations.text).map_err(vendor("operations"))?;
-    Ok(compile::cloudflare::compile(&review, &permissions.groups, &operations.operations)?)
+    let compiled = compile::cloudflare::compile(&review, &permissions.groups, &operations.operations)?;
+    match compiled.stale.into_iter().next() {
+        Some(stale) => Err(CompileError::Stale(stale).into()),
+        None => Ok(compiled.text),
+    }
 }
 
 /// The lines up to the first permission.
@@ -213,7 +217,7 @@ mod tests {
     fn an_operation_that_only_a_write_opens_cannot_be_reviewed_as_pure() {
         let judged = JUDGED.replace("/logs/query", "/dns");
         let outcome = cloudflare(&inputs(&GROUPS, &OPERATIONS, &judged));
-        assert!(matches!(outcome, Err(CatalogTaskError::Compile(CompileError::Unexpected(_)))));
+        assert!(matches!(outcome, Err(CatalogTaskError::Compile(CompileError::Stale(_)))));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | [`permission`], [`operation`] | one line each of the data |
 //! | [`footprint`] | what a set of permissions opens |
 //! | [`solve`] | operations to the least permissions, with the proof |
+//! | [`import`] | a newer publication at run time, and what it changes |
 //! | [`compile`] | vendor facts and judgements to a catalog |
 //! | [`error`] | what can go wrong, with the nearest names as hints |
 //! | [`built_in`], [`templates`] | the catalogs and the template pack that ship |
@@ -20,6 +21,7 @@ pub mod compile;
 pub mod error;
 pub mod footprint;
 mod format;
+pub mod import;
 mod nearest;
 pub mod operation;
 pub mod permission;
