@@ -181,15 +181,21 @@ impl Catalog {
         Ok(permission.escalation.then(|| permission.why.unwrap_or("can make keys or change permissions")))
     }
 
-    /// The operation with this id, or called `METHOD /path` (whatever its path parameters are called).
+    /// The operation with this id, or called `METHOD /path` (whatever its path parameters are called). A `#variant` behind the
+    /// name has to be one of the operation's.
     ///
     /// # Errors
     /// [`CatalogError::UnknownOperation`] with operations that come close.
     pub fn operation(&self, name: &str) -> Result<&Operation, CatalogError> {
-        self.position_of(name).and_then(|position| self.operations.get(position)).ok_or_else(|| {
-            let nearest = self.operations(name, HINTS).iter().map(|found| found.item.to_string()).collect();
-            CatalogError::UnknownOperation { asked: name.to_owned(), nearest }
-        })
+        let (bare, variant) = split_variant(name);
+        let found = self.position_of(bare).and_then(|position| self.operations.get(position));
+        found.filter(|one| variant.is_none_or(|variant| self.variant(one, variant).is_some())).ok_or_else(
+            || {
+                let nearest =
+                    self.operations(bare, HINTS).iter().map(|found| found.item.to_string()).collect();
+                CatalogError::UnknownOperation { asked: name.to_owned(), nearest }
+            },
+        )
     }
 
     pub(crate) fn operation_at(&self, position: usize) -> Option<&Operation> {
@@ -323,6 +329,14 @@ impl Catalog {
         }
         let nearest = hints.into_iter().map(str::to_owned).collect();
         CatalogError::UnknownPermission { asked: asked.to_owned(), nearest }
+    }
+}
+
+/// `METHOD /path#variant` in its two parts.
+pub(crate) fn split_variant(name: &str) -> (&str, Option<&str>) {
+    match name.split_once('#') {
+        Some((bare, variant)) => (bare.trim_end(), Some(variant)),
+        None => (name, None),
     }
 }
 

@@ -22,7 +22,7 @@ use std::collections::HashMap;
 
 use serde::{Serialize, Serializer};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, split_variant};
 use crate::error::CatalogError;
 use crate::operation::Operation;
 use crate::permission::{Access, Permission};
@@ -163,17 +163,18 @@ impl Catalog {
 
     /// One wanted operation with the sets of permissions that open it.
     fn call(&self, wanted: &Wanted<'_>) -> Result<Call<'_>, CatalogError> {
-        let (name, variant) = match wanted.operation.split_once('#') {
-            Some((name, variant)) => (name.trim_end(), Some(variant)),
-            None => (wanted.operation, None),
-        };
+        let (name, variant) = split_variant(wanted.operation);
         let operation = self.operation(name)?;
         let depends = || CatalogError::VariantNeeded {
             asked: operation.to_string(),
             variants: self.variants(operation).map(str::to_owned).collect(),
         };
         let needs = match variant {
-            Some(variant) => self.variant(operation, variant).ok_or_else(depends)?,
+            Some(variant) if self.variants(operation).next().is_some() => {
+                self.variant(operation, variant).ok_or_else(depends)?
+            }
+            // It has none, so this is the name of nothing.
+            Some(_) => self.operation(wanted.operation)?.needs,
             // A change can't be put under every phase at once; what only reads is shown to any of them.
             None if operation.depends => return Err(depends()),
             None => operation.needs,
