@@ -11,6 +11,7 @@
 //! | [`footprint`] | what a set of permissions opens |
 //! | [`solve`] | operations to the least permissions, with the proof |
 //! | [`import`] | a newer publication at run time, and what it changes |
+//! | [`words`] | plain words to the operations of a job and its least permissions |
 //! | [`compile`] | vendor facts and judgements to a catalog |
 //! | [`error`] | what can go wrong, with the nearest names as hints |
 //! | [`built_in`], [`templates`] | the catalogs and the template pack that ship |
@@ -28,6 +29,7 @@ pub mod permission;
 mod search;
 pub mod solve;
 pub mod templates;
+pub mod words;
 
 pub use built_in::BUILT_IN;
 pub use catalog::Catalog;

@@ -363,7 +363,7 @@ impl Granted {
     }
 }
 
-fn granted<S: Serializer>(permissions: &[&Permission], to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn granted<S: Serializer>(permissions: &[&Permission], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(permissions.iter().map(|one| Granted::of(one)))
 }
 

@@ -1,0 +1,366 @@
+//! From what was heard to the things and deeds that are meant: the topics that explain the words best, and for each the
+//! deeds that its verbs call.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::hear::{Heard, Word};
+use super::knowledge::{Kind, Knowledge, Phrase};
+use super::lexicon::{is_elsewhere, is_faint, is_small};
+
+/// A thing that the text is about, and what is to be done with it.
+#[derive(Debug, Clone)]
+pub(super) struct Chosen {
+    pub(super) topic: usize,
+    /// Positions in the topic's deeds.
+    pub(super) deeds: Vec<usize>,
+    pub(super) score: f32,
+    /// The words that point to it.
+    pub(super) covered: BTreeSet<usize>,
+}
+
+/// Another topic counts as near when its score comes this close.
+const NEAR: f32 = 0.97;
+
+/// How much of the best topic's score another one needs to be asked for beside it.
+const BESIDE: f32 = 0.38;
+
+/// What a phrase of the knowledge found in the text.
+struct Found {
+    positions: Vec<usize>,
+    worth: f32,
+}
+
+/// How a topic fares.
+#[derive(Default, Clone)]
+struct Standing {
+    worth: BTreeMap<usize, f32>,
+    named: bool,
+    /// By deed: what its own phrases are worth, and the words they take.
+    deeds: HashMap<usize, (f32, BTreeSet<usize>)>,
+    /// Words that name the topic itself.
+    nouns: BTreeSet<usize>,
+}
+
+impl Standing {
+    fn score(&self) -> f32 {
+        self.worth.values().sum()
+    }
+}
+
+/// The topics that the text asks for, best first, and those that came near the first.
+#[derive(Debug, Default)]
+pub(super) struct Choice {
+    pub(super) wanted: Vec<Chosen>,
+    pub(super) near: Vec<Chosen>,
+}
+
+/// Which words may count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Only segments that ask for a job.
+    Jobs,
+    /// All of them.
+    All,
+}
+
+/// Chooses topics and deeds.
+pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choice {
+    let counts = |word: &Word| {
+        let smuggles = heard.segments.get(word.segment).is_some_and(|segment| segment.smuggles);
+        !word.negated && !word.named && (trust == Trust::All || !smuggles)
+    };
+    let mut places: HashMap<usize, Vec<usize>> = HashMap::new();
+    for (at, word) in heard.words.iter().enumerate().filter(|(_, word)| counts(word)) {
+        if let Some(number) = word.number {
+            places.entry(number).or_default().push(at);
+        }
+    }
+    let standings = standings(heard, knowledge, &places);
+    let mut ranked: Vec<(usize, &Standing)> =
+        standings.iter().filter(|(_, standing)| standing.named).map(|(topic, standing)| (*topic, standing)).collect();
+    ranked.sort_unstable_by(|a, b| b.1.score().total_cmp(&a.1.score()).then(a.0.cmp(&b.0)));
+    let mut choice = Choice::default();
+    let Some((first, best)) = ranked.first().copied() else { return choice };
+    let top = best.score();
+    let mut taken: BTreeSet<usize> = best.worth.keys().copied().collect();
+    choice.wanted.push(chosen(first, best, heard, knowledge));
+    for (topic, standing) in ranked.iter().skip(1) {
+        if standing.score() >= top * NEAR && standing.worth.keys().all(|at| best.worth.contains_key(at)) {
+            choice.near.push(chosen(*topic, standing, heard, knowledge));
+        }
+    }
+    let mut left: Vec<(usize, Standing)> = ranked.iter().skip(1).map(|(topic, standing)| (*topic, (*standing).clone())).collect();
+    loop {
+        let beside = left
+            .iter()
+            .filter_map(|(topic, standing)| {
+                let fresh: f32 = standing.worth.iter().filter(|(at, _)| !taken.contains(at)).map(|(_, worth)| worth).sum();
+                let nouns: Vec<usize> = standing.nouns.iter().filter(|at| !taken.contains(at)).copied().collect();
+                let asked = nouns.iter().any(|at| is_asked(*at, heard));
+                let whole = fresh >= standing.score() * 0.7;
+                (asked && whole && fresh >= top * BESIDE).then_some((*topic, fresh))
+            })
+            .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
+        let Some((topic, _)) = beside else { break };
+        let Some(at) = left.iter().position(|(known, _)| *known == topic) else { break };
+        let (_, standing) = left.remove(at);
+        taken.extend(standing.worth.keys());
+        if knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty()) {
+            choice.wanted.push(chosen(topic, &standing, heard, knowledge));
+        }
+        if choice.wanted.len() >= 4 {
+            break;
+        }
+    }
+    choice
+}
+
+/// Whether the word stands where things are asked for, not where they are only mentioned.
+fn is_asked(at: usize, heard: &Heard) -> bool {
+    let Some(word) = heard.words.get(at) else { return false };
+    let Some(segment) = heard.segments.get(word.segment) else { return false };
+    if segment.aside || segment.context {
+        return false;
+    }
+    let own = heard.words.iter().enumerate().filter(|(_, other)| other.segment == word.segment);
+    let verbs = own.clone().any(|(place, other)| place != at && !other.kinds.is_empty() && !other.negated);
+    let elsewhere = own.clone().any(|(_, other)| is_elsewhere(&other.stem));
+    let listed = own.filter(|(_, other)| !is_small(&other.stem)).count() <= 4;
+    !elsewhere && (verbs || listed)
+}
+
+fn standings(heard: &Heard, knowledge: &Knowledge, places: &HashMap<usize, Vec<usize>>) -> HashMap<usize, Standing> {
+    let mut candidates: BTreeSet<usize> = BTreeSet::new();
+    for number in places.keys() {
+        candidates.extend(knowledge.phrases_of.get(*number).into_iter().flatten());
+    }
+    let mut standings: HashMap<usize, Standing> = HashMap::new();
+    for position in candidates {
+        let Some(phrase) = knowledge.phrases.get(position) else { continue };
+        let Some(found) = find(phrase, heard, knowledge, places) else { continue };
+        let standing = standings.entry(phrase.topic).or_default();
+        standing.named |= !phrase.weak;
+        let share = found.worth / found.positions.len().max(1) as f32;
+        for at in &found.positions {
+            let known = standing.worth.entry(*at).or_default();
+            *known = known.max(share);
+        }
+        match phrase.deed {
+            Some(deed) => {
+                let own = standing.deeds.entry(deed).or_default();
+                own.0 = own.0.max(found.worth);
+                own.1.extend(&found.positions);
+                if !phrase.weak {
+                    standing.nouns.extend(&found.positions);
+                }
+            }
+            None => standing.nouns.extend(&found.positions),
+        }
+    }
+    standings
+}
+
+/// Where a phrase stands in the text: all of its words close together.
+fn find(phrase: &Phrase, heard: &Heard, knowledge: &Knowledge, places: &HashMap<usize, Vec<usize>>) -> Option<Found> {
+    let lists: Vec<&Vec<usize>> = phrase.words.iter().map(|word| places.get(word)).collect::<Option<_>>()?;
+    let anchor = lists.iter().min_by_key(|list| list.len())?;
+    let mut best: Option<(usize, Vec<usize>)> = None;
+    for at in anchor.iter() {
+        let mut positions: Vec<usize> = Vec::with_capacity(lists.len());
+        for list in &lists {
+            let nearest = list.iter().min_by_key(|place| (place.abs_diff(*at), **place))?;
+            positions.push(*nearest);
+        }
+        let span = positions.iter().max()? - positions.iter().min()? + 1;
+        if best.as_ref().is_none_or(|(known, _)| span < *known) {
+            best = Some((span, positions));
+        }
+    }
+    let (span, positions) = best?;
+    let length = positions.len();
+    let sentence = |at: &usize| heard.words.get(*at).and_then(|word| heard.segments.get(word.segment)).map(|segment| segment.sentence);
+    let together = positions.windows(2).all(|pair| match pair {
+        [one, other] => sentence(one) == sentence(other),
+        _ => true,
+    });
+    let ordered = positions.windows(2).all(|pair| matches!(pair, [one, other] if one < other));
+    let closeness = match span - length {
+        0 if ordered => 1.15,
+        0 => 1.1,
+        1 | 2 => 1.0,
+        3 | 4 => 0.85,
+        5..=8 => 0.65,
+        _ => 0.45,
+    };
+    let closeness = if together { closeness } else { closeness * 0.8 };
+    let mut worth = 0.0;
+    for at in &positions {
+        let word = heard.words.get(*at)?;
+        let segment = heard.segments.get(word.segment)?;
+        let role = if segment.aside { 0.55 } else if segment.context { 0.75 } else { 1.0 };
+        worth += knowledge.weight.get(word.number?).copied().unwrap_or(0.0) * word.trust * role;
+    }
+    let whole = 1.0 + 0.2 * (length as f32 - 1.0);
+    let weak = if phrase.weak { 0.5 } else { 1.0 };
+    Some(Found { positions, worth: worth * closeness * whole * weak })
+}
+
+fn chosen(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge) -> Chosen {
+    let covered: BTreeSet<usize> = standing.worth.keys().copied().collect();
+    let deeds = deeds(topic, standing, heard, knowledge);
+    Chosen { topic, deeds, score: standing.score(), covered }
+}
+
+/// The deeds that the words call: the topic's own jobs by their phrases, the rest by their verbs.
+fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge) -> Vec<usize> {
+    let Some(known) = knowledge.topics.get(topic) else { return Vec::new() };
+    let mut called: Vec<(usize, f32, &BTreeSet<usize>)> =
+        standing.deeds.iter().map(|(deed, (worth, words))| (*deed, *worth, words)).collect();
+    called.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    let mut picked: Vec<usize> = Vec::new();
+    let mut spent: BTreeSet<usize> = BTreeSet::new();
+    let topic_words: BTreeSet<usize> = standing.nouns.iter().copied().collect();
+    for (deed, worth, words) in &called {
+        let strong = called.first().is_some_and(|(_, best, _)| *worth >= best * 0.45);
+        let fresh = words.iter().any(|at| !spent.contains(at));
+        let allowed = known.deeds.get(*deed).is_some_and(|deed| deed.reads || !heard.read_only);
+        if strong && fresh && allowed {
+            picked.push(*deed);
+            spent.extend(words.iter());
+        }
+    }
+    let mut kinds = kinds(standing, heard, &spent, &topic_words);
+    let denied: BTreeSet<Kind> =
+        heard.words.iter().filter(|word| word.negated).flat_map(|word| word.kinds.iter().copied()).filter(|kind| kind.writes()).collect();
+    if heard.read_only {
+        kinds = BTreeSet::from([Kind::Read]);
+    }
+    if kinds.len() > 1 || picked.is_empty() {
+        kinds.retain(|kind| !denied.contains(kind) || denied.len() > 1 && kinds_asked(heard, *kind));
+    }
+    let has_named = picked.iter().any(|deed| known.deeds.get(*deed).is_some_and(|deed| deed.named));
+    if picked.is_empty() || !has_named {
+        for kind in &kinds {
+            add_for(*kind, known, &mut picked, standing, heard.read_only);
+        }
+    }
+    if picked.is_empty() && !heard.read_only {
+        picked.extend((!known.deeds.is_empty()).then_some(0));
+    }
+    if picked.is_empty() {
+        picked.extend(known.deeds.iter().position(|deed| deed.reads));
+    }
+    picked.sort_unstable();
+    picked.dedup();
+    picked
+}
+
+fn kinds_asked(heard: &Heard, kind: Kind) -> bool {
+    heard.words.iter().any(|word| !word.negated && word.kinds == [kind])
+}
+
+fn add_for(kind: Kind, known: &super::knowledge::Topic, picked: &mut Vec<usize>, standing: &Standing, read_only: bool) {
+    let fits = |wanted: Kind| {
+        let fitting = known.deeds.iter().enumerate().filter(|(_, deed)| deed.kinds.contains(&wanted));
+        fitting
+            .max_by(|(a, _), (b, _)| {
+                let worth = |deed: &usize| standing.deeds.get(deed).map_or(0.0, |(worth, _)| *worth);
+                worth(a).total_cmp(&worth(b)).then(b.cmp(a))
+            })
+            .map(|(deed, _)| deed)
+    };
+    if picked.iter().any(|deed| known.deeds.get(*deed).is_some_and(|deed| deed.kinds.contains(&kind))) {
+        return;
+    }
+    let order: &[Kind] = match kind {
+        Kind::Read => &[Kind::Read],
+        Kind::Create => &[Kind::Create, Kind::Update],
+        Kind::Update => &[Kind::Update, Kind::Create],
+        Kind::Delete => &[Kind::Delete, Kind::Update],
+    };
+    if let Some(deed) = order.iter().find_map(|kind| fits(*kind))
+        && (!read_only || known.deeds.get(deed).is_some_and(|deed| deed.reads))
+    {
+        picked.push(deed);
+    }
+}
+
+/// The kinds of the verbs that belong to a topic: those in its own segments, else those around it.
+fn kinds(standing: &Standing, heard: &Heard, spent: &BTreeSet<usize>, nouns: &BTreeSet<usize>) -> BTreeSet<Kind> {
+    let own: BTreeSet<usize> =
+        standing.worth.keys().filter_map(|at| heard.words.get(*at)).map(|word| word.segment).collect();
+    let verbs = |segment: usize, faint: bool| {
+        let mut kinds = BTreeSet::new();
+        for (at, word) in heard.words.iter().enumerate().filter(|(_, word)| word.segment == segment) {
+            let free = !word.negated && !word.named && !spent.contains(&at);
+            let noun = nouns.contains(&at);
+            if free && (!noun || faint) && (faint || !is_faint(&word.stem)) {
+                kinds.extend(word.kinds.iter().copied());
+            }
+        }
+        kinds
+    };
+    let usable = |segment: &usize| heard.segments.get(*segment).is_some_and(|segment| !segment.smuggles);
+    let mut found: BTreeSet<Kind> = BTreeSet::new();
+    for segment in &own {
+        let aside = heard.segments.get(*segment).is_some_and(|segment| segment.aside);
+        if !aside || own.len() == 1 {
+            found.extend(verbs(*segment, false));
+        }
+        // A verb without an object before, or with a pronoun after: it belongs here.
+        if let Some(before) = segment.checked_sub(1).filter(usable)
+            && is_bare(before, heard, &own)
+        {
+            found.extend(verbs(before, false));
+        }
+        let mut next = segment + 1;
+        while next < heard.segments.len() && usable(&next) && is_bare(next, heard, &own) {
+            found.extend(verbs(next, false));
+            next += 1;
+        }
+    }
+    if found.is_empty() {
+        let first = own.first().copied().unwrap_or_default();
+        let same = |segment: &usize| {
+            let at = |at: usize| heard.segments.get(at).map(|segment| segment.sentence);
+            at(*segment) == at(first)
+        };
+        for segment in (0..first).rev().filter(usable).filter(same) {
+            found.extend(verbs(segment, false));
+            if !found.is_empty() {
+                break;
+            }
+        }
+    }
+    if found.is_empty() {
+        for segment in &own {
+            found.extend(verbs(*segment, true));
+        }
+    }
+    if found.is_empty() && own.len() < heard.segments.len() && spent.is_empty() {
+        for segment in (0..heard.segments.len()).filter(usable) {
+            let aside = heard.segments.get(segment).is_some_and(|segment| segment.aside);
+            if !aside {
+                found.extend(verbs(segment, false));
+            }
+        }
+    }
+    found
+}
+
+/// Whether a segment has verbs but names nothing itself.
+fn is_bare(segment: usize, heard: &Heard, own: &BTreeSet<usize>) -> bool {
+    if own.contains(&segment) || heard.segments.get(segment).is_none_or(|segment| segment.aside) {
+        return false;
+    }
+    let mut verbs = 0;
+    let mut content = 0;
+    for word in heard.words.iter().filter(|word| word.segment == segment) {
+        if !word.kinds.is_empty() {
+            verbs += 1;
+        } else if !is_small(&word.stem) && !word.named {
+            content += 1;
+        }
+    }
+    verbs > 0 && content == 0
+}

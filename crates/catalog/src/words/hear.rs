@@ -1,0 +1,289 @@
+//! What a text says: words in segments, with what is denied, named, merely mentioned, or only there to widen the key.
+
+use super::knowledge::{Kind, Knowledge};
+use super::lexicon::{
+    is_elsewhere, is_small, joins, names_next, negates, opens_aside, opens_context, undoes_negation, verb,
+};
+use super::smuggled;
+use super::text::{self, Break, Chunk, ChunkKind};
+use super::tokens::{slips, stem};
+use crate::solve::Resource;
+
+/// A word of the text.
+#[derive(Debug)]
+pub(super) struct Word {
+    pub(super) stem: String,
+    /// Its number in the knowledge, and how sure that is: a mistyped word counts less.
+    pub(super) number: Option<usize>,
+    pub(super) trust: f32,
+    pub(super) segment: usize,
+    pub(super) negated: bool,
+    /// It is a name, not a word.
+    pub(super) named: bool,
+    pub(super) kinds: &'static [Kind],
+}
+
+/// A stretch of words that belong together.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Segment {
+    pub(super) sentence: usize,
+    /// A reason, a condition or a time.
+    pub(super) aside: bool,
+    /// Where something comes from or what it goes through.
+    pub(super) context: bool,
+    /// It asks for rights rather than for a job, or gives orders about the rules.
+    pub(super) smuggles: bool,
+    /// It names permissions.
+    pub(super) names_permissions: bool,
+    /// Its text in lower case, words between single spaces.
+    pub(super) text: String,
+}
+
+/// A whole text, understood.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    pub(super) words: Vec<Word>,
+    pub(super) segments: Vec<Segment>,
+    pub(super) resources: Vec<Resource>,
+    pub(super) read_only: bool,
+    /// A name with letters that look like others.
+    pub(super) look_alike: Option<String>,
+    /// The text asks for rights beyond a job.
+    pub(super) smuggles: bool,
+}
+
+/// Hears a text with one provider's words.
+pub(super) fn hear(words: &str, provider: &str, knowledge: &Knowledge, names: &[&str], keep_names: bool) -> Heard {
+    let cleaned = text::clean(words);
+    let mut heard = Heard { look_alike: text::look_alike(&cleaned.text), ..Heard::default() };
+    let meant = text::last_meant(&cleaned.text);
+    let masked = if keep_names { meant.to_owned() } else { smuggled::mask_names(meant, names) };
+    let mut hearing = Hearing { heard: &mut heard, provider, knowledge, sentence: 0, broken: true, last_named: None };
+    for chunk in text::chunks(&masked) {
+        hearing.chunk(&chunk, keep_names);
+    }
+    heard.read_only = says_read_only(&heard);
+    let comment = cleaned.had_comment;
+    deny(&mut heard);
+    for segment in &mut heard.segments {
+        segment.smuggles = smuggled::is_smuggled(&segment.text, segment.names_permissions);
+    }
+    heard.smuggles = comment
+        || heard.segments.iter().any(|segment| segment.smuggles || segment.names_permissions);
+    heard
+}
+
+struct Hearing<'a> {
+    heard: &'a mut Heard,
+    provider: &'a str,
+    knowledge: &'a Knowledge,
+    sentence: usize,
+    /// The next word begins a segment.
+    broken: bool,
+    /// The kind of thing whose name may come next.
+    last_named: Option<&'static str>,
+}
+
+impl Hearing<'_> {
+    fn chunk(&mut self, chunk: &Chunk<'_>, keep_names: bool) {
+        self.pause(chunk.before);
+        match &chunk.kind {
+            ChunkKind::Nothing => {}
+            ChunkKind::Permission => {
+                let segment = self.segment();
+                if let Some(segment) = self.heard.segments.get_mut(segment) {
+                    segment.names_permissions = true;
+                }
+            }
+            ChunkKind::Host(name) => {
+                let kind = if self.provider == "aws" && self.last_named == Some("bucket") { "bucket" } else { "zone" };
+                self.resource(kind, text::zone_of(name, kind));
+                self.word("hostname", false);
+            }
+            ChunkKind::Thing(kind, value) => {
+                let kind = self.last_named.take().filter(|_| *kind == "name").unwrap_or(kind);
+                self.resource(kind, value.clone());
+                self.word(kind, true);
+            }
+            ChunkKind::Words(parts) => self.parts(parts, chunk.raw, keep_names),
+        }
+        self.pause(chunk.after);
+    }
+
+    fn parts(&mut self, parts: &[&str], raw: &str, keep_names: bool) {
+        let known = |part: &&str| {
+            let stem = stem(&part.to_lowercase());
+            self.knowledge.number(&stem).is_some() || !verb(&stem).is_empty() || is_small(&stem)
+        };
+        let compound = parts.len() > 1 && raw.contains(['-', '_', '/', '.']);
+        let all_known = parts.iter().all(known);
+        let name = self.last_named.filter(|_| if compound { !keep_names } else { !all_known });
+        let strange = compound && !all_known && raw.contains(|letter: char| letter.is_ascii_digit());
+        let shouted = raw.contains('_') && raw.chars().all(|letter| letter.is_ascii_uppercase() || !letter.is_alphabetic());
+        if self.provider == "github" && raw.matches('/').count() == 1 && !all_known {
+            self.resource("repo", raw.to_owned());
+            self.word("repo", true);
+            return;
+        }
+        if let Some(kind) = name.or_else(|| (strange || shouted).then_some("name")) {
+            self.resource(kind, raw.to_owned());
+            self.word(raw, true);
+            self.last_named = None;
+            return;
+        }
+        for part in parts {
+            self.word(part, false);
+        }
+    }
+
+    fn word(&mut self, text: &str, named: bool) {
+        let lower = text.to_lowercase();
+        if opens_aside(&lower) {
+            self.broken = true;
+        } else if joins(&lower) {
+            self.broken = true;
+            if matches!(lower.as_str(), "but") {
+                self.last_named = None;
+            }
+        } else if opens_context(&lower) {
+            self.broken = true;
+        }
+        let segment = self.segment();
+        if let Some(current) = self.heard.segments.get_mut(segment) {
+            if current.text.is_empty() {
+                current.aside = opens_aside(&lower);
+                current.context = opens_context(&lower);
+            }
+            current.text.push(' ');
+            current.text.push_str(&lower);
+        }
+        let stem = stem(&lower);
+        self.last_named = match lower.as_str() {
+            "named" | "called" | "name" | "id" => self.last_named.or(Some("name")),
+            "the" | "a" | "our" | "my" => self.last_named,
+            _ => names_next(&stem),
+        };
+        let (number, trust) = if named { (None, 0.0) } else { self.number_of(&stem) };
+        let kinds = if named || number.is_some() && trust < 1.0 && verb(&stem).is_empty() {
+            number.map_or(&[] as &[Kind], |_| &[])
+        } else {
+            verb_of(&stem)
+        };
+        self.heard.words.push(Word { stem, number, trust, segment, negated: false, named, kinds });
+    }
+
+    /// The word's number in the knowledge: its own, or that of the one word that it is a typing slip of.
+    fn number_of(&self, stem: &str) -> (Option<usize>, f32) {
+        if let Some(number) = self.knowledge.number(stem) {
+            return (Some(number), 1.0);
+        }
+        if !verb(stem).is_empty() || is_small(stem) || is_elsewhere(stem) {
+            return (None, 1.0);
+        }
+        let letters: Vec<char> = stem.chars().collect();
+        let near = letters.len().saturating_sub(2)..letters.len() + 3;
+        let mut best: Option<(usize, usize)> = None;
+        for list in near.filter_map(|length| self.knowledge.spellings.get(length)) {
+            for (theirs, number) in list {
+                if let Some(distance) = slips(&letters, theirs)
+                    && best.is_none_or(|(closest, _)| distance < closest)
+                {
+                    best = Some((distance, *number));
+                }
+            }
+        }
+        best.map_or((None, 1.0), |(_, number)| (Some(number), 0.8))
+    }
+
+    fn resource(&mut self, kind: &'static str, value: String) {
+        let found = Resource { kind: kind.to_owned(), value };
+        if !self.heard.resources.contains(&found) {
+            self.heard.resources.push(found);
+        }
+    }
+
+    fn pause(&mut self, pause: Break) {
+        match pause {
+            Break::None => {}
+            Break::Soft => {
+                self.broken = true;
+            }
+            Break::Hard => {
+                self.broken = true;
+                self.sentence += 1;
+                self.last_named = None;
+            }
+        }
+    }
+
+    fn segment(&mut self) -> usize {
+        if self.broken || self.heard.segments.is_empty() {
+            self.broken = false;
+            self.heard.segments.push(Segment { sentence: self.sentence, ..Segment::default() });
+        }
+        self.heard.segments.len() - 1
+    }
+}
+
+/// A verb by its stem, or by the stem of the verb that it is a typing slip of.
+fn verb_of(stem: &str) -> &'static [Kind] {
+    let exact = verb(stem);
+    if !exact.is_empty() || stem.len() < 5 || is_small(stem) {
+        return exact;
+    }
+    const OFTEN: [&str; 22] = [
+        "creat", "delet", "updat", "upload", "chang", "enabl", "disabl", "remov", "configur", "publish", "deploi", "restart",
+        "fetch", "download", "insert", "modifi", "destroi", "invalidat", "rotat", "schedul", "trigger", "monitor",
+    ];
+    let letters: Vec<char> = stem.chars().collect();
+    for word in OFTEN {
+        let theirs: Vec<char> = word.chars().collect();
+        if slips(&letters, &theirs).is_some() {
+            return verb(word);
+        }
+    }
+    exact
+}
+
+/// Marks what the text says it does not want.
+fn deny(heard: &mut Heard) {
+    let mut scope: Option<(usize, usize)> = None;
+    let count = heard.words.len();
+    for at in 0..count {
+        let (before, rest) = heard.words.split_at_mut(at);
+        let Some((word, after)) = rest.split_first_mut() else { break };
+        let next = after.first().map_or("", |next| next.stem.as_str());
+        if let Some((segment, left)) = scope {
+            let carried = word.segment == segment || (word.stem == "or" || word.stem == "nor") && word.segment == segment + 1;
+            if carried && left > 0 {
+                word.negated = true;
+                scope = Some((word.segment, left - 1));
+            } else {
+                scope = None;
+            }
+        }
+        let instead = (word.stem == "instead" && next == "of") || (word.stem == "rather" && next == "than");
+        if (negates(&word.stem) && !undoes_negation(next)) || instead {
+            let needless = matches!(next, "need" | "necessari" | "requir" | "want" | "includ");
+            if needless && after.get(1).is_none_or(|later| later.segment != word.segment) {
+                for earlier in before.iter_mut().rev().take_while(|earlier| earlier.segment == word.segment) {
+                    earlier.negated = true;
+                }
+            }
+            scope = Some((word.segment, 7));
+        }
+    }
+}
+
+fn says_read_only(heard: &Heard) -> bool {
+    let whole: String = heard.segments.iter().map(|segment| segment.text.as_str()).collect();
+    const SAYS: [&str; 40] = [
+        " read only", " readonly", " view only", " just read", " just look", " just view", " just list", " only read", " only view", " only list",
+        " only look", " no writes", " no write ", " no changes", " no edits", " no modifications", " nothing changes", " without changing",
+        " without changes", " never write", " not write", " monitoring only", " only monitoring", " look only", " dont change", " not change",
+        " not modify", " cannot write", " dont touch anything", " just monitor", " only monitor", " only see", " just see", " just check", " only check",
+        " lecture seule", " nur lesen", " solo lectura", " only get ", " viewing only",
+    ];
+    let padded = format!("{whole} ");
+    SAYS.iter().any(|says| padded.contains(says))
+}

@@ -1,0 +1,196 @@
+//! What people call things and which operations their jobs take: one knowledge file per provider, as data.
+//!
+//! The form is described in `catalogs/README.md`. A file is read on first use; its phrases become lists of word
+//! numbers, and every word knows the phrases it stands in.
+
+use std::collections::{HashMap, HashSet};
+
+use super::tokens::stems;
+
+/// What a deed does to the thing it is done to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Kind {
+    Read,
+    Create,
+    Update,
+    Delete,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 4] = [Self::Read, Self::Create, Self::Update, Self::Delete];
+
+    pub(super) fn writes(self) -> bool {
+        self != Self::Read
+    }
+}
+
+/// One deed: the operations that it takes.
+#[derive(Debug)]
+pub(super) struct Deed {
+    /// Which kinds of verb mean it. Empty for one that only its own phrases call.
+    pub(super) kinds: Vec<Kind>,
+    /// It only looks.
+    pub(super) reads: bool,
+    /// It is a job of its own, called by its phrases.
+    pub(super) named: bool,
+    /// What `?` lines call it by.
+    pub(super) label: &'static str,
+    /// The operations, as the file writes them.
+    pub(super) operations: Vec<&'static str>,
+}
+
+/// A thing that people have jobs with.
+#[derive(Debug)]
+pub(super) struct Topic {
+    pub(super) id: &'static str,
+    pub(super) deeds: Vec<Deed>,
+    /// Not one thing but several: `topic.kind` of each that it could mean.
+    pub(super) either: Vec<&'static str>,
+}
+
+/// Some words that point to a topic, or to one of its deeds.
+#[derive(Debug)]
+pub(super) struct Phrase {
+    pub(super) topic: usize,
+    pub(super) deed: Option<usize>,
+    pub(super) words: Vec<usize>,
+    /// It supports a topic that something else names; alone it names nothing.
+    pub(super) weak: bool,
+}
+
+/// One provider's knowledge.
+#[derive(Debug, Default)]
+pub(super) struct Knowledge {
+    pub(super) topics: Vec<Topic>,
+    pub(super) phrases: Vec<Phrase>,
+    /// For each word the phrases that contain it.
+    pub(super) phrases_of: Vec<Vec<usize>>,
+    /// How much each word says: rare ones more.
+    pub(super) weight: Vec<f32>,
+    numbers: HashMap<String, usize>,
+    /// The spelt-out words by length in letters, for typing slips.
+    pub(super) spellings: Vec<Vec<(Vec<char>, usize)>>,
+}
+
+/// Words longer than this are never mistyped forms of a known one.
+const LONGEST_WORD: usize = 24;
+
+impl Knowledge {
+    /// Reads a knowledge file. Lines that are not of the form are skipped; a test proves that there are none.
+    pub(super) fn parse(text: &'static str) -> Self {
+        let mut known = Self::default();
+        let mut all = Vec::new();
+        for line in text.lines() {
+            known.line(line.trim(), &mut all);
+        }
+        known.index(all);
+        known
+    }
+
+    /// The number of a stem that the knowledge has.
+    pub(super) fn number(&self, stem: &str) -> Option<usize> {
+        self.numbers.get(stem).copied()
+    }
+
+    /// The topic with this id.
+    pub(super) fn topic(&self, id: &str) -> Option<usize> {
+        self.topics.iter().position(|topic| topic.id == id)
+    }
+
+    fn line(&mut self, line: &'static str, all: &mut Vec<(usize, Option<usize>, &'static str)>) {
+        let Some((mark, rest)) = line.split_once(' ').filter(|(mark, _)| !mark.starts_with('#')) else { return };
+        let (body, phrases) = rest.split_once(" | ").map_or((rest, ""), |(body, phrases)| (body, phrases));
+        let list = |text: &'static str| text.split(';').map(str::trim).filter(|item| !item.is_empty());
+        if mark == "@" {
+            self.topics.push(Topic { id: body.trim(), deeds: Vec::new(), either: Vec::new() });
+            let topic = self.topics.len() - 1;
+            all.extend(list(phrases).map(|phrase| (topic, None, phrase)));
+            return;
+        }
+        let Some(topic) = self.topics.len().checked_sub(1) else { return };
+        let Some(last) = self.topics.last_mut() else { return };
+        match mark {
+            "=" => all.extend(list(rest).map(|phrase| (topic, None, phrase))),
+            "?" => last.either.extend(list(body)),
+            "*" => {
+                for kind in Kind::ALL {
+                    let reads = kind == Kind::Read;
+                    last.deeds.push(Deed { kinds: vec![kind], reads, named: false, label: "", operations: vec![body.trim()] });
+                }
+            }
+            "+" => {
+                for kind in [Kind::Create, Kind::Update, Kind::Delete, Kind::Read] {
+                    let reads = kind == Kind::Read;
+                    last.deeds.push(Deed { kinds: vec![kind], reads, named: false, label: "", operations: vec![body.trim()] });
+                }
+            }
+            _ => {
+                let (mark, label) = mark.split_once(':').unwrap_or((mark, ""));
+                let Some((kinds, named)) = deed_mark(mark) else { return };
+                let reads = mark == "r" || mark == "xr";
+                last.deeds.push(Deed { kinds, reads, named, label, operations: list(body).collect() });
+                let deed = Some(last.deeds.len() - 1);
+                all.extend(list(phrases).map(|phrase| (topic, deed, phrase)));
+            }
+        }
+    }
+
+    fn index(&mut self, all: Vec<(usize, Option<usize>, &'static str)>) {
+        let mut topics_of: Vec<HashSet<usize>> = Vec::new();
+        for (topic, deed, text) in all {
+            let weak = text.starts_with('~');
+            let mut words = Vec::new();
+            for stem in stems(text) {
+                let next = self.numbers.len();
+                let number = *self.numbers.entry(stem).or_insert(next);
+                if number == next {
+                    topics_of.push(HashSet::new());
+                    self.phrases_of.push(Vec::new());
+                }
+                if let Some(topics) = topics_of.get_mut(number) {
+                    topics.insert(topic);
+                }
+                if !words.contains(&number) {
+                    words.push(number);
+                }
+            }
+            for number in &words {
+                if let Some(list) = self.phrases_of.get_mut(*number) {
+                    list.push(self.phrases.len());
+                }
+            }
+            self.phrases.push(Phrase { topic, deed, words, weak });
+        }
+        let topics = self.topics.len() as f32;
+        self.weight = topics_of.iter().map(|found| (1.0 + topics / (found.len() as f32 + 0.5)).ln()).collect();
+        self.spellings = vec![Vec::new(); LONGEST_WORD + 1];
+        let mut words: Vec<(&String, &usize)> = self.numbers.iter().collect();
+        words.sort_unstable();
+        for (word, number) in words {
+            let letters: Vec<char> = word.chars().collect();
+            if let Some(list) = self.spellings.get_mut(letters.len()) {
+                list.push((letters, *number));
+            }
+        }
+    }
+}
+
+/// `r c u d` as verbs mean them, several together (`cu`), `w` for every write; `x` and `xr` are jobs of their own that
+/// change something or only look.
+fn deed_mark(mark: &str) -> Option<(Vec<Kind>, bool)> {
+    if mark == "x" || mark == "xr" {
+        return Some((Vec::new(), true));
+    }
+    let mut kinds = Vec::new();
+    for letter in mark.chars() {
+        match letter {
+            'r' => kinds.push(Kind::Read),
+            'c' => kinds.push(Kind::Create),
+            'u' => kinds.push(Kind::Update),
+            'd' => kinds.push(Kind::Delete),
+            'w' => kinds.extend([Kind::Create, Kind::Update, Kind::Delete]),
+            _ => return None,
+        }
+    }
+    Some((kinds, false))
+}

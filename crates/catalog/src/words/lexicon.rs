@@ -1,0 +1,144 @@
+//! Words that mean the same at every provider: verbs, negations, small words, and words that only say who is asking.
+
+use super::knowledge::Kind;
+
+const READ: &str = "read list show see view get fetch check inspect monitor watch export dump report audit count what which \
+lookup look search find query scrape describ inventori verifi compar tail graph investigat analyz analys brows \
+poll observ detect visualiz know tell display examin track pull overview retriev discover enumerat observabiliti summariz visibiliti scan \
+diff preview crawl backup consult fetcher reader viewer readonli visualis list listen resolv peek preview stat statu histori usag metric";
+const CREATE: &str = "creat mak mint add new open issu order generat regist provision launch spin setup upload put push write insert post publish \
+send enqueu attach start submit schedul upsert stor sav ingest import install deploi invok trigger execut subscrib invit \
+build copi restor emit plac produc fil append bootstrap seed populat host establish introduc enrol alloc allocat commission buy purchas run record raise";
+const UPDATE: &str = "updat chang edit modifi set enabl disabl turn toggl flip switch renam rotat bump adjust configur tun point assign rewrit renew \
+resiz scal replac patch tweak paus resum lock unlock extend block unblock allow permit restart reboot stop merg clos reopen label mark pin promot \
+increas lower rais limit map link swap customiz activat deactivat bypass proxi forc fix harden upgrad downgrad convert migrat mov transfer authoriz \
+suspend archiv approv rol roll put raise decreas reduc protect restrict redirect rerout reconfigur overwrit reset maintain correct alter shift grow shrink unpaus snooz unarchiv";
+const DELETE: &str = "delet remov drop purg clean prun revok destroy destroi clear wip kill tear teardown unassign detach dismiss evict uninstall unregist deregist \
+flush nuk eras trash cleanup gc terminat invalidat decommission unlink unset delist expung empti rm get-rid rid";
+const ANY: &str = "manag administ crud sync synchroniz handl control reconcil";
+
+/// What a verb does; nothing for a word that is no verb.
+pub(super) fn verb(stem: &str) -> &'static [Kind] {
+    let holds = |list: &str| list.split_ascii_whitespace().any(|word| word == stem);
+    if holds(ANY) {
+        &Kind::ALL
+    } else if holds(DELETE) {
+        &[Kind::Delete]
+    } else if stem == "put" {
+        &[Kind::Create, Kind::Update]
+    } else if holds(CREATE) {
+        &[Kind::Create]
+    } else if holds(UPDATE) {
+        &[Kind::Update]
+    } else if holds(READ) {
+        &[Kind::Read]
+    } else {
+        &[]
+    }
+}
+
+/// Words that look at something only when nothing else in the sentence does anything (`status`, `usage`).
+pub(super) fn is_faint(stem: &str) -> bool {
+    matches!(
+        stem,
+        "stat" | "statu" | "status" | "histori" | "usag" | "metric" | "report" | "what" | "which" | "know" | "audit" | "inventori"
+            | "overview" | "visibiliti" | "count" | "track" | "new" | "record" | "set" | "run" | "get" | "look" | "open" | "host" | "backup"
+            | "plac" | "mark" | "link" | "map" | "limit" | "fil" | "mak" | "issu" | "order" | "control" | "start" | "query" | "search" | "scan" | "preview"
+    )
+}
+
+const SMALL: &str = "a an the of to for in on at is it we i my our and or with by from that thi be all need pleas let me so as only can must \
+should will would could just want give us you your them they it's im id ive have has do doe did are was were been than then there here into onto \
+via using us per each every some any one two thing stuff way how when where who why because since while if but also too btw plu not no without \
+never dont ever still yet already now later today tomorrow yesterday up down out over under about like etc eg ie ok okai hi hello hei thank \
+key token api access permission credential agent bot script job tool app service user team compani custom everyth someth our their own hi \
+mai might able ours mine myself thei those these its he she him her what which cloudflar github aw amazon digitalocean tailscal sendgrid openrout \
+good real really actual actually basic basically simple simpli quick quickli soon right again onli same other anoth more most less least much mani few lot \
+work use wanna gonna gotta try help be being able seem keep kept come came go goe going went mean sure sorry actually maybe perhap least \
+prod production stag dev test nightli weekli daili hourli cron automat automaticali our before after during until till through within across between";
+
+/// Words that say nothing about the thing.
+pub(super) fn is_small(stem: &str) -> bool {
+    SMALL.split_ascii_whitespace().any(|word| word == stem)
+}
+
+/// Words that turn what follows into what is not wanted.
+pub(super) fn negates(word: &str) -> bool {
+    matches!(
+        word,
+        "no" | "not" | "without" | "never" | "dont" | "doesnt" | "shouldnt" | "mustnt" | "wont" | "cannot" | "except" | "neither" | "nor" | "w/o"
+            | "excluding" | "minus" | "nothing" | "isnt" | "arent" | "none" | "cant" | "mustn" | "avoid" | "pas" | "nicht" | "kein" | "keine" | "sans"
+    )
+}
+
+/// What may follow a negation without being negated (`no longer`, `not only`).
+pub(super) fn undoes_negation(word: &str) -> bool {
+    matches!(word, "only" | "just" | "sure" | "working" | "matter" | "longer" | "idea" | "problem" | "worries" | "more" | "else" | "yet" | "know")
+}
+
+/// Words that open a reason, a condition or a time: what is said there happens elsewhere.
+pub(super) fn opens_aside(word: &str) -> bool {
+    matches!(
+        word,
+        "because" | "since" | "when" | "whenever" | "if" | "while" | "after" | "before" | "as" | "until" | "so" | "unless" | "once" | "cuz" | "although" | "though"
+    )
+}
+
+/// Words that bring in where something comes from or what it is for.
+pub(super) fn opens_context(word: &str) -> bool {
+    matches!(word, "from" | "by" | "via" | "using" | "through" | "like" | "behind" | "inside" | "within" | "during")
+}
+
+/// Conjunctions that join two things that are both asked for.
+pub(super) fn joins(word: &str) -> bool {
+    matches!(word, "and" | "then" | "plus" | "or" | "also" | "und" | "et" | "but" | "&" | "+")
+}
+
+/// Programs and places outside the provider that only receive or send what the job is about.
+pub(super) fn is_elsewhere(stem: &str) -> bool {
+    matches!(
+        stem,
+        "slack" | "pagerduti" | "grafana" | "prometheu" | "datadog" | "jenkin" | "splunk" | "excel" | "csv" | "spreadsheet" | "jira" | "notion" | "auditor"
+            | "soc2" | "iso27001" | "siem" | "dashboard" | "opsgeni" | "teams" | "discord" | "zapier" | "n8n" | "bigqueri" | "snowflak" | "sentri" | "kibana"
+    )
+}
+
+/// Kind words: the word after one of them is a name.
+pub(super) fn names_next(stem: &str) -> Option<&'static str> {
+    Some(match stem {
+        "bucket" => "bucket",
+        "tabl" => "table",
+        "worker" => "worker",
+        "function" => "function",
+        "queue" => "queue",
+        "project" => "project",
+        "tunnel" => "tunnel",
+        "droplet" => "droplet",
+        "repo" => "repo",
+        "namespac" => "namespace",
+        "db" => "database",
+        "secret" => "secret",
+        "param" => "param",
+        "instanc" => "instance",
+        "box" => "instance",
+        "cluster" => "cluster",
+        "topic" => "topic",
+        "zon" => "zone",
+        "domain" => "zone",
+        "stream" => "stream",
+        "index" => "index",
+        "branch" => "branch",
+        "servic" => "service",
+        "rol" => "role",
+        "user" => "user",
+        "team" => "team",
+        "volum" => "volume",
+        "distribution" => "distribution",
+        "pool" => "pool",
+        "site" => "site",
+        "script" => "worker",
+        "devic" => "device",
+        "environment" | "env" => "environment",
+        _ => return None,
+    })
+}

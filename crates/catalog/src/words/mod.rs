@@ -1,0 +1,262 @@
+//! Plain words to a plan: the words name things and deeds, the knowledge files say which operations those are, and the
+//! solver finds the least permissions. Offline, without a model, the same answer every time.
+//!
+//! Words are untrusted. They choose among jobs that the knowledge files know; they never add a permission. What a text
+//! brings along to widen the key (names of permissions, claims of approval, orders about rules) is taken out before it
+//! is understood.
+
+mod answer;
+mod choose;
+mod hear;
+mod knowledge;
+mod least;
+mod lexicon;
+mod shapes;
+mod smuggled;
+mod text;
+mod tokens;
+
+use std::sync::OnceLock;
+
+pub use answer::{Answer, Candidate, Status};
+
+use crate::catalog::Catalog;
+use crate::permission::Permission;
+use choose::{Choice, Chosen, Trust, choose};
+use hear::{Heard, hear};
+use knowledge::Knowledge;
+use shapes::Shapes;
+
+/// A longer text is not a job but a document; nothing is read of it, for half a text may mean the opposite.
+const LONGEST: usize = 4000;
+
+/// How many candidates an answer holds.
+const CANDIDATES: usize = 3;
+
+/// One provider's knowledge file.
+struct Book {
+    provider: &'static str,
+    text: &'static str,
+    read: OnceLock<Knowledge>,
+    shapes: OnceLock<Shapes>,
+}
+
+impl Book {
+    const fn new(provider: &'static str, text: &'static str) -> Self {
+        Self { provider, text, read: OnceLock::new(), shapes: OnceLock::new() }
+    }
+}
+
+static BOOKS: [Book; 7] = [
+    Book::new("aws", include_str!("../../../../catalogs/aws.words")),
+    Book::new("cloudflare", include_str!("../../../../catalogs/cloudflare.words")),
+    Book::new("digitalocean", include_str!("../../../../catalogs/digitalocean.words")),
+    Book::new("github", include_str!("../../../../catalogs/github.words")),
+    Book::new("openrouter", include_str!("../../../../catalogs/openrouter.words")),
+    Book::new("sendgrid", include_str!("../../../../catalogs/sendgrid.words")),
+    Book::new("tailscale", include_str!("../../../../catalogs/tailscale.words")),
+];
+
+/// Plans a job that is described in plain words.
+#[must_use]
+pub fn plan<'catalog>(words: &str, catalog: &'catalog Catalog) -> Answer<'catalog> {
+    let mut answer = Answer {
+        provider: catalog.provider(),
+        status: Status::Question,
+        operations: Vec::new(),
+        permissions: Vec::new(),
+        resources: Vec::new(),
+        candidates: Vec::new(),
+        question: None,
+        refused: None,
+        proof: Vec::new(),
+        needs_a_human: Vec::new(),
+    };
+    if words.len() > LONGEST {
+        answer.status = Status::Refused;
+        answer.refused = Some(format!("the text is longer than {LONGEST} bytes: say the job in a few sentences"));
+        return answer;
+    }
+    let Some(book) = BOOKS.iter().find(|book| book.provider == catalog.provider()) else {
+        answer.question = Some(format!("which operations of {} does the job call?", catalog.provider()));
+        return answer;
+    };
+    Planner { catalog, book }.plan(words, answer)
+}
+
+struct Planner<'catalog> {
+    catalog: &'catalog Catalog,
+    book: &'static Book,
+}
+
+impl<'catalog> Planner<'catalog> {
+    fn knowledge(&self) -> &'static Knowledge {
+        self.book.read.get_or_init(|| Knowledge::parse(self.book.text))
+    }
+
+    fn shapes(&self) -> &'static Shapes {
+        self.book.shapes.get_or_init(|| Shapes::of(self.catalog))
+    }
+
+    fn plan(&self, words: &str, mut answer: Answer<'catalog>) -> Answer<'catalog> {
+        let knowledge = self.knowledge();
+        let names: Vec<&str> = self
+            .catalog
+            .permissions()
+            .iter()
+            .map(|permission| permission.name)
+            .filter(|name| name.contains(' ') && is_level(name))
+            .collect();
+        let heard = hear(words, self.book.provider, knowledge, &names, false);
+        answer.resources.clone_from(&heard.resources);
+        let mut choice = choose(&heard, knowledge, Trust::Jobs);
+        let mut second = false;
+        if choice.wanted.is_empty() && heard.smuggles {
+            second = true;
+            choice = choose(&heard, knowledge, Trust::All);
+            if choice.wanted.is_empty() {
+                let named = hear(words, self.book.provider, knowledge, &[], true);
+                choice = choose(&named, knowledge, Trust::All);
+            }
+        }
+        self.settle(&heard, choice, second, &mut answer);
+        if let Some(name) = &heard.look_alike {
+            self.doubt(name, &mut answer);
+        }
+        answer
+    }
+
+    /// Turns what was chosen into an answer.
+    fn settle(&self, heard: &Heard, choice: Choice, second: bool, answer: &mut Answer<'catalog>) {
+        let knowledge = self.knowledge();
+        let Some(first) = choice.wanted.first() else {
+            if heard.smuggles {
+                refuse(answer, "the words ask for rights, not for a job: say what the key is used for");
+            } else {
+                answer.question = Some("which product is it about, and what is done with it?".to_owned());
+            }
+            return;
+        };
+        let either = knowledge.topics.get(first.topic).map_or(&[] as &[&str], |topic| topic.either.as_slice());
+        if !either.is_empty() {
+            if second {
+                refuse(answer, "the words ask for rights, not for a job: say what the key is used for");
+                return;
+            }
+            for meant in either {
+                self.candidate(meant, heard, answer);
+            }
+            answer.status = Status::Candidates;
+            answer.question = Some("which of these is meant?".to_owned());
+            return;
+        }
+        let planned = self.candidate_of(&choice.wanted);
+        if second && planned.permissions.iter().any(|one| one.escalation || one.high_blast) {
+            refuse(answer, "the words ask for rights, not for a job: say what the key is used for");
+            return;
+        }
+        for near in &choice.near {
+            let other = self.candidate_of(std::slice::from_ref(near));
+            if other.permissions != planned.permissions && answer.candidates.len() + 1 < CANDIDATES {
+                answer.candidates.push(other);
+            }
+        }
+        match least::of(self.catalog, &planned.operations, &heard.resources) {
+            Ok(least) => {
+                answer.status = Status::Plan;
+                answer.operations = least.operations;
+                answer.permissions = least.permissions;
+                answer.proof = least.proof;
+                answer.needs_a_human = least.needs_a_human;
+            }
+            Err(error) => {
+                answer.question = Some(format!("{error}: which permission should it be?"));
+                answer.operations = planned.operations;
+                return;
+            }
+        }
+        if heard.smuggles {
+            answer.refused = Some("names of permissions, and words about rules and approvals, were not followed".to_owned());
+        }
+    }
+
+    fn candidate_of(&self, wanted: &[Chosen]) -> Candidate<'catalog> {
+        let knowledge = self.knowledge();
+        let mut operations: Vec<String> = Vec::new();
+        let mut why = Vec::new();
+        for chosen in wanted {
+            let Some(topic) = knowledge.topics.get(chosen.topic) else { continue };
+            why.push(topic.id.replace('-', " "));
+            for deed in chosen.deeds.iter().filter_map(|deed| topic.deeds.get(*deed)) {
+                for operation in self.shapes().of_deed(deed) {
+                    if !operations.contains(&operation) {
+                        operations.push(operation);
+                    }
+                }
+            }
+        }
+        let permissions: Vec<&'catalog Permission> =
+            least::of(self.catalog, &operations, &[]).map(|least| least.permissions).unwrap_or_default();
+        Candidate { operations, permissions, why: why.join(" and ") }
+    }
+
+    /// Adds what `topic.kind` of an ambiguous topic stands for.
+    fn candidate(&self, meant: &str, heard: &Heard, answer: &mut Answer<'catalog>) {
+        let knowledge = self.knowledge();
+        let (topic, mark) = meant.split_once('.').unwrap_or((meant, "r"));
+        let Some(topic) = knowledge.topic(topic) else { return };
+        let Some(known) = knowledge.topics.get(topic) else { return };
+        let deeds: Vec<usize> = match known.deeds.iter().position(|deed| !deed.label.is_empty() && deed.label == mark) {
+            Some(position) => vec![position],
+            None => {
+                let kind = match mark {
+                    "r" => knowledge::Kind::Read,
+                    "c" => knowledge::Kind::Create,
+                    "d" => knowledge::Kind::Delete,
+                    _ => knowledge::Kind::Update,
+                };
+                let by_kind = known.deeds.iter().position(|deed| deed.kinds.contains(&kind));
+                by_kind.or_else(|| known.deeds.iter().position(|deed| deed.reads != kind.writes())).into_iter().collect()
+            }
+        };
+        let reads = deeds.iter().filter_map(|deed| known.deeds.get(*deed)).all(|deed| deed.reads);
+        if heard.read_only && !reads {
+            return;
+        }
+        let chosen = Chosen { topic, deeds, score: 0.0, covered: std::collections::BTreeSet::new() };
+        let candidate = self.candidate_of(&[chosen]);
+        let new = answer.candidates.iter().all(|known| known.permissions != candidate.permissions || known.operations != candidate.operations);
+        if new && answer.candidates.len() < CANDIDATES {
+            answer.candidates.push(candidate);
+        }
+    }
+
+    /// A name that imitates another one is reported as it stands, and asked about.
+    fn doubt(&self, name: &str, answer: &mut Answer<'catalog>) {
+        if answer.status == Status::Plan {
+            let planned = Candidate {
+                operations: std::mem::take(&mut answer.operations),
+                permissions: std::mem::take(&mut answer.permissions),
+                why: "the job, once the name is confirmed".to_owned(),
+            };
+            answer.proof.clear();
+            answer.candidates.insert(0, planned);
+            answer.candidates.truncate(CANDIDATES);
+        }
+        if answer.status != Status::Refused {
+            answer.status = Status::Question;
+            answer.question =
+                Some(format!("`{}` has letters that look like others: is exactly this name meant?", name.escape_default()));
+        }
+    }
+}
+
+fn refuse(answer: &mut Answer<'_>, why: &str) {
+    answer.status = Status::Refused;
+    answer.refused = Some(why.to_owned());
+}
+
+/// Whether a permission's name ends in a level, so that it can't be an everyday phrase.
+fn is_level(name: &str) -> bool {
+    [" Read", " Write", " Edit", " Admin", " Revoke", " Run", " Send", " Report", " Provisioning"].iter().any(|level| name.ends_with(level))
+}

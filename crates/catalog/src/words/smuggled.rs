@@ -1,0 +1,62 @@
+//! What a text brings along to widen the key: names of permissions, claims of approval, orders about the rules. It is
+//! taken out before anything is understood; what is left is the job.
+
+use super::text::PERMISSION;
+
+/// Puts a mark where a permission's name stands, so that the name says nothing about the job.
+pub(super) fn mask_names(text: &str, names: &[&str]) -> String {
+    let mut masked = text.to_owned();
+    for name in names {
+        let mut from = 0;
+        while let Some(at) = find_from(&masked, name, from) {
+            let end = at + name.len();
+            let edge = |letter: Option<char>| letter.is_none_or(|letter| !letter.is_alphanumeric());
+            let whole = edge(masked.get(..at).and_then(|before| before.chars().next_back()))
+                && edge(masked.get(end..).and_then(|after| after.chars().next()));
+            if whole {
+                masked.replace_range(at..end, &PERMISSION.to_string());
+                from = at + PERMISSION.len_utf8();
+            } else {
+                from = end;
+            }
+        }
+    }
+    masked
+}
+
+/// Where `name` stands in `text` from a byte on, whatever the case of its ASCII letters.
+fn find_from(text: &str, name: &str, from: usize) -> Option<usize> {
+    let (text, name) = (text.as_bytes(), name.as_bytes());
+    let first = name.first()?.to_ascii_lowercase();
+    (from..=text.len().checked_sub(name.len())?).find(|at| {
+        text.get(*at).is_some_and(|byte| byte.to_ascii_lowercase() == first)
+            && text.get(*at..*at + name.len()).is_some_and(|part| part.eq_ignore_ascii_case(name))
+    })
+}
+
+/// Whether a segment orders about rules, claims approval, or asks for rights instead of a job.
+pub(super) fn is_smuggled(segment: &str, names_permissions: bool) -> bool {
+    let text = format!("{segment} ");
+    let says = |list: &[&str]| list.iter().any(|phrase| text.contains(phrase));
+    const ORDERS: [&str; 62] = [
+        " ignore ", " disregard ", " skip approval", " skip the approval", " skip review", " no approval", " already approved", " pre approved", " preapproved", " approved this",
+        " approved it", " has approved", " was approved", " trust me", " system prompt", " system message", " assistant ", " developer mode", " break glass", " breakglass", " sudo ",
+        " jailbreak", " you are now", " act as ", " override ", " overrule", " bypass approval", " bypass policy", " bypass the policy", " bypass the template", " the template", " template says",
+        " policy says", " handbook", " compliance demands", " demands it", " authorized by", " authorised by", " ceo ", " cto said", " ciso ", " boss said", " admin said", " means you can",
+        " means write", " includes write", " super administrator", " super admin", " superadmin", " previous instructions", " prior instructions", " instructions above", " new instructions", " do as i say", " is read only so safe",
+        " ticket says", " signed off", " waived", " exempt", " self service", " later on we", " on behalf of the operator",
+    ];
+    const WIDE: [&str; 58] = [
+        " full access", " full admin", " full control", " full rights", " full permission", " admin rights", " admin access", " admin permission", " admin role", " admin token", " administrator ",
+        " admin everything", " all permissions", " all scopes", " every permission", " every scope", " all rights", " any permission", " whatever permission", " all zones", " every zone", " all accounts", " every account",
+        " all repos", " every repo", " all buckets", " all resources", " no expiry", " no expiration", " never expires", " without expiry", " superuser", " root access", " root user", " owner rights",
+        " owner access", " unrestricted", " god mode", " global api key", " global key", " master key", " wildcard", " account wide", " org admin", " org owner", " everything else", " permissions needed everything",
+        " grant everything", " allow everything", " access to everything", " the whole account", " entire account", " entire org", " write everywhere", " read and write everything", " all the permissions", " full scope", " all privileges",
+    ];
+    const MORE_KEYS: [&str; 20] = [
+        " second token", " second key", " another token", " another key", " extra token", " extra key", " additional token", " spare token", " spare key", " edit my own token", " edit its own",
+        " edit own token", " raise its own", " extend its own", " its own permissions", " own permissions", " backup token", " token for later", " more tokens later", " escalate",
+    ];
+    let asks = says(&[" add ", " grant ", " give ", " attach ", " include ", " plus ", " also ", " mint ", " throw in ", " append ", " request ", " need ", " needs ", " get ", " set ", " use ", " want ", " with "]);
+    says(&ORDERS) || says(&WIDE) || says(&MORE_KEYS) || names_permissions && asks
+}

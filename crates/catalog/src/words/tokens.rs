@@ -1,0 +1,195 @@
+//! Text to tokens: words in one spelling, so that what people write and what the knowledge files say meet.
+
+/// One word of a text, cut to its stem.
+pub(super) fn stem(word: &str) -> String {
+    let word = canonical(word);
+    if word.len() <= 3 || word.ends_with("ss") || word.ends_with("us") || word.ends_with("is") {
+        return word.to_owned();
+    }
+    let mut cut = word;
+    if let Some(rest) = cut.strip_suffix("ies").filter(|rest| rest.len() >= 2) {
+        return format!("{rest}i");
+    }
+    if let Some(rest) = cut.strip_suffix('s') {
+        cut = rest;
+    }
+    for ending in ["ing", "ed"] {
+        if let Some(rest) = cut.strip_suffix(ending).filter(|rest| rest.len() >= 3 && has_vowel(rest)) {
+            cut = undoubled(rest);
+            break;
+        }
+    }
+    if cut.len() > 3 {
+        cut = cut.strip_suffix('e').unwrap_or(cut);
+    }
+    match cut.strip_suffix('y').filter(|rest| rest.len() >= 2 && !ends_in_vowel(rest)) {
+        Some(rest) => format!("{rest}i"),
+        None => cut.to_owned(),
+    }
+}
+
+fn has_vowel(word: &str) -> bool {
+    word.contains(['a', 'e', 'i', 'o', 'u', 'y'])
+}
+
+fn ends_in_vowel(word: &str) -> bool {
+    word.ends_with(['a', 'e', 'i', 'o', 'u'])
+}
+
+fn undoubled(word: &str) -> &str {
+    let mut letters = word.chars().rev();
+    match (letters.next(), letters.next()) {
+        (Some(last), Some(before)) if last == before && !matches!(last, 'l' | 's' | 'z') => {
+            word.get(..word.len() - last.len_utf8()).unwrap_or(word)
+        }
+        _ => word,
+    }
+}
+
+/// Short forms and other spellings of one word.
+fn canonical(word: &str) -> &str {
+    match word {
+        "cert" | "certs" | "certificates" | "certificate" => "cert",
+        "repo" | "repos" | "repository" | "repositories" => "repo",
+        "org" | "orgs" | "organisation" | "organisations" | "organizations" | "organization" => "org",
+        "config" | "configs" | "configuration" | "configurations" | "conf" => "config",
+        "env" | "envs" | "environment" | "environments" => "env",
+        "var" | "vars" | "variables" | "variable" => "var",
+        "param" | "params" | "parameters" | "parameter" => "param",
+        "db" | "dbs" | "database" | "databases" => "db",
+        "msg" | "msgs" | "messages" | "message" => "message",
+        "acct" | "accounts" | "account" => "account",
+        "img" | "imgs" | "images" | "image" => "image",
+        "k8s" | "kube" => "kubernetes",
+        "fn" | "fns" | "func" | "functions" | "function" | "lambdas" => "function",
+        "dynamo" | "ddb" => "dynamodb",
+        "lb" | "lbs" | "loadbalancer" | "loadbalancers" => "lb",
+        "pr" | "prs" => "pr",
+        "authn" | "authentication" | "auth" => "auth",
+        "pg" | "postgre" | "postgresql" => "postgres",
+        "whitelist" | "whitelisting" => "allowlist",
+        "blacklist" => "blocklist",
+        "behaviour" => "behavior",
+        "centre" => "center",
+        "mails" | "mail" | "emails" | "email" | "e-mail" => "email",
+        "logpush" => "logpush",
+        "ips" | "ip" => "ip",
+        "dependancy" => "dependency",
+        "stats" | "statistics" | "stat" => "stat",
+        "info" | "information" | "infos" => "info",
+        "subs" | "subscriptions" => "subscription",
+        "vms" | "vm" => "vm",
+        "ids" => "id",
+        "videos" | "vids" => "video",
+        "pics" | "pictures" | "photos" | "picture" | "photo" | "pic" => "picture",
+        "analyse" | "analyze" => "analyz",
+        "authorise" => "authoriz",
+        "optimise" => "optimiz",
+        "customise" => "customiz",
+        "catalogue" => "catalog",
+        "colour" => "color",
+        "pls" | "plz" => "please",
+        "w" => "with",
+        other => other,
+    }
+}
+
+/// The stems of a text without punctuation: how phrases of the knowledge files are read.
+pub(super) fn stems(text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    for word in text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        out.push(stem(&word.to_lowercase()));
+    }
+    out
+}
+
+/// The parts of `camelCase`; other words come back whole.
+pub(super) fn camel_parts(word: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut start = 0;
+    let mut after_lower = false;
+    for (at, letter) in word.char_indices() {
+        if letter.is_uppercase() && after_lower {
+            parts.extend(word.get(start..at));
+            start = at;
+        }
+        after_lower = letter.is_lowercase();
+    }
+    parts.extend(word.get(start..).filter(|rest| !rest.is_empty()));
+    parts
+}
+
+/// Whether two words differ by no more typing slips than their length forgives. A slip is a letter too many, too few,
+/// another one, or two that changed places.
+pub(super) fn slips(one: &[char], other: &[char]) -> Option<usize> {
+    let forgiven = match one.len().max(other.len()) {
+        0..=4 => return None,
+        5..=7 => 1,
+        _ => 2,
+    };
+    if one.len().abs_diff(other.len()) > forgiven || one.first() != other.first() {
+        return None;
+    }
+    let mut before: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=other.len()).collect();
+    for (row, ours) in one.iter().enumerate() {
+        let mut line = vec![row + 1];
+        for (column, theirs) in other.iter().enumerate() {
+            let cell = |line: &[usize], at: usize| line.get(at).copied().unwrap_or(usize::MAX / 2);
+            let mut best = (cell(&above, column) + usize::from(ours != theirs))
+                .min(cell(&above, column + 1) + 1)
+                .min(cell(&line, column) + 1);
+            let swapped = row > 0
+                && column > 0
+                && one.get(row - 1) == Some(theirs)
+                && other.get(column - 1) == Some(ours);
+            if swapped {
+                best = best.min(cell(&before, column - 1) + 1);
+            }
+            line.push(best);
+        }
+        before = above;
+        above = line;
+    }
+    above.last().copied().filter(|distance| *distance <= forgiven)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_of_one_word_meet() {
+        for (one, other) in [
+            ("caching", "cache"),
+            ("purged", "purge"),
+            ("policies", "policy"),
+            ("certificates", "cert"),
+            ("running", "run"),
+            ("routes", "routing"),
+            ("deploys", "deploy"),
+            ("tagged", "tag"),
+            ("emails", "mail"),
+        ] {
+            assert_eq!(stem(one), stem(other), "{one} {other}");
+        }
+        for word in ["dns", "access", "status", "kms", "sns"] {
+            assert_eq!(stem(word), word);
+        }
+    }
+
+    #[test]
+    fn a_slip_is_forgiven_by_length() {
+        let letters = |word: &str| word.chars().collect::<Vec<char>>();
+        for (one, other, close) in [
+            ("wrokers", "workers", true),
+            ("certifcate", "certificate", true),
+            ("bot", "boot", false),
+            ("zone", "zome", false),
+            ("purge", "merge", false),
+            ("template", "tempalte", true),
+        ] {
+            assert_eq!(slips(&letters(one), &letters(other)).is_some(), close, "{one} {other}");
+        }
+    }
+}
