@@ -22,6 +22,7 @@ pub mod compile;
 pub mod error;
 pub mod footprint;
 mod format;
+mod hash;
 pub mod import;
 mod nearest;
 pub mod operation;

@@ -179,7 +179,7 @@ impl Catalog {
             None if operation.depends => return Err(depends()),
             None => operation.needs,
         };
-        let mut ways: Ways = self.sets(needs).iter().map(|set| set.to_vec()).collect();
+        let mut ways: Ways = self.sets(needs).map(<[usize]>::to_vec).collect();
         if wanted.writes {
             let changes = |way: &Vec<usize>| self.at(way).iter().any(|one| one.access != Access::Read);
             if ways.iter().any(changes) {
