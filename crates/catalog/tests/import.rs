@@ -12,6 +12,7 @@ use std::process::Command;
 
 use keywright_catalog::import::{Drift, ImportError, Imported, Publication, cloudflare};
 use keywright_catalog::{Catalog, Wanted};
+use proptest::prelude::*;
 
 fn about() -> Publication {
     Publication { from: "a test".to_owned(), taken: "2026-11-26".to_owned(), sha256: "0".repeat(64) }
@@ -136,4 +137,31 @@ fn the_vendors_description_becomes_the_shipped_catalog() {
     assert_eq!(catalog.permissions(), shipped.permissions());
     assert_eq!(catalog.all_operations(), shipped.all_operations());
     assert!(Drift::between(shipped, &catalog).is_empty());
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_catalog_or_is_refused(
+        cut in any::<prop::sample::Index>(), with in "[a-z&;@#=()\\[\\]\\t\\n-]{0,12}", from in any::<prop::sample::Index>(),
+    ) {
+        let text = imported(SMALL).text;
+        // Near the operations, where most of the form is.
+        let body = text.find("[variants]").unwrap();
+        let cut = body + cut.index(text.len() - body);
+        let from = (cut + from.index(8)).min(text.len());
+        let damaged = format!("{}{with}{}", &text[..cut], &text[from..]);
+        if let Ok(catalog) = Catalog::read(damaged) {
+            for operation in catalog.all_operations() {
+                let name = operation.to_string();
+                drop(catalog.least(&[Wanted::from(name.as_str())], &[]));
+            }
+        }
+    }
+
+    #[test]
+    fn any_description_is_imported_or_refused(text in "\\PC{0,60}", path in "[a-z/{}]{0,20}", group in "[A-Za-z ;-]{0,12}") {
+        prop_assert!(cloudflare(&text, None, &about()).is_err());
+        let described = serde_json::json!({"paths": {path: {"get": {"operationId": "x", "x-api-token-group": [group]}}}});
+        drop(cloudflare(&described.to_string(), None, &about()));
+    }
 }

@@ -84,6 +84,7 @@ fn the_proof_counts_what_a_permission_opens_and_says_what_forces_it() {
     let [proof] = answer.proof.as_slice() else { panic!("{answer:?}") };
     assert_eq!((proof.mutating, proof.unlocks, proof.beyond_the_job.len()), (25, 45, 43));
     assert_eq!(proof.forced_by, [DNS, post]);
+    assert_eq!((answer.mutating, answer.unlocks), (25, 45));
     assert!(!proof.read_needs_write);
     let logs = least("cloudflare", &["GET /zones/{zone_id}/logpush/jobs"]).unwrap();
     assert!(logs.proof[0].read_needs_write, "this read needs a write");

@@ -72,6 +72,10 @@ pub struct Least<'c> {
     pub resources: Vec<Resource>,
     /// For each permission why it is there, and what it opens besides.
     pub proof: Vec<Proof<'c>>,
+    /// How many operations the permissions open together, deprecated ones included.
+    pub unlocks: usize,
+    /// How many of those change something.
+    pub mutating: usize,
     /// Other sets that cost exactly the same.
     #[serde(serialize_with = "granted_sets", skip_serializing_if = "Vec::is_empty")]
     pub ties: Vec<Vec<&'c Permission>>,
@@ -108,7 +112,21 @@ pub struct Proof<'c> {
 }
 
 impl Catalog {
-    /// The least permissions that open every one of these operations.
+    /// The least permissions that open every one of these operations. What a job names twice counts once, and the order does not
+    /// matter.
+    ///
+    /// ```
+    /// # use keywright_catalog::{Catalog, CatalogError, Wanted};
+    /// let job = ["GET /zones/{zone_id}/dns_records", "POST /zones/{zone_id}/purge_cache"].map(Wanted::from);
+    /// let least = Catalog::for_provider("cloudflare")?.least(&job, &[])?;
+    /// let names: Vec<&str> = least.permissions.iter().map(|one| one.name).collect();
+    /// assert_eq!(names, ["Cache Purge", "DNS Read"]);
+    /// assert_eq!(least.proof[0].forced_by, ["POST /zones/{zone_id}/purge_cache"]);
+    /// # Ok::<(), CatalogError>(())
+    /// ```
+    ///
+    /// `resources` come back in the answer; at AWS, those whose value is an ARN confine the statements of
+    /// [`Least::narrowed`].
     ///
     /// # Errors
     /// [`CatalogError::UnknownOperation`] for a name that the catalog does not have, [`CatalogError::NotComputable`] where
@@ -142,6 +160,11 @@ impl Catalog {
         let proof: Vec<Proof<'c>> =
             chosen.iter().filter_map(|one| self.proof(*one, &chosen, &calls)).collect();
         let permissions = self.at(&chosen);
+        let mut opened: Vec<usize> = chosen.iter().flat_map(|one| self.reach().shown(*one)).collect();
+        opened.sort_unstable();
+        opened.dedup();
+        let mutating =
+            opened.iter().filter_map(|at| self.operation_at(*at)).filter(|one| one.mutating).count();
         let needs_a_human = reasons(&permissions, &calls);
         let mut operations = Vec::new();
         for call in &calls {
@@ -155,6 +178,8 @@ impl Catalog {
             permissions,
             resources: resources.to_vec(),
             proof,
+            unlocks: opened.len(),
+            mutating,
             ties: sets.map(|set| self.at(&set)).collect(),
             needs_a_human,
             narrowed: narrow::narrowed(self, &chosen, resources),
