@@ -76,11 +76,8 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
         }
     }
     let standings = standings(heard, knowledge, &places);
-    let mut ranked: Vec<(usize, &Standing)> = standings
-        .iter()
-        .filter(|(_, standing)| standing.named)
-        .map(|(topic, standing)| (*topic, standing))
-        .collect();
+    let mut ranked: Vec<(usize, &Standing)> =
+        standings.iter().filter(|(_, standing)| standing.named).map(|(topic, standing)| (*topic, standing)).collect();
     ranked.sort_unstable_by(|a, b| b.1.score().total_cmp(&a.1.score()).then(a.0.cmp(&b.0)));
     let mut choice = Choice::default();
     let Some((first, best)) = ranked.first().copied() else { return choice };
@@ -92,16 +89,13 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
             choice.near.push(chosen(*topic, standing, heard, knowledge));
         }
     }
-    let mut left: Vec<(usize, Standing)> =
-        ranked.iter().skip(1).map(|(topic, standing)| (*topic, (*standing).clone())).collect();
+    let mut left: Vec<(usize, Standing)> = ranked.iter().skip(1).map(|(topic, standing)| (*topic, (*standing).clone())).collect();
     loop {
         let beside = left
             .iter()
             .filter_map(|(topic, standing)| {
-                let fresh: f32 =
-                    standing.worth.iter().filter(|(at, _)| !taken.contains(at)).map(|(_, worth)| worth).sum();
-                let nouns: Vec<usize> =
-                    standing.nouns.iter().filter(|at| !taken.contains(at)).copied().collect();
+                let fresh: f32 = standing.worth.iter().filter(|(at, _)| !taken.contains(at)).map(|(_, worth)| worth).sum();
+                let nouns: Vec<usize> = standing.nouns.iter().filter(|at| !taken.contains(at)).copied().collect();
                 let asked = nouns.iter().any(|at| is_asked(*at, heard));
                 let whole = fresh >= standing.score() * 0.7;
                 (asked && whole && fresh >= top * BESIDE).then_some((*topic, fresh))
@@ -135,11 +129,7 @@ fn is_asked(at: usize, heard: &Heard) -> bool {
     !elsewhere && (verbs || listed)
 }
 
-fn standings(
-    heard: &Heard,
-    knowledge: &Knowledge,
-    places: &HashMap<usize, Vec<usize>>,
-) -> HashMap<usize, Standing> {
+fn standings(heard: &Heard, knowledge: &Knowledge, places: &HashMap<usize, Vec<usize>>) -> HashMap<usize, Standing> {
     let mut candidates: BTreeSet<usize> = BTreeSet::new();
     for number in places.keys() {
         candidates.extend(knowledge.phrases_of.get(*number).into_iter().flatten());
@@ -171,12 +161,7 @@ fn standings(
 }
 
 /// Where a phrase stands in the text: all of its words close together.
-fn find(
-    phrase: &Phrase,
-    heard: &Heard,
-    knowledge: &Knowledge,
-    places: &HashMap<usize, Vec<usize>>,
-) -> Option<Found> {
+fn find(phrase: &Phrase, heard: &Heard, knowledge: &Knowledge, places: &HashMap<usize, Vec<usize>>) -> Option<Found> {
     let lists: Vec<&Vec<usize>> = phrase.words.iter().map(|word| places.get(word)).collect::<Option<_>>()?;
     let anchor = lists.iter().min_by_key(|list| list.len())?;
     let mut best: Option<(usize, Vec<usize>)> = None;
@@ -193,9 +178,7 @@ fn find(
     }
     let (span, positions) = best?;
     let length = positions.len();
-    let sentence = |at: &usize| {
-        heard.words.get(*at).and_then(|word| heard.segments.get(word.segment)).map(|segment| segment.sentence)
-    };
+    let sentence = |at: &usize| heard.words.get(*at).and_then(|word| heard.segments.get(word.segment)).map(|segment| segment.sentence);
     let together = positions.windows(2).all(|pair| match pair {
         [one, other] => sentence(one) == sentence(other),
         _ => true,
@@ -214,13 +197,7 @@ fn find(
     for at in &positions {
         let word = heard.words.get(*at)?;
         let segment = heard.segments.get(word.segment)?;
-        let role = if segment.aside {
-            0.55
-        } else if segment.context {
-            0.75
-        } else {
-            1.0
-        };
+        let role = if segment.aside { 0.55 } else if segment.context { 0.75 } else { 1.0 };
         worth += knowledge.weight.get(word.number?).copied().unwrap_or(0.0) * word.trust * role;
     }
     let whole = 1.0 + 0.2 * (length as f32 - 1.0);
@@ -253,13 +230,8 @@ fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge
         }
     }
     let mut kinds = kinds(standing, heard, &spent, &topic_words);
-    let denied: BTreeSet<Kind> = heard
-        .words
-        .iter()
-        .filter(|word| word.negated)
-        .flat_map(|word| word.kinds.iter().copied())
-        .filter(|kind| kind.writes())
-        .collect();
+    let denied: BTreeSet<Kind> =
+        heard.words.iter().filter(|word| word.negated).flat_map(|word| word.kinds.iter().copied()).filter(|kind| kind.writes()).collect();
     if heard.read_only {
         kinds = BTreeSet::from([Kind::Read]);
     }
@@ -287,13 +259,7 @@ fn kinds_asked(heard: &Heard, kind: Kind) -> bool {
     heard.words.iter().any(|word| !word.negated && word.kinds == [kind])
 }
 
-fn add_for(
-    kind: Kind,
-    known: &super::knowledge::Topic,
-    picked: &mut Vec<usize>,
-    standing: &Standing,
-    read_only: bool,
-) {
+fn add_for(kind: Kind, known: &super::knowledge::Topic, picked: &mut Vec<usize>, standing: &Standing, read_only: bool) {
     let fits = |wanted: Kind| {
         let fitting = known.deeds.iter().enumerate().filter(|(_, deed)| deed.kinds.contains(&wanted));
         fitting
@@ -320,12 +286,7 @@ fn add_for(
 }
 
 /// The kinds of the verbs that belong to a topic: those in its own segments, else those around it.
-fn kinds(
-    standing: &Standing,
-    heard: &Heard,
-    spent: &BTreeSet<usize>,
-    nouns: &BTreeSet<usize>,
-) -> BTreeSet<Kind> {
+fn kinds(standing: &Standing, heard: &Heard, spent: &BTreeSet<usize>, nouns: &BTreeSet<usize>) -> BTreeSet<Kind> {
     let own: BTreeSet<usize> =
         standing.worth.keys().filter_map(|at| heard.words.get(*at)).map(|word| word.segment).collect();
     let verbs = |segment: usize, faint: bool| {

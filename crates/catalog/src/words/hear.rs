@@ -53,19 +53,12 @@ pub(super) struct Heard {
 }
 
 /// Hears a text with one provider's words.
-pub(super) fn hear(
-    words: &str,
-    provider: &str,
-    knowledge: &Knowledge,
-    names: &[&str],
-    keep_names: bool,
-) -> Heard {
+pub(super) fn hear(words: &str, provider: &str, knowledge: &Knowledge, names: &[&str], keep_names: bool) -> Heard {
     let cleaned = text::clean(words);
     let mut heard = Heard { look_alike: text::look_alike(&cleaned.text), ..Heard::default() };
     let meant = text::last_meant(&cleaned.text);
     let masked = if keep_names { meant.to_owned() } else { smuggled::mask_names(meant, names) };
-    let mut hearing =
-        Hearing { heard: &mut heard, provider, knowledge, sentence: 0, broken: true, last_named: None };
+    let mut hearing = Hearing { heard: &mut heard, provider, knowledge, sentence: 0, broken: true, last_named: None };
     for chunk in text::chunks(&masked) {
         hearing.chunk(&chunk, keep_names);
     }
@@ -75,8 +68,8 @@ pub(super) fn hear(
     for segment in &mut heard.segments {
         segment.smuggles = smuggled::is_smuggled(&segment.text, segment.names_permissions);
     }
-    heard.smuggles =
-        comment || heard.segments.iter().any(|segment| segment.smuggles || segment.names_permissions);
+    heard.smuggles = comment
+        || heard.segments.iter().any(|segment| segment.smuggles || segment.names_permissions);
     heard
 }
 
@@ -103,11 +96,7 @@ impl Hearing<'_> {
                 }
             }
             ChunkKind::Host(name) => {
-                let kind = if self.provider == "aws" && self.last_named == Some("bucket") {
-                    "bucket"
-                } else {
-                    "zone"
-                };
+                let kind = if self.provider == "aws" && self.last_named == Some("bucket") { "bucket" } else { "zone" };
                 self.resource(kind, text::zone_of(name, kind));
                 self.word("hostname", false);
             }
@@ -130,8 +119,7 @@ impl Hearing<'_> {
         let all_known = parts.iter().all(known);
         let name = self.last_named.filter(|_| if compound { !keep_names } else { !all_known });
         let strange = compound && !all_known && raw.contains(|letter: char| letter.is_ascii_digit());
-        let shouted = raw.contains('_')
-            && raw.chars().all(|letter| letter.is_ascii_uppercase() || !letter.is_alphabetic());
+        let shouted = raw.contains('_') && raw.chars().all(|letter| letter.is_ascii_uppercase() || !letter.is_alphabetic());
         if self.provider == "github" && raw.matches('/').count() == 1 && !all_known {
             self.resource("repo", raw.to_owned());
             self.word("repo", true);
@@ -244,28 +232,8 @@ fn verb_of(stem: &str) -> &'static [Kind] {
         return exact;
     }
     const OFTEN: [&str; 22] = [
-        "creat",
-        "delet",
-        "updat",
-        "upload",
-        "chang",
-        "enabl",
-        "disabl",
-        "remov",
-        "configur",
-        "publish",
-        "deploi",
-        "restart",
-        "fetch",
-        "download",
-        "insert",
-        "modifi",
-        "destroi",
-        "invalidat",
-        "rotat",
-        "schedul",
-        "trigger",
-        "monitor",
+        "creat", "delet", "updat", "upload", "chang", "enabl", "disabl", "remov", "configur", "publish", "deploi", "restart",
+        "fetch", "download", "insert", "modifi", "destroi", "invalidat", "rotat", "schedul", "trigger", "monitor",
     ];
     let letters: Vec<char> = stem.chars().collect();
     for word in OFTEN {
@@ -286,8 +254,7 @@ fn deny(heard: &mut Heard) {
         let Some((word, after)) = rest.split_first_mut() else { break };
         let next = after.first().map_or("", |next| next.stem.as_str());
         if let Some((segment, left)) = scope {
-            let carried = word.segment == segment
-                || (word.stem == "or" || word.stem == "nor") && word.segment == segment + 1;
+            let carried = word.segment == segment || (word.stem == "or" || word.stem == "nor") && word.segment == segment + 1;
             if carried && left > 0 {
                 word.negated = true;
                 scope = Some((word.segment, left - 1));
@@ -311,46 +278,11 @@ fn deny(heard: &mut Heard) {
 fn says_read_only(heard: &Heard) -> bool {
     let whole: String = heard.segments.iter().map(|segment| segment.text.as_str()).collect();
     const SAYS: [&str; 40] = [
-        " read only",
-        " readonly",
-        " view only",
-        " just read",
-        " just look",
-        " just view",
-        " just list",
-        " only read",
-        " only view",
-        " only list",
-        " only look",
-        " no writes",
-        " no write ",
-        " no changes",
-        " no edits",
-        " no modifications",
-        " nothing changes",
-        " without changing",
-        " without changes",
-        " never write",
-        " not write",
-        " monitoring only",
-        " only monitoring",
-        " look only",
-        " dont change",
-        " not change",
-        " not modify",
-        " cannot write",
-        " dont touch anything",
-        " just monitor",
-        " only monitor",
-        " only see",
-        " just see",
-        " just check",
-        " only check",
-        " lecture seule",
-        " nur lesen",
-        " solo lectura",
-        " only get ",
-        " viewing only",
+        " read only", " readonly", " view only", " just read", " just look", " just view", " just list", " only read", " only view", " only list",
+        " only look", " no writes", " no write ", " no changes", " no edits", " no modifications", " nothing changes", " without changing",
+        " without changes", " never write", " not write", " monitoring only", " only monitoring", " look only", " dont change", " not change",
+        " not modify", " cannot write", " dont touch anything", " just monitor", " only monitor", " only see", " just see", " just check", " only check",
+        " lecture seule", " nur lesen", " solo lectura", " only get ", " viewing only",
     ];
     let padded = format!("{whole} ");
     SAYS.iter().any(|says| padded.contains(says))

@@ -98,9 +98,7 @@ impl Knowledge {
     }
 
     fn line(&mut self, line: &'static str, all: &mut Vec<(usize, Option<usize>, &'static str)>) {
-        let Some((mark, rest)) = line.split_once(' ').filter(|(mark, _)| !mark.starts_with('#')) else {
-            return;
-        };
+        let Some((mark, rest)) = line.split_once(' ').filter(|(mark, _)| !mark.starts_with('#')) else { return };
         let (body, phrases) = rest.split_once(" | ").map_or((rest, ""), |(body, phrases)| (body, phrases));
         let list = |text: &'static str| text.split(';').map(str::trim).filter(|item| !item.is_empty());
         if mark == "@" {
@@ -117,25 +115,13 @@ impl Knowledge {
             "*" => {
                 for kind in Kind::ALL {
                     let reads = kind == Kind::Read;
-                    last.deeds.push(Deed {
-                        kinds: vec![kind],
-                        reads,
-                        named: false,
-                        label: "",
-                        operations: vec![body.trim()],
-                    });
+                    last.deeds.push(Deed { kinds: vec![kind], reads, named: false, label: "", operations: vec![body.trim()] });
                 }
             }
             "+" => {
                 for kind in [Kind::Create, Kind::Update, Kind::Delete, Kind::Read] {
                     let reads = kind == Kind::Read;
-                    last.deeds.push(Deed {
-                        kinds: vec![kind],
-                        reads,
-                        named: false,
-                        label: "",
-                        operations: vec![body.trim()],
-                    });
+                    last.deeds.push(Deed { kinds: vec![kind], reads, named: false, label: "", operations: vec![body.trim()] });
                 }
             }
             _ => {
@@ -176,8 +162,7 @@ impl Knowledge {
             self.phrases.push(Phrase { topic, deed, words, weak });
         }
         let topics = self.topics.len() as f32;
-        self.weight =
-            topics_of.iter().map(|found| (1.0 + topics / (found.len() as f32 + 0.5)).ln()).collect();
+        self.weight = topics_of.iter().map(|found| (1.0 + topics / (found.len() as f32 + 0.5)).ln()).collect();
         self.spellings = vec![Vec::new(); LONGEST_WORD + 1];
         let mut words: Vec<(&String, &usize)> = self.numbers.iter().collect();
         words.sort_unstable();

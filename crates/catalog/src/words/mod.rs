@@ -74,8 +74,7 @@ pub fn plan<'catalog>(words: &str, catalog: &'catalog Catalog) -> Answer<'catalo
     };
     if words.len() > LONGEST {
         answer.status = Status::Refused;
-        answer.refused =
-            Some(format!("the text is longer than {LONGEST} bytes: say the job in a few sentences"));
+        answer.refused = Some(format!("the text is longer than {LONGEST} bytes: say the job in a few sentences"));
         return answer;
     }
     let Some(book) = BOOKS.iter().find(|book| book.provider == catalog.provider()) else {
@@ -138,8 +137,7 @@ impl<'catalog> Planner<'catalog> {
             }
             return;
         };
-        let either =
-            knowledge.topics.get(first.topic).map_or(&[] as &[&str], |topic| topic.either.as_slice());
+        let either = knowledge.topics.get(first.topic).map_or(&[] as &[&str], |topic| topic.either.as_slice());
         if !either.is_empty() {
             if second {
                 refuse(answer, "the words ask for rights, not for a job: say what the key is used for");
@@ -178,9 +176,7 @@ impl<'catalog> Planner<'catalog> {
             }
         }
         if heard.smuggles {
-            answer.refused = Some(
-                "names of permissions, and words about rules and approvals, were not followed".to_owned(),
-            );
+            answer.refused = Some("names of permissions, and words about rules and approvals, were not followed".to_owned());
         }
     }
 
@@ -210,32 +206,26 @@ impl<'catalog> Planner<'catalog> {
         let (topic, mark) = meant.split_once('.').unwrap_or((meant, "r"));
         let Some(topic) = knowledge.topic(topic) else { return };
         let Some(known) = knowledge.topics.get(topic) else { return };
-        let deeds: Vec<usize> =
-            match known.deeds.iter().position(|deed| !deed.label.is_empty() && deed.label == mark) {
-                Some(position) => vec![position],
-                None => {
-                    let kind = match mark {
-                        "r" => knowledge::Kind::Read,
-                        "c" => knowledge::Kind::Create,
-                        "d" => knowledge::Kind::Delete,
-                        _ => knowledge::Kind::Update,
-                    };
-                    let by_kind = known.deeds.iter().position(|deed| deed.kinds.contains(&kind));
-                    by_kind
-                        .or_else(|| known.deeds.iter().position(|deed| deed.reads != kind.writes()))
-                        .into_iter()
-                        .collect()
-                }
-            };
+        let deeds: Vec<usize> = match known.deeds.iter().position(|deed| !deed.label.is_empty() && deed.label == mark) {
+            Some(position) => vec![position],
+            None => {
+                let kind = match mark {
+                    "r" => knowledge::Kind::Read,
+                    "c" => knowledge::Kind::Create,
+                    "d" => knowledge::Kind::Delete,
+                    _ => knowledge::Kind::Update,
+                };
+                let by_kind = known.deeds.iter().position(|deed| deed.kinds.contains(&kind));
+                by_kind.or_else(|| known.deeds.iter().position(|deed| deed.reads != kind.writes())).into_iter().collect()
+            }
+        };
         let reads = deeds.iter().filter_map(|deed| known.deeds.get(*deed)).all(|deed| deed.reads);
         if heard.read_only && !reads {
             return;
         }
         let chosen = Chosen { topic, deeds, score: 0.0, covered: std::collections::BTreeSet::new() };
         let candidate = self.candidate_of(&[chosen]);
-        let new = answer.candidates.iter().all(|known| {
-            known.permissions != candidate.permissions || known.operations != candidate.operations
-        });
+        let new = answer.candidates.iter().all(|known| known.permissions != candidate.permissions || known.operations != candidate.operations);
         if new && answer.candidates.len() < CANDIDATES {
             answer.candidates.push(candidate);
         }
@@ -255,10 +245,8 @@ impl<'catalog> Planner<'catalog> {
         }
         if answer.status != Status::Refused {
             answer.status = Status::Question;
-            answer.question = Some(format!(
-                "`{}` has letters that look like others: is exactly this name meant?",
-                name.escape_default()
-            ));
+            answer.question =
+                Some(format!("`{}` has letters that look like others: is exactly this name meant?", name.escape_default()));
         }
     }
 }
@@ -270,7 +258,5 @@ fn refuse(answer: &mut Answer<'_>, why: &str) {
 
 /// Whether a permission's name ends in a level, so that it can't be an everyday phrase.
 fn is_level(name: &str) -> bool {
-    [" Read", " Write", " Edit", " Admin", " Revoke", " Run", " Send", " Report", " Provisioning"]
-        .iter()
-        .any(|level| name.ends_with(level))
+    [" Read", " Write", " Edit", " Admin", " Revoke", " Run", " Send", " Report", " Provisioning"].iter().any(|level| name.ends_with(level))
 }
