@@ -24,24 +24,51 @@ const NEAR: f32 = 0.97;
 /// How much of the best topic's score another one needs to be asked for beside it.
 const BESIDE: f32 = 0.38;
 
+/// How much another topic has to say to be asked for beside the first: about one word that only it has.
+const ENOUGH: f32 = 3.4;
+
 /// What a phrase of the knowledge found in the text.
 struct Found {
+    deed: Option<usize>,
+    weak: bool,
     positions: Vec<usize>,
     worth: f32,
 }
 
 /// How a topic fares.
-#[derive(Default, Clone)]
+#[derive(Default)]
 struct Standing {
     worth: BTreeMap<usize, f32>,
     named: bool,
     /// By deed: what its own phrases are worth, and the words they take.
-    deeds: HashMap<usize, (f32, BTreeSet<usize>)>,
+    deeds: BTreeMap<usize, (f32, BTreeSet<usize>)>,
     /// Words that name the topic itself.
     nouns: BTreeSet<usize>,
 }
 
 impl Standing {
+    /// What the phrases say that use none of the words that are taken.
+    fn of(found: &[Found], taken: &BTreeSet<usize>) -> Self {
+        let mut standing = Self::default();
+        for one in found.iter().filter(|one| !one.positions.iter().any(|at| taken.contains(at))) {
+            standing.named |= !one.weak;
+            let share = one.worth / one.positions.len().max(1) as f32;
+            for at in &one.positions {
+                let known = standing.worth.entry(*at).or_default();
+                *known = known.max(share);
+            }
+            if let Some(deed) = one.deed {
+                let own = standing.deeds.entry(deed).or_default();
+                own.0 = own.0.max(one.worth);
+                own.1.extend(&one.positions);
+            }
+            if one.deed.is_none() || !one.weak {
+                standing.nouns.extend(&one.positions);
+            }
+        }
+        standing
+    }
+
     fn score(&self) -> f32 {
         self.worth.values().sum()
     }
@@ -75,89 +102,90 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
             places.entry(number).or_default().push(at);
         }
     }
-    let standings = standings(heard, knowledge, &places);
-    let mut ranked: Vec<(usize, &Standing)> =
-        standings.iter().filter(|(_, standing)| standing.named).map(|(topic, standing)| (*topic, standing)).collect();
-    ranked.sort_unstable_by(|a, b| b.1.score().total_cmp(&a.1.score()).then(a.0.cmp(&b.0)));
+    let found = findings(heard, knowledge, &places);
+    let mut taken: BTreeSet<usize> = BTreeSet::new();
     let mut choice = Choice::default();
-    let Some((first, best)) = ranked.first().copied() else { return choice };
+    let Some((first, best)) = strongest(&found, &taken, |_, _| true) else { return choice };
     let top = best.score();
-    let mut taken: BTreeSet<usize> = best.worth.keys().copied().collect();
-    choice.wanted.push(chosen(first, best, heard, knowledge));
-    for (topic, standing) in ranked.iter().skip(1) {
-        if standing.score() >= top * NEAR && standing.worth.keys().all(|at| best.worth.contains_key(at)) {
-            choice.near.push(chosen(*topic, standing, heard, knowledge));
+    choice.wanted.push(chosen(first, &best, heard, knowledge));
+    for (topic, list) in found.iter().filter(|(topic, _)| **topic != first) {
+        let standing = Standing::of(list, &taken);
+        let same = standing.worth.keys().all(|at| best.worth.contains_key(at));
+        if standing.named && same && standing.score() >= top * NEAR {
+            choice.near.push(chosen(*topic, &standing, heard, knowledge));
         }
     }
-    let mut left: Vec<(usize, Standing)> = ranked.iter().skip(1).map(|(topic, standing)| (*topic, (*standing).clone())).collect();
-    loop {
-        let beside = left
-            .iter()
-            .filter_map(|(topic, standing)| {
-                let fresh: f32 = standing.worth.iter().filter(|(at, _)| !taken.contains(at)).map(|(_, worth)| worth).sum();
-                let nouns: Vec<usize> = standing.nouns.iter().filter(|at| !taken.contains(at)).copied().collect();
-                let asked = nouns.iter().any(|at| is_asked(*at, heard));
-                let whole = fresh >= standing.score() * 0.7;
-                (asked && whole && fresh >= top * BESIDE).then_some((*topic, fresh))
-            })
-            .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
-        let Some((topic, _)) = beside else { break };
-        let Some(at) = left.iter().position(|(known, _)| *known == topic) else { break };
-        let (_, standing) = left.remove(at);
+    choice.near.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let mut segments: BTreeSet<usize> = BTreeSet::new();
+    let occupy = |segments: &mut BTreeSet<usize>, taken: &BTreeSet<usize>| {
+        segments.extend(taken.iter().filter_map(|at| heard.words.get(*at)).map(|word| word.segment));
+    };
+    taken.extend(best.worth.keys());
+    occupy(&mut segments, &taken);
+    while choice.wanted.len() < 4 {
+        let beside = strongest(&found, &taken, |topic, standing| {
+            let plain = knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty());
+            let new = choice.wanted.iter().all(|chosen| chosen.topic != topic);
+            let apart = |at: &usize| heard.words.get(*at).is_some_and(|word| !segments.contains(&word.segment));
+            let asked = standing.nouns.iter().any(|at| is_asked(*at, heard));
+            plain && new && asked && standing.nouns.iter().all(apart) && standing.score() >= ENOUGH.min(top * BESIDE).max(2.4)
+        });
+        let Some((topic, standing)) = beside else { break };
         taken.extend(standing.worth.keys());
-        if knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty()) {
-            choice.wanted.push(chosen(topic, &standing, heard, knowledge));
-        }
-        if choice.wanted.len() >= 4 {
-            break;
-        }
+        occupy(&mut segments, &taken);
+        choice.wanted.push(chosen(topic, &standing, heard, knowledge));
     }
     choice
+}
+
+/// The best topic whose words are free and that may be chosen.
+fn strongest(
+    found: &BTreeMap<usize, Vec<Found>>,
+    taken: &BTreeSet<usize>,
+    may: impl Fn(usize, &Standing) -> bool,
+) -> Option<(usize, Standing)> {
+    let mut best: Option<(usize, Standing)> = None;
+    for (topic, list) in found {
+        let standing = Standing::of(list, taken);
+        let better = best.as_ref().is_none_or(|(_, known)| standing.score() > known.score());
+        if standing.named && better && may(*topic, &standing) {
+            best = Some((*topic, standing));
+        }
+    }
+    best
 }
 
 /// Whether the word stands where things are asked for, not where they are only mentioned.
 fn is_asked(at: usize, heard: &Heard) -> bool {
     let Some(word) = heard.words.get(at) else { return false };
     let Some(segment) = heard.segments.get(word.segment) else { return false };
-    if segment.aside || segment.context {
+    if segment.aside || segment.context || segment.bracketed || segment.names_permissions {
         return false;
     }
     let own = heard.words.iter().enumerate().filter(|(_, other)| other.segment == word.segment);
     let verbs = own.clone().any(|(place, other)| place != at && !other.kinds.is_empty() && !other.negated);
     let elsewhere = own.clone().any(|(_, other)| is_elsewhere(&other.stem));
     let listed = own.filter(|(_, other)| !is_small(&other.stem)).count() <= 4;
-    !elsewhere && (verbs || listed)
+    !elsewhere && (verbs || listed && !segment.heading)
 }
 
-fn standings(heard: &Heard, knowledge: &Knowledge, places: &HashMap<usize, Vec<usize>>) -> HashMap<usize, Standing> {
+fn findings(
+    heard: &Heard,
+    knowledge: &Knowledge,
+    places: &HashMap<usize, Vec<usize>>,
+) -> BTreeMap<usize, Vec<Found>> {
     let mut candidates: BTreeSet<usize> = BTreeSet::new();
     for number in places.keys() {
         candidates.extend(knowledge.phrases_of.get(*number).into_iter().flatten());
     }
-    let mut standings: HashMap<usize, Standing> = HashMap::new();
+    let mut findings: BTreeMap<usize, Vec<Found>> = BTreeMap::new();
     for position in candidates {
         let Some(phrase) = knowledge.phrases.get(position) else { continue };
-        let Some(found) = find(phrase, heard, knowledge, places) else { continue };
-        let standing = standings.entry(phrase.topic).or_default();
-        standing.named |= !phrase.weak;
-        let share = found.worth / found.positions.len().max(1) as f32;
-        for at in &found.positions {
-            let known = standing.worth.entry(*at).or_default();
-            *known = known.max(share);
-        }
-        match phrase.deed {
-            Some(deed) => {
-                let own = standing.deeds.entry(deed).or_default();
-                own.0 = own.0.max(found.worth);
-                own.1.extend(&found.positions);
-                if !phrase.weak {
-                    standing.nouns.extend(&found.positions);
-                }
-            }
-            None => standing.nouns.extend(&found.positions),
+        if let Some(found) = find(phrase, heard, knowledge, places) {
+            findings.entry(phrase.topic).or_default().push(found);
         }
     }
-    standings
+    findings
 }
 
 /// Where a phrase stands in the text: all of its words close together.
@@ -188,21 +216,24 @@ fn find(phrase: &Phrase, heard: &Heard, knowledge: &Knowledge, places: &HashMap<
         0 if ordered => 1.15,
         0 => 1.1,
         1 | 2 => 1.0,
-        3 | 4 => 0.85,
-        5..=8 => 0.65,
-        _ => 0.45,
+        3 | 4 => 0.75,
+        5..=8 => 0.5,
+        _ => 0.3,
     };
+    if !together && phrase.deed.is_some() {
+        return None;
+    }
     let closeness = if together { closeness } else { closeness * 0.8 };
     let mut worth = 0.0;
     for at in &positions {
         let word = heard.words.get(*at)?;
         let segment = heard.segments.get(word.segment)?;
-        let role = if segment.aside { 0.55 } else if segment.context { 0.75 } else { 1.0 };
+        let role = if segment.aside { 0.55 } else if segment.context || segment.heading { 0.75 } else { 1.0 };
         worth += knowledge.weight.get(word.number?).copied().unwrap_or(0.0) * word.trust * role;
     }
     let whole = 1.0 + 0.2 * (length as f32 - 1.0);
     let weak = if phrase.weak { 0.5 } else { 1.0 };
-    Some(Found { positions, worth: worth * closeness * whole * weak })
+    Some(Found { deed: phrase.deed, weak: phrase.weak, positions, worth: worth * closeness * whole * weak })
 }
 
 fn chosen(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge) -> Chosen {
@@ -294,7 +325,7 @@ fn kinds(standing: &Standing, heard: &Heard, spent: &BTreeSet<usize>, nouns: &BT
         for (at, word) in heard.words.iter().enumerate().filter(|(_, word)| word.segment == segment) {
             let free = !word.negated && !word.named && !spent.contains(&at);
             let noun = nouns.contains(&at);
-            if free && (!noun || faint) && (faint || !is_faint(&word.stem)) {
+            if free && (!noun || faint && is_faint(&word.stem)) && (faint || !is_faint(&word.stem)) {
                 kinds.extend(word.kinds.iter().copied());
             }
         }
@@ -332,7 +363,7 @@ fn kinds(standing: &Standing, heard: &Heard, spent: &BTreeSet<usize>, nouns: &BT
             }
         }
     }
-    if found.is_empty() {
+    if found.is_empty() && spent.is_empty() {
         for segment in &own {
             found.extend(verbs(*segment, true));
         }

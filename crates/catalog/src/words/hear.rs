@@ -31,6 +31,10 @@ pub(super) struct Segment {
     pub(super) aside: bool,
     /// Where something comes from or what it goes through.
     pub(super) context: bool,
+    /// It stands in brackets.
+    pub(super) bracketed: bool,
+    /// It stands before a colon, without a verb: what the rest is about.
+    pub(super) heading: bool,
     /// It asks for rights rather than for a job, or gives orders about the rules.
     pub(super) smuggles: bool,
     /// It names permissions.
@@ -58,13 +62,14 @@ pub(super) fn hear(words: &str, provider: &str, knowledge: &Knowledge, names: &[
     let mut heard = Heard { look_alike: text::look_alike(&cleaned.text), ..Heard::default() };
     let meant = text::last_meant(&cleaned.text);
     let masked = if keep_names { meant.to_owned() } else { smuggled::mask_names(meant, names) };
-    let mut hearing = Hearing { heard: &mut heard, provider, knowledge, sentence: 0, broken: true, last_named: None };
+    let mut hearing = Hearing { heard: &mut heard, provider, knowledge, sentence: 0, broken: true, bracket: false, last_named: None };
     for chunk in text::chunks(&masked) {
         hearing.chunk(&chunk, keep_names);
     }
     heard.read_only = says_read_only(&heard);
     let comment = cleaned.had_comment;
     deny(&mut heard);
+    set_aside(&mut heard);
     for segment in &mut heard.segments {
         segment.smuggles = smuggled::is_smuggled(&segment.text, segment.names_permissions);
     }
@@ -80,12 +85,18 @@ struct Hearing<'a> {
     sentence: usize,
     /// The next word begins a segment.
     broken: bool,
+    /// Inside brackets.
+    bracket: bool,
     /// The kind of thing whose name may come next.
     last_named: Option<&'static str>,
 }
 
 impl Hearing<'_> {
     fn chunk(&mut self, chunk: &Chunk<'_>, keep_names: bool) {
+        if chunk.opens {
+            self.broken = true;
+            self.bracket = true;
+        }
         self.pause(chunk.before);
         match &chunk.kind {
             ChunkKind::Nothing => {}
@@ -106,6 +117,10 @@ impl Hearing<'_> {
                 self.word(kind, true);
             }
             ChunkKind::Words(parts) => self.parts(parts, chunk.raw, keep_names),
+        }
+        if chunk.closes {
+            self.broken = true;
+            self.bracket = false;
         }
         self.pause(chunk.after);
     }
@@ -164,8 +179,11 @@ impl Hearing<'_> {
             _ => names_next(&stem),
         };
         let (number, trust) = if named { (None, 0.0) } else { self.number_of(&stem) };
-        let kinds = if named || number.is_some() && trust < 1.0 && verb(&stem).is_empty() {
-            number.map_or(&[] as &[Kind], |_| &[])
+        let asks = matches!(lower.as_str(), "what" | "which" | "who" | "how");
+        let first = self.heard.words.last().is_none_or(|word| word.segment != segment);
+        // `managed` describes a thing; `what` asks only where it begins.
+        let kinds = if named || matches!(lower.as_str(), "managed" | "hosted" | "shared") || asks && !first {
+            &[]
         } else {
             verb_of(&stem)
         };
@@ -208,7 +226,10 @@ impl Hearing<'_> {
             Break::Soft => {
                 self.broken = true;
             }
-            Break::Hard => {
+            Break::Colon | Break::Hard => {
+                if pause == Break::Colon {
+                    self.head();
+                }
                 self.broken = true;
                 self.sentence += 1;
                 self.last_named = None;
@@ -216,10 +237,23 @@ impl Hearing<'_> {
         }
     }
 
+    /// The segment before a colon says what the rest is about, unless it already does something.
+    fn head(&mut self) {
+        let Some(last) = self.heard.segments.len().checked_sub(1) else { return };
+        let acts = self.heard.words.iter().any(|word| word.segment == last && !word.kinds.is_empty());
+        if let Some(segment) = self.heard.segments.get_mut(last) {
+            segment.heading = !acts;
+        }
+    }
+
     fn segment(&mut self) -> usize {
         if self.broken || self.heard.segments.is_empty() {
             self.broken = false;
-            self.heard.segments.push(Segment { sentence: self.sentence, ..Segment::default() });
+            self.heard.segments.push(Segment {
+                sentence: self.sentence,
+                bracketed: self.bracket,
+                ..Segment::default()
+            });
         }
         self.heard.segments.len() - 1
     }
@@ -253,6 +287,9 @@ fn deny(heard: &mut Heard) {
         let (before, rest) = heard.words.split_at_mut(at);
         let Some((word, after)) = rest.split_first_mut() else { break };
         let next = after.first().map_or("", |next| next.stem.as_str());
+        // `with no owner` tells things apart, it does not forbid.
+        let apart = word.stem == "no" && before.last().is_some_and(|word| word.stem == "with")
+            || word.stem == "without" && next_is_noun(after) && reads(before, word.segment);
         if let Some((segment, left)) = scope {
             let carried = word.segment == segment || (word.stem == "or" || word.stem == "nor") && word.segment == segment + 1;
             if carried && left > 0 {
@@ -263,7 +300,7 @@ fn deny(heard: &mut Heard) {
             }
         }
         let instead = (word.stem == "instead" && next == "of") || (word.stem == "rather" && next == "than");
-        if (negates(&word.stem) && !undoes_negation(next)) || instead {
+        if (negates(&word.stem) && !undoes_negation(next) && !apart) || instead {
             let needless = matches!(next, "need" | "necessari" | "requir" | "want" | "includ");
             if needless && after.get(1).is_none_or(|later| later.segment != word.segment) {
                 for earlier in before.iter_mut().rev().take_while(|earlier| earlier.segment == word.segment) {
@@ -275,15 +312,51 @@ fn deny(heard: &mut Heard) {
     }
 }
 
+fn next_is_noun(after: &[Word]) -> bool {
+    after.first().is_some_and(|word| word.kinds.is_empty() && !is_small(&word.stem))
+}
+
+fn reads(before: &[Word], segment: usize) -> bool {
+    let mut own = before.iter().rev().take_while(|word| word.segment == segment);
+    own.any(|word| word.kinds == [Kind::Read])
+}
+
+/// Words that hand a part of the job to somebody else.
+const OTHERS: [&str; 12] = [
+    "someone else", "somebody else", "another team", "other team", "a human will", "human does", "i will do", "we do that", "done elsewhere", "by hand", "manually", "is handled by",
+];
+
+/// Segments that are not asked of us: others do it, or they only say that nothing is to be changed.
+fn set_aside(heard: &mut Heard) {
+    let counts: Vec<usize> = (0..heard.segments.len())
+        .map(|at| heard.words.iter().filter(|word| word.segment == at && !is_small(&word.stem)).count())
+        .collect();
+    for (at, segment) in heard.segments.iter().enumerate() {
+        let text = format!("{} ", segment.text);
+        let others = OTHERS.iter().any(|says| text.contains(says));
+        let only = SAYS.iter().any(|says| text.contains(says)) && counts.get(at).is_some_and(|count| *count <= 2);
+        if others || only && heard.segments.len() > 1 {
+            for word in heard.words.iter_mut().filter(|word| word.segment == at) {
+                word.negated |= others || word.kinds != [Kind::Read] || only;
+                if only {
+                    word.kinds = &[];
+                }
+            }
+        }
+    }
+}
+
+/// Ways to say that nothing may change.
+const SAYS: [&str; 40] = [
+    " read only", " readonly", " view only", " just read", " just look", " just view", " just list", " only read", " only view", " only list",
+    " only look", " no writes", " no write ", " no changes", " no edits", " no modifications", " nothing changes", " without changing",
+    " without changes", " never write", " not write", " monitoring only", " only monitoring", " look only", " dont change", " not change",
+    " not modify", " cannot write", " dont touch anything", " just monitor", " only monitor", " only see", " just see", " just check", " only check",
+    " lecture seule", " nur lesen", " solo lectura", " only get ", " viewing only",
+];
+
 fn says_read_only(heard: &Heard) -> bool {
     let whole: String = heard.segments.iter().map(|segment| segment.text.as_str()).collect();
-    const SAYS: [&str; 40] = [
-        " read only", " readonly", " view only", " just read", " just look", " just view", " just list", " only read", " only view", " only list",
-        " only look", " no writes", " no write ", " no changes", " no edits", " no modifications", " nothing changes", " without changing",
-        " without changes", " never write", " not write", " monitoring only", " only monitoring", " look only", " dont change", " not change",
-        " not modify", " cannot write", " dont touch anything", " just monitor", " only monitor", " only see", " just see", " just check", " only check",
-        " lecture seule", " nur lesen", " solo lectura", " only get ", " viewing only",
-    ];
     let padded = format!("{whole} ");
     SAYS.iter().any(|says| padded.contains(says))
 }

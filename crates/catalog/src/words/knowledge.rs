@@ -140,7 +140,12 @@ impl Knowledge {
         for (topic, deed, text) in all {
             let weak = text.starts_with('~');
             let mut words = Vec::new();
-            for stem in stems(text) {
+            let mut said = stems(text);
+            let glue = |stem: &String| matches!(stem.as_str(), "to" | "the" | "of" | "a" | "for" | "in" | "from" | "with" | "is" | "on" | "our");
+            if said.iter().filter(|stem| !glue(stem)).count() >= 2 {
+                said.retain(|stem| !glue(stem));
+            }
+            for stem in said {
                 let next = self.numbers.len();
                 let number = *self.numbers.entry(stem).or_insert(next);
                 if number == next {

@@ -5,7 +5,7 @@ use super::knowledge::Kind;
 const READ: &str = "read list show see view get fetch check inspect monitor watch export dump report audit count what which \
 lookup look search find query scrape describ inventori verifi compar tail graph investigat analyz analys brows \
 poll observ detect visualiz know tell display examin track pull overview retriev discover enumerat observabiliti summariz visibiliti scan \
-diff preview crawl backup consult fetcher reader viewer readonli visualis list listen resolv peek preview stat statu histori usag metric";
+diff preview crawl consult fetcher reader viewer readonli visualis list listen resolv peek preview stat statu histori usag metric";
 const CREATE: &str = "creat mak mint add new open issu order generat regist provision launch spin setup upload put push write insert post publish \
 send enqueu attach start submit schedul upsert stor sav ingest import install deploi invok trigger execut subscrib invit \
 build copi restor emit plac produc fil append bootstrap seed populat host establish introduc enrol alloc allocat commission buy purchas run record raise";
@@ -86,7 +86,7 @@ pub(super) fn opens_aside(word: &str) -> bool {
 
 /// Words that bring in where something comes from or what it is for.
 pub(super) fn opens_context(word: &str) -> bool {
-    matches!(word, "from" | "by" | "via" | "using" | "through" | "like" | "behind" | "inside" | "within" | "during")
+    matches!(word, "from" | "by" | "via" | "over" | "against" | "existing" | "using" | "through" | "like" | "behind" | "inside" | "within" | "during")
 }
 
 /// Conjunctions that join two things that are both asked for.

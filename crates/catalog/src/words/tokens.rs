@@ -119,11 +119,28 @@ pub(super) fn camel_parts(word: &str) -> Vec<&str> {
     parts
 }
 
+/// Whether `one` is the other with its last letter twice.
+fn doubled(one: &[char], other: &[char]) -> bool {
+    one.split_last().is_some_and(|(last, rest)| rest == other && rest.last() == Some(last))
+}
+
+/// Whether two neighbours of `one` changed places.
+fn swapped(one: &[char], other: &[char]) -> bool {
+    let differ: Vec<usize> = one.iter().zip(other).enumerate().filter(|(_, (a, b))| a != b).map(|(at, _)| at).collect();
+    match differ.as_slice() {
+        [first, second] if one.len() == other.len() && *second == first + 1 => {
+            one.get(*first) == other.get(*second) && one.get(*second) == other.get(*first)
+        }
+        _ => false,
+    }
+}
+
 /// Whether two words differ by no more typing slips than their length forgives. A slip is a letter too many, too few,
 /// another one, or two that changed places.
 pub(super) fn slips(one: &[char], other: &[char]) -> Option<usize> {
     let forgiven = match one.len().max(other.len()) {
-        0..=4 => return None,
+        0..=3 => return None,
+        4 => return (doubled(one, other) || swapped(one, other)).then_some(1),
         5..=7 => 1,
         _ => 2,
     };
