@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::hear::{Heard, Word};
 use super::knowledge::{Kind, Knowledge, Phrase};
-use super::lexicon::{is_elsewhere, is_faint, is_small};
+use super::lexicon::{is_elsewhere, is_faint, is_noun_too, is_small};
 
 /// A thing that the text is about, and what is to be done with it.
 #[derive(Debug, Clone)]
@@ -14,8 +14,6 @@ pub(super) struct Chosen {
     /// Positions in the topic's deeds.
     pub(super) deeds: Vec<usize>,
     pub(super) score: f32,
-    /// The words that point to it.
-    pub(super) covered: BTreeSet<usize>,
 }
 
 /// Another topic counts as near when its score comes this close.
@@ -117,22 +115,25 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
     }
     choice.near.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut segments: BTreeSet<usize> = BTreeSet::new();
-    let occupy = |segments: &mut BTreeSet<usize>, taken: &BTreeSet<usize>| {
-        segments.extend(taken.iter().filter_map(|at| heard.words.get(*at)).map(|word| word.segment));
+    // A verb may serve two things.
+    let occupy = |segments: &mut BTreeSet<usize>, taken: &mut BTreeSet<usize>, standing: &Standing| {
+        let things = standing.worth.keys().filter(|at| !acts(**at, heard));
+        for at in things {
+            taken.insert(*at);
+            segments.extend(heard.words.get(*at).map(|word| word.segment));
+        }
     };
-    taken.extend(best.worth.keys());
-    occupy(&mut segments, &taken);
+    occupy(&mut segments, &mut taken, &best);
     while choice.wanted.len() < 4 {
         let beside = strongest(&found, &taken, |topic, standing| {
             let plain = knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty());
             let new = choice.wanted.iter().all(|chosen| chosen.topic != topic);
             let apart = |at: &usize| heard.words.get(*at).is_some_and(|word| !segments.contains(&word.segment));
-            let asked = standing.nouns.iter().any(|at| is_asked(*at, heard));
-            plain && new && asked && standing.nouns.iter().all(apart) && standing.score() >= ENOUGH.min(top * BESIDE).max(2.4)
+            let asked = standing.nouns.iter().any(|at| !acts(*at, heard) && is_asked(*at, heard));
+            plain && new && asked && standing.nouns.iter().all(|at| acts(*at, heard) || apart(at)) && standing.score() >= ENOUGH.min(top * BESIDE).max(2.4)
         });
         let Some((topic, standing)) = beside else { break };
-        taken.extend(standing.worth.keys());
-        occupy(&mut segments, &taken);
+        occupy(&mut segments, &mut taken, &standing);
         choice.wanted.push(chosen(topic, &standing, heard, knowledge));
     }
     choice
@@ -153,6 +154,11 @@ fn strongest(
         }
     }
     best
+}
+
+/// Whether a word does something and names nothing.
+fn acts(at: usize, heard: &Heard) -> bool {
+    heard.words.get(at).is_some_and(|word| !word.kinds.is_empty() && !is_noun_too(&word.stem))
 }
 
 /// Whether the word stands where things are asked for, not where they are only mentioned.
@@ -223,7 +229,13 @@ fn find(phrase: &Phrase, heard: &Heard, knowledge: &Knowledge, places: &HashMap<
     if !together && phrase.deed.is_some() {
         return None;
     }
-    let closeness = if together { closeness } else { closeness * 0.8 };
+    let within = |at: &usize| heard.words.get(*at).map(|word| word.segment);
+    let one_segment = positions.windows(2).all(|pair| matches!(pair, [one, other] if within(one) == within(other)));
+    let closeness = match (together, one_segment) {
+        (true, true) => closeness,
+        (true, false) => closeness * 0.85,
+        _ => closeness * 0.7,
+    };
     let mut worth = 0.0;
     for at in &positions {
         let word = heard.words.get(*at)?;
@@ -237,9 +249,8 @@ fn find(phrase: &Phrase, heard: &Heard, knowledge: &Knowledge, places: &HashMap<
 }
 
 fn chosen(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge) -> Chosen {
-    let covered: BTreeSet<usize> = standing.worth.keys().copied().collect();
     let deeds = deeds(topic, standing, heard, knowledge);
-    Chosen { topic, deeds, score: standing.score(), covered }
+    Chosen { topic, deeds, score: standing.score() }
 }
 
 /// The deeds that the words call: the topic's own jobs by their phrases, the rest by their verbs.
@@ -324,7 +335,7 @@ fn kinds(standing: &Standing, heard: &Heard, spent: &BTreeSet<usize>, nouns: &BT
         let mut kinds = BTreeSet::new();
         for (at, word) in heard.words.iter().enumerate().filter(|(_, word)| word.segment == segment) {
             let free = !word.negated && !word.named && !spent.contains(&at);
-            let noun = nouns.contains(&at);
+            let noun = nouns.contains(&at) && is_noun_too(&word.stem);
             if free && (!noun || faint && is_faint(&word.stem)) && (faint || !is_faint(&word.stem)) {
                 kinds.extend(word.kinds.iter().copied());
             }

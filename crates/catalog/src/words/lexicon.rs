@@ -47,6 +47,17 @@ pub(super) fn is_faint(stem: &str) -> bool {
     )
 }
 
+/// Verbs that are as often the name of a thing.
+pub(super) fn is_noun_too(stem: &str) -> bool {
+    const THINGS: &str = "list view look check monitor watch export dump report audit count search query inventori stat statu status histori usag metric track overview scan diff preview \
+display tail order setup run record issu plac host file fil import build copi backup purchas alloc chang set turn flip switch point block permit stop clos label mark pin limit map link \
+transfer archiv rol roll rais protect restrict redirect bypass lock purg drop clean flush cleanup kill invalidat control handl manag administ trash test log store stor sav schedul \
+publish produc plug scale scal patch move forc proxi renew rewrit merg upgrad restart reboot submit post write read open put upload upsert download add graph poll notifi upload";
+    const VERBS: &str = "upload upsert add write read put post download";
+    let holds = |list: &str| list.split_ascii_whitespace().any(|word| word == stem);
+    holds(THINGS) && !holds(VERBS)
+}
+
 const SMALL: &str = "a an the of to for in on at is it we i my our and or with by from that thi be all need pleas let me so as only can must \
 should will would could just want give us you your them they it's im id ive have has do doe did are was were been than then there here into onto \
 via using us per each every some any one two thing stuff way how when where who why because since while if but also too btw plu not no without \

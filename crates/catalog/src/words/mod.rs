@@ -223,7 +223,7 @@ impl<'catalog> Planner<'catalog> {
         if heard.read_only && !reads {
             return;
         }
-        let chosen = Chosen { topic, deeds, score: 0.0, covered: std::collections::BTreeSet::new() };
+        let chosen = Chosen { topic, deeds, score: 0.0 };
         let candidate = self.candidate_of(&[chosen]);
         let new = answer.candidates.iter().all(|known| known.permissions != candidate.permissions || known.operations != candidate.operations);
         if new && answer.candidates.len() < CANDIDATES {
