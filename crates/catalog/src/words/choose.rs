@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::hear::{Heard, Word};
+use super::hear::{Heard, Segment, Word};
 use super::knowledge::{Kind, Knowledge, Phrase};
-use super::lexicon::{is_elsewhere, is_faint, is_noun_too, is_small};
+use super::lexicon::{is_faint, is_noun_too, is_small};
 
 /// A thing that the text is about, and what is to be done with it.
 #[derive(Debug, Clone)]
@@ -124,13 +124,23 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
         }
     };
     occupy(&mut segments, &mut taken, &best);
+    // What stands before a colon is the thing; what follows are its details.
+    let details = |at: &usize| {
+        let before = heard.words.get(*at).and_then(|word| word.segment.checked_sub(1));
+        let sentence = |segment: usize| heard.segments.get(segment).map(|segment| segment.sentence);
+        heard.segments.iter().enumerate().any(|(place, segment)| {
+            segment.heading
+                && best.nouns.iter().any(|noun| heard.words.get(*noun).is_some_and(|word| word.segment == place))
+                && before.is_some_and(|before| sentence(before + 1) == sentence(place).map(|sentence| sentence + 1))
+        })
+    };
     while choice.wanted.len() < 4 {
         let beside = strongest(&found, &taken, |topic, standing| {
             let plain = knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty());
             let new = choice.wanted.iter().all(|chosen| chosen.topic != topic);
             let apart = |at: &usize| heard.words.get(*at).is_some_and(|word| !segments.contains(&word.segment));
             let asked = standing.nouns.iter().any(|at| !acts(*at, heard) && is_asked(*at, heard));
-            plain && new && asked && standing.nouns.iter().all(|at| acts(*at, heard) || apart(at)) && standing.score() >= ENOUGH.min(top * BESIDE).max(2.4)
+            plain && new && asked && !standing.nouns.iter().any(details) && standing.nouns.iter().all(|at| acts(*at, heard) || apart(at)) && standing.score() >= ENOUGH.min(top * BESIDE).max(2.4)
         });
         let Some((topic, standing)) = beside else { break };
         occupy(&mut segments, &mut taken, &standing);
@@ -165,14 +175,13 @@ fn acts(at: usize, heard: &Heard) -> bool {
 fn is_asked(at: usize, heard: &Heard) -> bool {
     let Some(word) = heard.words.get(at) else { return false };
     let Some(segment) = heard.segments.get(word.segment) else { return false };
-    if segment.aside || segment.context || segment.bracketed || segment.names_permissions {
+    if segment.aside || segment.context || segment.bracketed || segment.names_permissions || segment.elsewhere {
         return false;
     }
     let own = heard.words.iter().enumerate().filter(|(_, other)| other.segment == word.segment);
     let verbs = own.clone().any(|(place, other)| place != at && !other.kinds.is_empty() && !other.negated);
-    let elsewhere = own.clone().any(|(_, other)| is_elsewhere(&other.stem));
     let listed = own.filter(|(_, other)| !is_small(&other.stem)).count() <= 4;
-    !elsewhere && (verbs || listed && !segment.heading)
+    verbs || listed && !segment.heading
 }
 
 fn findings(
@@ -240,7 +249,13 @@ fn find(phrase: &Phrase, heard: &Heard, knowledge: &Knowledge, places: &HashMap<
     for at in &positions {
         let word = heard.words.get(*at)?;
         let segment = heard.segments.get(word.segment)?;
-        let role = if segment.aside { 0.55 } else if segment.context || segment.heading { 0.75 } else { 1.0 };
+        let role = match segment {
+            Segment { elsewhere: true, .. } => 0.45,
+            Segment { aside: true, .. } => 0.55,
+            Segment { context: true, .. } => 0.75,
+            Segment { heading: true, .. } => 1.15,
+            _ => 1.0,
+        };
         worth += knowledge.weight.get(word.number?).copied().unwrap_or(0.0) * word.trust * role;
     }
     let whole = 1.0 + 0.2 * (length as f32 - 1.0);
@@ -378,6 +393,10 @@ fn kinds(standing: &Standing, heard: &Heard, spent: &BTreeSet<usize>, nouns: &BT
         for segment in &own {
             found.extend(verbs(*segment, true));
         }
+    }
+    let questions = own.iter().any(|segment| heard.segments.get(*segment).is_some_and(|segment| segment.question));
+    if found.is_empty() && spent.is_empty() && questions {
+        found.insert(Kind::Read);
     }
     if found.is_empty() && own.len() < heard.segments.len() && spent.is_empty() {
         for segment in (0..heard.segments.len()).filter(usable) {

@@ -35,6 +35,10 @@ pub(super) struct Segment {
     pub(super) bracketed: bool,
     /// It stands before a colon, without a verb: what the rest is about.
     pub(super) heading: bool,
+    /// What happens there happens at somebody else's.
+    pub(super) elsewhere: bool,
+    /// It asks whether or what.
+    pub(super) question: bool,
     /// It asks for rights rather than for a job, or gives orders about the rules.
     pub(super) smuggles: bool,
     /// It names permissions.
@@ -70,6 +74,7 @@ pub(super) fn hear(words: &str, provider: &str, knowledge: &Knowledge, names: &[
     let comment = cleaned.had_comment;
     deny(&mut heard);
     set_aside(&mut heard);
+    place(&mut heard);
     for segment in &mut heard.segments {
         segment.smuggles = smuggled::is_smuggled(&segment.text, segment.names_permissions);
     }
@@ -182,8 +187,12 @@ impl Hearing<'_> {
         let asks = matches!(lower.as_str(), "what" | "which" | "who" | "how");
         let first = self.heard.words.last().is_none_or(|word| word.segment != segment);
         // `managed` describes a thing; `what` asks only where it begins.
-        let kinds = if named || matches!(lower.as_str(), "managed" | "hosted" | "shared") || asks && !first {
+        let describes = matches!(lower.as_str(), "managed" | "hosted" | "shared")
+            || matches!(lower.as_str(), "monitoring" | "logging" | "tracking" | "scanning" | "testing" | "hosting") && !first;
+        let kinds = if named || describes || asks && !first {
             &[]
+        } else if number.is_some() && trust >= 1.0 {
+            verb(&stem)
         } else {
             verb_of(&stem)
         };
@@ -319,6 +328,20 @@ fn next_is_noun(after: &[Word]) -> bool {
 fn reads(before: &[Word], segment: usize) -> bool {
     let mut own = before.iter().rev().take_while(|word| word.segment == segment);
     own.any(|word| word.kinds == [Kind::Read])
+}
+
+/// Marks segments that are about other programs, and those that ask.
+fn place(heard: &mut Heard) {
+    for (at, segment) in heard.segments.iter_mut().enumerate() {
+        let own: Vec<&Word> = heard.words.iter().filter(|word| word.segment == at).collect();
+        let into = |word: &&Word| matches!(word.stem.as_str(), "in" | "to" | "into" | "on" | "for" | "and");
+        segment.elsewhere = own.iter().enumerate().any(|(place, word)| {
+            is_elsewhere(&word.stem) && place.checked_sub(1).and_then(|before| own.get(before)).is_none_or(|word| into(word))
+        });
+        segment.question = own.first().is_some_and(|word| {
+            matches!(word.stem.as_str(), "is" | "are" | "doe" | "do" | "which" | "what" | "who" | "how" | "did" | "was" | "were" | "when")
+        });
+    }
 }
 
 /// Words that hand a part of the job to somebody else.

@@ -2,7 +2,7 @@
 
 use super::knowledge::Kind;
 
-const READ: &str = "read list show see view get fetch check inspect monitor watch export dump report audit count what which \
+const READ: &str = "read who list show see view get fetch check inspect monitor watch export dump report audit count what which \
 lookup look search find query scrape describ inventori verifi compar tail graph investigat analyz analys brows \
 poll observ detect visualiz know tell display examin track pull overview retriev discover enumerat observabiliti summariz visibiliti scan \
 diff preview crawl consult fetcher reader viewer readonli visualis list listen resolv peek preview stat statu histori usag metric";
@@ -49,7 +49,7 @@ pub(super) fn is_faint(stem: &str) -> bool {
 
 /// Verbs that are as often the name of a thing.
 pub(super) fn is_noun_too(stem: &str) -> bool {
-    const THINGS: &str = "list view look check monitor watch export dump report audit count search query inventori stat statu status histori usag metric track overview scan diff preview \
+    const THINGS: &str = "list view look pull check monitor watch export dump report audit count search query inventori stat statu status histori usag metric track overview scan diff preview \
 display tail order setup run record issu plac host file fil import build copi backup purchas alloc chang set turn flip switch point block permit stop clos label mark pin limit map link \
 transfer archiv rol roll rais protect restrict redirect bypass lock purg drop clean flush cleanup kill invalidat control handl manag administ trash test log store stor sav schedul \
 publish produc plug scale scal patch move forc proxi renew rewrit merg upgrad restart reboot submit post write read open put upload upsert download add graph poll notifi upload";

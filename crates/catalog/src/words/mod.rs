@@ -225,7 +225,7 @@ impl<'catalog> Planner<'catalog> {
         }
         let chosen = Chosen { topic, deeds, score: 0.0 };
         let candidate = self.candidate_of(&[chosen]);
-        let new = answer.candidates.iter().all(|known| known.permissions != candidate.permissions || known.operations != candidate.operations);
+        let new = answer.candidates.iter().all(|known| known.permissions != candidate.permissions);
         if new && answer.candidates.len() < CANDIDATES {
             answer.candidates.push(candidate);
         }

@@ -88,6 +88,7 @@ fn canonical(word: &str) -> &str {
         "customise" => "customiz",
         "catalogue" => "catalog",
         "colour" => "color",
+        "russia" | "china" | "iran" | "brazil" | "vietnam" | "germany" | "france" | "india" | "ukraine" | "korea" | "countries" => "country",
         "pls" | "plz" => "please",
         "w" => "with",
         other => other,
