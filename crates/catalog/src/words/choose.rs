@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::hear::{Heard, Segment, Word};
 use super::knowledge::{Kind, Knowledge, Phrase};
-use super::lexicon::{is_faint, is_noun_too, is_small};
+use super::lexicon::{is_faint, is_noun_too, is_small, opens_as_verb};
 
 /// A thing that the text is about, and what is to be done with it.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ struct Found {
 }
 
 /// How a topic fares.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Standing {
     worth: BTreeMap<usize, f32>,
     named: bool,
@@ -103,7 +103,10 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
     let found = findings(heard, knowledge, &places);
     let mut taken: BTreeSet<usize> = BTreeSet::new();
     let mut choice = Choice::default();
-    let Some((first, best)) = strongest(&found, &taken, |_, _| true) else { return choice };
+    let strong = strongest(&found, &taken, |topic, _| knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty()));
+    let Some((first, best)) = strongest(&found, &taken, |_, _| true).map(|found| specific(found, &strong, knowledge)) else {
+        return choice;
+    };
     let top = best.score();
     choice.wanted.push(chosen(first, &best, heard, knowledge));
     for (topic, list) in found.iter().filter(|(topic, _)| **topic != first) {
@@ -149,6 +152,15 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
     choice
 }
 
+/// Words that mean several things give way to a thing that says nearly as much.
+fn specific(best: (usize, Standing), strong: &Option<(usize, Standing)>, knowledge: &Knowledge) -> (usize, Standing) {
+    let several = knowledge.topics.get(best.0).is_some_and(|topic| !topic.either.is_empty());
+    match strong {
+        Some((topic, standing)) if several && standing.score() >= best.1.score() * 0.8 => (*topic, standing.clone()),
+        _ => best,
+    }
+}
+
 /// The best topic whose words are free and that may be chosen.
 fn strongest(
     found: &BTreeMap<usize, Vec<Found>>,
@@ -166,6 +178,12 @@ fn strongest(
     best
 }
 
+/// Whether the segment is not the first that says something.
+fn choice_is_made(heard: &Heard, segment: usize) -> bool {
+    let first = heard.words.first().map(|word| word.segment);
+    first.is_some_and(|first| segment >= first)
+}
+
 /// Whether a word does something and names nothing.
 fn acts(at: usize, heard: &Heard) -> bool {
     heard.words.get(at).is_some_and(|word| !word.kinds.is_empty() && !is_noun_too(&word.stem))
@@ -175,7 +193,7 @@ fn acts(at: usize, heard: &Heard) -> bool {
 fn is_asked(at: usize, heard: &Heard) -> bool {
     let Some(word) = heard.words.get(at) else { return false };
     let Some(segment) = heard.segments.get(word.segment) else { return false };
-    if segment.aside || segment.context || segment.bracketed || segment.names_permissions || segment.elsewhere {
+    if segment.aside || segment.context || segment.bracketed || segment.names_permissions || segment.elsewhere || segment.question && choice_is_made(heard, word.segment) {
         return false;
     }
     let own = heard.words.iter().enumerate().filter(|(_, other)| other.segment == word.segment);
@@ -253,7 +271,7 @@ fn find(phrase: &Phrase, heard: &Heard, knowledge: &Knowledge, places: &HashMap<
             Segment { elsewhere: true, .. } => 0.45,
             Segment { aside: true, .. } => 0.55,
             Segment { context: true, .. } => 0.75,
-            Segment { heading: true, .. } => 1.15,
+            Segment { heading: true, .. } => 1.5,
             _ => 1.0,
         };
         worth += knowledge.weight.get(word.number?).copied().unwrap_or(0.0) * word.trust * role;
@@ -350,13 +368,22 @@ fn kinds(standing: &Standing, heard: &Heard, spent: &BTreeSet<usize>, nouns: &BT
         let mut kinds = BTreeSet::new();
         for (at, word) in heard.words.iter().enumerate().filter(|(_, word)| word.segment == segment) {
             let free = !word.negated && !word.named && !spent.contains(&at);
-            let noun = nouns.contains(&at) && is_noun_too(&word.stem);
+            let verb = word.leads && opens_as_verb(&word.stem);
+            let noun = nouns.contains(&at) && is_noun_too(&word.stem) && !verb;
             if free && (!noun || faint && is_faint(&word.stem)) && (faint || !is_faint(&word.stem)) {
-                kinds.extend(word.kinds.iter().copied());
+                if word.stem == "open" && !opens_anew(at, heard) {
+                    kinds.insert(Kind::Read);
+                } else {
+                    kinds.extend(word.kinds.iter().copied());
+                }
             }
+        }
+        if heard.segments.get(segment).is_some_and(|segment| segment.question) {
+            kinds.retain(|kind| !kind.writes());
         }
         kinds
     };
+    let asks = |segment: usize| heard.segments.get(segment).is_some_and(|segment| segment.question);
     let usable = |segment: &usize| heard.segments.get(*segment).is_some_and(|segment| !segment.smuggles);
     let mut found: BTreeSet<Kind> = BTreeSet::new();
     for segment in &own {
@@ -394,8 +421,7 @@ fn kinds(standing: &Standing, heard: &Heard, spent: &BTreeSet<usize>, nouns: &BT
             found.extend(verbs(*segment, true));
         }
     }
-    let questions = own.iter().any(|segment| heard.segments.get(*segment).is_some_and(|segment| segment.question));
-    if found.is_empty() && spent.is_empty() && questions {
+    if found.is_empty() && spent.is_empty() && own.iter().any(|segment| asks(*segment)) {
         found.insert(Kind::Read);
     }
     if found.is_empty() && own.len() < heard.segments.len() && spent.is_empty() {
@@ -407,6 +433,13 @@ fn kinds(standing: &Standing, heard: &Heard, spent: &BTreeSet<usize>, nouns: &BT
         }
     }
     found
+}
+
+/// Whether what is opened comes into being by it: a ticket, not a file.
+fn opens_anew(at: usize, heard: &Heard) -> bool {
+    heard.words.iter().skip(at + 1).take(4).any(|word| {
+        matches!(word.stem.as_str(), "pr" | "pull" | "issu" | "ticket" | "port" | "cas" | "bug" | "tunnel" | "session" | "discussion" | "rfi")
+    })
 }
 
 /// Whether a segment has verbs but names nothing itself.

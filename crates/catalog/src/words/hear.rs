@@ -21,6 +21,8 @@ pub(super) struct Word {
     /// It is a name, not a word.
     pub(super) named: bool,
     pub(super) kinds: &'static [Kind],
+    /// It stands where a verb stands: first, or behind `to` and the like.
+    pub(super) leads: bool,
 }
 
 /// A stretch of words that belong together.
@@ -114,7 +116,7 @@ impl Hearing<'_> {
             ChunkKind::Host(name) => {
                 let kind = if self.provider == "aws" && self.last_named == Some("bucket") { "bucket" } else { "zone" };
                 self.resource(kind, text::zone_of(name, kind));
-                self.word("hostname", false);
+                self.word("ahost", false);
             }
             ChunkKind::Thing(kind, value) => {
                 let kind = self.last_named.take().filter(|_| *kind == "name").unwrap_or(kind);
@@ -196,7 +198,10 @@ impl Hearing<'_> {
         } else {
             verb_of(&stem)
         };
-        self.heard.words.push(Word { stem, number, trust, segment, negated: false, named, kinds });
+        let leads = self.heard.words.last().is_none_or(|word| {
+            word.segment != segment || leads_on(&word.stem) || word.leads && is_small(&word.stem)
+        });
+        self.heard.words.push(Word { stem, number, trust, segment, negated: false, named, kinds, leads });
     }
 
     /// The word's number in the knowledge: its own, or that of the one word that it is a typing slip of.
@@ -266,6 +271,15 @@ impl Hearing<'_> {
         }
         self.heard.segments.len() - 1
     }
+}
+
+/// Words behind which a verb stands.
+fn leads_on(stem: &str) -> bool {
+    matches!(
+        stem,
+        "to" | "and" | "must" | "should" | "can" | "will" | "i" | "we" | "pleas" | "also" | "then" | "or" | "it" | "bot" | "agent" | "job" | "script" | "that"
+            | "let" | "could" | "may" | "need" | "want" | "wants" | "lets" | "just" | "only" | "auto" | "automaticalli" | "so" | "which" | "pipelin" | "cron" | "you"
+    )
 }
 
 /// A verb by its stem, or by the stem of the verb that it is a typing slip of.
@@ -339,7 +353,7 @@ fn place(heard: &mut Heard) {
             is_elsewhere(&word.stem) && place.checked_sub(1).and_then(|before| own.get(before)).is_none_or(|word| into(word))
         });
         segment.question = own.first().is_some_and(|word| {
-            matches!(word.stem.as_str(), "is" | "are" | "doe" | "do" | "which" | "what" | "who" | "how" | "did" | "was" | "were" | "when")
+            matches!(word.stem.as_str(), "is" | "are" | "doe" | "do" | "which" | "what" | "who" | "how" | "did" | "was" | "were")
         });
     }
 }

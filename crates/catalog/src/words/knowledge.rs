@@ -168,6 +168,10 @@ impl Knowledge {
         }
         let topics = self.topics.len() as f32;
         self.weight = topics_of.iter().map(|found| (1.0 + topics / (found.len() as f32 + 0.5)).ln()).collect();
+        // A host name alone says little: most jobs name one.
+        if let Some(weight) = self.number("ahost").and_then(|number| self.weight.get_mut(number)) {
+            *weight = 1.2;
+        }
         self.spellings = vec![Vec::new(); LONGEST_WORD + 1];
         let mut words: Vec<(&String, &usize)> = self.numbers.iter().collect();
         words.sort_unstable();

@@ -75,7 +75,7 @@ fn canonical(word: &str) -> &str {
         "logpush" => "logpush",
         "ips" | "ip" => "ip",
         "dependancy" => "dependency",
-        "stats" | "statistics" | "stat" => "stat",
+        "stats" | "statistics" | "stat" => "statistic",
         "info" | "information" | "infos" => "info",
         "subs" | "subscriptions" => "subscription",
         "vms" | "vm" => "vm",
