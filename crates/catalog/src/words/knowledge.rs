@@ -97,6 +97,11 @@ impl Knowledge {
         self.topics.iter().position(|topic| topic.id == id)
     }
 
+    #[cfg(test)]
+    pub(super) fn knows_mark(mark: &str) -> bool {
+        matches!(mark, "@" | "=" | "?" | "*" | "+") || deed_mark(mark.split(':').next().unwrap_or_default()).is_some()
+    }
+
     fn line(&mut self, line: &'static str, all: &mut Vec<(usize, Option<usize>, &'static str)>) {
         let Some((mark, rest)) = line.split_once(' ').filter(|(mark, _)| !mark.starts_with('#')) else { return };
         let (body, phrases) = rest.split_once(" | ").map_or((rest, ""), |(body, phrases)| (body, phrases));

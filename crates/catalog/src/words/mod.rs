@@ -24,7 +24,7 @@ use crate::catalog::Catalog;
 use crate::permission::Permission;
 use choose::{Choice, Chosen, Trust, choose};
 use hear::{Heard, hear};
-use knowledge::Knowledge;
+use knowledge::{Kind, Knowledge};
 use shapes::Shapes;
 
 /// A longer text is not a job but a document; nothing is read of it, for half a text may mean the opposite.
@@ -200,31 +200,44 @@ impl<'catalog> Planner<'catalog> {
         Candidate { operations, permissions, why: why.join(" and ") }
     }
 
-    /// Adds what `topic.kind` of an ambiguous topic stands for.
-    fn candidate(&self, meant: &str, heard: &Heard, answer: &mut Answer<'catalog>) {
+    /// What `topic.kind` or `topic.label` of an ambiguous topic stands for.
+    fn meant(&self, meant: &str) -> Option<Candidate<'catalog>> {
+        let (topic, deed) = self.deed_meant(meant)?;
+        Some(self.candidate_of(&[Chosen { topic, deeds: vec![deed], score: 0.0 }]))
+    }
+
+    fn deed_meant(&self, meant: &str) -> Option<(usize, usize)> {
         let knowledge = self.knowledge();
-        let (topic, mark) = meant.split_once('.').unwrap_or((meant, "r"));
-        let Some(topic) = knowledge.topic(topic) else { return };
-        let Some(known) = knowledge.topics.get(topic) else { return };
-        let deeds: Vec<usize> = match known.deeds.iter().position(|deed| !deed.label.is_empty() && deed.label == mark) {
-            Some(position) => vec![position],
-            None => {
-                let kind = match mark {
-                    "r" => knowledge::Kind::Read,
-                    "c" => knowledge::Kind::Create,
-                    "d" => knowledge::Kind::Delete,
-                    _ => knowledge::Kind::Update,
-                };
-                let by_kind = known.deeds.iter().position(|deed| deed.kinds.contains(&kind));
-                by_kind.or_else(|| known.deeds.iter().position(|deed| deed.reads != kind.writes())).into_iter().collect()
-            }
+        let (id, mark) = meant.split_once('.')?;
+        let topic = knowledge.topic(id)?;
+        let deeds = &knowledge.topics.get(topic)?.deeds;
+        let kind = match mark {
+            "r" => Some(Kind::Read),
+            "c" | "w" => Some(Kind::Create),
+            "d" => Some(Kind::Delete),
+            "u" => Some(Kind::Update),
+            _ => None,
         };
-        let reads = deeds.iter().filter_map(|deed| known.deeds.get(*deed)).all(|deed| deed.reads);
-        if heard.read_only && !reads {
-            return;
-        }
-        let chosen = Chosen { topic, deeds, score: 0.0 };
-        let candidate = self.candidate_of(&[chosen]);
+        let deed = match kind {
+            None => deeds.iter().position(|deed| deed.label == mark),
+            Some(kind) => deeds
+                .iter()
+                .position(|deed| deed.kinds.contains(&kind))
+                .or_else(|| deeds.iter().position(|deed| deed.reads != kind.writes())),
+        };
+        Some((topic, deed?))
+    }
+
+    /// Adds one of the things that an ambiguous topic may mean.
+    fn candidate(&self, meant: &str, heard: &Heard, answer: &mut Answer<'catalog>) {
+        let Some((topic, deed)) = self.deed_meant(meant) else { return };
+        let reads = self
+            .knowledge()
+            .topics
+            .get(topic)
+            .and_then(|known| known.deeds.get(deed))
+            .is_some_and(|deed| deed.reads);
+        let Some(candidate) = self.meant(meant).filter(|_| reads || !heard.read_only) else { return };
         let new = answer.candidates.iter().all(|known| known.permissions != candidate.permissions);
         if new && answer.candidates.len() < CANDIDATES {
             answer.candidates.push(candidate);
@@ -260,3 +273,6 @@ fn refuse(answer: &mut Answer<'_>, why: &str) {
 fn is_level(name: &str) -> bool {
     [" Read", " Write", " Edit", " Admin", " Revoke", " Run", " Send", " Report", " Provisioning"].iter().any(|level| name.ends_with(level))
 }
+
+#[cfg(test)]
+mod tests;
