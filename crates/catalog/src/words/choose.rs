@@ -26,6 +26,7 @@ const BESIDE: f32 = 0.38;
 const ENOUGH: f32 = 3.4;
 
 /// What a phrase of the knowledge found in the text.
+#[derive(Clone)]
 struct Found {
     deed: Option<usize>,
     weak: bool,
@@ -103,6 +104,16 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
     let found = findings(heard, knowledge, &places);
     let mut taken: BTreeSet<usize> = BTreeSet::new();
     let mut choice = Choice::default();
+    // What is asked comes before what it depends on.
+    let asked = |one: &Found| !one.positions.iter().any(|at| stands_aside(*at, heard));
+    let main: BTreeMap<usize, Vec<Found>> = found
+        .iter()
+        .map(|(topic, list)| (*topic, list.iter().filter(|one| asked(one)).cloned().collect()))
+        .collect();
+    let clear = strongest(&main, &taken, |topic, standing| {
+        standing.score() >= ENOUGH && knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty())
+    });
+    let found = if clear.is_some() { main } else { found };
     let strong = strongest(&found, &taken, |topic, _| knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty()));
     let Some((first, best)) = strongest(&found, &taken, |_, _| true).map(|found| specific(found, &strong, knowledge)) else {
         return choice;
@@ -176,6 +187,10 @@ fn strongest(
         }
     }
     best
+}
+
+fn stands_aside(at: usize, heard: &Heard) -> bool {
+    heard.words.get(at).and_then(|word| heard.segments.get(word.segment)).is_some_and(|segment| segment.aside)
 }
 
 /// Whether the segment is not the first that says something.
@@ -312,6 +327,12 @@ fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge
     }
     if kinds.len() > 1 || picked.is_empty() {
         kinds.retain(|kind| !denied.contains(kind) || denied.len() > 1 && kinds_asked(heard, *kind));
+    }
+    // A verb outweighs what a deed is called: `read the rules` does not edit them.
+    if !kinds.is_empty() {
+        picked.retain(|deed| {
+            known.deeds.get(*deed).is_none_or(|deed| deed.named || deed.kinds.iter().any(|kind| kinds.contains(kind)))
+        });
     }
     let has_named = picked.iter().any(|deed| known.deeds.get(*deed).is_some_and(|deed| deed.named));
     if picked.is_empty() || !has_named {

@@ -118,6 +118,11 @@ impl Hearing<'_> {
                 self.resource(kind, text::zone_of(name, kind));
                 self.word("ahost", false);
             }
+            ChunkKind::Page(name) => {
+                self.resource("zone", text::zone_of(name, "zone"));
+                self.word("ahost", false);
+                self.word("apath", false);
+            }
             ChunkKind::Thing(kind, value) => {
                 let kind = self.last_named.take().filter(|_| *kind == "name").unwrap_or(kind);
                 self.resource(kind, value.clone());
@@ -240,7 +245,10 @@ impl Hearing<'_> {
             Break::Soft => {
                 self.broken = true;
             }
-            Break::Colon | Break::Hard => {
+            Break::Colon | Break::Hard | Break::Ask => {
+                if pause == Break::Ask {
+                    self.ask();
+                }
                 if pause == Break::Colon {
                     self.head();
                 }
@@ -248,6 +256,14 @@ impl Hearing<'_> {
                 self.sentence += 1;
                 self.last_named = None;
             }
+        }
+    }
+
+    /// The sentence that ends is a question.
+    fn ask(&mut self) {
+        let sentence = self.sentence;
+        for segment in self.heard.segments.iter_mut().filter(|segment| segment.sentence == sentence) {
+            segment.question = true;
         }
     }
 
@@ -352,9 +368,15 @@ fn place(heard: &mut Heard) {
         segment.elsewhere = own.iter().enumerate().any(|(place, word)| {
             is_elsewhere(&word.stem) && place.checked_sub(1).and_then(|before| own.get(before)).is_none_or(|word| into(word))
         });
-        segment.question = own.first().is_some_and(|word| {
-            matches!(word.stem.as_str(), "is" | "are" | "doe" | "do" | "which" | "what" | "who" | "how" | "did" | "was" | "were")
+        let begins = |word: &str| {
+            matches!(word, "is" | "are" | "doe" | "do" | "which" | "what" | "who" | "how" | "did" | "was" | "were")
+        };
+        // `can you purge it?` asks for a deed, `which permission do I need to purge it?` too.
+        let requests = own.iter().any(|word| {
+            matches!(word.stem.as_str(), "can" | "could" | "would" | "will" | "pleas" | "need" | "permission" | "token" | "scop" | "key" | "let" | "wer")
         });
+        let asks = segment.question || own.first().is_some_and(|word| begins(&word.stem));
+        segment.question = asks && !requests;
     }
 }
 
@@ -384,7 +406,8 @@ fn set_aside(heard: &mut Heard) {
 }
 
 /// Ways to say that nothing may change.
-const SAYS: [&str; 40] = [
+const SAYS: [&str; 46] = [
+    " terraform plan", " tofu plan", " pulumi preview", " dry run", " drift detection", " plan only",
     " read only", " readonly", " view only", " just read", " just look", " just view", " just list", " only read", " only view", " only list",
     " only look", " no writes", " no write ", " no changes", " no edits", " no modifications", " nothing changes", " without changing",
     " without changes", " never write", " not write", " monitoring only", " only monitoring", " look only", " dont change", " not change",

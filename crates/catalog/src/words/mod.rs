@@ -157,7 +157,8 @@ impl<'catalog> Planner<'catalog> {
         }
         for near in &choice.near {
             let other = self.candidate_of(std::slice::from_ref(near));
-            if other.permissions != planned.permissions && answer.candidates.len() + 1 < CANDIDATES {
+            let new = !other.permissions.is_empty() && other.permissions != planned.permissions;
+            if new && answer.candidates.len() + 1 < CANDIDATES {
                 answer.candidates.push(other);
             }
         }

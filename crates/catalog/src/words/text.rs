@@ -7,6 +7,8 @@ pub(super) enum Break {
     Soft,
     Colon,
     Hard,
+    /// A question mark.
+    Ask,
 }
 
 /// A stretch between spaces.
@@ -28,6 +30,8 @@ pub(super) enum ChunkKind<'a> {
     Permission,
     /// A host name.
     Host(String),
+    /// A host name with a path.
+    Page(String),
     /// A name of a kind.
     Thing(&'static str, String),
     Words(Vec<&'a str>),
@@ -118,7 +122,9 @@ fn chunk(raw: &str) -> Chunk<'_> {
     let core = opened.trim_end_matches([')', ']', '}', '>', '\'', '`', '*', ',', ';', ':', '.', '!', '?', '\u{201d}', '\u{2026}']);
     let tail = opened.get(core.len()..).unwrap_or_default();
     let closes = tail.contains([')', ']', '}']);
-    let after = if tail.contains([';', '.', '!', '?']) {
+    let after = if tail.contains('?') {
+        Break::Ask
+    } else if tail.contains([';', '.', '!']) {
         Break::Hard
     } else if tail.contains(':') {
         Break::Colon
@@ -149,6 +155,9 @@ fn classify(core: &str) -> ChunkKind<'_> {
     }
     if let Some((_, host)) = core.split_once('@').filter(|(_, host)| is_host(host)) {
         return ChunkKind::Host(host.to_owned());
+    }
+    if let Some((host, _)) = core.split_once('/').filter(|(host, _)| is_host(host.trim_start_matches("*."))) {
+        return ChunkKind::Page(host.trim_start_matches("*.").to_owned());
     }
     if is_host(core.trim_start_matches("*.")) {
         return ChunkKind::Host(core.trim_start_matches("*.").to_owned());
