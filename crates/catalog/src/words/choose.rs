@@ -104,20 +104,18 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
     let found = findings(heard, knowledge, &places);
     let mut taken: BTreeSet<usize> = BTreeSet::new();
     let mut choice = Choice::default();
-    // What is asked comes before what it depends on.
-    let asked = |one: &Found| !one.positions.iter().any(|at| stands_aside(*at, heard));
-    let main: BTreeMap<usize, Vec<Found>> = found
-        .iter()
-        .map(|(topic, list)| (*topic, list.iter().filter(|one| asked(one)).cloned().collect()))
-        .collect();
-    let clear = strongest(&main, &taken, |topic, standing| {
-        standing.score() >= ENOUGH && knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty())
+    // What is asked comes before what it depends on, and before what it is for.
+    let plain = |topic: usize| knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty());
+    let asked = |standing: &Standing| standing.nouns.iter().any(|at| !stands_aside(*at, heard));
+    let central = |standing: &Standing| standing.nouns.iter().any(|at| !stands_aside(*at, heard) && !stands_for(*at, heard));
+    let clear = strongest(&found, &taken, |_, standing| asked(standing) && standing.score() >= ENOUGH);
+    let best = clear.or_else(|| strongest(&found, &taken, |_, _| true));
+    let instead = strongest(&found, &taken, |topic, standing| plain(topic) && central(standing));
+    let best = best.map(|best| match instead {
+        Some(plainer) if !plain(best.0) && !central(&best.1) => plainer,
+        _ => best,
     });
-    let found = if clear.is_some() { main } else { found };
-    let strong = strongest(&found, &taken, |topic, _| knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty()));
-    let Some((first, best)) = strongest(&found, &taken, |_, _| true).map(|found| specific(found, &strong, knowledge)) else {
-        return choice;
-    };
+    let Some((first, best)) = best else { return choice };
     let top = best.score();
     choice.wanted.push(chosen(first, &best, heard, knowledge));
     for (topic, list) in found.iter().filter(|(topic, _)| **topic != first) {
@@ -163,15 +161,6 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
     choice
 }
 
-/// Words that mean several things give way to a thing that says nearly as much.
-fn specific(best: (usize, Standing), strong: &Option<(usize, Standing)>, knowledge: &Knowledge) -> (usize, Standing) {
-    let several = knowledge.topics.get(best.0).is_some_and(|topic| !topic.either.is_empty());
-    match strong {
-        Some((topic, standing)) if several && standing.score() >= best.1.score() * 0.8 => (*topic, standing.clone()),
-        _ => best,
-    }
-}
-
 /// The best topic whose words are free and that may be chosen.
 fn strongest(
     found: &BTreeMap<usize, Vec<Found>>,
@@ -191,6 +180,11 @@ fn strongest(
 
 fn stands_aside(at: usize, heard: &Heard) -> bool {
     heard.words.get(at).and_then(|word| heard.segments.get(word.segment)).is_some_and(|segment| segment.aside)
+}
+
+/// Whether a word only says what something is for, or where it comes from.
+fn stands_for(at: usize, heard: &Heard) -> bool {
+    heard.words.get(at).and_then(|word| heard.segments.get(word.segment)).is_some_and(|segment| segment.context)
 }
 
 /// Whether the segment is not the first that says something.
@@ -273,6 +267,8 @@ fn find(phrase: &Phrase, heard: &Heard, knowledge: &Knowledge, places: &HashMap<
     }
     let within = |at: &usize| heard.words.get(*at).map(|word| word.segment);
     let one_segment = positions.windows(2).all(|pair| matches!(pair, [one, other] if within(one) == within(other)));
+    let context = positions.iter().filter(|at| stands_for(**at, heard)).count();
+    let closeness = if context > 0 && context < positions.len() { closeness * 0.7 } else { closeness };
     let closeness = match (together, one_segment) {
         (true, true) => closeness,
         (true, false) => closeness * 0.85,
@@ -313,7 +309,12 @@ fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge
     for (deed, worth, words) in &called {
         let strong = called.first().is_some_and(|(_, best, _)| *worth >= best * 0.45);
         let fresh = words.iter().any(|at| !spent.contains(at));
-        let allowed = known.deeds.get(*deed).is_some_and(|deed| deed.reads || !heard.read_only);
+        let asks = standing
+            .nouns
+            .iter()
+            .filter_map(|at| heard.words.get(*at))
+            .any(|word| heard.segments.get(word.segment).is_some_and(|segment| segment.question));
+        let allowed = known.deeds.get(*deed).is_some_and(|deed| deed.reads || !heard.read_only && !asks);
         if strong && fresh && allowed {
             picked.push(*deed);
             spent.extend(words.iter());
@@ -387,15 +388,21 @@ fn kinds(standing: &Standing, heard: &Heard, spent: &BTreeSet<usize>, nouns: &BT
         standing.worth.keys().filter_map(|at| heard.words.get(*at)).map(|word| word.segment).collect();
     let verbs = |segment: usize, faint: bool| {
         let mut kinds = BTreeSet::new();
+        // `see who approved it` approves nothing.
+        let mut others = false;
         for (at, word) in heard.words.iter().enumerate().filter(|(_, word)| word.segment == segment) {
             let free = !word.negated && !word.named && !spent.contains(&at);
             let verb = word.leads && opens_as_verb(&word.stem);
             let noun = nouns.contains(&at) && is_noun_too(&word.stem) && !verb;
+            others |= matches!(word.stem.as_str(), "who" | "whether" | "what" | "how");
             if free && (!noun || faint && is_faint(&word.stem)) && (faint || !is_faint(&word.stem)) {
-                if word.stem == "open" && !opens_anew(at, heard) {
-                    kinds.insert(Kind::Read);
-                } else {
-                    kinds.extend(word.kinds.iter().copied());
+                match word.stem.as_str() {
+                    "open" if !word.leads => {}
+                    "open" if !opens_anew(at, heard) => {
+                        kinds.insert(Kind::Read);
+                    }
+                    _ if others => kinds.extend(word.kinds.iter().copied().filter(|kind| !kind.writes())),
+                    _ => kinds.extend(word.kinds.iter().copied()),
                 }
             }
         }

@@ -155,6 +155,10 @@ impl Hearing<'_> {
         if let Some(kind) = name.or_else(|| (strange || shouted).then_some("name")) {
             self.resource(kind, raw.to_owned());
             self.word(raw, true);
+            let secret = ["TOKEN", "SECRET", "KEY", "PASSWORD", "CREDENTIALS"].iter().any(|end| raw.ends_with(end));
+            if shouted && secret && !raw.starts_with("CLOUDFLARE") {
+                self.word("asecret", false);
+            }
             self.last_named = None;
             return;
         }
@@ -328,7 +332,7 @@ fn deny(heard: &mut Heard) {
         let next = after.first().map_or("", |next| next.stem.as_str());
         // `with no owner` tells things apart, it does not forbid.
         let apart = word.stem == "no" && before.last().is_some_and(|word| word.stem == "with")
-            || word.stem == "without" && next_is_noun(after) && reads(before, word.segment);
+            || word.stem == "without" && next_is_noun(after) && !writes(before, word.segment);
         if let Some((segment, left)) = scope {
             let carried = word.segment == segment || (word.stem == "or" || word.stem == "nor") && word.segment == segment + 1;
             if carried && left > 0 {
@@ -355,9 +359,9 @@ fn next_is_noun(after: &[Word]) -> bool {
     after.first().is_some_and(|word| word.kinds.is_empty() && !is_small(&word.stem))
 }
 
-fn reads(before: &[Word], segment: usize) -> bool {
+fn writes(before: &[Word], segment: usize) -> bool {
     let mut own = before.iter().rev().take_while(|word| word.segment == segment);
-    own.any(|word| word.kinds == [Kind::Read])
+    own.any(|word| word.kinds.iter().any(|kind| kind.writes()))
 }
 
 /// Marks segments that are about other programs, and those that ask.
@@ -365,6 +369,10 @@ fn place(heard: &mut Heard) {
     for (at, segment) in heard.segments.iter_mut().enumerate() {
         let own: Vec<&Word> = heard.words.iter().filter(|word| word.segment == at).collect();
         let into = |word: &&Word| matches!(word.stem.as_str(), "in" | "to" | "into" | "on" | "for" | "and");
+        // `so it can ...` is a purpose, `so the job reads ...` is the job.
+        if own.first().is_some_and(|word| word.stem == "so") {
+            segment.aside = own.iter().any(|word| matches!(word.stem.as_str(), "can" | "could" | "that" | "wont" | "doesnt"));
+        }
         segment.elsewhere = own.iter().enumerate().any(|(place, word)| {
             is_elsewhere(&word.stem) && place.checked_sub(1).and_then(|before| own.get(before)).is_none_or(|word| into(word))
         });
@@ -388,12 +396,15 @@ const OTHERS: [&str; 12] = [
 /// Segments that are not asked of us: others do it, or they only say that nothing is to be changed.
 fn set_aside(heard: &mut Heard) {
     let counts: Vec<usize> = (0..heard.segments.len())
-        .map(|at| heard.words.iter().filter(|word| word.segment == at && !is_small(&word.stem)).count())
+        .map(|at| {
+            let own = heard.words.iter().filter(|word| word.segment == at);
+            own.filter(|word| !is_small(&word.stem) && word.kinds.is_empty()).count()
+        })
         .collect();
     for (at, segment) in heard.segments.iter().enumerate() {
         let text = format!("{} ", segment.text);
         let others = OTHERS.iter().any(|says| text.contains(says));
-        let only = SAYS.iter().any(|says| text.contains(says)) && counts.get(at).is_some_and(|count| *count <= 2);
+        let only = SAYS.iter().any(|says| text.contains(says)) && counts.get(at) == Some(&0);
         if others || only && heard.segments.len() > 1 {
             for word in heard.words.iter_mut().filter(|word| word.segment == at) {
                 word.negated |= others || word.kinds != [Kind::Read] || only;

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::lexicon::{is_noun_too, is_small, verb};
 use super::tokens::stems;
 
 /// What a deed does to the thing it is done to.
@@ -173,9 +174,22 @@ impl Knowledge {
         }
         let topics = self.topics.len() as f32;
         self.weight = topics_of.iter().map(|found| (1.0 + topics / (found.len() as f32 + 0.5)).ln()).collect();
+        // Everyday words and verbs tell things apart less than the things' own names do.
+        for (word, number) in &self.numbers {
+            let most = if is_small(word) {
+                0.8
+            } else if !verb(word).is_empty() {
+                if is_noun_too(word) { 3.2 } else { 1.8 }
+            } else {
+                continue;
+            };
+            if let Some(weight) = self.weight.get_mut(*number) {
+                *weight = weight.min(most);
+            }
+        }
         // A host name alone says little: most jobs name one.
         if let Some(weight) = self.number("ahost").and_then(|number| self.weight.get_mut(number)) {
-            *weight = 1.2;
+            *weight = 2.0;
         }
         self.spellings = vec![Vec::new(); LONGEST_WORD + 1];
         let mut words: Vec<(&String, &usize)> = self.numbers.iter().collect();

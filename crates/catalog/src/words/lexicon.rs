@@ -8,13 +8,13 @@ poll observ detect visualiz know tell display examin track pull overview retriev
 diff preview crawl consult fetcher reader viewer readonli visualis listen peek preview statistic statu status histori usag metric";
 const CREATE: &str = "creat mak mint add new open issu order generat regist provision launch spin setup upload put push write insert post publish \
 send enqueu attach start submit schedul upsert stor sav ingest import install deploi invok trigger execut subscrib invit \
-build copi restor emit plac produc fil append bootstrap seed populat host establish request tak introduc enrol alloc allocat commission buy purchas run record raise";
+build copi restor emit plac produc fil append bootstrap seed populat host establish bak kick backport request tak introduc enrol alloc allocat commission buy purchas run record raise";
 const UPDATE: &str = "updat chang edit modifi set enabl disabl turn toggl flip switch renam rotat bump adjust configur tun point assign rewrit renew \
 resiz scal replac patch tweak paus resum lock unlock extend block unblock allow permit restart reboot stop merg clos reopen label mark pin promot \
 increas lower rais limit map link swap customiz activat deactivat bypass proxi forc fix harden upgrad downgrad convert migrat mov transfer authoriz \
 suspend archiv approv rol roll put raise decreas reduc protect restrict redirect rerout reconfigur overwrit reset maintain correct alter shift grow shrink unpaus snooz resolv triag enforc requir unarchiv";
 const DELETE: &str = "delet remov drop purg clean prun revok destroy destroi clear wip kill tear teardown unassign detach dismiss evict uninstall unregist deregist \
-flush nuk eras trash cleanup gc terminat invalidat decommission unlink unset cancel abort delist expung empti rm get-rid rid";
+nuk eras trash cleanup gc terminat decommission unlink unset cancel abort delist expung empti rm get-rid rid";
 const ANY: &str = "manag administ crud sync synchroniz handl control reconcil";
 
 /// What a verb does; nothing for a word that is no verb.
@@ -61,7 +61,7 @@ publish produc plug scale scal patch move forc proxi renew rewrit merg upgrad re
 /// Those of them that open a sentence as a verb: `snapshot the disk`, but `build logs`.
 pub(super) fn opens_as_verb(stem: &str) -> bool {
     const NOUNS: &str = "build record log run file fil host issu order stor stor view report stat statistic statu status search test set point map link plac control chang import check histori \
-usag metric audit inventori overview poll graph stream store display alloc backup limit setup upload write read schedul query alert monitor trash plug";
+usag metric audit inventori overview poll graph stream store display alloc backup limit setup upload write read schedul query alert monitor trash plug patch";
     !NOUNS.split_ascii_whitespace().any(|word| word == stem)
 }
 

@@ -170,6 +170,10 @@ impl<'catalog> Planner<'catalog> {
                 answer.proof = least.proof;
                 answer.needs_a_human = least.needs_a_human;
             }
+            Err(_) if planned.operations.is_empty() => {
+                answer.question = Some(format!("nothing is known about the operations of {}: which does the job call?", planned.why));
+                return;
+            }
             Err(error) => {
                 answer.question = Some(format!("{error}: which permission should it be?"));
                 answer.operations = planned.operations;
