@@ -161,6 +161,9 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
     choice
 }
 
+/// Scores this close are the same; then the later topic is taken, for words with several meanings stand last.
+const TIE: f32 = 0.999;
+
 /// The best topic whose words are free and that may be chosen.
 fn strongest(
     found: &BTreeMap<usize, Vec<Found>>,
@@ -170,7 +173,7 @@ fn strongest(
     let mut best: Option<(usize, Standing)> = None;
     for (topic, list) in found {
         let standing = Standing::of(list, taken);
-        let better = best.as_ref().is_none_or(|(_, known)| standing.score() > known.score());
+        let better = best.as_ref().is_none_or(|(_, known)| standing.score() > known.score() * TIE);
         if standing.named && better && may(*topic, &standing) {
             best = Some((*topic, standing));
         }
@@ -182,9 +185,16 @@ fn stands_aside(at: usize, heard: &Heard) -> bool {
     heard.words.get(at).and_then(|word| heard.segments.get(word.segment)).is_some_and(|segment| segment.aside)
 }
 
+/// Whether a word that is mostly a noun gives an order here.
+fn commands(at: usize, heard: &Heard) -> bool {
+    heard.words.get(at).is_some_and(|word| {
+        word.leads && matches!(word.stem.as_str(), "list" | "check" | "report" | "view" | "monitor" | "watch" | "track")
+    })
+}
+
 /// Whether a word only says what something is for, or where it comes from.
 fn stands_for(at: usize, heard: &Heard) -> bool {
-    heard.words.get(at).and_then(|word| heard.segments.get(word.segment)).is_some_and(|segment| segment.context)
+    heard.words.get(at).and_then(|word| heard.segments.get(word.segment)).is_some_and(|segment| segment.context || segment.bracketed)
 }
 
 /// Whether the segment is not the first that says something.
@@ -232,7 +242,17 @@ fn findings(
 
 /// Where a phrase stands in the text: all of its words close together.
 fn find(phrase: &Phrase, heard: &Heard, knowledge: &Knowledge, places: &HashMap<usize, Vec<usize>>) -> Option<Found> {
-    let lists: Vec<&Vec<usize>> = phrase.words.iter().map(|word| places.get(word)).collect::<Option<_>>()?;
+    let mut lists: Vec<Vec<usize>> = Vec::with_capacity(phrase.words.len());
+    for number in &phrase.words {
+        let known = places.get(number)?.iter().copied();
+        // `list the rules` names no list.
+        let usable = |at: &usize| phrase.deed.is_some() || !commands(*at, heard);
+        let list: Vec<usize> = known.filter(usable).collect();
+        if list.is_empty() {
+            return None;
+        }
+        lists.push(list);
+    }
     let anchor = lists.iter().min_by_key(|list| list.len())?;
     let mut best: Option<(usize, Vec<usize>)> = None;
     for at in anchor.iter() {

@@ -188,8 +188,10 @@ impl Knowledge {
             }
         }
         // A host name alone says little: most jobs name one.
-        if let Some(weight) = self.number("ahost").and_then(|number| self.weight.get_mut(number)) {
-            *weight = 2.0;
+        for (word, says) in [("ahost", 2.4), ("apath", 1.5), ("asecret", 2.0)] {
+            if let Some(weight) = self.number(word).and_then(|number| self.weight.get_mut(number)) {
+                *weight = says;
+            }
         }
         self.spellings = vec![Vec::new(); LONGEST_WORD + 1];
         let mut words: Vec<(&String, &usize)> = self.numbers.iter().collect();

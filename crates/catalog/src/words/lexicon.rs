@@ -4,7 +4,7 @@ use super::knowledge::Kind;
 
 const READ: &str = "read who list show see view get fetch check inspect monitor watch export dump report audit count what which \
 lookup look search find query scrape describ inventori verifi compar tail graph investigat analyz analys brows \
-poll observ detect visualiz know tell display examin track pull overview retriev discover enumerat observabiliti summariz visibiliti scan \
+poll observ visualiz know display examin track pull overview retriev discover enumerat observabiliti summariz visibiliti scan \
 diff preview crawl consult fetcher reader viewer readonli visualis listen peek preview statistic statu status histori usag metric";
 const CREATE: &str = "creat mak mint add new open issu order generat regist provision launch spin setup upload put push write insert post publish \
 send enqueu attach start submit schedul upsert stor sav ingest import install deploi invok trigger execut subscrib invit \

@@ -146,8 +146,7 @@ impl<'catalog> Planner<'catalog> {
             for meant in either {
                 self.candidate(meant, heard, answer);
             }
-            answer.status = Status::Candidates;
-            answer.question = Some("which of these is meant?".to_owned());
+            self.offer(answer);
             return;
         }
         let planned = self.candidate_of(&choice.wanted);
@@ -164,11 +163,7 @@ impl<'catalog> Planner<'catalog> {
         }
         match least::of(self.catalog, &planned.operations, &heard.resources) {
             Ok(least) => {
-                answer.status = Status::Plan;
-                answer.operations = least.operations;
-                answer.permissions = least.permissions;
-                answer.proof = least.proof;
-                answer.needs_a_human = least.needs_a_human;
+                answer.take(least);
             }
             Err(_) if planned.operations.is_empty() => {
                 answer.question = Some(format!("nothing is known about the operations of {}: which does the job call?", planned.why));
@@ -182,6 +177,19 @@ impl<'catalog> Planner<'catalog> {
         }
         if heard.smuggles {
             answer.refused = Some("names of permissions, and words about rules and approvals, were not followed".to_owned());
+        }
+    }
+
+    /// Offers what the words may mean; where only one thing is left, that is meant.
+    fn offer(&self, answer: &mut Answer<'catalog>) {
+        answer.status = Status::Candidates;
+        answer.question = Some("which of these is meant?".to_owned());
+        if answer.candidates.len() == 1
+            && let Some(only) = answer.candidates.pop()
+            && let Ok(least) = least::of(self.catalog, &only.operations, &answer.resources)
+        {
+            answer.take(least);
+            answer.question = None;
         }
     }
 
