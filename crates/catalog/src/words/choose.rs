@@ -85,15 +85,19 @@ pub(super) struct Choice {
 pub(super) enum Trust {
     /// Only segments that ask for a job.
     Jobs,
-    /// All of them.
+    /// Those that ask for too much, too. Never those that give orders about the rules.
     All,
 }
 
 /// Chooses topics and deeds.
 pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choice {
     let counts = |word: &Word| {
-        let smuggles = heard.segments.get(word.segment).is_some_and(|segment| segment.smuggles);
-        !word.negated && !word.named && (trust == Trust::All || !smuggles)
+        let segment = heard.segments.get(word.segment);
+        let trusted = match trust {
+            Trust::Jobs => segment.is_some_and(|segment| !segment.smuggles),
+            Trust::All => segment.is_some_and(|segment| !segment.orders),
+        };
+        !word.negated && !word.named && trusted
     };
     let mut places: HashMap<usize, Vec<usize>> = HashMap::new();
     for (at, word) in heard.words.iter().enumerate().filter(|(_, word)| counts(word)) {
@@ -113,6 +117,7 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
     let instead = strongest(&found, &taken, |topic, standing| plain(topic) && central(standing));
     let best = best.map(|best| match instead {
         Some(plainer) if !plain(best.0) && !central(&best.1) => plainer,
+        Some(plainer) if !plain(best.0) && plainer.1.score() >= best.1.score() * NEAR && says_what(&best.1, heard) => plainer,
         _ => best,
     });
     let Some((first, best)) = best else { return choice };
@@ -185,10 +190,18 @@ fn stands_aside(at: usize, heard: &Heard) -> bool {
     heard.words.get(at).and_then(|word| heard.segments.get(word.segment)).is_some_and(|segment| segment.aside)
 }
 
+/// Whether a verb says what is to be done, besides the words that name the thing.
+fn says_what(standing: &Standing, heard: &Heard) -> bool {
+    heard.words.iter().enumerate().any(|(at, word)| {
+        let free = !word.negated && !word.named && !standing.worth.contains_key(&at);
+        free && (1..4).contains(&word.kinds.len()) && (word.leads || !is_noun_too(&word.stem)) && !is_faint(&word.stem)
+    })
+}
+
 /// Whether a word that is mostly a noun gives an order here.
 fn commands(at: usize, heard: &Heard) -> bool {
     heard.words.get(at).is_some_and(|word| {
-        word.leads && matches!(word.stem.as_str(), "list" | "check" | "report" | "view" | "monitor" | "watch" | "track")
+        word.leads && !word.several && matches!(word.stem.as_str(), "list" | "check" | "report" | "view" | "monitor" | "watch" | "track")
     })
 }
 

@@ -7,6 +7,7 @@ use super::lexicon::{
 use super::smuggled;
 use super::text::{self, Break, Chunk, ChunkKind};
 use super::tokens::{slips, stem};
+use crate::catalog::Catalog;
 use crate::solve::Resource;
 
 /// A word of the text.
@@ -23,6 +24,8 @@ pub(super) struct Word {
     pub(super) kinds: &'static [Kind],
     /// It stands where a verb stands: first, or behind `to` and the like.
     pub(super) leads: bool,
+    /// It ends in `s`: several things, not an order.
+    pub(super) several: bool,
 }
 
 /// A stretch of words that belong together.
@@ -43,6 +46,8 @@ pub(super) struct Segment {
     pub(super) question: bool,
     /// It asks for rights rather than for a job, or gives orders about the rules.
     pub(super) smuggles: bool,
+    /// It gives orders about rules, or claims that somebody allowed it.
+    pub(super) orders: bool,
     /// It names permissions.
     pub(super) names_permissions: bool,
     /// Its text in lower case, words between single spaces.
@@ -63,11 +68,12 @@ pub(super) struct Heard {
 }
 
 /// Hears a text with one provider's words.
-pub(super) fn hear(words: &str, provider: &str, knowledge: &Knowledge, names: &[&str], keep_names: bool) -> Heard {
+pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_names: bool) -> Heard {
+    let provider = catalog.provider();
     let cleaned = text::clean(words);
     let mut heard = Heard { look_alike: text::look_alike(&cleaned.text), ..Heard::default() };
     let meant = text::last_meant(&cleaned.text);
-    let masked = if keep_names { meant.to_owned() } else { smuggled::mask_names(meant, names) };
+    let masked = if keep_names { meant.to_owned() } else { smuggled::mask_names(meant, catalog) };
     let mut hearing = Hearing { heard: &mut heard, provider, knowledge, sentence: 0, broken: true, bracket: false, last_named: None };
     for chunk in text::chunks(&masked) {
         hearing.chunk(&chunk, keep_names);
@@ -77,8 +83,9 @@ pub(super) fn hear(words: &str, provider: &str, knowledge: &Knowledge, names: &[
     deny(&mut heard);
     set_aside(&mut heard);
     place(&mut heard);
-    for segment in &mut heard.segments {
-        segment.smuggles = smuggled::is_smuggled(&segment.text, segment.names_permissions);
+    for (at, segment) in heard.segments.iter_mut().enumerate() {
+        segment.smuggles = smuggled::is_smuggled(&segment.text, segment.names_permissions, at == 0);
+        segment.orders = smuggled::gives_orders(&segment.text);
     }
     heard.smuggles = comment
         || heard.segments.iter().any(|segment| segment.smuggles || segment.names_permissions);
@@ -210,7 +217,7 @@ impl Hearing<'_> {
         let leads = self.heard.words.last().is_none_or(|word| {
             word.segment != segment || leads_on(&word.stem) || word.leads && is_small(&word.stem)
         });
-        self.heard.words.push(Word { stem, number, trust, segment, negated: false, named, kinds, leads });
+        self.heard.words.push(Word { stem, number, trust, segment, negated: false, named, kinds, leads, several: lower.ends_with('s') });
     }
 
     /// The word's number in the knowledge: its own, or that of the one word that it is a typing slip of.

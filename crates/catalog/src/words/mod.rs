@@ -100,22 +100,15 @@ impl<'catalog> Planner<'catalog> {
 
     fn plan(&self, words: &str, mut answer: Answer<'catalog>) -> Answer<'catalog> {
         let knowledge = self.knowledge();
-        let names: Vec<&str> = self
-            .catalog
-            .permissions()
-            .iter()
-            .map(|permission| permission.name)
-            .filter(|name| name.contains(' ') && is_level(name))
-            .collect();
-        let heard = hear(words, self.book.provider, knowledge, &names, false);
+        let heard = hear(words, self.catalog, knowledge, false);
         answer.resources.clone_from(&heard.resources);
         let mut choice = choose(&heard, knowledge, Trust::Jobs);
         let mut second = false;
         if choice.wanted.is_empty() && heard.smuggles {
             second = true;
             choice = choose(&heard, knowledge, Trust::All);
-            if choice.wanted.is_empty() {
-                let named = hear(words, self.book.provider, knowledge, &[], true);
+            if choice.wanted.is_empty() && !heard.segments.iter().any(|segment| segment.orders) {
+                let named = hear(words, self.catalog, knowledge, true);
                 choice = choose(&named, knowledge, Trust::All);
             }
         }
@@ -149,8 +142,13 @@ impl<'catalog> Planner<'catalog> {
             self.offer(answer);
             return;
         }
-        let planned = self.candidate_of(&choice.wanted);
-        if second && planned.permissions.iter().any(|one| one.escalation || one.high_blast) {
+        let (wanted, left): (Vec<Chosen>, Vec<Chosen>) = choice
+            .wanted
+            .iter()
+            .cloned()
+            .partition(|chosen| chosen.topic == first.topic || !self.is_grave(&self.candidate_of(std::slice::from_ref(chosen))));
+        let planned = self.candidate_of(&wanted);
+        if second && (self.is_grave(&planned) || self.can_escalate(first.topic)) {
             refuse(answer, "the words ask for rights, not for a job: say what the key is used for");
             return;
         }
@@ -175,9 +173,22 @@ impl<'catalog> Planner<'catalog> {
                 return;
             }
         }
-        if heard.smuggles {
+        if !left.is_empty() {
+            answer.refused = Some(format!("{}: ask for it alone", self.candidate_of(&left).why));
+        } else if heard.smuggles {
             answer.refused = Some("names of permissions, and words about rules and approvals, were not followed".to_owned());
         }
+    }
+
+    /// Whether a plan can make keys, or one slip with it costs the account: such a thing is never a by-the-way.
+    fn is_grave(&self, planned: &Candidate<'catalog>) -> bool {
+        planned.permissions.iter().any(|one| one.escalation || one.high_blast)
+    }
+
+    /// Whether anything that is done to a thing makes keys or costs the account.
+    fn can_escalate(&self, topic: usize) -> bool {
+        let deeds = self.knowledge().topics.get(topic).map_or(0, |topic| topic.deeds.len());
+        (0..deeds).any(|deed| self.is_grave(&self.candidate_of(&[Chosen { topic, deeds: vec![deed], score: 0.0 }])))
     }
 
     /// Offers what the words may mean; where only one thing is left, that is meant.
@@ -280,11 +291,6 @@ impl<'catalog> Planner<'catalog> {
 fn refuse(answer: &mut Answer<'_>, why: &str) {
     answer.status = Status::Refused;
     answer.refused = Some(why.to_owned());
-}
-
-/// Whether a permission's name ends in a level, so that it can't be an everyday phrase.
-fn is_level(name: &str) -> bool {
-    [" Read", " Write", " Edit", " Admin", " Revoke", " Run", " Send", " Report", " Provisioning"].iter().any(|level| name.ends_with(level))
 }
 
 #[cfg(test)]

@@ -117,6 +117,11 @@ fn chunk(raw: &str) -> Chunk<'_> {
         let after = if raw.ends_with([',', ')']) { Break::Soft } else if raw.ends_with(['.', ';', ':', '!', '?']) { Break::Hard } else { Break::None };
         return Chunk { before: Break::None, raw, kind: ChunkKind::Permission, after, opens: raw.starts_with('('), closes: raw.contains(')') };
     }
+    let starred = raw.trim_matches(['(', ')', '[', ']', '{', '}', ',', ';', '.', '!', '?', '\'', '`']);
+    if starred.ends_with('*') && is_permission(starred) {
+        let after = if raw.ends_with(['.', ';', '!', '?']) { Break::Hard } else { Break::None };
+        return Chunk { before: Break::None, raw, kind: ChunkKind::Permission, after, opens: raw.starts_with('('), closes: raw.contains(')') };
+    }
     let opened = raw.trim_start_matches(['(', '[', '{', '<', '\'', '`', '*', '\u{201c}', '\u{201e}', '#']);
     let opens = raw.starts_with(['(', '[', '{']);
     let core = opened.trim_end_matches([')', ']', '}', '>', '\'', '`', '*', ',', ';', ':', '.', '!', '?', '\u{201d}', '\u{2026}']);

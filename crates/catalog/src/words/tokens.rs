@@ -3,7 +3,7 @@
 /// One word of a text, cut to its stem.
 pub(super) fn stem(word: &str) -> String {
     let word = canonical(word);
-    if word.len() <= 3 || word.ends_with("ss") || word.ends_with("us") || word.ends_with("is") {
+    if matches!(word, "managed" | "status") || word.len() <= 3 || word.ends_with("ss") || word.ends_with("us") || word.ends_with("is") {
         return word.to_owned();
     }
     let mut cut = word;
@@ -91,6 +91,11 @@ fn canonical(word: &str) -> &str {
         "russia" | "china" | "iran" | "brazil" | "vietnam" | "germany" | "france" | "india" | "ukraine" | "korea" | "countries" => "country",
         "pls" | "plz" => "please",
         "w" => "with",
+        "vider" | "leeren" | "vaciar" | "limpiar" | "svuotare" => "purge",
+        "ajouter" | "creer" | "créer" | "anlegen" | "hinzufügen" | "erstellen" | "crear" | "agregar" | "criar" | "aggiungere" => "create",
+        "supprimer" | "löschen" | "eliminar" | "borrar" | "entfernen" | "cancellare" => "delete",
+        "lister" | "anzeigen" | "lesen" | "leer" | "listar" | "mostrar" | "lire" | "auflisten" | "afficher" => "show",
+        "modifier" | "ändern" | "actualizar" | "aktualisieren" | "cambiar" | "bearbeiten" => "update",
         other => other,
     }
 }
