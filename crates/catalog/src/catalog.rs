@@ -141,10 +141,12 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::UnknownPermission`] where the provider's data has none.
     pub fn permission_by_id(&self, id: &str) -> Result<&Permission, CatalogError> {
-        self.by_id()
-            .get(id)
-            .and_then(|position| self.permissions.get(*position))
-            .ok_or_else(|| self.unknown_permission(id))
+        let position = self.position_by_id(id)?;
+        self.permissions.get(position).ok_or_else(|| self.unknown_permission(id))
+    }
+
+    pub(crate) fn position_by_id(&self, id: &str) -> Result<usize, CatalogError> {
+        self.by_id().get(id).copied().ok_or_else(|| self.unknown_permission(id))
     }
 
     /// Every permission with exactly this name: none, one, or one per scope.

@@ -220,6 +220,22 @@ fn a_query_that_changes_something_is_no_read() {
     assert_eq!(names(&catalog("cloudflare").least(&[writes], &[]).unwrap()), ["D1 Write"]);
 }
 
+#[test]
+fn a_permission_that_opens_no_operation_can_be_named() {
+    let cloudflare = catalog("cloudflare");
+    let id = |name: &str| cloudflare.permission(name, None).unwrap().id;
+    let answer = cloudflare.least_beside(&[Wanted::from(DNS)], &[id("Email Sending Write")], &[]).unwrap();
+    assert_eq!(names(&answer), ["DNS Read", "Email Sending Write"]);
+    assert!(answer.proof[1].forced_by.is_empty() && answer.operations == [DNS]);
+    // What is held anyway is used.
+    let answer = cloudflare.least_beside(&[Wanted::from(DNS)], &[id("DNS Write")], &[]).unwrap();
+    assert_eq!(names(&answer), ["DNS Write"]);
+    let answer = cloudflare.least_beside(&[], &[id("API Tokens Write")], &[]).unwrap();
+    assert!(!answer.needs_a_human.is_empty());
+    assert!(cloudflare.least_beside(&[], &["f00d"], &[]).is_err());
+    assert!(cloudflare.least_beside(&[], &[], &[]).is_err());
+}
+
 /// The operations that a job may be made of.
 fn solvable(provider: &str) -> Vec<&'static Operation> {
     let catalog = catalog(provider);

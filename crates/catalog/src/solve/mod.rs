@@ -97,7 +97,7 @@ pub struct Proof<'c> {
     pub name: &'static str,
     /// Its scope.
     pub scope: &'static str,
-    /// The operations of the job that nothing else in the answer opens.
+    /// The operations of the job that nothing else in the answer opens; none where the job names the permission itself.
     pub forced_by: Vec<String>,
     /// How many operations it opens, deprecated ones included.
     pub unlocks: usize,
@@ -137,8 +137,24 @@ impl Catalog {
         wanted: &[Wanted<'_>],
         resources: &[Resource],
     ) -> Result<Least<'c>, CatalogError> {
-        if wanted.is_empty() || wanted.len() > MOST_OPERATIONS {
-            return Err(CatalogError::JobSize { most: MOST_OPERATIONS });
+        self.least_beside(wanted, &[], resources)
+    }
+
+    /// The same for a job that also names permissions, by id: what no operation of the data opens (a scope of the data plane) can only
+    /// be named. They are in the answer, and count as held where an operation needs one of them.
+    ///
+    /// # Errors
+    /// As of [`Self::least`]; [`CatalogError::UnknownPermission`] for an id that the catalog does not have, and
+    /// [`CatalogError::JobSize`] only where the job names neither operations nor permissions, or too many.
+    pub fn least_beside<'c>(
+        &'c self,
+        wanted: &[Wanted<'_>],
+        named: &[&str],
+        resources: &[Resource],
+    ) -> Result<Least<'c>, CatalogError> {
+        let most = MOST_OPERATIONS;
+        if wanted.len() + named.len() == 0 || wanted.len() + named.len() > most {
+            return Err(CatalogError::JobSize { most });
         }
         let mut calls = Vec::with_capacity(wanted.len());
         for one in wanted {
@@ -147,9 +163,10 @@ impl Catalog {
                 calls.push(call);
             }
         }
-        let job = Job::of(self, &calls);
+        let named: Vec<usize> = named.iter().map(|id| self.position_by_id(id)).collect::<Result<_, _>>()?;
+        let job = Job::of(self, &calls, &named);
         let mut sets = cheapest(&job.candidates, &job.demands)
-            .ok_or(CatalogError::JobSize { most: MOST_OPERATIONS })?
+            .ok_or(CatalogError::JobSize { most })?
             .into_iter()
             .map(|set| job.positions(&set))
             .collect::<Vec<_>>();
@@ -275,9 +292,9 @@ struct Job {
 }
 
 impl Job {
-    fn of(catalog: &Catalog, calls: &[Call<'_>]) -> Self {
+    fn of(catalog: &Catalog, calls: &[Call<'_>], named: &[usize]) -> Self {
         let mut permissions: Vec<usize> =
-            calls.iter().flat_map(|call| call.ways.iter().flatten().copied()).collect();
+            calls.iter().flat_map(|call| call.ways.iter().flatten()).chain(named).copied().collect();
         permissions.sort_unstable();
         permissions.dedup();
         let confinement = Confinement::of(calls);
@@ -309,6 +326,7 @@ impl Job {
         let demands = calls
             .iter()
             .map(|call| call.ways.iter().map(|way| way.iter().map(number).collect()).collect())
+            .chain(named.iter().map(|one| vec![vec![number(one)]]))
             .collect();
         Self { permissions, candidates, demands }
     }

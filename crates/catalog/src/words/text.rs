@@ -5,7 +5,10 @@
 pub(super) enum Break {
     None,
     Soft,
+    Colon,
     Hard,
+    /// A question mark.
+    Ask,
 }
 
 /// A stretch between spaces.
@@ -15,6 +18,9 @@ pub(super) struct Chunk<'a> {
     pub(super) raw: &'a str,
     pub(super) kind: ChunkKind<'a>,
     pub(super) after: Break,
+    /// A bracket opens before it, or closes behind it.
+    pub(super) opens: bool,
+    pub(super) closes: bool,
 }
 
 #[derive(Debug)]
@@ -24,6 +30,8 @@ pub(super) enum ChunkKind<'a> {
     Permission,
     /// A host name.
     Host(String),
+    /// A host name with a path.
+    Page(String),
     /// A name of a kind.
     Thing(&'static str, String),
     Words(Vec<&'a str>),
@@ -100,27 +108,37 @@ pub(super) fn chunks(text: &str) -> impl Iterator<Item = Chunk<'_>> {
 
 fn chunk(raw: &str) -> Chunk<'_> {
     if matches!(raw, "->" | "=>" | "\u{2192}" | "-" | "\u{2013}" | "\u{2014}" | "--" | "|" | "..." | "\u{2026}") {
-        return Chunk { before: Break::Hard, raw, kind: ChunkKind::Nothing, after: Break::None };
+        return Chunk { before: Break::Hard, raw, kind: ChunkKind::Nothing, after: Break::None, opens: false, closes: false };
     }
     if matches!(raw, "+" | "&" | "/" | "*") {
-        return Chunk { before: Break::Soft, raw, kind: ChunkKind::Nothing, after: Break::None };
+        return Chunk { before: Break::Soft, raw, kind: ChunkKind::Nothing, after: Break::None, opens: false, closes: false };
     }
     if raw.contains(PERMISSION) {
         let after = if raw.ends_with([',', ')']) { Break::Soft } else if raw.ends_with(['.', ';', ':', '!', '?']) { Break::Hard } else { Break::None };
-        return Chunk { before: Break::None, raw, kind: ChunkKind::Permission, after };
+        return Chunk { before: Break::None, raw, kind: ChunkKind::Permission, after, opens: raw.starts_with('('), closes: raw.contains(')') };
+    }
+    let starred = raw.trim_matches(['(', ')', '[', ']', '{', '}', ',', ';', '.', '!', '?', '\'', '`']);
+    if starred.ends_with('*') && is_permission(starred) {
+        let after = if raw.ends_with(['.', ';', '!', '?']) { Break::Hard } else { Break::None };
+        return Chunk { before: Break::None, raw, kind: ChunkKind::Permission, after, opens: raw.starts_with('('), closes: raw.contains(')') };
     }
     let opened = raw.trim_start_matches(['(', '[', '{', '<', '\'', '`', '*', '\u{201c}', '\u{201e}', '#']);
-    let before = if raw.starts_with(['(', '[', '{']) { Break::Soft } else { Break::None };
+    let opens = raw.starts_with(['(', '[', '{']);
     let core = opened.trim_end_matches([')', ']', '}', '>', '\'', '`', '*', ',', ';', ':', '.', '!', '?', '\u{201d}', '\u{2026}']);
     let tail = opened.get(core.len()..).unwrap_or_default();
-    let after = if tail.contains([';', ':', '.', '!', '?']) {
+    let closes = tail.contains([')', ']', '}']);
+    let after = if tail.contains('?') {
+        Break::Ask
+    } else if tail.contains([';', '.', '!']) {
         Break::Hard
-    } else if tail.contains([',', ')', ']']) {
+    } else if tail.contains(':') {
+        Break::Colon
+    } else if tail.contains(',') {
         Break::Soft
     } else {
         Break::None
     };
-    Chunk { before, raw: core, kind: classify(core), after }
+    Chunk { before: Break::None, raw: core, kind: classify(core), after, opens, closes }
 }
 
 fn classify(core: &str) -> ChunkKind<'_> {
@@ -142,6 +160,9 @@ fn classify(core: &str) -> ChunkKind<'_> {
     }
     if let Some((_, host)) = core.split_once('@').filter(|(_, host)| is_host(host)) {
         return ChunkKind::Host(host.to_owned());
+    }
+    if let Some((host, _)) = core.split_once('/').filter(|(host, _)| is_host(host.trim_start_matches("*."))) {
+        return ChunkKind::Page(host.trim_start_matches("*.").to_owned());
     }
     if is_host(core.trim_start_matches("*.")) {
         return ChunkKind::Host(core.trim_start_matches("*.").to_owned());
