@@ -38,4 +38,5 @@ pub use error::CatalogError;
 pub use footprint::Footprint;
 pub use operation::Operation;
 pub use permission::{Access, Permission};
+pub use solve::measure::Measured;
 pub use solve::{Least, Proof, Resource, Wanted};

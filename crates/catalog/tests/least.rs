@@ -221,6 +221,29 @@ fn a_query_that_changes_something_is_no_read() {
 }
 
 #[test]
+fn granted_permissions_are_held_against_the_least() {
+    let cloudflare = catalog("cloudflare");
+    let id = |name: &str| cloudflare.permission(name, None).unwrap().id;
+    let job = [Wanted::from(DNS), Wanted::from("POST /zones/{zone_id}/purge_cache")];
+    let measured = |names: &[&str]| {
+        let ids: Vec<&str> = names.iter().map(|name| id(name)).collect();
+        cloudflare.measure(&ids, &job, &[]).unwrap()
+    };
+    let least = measured(&["Cache Purge", "DNS Read"]);
+    assert!(least.is_least && least.superfluous.is_empty() && least.beyond_the_least.is_empty());
+    let wide = measured(&["Cache Purge", "DNS Write"]);
+    assert!(!wide.is_least && wide.superfluous.is_empty() && wide.unopened.is_empty());
+    assert_eq!(wide.beyond_the_least.len(), 25);
+    let much = measured(&["Cache Purge", "DNS Read", "Zone Read"]);
+    assert_eq!(much.superfluous.iter().map(|one| one.name).collect::<Vec<_>>(), ["Zone Read"]);
+    let little = measured(&["Cache Purge"]);
+    assert!(!little.is_least && little.unopened == [DNS]);
+    let json = serde_json::to_value(&much).unwrap();
+    assert_eq!(json["superfluous"][0]["name"], "Zone Read");
+    assert_eq!(json["least"]["permissions"][1]["name"], "DNS Read");
+}
+
+#[test]
 fn a_permission_that_opens_no_operation_can_be_named() {
     let cloudflare = catalog("cloudflare");
     let id = |name: &str| cloudflare.permission(name, None).unwrap().id;

@@ -14,6 +14,7 @@
 //! The search is exact. Sets of equal cost are told as ties, and the first by name is the answer. What is not known is an error
 //! with the nearest that is known, never a guess.
 
+pub mod measure;
 pub mod narrow;
 mod reach;
 mod search;
