@@ -88,6 +88,8 @@ fn the_proof_counts_what_a_permission_opens_and_says_what_forces_it() {
     assert!(!proof.read_needs_write);
     let logs = least("cloudflare", &["GET /zones/{zone_id}/logpush/jobs"]).unwrap();
     assert!(logs.proof[0].read_needs_write, "this read needs a write");
+    let fields = least("cloudflare", &["GET /zones/{zone_id}/logs/received/fields"]).unwrap();
+    assert_eq!(fields.proof[0].sensitive, Some("shows visitors' requests and addresses"));
 
     let json = serde_json::to_value(&answer).unwrap();
     assert_eq!(

@@ -84,7 +84,7 @@ pub struct Least<'c> {
     /// credential. Empty where nobody has to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub needs_a_human: Vec<String>,
-    /// AWS: the statements of a policy, confined to the resources whose ARNs were named.
+    /// AWS: the statements of a policy, confined to the resources that were named.
     #[serde(rename = "policy", skip_serializing_if = "Option::is_none")]
     pub narrowed: Option<narrow::Narrowed>,
 }
@@ -107,6 +107,9 @@ pub struct Proof<'c> {
     /// How many of those the job does not call.
     #[serde(serialize_with = "counted")]
     pub beyond_the_job: Vec<&'c Operation>,
+    /// It reads what people would not expect, and why that is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sensitive: Option<&'static str>,
     /// It writes, yet the operations that force it only read: the provider offers no read for them.
     #[serde(skip_serializing_if = "is_false")]
     pub read_needs_write: bool,
@@ -126,8 +129,7 @@ impl Catalog {
     /// # Ok::<(), CatalogError>(())
     /// ```
     ///
-    /// `resources` come back in the answer; at AWS, those whose value is an ARN confine the statements of
-    /// [`Least::narrowed`].
+    /// `resources` come back in the answer; at AWS they confine the statements of [`Least::narrowed`].
     ///
     /// # Errors
     /// [`CatalogError::UnknownOperation`] for a name that the catalog does not have, [`CatalogError::NotComputable`] where
@@ -265,6 +267,9 @@ impl Catalog {
             permission: permission.id,
             name: permission.name,
             scope: permission.scope,
+            sensitive: permission
+                .sensitive
+                .then(|| permission.why.unwrap_or("shows what people would not expect")),
             read_needs_write: permission.access == Access::Write
                 && !forcing.is_empty()
                 && forcing.iter().all(|call| !call.operation.mutating),

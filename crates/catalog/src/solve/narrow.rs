@@ -1,7 +1,8 @@
 //! AWS: actions to the statements of a policy, confined to the resources that the job names.
 //!
 //! An action applies to some kinds of resources, and the ARNs of each kind are written in one way. A named ARN is of the kind whose form
-//! fits it most closely; an action is confined to the named ARNs of its kinds. What stays unconfined is said.
+//! fits it most closely; an action is confined to the named ARNs of its kinds. A resource that is named by its kind and name (`bucket`,
+//! `assets`) has an ARN too, in any region and account, and so has what lies within it. What stays unconfined is said.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,7 @@ pub struct Narrowed {
     /// Actions that AWS does not confine to resources at all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unconfinable: Vec<&'static str>,
-    /// Named ARNs that are of no kind to which an action of the job applies.
+    /// Named resources to which no action of the job applies, or whose name can't stand in an ARN.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unused: Vec<String>,
     /// What AWS may call in turn on behalf of the job, as `(action, for which)`. Not granted: whether a job needs it depends on
@@ -50,15 +51,10 @@ pub struct Statement {
 /// The statements for the actions at these positions; `None` where the provider's permissions are not actions.
 pub(super) fn narrowed(catalog: &Catalog, chosen: &[usize], resources: &[Resource]) -> Option<Narrowed> {
     catalog.action(0)?;
-    let arns: Vec<&str> = resources
-        .iter()
-        .map(|named| named.value.as_str())
-        .filter(|value| value.starts_with("arn:"))
-        .collect();
-    let kinds: Vec<Vec<&str>> = arns.iter().map(|arn| kinds_of(catalog, arn)).collect();
+    let named: Vec<Named<'_>> = resources.iter().map(|one| Named::of(catalog, one)).collect();
     let mut grouped: BTreeMap<Vec<String>, Vec<&'static str>> = BTreeMap::new();
     let (mut unconfined, mut unconfinable, mut may_need) = (Vec::new(), Vec::new(), Vec::new());
-    let mut used = vec![false; arns.len()];
+    let mut used = vec![false; named.len()];
     for position in chosen {
         let (Some(permission), Some(action)) =
             (catalog.permissions().get(*position), catalog.action(*position))
@@ -67,12 +63,12 @@ pub(super) fn narrowed(catalog: &Catalog, chosen: &[usize], resources: &[Resourc
         };
         let service = permission.id.split(':').next().unwrap_or_default();
         let mut own: Vec<String> = Vec::new();
-        for ((arn, kinds), used) in arns.iter().zip(&kinds).zip(&mut used) {
-            let mut here = kinds.iter().filter_map(|kind| kind.strip_prefix(service)?.strip_prefix('/'));
-            if here.any(|kind| items(action.kinds).any(|of| of.trim_end_matches('*') == kind)) {
-                own.push((*arn).to_owned());
-                *used = true;
+        for (one, used) in named.iter().zip(&mut used) {
+            let before = own.len();
+            for kind in items(action.kinds).map(|kind| kind.trim_end_matches('*')) {
+                own.extend(one.arns(catalog, service, kind));
             }
+            *used |= own.len() > before;
         }
         if action.kinds == "-" {
             unconfinable.push(permission.id);
@@ -102,7 +98,8 @@ pub(super) fn narrowed(catalog: &Catalog, chosen: &[usize], resources: &[Resourc
         })
         .collect();
     let characters = policy(&statements).len();
-    let unused = arns.iter().zip(used).filter(|(_, used)| !used).map(|(arn, _)| (*arn).to_owned()).collect();
+    let unused =
+        resources.iter().zip(used).filter(|(_, used)| !used).map(|(one, _)| one.value.clone()).collect();
     Some(Narrowed {
         statements,
         unconfined,
@@ -128,6 +125,83 @@ fn policy(statements: &[Statement]) -> String {
         .map(|one| serde_json::json!({"Effect": "Allow", "Action": one.actions, "Resource": one.resources}))
         .collect();
     serde_json::json!({"Version": "2012-10-17", "Statement": statements}).to_string()
+}
+
+/// A resource that the job names.
+enum Named<'a> {
+    /// By its ARN, which is of these kinds.
+    Arn { arn: &'a str, kinds: Vec<&'static str> },
+    /// By its kind and its name.
+    Plain { kind: &'a str, name: &'a str },
+    /// By something that can't stand in an ARN.
+    Odd,
+}
+
+impl<'a> Named<'a> {
+    fn of(catalog: &Catalog, resource: &'a Resource) -> Self {
+        let (kind, name) = (resource.kind.as_str(), resource.value.as_str());
+        if name.starts_with("arn:") {
+            return Self::Arn { arn: name, kinds: kinds_of(catalog, name) };
+        }
+        // No wildcard and no variable: the name may come from anybody's words.
+        let fits = |letter: char| letter.is_ascii_alphanumeric() || "._-/+=@".contains(letter);
+        if name.trim_matches('/').is_empty() || !name.chars().all(fits) {
+            return Self::Odd;
+        }
+        let kind = match kind {
+            "param" => "parameter",
+            other => other,
+        };
+        Self::Plain { kind, name: name.trim_start_matches('/') }
+    }
+
+    /// The ARNs of this kind of the service's resources.
+    fn arns(&self, catalog: &Catalog, service: &str, kind: &str) -> Vec<String> {
+        let form = |kind: &str| {
+            let is_it = |known: &str| {
+                known.strip_prefix(service).and_then(|rest| rest.strip_prefix('/')) == Some(kind)
+            };
+            catalog.resource_forms().iter().find(|(known, _)| is_it(known)).map(|(_, form)| *form)
+        };
+        match self {
+            Self::Arn { arn, kinds } => {
+                let is_it = |known: &&str| {
+                    known.strip_prefix(service).and_then(|rest| rest.strip_prefix('/')) == Some(kind)
+                };
+                kinds.iter().find(|known| is_it(known)).map(|_| (*arn).to_owned()).into_iter().collect()
+            }
+            Self::Plain { kind: own, name } => {
+                let (Some(outer), Some(inner)) = (form(own), form(kind)) else { return Vec::new() };
+                // The resource itself, or what lies within it.
+                let within =
+                    inner.strip_prefix(outer).filter(|rest| rest.is_empty() || rest.starts_with(['/', ':']));
+                match (within, filled(outer, name)) {
+                    (Some(rest), Some(arn)) => vec![format!("{arn}{}", any(rest))],
+                    _ => Vec::new(),
+                }
+            }
+            Self::Odd => Vec::new(),
+        }
+    }
+}
+
+/// The form with a name for its one variable; any region and account. None where the form has several variables.
+fn filled(form: &str, name: &str) -> Option<String> {
+    let form = form.replace("${Partition}", "aws").replace("${Region}", "*").replace("${Account}", "*");
+    let (before, after) = form.split_once("${")?;
+    let (_, after) = after.split_once('}')?;
+    (!after.contains("${")).then(|| format!("{before}{name}{after}"))
+}
+
+/// The form with anything for its variables.
+fn any(form: &str) -> String {
+    let mut parts = form.split("${");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push('*');
+        out.push_str(part.split_once('}').map_or("", |(_, after)| after));
+    }
+    out
 }
 
 /// The kinds of resources that an ARN names: of the forms that fit, those with most letters of their own. Several services may have
@@ -226,6 +300,39 @@ mod tests {
         assert_eq!(got.policy().len(), got.characters);
         let policy: serde_json::Value = serde_json::from_str(&got.policy()).unwrap();
         assert_eq!(policy["Statement"][1]["Action"][0], "s3:ListBucket");
+    }
+
+    #[test]
+    fn a_resource_that_is_named_by_its_kind_is_an_arn_in_any_account() {
+        let of = |operations: &[&str], kind: &str, value: &str| {
+            let wanted: Vec<Wanted<'_>> = operations.iter().map(|one| Wanted::from(*one)).collect();
+            let named = [Resource { kind: kind.to_owned(), value: value.to_owned() }];
+            let narrowed =
+                Catalog::for_provider("aws").unwrap().least(&wanted, &named).unwrap().narrowed.unwrap();
+            let arns: Vec<String> =
+                narrowed.statements.iter().flat_map(|one| one.resources.clone()).collect();
+            (arns, narrowed.unused.len())
+        };
+        let s3 = ["s3:GetObject", "s3:ListObjectsV2"];
+        let arns = |list: &[&str]| list.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+        assert_eq!(of(&s3, "bucket", "assets"), (arns(&["arn:aws:s3:::assets", "arn:aws:s3:::assets/*"]), 0));
+        assert_eq!(
+            of(&["dynamodb:Query"], "table", "orders"),
+            (arns(&["arn:aws:dynamodb:*:*:table/orders", "arn:aws:dynamodb:*:*:table/orders/index/*"]), 0)
+        );
+        assert_eq!(
+            of(&["ssm:GetParametersByPath"], "param", "/prod/app"),
+            (arns(&["arn:aws:ssm:*:*:parameter/prod/app"]), 0)
+        );
+        assert_eq!(
+            of(&["lambda:Invoke"], "function", "resize"),
+            (arns(&["arn:aws:lambda:*:*:function:resize"]), 0)
+        );
+        // What could widen the policy is no name.
+        for odd in ["*", "a*", "${aws:username}", "a,b", "", "/", "a:b"] {
+            assert_eq!(of(&s3, "bucket", odd), (arns(&["*"]), 1), "{odd}");
+        }
+        assert_eq!(of(&s3, "queue", "jobs").1, 1);
     }
 
     #[test]
