@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::permission::Permission;
-use crate::solve::{Proof, Resource, granted};
+use crate::solve::{Least, Proof, Resource, granted};
 
 /// How an answer is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -71,4 +71,15 @@ pub struct Answer<'catalog> {
     /// Why a human has to decide. Empty where nobody has to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub needs_a_human: Vec<String>,
+}
+
+impl<'catalog> Answer<'catalog> {
+    /// Makes it a plan.
+    pub(super) fn take(&mut self, least: Least<'catalog>) {
+        self.status = Status::Plan;
+        self.operations = least.operations;
+        self.permissions = least.permissions;
+        self.proof = least.proof;
+        self.needs_a_human = least.needs_a_human;
+    }
 }

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::hear::{Heard, Word};
+use super::hear::{Heard, Segment, Word};
 use super::knowledge::{Kind, Knowledge, Phrase};
-use super::lexicon::{is_elsewhere, is_faint, is_small};
+use super::lexicon::{is_faint, is_noun_too, is_small, opens_as_verb};
 
 /// A thing that the text is about, and what is to be done with it.
 #[derive(Debug, Clone)]
@@ -14,8 +14,6 @@ pub(super) struct Chosen {
     /// Positions in the topic's deeds.
     pub(super) deeds: Vec<usize>,
     pub(super) score: f32,
-    /// The words that point to it.
-    pub(super) covered: BTreeSet<usize>,
 }
 
 /// Another topic counts as near when its score comes this close.
@@ -24,8 +22,14 @@ const NEAR: f32 = 0.97;
 /// How much of the best topic's score another one needs to be asked for beside it.
 const BESIDE: f32 = 0.38;
 
+/// How much another topic has to say to be asked for beside the first: about one word that only it has.
+const ENOUGH: f32 = 3.4;
+
 /// What a phrase of the knowledge found in the text.
+#[derive(Clone)]
 struct Found {
+    deed: Option<usize>,
+    weak: bool,
     positions: Vec<usize>,
     worth: f32,
 }
@@ -36,12 +40,34 @@ struct Standing {
     worth: BTreeMap<usize, f32>,
     named: bool,
     /// By deed: what its own phrases are worth, and the words they take.
-    deeds: HashMap<usize, (f32, BTreeSet<usize>)>,
+    deeds: BTreeMap<usize, (f32, BTreeSet<usize>)>,
     /// Words that name the topic itself.
     nouns: BTreeSet<usize>,
 }
 
 impl Standing {
+    /// What the phrases say that use none of the words that are taken.
+    fn of(found: &[Found], taken: &BTreeSet<usize>) -> Self {
+        let mut standing = Self::default();
+        for one in found.iter().filter(|one| !one.positions.iter().any(|at| taken.contains(at))) {
+            standing.named |= !one.weak;
+            let share = one.worth / one.positions.len().max(1) as f32;
+            for at in &one.positions {
+                let known = standing.worth.entry(*at).or_default();
+                *known = known.max(share);
+            }
+            if let Some(deed) = one.deed {
+                let own = standing.deeds.entry(deed).or_default();
+                own.0 = own.0.max(one.worth);
+                own.1.extend(&one.positions);
+            }
+            if one.deed.is_none() || !one.weak {
+                standing.nouns.extend(&one.positions);
+            }
+        }
+        standing
+    }
+
     fn score(&self) -> f32 {
         self.worth.values().sum()
     }
@@ -59,15 +85,19 @@ pub(super) struct Choice {
 pub(super) enum Trust {
     /// Only segments that ask for a job.
     Jobs,
-    /// All of them.
+    /// Those that ask for too much, too. Never those that give orders about the rules.
     All,
 }
 
 /// Chooses topics and deeds.
 pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choice {
     let counts = |word: &Word| {
-        let smuggles = heard.segments.get(word.segment).is_some_and(|segment| segment.smuggles);
-        !word.negated && !word.named && (trust == Trust::All || !smuggles)
+        let segment = heard.segments.get(word.segment);
+        let trusted = match trust {
+            Trust::Jobs => segment.is_some_and(|segment| !segment.smuggles),
+            Trust::All => segment.is_some_and(|segment| !segment.orders),
+        };
+        !word.negated && !word.named && trusted
     };
     let mut places: HashMap<usize, Vec<usize>> = HashMap::new();
     for (at, word) in heard.words.iter().enumerate().filter(|(_, word)| counts(word)) {
@@ -75,109 +105,167 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
             places.entry(number).or_default().push(at);
         }
     }
-    let standings = standings(heard, knowledge, &places);
-    let mut ranked: Vec<(usize, &Standing)> = standings
-        .iter()
-        .filter(|(_, standing)| standing.named)
-        .map(|(topic, standing)| (*topic, standing))
-        .collect();
-    ranked.sort_unstable_by(|a, b| b.1.score().total_cmp(&a.1.score()).then(a.0.cmp(&b.0)));
+    let found = findings(heard, knowledge, &places);
+    let mut taken: BTreeSet<usize> = BTreeSet::new();
     let mut choice = Choice::default();
-    let Some((first, best)) = ranked.first().copied() else { return choice };
+    // What is asked comes before what it depends on, and before what it is for.
+    let plain = |topic: usize| knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty());
+    let asked = |standing: &Standing| standing.nouns.iter().any(|at| !stands_aside(*at, heard));
+    let central = |standing: &Standing| standing.nouns.iter().any(|at| !stands_aside(*at, heard) && !stands_for(*at, heard));
+    let clear = strongest(&found, &taken, |_, standing| asked(standing) && standing.score() >= ENOUGH);
+    let best = clear.or_else(|| strongest(&found, &taken, |_, _| true));
+    let instead = strongest(&found, &taken, |topic, standing| plain(topic) && central(standing));
+    let best = best.map(|best| match instead {
+        Some(plainer) if !plain(best.0) && !central(&best.1) => plainer,
+        Some(plainer) if !plain(best.0) && plainer.1.score() >= best.1.score() * NEAR && says_what(&best.1, heard) => plainer,
+        _ => best,
+    });
+    let Some((first, best)) = best else { return choice };
     let top = best.score();
-    let mut taken: BTreeSet<usize> = best.worth.keys().copied().collect();
-    choice.wanted.push(chosen(first, best, heard, knowledge));
-    for (topic, standing) in ranked.iter().skip(1) {
-        if standing.score() >= top * NEAR && standing.worth.keys().all(|at| best.worth.contains_key(at)) {
-            choice.near.push(chosen(*topic, standing, heard, knowledge));
+    choice.wanted.push(chosen(first, &best, heard, knowledge));
+    for (topic, list) in found.iter().filter(|(topic, _)| **topic != first) {
+        let standing = Standing::of(list, &taken);
+        let same = standing.worth.keys().all(|at| best.worth.contains_key(at));
+        if standing.named && same && standing.score() >= top * NEAR {
+            choice.near.push(chosen(*topic, &standing, heard, knowledge));
         }
     }
-    let mut left: Vec<(usize, Standing)> =
-        ranked.iter().skip(1).map(|(topic, standing)| (*topic, (*standing).clone())).collect();
-    loop {
-        let beside = left
-            .iter()
-            .filter_map(|(topic, standing)| {
-                let fresh: f32 =
-                    standing.worth.iter().filter(|(at, _)| !taken.contains(at)).map(|(_, worth)| worth).sum();
-                let nouns: Vec<usize> =
-                    standing.nouns.iter().filter(|at| !taken.contains(at)).copied().collect();
-                let asked = nouns.iter().any(|at| is_asked(*at, heard));
-                let whole = fresh >= standing.score() * 0.7;
-                (asked && whole && fresh >= top * BESIDE).then_some((*topic, fresh))
-            })
-            .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
-        let Some((topic, _)) = beside else { break };
-        let Some(at) = left.iter().position(|(known, _)| *known == topic) else { break };
-        let (_, standing) = left.remove(at);
-        taken.extend(standing.worth.keys());
-        if knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty()) {
-            choice.wanted.push(chosen(topic, &standing, heard, knowledge));
+    choice.near.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let mut segments: BTreeSet<usize> = BTreeSet::new();
+    // A verb may serve two things.
+    let occupy = |segments: &mut BTreeSet<usize>, taken: &mut BTreeSet<usize>, standing: &Standing| {
+        let things = standing.worth.keys().filter(|at| !acts(**at, heard));
+        for at in things {
+            taken.insert(*at);
+            segments.extend(heard.words.get(*at).map(|word| word.segment));
         }
-        if choice.wanted.len() >= 4 {
-            break;
-        }
+    };
+    occupy(&mut segments, &mut taken, &best);
+    // What stands before a colon is the thing; what follows are its details.
+    let details = |at: &usize| {
+        let before = heard.words.get(*at).and_then(|word| word.segment.checked_sub(1));
+        let sentence = |segment: usize| heard.segments.get(segment).map(|segment| segment.sentence);
+        heard.segments.iter().enumerate().any(|(place, segment)| {
+            segment.heading
+                && best.nouns.iter().any(|noun| heard.words.get(*noun).is_some_and(|word| word.segment == place))
+                && before.is_some_and(|before| sentence(before + 1) == sentence(place).map(|sentence| sentence + 1))
+        })
+    };
+    while choice.wanted.len() < 4 {
+        let beside = strongest(&found, &taken, |topic, standing| {
+            let plain = knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty());
+            let new = choice.wanted.iter().all(|chosen| chosen.topic != topic);
+            let apart = |at: &usize| heard.words.get(*at).is_some_and(|word| !segments.contains(&word.segment));
+            let asked = standing.nouns.iter().any(|at| !acts(*at, heard) && is_asked(*at, heard));
+            plain && new && asked && !standing.nouns.iter().any(details) && standing.nouns.iter().all(|at| acts(*at, heard) || apart(at)) && standing.score() >= ENOUGH.min(top * BESIDE).max(2.4)
+        });
+        let Some((topic, standing)) = beside else { break };
+        occupy(&mut segments, &mut taken, &standing);
+        choice.wanted.push(chosen(topic, &standing, heard, knowledge));
     }
     choice
+}
+
+/// Scores this close are the same; then the later topic is taken, for words with several meanings stand last.
+const TIE: f32 = 0.999;
+
+/// The best topic whose words are free and that may be chosen.
+fn strongest(
+    found: &BTreeMap<usize, Vec<Found>>,
+    taken: &BTreeSet<usize>,
+    may: impl Fn(usize, &Standing) -> bool,
+) -> Option<(usize, Standing)> {
+    let mut best: Option<(usize, Standing)> = None;
+    for (topic, list) in found {
+        let standing = Standing::of(list, taken);
+        let better = best.as_ref().is_none_or(|(_, known)| standing.score() > known.score() * TIE);
+        if standing.named && better && may(*topic, &standing) {
+            best = Some((*topic, standing));
+        }
+    }
+    best
+}
+
+fn stands_aside(at: usize, heard: &Heard) -> bool {
+    heard.words.get(at).and_then(|word| heard.segments.get(word.segment)).is_some_and(|segment| segment.aside)
+}
+
+/// Whether a verb says what is to be done, besides the words that name the thing.
+fn says_what(standing: &Standing, heard: &Heard) -> bool {
+    heard.words.iter().enumerate().any(|(at, word)| {
+        let free = !word.negated && !word.named && !standing.worth.contains_key(&at);
+        free && (1..4).contains(&word.kinds.len()) && (word.leads || !is_noun_too(&word.stem)) && !is_faint(&word.stem)
+    })
+}
+
+/// Whether a word that is mostly a noun gives an order here.
+fn commands(at: usize, heard: &Heard) -> bool {
+    heard.words.get(at).is_some_and(|word| {
+        word.leads && !word.several && matches!(word.stem.as_str(), "list" | "check" | "report" | "view" | "monitor" | "watch" | "track")
+    })
+}
+
+/// Whether a word only says what something is for, or where it comes from.
+fn stands_for(at: usize, heard: &Heard) -> bool {
+    heard.words.get(at).and_then(|word| heard.segments.get(word.segment)).is_some_and(|segment| segment.context || segment.bracketed)
+}
+
+/// Whether the segment is not the first that says something.
+fn choice_is_made(heard: &Heard, segment: usize) -> bool {
+    let first = heard.words.first().map(|word| word.segment);
+    first.is_some_and(|first| segment >= first)
+}
+
+/// Whether a word does something and names nothing.
+fn acts(at: usize, heard: &Heard) -> bool {
+    heard.words.get(at).is_some_and(|word| !word.kinds.is_empty() && !is_noun_too(&word.stem))
 }
 
 /// Whether the word stands where things are asked for, not where they are only mentioned.
 fn is_asked(at: usize, heard: &Heard) -> bool {
     let Some(word) = heard.words.get(at) else { return false };
     let Some(segment) = heard.segments.get(word.segment) else { return false };
-    if segment.aside || segment.context {
+    if segment.aside || segment.context || segment.bracketed || segment.names_permissions || segment.elsewhere || segment.question && choice_is_made(heard, word.segment) {
         return false;
     }
     let own = heard.words.iter().enumerate().filter(|(_, other)| other.segment == word.segment);
     let verbs = own.clone().any(|(place, other)| place != at && !other.kinds.is_empty() && !other.negated);
-    let elsewhere = own.clone().any(|(_, other)| is_elsewhere(&other.stem));
     let listed = own.filter(|(_, other)| !is_small(&other.stem)).count() <= 4;
-    !elsewhere && (verbs || listed)
+    verbs || listed && !segment.heading
 }
 
-fn standings(
+fn findings(
     heard: &Heard,
     knowledge: &Knowledge,
     places: &HashMap<usize, Vec<usize>>,
-) -> HashMap<usize, Standing> {
+) -> BTreeMap<usize, Vec<Found>> {
     let mut candidates: BTreeSet<usize> = BTreeSet::new();
     for number in places.keys() {
         candidates.extend(knowledge.phrases_of.get(*number).into_iter().flatten());
     }
-    let mut standings: HashMap<usize, Standing> = HashMap::new();
+    let mut findings: BTreeMap<usize, Vec<Found>> = BTreeMap::new();
     for position in candidates {
         let Some(phrase) = knowledge.phrases.get(position) else { continue };
-        let Some(found) = find(phrase, heard, knowledge, places) else { continue };
-        let standing = standings.entry(phrase.topic).or_default();
-        standing.named |= !phrase.weak;
-        let share = found.worth / found.positions.len().max(1) as f32;
-        for at in &found.positions {
-            let known = standing.worth.entry(*at).or_default();
-            *known = known.max(share);
-        }
-        match phrase.deed {
-            Some(deed) => {
-                let own = standing.deeds.entry(deed).or_default();
-                own.0 = own.0.max(found.worth);
-                own.1.extend(&found.positions);
-                if !phrase.weak {
-                    standing.nouns.extend(&found.positions);
-                }
-            }
-            None => standing.nouns.extend(&found.positions),
+        if let Some(found) = find(phrase, heard, knowledge, places) {
+            findings.entry(phrase.topic).or_default().push(found);
         }
     }
-    standings
+    findings
 }
 
 /// Where a phrase stands in the text: all of its words close together.
-fn find(
-    phrase: &Phrase,
-    heard: &Heard,
-    knowledge: &Knowledge,
-    places: &HashMap<usize, Vec<usize>>,
-) -> Option<Found> {
-    let lists: Vec<&Vec<usize>> = phrase.words.iter().map(|word| places.get(word)).collect::<Option<_>>()?;
+fn find(phrase: &Phrase, heard: &Heard, knowledge: &Knowledge, places: &HashMap<usize, Vec<usize>>) -> Option<Found> {
+    let mut lists: Vec<Vec<usize>> = Vec::with_capacity(phrase.words.len());
+    for number in &phrase.words {
+        let known = places.get(number)?.iter().copied();
+        // `list the rules` names no list.
+        let usable = |at: &usize| phrase.deed.is_some() || !commands(*at, heard);
+        let list: Vec<usize> = known.filter(usable).collect();
+        if list.is_empty() {
+            return None;
+        }
+        lists.push(list);
+    }
     let anchor = lists.iter().min_by_key(|list| list.len())?;
     let mut best: Option<(usize, Vec<usize>)> = None;
     for at in anchor.iter() {
@@ -193,9 +281,7 @@ fn find(
     }
     let (span, positions) = best?;
     let length = positions.len();
-    let sentence = |at: &usize| {
-        heard.words.get(*at).and_then(|word| heard.segments.get(word.segment)).map(|segment| segment.sentence)
-    };
+    let sentence = |at: &usize| heard.words.get(*at).and_then(|word| heard.segments.get(word.segment)).map(|segment| segment.sentence);
     let together = positions.windows(2).all(|pair| match pair {
         [one, other] => sentence(one) == sentence(other),
         _ => true,
@@ -205,33 +291,43 @@ fn find(
         0 if ordered => 1.15,
         0 => 1.1,
         1 | 2 => 1.0,
-        3 | 4 => 0.85,
-        5..=8 => 0.65,
-        _ => 0.45,
+        3 | 4 => 0.75,
+        5..=8 => 0.5,
+        _ => 0.3,
     };
-    let closeness = if together { closeness } else { closeness * 0.8 };
+    if !together && phrase.deed.is_some() {
+        return None;
+    }
+    let within = |at: &usize| heard.words.get(*at).map(|word| word.segment);
+    let one_segment = positions.windows(2).all(|pair| matches!(pair, [one, other] if within(one) == within(other)));
+    let context = positions.iter().filter(|at| stands_for(**at, heard)).count();
+    let closeness = if context > 0 && context < positions.len() { closeness * 0.7 } else { closeness };
+    let closeness = match (together, one_segment) {
+        (true, true) => closeness,
+        (true, false) => closeness * 0.85,
+        _ => closeness * 0.7,
+    };
     let mut worth = 0.0;
     for at in &positions {
         let word = heard.words.get(*at)?;
         let segment = heard.segments.get(word.segment)?;
-        let role = if segment.aside {
-            0.55
-        } else if segment.context {
-            0.75
-        } else {
-            1.0
+        let role = match segment {
+            Segment { elsewhere: true, .. } => 0.45,
+            Segment { aside: true, .. } => 0.55,
+            Segment { context: true, .. } => 0.75,
+            Segment { heading: true, .. } => 1.5,
+            _ => 1.0,
         };
         worth += knowledge.weight.get(word.number?).copied().unwrap_or(0.0) * word.trust * role;
     }
     let whole = 1.0 + 0.2 * (length as f32 - 1.0);
     let weak = if phrase.weak { 0.5 } else { 1.0 };
-    Some(Found { positions, worth: worth * closeness * whole * weak })
+    Some(Found { deed: phrase.deed, weak: phrase.weak, positions, worth: worth * closeness * whole * weak })
 }
 
 fn chosen(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge) -> Chosen {
-    let covered: BTreeSet<usize> = standing.worth.keys().copied().collect();
     let deeds = deeds(topic, standing, heard, knowledge);
-    Chosen { topic, deeds, score: standing.score(), covered }
+    Chosen { topic, deeds, score: standing.score() }
 }
 
 /// The deeds that the words call: the topic's own jobs by their phrases, the rest by their verbs.
@@ -246,25 +342,31 @@ fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge
     for (deed, worth, words) in &called {
         let strong = called.first().is_some_and(|(_, best, _)| *worth >= best * 0.45);
         let fresh = words.iter().any(|at| !spent.contains(at));
-        let allowed = known.deeds.get(*deed).is_some_and(|deed| deed.reads || !heard.read_only);
+        let asks = standing
+            .nouns
+            .iter()
+            .filter_map(|at| heard.words.get(*at))
+            .any(|word| heard.segments.get(word.segment).is_some_and(|segment| segment.question));
+        let allowed = known.deeds.get(*deed).is_some_and(|deed| deed.reads || !heard.read_only && !asks);
         if strong && fresh && allowed {
             picked.push(*deed);
             spent.extend(words.iter());
         }
     }
     let mut kinds = kinds(standing, heard, &spent, &topic_words);
-    let denied: BTreeSet<Kind> = heard
-        .words
-        .iter()
-        .filter(|word| word.negated)
-        .flat_map(|word| word.kinds.iter().copied())
-        .filter(|kind| kind.writes())
-        .collect();
+    let denied: BTreeSet<Kind> =
+        heard.words.iter().filter(|word| word.negated).flat_map(|word| word.kinds.iter().copied()).filter(|kind| kind.writes()).collect();
     if heard.read_only {
         kinds = BTreeSet::from([Kind::Read]);
     }
     if kinds.len() > 1 || picked.is_empty() {
         kinds.retain(|kind| !denied.contains(kind) || denied.len() > 1 && kinds_asked(heard, *kind));
+    }
+    // A verb outweighs what a deed is called: `read the rules` does not edit them.
+    if !kinds.is_empty() {
+        picked.retain(|deed| {
+            known.deeds.get(*deed).is_none_or(|deed| deed.named || deed.kinds.iter().any(|kind| kinds.contains(kind)))
+        });
     }
     let has_named = picked.iter().any(|deed| known.deeds.get(*deed).is_some_and(|deed| deed.named));
     if picked.is_empty() || !has_named {
@@ -287,13 +389,7 @@ fn kinds_asked(heard: &Heard, kind: Kind) -> bool {
     heard.words.iter().any(|word| !word.negated && word.kinds == [kind])
 }
 
-fn add_for(
-    kind: Kind,
-    known: &super::knowledge::Topic,
-    picked: &mut Vec<usize>,
-    standing: &Standing,
-    read_only: bool,
-) {
+fn add_for(kind: Kind, known: &super::knowledge::Topic, picked: &mut Vec<usize>, standing: &Standing, read_only: bool) {
     let fits = |wanted: Kind| {
         let fitting = known.deeds.iter().enumerate().filter(|(_, deed)| deed.kinds.contains(&wanted));
         fitting
@@ -320,25 +416,35 @@ fn add_for(
 }
 
 /// The kinds of the verbs that belong to a topic: those in its own segments, else those around it.
-fn kinds(
-    standing: &Standing,
-    heard: &Heard,
-    spent: &BTreeSet<usize>,
-    nouns: &BTreeSet<usize>,
-) -> BTreeSet<Kind> {
+fn kinds(standing: &Standing, heard: &Heard, spent: &BTreeSet<usize>, nouns: &BTreeSet<usize>) -> BTreeSet<Kind> {
     let own: BTreeSet<usize> =
         standing.worth.keys().filter_map(|at| heard.words.get(*at)).map(|word| word.segment).collect();
     let verbs = |segment: usize, faint: bool| {
         let mut kinds = BTreeSet::new();
+        // `see who approved it` approves nothing.
+        let mut others = false;
         for (at, word) in heard.words.iter().enumerate().filter(|(_, word)| word.segment == segment) {
             let free = !word.negated && !word.named && !spent.contains(&at);
-            let noun = nouns.contains(&at);
-            if free && (!noun || faint) && (faint || !is_faint(&word.stem)) {
-                kinds.extend(word.kinds.iter().copied());
+            let verb = word.leads && opens_as_verb(&word.stem);
+            let noun = nouns.contains(&at) && is_noun_too(&word.stem) && !verb;
+            others |= matches!(word.stem.as_str(), "who" | "whether" | "what" | "how");
+            if free && (!noun || faint && is_faint(&word.stem)) && (faint || !is_faint(&word.stem)) {
+                match word.stem.as_str() {
+                    "open" if !word.leads => {}
+                    "open" if !opens_anew(at, heard) => {
+                        kinds.insert(Kind::Read);
+                    }
+                    _ if others => kinds.extend(word.kinds.iter().copied().filter(|kind| !kind.writes())),
+                    _ => kinds.extend(word.kinds.iter().copied()),
+                }
             }
+        }
+        if heard.segments.get(segment).is_some_and(|segment| segment.question) {
+            kinds.retain(|kind| !kind.writes());
         }
         kinds
     };
+    let asks = |segment: usize| heard.segments.get(segment).is_some_and(|segment| segment.question);
     let usable = |segment: &usize| heard.segments.get(*segment).is_some_and(|segment| !segment.smuggles);
     let mut found: BTreeSet<Kind> = BTreeSet::new();
     for segment in &own {
@@ -371,10 +477,13 @@ fn kinds(
             }
         }
     }
-    if found.is_empty() {
+    if found.is_empty() && spent.is_empty() {
         for segment in &own {
             found.extend(verbs(*segment, true));
         }
+    }
+    if found.is_empty() && spent.is_empty() && own.iter().any(|segment| asks(*segment)) {
+        found.insert(Kind::Read);
     }
     if found.is_empty() && own.len() < heard.segments.len() && spent.is_empty() {
         for segment in (0..heard.segments.len()).filter(usable) {
@@ -385,6 +494,13 @@ fn kinds(
         }
     }
     found
+}
+
+/// Whether what is opened comes into being by it: a ticket, not a file.
+fn opens_anew(at: usize, heard: &Heard) -> bool {
+    heard.words.iter().skip(at + 1).take(4).any(|word| {
+        matches!(word.stem.as_str(), "pr" | "pull" | "issu" | "ticket" | "port" | "cas" | "bug" | "tunnel" | "session" | "discussion" | "rfi")
+    })
 }
 
 /// Whether a segment has verbs but names nothing itself.

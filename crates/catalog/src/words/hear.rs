@@ -7,6 +7,7 @@ use super::lexicon::{
 use super::smuggled;
 use super::text::{self, Break, Chunk, ChunkKind};
 use super::tokens::{slips, stem};
+use crate::catalog::Catalog;
 use crate::solve::Resource;
 
 /// A word of the text.
@@ -21,6 +22,10 @@ pub(super) struct Word {
     /// It is a name, not a word.
     pub(super) named: bool,
     pub(super) kinds: &'static [Kind],
+    /// It stands where a verb stands: first, or behind `to` and the like.
+    pub(super) leads: bool,
+    /// It ends in `s`: several things, not an order.
+    pub(super) several: bool,
 }
 
 /// A stretch of words that belong together.
@@ -31,8 +36,18 @@ pub(super) struct Segment {
     pub(super) aside: bool,
     /// Where something comes from or what it goes through.
     pub(super) context: bool,
+    /// It stands in brackets.
+    pub(super) bracketed: bool,
+    /// It stands before a colon, without a verb: what the rest is about.
+    pub(super) heading: bool,
+    /// What happens there happens at somebody else's.
+    pub(super) elsewhere: bool,
+    /// It asks whether or what.
+    pub(super) question: bool,
     /// It asks for rights rather than for a job, or gives orders about the rules.
     pub(super) smuggles: bool,
+    /// It gives orders about rules, or claims that somebody allowed it.
+    pub(super) orders: bool,
     /// It names permissions.
     pub(super) names_permissions: bool,
     /// Its text in lower case, words between single spaces.
@@ -53,30 +68,27 @@ pub(super) struct Heard {
 }
 
 /// Hears a text with one provider's words.
-pub(super) fn hear(
-    words: &str,
-    provider: &str,
-    knowledge: &Knowledge,
-    names: &[&str],
-    keep_names: bool,
-) -> Heard {
+pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_names: bool) -> Heard {
+    let provider = catalog.provider();
     let cleaned = text::clean(words);
     let mut heard = Heard { look_alike: text::look_alike(&cleaned.text), ..Heard::default() };
     let meant = text::last_meant(&cleaned.text);
-    let masked = if keep_names { meant.to_owned() } else { smuggled::mask_names(meant, names) };
-    let mut hearing =
-        Hearing { heard: &mut heard, provider, knowledge, sentence: 0, broken: true, last_named: None };
+    let masked = if keep_names { meant.to_owned() } else { smuggled::mask_names(meant, catalog) };
+    let mut hearing = Hearing { heard: &mut heard, provider, knowledge, sentence: 0, broken: true, bracket: false, last_named: None };
     for chunk in text::chunks(&masked) {
         hearing.chunk(&chunk, keep_names);
     }
     heard.read_only = says_read_only(&heard);
     let comment = cleaned.had_comment;
     deny(&mut heard);
-    for segment in &mut heard.segments {
-        segment.smuggles = smuggled::is_smuggled(&segment.text, segment.names_permissions);
+    set_aside(&mut heard);
+    place(&mut heard);
+    for (at, segment) in heard.segments.iter_mut().enumerate() {
+        segment.smuggles = smuggled::is_smuggled(&segment.text, segment.names_permissions, at == 0);
+        segment.orders = smuggled::gives_orders(&segment.text);
     }
-    heard.smuggles =
-        comment || heard.segments.iter().any(|segment| segment.smuggles || segment.names_permissions);
+    heard.smuggles = comment
+        || heard.segments.iter().any(|segment| segment.smuggles || segment.names_permissions);
     heard
 }
 
@@ -87,12 +99,18 @@ struct Hearing<'a> {
     sentence: usize,
     /// The next word begins a segment.
     broken: bool,
+    /// Inside brackets.
+    bracket: bool,
     /// The kind of thing whose name may come next.
     last_named: Option<&'static str>,
 }
 
 impl Hearing<'_> {
     fn chunk(&mut self, chunk: &Chunk<'_>, keep_names: bool) {
+        if chunk.opens {
+            self.broken = true;
+            self.bracket = true;
+        }
         self.pause(chunk.before);
         match &chunk.kind {
             ChunkKind::Nothing => {}
@@ -103,13 +121,14 @@ impl Hearing<'_> {
                 }
             }
             ChunkKind::Host(name) => {
-                let kind = if self.provider == "aws" && self.last_named == Some("bucket") {
-                    "bucket"
-                } else {
-                    "zone"
-                };
+                let kind = if self.provider == "aws" && self.last_named == Some("bucket") { "bucket" } else { "zone" };
                 self.resource(kind, text::zone_of(name, kind));
-                self.word("hostname", false);
+                self.word("ahost", false);
+            }
+            ChunkKind::Page(name) => {
+                self.resource("zone", text::zone_of(name, "zone"));
+                self.word("ahost", false);
+                self.word("apath", false);
             }
             ChunkKind::Thing(kind, value) => {
                 let kind = self.last_named.take().filter(|_| *kind == "name").unwrap_or(kind);
@@ -117,6 +136,10 @@ impl Hearing<'_> {
                 self.word(kind, true);
             }
             ChunkKind::Words(parts) => self.parts(parts, chunk.raw, keep_names),
+        }
+        if chunk.closes {
+            self.broken = true;
+            self.bracket = false;
         }
         self.pause(chunk.after);
     }
@@ -130,8 +153,7 @@ impl Hearing<'_> {
         let all_known = parts.iter().all(known);
         let name = self.last_named.filter(|_| if compound { !keep_names } else { !all_known });
         let strange = compound && !all_known && raw.contains(|letter: char| letter.is_ascii_digit());
-        let shouted = raw.contains('_')
-            && raw.chars().all(|letter| letter.is_ascii_uppercase() || !letter.is_alphabetic());
+        let shouted = raw.contains('_') && raw.chars().all(|letter| letter.is_ascii_uppercase() || !letter.is_alphabetic());
         if self.provider == "github" && raw.matches('/').count() == 1 && !all_known {
             self.resource("repo", raw.to_owned());
             self.word("repo", true);
@@ -140,6 +162,10 @@ impl Hearing<'_> {
         if let Some(kind) = name.or_else(|| (strange || shouted).then_some("name")) {
             self.resource(kind, raw.to_owned());
             self.word(raw, true);
+            let secret = ["TOKEN", "SECRET", "KEY", "PASSWORD", "CREDENTIALS"].iter().any(|end| raw.ends_with(end));
+            if shouted && secret && !raw.starts_with("CLOUDFLARE") {
+                self.word("asecret", false);
+            }
             self.last_named = None;
             return;
         }
@@ -176,12 +202,22 @@ impl Hearing<'_> {
             _ => names_next(&stem),
         };
         let (number, trust) = if named { (None, 0.0) } else { self.number_of(&stem) };
-        let kinds = if named || number.is_some() && trust < 1.0 && verb(&stem).is_empty() {
-            number.map_or(&[] as &[Kind], |_| &[])
+        let asks = matches!(lower.as_str(), "what" | "which" | "who" | "how");
+        let first = self.heard.words.last().is_none_or(|word| word.segment != segment);
+        // `managed` describes a thing; `what` asks only where it begins.
+        let describes = matches!(lower.as_str(), "managed" | "hosted" | "shared")
+            || matches!(lower.as_str(), "monitoring" | "logging" | "tracking" | "scanning" | "testing" | "hosting") && !first;
+        let kinds = if named || describes || asks && !first {
+            &[]
+        } else if number.is_some() && trust >= 1.0 {
+            verb(&stem)
         } else {
             verb_of(&stem)
         };
-        self.heard.words.push(Word { stem, number, trust, segment, negated: false, named, kinds });
+        let leads = self.heard.words.last().is_none_or(|word| {
+            word.segment != segment || leads_on(&word.stem) || word.leads && is_small(&word.stem)
+        });
+        self.heard.words.push(Word { stem, number, trust, segment, negated: false, named, kinds, leads, several: lower.ends_with('s') });
     }
 
     /// The word's number in the knowledge: its own, or that of the one word that it is a typing slip of.
@@ -220,7 +256,13 @@ impl Hearing<'_> {
             Break::Soft => {
                 self.broken = true;
             }
-            Break::Hard => {
+            Break::Colon | Break::Hard | Break::Ask => {
+                if pause == Break::Ask {
+                    self.ask();
+                }
+                if pause == Break::Colon {
+                    self.head();
+                }
                 self.broken = true;
                 self.sentence += 1;
                 self.last_named = None;
@@ -228,13 +270,43 @@ impl Hearing<'_> {
         }
     }
 
+    /// The sentence that ends is a question.
+    fn ask(&mut self) {
+        let sentence = self.sentence;
+        for segment in self.heard.segments.iter_mut().filter(|segment| segment.sentence == sentence) {
+            segment.question = true;
+        }
+    }
+
+    /// The segment before a colon says what the rest is about, unless it already does something.
+    fn head(&mut self) {
+        let Some(last) = self.heard.segments.len().checked_sub(1) else { return };
+        let acts = self.heard.words.iter().any(|word| word.segment == last && !word.kinds.is_empty());
+        if let Some(segment) = self.heard.segments.get_mut(last) {
+            segment.heading = !acts;
+        }
+    }
+
     fn segment(&mut self) -> usize {
         if self.broken || self.heard.segments.is_empty() {
             self.broken = false;
-            self.heard.segments.push(Segment { sentence: self.sentence, ..Segment::default() });
+            self.heard.segments.push(Segment {
+                sentence: self.sentence,
+                bracketed: self.bracket,
+                ..Segment::default()
+            });
         }
         self.heard.segments.len() - 1
     }
+}
+
+/// Words behind which a verb stands.
+fn leads_on(stem: &str) -> bool {
+    matches!(
+        stem,
+        "to" | "and" | "must" | "should" | "can" | "will" | "i" | "we" | "pleas" | "also" | "then" | "or" | "it" | "bot" | "agent" | "job" | "script" | "that"
+            | "let" | "could" | "may" | "need" | "want" | "wants" | "lets" | "just" | "only" | "auto" | "automaticalli" | "so" | "which" | "pipelin" | "cron" | "you"
+    )
 }
 
 /// A verb by its stem, or by the stem of the verb that it is a typing slip of.
@@ -244,28 +316,8 @@ fn verb_of(stem: &str) -> &'static [Kind] {
         return exact;
     }
     const OFTEN: [&str; 22] = [
-        "creat",
-        "delet",
-        "updat",
-        "upload",
-        "chang",
-        "enabl",
-        "disabl",
-        "remov",
-        "configur",
-        "publish",
-        "deploi",
-        "restart",
-        "fetch",
-        "download",
-        "insert",
-        "modifi",
-        "destroi",
-        "invalidat",
-        "rotat",
-        "schedul",
-        "trigger",
-        "monitor",
+        "creat", "delet", "updat", "upload", "chang", "enabl", "disabl", "remov", "configur", "publish", "deploi", "restart",
+        "fetch", "download", "insert", "modifi", "destroi", "invalidat", "rotat", "schedul", "trigger", "monitor",
     ];
     let letters: Vec<char> = stem.chars().collect();
     for word in OFTEN {
@@ -285,9 +337,11 @@ fn deny(heard: &mut Heard) {
         let (before, rest) = heard.words.split_at_mut(at);
         let Some((word, after)) = rest.split_first_mut() else { break };
         let next = after.first().map_or("", |next| next.stem.as_str());
+        // `with no owner` tells things apart, it does not forbid.
+        let apart = word.stem == "no" && before.last().is_some_and(|word| word.stem == "with")
+            || word.stem == "without" && next_is_noun(after) && !writes(before, word.segment);
         if let Some((segment, left)) = scope {
-            let carried = word.segment == segment
-                || (word.stem == "or" || word.stem == "nor") && word.segment == segment + 1;
+            let carried = word.segment == segment || (word.stem == "or" || word.stem == "nor") && word.segment == segment + 1;
             if carried && left > 0 {
                 word.negated = true;
                 scope = Some((word.segment, left - 1));
@@ -296,7 +350,7 @@ fn deny(heard: &mut Heard) {
             }
         }
         let instead = (word.stem == "instead" && next == "of") || (word.stem == "rather" && next == "than");
-        if (negates(&word.stem) && !undoes_negation(next)) || instead {
+        if (negates(&word.stem) && !undoes_negation(next) && !apart) || instead {
             let needless = matches!(next, "need" | "necessari" | "requir" | "want" | "includ");
             if needless && after.get(1).is_none_or(|later| later.segment != word.segment) {
                 for earlier in before.iter_mut().rev().take_while(|earlier| earlier.segment == word.segment) {
@@ -308,50 +362,79 @@ fn deny(heard: &mut Heard) {
     }
 }
 
+fn next_is_noun(after: &[Word]) -> bool {
+    after.first().is_some_and(|word| word.kinds.is_empty() && !is_small(&word.stem))
+}
+
+fn writes(before: &[Word], segment: usize) -> bool {
+    let mut own = before.iter().rev().take_while(|word| word.segment == segment);
+    own.any(|word| word.kinds.iter().any(|kind| kind.writes()))
+}
+
+/// Marks segments that are about other programs, and those that ask.
+fn place(heard: &mut Heard) {
+    for (at, segment) in heard.segments.iter_mut().enumerate() {
+        let own: Vec<&Word> = heard.words.iter().filter(|word| word.segment == at).collect();
+        let into = |word: &&Word| matches!(word.stem.as_str(), "in" | "to" | "into" | "on" | "for" | "and");
+        // `so it can ...` is a purpose, `so the job reads ...` is the job.
+        if own.first().is_some_and(|word| word.stem == "so") {
+            segment.aside = own.iter().any(|word| matches!(word.stem.as_str(), "can" | "could" | "that" | "wont" | "doesnt"));
+        }
+        segment.elsewhere = own.iter().enumerate().any(|(place, word)| {
+            is_elsewhere(&word.stem) && place.checked_sub(1).and_then(|before| own.get(before)).is_none_or(|word| into(word))
+        });
+        let begins = |word: &str| {
+            matches!(word, "is" | "are" | "doe" | "do" | "which" | "what" | "who" | "how" | "did" | "was" | "were")
+        };
+        // `can you purge it?` asks for a deed, `which permission do I need to purge it?` too.
+        let requests = own.iter().any(|word| {
+            matches!(word.stem.as_str(), "can" | "could" | "would" | "will" | "pleas" | "need" | "permission" | "token" | "scop" | "key" | "let" | "wer")
+        });
+        let asks = segment.question || own.first().is_some_and(|word| begins(&word.stem));
+        segment.question = asks && !requests;
+    }
+}
+
+/// Words that hand a part of the job to somebody else.
+const OTHERS: [&str; 12] = [
+    "someone else", "somebody else", "another team", "other team", "a human will", "human does", "i will do", "we do that", "done elsewhere", "by hand", "manually", "is handled by",
+];
+
+/// Segments that are not asked of us: others do it, or they only say that nothing is to be changed.
+fn set_aside(heard: &mut Heard) {
+    let counts: Vec<usize> = (0..heard.segments.len())
+        .map(|at| {
+            let own = heard.words.iter().filter(|word| word.segment == at);
+            own.filter(|word| !is_small(&word.stem) && word.kinds.is_empty()).count()
+        })
+        .collect();
+    for (at, segment) in heard.segments.iter().enumerate() {
+        let text = format!("{} ", segment.text);
+        let others = OTHERS.iter().any(|says| text.contains(says));
+        let only = SAYS.iter().any(|says| text.contains(says)) && counts.get(at) == Some(&0);
+        if others || only && heard.segments.len() > 1 {
+            for word in heard.words.iter_mut().filter(|word| word.segment == at) {
+                word.negated |= others || word.kinds != [Kind::Read] || only;
+                if only {
+                    word.kinds = &[];
+                }
+            }
+        }
+    }
+}
+
+/// Ways to say that nothing may change.
+const SAYS: [&str; 46] = [
+    " terraform plan", " tofu plan", " pulumi preview", " dry run", " drift detection", " plan only",
+    " read only", " readonly", " view only", " just read", " just look", " just view", " just list", " only read", " only view", " only list",
+    " only look", " no writes", " no write ", " no changes", " no edits", " no modifications", " nothing changes", " without changing",
+    " without changes", " never write", " not write", " monitoring only", " only monitoring", " look only", " dont change", " not change",
+    " not modify", " cannot write", " dont touch anything", " just monitor", " only monitor", " only see", " just see", " just check", " only check",
+    " lecture seule", " nur lesen", " solo lectura", " only get ", " viewing only",
+];
+
 fn says_read_only(heard: &Heard) -> bool {
     let whole: String = heard.segments.iter().map(|segment| segment.text.as_str()).collect();
-    const SAYS: [&str; 40] = [
-        " read only",
-        " readonly",
-        " view only",
-        " just read",
-        " just look",
-        " just view",
-        " just list",
-        " only read",
-        " only view",
-        " only list",
-        " only look",
-        " no writes",
-        " no write ",
-        " no changes",
-        " no edits",
-        " no modifications",
-        " nothing changes",
-        " without changing",
-        " without changes",
-        " never write",
-        " not write",
-        " monitoring only",
-        " only monitoring",
-        " look only",
-        " dont change",
-        " not change",
-        " not modify",
-        " cannot write",
-        " dont touch anything",
-        " just monitor",
-        " only monitor",
-        " only see",
-        " just see",
-        " just check",
-        " only check",
-        " lecture seule",
-        " nur lesen",
-        " solo lectura",
-        " only get ",
-        " viewing only",
-    ];
     let padded = format!("{whole} ");
     SAYS.iter().any(|says| padded.contains(says))
 }

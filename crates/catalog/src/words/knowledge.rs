@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::lexicon::{is_noun_too, is_small, verb};
 use super::tokens::stems;
 
 /// What a deed does to the thing it is done to.
@@ -97,10 +98,13 @@ impl Knowledge {
         self.topics.iter().position(|topic| topic.id == id)
     }
 
+    #[cfg(test)]
+    pub(super) fn knows_mark(mark: &str) -> bool {
+        matches!(mark, "@" | "=" | "?" | "*" | "+") || deed_mark(mark.split(':').next().unwrap_or_default()).is_some()
+    }
+
     fn line(&mut self, line: &'static str, all: &mut Vec<(usize, Option<usize>, &'static str)>) {
-        let Some((mark, rest)) = line.split_once(' ').filter(|(mark, _)| !mark.starts_with('#')) else {
-            return;
-        };
+        let Some((mark, rest)) = line.split_once(' ').filter(|(mark, _)| !mark.starts_with('#')) else { return };
         let (body, phrases) = rest.split_once(" | ").map_or((rest, ""), |(body, phrases)| (body, phrases));
         let list = |text: &'static str| text.split(';').map(str::trim).filter(|item| !item.is_empty());
         if mark == "@" {
@@ -117,25 +121,13 @@ impl Knowledge {
             "*" => {
                 for kind in Kind::ALL {
                     let reads = kind == Kind::Read;
-                    last.deeds.push(Deed {
-                        kinds: vec![kind],
-                        reads,
-                        named: false,
-                        label: "",
-                        operations: vec![body.trim()],
-                    });
+                    last.deeds.push(Deed { kinds: vec![kind], reads, named: false, label: "", operations: vec![body.trim()] });
                 }
             }
             "+" => {
                 for kind in [Kind::Create, Kind::Update, Kind::Delete, Kind::Read] {
                     let reads = kind == Kind::Read;
-                    last.deeds.push(Deed {
-                        kinds: vec![kind],
-                        reads,
-                        named: false,
-                        label: "",
-                        operations: vec![body.trim()],
-                    });
+                    last.deeds.push(Deed { kinds: vec![kind], reads, named: false, label: "", operations: vec![body.trim()] });
                 }
             }
             _ => {
@@ -154,7 +146,12 @@ impl Knowledge {
         for (topic, deed, text) in all {
             let weak = text.starts_with('~');
             let mut words = Vec::new();
-            for stem in stems(text) {
+            let mut said = stems(text);
+            let glue = |stem: &String| matches!(stem.as_str(), "to" | "the" | "of" | "a" | "for" | "in" | "from" | "with" | "is" | "on" | "our");
+            if said.iter().filter(|stem| !glue(stem)).count() >= 2 {
+                said.retain(|stem| !glue(stem));
+            }
+            for stem in said {
                 let next = self.numbers.len();
                 let number = *self.numbers.entry(stem).or_insert(next);
                 if number == next {
@@ -176,8 +173,26 @@ impl Knowledge {
             self.phrases.push(Phrase { topic, deed, words, weak });
         }
         let topics = self.topics.len() as f32;
-        self.weight =
-            topics_of.iter().map(|found| (1.0 + topics / (found.len() as f32 + 0.5)).ln()).collect();
+        self.weight = topics_of.iter().map(|found| (1.0 + topics / (found.len() as f32 + 0.5)).ln()).collect();
+        // Everyday words and verbs tell things apart less than the things' own names do.
+        for (word, number) in &self.numbers {
+            let most = if is_small(word) {
+                0.8
+            } else if !verb(word).is_empty() {
+                if is_noun_too(word) { 3.2 } else { 1.8 }
+            } else {
+                continue;
+            };
+            if let Some(weight) = self.weight.get_mut(*number) {
+                *weight = weight.min(most);
+            }
+        }
+        // A host name alone says little: most jobs name one.
+        for (word, says) in [("ahost", 2.4), ("apath", 1.5), ("asecret", 2.0)] {
+            if let Some(weight) = self.number(word).and_then(|number| self.weight.get_mut(number)) {
+                *weight = says;
+            }
+        }
         self.spellings = vec![Vec::new(); LONGEST_WORD + 1];
         let mut words: Vec<(&String, &usize)> = self.numbers.iter().collect();
         words.sort_unstable();

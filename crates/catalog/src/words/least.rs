@@ -10,6 +10,7 @@ pub(super) fn of<'catalog>(
     operations: &[String],
     resources: &[Resource],
 ) -> Result<Least<'catalog>, CatalogError> {
+    let (granted, operations) = named(catalog, operations);
     let wanted: Vec<Wanted<'_>> = operations
         .iter()
         .map(|operation| match operation.strip_prefix('!') {
@@ -17,5 +18,20 @@ pub(super) fn of<'catalog>(
             None => Wanted { operation, writes: false },
         })
         .collect();
-    catalog.least(&wanted, resources)
+    catalog.least_beside(&wanted, &granted, resources)
+}
+
+/// Splits off the names of permissions. Where a provider calls its scopes after what they do, and lists no operation for
+/// one, a knowledge file names the scope itself.
+fn named<'a>(catalog: &Catalog, operations: &'a [String]) -> (Vec<&'a str>, Vec<&'a String>) {
+    let mut granted = Vec::new();
+    let mut rest = Vec::new();
+    for operation in operations {
+        if catalog.provider() == "sendgrid" && catalog.permission_by_id(operation).is_ok() {
+            granted.push(operation.as_str());
+        } else {
+            rest.push(operation);
+        }
+    }
+    (granted, rest)
 }

@@ -2,19 +2,19 @@
 
 use super::knowledge::Kind;
 
-const READ: &str = "read list show see view get fetch check inspect monitor watch export dump report audit count what which \
+const READ: &str = "read who list show see view get fetch check inspect monitor watch export dump report audit count what which \
 lookup look search find query scrape describ inventori verifi compar tail graph investigat analyz analys brows \
-poll observ detect visualiz know tell display examin track pull overview retriev discover enumerat observabiliti summariz visibiliti scan \
-diff preview crawl backup consult fetcher reader viewer readonli visualis list listen resolv peek preview stat statu histori usag metric";
+poll observ visualiz know display examin track pull overview retriev discover enumerat observabiliti summariz visibiliti scan \
+diff preview crawl consult fetcher reader viewer readonli visualis listen peek preview statistic statu status histori usag metric";
 const CREATE: &str = "creat mak mint add new open issu order generat regist provision launch spin setup upload put push write insert post publish \
 send enqueu attach start submit schedul upsert stor sav ingest import install deploi invok trigger execut subscrib invit \
-build copi restor emit plac produc fil append bootstrap seed populat host establish introduc enrol alloc allocat commission buy purchas run record raise";
+build copi restor emit plac produc fil append bootstrap seed populat host establish bak kick backport request tak introduc enrol alloc allocat commission buy purchas run record raise";
 const UPDATE: &str = "updat chang edit modifi set enabl disabl turn toggl flip switch renam rotat bump adjust configur tun point assign rewrit renew \
 resiz scal replac patch tweak paus resum lock unlock extend block unblock allow permit restart reboot stop merg clos reopen label mark pin promot \
 increas lower rais limit map link swap customiz activat deactivat bypass proxi forc fix harden upgrad downgrad convert migrat mov transfer authoriz \
-suspend archiv approv rol roll put raise decreas reduc protect restrict redirect rerout reconfigur overwrit reset maintain correct alter shift grow shrink unpaus snooz unarchiv";
+suspend archiv approv rol roll put raise decreas reduc protect restrict redirect rerout reconfigur overwrit reset maintain correct alter shift grow shrink unpaus snooz resolv triag enforc requir unarchiv";
 const DELETE: &str = "delet remov drop purg clean prun revok destroy destroi clear wip kill tear teardown unassign detach dismiss evict uninstall unregist deregist \
-flush nuk eras trash cleanup gc terminat invalidat decommission unlink unset delist expung empti rm get-rid rid";
+nuk eras trash cleanup gc terminat decommission unlink unset cancel abort delist expung empti rm get-rid rid";
 const ANY: &str = "manag administ crud sync synchroniz handl control reconcil";
 
 /// What a verb does; nothing for a word that is no verb.
@@ -41,47 +41,28 @@ pub(super) fn verb(stem: &str) -> &'static [Kind] {
 pub(super) fn is_faint(stem: &str) -> bool {
     matches!(
         stem,
-        "stat"
-            | "statu"
-            | "status"
-            | "histori"
-            | "usag"
-            | "metric"
-            | "report"
-            | "what"
-            | "which"
-            | "know"
-            | "audit"
-            | "inventori"
-            | "overview"
-            | "visibiliti"
-            | "count"
-            | "track"
-            | "new"
-            | "record"
-            | "set"
-            | "run"
-            | "get"
-            | "look"
-            | "open"
-            | "host"
-            | "backup"
-            | "plac"
-            | "mark"
-            | "link"
-            | "map"
-            | "limit"
-            | "fil"
-            | "mak"
-            | "issu"
-            | "order"
-            | "control"
-            | "start"
-            | "query"
-            | "search"
-            | "scan"
-            | "preview"
+        "statistic" | "statu" | "status" | "histori" | "usag" | "metric" | "report" | "what" | "which" | "know" | "audit" | "inventori"
+            | "overview" | "visibiliti" | "count" | "track" | "new" | "record" | "set" | "run" | "get" | "look" | "open" | "host" | "backup"
+            | "plac" | "mark" | "link" | "map" | "limit" | "fil" | "mak" | "issu" | "order" | "control" | "start" | "query" | "search" | "scan" | "preview"
     )
+}
+
+/// Verbs that are as often the name of a thing.
+pub(super) fn is_noun_too(stem: &str) -> bool {
+    const THINGS: &str = "list view look pull request resolv check monitor watch export dump report audit count search query inventori statistic statu status histori usag metric track overview scan diff preview \
+display tail order setup run record issu plac host file fil import build copi backup purchas alloc chang set turn flip switch point block permit stop clos label mark pin limit map link \
+transfer archiv rol roll rais protect restrict redirect bypass lock purg drop clean flush cleanup kill invalidat control handl manag administ trash test log store stor sav schedul \
+publish produc plug scale scal patch move forc proxi renew rewrit merg upgrad restart reboot submit post write read open put upload upsert download add graph poll notifi upload";
+    const VERBS: &str = "upload upsert add write read put post download";
+    let holds = |list: &str| list.split_ascii_whitespace().any(|word| word == stem);
+    holds(THINGS) && !holds(VERBS)
+}
+
+/// Those of them that open a sentence as a verb: `snapshot the disk`, but `build logs`.
+pub(super) fn opens_as_verb(stem: &str) -> bool {
+    const NOUNS: &str = "build record log run file fil host issu order stor stor view report stat statistic statu status search test set point map link plac control chang import check histori \
+usag metric audit inventori overview poll graph stream store display alloc backup limit setup upload write read schedul query alert monitor trash plug patch";
+    !NOUNS.split_ascii_whitespace().any(|word| word == stem)
 }
 
 const SMALL: &str = "a an the of to for in on at is it we i my our and or with by from that thi be all need pleas let me so as only can must \
@@ -103,85 +84,27 @@ pub(super) fn is_small(stem: &str) -> bool {
 pub(super) fn negates(word: &str) -> bool {
     matches!(
         word,
-        "no" | "not"
-            | "without"
-            | "never"
-            | "dont"
-            | "doesnt"
-            | "shouldnt"
-            | "mustnt"
-            | "wont"
-            | "cannot"
-            | "except"
-            | "neither"
-            | "nor"
-            | "w/o"
-            | "excluding"
-            | "minus"
-            | "nothing"
-            | "isnt"
-            | "arent"
-            | "none"
-            | "cant"
-            | "mustn"
-            | "avoid"
-            | "pas"
-            | "nicht"
-            | "kein"
-            | "keine"
-            | "sans"
+        "no" | "not" | "without" | "never" | "dont" | "doesnt" | "shouldnt" | "mustnt" | "wont" | "cannot" | "except" | "neither" | "nor" | "w/o"
+            | "excluding" | "minus" | "nothing" | "isnt" | "arent" | "none" | "cant" | "mustn" | "avoid" | "pas" | "nicht" | "kein" | "keine" | "sans"
     )
 }
 
 /// What may follow a negation without being negated (`no longer`, `not only`).
 pub(super) fn undoes_negation(word: &str) -> bool {
-    matches!(
-        word,
-        "only"
-            | "just"
-            | "sure"
-            | "working"
-            | "matter"
-            | "longer"
-            | "idea"
-            | "problem"
-            | "worries"
-            | "more"
-            | "else"
-            | "yet"
-            | "know"
-    )
+    matches!(word, "only" | "just" | "sure" | "working" | "matter" | "longer" | "idea" | "problem" | "worries" | "more" | "else" | "yet" | "know")
 }
 
 /// Words that open a reason, a condition or a time: what is said there happens elsewhere.
 pub(super) fn opens_aside(word: &str) -> bool {
     matches!(
         word,
-        "because"
-            | "since"
-            | "when"
-            | "whenever"
-            | "if"
-            | "while"
-            | "after"
-            | "before"
-            | "as"
-            | "until"
-            | "so"
-            | "unless"
-            | "once"
-            | "cuz"
-            | "although"
-            | "though"
+        "because" | "since" | "when" | "whenever" | "if" | "while" | "after" | "before" | "as" | "until" | "so" | "unless" | "once" | "cuz" | "although" | "though"
     )
 }
 
 /// Words that bring in where something comes from or what it is for.
 pub(super) fn opens_context(word: &str) -> bool {
-    matches!(
-        word,
-        "from" | "by" | "via" | "using" | "through" | "like" | "behind" | "inside" | "within" | "during"
-    )
+    matches!(word, "from" | "for" | "by" | "via" | "over" | "against" | "existing" | "using" | "through" | "like" | "behind" | "inside" | "within" | "during")
 }
 
 /// Conjunctions that join two things that are both asked for.
@@ -193,32 +116,8 @@ pub(super) fn joins(word: &str) -> bool {
 pub(super) fn is_elsewhere(stem: &str) -> bool {
     matches!(
         stem,
-        "slack"
-            | "pagerduti"
-            | "grafana"
-            | "prometheu"
-            | "datadog"
-            | "jenkin"
-            | "splunk"
-            | "excel"
-            | "csv"
-            | "spreadsheet"
-            | "jira"
-            | "notion"
-            | "auditor"
-            | "soc2"
-            | "iso27001"
-            | "siem"
-            | "dashboard"
-            | "opsgeni"
-            | "teams"
-            | "discord"
-            | "zapier"
-            | "n8n"
-            | "bigqueri"
-            | "snowflak"
-            | "sentri"
-            | "kibana"
+        "slack" | "pagerduti" | "grafana" | "prometheu" | "datadog" | "jenkin" | "splunk" | "excel" | "csv" | "spreadsheet" | "jira" | "notion" | "auditor"
+            | "soc2" | "iso27001" | "siem" | "dashboard" | "opsgeni" | "teams" | "discord" | "zapier" | "n8n" | "bigqueri" | "snowflak" | "sentri" | "kibana"
     )
 }
 

@@ -24,7 +24,7 @@ use crate::catalog::Catalog;
 use crate::permission::Permission;
 use choose::{Choice, Chosen, Trust, choose};
 use hear::{Heard, hear};
-use knowledge::Knowledge;
+use knowledge::{Kind, Knowledge};
 use shapes::Shapes;
 
 /// A longer text is not a job but a document; nothing is read of it, for half a text may mean the opposite.
@@ -74,8 +74,7 @@ pub fn plan<'catalog>(words: &str, catalog: &'catalog Catalog) -> Answer<'catalo
     };
     if words.len() > LONGEST {
         answer.status = Status::Refused;
-        answer.refused =
-            Some(format!("the text is longer than {LONGEST} bytes: say the job in a few sentences"));
+        answer.refused = Some(format!("the text is longer than {LONGEST} bytes: say the job in a few sentences"));
         return answer;
     }
     let Some(book) = BOOKS.iter().find(|book| book.provider == catalog.provider()) else {
@@ -101,22 +100,15 @@ impl<'catalog> Planner<'catalog> {
 
     fn plan(&self, words: &str, mut answer: Answer<'catalog>) -> Answer<'catalog> {
         let knowledge = self.knowledge();
-        let names: Vec<&str> = self
-            .catalog
-            .permissions()
-            .iter()
-            .map(|permission| permission.name)
-            .filter(|name| name.contains(' ') && is_level(name))
-            .collect();
-        let heard = hear(words, self.book.provider, knowledge, &names, false);
+        let heard = hear(words, self.catalog, knowledge, false);
         answer.resources.clone_from(&heard.resources);
         let mut choice = choose(&heard, knowledge, Trust::Jobs);
         let mut second = false;
         if choice.wanted.is_empty() && heard.smuggles {
             second = true;
             choice = choose(&heard, knowledge, Trust::All);
-            if choice.wanted.is_empty() {
-                let named = hear(words, self.book.provider, knowledge, &[], true);
+            if choice.wanted.is_empty() && !heard.segments.iter().any(|segment| segment.orders) {
+                let named = hear(words, self.catalog, knowledge, true);
                 choice = choose(&named, knowledge, Trust::All);
             }
         }
@@ -138,8 +130,7 @@ impl<'catalog> Planner<'catalog> {
             }
             return;
         };
-        let either =
-            knowledge.topics.get(first.topic).map_or(&[] as &[&str], |topic| topic.either.as_slice());
+        let either = knowledge.topics.get(first.topic).map_or(&[] as &[&str], |topic| topic.either.as_slice());
         if !either.is_empty() {
             if second {
                 refuse(answer, "the words ask for rights, not for a job: say what the key is used for");
@@ -148,28 +139,33 @@ impl<'catalog> Planner<'catalog> {
             for meant in either {
                 self.candidate(meant, heard, answer);
             }
-            answer.status = Status::Candidates;
-            answer.question = Some("which of these is meant?".to_owned());
+            self.offer(answer);
             return;
         }
-        let planned = self.candidate_of(&choice.wanted);
-        if second && planned.permissions.iter().any(|one| one.escalation || one.high_blast) {
+        let (wanted, left): (Vec<Chosen>, Vec<Chosen>) = choice
+            .wanted
+            .iter()
+            .cloned()
+            .partition(|chosen| chosen.topic == first.topic || !self.is_grave(&self.candidate_of(std::slice::from_ref(chosen))));
+        let planned = self.candidate_of(&wanted);
+        if second && (self.is_grave(&planned) || self.can_escalate(first.topic)) {
             refuse(answer, "the words ask for rights, not for a job: say what the key is used for");
             return;
         }
         for near in &choice.near {
             let other = self.candidate_of(std::slice::from_ref(near));
-            if other.permissions != planned.permissions && answer.candidates.len() + 1 < CANDIDATES {
+            let new = !other.permissions.is_empty() && other.permissions != planned.permissions;
+            if new && answer.candidates.len() + 1 < CANDIDATES {
                 answer.candidates.push(other);
             }
         }
         match least::of(self.catalog, &planned.operations, &heard.resources) {
             Ok(least) => {
-                answer.status = Status::Plan;
-                answer.operations = least.operations;
-                answer.permissions = least.permissions;
-                answer.proof = least.proof;
-                answer.needs_a_human = least.needs_a_human;
+                answer.take(least);
+            }
+            Err(_) if planned.operations.is_empty() => {
+                answer.question = Some(format!("nothing is known about the operations of {}: which does the job call?", planned.why));
+                return;
             }
             Err(error) => {
                 answer.question = Some(format!("{error}: which permission should it be?"));
@@ -177,10 +173,34 @@ impl<'catalog> Planner<'catalog> {
                 return;
             }
         }
-        if heard.smuggles {
-            answer.refused = Some(
-                "names of permissions, and words about rules and approvals, were not followed".to_owned(),
-            );
+        if !left.is_empty() {
+            answer.refused = Some(format!("{}: ask for it alone", self.candidate_of(&left).why));
+        } else if heard.smuggles {
+            answer.refused = Some("names of permissions, and words about rules and approvals, were not followed".to_owned());
+        }
+    }
+
+    /// Whether a plan can make keys, or one slip with it costs the account: such a thing is never a by-the-way.
+    fn is_grave(&self, planned: &Candidate<'catalog>) -> bool {
+        planned.permissions.iter().any(|one| one.escalation || one.high_blast)
+    }
+
+    /// Whether anything that is done to a thing makes keys or costs the account.
+    fn can_escalate(&self, topic: usize) -> bool {
+        let deeds = self.knowledge().topics.get(topic).map_or(0, |topic| topic.deeds.len());
+        (0..deeds).any(|deed| self.is_grave(&self.candidate_of(&[Chosen { topic, deeds: vec![deed], score: 0.0 }])))
+    }
+
+    /// Offers what the words may mean; where only one thing is left, that is meant.
+    fn offer(&self, answer: &mut Answer<'catalog>) {
+        answer.status = Status::Candidates;
+        answer.question = Some("which of these is meant?".to_owned());
+        if answer.candidates.len() == 1
+            && let Some(only) = answer.candidates.pop()
+            && let Ok(least) = least::of(self.catalog, &only.operations, &answer.resources)
+        {
+            answer.take(least);
+            answer.question = None;
         }
     }
 
@@ -204,38 +224,45 @@ impl<'catalog> Planner<'catalog> {
         Candidate { operations, permissions, why: why.join(" and ") }
     }
 
-    /// Adds what `topic.kind` of an ambiguous topic stands for.
-    fn candidate(&self, meant: &str, heard: &Heard, answer: &mut Answer<'catalog>) {
+    /// What `topic.kind` or `topic.label` of an ambiguous topic stands for.
+    fn meant(&self, meant: &str) -> Option<Candidate<'catalog>> {
+        let (topic, deed) = self.deed_meant(meant)?;
+        Some(self.candidate_of(&[Chosen { topic, deeds: vec![deed], score: 0.0 }]))
+    }
+
+    fn deed_meant(&self, meant: &str) -> Option<(usize, usize)> {
         let knowledge = self.knowledge();
-        let (topic, mark) = meant.split_once('.').unwrap_or((meant, "r"));
-        let Some(topic) = knowledge.topic(topic) else { return };
-        let Some(known) = knowledge.topics.get(topic) else { return };
-        let deeds: Vec<usize> =
-            match known.deeds.iter().position(|deed| !deed.label.is_empty() && deed.label == mark) {
-                Some(position) => vec![position],
-                None => {
-                    let kind = match mark {
-                        "r" => knowledge::Kind::Read,
-                        "c" => knowledge::Kind::Create,
-                        "d" => knowledge::Kind::Delete,
-                        _ => knowledge::Kind::Update,
-                    };
-                    let by_kind = known.deeds.iter().position(|deed| deed.kinds.contains(&kind));
-                    by_kind
-                        .or_else(|| known.deeds.iter().position(|deed| deed.reads != kind.writes()))
-                        .into_iter()
-                        .collect()
-                }
-            };
-        let reads = deeds.iter().filter_map(|deed| known.deeds.get(*deed)).all(|deed| deed.reads);
-        if heard.read_only && !reads {
-            return;
-        }
-        let chosen = Chosen { topic, deeds, score: 0.0, covered: std::collections::BTreeSet::new() };
-        let candidate = self.candidate_of(&[chosen]);
-        let new = answer.candidates.iter().all(|known| {
-            known.permissions != candidate.permissions || known.operations != candidate.operations
-        });
+        let (id, mark) = meant.split_once('.')?;
+        let topic = knowledge.topic(id)?;
+        let deeds = &knowledge.topics.get(topic)?.deeds;
+        let kind = match mark {
+            "r" => Some(Kind::Read),
+            "c" | "w" => Some(Kind::Create),
+            "d" => Some(Kind::Delete),
+            "u" => Some(Kind::Update),
+            _ => None,
+        };
+        let deed = match kind {
+            None => deeds.iter().position(|deed| deed.label == mark),
+            Some(kind) => deeds
+                .iter()
+                .position(|deed| deed.kinds.contains(&kind))
+                .or_else(|| deeds.iter().position(|deed| deed.reads != kind.writes())),
+        };
+        Some((topic, deed?))
+    }
+
+    /// Adds one of the things that an ambiguous topic may mean.
+    fn candidate(&self, meant: &str, heard: &Heard, answer: &mut Answer<'catalog>) {
+        let Some((topic, deed)) = self.deed_meant(meant) else { return };
+        let reads = self
+            .knowledge()
+            .topics
+            .get(topic)
+            .and_then(|known| known.deeds.get(deed))
+            .is_some_and(|deed| deed.reads);
+        let Some(candidate) = self.meant(meant).filter(|_| reads || !heard.read_only) else { return };
+        let new = answer.candidates.iter().all(|known| known.permissions != candidate.permissions);
         if new && answer.candidates.len() < CANDIDATES {
             answer.candidates.push(candidate);
         }
@@ -255,10 +282,8 @@ impl<'catalog> Planner<'catalog> {
         }
         if answer.status != Status::Refused {
             answer.status = Status::Question;
-            answer.question = Some(format!(
-                "`{}` has letters that look like others: is exactly this name meant?",
-                name.escape_default()
-            ));
+            answer.question =
+                Some(format!("`{}` has letters that look like others: is exactly this name meant?", name.escape_default()));
         }
     }
 }
@@ -268,9 +293,5 @@ fn refuse(answer: &mut Answer<'_>, why: &str) {
     answer.refused = Some(why.to_owned());
 }
 
-/// Whether a permission's name ends in a level, so that it can't be an everyday phrase.
-fn is_level(name: &str) -> bool {
-    [" Read", " Write", " Edit", " Admin", " Revoke", " Run", " Send", " Report", " Provisioning"]
-        .iter()
-        .any(|level| name.ends_with(level))
-}
+#[cfg(test)]
+mod tests;

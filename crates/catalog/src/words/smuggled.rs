@@ -2,11 +2,12 @@
 //! taken out before anything is understood; what is left is the job.
 
 use super::text::PERMISSION;
+use crate::catalog::Catalog;
 
 /// Puts a mark where a permission's name stands, so that the name says nothing about the job.
-pub(super) fn mask_names(text: &str, names: &[&str]) -> String {
+pub(super) fn mask_names(text: &str, catalog: &Catalog) -> String {
     let mut masked = text.to_owned();
-    for name in names {
+    for name in catalog.permissions().iter().map(|permission| permission.name).filter(|name| is_level(name)) {
         let mut from = 0;
         while let Some(at) = find_from(&masked, name, from) {
             let end = at + name.len();
@@ -21,7 +22,32 @@ pub(super) fn mask_names(text: &str, names: &[&str]) -> String {
             }
         }
     }
-    masked
+    let words: Vec<&str> = masked.split(' ').collect();
+    let mut kept: Vec<String> = Vec::with_capacity(words.len());
+    for word in words {
+        let bare = word.trim_matches(|letter: char| "()[]{}\"'`,;.!?".contains(letter));
+        let id = bare.contains(['_', ':', '.']) && catalog.permission_by_id(bare).is_ok();
+        let level = matches!(bare, "Write" | "Read" | "Edit" | "Admin") && kept.last().is_some_and(|before| is_capital(before));
+        if level {
+            while kept.last().is_some_and(|before| is_capital(before) || before == "and") {
+                kept.pop();
+            }
+        }
+        let tail = word.trim_end_matches([',', ';', '.', '!', '?']);
+        kept.push(if id || level { format!("{PERMISSION}{}", word.get(tail.len()..).unwrap_or_default()) } else { word.to_owned() });
+    }
+    kept.join(" ")
+}
+
+/// Whether a word is written as names of permissions are.
+fn is_capital(word: &str) -> bool {
+    word.starts_with(|letter: char| letter.is_uppercase()) && !word.ends_with([',', ';', '.', '!', '?'])
+}
+
+/// Whether a permission's name ends in a level, so that it can't be an everyday phrase.
+fn is_level(name: &str) -> bool {
+    const LEVELS: [&str; 9] = [" Read", " Write", " Edit", " Admin", " Revoke", " Run", " Send", " Report", " Provisioning"];
+    LEVELS.iter().any(|level| name.ends_with(level))
 }
 
 /// Where `name` stands in `text` from a byte on, whatever the case of its ASCII letters.
@@ -34,175 +60,37 @@ fn find_from(text: &str, name: &str, from: usize) -> Option<usize> {
     })
 }
 
-/// Whether a segment orders about rules, claims approval, or asks for rights instead of a job.
-pub(super) fn is_smuggled(segment: &str, names_permissions: bool) -> bool {
+/// Orders about rules, and claims that somebody allowed it.
+const ORDERS: [&str; 63] = [
+        " ignore ", " disregard ", " skip approval", " skip the approval", " skip review", " no approval", " already approved", " approved by ", " pre approved", " preapproved", " approved this",
+        " approved it", " has approved", " was approved", " trust me", " system prompt", " system message", " assistant ", " developer mode", " break glass", " breakglass", " sudo ",
+        " jailbreak", " you are now", " act as ", " override ", " overrule", " bypass approval", " bypass policy", " bypass the policy", " bypass the template", " the template", " template says",
+        " policy says", " handbook", " compliance demands", " demands it", " authorized by", " authorised by", " ceo ", " cto said", " ciso ", " boss said", " admin said", " means you can",
+        " means write", " includes write", " super administrator", " super admin", " superadmin", " previous instructions", " prior instructions", " instructions above", " new instructions", " do as i say", " is read only so safe",
+        " ticket says", " signed off", " waived", " exempt", " self service", " later on we", " on behalf of the operator",
+    ];
+
+/// Whether a segment gives orders about rules, or claims approval.
+pub(super) fn gives_orders(segment: &str) -> bool {
+    let text = format!("{segment} ");
+    ORDERS.iter().any(|phrase| text.contains(phrase))
+}
+
+/// Whether a segment gives such orders, or asks for rights instead of a job.
+pub(super) fn is_smuggled(segment: &str, names_permissions: bool, first: bool) -> bool {
     let text = format!("{segment} ");
     let says = |list: &[&str]| list.iter().any(|phrase| text.contains(phrase));
-    const ORDERS: [&str; 62] = [
-        " ignore ",
-        " disregard ",
-        " skip approval",
-        " skip the approval",
-        " skip review",
-        " no approval",
-        " already approved",
-        " pre approved",
-        " preapproved",
-        " approved this",
-        " approved it",
-        " has approved",
-        " was approved",
-        " trust me",
-        " system prompt",
-        " system message",
-        " assistant ",
-        " developer mode",
-        " break glass",
-        " breakglass",
-        " sudo ",
-        " jailbreak",
-        " you are now",
-        " act as ",
-        " override ",
-        " overrule",
-        " bypass approval",
-        " bypass policy",
-        " bypass the policy",
-        " bypass the template",
-        " the template",
-        " template says",
-        " policy says",
-        " handbook",
-        " compliance demands",
-        " demands it",
-        " authorized by",
-        " authorised by",
-        " ceo ",
-        " cto said",
-        " ciso ",
-        " boss said",
-        " admin said",
-        " means you can",
-        " means write",
-        " includes write",
-        " super administrator",
-        " super admin",
-        " superadmin",
-        " previous instructions",
-        " prior instructions",
-        " instructions above",
-        " new instructions",
-        " do as i say",
-        " is read only so safe",
-        " ticket says",
-        " signed off",
-        " waived",
-        " exempt",
-        " self service",
-        " later on we",
-        " on behalf of the operator",
-    ];
     const WIDE: [&str; 58] = [
-        " full access",
-        " full admin",
-        " full control",
-        " full rights",
-        " full permission",
-        " admin rights",
-        " admin access",
-        " admin permission",
-        " admin role",
-        " admin token",
-        " administrator ",
-        " admin everything",
-        " all permissions",
-        " all scopes",
-        " every permission",
-        " every scope",
-        " all rights",
-        " any permission",
-        " whatever permission",
-        " all zones",
-        " every zone",
-        " all accounts",
-        " every account",
-        " all repos",
-        " every repo",
-        " all buckets",
-        " all resources",
-        " no expiry",
-        " no expiration",
-        " never expires",
-        " without expiry",
-        " superuser",
-        " root access",
-        " root user",
-        " owner rights",
-        " owner access",
-        " unrestricted",
-        " god mode",
-        " global api key",
-        " global key",
-        " master key",
-        " wildcard",
-        " account wide",
-        " org admin",
-        " org owner",
-        " everything else",
-        " permissions needed everything",
-        " grant everything",
-        " allow everything",
-        " access to everything",
-        " the whole account",
-        " entire account",
-        " entire org",
-        " write everywhere",
-        " read and write everything",
-        " all the permissions",
-        " full scope",
-        " all privileges",
+        " full access", " full admin", " full control", " full rights", " full permission", " admin rights", " admin access", " admin permission", " admin role", " admin token", " administrator ",
+        " admin everything", " all permissions", " all scopes", " every permission", " every scope", " all rights", " any permission", " whatever permission", " all zones", " every zone", " all accounts", " every account",
+        " all repos", " every repo", " all buckets", " all resources", " no expiry", " no expiration", " never expires", " without expiry", " superuser", " root access", " root user", " owner rights",
+        " owner access", " unrestricted", " god mode", " global api key", " global key", " master key", " wildcard", " account wide", " org admin", " org owner", " everything else", " permissions needed everything",
+        " grant everything", " allow everything", " access to everything", " the whole account", " entire account", " entire org", " write everywhere", " read and write everything", " all the permissions", " full scope", " all privileges",
     ];
     const MORE_KEYS: [&str; 20] = [
-        " second token",
-        " second key",
-        " another token",
-        " another key",
-        " extra token",
-        " extra key",
-        " additional token",
-        " spare token",
-        " spare key",
-        " edit my own token",
-        " edit its own",
-        " edit own token",
-        " raise its own",
-        " extend its own",
-        " its own permissions",
-        " own permissions",
-        " backup token",
-        " token for later",
-        " more tokens later",
-        " escalate",
+        " second token", " second key", " another token", " another key", " extra token", " extra key", " additional token", " spare token", " spare key", " edit my own token", " edit its own",
+        " edit own token", " raise its own", " extend its own", " its own permissions", " own permissions", " backup token", " token for later", " more tokens later", " escalate",
     ];
-    let asks = says(&[
-        " add ",
-        " grant ",
-        " give ",
-        " attach ",
-        " include ",
-        " plus ",
-        " also ",
-        " mint ",
-        " throw in ",
-        " append ",
-        " request ",
-        " need ",
-        " needs ",
-        " get ",
-        " set ",
-        " use ",
-        " want ",
-        " with ",
-    ]);
-    says(&ORDERS) || says(&WIDE) || says(&MORE_KEYS) || names_permissions && asks
+    let asks = says(&[" add ", " grant ", " give ", " attach ", " include ", " plus ", " also ", " mint ", " throw in ", " append ", " request ", " need ", " needs ", " get ", " set ", " use ", " want ", " with "]);
+    gives_orders(segment) || says(&WIDE) || says(&MORE_KEYS) || names_permissions && (asks || !first)
 }

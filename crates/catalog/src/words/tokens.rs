@@ -3,7 +3,7 @@
 /// One word of a text, cut to its stem.
 pub(super) fn stem(word: &str) -> String {
     let word = canonical(word);
-    if word.len() <= 3 || word.ends_with("ss") || word.ends_with("us") || word.ends_with("is") {
+    if matches!(word, "managed" | "status") || word.len() <= 3 || word.ends_with("ss") || word.ends_with("us") || word.ends_with("is") {
         return word.to_owned();
     }
     let mut cut = word;
@@ -75,7 +75,7 @@ fn canonical(word: &str) -> &str {
         "logpush" => "logpush",
         "ips" | "ip" => "ip",
         "dependancy" => "dependency",
-        "stats" | "statistics" | "stat" => "stat",
+        "stats" | "statistics" | "stat" => "statistic",
         "info" | "information" | "infos" => "info",
         "subs" | "subscriptions" => "subscription",
         "vms" | "vm" => "vm",
@@ -88,8 +88,14 @@ fn canonical(word: &str) -> &str {
         "customise" => "customiz",
         "catalogue" => "catalog",
         "colour" => "color",
+        "russia" | "china" | "iran" | "brazil" | "vietnam" | "germany" | "france" | "india" | "ukraine" | "korea" | "countries" => "country",
         "pls" | "plz" => "please",
         "w" => "with",
+        "vider" | "leeren" | "vaciar" | "limpiar" | "svuotare" => "purge",
+        "ajouter" | "creer" | "créer" | "anlegen" | "hinzufügen" | "erstellen" | "crear" | "agregar" | "criar" | "aggiungere" => "create",
+        "supprimer" | "löschen" | "eliminar" | "borrar" | "entfernen" | "cancellare" => "delete",
+        "lister" | "anzeigen" | "lesen" | "leer" | "listar" | "mostrar" | "lire" | "auflisten" | "afficher" => "show",
+        "modifier" | "ändern" | "actualizar" | "aktualisieren" | "cambiar" | "bearbeiten" => "update",
         other => other,
     }
 }
@@ -119,11 +125,28 @@ pub(super) fn camel_parts(word: &str) -> Vec<&str> {
     parts
 }
 
+/// Whether `one` is the other with its last letter twice.
+fn doubled(one: &[char], other: &[char]) -> bool {
+    one.split_last().is_some_and(|(last, rest)| rest == other && rest.last() == Some(last))
+}
+
+/// Whether two neighbours of `one` changed places.
+fn swapped(one: &[char], other: &[char]) -> bool {
+    let differ: Vec<usize> = one.iter().zip(other).enumerate().filter(|(_, (a, b))| a != b).map(|(at, _)| at).collect();
+    match differ.as_slice() {
+        [first, second] if one.len() == other.len() && *second == first + 1 => {
+            one.get(*first) == other.get(*second) && one.get(*second) == other.get(*first)
+        }
+        _ => false,
+    }
+}
+
 /// Whether two words differ by no more typing slips than their length forgives. A slip is a letter too many, too few,
 /// another one, or two that changed places.
 pub(super) fn slips(one: &[char], other: &[char]) -> Option<usize> {
     let forgiven = match one.len().max(other.len()) {
-        0..=4 => return None,
+        0..=3 => return None,
+        4 => return (doubled(one, other) || swapped(one, other)).then_some(1),
         5..=7 => 1,
         _ => 2,
     };
