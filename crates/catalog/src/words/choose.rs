@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::hear::{Heard, Segment, Word};
 use super::knowledge::{Kind, Knowledge, Phrase};
-use super::lexicon::{is_faint, is_noun_too, is_small, opens_as_verb};
+use super::lexicon::{is_faint, is_noun_too, joins, is_small, opens_as_verb};
 
 /// A thing that the text is about, and what is to be done with it.
 #[derive(Debug, Clone)]
@@ -224,6 +224,17 @@ fn commands(at: usize, heard: &Heard) -> bool {
     })
 }
 
+/// Whether words lie in two clauses that each do something: `compare branches and create a tag` compares no tags.
+fn joined_apart(positions: &[usize], heard: &Heard) -> bool {
+    let segment_of = |at: &usize| heard.words.get(*at).map_or(0, |word| word.segment);
+    let first = positions.iter().map(segment_of).min().unwrap_or_default();
+    positions.iter().map(segment_of).filter(|segment| *segment != first).any(|segment| {
+        let own = || heard.words.iter().enumerate().filter(|(_, word)| word.segment == segment);
+        let joined = own().next().is_some_and(|(_, word)| joins(&word.stem));
+        joined && own().any(|(at, word)| word.leads && !word.kinds.is_empty() && !positions.contains(&at))
+    })
+}
+
 fn stands_main(at: usize, heard: &Heard) -> bool {
     heard
         .words
@@ -307,6 +318,9 @@ fn find(phrase: &Phrase, heard: &Heard, knowledge: &Knowledge, places: &HashMap<
         }
     }
     let (span, positions) = best?;
+    if joined_apart(&positions, heard) {
+        return None;
+    }
     let length = positions.len();
     let sentence = |at: &usize| heard.words.get(*at).and_then(|word| heard.segments.get(word.segment)).map(|segment| segment.sentence);
     let together = positions.windows(2).all(|pair| match pair {

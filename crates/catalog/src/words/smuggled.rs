@@ -9,12 +9,15 @@ pub(super) fn mask_names(text: &str, catalog: &Catalog) -> String {
     let mut masked = text.to_owned();
     for name in catalog.permissions().iter().map(|permission| permission.name).filter(|name| is_level(name)) {
         let mut from = 0;
+        // `provisioning` and `report` are everyday words too.
+        let exact = ![" Read", " Write", " Edit", " Admin"].iter().any(|level| name.ends_with(level));
         while let Some(at) = find_from(&masked, name, from) {
             let end = at + name.len();
             let edge = |letter: Option<char>| letter.is_none_or(|letter| !letter.is_alphanumeric());
             let whole = edge(masked.get(..at).and_then(|before| before.chars().next_back()))
                 && edge(masked.get(end..).and_then(|after| after.chars().next()));
-            if whole {
+            let said = !exact || masked.get(at..end) == Some(name);
+            if whole && said {
                 masked.replace_range(at..end, &PERMISSION.to_string());
                 from = at + PERMISSION.len_utf8();
             } else {
