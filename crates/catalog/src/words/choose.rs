@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::hear::{Heard, Segment, Word};
 use super::knowledge::{Kind, Knowledge, Phrase};
-use super::lexicon::{is_faint, is_noun_too, is_small, opens_as_verb};
+use super::lexicon::{is_faint, is_noun_too, joins, is_small, opens_as_verb};
 
 /// A thing that the text is about, and what is to be done with it.
 #[derive(Debug, Clone)]
@@ -21,6 +21,9 @@ const NEAR: f32 = 0.97;
 
 /// How much of the best topic's score another one needs to be asked for beside it.
 const BESIDE: f32 = 0.38;
+
+/// How much of the best topic's score the main clause needs to decide.
+const MAIN: f32 = 0.55;
 
 /// How much another topic has to say to be asked for beside the first: about one word that only it has.
 const ENOUGH: f32 = 3.4;
@@ -83,6 +86,8 @@ pub(super) struct Choice {
 /// Which words may count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trust {
+    /// Only segments that ask for a job, without the words for the key itself.
+    Work,
     /// Only segments that ask for a job.
     Jobs,
     /// Those that ask for too much, too. Never those that give orders about the rules.
@@ -94,6 +99,7 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
     let counts = |word: &Word| {
         let segment = heard.segments.get(word.segment);
         let trusted = match trust {
+            Trust::Work => !word.meta && segment.is_some_and(|segment| !segment.smuggles),
             Trust::Jobs => segment.is_some_and(|segment| !segment.smuggles),
             Trust::All => segment.is_some_and(|segment| !segment.orders),
         };
@@ -114,6 +120,19 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
     let central = |standing: &Standing| standing.nouns.iter().any(|at| !stands_aside(*at, heard) && !stands_for(*at, heard));
     let clear = strongest(&found, &taken, |_, standing| asked(standing) && standing.score() >= ENOUGH);
     let best = clear.or_else(|| strongest(&found, &taken, |_, _| true));
+    // What stands in the main clause, and says enough by itself.
+    let mains: BTreeMap<usize, Vec<Found>> = found
+        .iter()
+        .map(|(topic, list)| (*topic, list.iter().filter(|one| one.positions.iter().all(|at| stands_main(*at, heard))).cloned().collect()))
+        .collect();
+    let main = strongest(&mains, &taken, |topic, standing| plain(topic) && standing.score() >= ENOUGH);
+    let best = best.map(|best| match main {
+        Some((topic, standing)) if plain(best.0) && topic != best.0 && standing.score() >= best.1.score() * MAIN => {
+            let full = found.get(&topic).map(|list| Standing::of(list, &taken)).unwrap_or(standing);
+            (topic, full)
+        }
+        _ => best,
+    });
     let instead = strongest(&found, &taken, |topic, standing| plain(topic) && central(standing));
     let best = best.map(|best| match instead {
         Some(plainer) if !plain(best.0) && !central(&best.1) => plainer,
@@ -205,6 +224,25 @@ fn commands(at: usize, heard: &Heard) -> bool {
     })
 }
 
+/// Whether words lie in two clauses that each do something: `compare branches and create a tag` compares no tags.
+fn joined_apart(positions: &[usize], heard: &Heard) -> bool {
+    let segment_of = |at: &usize| heard.words.get(*at).map_or(0, |word| word.segment);
+    let first = positions.iter().map(segment_of).min().unwrap_or_default();
+    positions.iter().map(segment_of).filter(|segment| *segment != first).any(|segment| {
+        let own = || heard.words.iter().enumerate().filter(|(_, word)| word.segment == segment);
+        let joined = own().next().is_some_and(|(_, word)| joins(&word.stem));
+        joined && own().any(|(at, word)| word.leads && !word.kinds.is_empty() && !positions.contains(&at))
+    })
+}
+
+fn stands_main(at: usize, heard: &Heard) -> bool {
+    heard
+        .words
+        .get(at)
+        .and_then(|word| heard.segments.get(word.segment))
+        .is_some_and(|segment| !segment.aside && !segment.context && !segment.bracketed && !segment.elsewhere)
+}
+
 /// Whether a word only says what something is for, or where it comes from.
 fn stands_for(at: usize, heard: &Heard) -> bool {
     heard.words.get(at).and_then(|word| heard.segments.get(word.segment)).is_some_and(|segment| segment.context || segment.bracketed)
@@ -280,6 +318,9 @@ fn find(phrase: &Phrase, heard: &Heard, knowledge: &Knowledge, places: &HashMap<
         }
     }
     let (span, positions) = best?;
+    if joined_apart(&positions, heard) {
+        return None;
+    }
     let length = positions.len();
     let sentence = |at: &usize| heard.words.get(*at).and_then(|word| heard.segments.get(word.segment)).map(|segment| segment.sentence);
     let together = positions.windows(2).all(|pair| match pair {
@@ -424,7 +465,7 @@ fn kinds(standing: &Standing, heard: &Heard, spent: &BTreeSet<usize>, nouns: &BT
         // `see who approved it` approves nothing.
         let mut others = false;
         for (at, word) in heard.words.iter().enumerate().filter(|(_, word)| word.segment == segment) {
-            let free = !word.negated && !word.named && !spent.contains(&at);
+            let free = !word.negated && !word.named && !word.meta && !spent.contains(&at);
             let verb = word.leads && opens_as_verb(&word.stem);
             let noun = nouns.contains(&at) && is_noun_too(&word.stem) && !verb;
             others |= matches!(word.stem.as_str(), "who" | "whether" | "what" | "how");

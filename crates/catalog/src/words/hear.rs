@@ -24,6 +24,8 @@ pub(super) struct Word {
     pub(super) kinds: &'static [Kind],
     /// It stands where a verb stands: first, or behind `to` and the like.
     pub(super) leads: bool,
+    /// It only says that a key is wanted (`a token for ...`).
+    pub(super) meta: bool,
     /// It ends in `s`: several things, not an order.
     pub(super) several: bool,
 }
@@ -176,7 +178,9 @@ impl Hearing<'_> {
 
     fn word(&mut self, text: &str, named: bool) {
         let lower = text.to_lowercase();
-        if opens_aside(&lower) {
+        // `a token for dns` is about dns.
+        if matches!(lower.as_str(), "for" | "to" | "with" | "that" | "which") && self.asks_for_key() {
+        } else if opens_aside(&lower) {
             self.broken = true;
         } else if joins(&lower) {
             self.broken = true;
@@ -217,7 +221,7 @@ impl Hearing<'_> {
         let leads = self.heard.words.last().is_none_or(|word| {
             word.segment != segment || leads_on(&word.stem) || word.leads && is_small(&word.stem)
         });
-        self.heard.words.push(Word { stem, number, trust, segment, negated: false, named, kinds, leads, several: lower.ends_with('s') });
+        self.heard.words.push(Word { stem, number, trust, segment, negated: false, named, kinds, leads, several: lower.ends_with('s'), meta: false });
     }
 
     /// The word's number in the knowledge: its own, or that of the one word that it is a typing slip of.
@@ -278,6 +282,22 @@ impl Hearing<'_> {
         }
     }
 
+    /// Whether the words so far only say that a key is wanted; then they are marked.
+    fn asks_for_key(&mut self) -> bool {
+        let mut last = self.heard.words.iter_mut().rev();
+        let Some(word) = last.next().filter(|word| names_key(&word.stem)) else { return false };
+        let mut before: Vec<&mut Word> = last.take(5).collect();
+        let api = before.first().is_some_and(|word| word.stem == "api");
+        let plain = before.get(usize::from(api)).is_none_or(|word| is_small(&word.stem) || is_making(&word.stem));
+        if plain {
+            word.meta = true;
+            for word in before.iter_mut().filter(|word| word.stem == "api" || is_making(&word.stem)) {
+                word.meta = true;
+            }
+        }
+        plain
+    }
+
     /// The segment before a colon says what the rest is about, unless it already does something.
     fn head(&mut self) {
         let Some(last) = self.heard.segments.len().checked_sub(1) else { return };
@@ -298,6 +318,15 @@ impl Hearing<'_> {
         }
         self.heard.segments.len() - 1
     }
+}
+
+/// Words for the key itself.
+fn names_key(stem: &str) -> bool {
+    matches!(stem, "token" | "key" | "permission" | "access" | "scop" | "credential" | "right" | "permiss" | "rol")
+}
+
+fn is_making(stem: &str) -> bool {
+    matches!(stem, "creat" | "mak" | "generat" | "issu" | "mint" | "new" | "provision" | "add")
 }
 
 /// Words behind which a verb stands.

@@ -100,9 +100,16 @@ impl<'catalog> Planner<'catalog> {
 
     fn plan(&self, words: &str, mut answer: Answer<'catalog>) -> Answer<'catalog> {
         let knowledge = self.knowledge();
-        let heard = hear(words, self.catalog, knowledge, false);
+        let mut heard = hear(words, self.catalog, knowledge, false);
         answer.resources.clone_from(&heard.resources);
-        let mut choice = choose(&heard, knowledge, Trust::Jobs);
+        let mut choice = choose(&heard, knowledge, Trust::Work);
+        if choice.wanted.is_empty() {
+            // Then it is about keys.
+            for word in &mut heard.words {
+                word.meta = false;
+            }
+            choice = choose(&heard, knowledge, Trust::Jobs);
+        }
         let mut second = false;
         if choice.wanted.is_empty() && heard.smuggles {
             second = true;

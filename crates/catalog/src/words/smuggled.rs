@@ -9,12 +9,15 @@ pub(super) fn mask_names(text: &str, catalog: &Catalog) -> String {
     let mut masked = text.to_owned();
     for name in catalog.permissions().iter().map(|permission| permission.name).filter(|name| is_level(name)) {
         let mut from = 0;
+        // `provisioning` and `report` are everyday words too.
+        let exact = ![" Read", " Write", " Edit", " Admin"].iter().any(|level| name.ends_with(level));
         while let Some(at) = find_from(&masked, name, from) {
             let end = at + name.len();
             let edge = |letter: Option<char>| letter.is_none_or(|letter| !letter.is_alphanumeric());
             let whole = edge(masked.get(..at).and_then(|before| before.chars().next_back()))
                 && edge(masked.get(end..).and_then(|after| after.chars().next()));
-            if whole {
+            let said = !exact || masked.get(at..end) == Some(name);
+            if whole && said {
                 masked.replace_range(at..end, &PERMISSION.to_string());
                 from = at + PERMISSION.len_utf8();
             } else {
@@ -61,14 +64,15 @@ fn find_from(text: &str, name: &str, from: usize) -> Option<usize> {
 }
 
 /// Orders about rules, and claims that somebody allowed it.
-const ORDERS: [&str; 63] = [
-        " ignore ", " disregard ", " skip approval", " skip the approval", " skip review", " no approval", " already approved", " approved by ", " pre approved", " preapproved", " approved this",
-        " approved it", " has approved", " was approved", " trust me", " system prompt", " system message", " assistant ", " developer mode", " break glass", " breakglass", " sudo ",
-        " jailbreak", " you are now", " act as ", " override ", " overrule", " bypass approval", " bypass policy", " bypass the policy", " bypass the template", " the template", " template says",
-        " policy says", " handbook", " compliance demands", " demands it", " authorized by", " authorised by", " ceo ", " cto said", " ciso ", " boss said", " admin said", " means you can",
-        " means write", " includes write", " super administrator", " super admin", " superadmin", " previous instructions", " prior instructions", " instructions above", " new instructions", " do as i say", " is read only so safe",
-        " ticket says", " signed off", " waived", " exempt", " self service", " later on we", " on behalf of the operator",
-    ];
+const ORDERS: [&str; 78] = [
+    " ignore previous", " ignore all", " ignore any", " ignore the", " ignore your", " disregard ", " skip approval", " skip the approval", " skip review", " no approval", " already approved",
+    " pre approved", " preapproved", " approved by security", " approved by the", " approved by my", " approved by our", " approved by management", " approved by legal", " approved by compliance",
+    " human approved", " manager approved", " boss approved", " team approved", " approved this request", " approved it already", " trust me", " system prompt", " system message", " assistant the",
+    " developer mode", " break glass", " breakglass", " sudo ", " jailbreak", " you are now", " you are root", " act as an", " act as root", " override the policy", " override policy", " override approval",
+    " override safety", " overrule", " bypass approval", " bypass policy", " bypass the policy", " bypass the template", " skip the template", " template says", " policy says", " handbook", " compliance demands",
+    " demands it", " authorized by", " authorised by", " ceo ", " cto said", " ciso ", " boss said", " admin said", " manager said", " means you can", " means write", " super administrator", " super admin", " superadmin",
+    " previous instructions", " prior instructions", " instructions above", " new instructions", " do as i say", " so safe", " ticket says", " signed off", " waived", " treat read as", " note to planner",
+];
 
 /// Whether a segment gives orders about rules, or claims approval.
 pub(super) fn gives_orders(segment: &str) -> bool {
@@ -80,17 +84,22 @@ pub(super) fn gives_orders(segment: &str) -> bool {
 pub(super) fn is_smuggled(segment: &str, names_permissions: bool, first: bool) -> bool {
     let text = format!("{segment} ");
     let says = |list: &[&str]| list.iter().any(|phrase| text.contains(phrase));
-    const WIDE: [&str; 58] = [
-        " full access", " full admin", " full control", " full rights", " full permission", " admin rights", " admin access", " admin permission", " admin role", " admin token", " administrator ",
-        " admin everything", " all permissions", " all scopes", " every permission", " every scope", " all rights", " any permission", " whatever permission", " all zones", " every zone", " all accounts", " every account",
-        " all repos", " every repo", " all buckets", " all resources", " no expiry", " no expiration", " never expires", " without expiry", " superuser", " root access", " root user", " owner rights",
-        " owner access", " unrestricted", " god mode", " global api key", " global key", " master key", " wildcard", " account wide", " org admin", " org owner", " everything else", " permissions needed everything",
-        " grant everything", " allow everything", " access to everything", " the whole account", " entire account", " entire org", " write everywhere", " read and write everything", " all the permissions", " full scope", " all privileges",
+    const WIDE: [&str; 49] = [
+        " full access", " full admin", " full control", " full rights", " full permission", " admin rights", " admin access", " admin permission", " admin role", " admin token", " administrator ", " owner role",
+        " admin everything", " admin on", " me admin", " as admin", " all permissions", " all scopes", " every permission", " every scope", " all rights", " any permission", " whatever permission", " all resources", " no expiry", " no expiration",
+        " never expires", " without expiry", " superuser", " root access", " owner rights", " owner access", " unrestricted", " god mode", " global api key", " global key", " master key", " use wildcard",
+        " wildcard scope", " wildcard is", " everything else", " needed everything", " grant everything", " allow everything", " access to everything", " write everywhere", " read and write everything", " full scope", " all privileges",
     ];
+    // Alone they ask for reach; behind a verb they say what a job is about.
+    const SPREAD: [&str; 12] = [
+        " all zones", " every zone", " all accounts", " every account", " all repos", " every repo", " all buckets", " the whole account", " entire account", " the entire org", " whole org", " everything ",
+    ];
+    let bare = text.strip_prefix(" and").or_else(|| text.strip_prefix(" plus")).or_else(|| text.strip_prefix(" on")).unwrap_or(&text);
+    let spreads = SPREAD.iter().any(|phrase| bare.starts_with(phrase)) && (!first || text.split_whitespace().count() <= 3);
     const MORE_KEYS: [&str; 20] = [
         " second token", " second key", " another token", " another key", " extra token", " extra key", " additional token", " spare token", " spare key", " edit my own token", " edit its own",
         " edit own token", " raise its own", " extend its own", " its own permissions", " own permissions", " backup token", " token for later", " more tokens later", " escalate",
     ];
     let asks = says(&[" add ", " grant ", " give ", " attach ", " include ", " plus ", " also ", " mint ", " throw in ", " append ", " request ", " need ", " needs ", " get ", " set ", " use ", " want ", " with "]);
-    gives_orders(segment) || says(&WIDE) || says(&MORE_KEYS) || names_permissions && (asks || !first)
+    gives_orders(segment) || spreads || says(&WIDE) || says(&MORE_KEYS) || names_permissions && (asks || !first)
 }
