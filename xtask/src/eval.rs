@@ -172,14 +172,9 @@ pub(crate) fn score(text: &str) -> Result<Scores, EvalError> {
     Ok(scores)
 }
 
-/// OpenRouter's kinds of keys have other names in the yardstick.
-fn name_of(provider: &str, name: &str) -> String {
-    if provider == "openrouter" { format!("{name}_key") } else { name.to_owned() }
-}
-
 impl Scores {
     fn record(&mut self, record: &Record, answer: &Answer<'_>) {
-        let named = |name: &str| name_of(&record.provider, name);
+        let named = str::to_owned;
         let given: BTreeSet<String> = answer.permissions.iter().map(|one| named(one.name)).collect();
         let optional: BTreeSet<String> = record.optional.iter().cloned().chain([FREE.to_owned()]).collect();
         let bare = |set: &BTreeSet<String>| set.difference(&optional).cloned().collect::<BTreeSet<_>>();

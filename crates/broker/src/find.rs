@@ -116,6 +116,12 @@ pub fn plan_of(plain: &Plain) -> Result<Answer<'static>> {
     plan(plain, &catalogs(plain.provider.as_deref())?)
 }
 
+/// Whether this version makes keys at a provider.
+#[must_use]
+pub fn makes_keys(provider_kind: &str) -> bool {
+    provider::facts_of(provider_kind).is_some_and(|facts| facts.no_mint.is_none())
+}
+
 /// What is missing, so that whoever holds these permissions of a provider, by id, can call these operations.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ed25519_dalek::Signer as _;
 use keywright_adapters::provider;
 use keywright_catalog::solve::Wanted;
-use keywright_catalog::{Catalog, Footprint};
+use keywright_catalog::{Catalog, CatalogError};
 use keywright_core::audit::{Deed, Record, Stage, Subject};
 use keywright_core::grant::Permission;
 use keywright_core::key::Key;
@@ -71,7 +71,7 @@ pub fn check_template(source: &str) -> Result<CheckedTemplate> {
     let footprint =
         catalog.unlocks(permissions.iter().map(|p| p.id.as_str())).map_err(BrokerError::invalid)?;
     let mut warnings = Vec::new();
-    refuse_superfluous(catalog, &template, &permissions, &mut warnings)?;
+    let narrower = hold_against_least(catalog, &template, &permissions, &mut warnings)?;
     refuse_unconfined(&template, &permissions)?;
     fit_conditions(&mut template, &mut warnings)?;
     for destination in template.limits.destinations.iter().filter(|d| d.to_string() == "dotenv:*") {
@@ -93,40 +93,12 @@ pub fn check_template(source: &str) -> Result<CheckedTemplate> {
             ));
         }
     }
-    let narrower = narrower(catalog, &template, &footprint, &mut warnings);
     let (unlocks, mutating) = (count(footprint.total), count(footprint.mutating));
     Ok(CheckedTemplate {
         resolved: ResolvedTemplate { template, permissions, escalation, unlocks, mutating },
         warnings,
         narrower,
     })
-}
-
-/// The least permissions for the declared operations, where they open less than the template's own.
-fn narrower(
-    catalog: &Catalog,
-    template: &Template,
-    own: &Footprint<'_>,
-    warnings: &mut Vec<String>,
-) -> Vec<String> {
-    let wanted: Vec<Wanted<'_>> =
-        template.operations.iter().map(|name| Wanted::from(name.as_str())).collect();
-    let Ok(least) = catalog.least(&wanted, &[]) else { return Vec::new() };
-    let Ok(opened) = catalog.unlocks(least.permissions.iter().map(|p| p.id)) else { return Vec::new() };
-    if (opened.mutating, opened.total) >= (own.mutating, own.total) {
-        return Vec::new();
-    }
-    let names: Vec<String> = least.permissions.iter().map(|p| p.name.to_owned()).collect();
-    warnings.push(format!(
-        "a narrower set opens all of the declared operations: {}. It opens {} operations, of which {} change something, and not {} \
-         and {}",
-        names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
-        opened.total,
-        opened.mutating,
-        own.total,
-        own.mutating
-    ));
-    names
 }
 
 /// A template whose keys could never be made is not put in force: each parameter is of a kind that the provider knows, and
@@ -183,45 +155,55 @@ fn fit_conditions(template: &mut Template, warnings: &mut Vec<String>) -> Result
     Ok(())
 }
 
-/// Where a template says what its job calls, it grants nothing that the job does not need: with any of its permissions
-/// taken away, some operation would be closed. Operations without permission data are not guessed about.
-fn refuse_superfluous(
+/// Where a template says what its job calls, it grants nothing that the job does not need: with any of its permissions taken
+/// away, some operation would be closed. Operations without permission data are not guessed about. Answers with the names of a
+/// narrower set that opens the same.
+fn hold_against_least(
     catalog: &Catalog,
     template: &Template,
     permissions: &[Permission],
     warnings: &mut Vec<String>,
-) -> Result<()> {
-    let mut openers: Vec<Vec<&str>> = Vec::new();
-    let mut is_known = !template.operations.is_empty();
-    for operation in &template.operations {
-        let known = catalog.operation(operation).map_err(BrokerError::invalid)?;
-        if !known.is_computable() {
-            is_known = false;
-            warnings.push(format!(
-                "`{operation}` has no permission data, so what the job needs can't be checked"
-            ));
-            continue;
-        }
-        let opening: Vec<&str> = catalog
-            .accepted(known)
-            .filter_map(|p| permissions.iter().find(|have| have.id == p.id))
-            .map(|have| have.id.as_str())
-            .collect();
-        if opening.is_empty() {
-            warnings.push(format!("`{operation}` is declared, but none of the permissions opens it"));
-        } else {
-            openers.push(opening);
+) -> Result<Vec<String>> {
+    let wanted: Vec<Wanted<'_>> =
+        template.operations.iter().map(|name| Wanted::from(name.as_str())).collect();
+    let mut is_known = !wanted.is_empty();
+    for one in &wanted {
+        match catalog.least(std::slice::from_ref(one), &[]) {
+            Ok(_) => {}
+            Err(CatalogError::NotComputable { .. }) => {
+                is_known = false;
+                let name = one.operation;
+                warnings
+                    .push(format!("`{name}` has no permission data, so what the job needs can't be checked"));
+            }
+            Err(error) => return Err(BrokerError::invalid(error)),
         }
     }
-    let is_needed = |p: &&Permission| openers.iter().any(|opening| opening.as_slice() == [p.id.as_str()]);
-    match permissions.iter().find(|p| is_known && !is_needed(p)) {
-        None => Ok(()),
-        Some(superfluous) => Err(BrokerError::invalid(format_args!(
-            "permission `{}` is more than the declared operations need",
-            superfluous.name
-        ))
-        .hint("take it out, or declare under `operations` what the job calls with it")),
+    if !is_known {
+        return Ok(Vec::new());
     }
+    let ids: Vec<&str> = permissions.iter().map(|p| p.id.as_str()).collect();
+    let measured = catalog.measure(&ids, &wanted, &[]).map_err(BrokerError::invalid)?;
+    for operation in &measured.unopened {
+        warnings.push(format!("`{operation}` is declared, but none of the permissions opens it"));
+    }
+    if let Some(superfluous) = measured.superfluous.first() {
+        let message = format!("permission `{}` is more than the declared operations need", superfluous.name);
+        return Err(BrokerError::invalid(message)
+            .hint("take it out, or declare under `operations` what the job calls with it"));
+    }
+    if measured.is_least || measured.beyond_the_least.is_empty() || !measured.unopened.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names: Vec<String> = measured.least.permissions.iter().map(|p| p.name.to_owned()).collect();
+    let more = &measured.beyond_the_least;
+    warnings.push(format!(
+        "a narrower set opens all of the declared operations: {}. This one opens {} operations more, of which {} change something",
+        names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+        more.len(),
+        more.iter().filter(|operation| operation.mutating).count(),
+    ));
+    Ok(names)
 }
 
 impl Broker {

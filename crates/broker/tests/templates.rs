@@ -97,10 +97,9 @@ fn a_template_that_grants_more_than_its_operations_need_is_told_the_narrower_set
     let read = "\"GET /zones/{zone_id}/dns_records\"";
     let checked = check_template(&template("\"DNS Write\"", read, "\"embedded:*\"")).unwrap();
     assert_eq!(checked.narrower, ["DNS Read"]);
-    let warned = checked
-        .warnings
-        .iter()
-        .any(|warning| warning.contains("`DNS Read`") && warning.contains("and not 45"));
+    let warned = checked.warnings.iter().any(|warning| {
+        warning.contains("`DNS Read`") && warning.contains("25 operations more, of which 25 change")
+    });
     assert!(warned, "{:?}", checked.warnings);
     for (permissions, operations) in
         [("\"DNS Read\"", read), ("\"DNS Write\"", RECORDS), ("\"DNS Write\"", "")]

@@ -155,7 +155,7 @@ fn jobs_at_other_providers_have_the_least_permissions() {
         ("digitalocean", &["oneClicks_install_kubernetes"], &["addon:create", "kubernetes:update"]),
         ("tailscale", &["getPolicyFile", "setPolicyFile"], &["policy_file"]),
         ("sendgrid", &["bounces_list", "mail_send"], &["mail.send", "suppression.bounces.read"]),
-        ("openrouter", &["inference"], &["inference"]),
+        ("openrouter", &["inference"], &["inference_key"]),
         ("gitlab", &["GET /projects/{id}/issues"], &["read_api", "role reporter"]),
         ("huggingface", &["chat_completion"], &["inference.serverless.write"]),
     ];

@@ -40,11 +40,6 @@ fn spelt_out(provider: &str, operation: &str) -> String {
     operation.to_owned()
 }
 
-/// OpenRouter's kinds of keys have other names there.
-fn as_scored(provider: &str, name: &str) -> String {
-    if provider == "openrouter" { format!("{name}_key") } else { name.to_owned() }
-}
-
 fn names(set: &Value) -> BTreeSet<String> {
     set.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
 }
@@ -77,9 +72,7 @@ fn every_job_of_the_evaluation_set_is_solved_exactly() {
         let wanted: Vec<Wanted<'_>> =
             operations.iter().map(|operation| Wanted { operation, writes }).collect();
         let got = match Catalog::for_provider(provider).and_then(|catalog| catalog.least(&wanted, &[])) {
-            Ok(least) => {
-                least.permissions.iter().map(|one| as_scored(provider, one.name)).collect::<BTreeSet<_>>()
-            }
+            Ok(least) => least.permissions.iter().map(|one| one.name.to_owned()).collect::<BTreeSet<_>>(),
             Err(error) => BTreeSet::from([format!("{error}")]),
         };
         let minimal: Vec<BTreeSet<String>> =

@@ -10,7 +10,7 @@ use crate::support::{Fault, Proxy};
 pub const VENDOR: Vendor = Vendor {
     kind: "openrouter",
     account: Some(OPENROUTER_WORKSPACE),
-    permissions: &["inference"],
+    permissions: &["inference_key"],
     scope: "workspace",
     parameters: &[("openrouter.guardrail", "cheap models")],
     budget_cents: Some(250),

@@ -14,12 +14,9 @@
 //! The search is exact. Sets of equal cost are told as ties, and the first by name is the answer. What is not known is an error
 //! with the nearest that is known, never a guess.
 
-<<<<<<< HEAD
-mod opens;
-=======
 pub mod measure;
 pub mod narrow;
->>>>>>> planner
+mod opens;
 mod reach;
 mod search;
 

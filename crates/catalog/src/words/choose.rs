@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::hear::{Heard, Segment, Word};
 use super::knowledge::{Kind, Knowledge, Phrase};
-use super::lexicon::{is_faint, is_noun_too, joins, is_small, opens_as_verb};
+use super::lexicon::{is_faint, is_noun_too, is_small, joins, opens_as_verb};
 
 /// A thing that the text is about, and what is to be done with it.
 #[derive(Debug, Clone)]
@@ -117,17 +117,29 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
     // What is asked comes before what it depends on, and before what it is for.
     let plain = |topic: usize| knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty());
     let asked = |standing: &Standing| standing.nouns.iter().any(|at| !stands_aside(*at, heard));
-    let central = |standing: &Standing| standing.nouns.iter().any(|at| !stands_aside(*at, heard) && !stands_for(*at, heard));
+    let central = |standing: &Standing| {
+        standing.nouns.iter().any(|at| !stands_aside(*at, heard) && !stands_for(*at, heard))
+    };
     let clear = strongest(&found, &taken, |_, standing| asked(standing) && standing.score() >= ENOUGH);
     let best = clear.or_else(|| strongest(&found, &taken, |_, _| true));
     // What stands in the main clause, and says enough by itself.
     let mains: BTreeMap<usize, Vec<Found>> = found
         .iter()
-        .map(|(topic, list)| (*topic, list.iter().filter(|one| one.positions.iter().all(|at| stands_main(*at, heard))).cloned().collect()))
+        .map(|(topic, list)| {
+            (
+                *topic,
+                list.iter()
+                    .filter(|one| one.positions.iter().all(|at| stands_main(*at, heard)))
+                    .cloned()
+                    .collect(),
+            )
+        })
         .collect();
     let main = strongest(&mains, &taken, |topic, standing| plain(topic) && standing.score() >= ENOUGH);
     let best = best.map(|best| match main {
-        Some((topic, standing)) if plain(best.0) && topic != best.0 && standing.score() >= best.1.score() * MAIN => {
+        Some((topic, standing))
+            if plain(best.0) && topic != best.0 && standing.score() >= best.1.score() * MAIN =>
+        {
             let full = found.get(&topic).map(|list| Standing::of(list, &taken)).unwrap_or(standing);
             (topic, full)
         }
@@ -136,7 +148,11 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
     let instead = strongest(&found, &taken, |topic, standing| plain(topic) && central(standing));
     let best = best.map(|best| match instead {
         Some(plainer) if !plain(best.0) && !central(&best.1) => plainer,
-        Some(plainer) if !plain(best.0) && plainer.1.score() >= best.1.score() * NEAR && says_what(&best.1, heard) => plainer,
+        Some(plainer)
+            if !plain(best.0) && plainer.1.score() >= best.1.score() * NEAR && says_what(&best.1, heard) =>
+        {
+            plainer
+        }
         _ => best,
     });
     let Some((first, best)) = best else { return choice };
@@ -166,17 +182,28 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
         let sentence = |segment: usize| heard.segments.get(segment).map(|segment| segment.sentence);
         heard.segments.iter().enumerate().any(|(place, segment)| {
             segment.heading
-                && best.nouns.iter().any(|noun| heard.words.get(*noun).is_some_and(|word| word.segment == place))
-                && before.is_some_and(|before| sentence(before + 1) == sentence(place).map(|sentence| sentence + 1))
+                && best
+                    .nouns
+                    .iter()
+                    .any(|noun| heard.words.get(*noun).is_some_and(|word| word.segment == place))
+                && before.is_some_and(|before| {
+                    sentence(before + 1) == sentence(place).map(|sentence| sentence + 1)
+                })
         })
     };
     while choice.wanted.len() < 4 {
         let beside = strongest(&found, &taken, |topic, standing| {
             let plain = knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty());
             let new = choice.wanted.iter().all(|chosen| chosen.topic != topic);
-            let apart = |at: &usize| heard.words.get(*at).is_some_and(|word| !segments.contains(&word.segment));
+            let apart =
+                |at: &usize| heard.words.get(*at).is_some_and(|word| !segments.contains(&word.segment));
             let asked = standing.nouns.iter().any(|at| !acts(*at, heard) && is_asked(*at, heard));
-            plain && new && asked && !standing.nouns.iter().any(details) && standing.nouns.iter().all(|at| acts(*at, heard) || apart(at)) && standing.score() >= ENOUGH.min(top * BESIDE).max(2.4)
+            plain
+                && new
+                && asked
+                && !standing.nouns.iter().any(details)
+                && standing.nouns.iter().all(|at| acts(*at, heard) || apart(at))
+                && standing.score() >= ENOUGH.min(top * BESIDE).max(2.4)
         });
         let Some((topic, standing)) = beside else { break };
         occupy(&mut segments, &mut taken, &standing);
@@ -213,14 +240,21 @@ fn stands_aside(at: usize, heard: &Heard) -> bool {
 fn says_what(standing: &Standing, heard: &Heard) -> bool {
     heard.words.iter().enumerate().any(|(at, word)| {
         let free = !word.negated && !word.named && !standing.worth.contains_key(&at);
-        free && (1..4).contains(&word.kinds.len()) && (word.leads || !is_noun_too(&word.stem)) && !is_faint(&word.stem)
+        free && (1..4).contains(&word.kinds.len())
+            && (word.leads || !is_noun_too(&word.stem))
+            && !is_faint(&word.stem)
     })
 }
 
 /// Whether a word that is mostly a noun gives an order here.
 fn commands(at: usize, heard: &Heard) -> bool {
     heard.words.get(at).is_some_and(|word| {
-        word.leads && !word.several && matches!(word.stem.as_str(), "list" | "check" | "report" | "view" | "monitor" | "watch" | "track")
+        word.leads
+            && !word.several
+            && matches!(
+                word.stem.as_str(),
+                "list" | "check" | "report" | "view" | "monitor" | "watch" | "track"
+            )
     })
 }
 
@@ -245,7 +279,11 @@ fn stands_main(at: usize, heard: &Heard) -> bool {
 
 /// Whether a word only says what something is for, or where it comes from.
 fn stands_for(at: usize, heard: &Heard) -> bool {
-    heard.words.get(at).and_then(|word| heard.segments.get(word.segment)).is_some_and(|segment| segment.context || segment.bracketed)
+    heard
+        .words
+        .get(at)
+        .and_then(|word| heard.segments.get(word.segment))
+        .is_some_and(|segment| segment.context || segment.bracketed)
 }
 
 /// Whether the segment is not the first that says something.
@@ -263,7 +301,13 @@ fn acts(at: usize, heard: &Heard) -> bool {
 fn is_asked(at: usize, heard: &Heard) -> bool {
     let Some(word) = heard.words.get(at) else { return false };
     let Some(segment) = heard.segments.get(word.segment) else { return false };
-    if segment.aside || segment.context || segment.bracketed || segment.names_permissions || segment.elsewhere || segment.question && choice_is_made(heard, word.segment) {
+    if segment.aside
+        || segment.context
+        || segment.bracketed
+        || segment.names_permissions
+        || segment.elsewhere
+        || segment.question && choice_is_made(heard, word.segment)
+    {
         return false;
     }
     let own = heard.words.iter().enumerate().filter(|(_, other)| other.segment == word.segment);
@@ -292,7 +336,12 @@ fn findings(
 }
 
 /// Where a phrase stands in the text: all of its words close together.
-fn find(phrase: &Phrase, heard: &Heard, knowledge: &Knowledge, places: &HashMap<usize, Vec<usize>>) -> Option<Found> {
+fn find(
+    phrase: &Phrase,
+    heard: &Heard,
+    knowledge: &Knowledge,
+    places: &HashMap<usize, Vec<usize>>,
+) -> Option<Found> {
     let mut lists: Vec<Vec<usize>> = Vec::with_capacity(phrase.words.len());
     for number in &phrase.words {
         let known = places.get(number)?.iter().copied();
@@ -322,7 +371,9 @@ fn find(phrase: &Phrase, heard: &Heard, knowledge: &Knowledge, places: &HashMap<
         return None;
     }
     let length = positions.len();
-    let sentence = |at: &usize| heard.words.get(*at).and_then(|word| heard.segments.get(word.segment)).map(|segment| segment.sentence);
+    let sentence = |at: &usize| {
+        heard.words.get(*at).and_then(|word| heard.segments.get(word.segment)).map(|segment| segment.sentence)
+    };
     let together = positions.windows(2).all(|pair| match pair {
         [one, other] => sentence(one) == sentence(other),
         _ => true,
@@ -340,7 +391,8 @@ fn find(phrase: &Phrase, heard: &Heard, knowledge: &Knowledge, places: &HashMap<
         return None;
     }
     let within = |at: &usize| heard.words.get(*at).map(|word| word.segment);
-    let one_segment = positions.windows(2).all(|pair| matches!(pair, [one, other] if within(one) == within(other)));
+    let one_segment =
+        positions.windows(2).all(|pair| matches!(pair, [one, other] if within(one) == within(other)));
     let context = positions.iter().filter(|at| stands_for(**at, heard)).count();
     let closeness = if context > 0 && context < positions.len() { closeness * 0.7 } else { closeness };
     let closeness = match (together, one_segment) {
@@ -395,8 +447,13 @@ fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge
         }
     }
     let mut kinds = kinds(standing, heard, &spent, &topic_words);
-    let denied: BTreeSet<Kind> =
-        heard.words.iter().filter(|word| word.negated).flat_map(|word| word.kinds.iter().copied()).filter(|kind| kind.writes()).collect();
+    let denied: BTreeSet<Kind> = heard
+        .words
+        .iter()
+        .filter(|word| word.negated)
+        .flat_map(|word| word.kinds.iter().copied())
+        .filter(|kind| kind.writes())
+        .collect();
     if heard.read_only {
         kinds = BTreeSet::from([Kind::Read]);
     }
@@ -406,7 +463,10 @@ fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge
     // A verb outweighs what a deed is called: `read the rules` does not edit them.
     if !kinds.is_empty() {
         picked.retain(|deed| {
-            known.deeds.get(*deed).is_none_or(|deed| deed.named || deed.kinds.iter().any(|kind| kinds.contains(kind)))
+            known
+                .deeds
+                .get(*deed)
+                .is_none_or(|deed| deed.named || deed.kinds.iter().any(|kind| kinds.contains(kind)))
         });
     }
     let has_named = picked.iter().any(|deed| known.deeds.get(*deed).is_some_and(|deed| deed.named));
@@ -430,7 +490,13 @@ fn kinds_asked(heard: &Heard, kind: Kind) -> bool {
     heard.words.iter().any(|word| !word.negated && word.kinds == [kind])
 }
 
-fn add_for(kind: Kind, known: &super::knowledge::Topic, picked: &mut Vec<usize>, standing: &Standing, read_only: bool) {
+fn add_for(
+    kind: Kind,
+    known: &super::knowledge::Topic,
+    picked: &mut Vec<usize>,
+    standing: &Standing,
+    read_only: bool,
+) {
     let fits = |wanted: Kind| {
         let fitting = known.deeds.iter().enumerate().filter(|(_, deed)| deed.kinds.contains(&wanted));
         fitting
@@ -457,7 +523,12 @@ fn add_for(kind: Kind, known: &super::knowledge::Topic, picked: &mut Vec<usize>,
 }
 
 /// The kinds of the verbs that belong to a topic: those in its own segments, else those around it.
-fn kinds(standing: &Standing, heard: &Heard, spent: &BTreeSet<usize>, nouns: &BTreeSet<usize>) -> BTreeSet<Kind> {
+fn kinds(
+    standing: &Standing,
+    heard: &Heard,
+    spent: &BTreeSet<usize>,
+    nouns: &BTreeSet<usize>,
+) -> BTreeSet<Kind> {
     let own: BTreeSet<usize> =
         standing.worth.keys().filter_map(|at| heard.words.get(*at)).map(|word| word.segment).collect();
     let verbs = |segment: usize, faint: bool| {
@@ -540,7 +611,19 @@ fn kinds(standing: &Standing, heard: &Heard, spent: &BTreeSet<usize>, nouns: &BT
 /// Whether what is opened comes into being by it: a ticket, not a file.
 fn opens_anew(at: usize, heard: &Heard) -> bool {
     heard.words.iter().skip(at + 1).take(4).any(|word| {
-        matches!(word.stem.as_str(), "pr" | "pull" | "issu" | "ticket" | "port" | "cas" | "bug" | "tunnel" | "session" | "discussion" | "rfi")
+        matches!(
+            word.stem.as_str(),
+            "pr" | "pull"
+                | "issu"
+                | "ticket"
+                | "port"
+                | "cas"
+                | "bug"
+                | "tunnel"
+                | "session"
+                | "discussion"
+                | "rfi"
+        )
     })
 }
 

@@ -76,7 +76,15 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
     let mut heard = Heard { look_alike: text::look_alike(&cleaned.text), ..Heard::default() };
     let meant = text::last_meant(&cleaned.text);
     let masked = if keep_names { meant.to_owned() } else { smuggled::mask_names(meant, catalog) };
-    let mut hearing = Hearing { heard: &mut heard, provider, knowledge, sentence: 0, broken: true, bracket: false, last_named: None };
+    let mut hearing = Hearing {
+        heard: &mut heard,
+        provider,
+        knowledge,
+        sentence: 0,
+        broken: true,
+        bracket: false,
+        last_named: None,
+    };
     for chunk in text::chunks(&masked) {
         hearing.chunk(&chunk, keep_names);
     }
@@ -89,8 +97,8 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
         segment.smuggles = smuggled::is_smuggled(&segment.text, segment.names_permissions, at == 0);
         segment.orders = smuggled::gives_orders(&segment.text);
     }
-    heard.smuggles = comment
-        || heard.segments.iter().any(|segment| segment.smuggles || segment.names_permissions);
+    heard.smuggles =
+        comment || heard.segments.iter().any(|segment| segment.smuggles || segment.names_permissions);
     heard
 }
 
@@ -123,7 +131,11 @@ impl Hearing<'_> {
                 }
             }
             ChunkKind::Host(name) => {
-                let kind = if self.provider == "aws" && self.last_named == Some("bucket") { "bucket" } else { "zone" };
+                let kind = if self.provider == "aws" && self.last_named == Some("bucket") {
+                    "bucket"
+                } else {
+                    "zone"
+                };
                 self.resource(kind, text::zone_of(name, kind));
                 self.word("ahost", false);
             }
@@ -155,7 +167,8 @@ impl Hearing<'_> {
         let all_known = parts.iter().all(known);
         let name = self.last_named.filter(|_| if compound { !keep_names } else { !all_known });
         let strange = compound && !all_known && raw.contains(|letter: char| letter.is_ascii_digit());
-        let shouted = raw.contains('_') && raw.chars().all(|letter| letter.is_ascii_uppercase() || !letter.is_alphabetic());
+        let shouted = raw.contains('_')
+            && raw.chars().all(|letter| letter.is_ascii_uppercase() || !letter.is_alphabetic());
         if self.provider == "github" && raw.matches('/').count() == 1 && !all_known {
             self.resource("repo", raw.to_owned());
             self.word("repo", true);
@@ -164,7 +177,8 @@ impl Hearing<'_> {
         if let Some(kind) = name.or_else(|| (strange || shouted).then_some("name")) {
             self.resource(kind, raw.to_owned());
             self.word(raw, true);
-            let secret = ["TOKEN", "SECRET", "KEY", "PASSWORD", "CREDENTIALS"].iter().any(|end| raw.ends_with(end));
+            let secret =
+                ["TOKEN", "SECRET", "KEY", "PASSWORD", "CREDENTIALS"].iter().any(|end| raw.ends_with(end));
             if shouted && secret && !raw.starts_with("CLOUDFLARE") {
                 self.word("asecret", false);
             }
@@ -210,7 +224,10 @@ impl Hearing<'_> {
         let first = self.heard.words.last().is_none_or(|word| word.segment != segment);
         // `managed` describes a thing; `what` asks only where it begins.
         let describes = matches!(lower.as_str(), "managed" | "hosted" | "shared")
-            || matches!(lower.as_str(), "monitoring" | "logging" | "tracking" | "scanning" | "testing" | "hosting") && !first;
+            || matches!(
+                lower.as_str(),
+                "monitoring" | "logging" | "tracking" | "scanning" | "testing" | "hosting"
+            ) && !first;
         let kinds = if named || describes || asks && !first {
             &[]
         } else if number.is_some() && trust >= 1.0 {
@@ -221,7 +238,18 @@ impl Hearing<'_> {
         let leads = self.heard.words.last().is_none_or(|word| {
             word.segment != segment || leads_on(&word.stem) || word.leads && is_small(&word.stem)
         });
-        self.heard.words.push(Word { stem, number, trust, segment, negated: false, named, kinds, leads, several: lower.ends_with('s'), meta: false });
+        self.heard.words.push(Word {
+            stem,
+            number,
+            trust,
+            segment,
+            negated: false,
+            named,
+            kinds,
+            leads,
+            several: lower.ends_with('s'),
+            meta: false,
+        });
     }
 
     /// The word's number in the knowledge: its own, or that of the one word that it is a typing slip of.
@@ -288,7 +316,8 @@ impl Hearing<'_> {
         let Some(word) = last.next().filter(|word| names_key(&word.stem)) else { return false };
         let mut before: Vec<&mut Word> = last.take(5).collect();
         let api = before.first().is_some_and(|word| word.stem == "api");
-        let plain = before.get(usize::from(api)).is_none_or(|word| is_small(&word.stem) || is_making(&word.stem));
+        let plain =
+            before.get(usize::from(api)).is_none_or(|word| is_small(&word.stem) || is_making(&word.stem));
         if plain {
             word.meta = true;
             for word in before.iter_mut().filter(|word| word.stem == "api" || is_making(&word.stem)) {
@@ -322,7 +351,10 @@ impl Hearing<'_> {
 
 /// Words for the key itself.
 fn names_key(stem: &str) -> bool {
-    matches!(stem, "token" | "key" | "permission" | "access" | "scop" | "credential" | "right" | "permiss" | "rol")
+    matches!(
+        stem,
+        "token" | "key" | "permission" | "access" | "scop" | "credential" | "right" | "permiss" | "rol"
+    )
 }
 
 fn is_making(stem: &str) -> bool {
@@ -333,8 +365,39 @@ fn is_making(stem: &str) -> bool {
 fn leads_on(stem: &str) -> bool {
     matches!(
         stem,
-        "to" | "and" | "must" | "should" | "can" | "will" | "i" | "we" | "pleas" | "also" | "then" | "or" | "it" | "bot" | "agent" | "job" | "script" | "that"
-            | "let" | "could" | "may" | "need" | "want" | "wants" | "lets" | "just" | "only" | "auto" | "automaticalli" | "so" | "which" | "pipelin" | "cron" | "you"
+        "to" | "and"
+            | "must"
+            | "should"
+            | "can"
+            | "will"
+            | "i"
+            | "we"
+            | "pleas"
+            | "also"
+            | "then"
+            | "or"
+            | "it"
+            | "bot"
+            | "agent"
+            | "job"
+            | "script"
+            | "that"
+            | "let"
+            | "could"
+            | "may"
+            | "need"
+            | "want"
+            | "wants"
+            | "lets"
+            | "just"
+            | "only"
+            | "auto"
+            | "automaticalli"
+            | "so"
+            | "which"
+            | "pipelin"
+            | "cron"
+            | "you"
     )
 }
 
@@ -345,8 +408,28 @@ fn verb_of(stem: &str) -> &'static [Kind] {
         return exact;
     }
     const OFTEN: [&str; 22] = [
-        "creat", "delet", "updat", "upload", "chang", "enabl", "disabl", "remov", "configur", "publish", "deploi", "restart",
-        "fetch", "download", "insert", "modifi", "destroi", "invalidat", "rotat", "schedul", "trigger", "monitor",
+        "creat",
+        "delet",
+        "updat",
+        "upload",
+        "chang",
+        "enabl",
+        "disabl",
+        "remov",
+        "configur",
+        "publish",
+        "deploi",
+        "restart",
+        "fetch",
+        "download",
+        "insert",
+        "modifi",
+        "destroi",
+        "invalidat",
+        "rotat",
+        "schedul",
+        "trigger",
+        "monitor",
     ];
     let letters: Vec<char> = stem.chars().collect();
     for word in OFTEN {
@@ -370,7 +453,8 @@ fn deny(heard: &mut Heard) {
         let apart = word.stem == "no" && before.last().is_some_and(|word| word.stem == "with")
             || word.stem == "without" && next_is_noun(after) && !writes(before, word.segment);
         if let Some((segment, left)) = scope {
-            let carried = word.segment == segment || (word.stem == "or" || word.stem == "nor") && word.segment == segment + 1;
+            let carried = word.segment == segment
+                || (word.stem == "or" || word.stem == "nor") && word.segment == segment + 1;
             if carried && left > 0 {
                 word.negated = true;
                 scope = Some((word.segment, left - 1));
@@ -407,17 +491,37 @@ fn place(heard: &mut Heard) {
         let into = |word: &&Word| matches!(word.stem.as_str(), "in" | "to" | "into" | "on" | "for" | "and");
         // `so it can ...` is a purpose, `so the job reads ...` is the job.
         if own.first().is_some_and(|word| word.stem == "so") {
-            segment.aside = own.iter().any(|word| matches!(word.stem.as_str(), "can" | "could" | "that" | "wont" | "doesnt"));
+            segment.aside = own
+                .iter()
+                .any(|word| matches!(word.stem.as_str(), "can" | "could" | "that" | "wont" | "doesnt"));
         }
         segment.elsewhere = own.iter().enumerate().any(|(place, word)| {
-            is_elsewhere(&word.stem) && place.checked_sub(1).and_then(|before| own.get(before)).is_none_or(|word| into(word))
+            is_elsewhere(&word.stem)
+                && place.checked_sub(1).and_then(|before| own.get(before)).is_none_or(|word| into(word))
         });
         let begins = |word: &str| {
-            matches!(word, "is" | "are" | "doe" | "do" | "which" | "what" | "who" | "how" | "did" | "was" | "were")
+            matches!(
+                word,
+                "is" | "are" | "doe" | "do" | "which" | "what" | "who" | "how" | "did" | "was" | "were"
+            )
         };
         // `can you purge it?` asks for a deed, `which permission do I need to purge it?` too.
         let requests = own.iter().any(|word| {
-            matches!(word.stem.as_str(), "can" | "could" | "would" | "will" | "pleas" | "need" | "permission" | "token" | "scop" | "key" | "let" | "wer")
+            matches!(
+                word.stem.as_str(),
+                "can"
+                    | "could"
+                    | "would"
+                    | "will"
+                    | "pleas"
+                    | "need"
+                    | "permission"
+                    | "token"
+                    | "scop"
+                    | "key"
+                    | "let"
+                    | "wer"
+            )
         });
         let asks = segment.question || own.first().is_some_and(|word| begins(&word.stem));
         segment.question = asks && !requests;
@@ -426,7 +530,18 @@ fn place(heard: &mut Heard) {
 
 /// Words that hand a part of the job to somebody else.
 const OTHERS: [&str; 12] = [
-    "someone else", "somebody else", "another team", "other team", "a human will", "human does", "i will do", "we do that", "done elsewhere", "by hand", "manually", "is handled by",
+    "someone else",
+    "somebody else",
+    "another team",
+    "other team",
+    "a human will",
+    "human does",
+    "i will do",
+    "we do that",
+    "done elsewhere",
+    "by hand",
+    "manually",
+    "is handled by",
 ];
 
 /// Segments that are not asked of us: others do it, or they only say that nothing is to be changed.
@@ -454,12 +569,52 @@ fn set_aside(heard: &mut Heard) {
 
 /// Ways to say that nothing may change.
 const SAYS: [&str; 46] = [
-    " terraform plan", " tofu plan", " pulumi preview", " dry run", " drift detection", " plan only",
-    " read only", " readonly", " view only", " just read", " just look", " just view", " just list", " only read", " only view", " only list",
-    " only look", " no writes", " no write ", " no changes", " no edits", " no modifications", " nothing changes", " without changing",
-    " without changes", " never write", " not write", " monitoring only", " only monitoring", " look only", " dont change", " not change",
-    " not modify", " cannot write", " dont touch anything", " just monitor", " only monitor", " only see", " just see", " just check", " only check",
-    " lecture seule", " nur lesen", " solo lectura", " only get ", " viewing only",
+    " terraform plan",
+    " tofu plan",
+    " pulumi preview",
+    " dry run",
+    " drift detection",
+    " plan only",
+    " read only",
+    " readonly",
+    " view only",
+    " just read",
+    " just look",
+    " just view",
+    " just list",
+    " only read",
+    " only view",
+    " only list",
+    " only look",
+    " no writes",
+    " no write ",
+    " no changes",
+    " no edits",
+    " no modifications",
+    " nothing changes",
+    " without changing",
+    " without changes",
+    " never write",
+    " not write",
+    " monitoring only",
+    " only monitoring",
+    " look only",
+    " dont change",
+    " not change",
+    " not modify",
+    " cannot write",
+    " dont touch anything",
+    " just monitor",
+    " only monitor",
+    " only see",
+    " just see",
+    " just check",
+    " only check",
+    " lecture seule",
+    " nur lesen",
+    " solo lectura",
+    " only get ",
+    " viewing only",
 ];
 
 fn says_read_only(heard: &Heard) -> bool {

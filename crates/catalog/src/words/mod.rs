@@ -74,7 +74,8 @@ pub fn plan<'catalog>(words: &str, catalog: &'catalog Catalog) -> Answer<'catalo
     };
     if words.len() > LONGEST {
         answer.status = Status::Refused;
-        answer.refused = Some(format!("the text is longer than {LONGEST} bytes: say the job in a few sentences"));
+        answer.refused =
+            Some(format!("the text is longer than {LONGEST} bytes: say the job in a few sentences"));
         return answer;
     }
     let Some(book) = BOOKS.iter().find(|book| book.provider == catalog.provider()) else {
@@ -137,7 +138,8 @@ impl<'catalog> Planner<'catalog> {
             }
             return;
         };
-        let either = knowledge.topics.get(first.topic).map_or(&[] as &[&str], |topic| topic.either.as_slice());
+        let either =
+            knowledge.topics.get(first.topic).map_or(&[] as &[&str], |topic| topic.either.as_slice());
         if !either.is_empty() {
             if second {
                 refuse(answer, "the words ask for rights, not for a job: say what the key is used for");
@@ -149,11 +151,9 @@ impl<'catalog> Planner<'catalog> {
             self.offer(answer);
             return;
         }
-        let (wanted, left): (Vec<Chosen>, Vec<Chosen>) = choice
-            .wanted
-            .iter()
-            .cloned()
-            .partition(|chosen| chosen.topic == first.topic || !self.is_grave(&self.candidate_of(std::slice::from_ref(chosen))));
+        let (wanted, left): (Vec<Chosen>, Vec<Chosen>) = choice.wanted.iter().cloned().partition(|chosen| {
+            chosen.topic == first.topic || !self.is_grave(&self.candidate_of(std::slice::from_ref(chosen)))
+        });
         let planned = self.candidate_of(&wanted);
         if second && (self.is_grave(&planned) || self.can_escalate(first.topic)) {
             refuse(answer, "the words ask for rights, not for a job: say what the key is used for");
@@ -171,7 +171,10 @@ impl<'catalog> Planner<'catalog> {
                 answer.take(least);
             }
             Err(_) if planned.operations.is_empty() => {
-                answer.question = Some(format!("nothing is known about the operations of {}: which does the job call?", planned.why));
+                answer.question = Some(format!(
+                    "nothing is known about the operations of {}: which does the job call?",
+                    planned.why
+                ));
                 return;
             }
             Err(error) => {
@@ -183,7 +186,9 @@ impl<'catalog> Planner<'catalog> {
         if !left.is_empty() {
             answer.refused = Some(format!("{}: ask for it alone", self.candidate_of(&left).why));
         } else if heard.smuggles {
-            answer.refused = Some("names of permissions, and words about rules and approvals, were not followed".to_owned());
+            answer.refused = Some(
+                "names of permissions, and words about rules and approvals, were not followed".to_owned(),
+            );
         }
     }
 
@@ -195,7 +200,8 @@ impl<'catalog> Planner<'catalog> {
     /// Whether anything that is done to a thing makes keys or costs the account.
     fn can_escalate(&self, topic: usize) -> bool {
         let deeds = self.knowledge().topics.get(topic).map_or(0, |topic| topic.deeds.len());
-        (0..deeds).any(|deed| self.is_grave(&self.candidate_of(&[Chosen { topic, deeds: vec![deed], score: 0.0 }])))
+        (0..deeds)
+            .any(|deed| self.is_grave(&self.candidate_of(&[Chosen { topic, deeds: vec![deed], score: 0.0 }])))
     }
 
     /// Offers what the words may mean; where only one thing is left, that is meant.
@@ -289,8 +295,10 @@ impl<'catalog> Planner<'catalog> {
         }
         if answer.status != Status::Refused {
             answer.status = Status::Question;
-            answer.question =
-                Some(format!("`{}` has letters that look like others: is exactly this name meant?", name.escape_default()));
+            answer.question = Some(format!(
+                "`{}` has letters that look like others: is exactly this name meant?",
+                name.escape_default()
+            ));
         }
     }
 }

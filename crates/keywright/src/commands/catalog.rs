@@ -1,8 +1,9 @@
 //! `keywright catalog`
 
-use keywright_broker::find::{Plain, find, plan_of};
+use keywright_broker::find::{Plain, find, makes_keys, plan_of};
 use keywright_broker::{BrokerError, Code};
-use keywright_catalog::BUILT_IN;
+use keywright_catalog::Catalog;
+use keywright_catalog::built_in::every;
 use keywright_server::answer::Failure;
 use keywright_server::call::OperatorCall;
 use keywright_server::views;
@@ -91,19 +92,25 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
 }
 
 fn list() -> Done {
-    let mut list = List::new(&["provider", "permissions", "operations"]);
+    let mut list = List::new(&["provider", "permissions", "operations", "makes keys"]);
+    let mut providers: Vec<&str> = every().map(|built_in| built_in.provider).collect();
+    providers.sort_unstable();
+    providers.dedup();
     let mut all = Vec::new();
-    for built_in in &BUILT_IN {
-        let catalog =
-            built_in.catalog().map_err(|e| Failure::from(BrokerError::new(Code::Internal, e.to_string())))?;
+    for kind in providers {
+        let catalog = Catalog::for_provider(kind)
+            .map_err(|e| Failure::from(BrokerError::new(Code::Internal, e.to_string())))?;
         let (permissions, operations) = (catalog.permissions().len(), catalog.all_operations().len());
+        let makes_keys = makes_keys(kind);
+        let makes = if makes_keys { "yes" } else { "no: for plans only" };
         list.row(vec![
-            strong(catalog.provider()),
+            strong(kind),
             plain(permissions.to_string()),
             plain(operations.to_string()),
+            plain(makes.to_owned()),
         ]);
         all.push(json!({
-            "provider": catalog.provider(), "permissions": permissions, "operations": operations,
+            "provider": kind, "permissions": permissions, "operations": operations, "makes_keys": makes_keys,
         }));
     }
     Ok(Output::new(json!({ "schema": "keywright/catalogs/1", "catalogs": all }), list.render()))

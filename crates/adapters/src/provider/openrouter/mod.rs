@@ -3,7 +3,7 @@
 //! Follows the API reference, `API Keys` (`/keys`), `Guardrails` and `Workspaces`. What is not obvious:
 //!
 //! * A key has no permissions: whoever holds it calls the models of its workspace until its money is spent. So there is
-//!   one permission, `inference`, confined to the workspace, and to a guardrail (which models, which providers) where a
+//!   one permission, `inference_key`, confined to the workspace, and to a guardrail (which models, which providers) where a
 //!   parameter names one.
 //! * Left out, `limit` is no limit and `expires_at` is never, and the expiry can't be changed later. Both are mandatory
 //!   here. The limit is for the key's whole life, unless a parameter says that it begins anew (`limit_reset`) each day,
@@ -49,7 +49,7 @@ pub(super) const KIND: &str = "openrouter";
 const BASE_URL: &str = "https://openrouter.ai/api/v1";
 const NEEDS: &str = "a management key";
 /// The one permission; see the module.
-const INFERENCE: &str = "inference";
+const INFERENCE: &str = "inference_key";
 const WORKSPACE: &str = "openrouter.workspace";
 const GUARDRAIL: &str = "openrouter.guardrail";
 const RESET: &str = "openrouter.limit_reset";
