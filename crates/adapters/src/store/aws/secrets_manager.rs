@@ -331,6 +331,10 @@ impl Store for SecretsManager {
     async fn write(&self, write: &Write<'_>) -> Result<Written, StoreError> {
         let (name, token) = (write.destination.place.place.as_str(), token(write.origin));
         let value = write.secret.expose_secret();
+        if value.len() > FACTS.max_value {
+            let why = format!("it has more than {} bytes", FACTS.max_value);
+            return Err(StoreError::Value { store: self.name.clone(), why });
+        }
         let written = Written { store_version: Some(token.clone()) };
         let Some(secret) = self.described(name).await? else {
             self.create(name, &token, value).await?;
