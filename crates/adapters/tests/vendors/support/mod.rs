@@ -3,6 +3,7 @@
 
 pub mod contract;
 pub mod faults;
+pub mod lives;
 pub mod openapi;
 pub mod opened;
 pub mod peers;

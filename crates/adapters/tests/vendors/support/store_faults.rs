@@ -157,7 +157,8 @@ impl Scene {
         let is_told = bad.kind == Kind::Missing && (bad.documented || !network(case).is_ours);
         let stored = (case.read)(before.at.place.place.clone()).await;
         match (self.verb, outcome) {
-            (Verb::Check, Ok(_)) => {}
+            // As long as something was told, it may leave the rest.
+            (Verb::Check, Ok(_)) => assert!(self.at > 0 || is_told, "{self:?}: nothing was told"),
             (Verb::Look, Ok(Came::Seen(seen))) => {
                 let fits = matches!(seen, Presence::Ours { .. }) || is_told;
                 assert!(fits, "{self:?}: {seen:?}");
