@@ -6,6 +6,7 @@
 mod xml;
 
 use keywright_core::secret::Secret;
+use keywright_core::text::Untrusted;
 use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -44,6 +45,11 @@ const DENIED: [&str; 13] = [
     "ExpiredToken",
     "ExpiredTokenException",
 ];
+/// Codes that say: the time of the signature is not ours.
+const SKEWED: [&str; 3] = ["RequestExpired", "RequestTimeTooSkewed", "RequestInTheFuture"];
+/// What a refusal of the signature says when it is the time that is wrong with it, and not the key.
+const SKEWED_WORDS: [&str; 2] = ["Signature expired", "Signature not yet current"];
+const CLOCK: &str = "this machine's clock is off: AWS takes no signature that is more than a few minutes older or newer than its own time; set the clock";
 /// Codes that say: there is no such thing.
 const MISSING: [&str; 3] = ["ResourceNotFoundException", "ParameterNotFound", "NoSuchEntity"];
 
@@ -128,7 +134,15 @@ pub(crate) fn is_harmless(run: &str) -> bool {
 pub(crate) fn sorted(failure: Failure) -> Failure {
     let is = |codes: &[&str]| failure.code().is_some_and(|code| codes.contains(&code));
     let (throttled, denied, missing) = (is(&THROTTLED), is(&DENIED), is(&MISSING));
+    let is_skewed = |message: &Untrusted| {
+        is(&SKEWED) || (denied && SKEWED_WORDS.iter().any(|words| message.raw().contains(words)))
+    };
+    let skewed = match &failure.cause {
+        Cause::Refused { message, .. } | Cause::Denied { message, .. } => is_skewed(message),
+        _ => false,
+    };
     let cause = match failure.cause {
+        _ if skewed => Cause::Unavailable(CLOCK.to_owned()),
         Cause::Refused { .. } | Cause::Denied { .. } if throttled => Cause::Throttled(None),
         Cause::Refused { status, code, message } if denied => Cause::Denied { status, code, message },
         Cause::Refused { code, message, .. } if missing => Cause::NotFound { code, message },

@@ -31,8 +31,8 @@ use serde_json::{Map, Value};
 use super::patience::until_known;
 use super::secret_text::SecretText;
 use super::{
-    ConnectError, ConnectionConfig, PLAIN, ParameterKind, about_another, check_fits, confine_to, ended,
-    minted, no_such, unauthorized, unknown_kind, unsupported,
+    ConnectError, ConnectionConfig, PLAIN, ParameterKind, about_another, check_fits, check_is_confined_to,
+    confine_to, ended, minted, no_such, unauthorized, unknown_kind, unsupported,
 };
 use crate::rest::{self, Failure, Proof, Rest, Said, after_create};
 use crate::wire::Call;
@@ -292,6 +292,7 @@ impl Provider for HuggingFace {
             return Err(unsupported(KIND, "a token has permissions, and a name of 1 to 50 characters"));
         }
         check_fits(&FACTS, grant)?;
+        check_is_confined_to(KIND, &self.resource(), grant)?;
         let body = rest::body(&AccountBody { name }).map_err(told)?;
         let call = Call::once(Method::POST, self.path(&[]), &self.parent, body);
         let account: CreatedAccount = match self.rest.json(call).await {

@@ -346,6 +346,17 @@ fn confine_to(
     }
 }
 
+/// Refuses a grant that is not confined to the one resource that the connection's keys reach: the key would be.
+fn check_is_confined_to(provider: &'static str, own: &Resource, grant: &Grant) -> Result<(), ProviderError> {
+    match grant.resources.as_slice() {
+        [one] if one.kind == own.kind && one.id == own.id => Ok(()),
+        _ => Err(unsupported(
+            provider,
+            format!("a key of it is for {} `{}`, and for nothing else", own.kind, own.id),
+        )),
+    }
+}
+
 /// A time as every provider takes it: UTC, whole seconds.
 fn whole_seconds(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()

@@ -31,8 +31,8 @@ use serde_json::{Map, Value};
 use super::patience::until_known;
 use super::secret_text::SecretText;
 use super::{
-    ConnectError, ConnectionConfig, PLAIN, ParameterKind, about_another, another_key, check_fits, confine_to,
-    ended, minted, no_such, unauthorized, unknown_kind, unsupported,
+    ConnectError, ConnectionConfig, PLAIN, ParameterKind, about_another, another_key, check_fits,
+    check_is_confined_to, confine_to, ended, minted, no_such, unauthorized, unknown_kind, unsupported,
 };
 use crate::rest::{self, Cause, Failure, Proof, Rest, Said, after_create};
 use crate::wire::Call;
@@ -273,6 +273,7 @@ impl Provider for SendGrid {
             ));
         }
         check_fits(&FACTS, grant)?;
+        check_is_confined_to(KIND, &self.resource(), grant)?;
         let body = rest::body(&CreateBody { name: marker.as_str(), scopes }).map_err(|f| told(f, CREATE))?;
         let call = self.of_account(Call::once(Method::POST, vec!["v3", "api_keys"], &self.parent, body));
         match self.rest.json::<Created>(call).await {

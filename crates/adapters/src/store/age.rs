@@ -60,6 +60,9 @@ const TRIES: usize = 5;
 const DEADLINE: Duration = Duration::from_secs(60);
 const ENDING: &str = ".age";
 
+/// The longest name of a directory or a file: file systems take 255 bytes, and what is written first has a longer name.
+const LONGEST_PART: usize = 200;
+
 pub(super) static FACTS: StoreFacts = StoreFacts {
     kind: KIND,
     verify: VerifyMode::ReadBack,
@@ -132,7 +135,7 @@ fn presence(stamp: Option<&Stamp>) -> Presence {
 /// The directory below the root, empty for the root itself, and the file.
 fn split(place: &str) -> Result<(&str, &str), Trouble> {
     let is_part = |part: &str| {
-        !part.is_empty()
+        (1..=LONGEST_PART).contains(&part.len())
             && !part.starts_with(['.', '-'])
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@+".contains(&b))
     };

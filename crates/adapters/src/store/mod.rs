@@ -34,6 +34,31 @@ use keywright_core::secret::Secret;
 use keywright_core::store::{Store, StoreFacts};
 use keywright_core::text::Untrusted;
 
+/// A setting: its name, and what it is.
+pub type Setting = (&'static str, &'static str);
+
+/// The settings of a store that is reached by network: its own, and those of the wire.
+macro_rules! networked {
+    ($own:expr) => {{
+        const ALL: [Setting; $own.len() + 1] = with_timeout($own);
+        &ALL
+    }};
+}
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "runs at compile time, where an index that is out of bounds is an error"
+)]
+const fn with_timeout<const N: usize>(own: &[Setting]) -> [Setting; N] {
+    let mut all = [TIMEOUT; N];
+    let mut at = 0;
+    while at < own.len() {
+        all[at] = own[at];
+        at += 1;
+    }
+    all
+}
+
 /// Every store that is built in.
 const REGISTRY: &[Registered] = &[
     Registered {
@@ -52,7 +77,7 @@ const REGISTRY: &[Registered] = &[
         facts: &vault::FACTS,
         credential: Some("a token, or the SecretID of an AppRole"),
         address: Some("the server, as in `https://vault.example:8200`"),
-        settings: vault::SETTINGS,
+        settings: networked!(vault::SETTINGS),
     },
     Registered {
         kind: aws::secrets_manager::KIND,
@@ -63,7 +88,7 @@ const REGISTRY: &[Registered] = &[
         facts: &aws::secrets_manager::FACTS,
         credential: Some(crate::aws::CREDENTIAL),
         address: Some("the region's public one when absent"),
-        settings: aws::secrets_manager::SETTINGS,
+        settings: networked!(aws::secrets_manager::SETTINGS),
     },
     Registered {
         kind: aws::parameters::KIND,
@@ -74,7 +99,7 @@ const REGISTRY: &[Registered] = &[
         facts: &aws::parameters::FACTS,
         credential: Some(crate::aws::CREDENTIAL),
         address: Some("the region's public one when absent"),
-        settings: aws::parameters::SETTINGS,
+        settings: networked!(aws::parameters::SETTINGS),
     },
     Registered {
         kind: github_actions::KIND,
@@ -85,7 +110,7 @@ const REGISTRY: &[Registered] = &[
         facts: &github_actions::FACTS,
         credential: Some("a token that may read and write secrets and variables"),
         address: Some("GitHub's API; `https://HOST/api/v3` of an enterprise server, else GitHub's own"),
-        settings: github_actions::SETTINGS,
+        settings: networked!(github_actions::SETTINGS),
     },
     Registered {
         kind: doppler::KIND,
@@ -94,7 +119,7 @@ const REGISTRY: &[Registered] = &[
         facts: &doppler::FACTS,
         credential: Some("a service account's token, or a service token that may write"),
         address: Some("the API, where it is not `https://api.doppler.com`"),
-        settings: doppler::SETTINGS,
+        settings: networked!(doppler::SETTINGS),
     },
     Registered {
         kind: infisical::KIND,
@@ -105,7 +130,7 @@ const REGISTRY: &[Registered] = &[
         facts: &infisical::FACTS,
         credential: Some("the client secret of a machine identity with universal auth"),
         address: Some("the server, where it is not `https://app.infisical.com`"),
-        settings: infisical::SETTINGS,
+        settings: networked!(infisical::SETTINGS),
     },
     Registered {
         kind: onepassword::KIND,
@@ -116,7 +141,7 @@ const REGISTRY: &[Registered] = &[
         facts: &onepassword::FACTS,
         credential: Some("the token of a Connect server that may write to the vault"),
         address: Some("the Connect server, as in `https://connect.example:8443`"),
-        settings: onepassword::SETTINGS,
+        settings: networked!(onepassword::SETTINGS),
     },
     Registered {
         kind: onepassword::CLI_KIND,
@@ -159,7 +184,7 @@ const REGISTRY: &[Registered] = &[
         facts: &cloudflare_workers::FACTS,
         credential: Some("a token with `Workers Scripts Write`"),
         address: Some("Cloudflare's API when absent"),
-        settings: cloudflare_workers::SETTINGS,
+        settings: networked!(cloudflare_workers::SETTINGS),
     },
     Registered {
         kind: vercel::KIND,
@@ -170,7 +195,7 @@ const REGISTRY: &[Registered] = &[
         facts: &vercel::FACTS,
         credential: Some("an access token, limited to the team"),
         address: Some("Vercel's API when absent"),
-        settings: vercel::SETTINGS,
+        settings: networked!(vercel::SETTINGS),
     },
     Registered {
         kind: kubernetes::KIND,
@@ -181,7 +206,7 @@ const REGISTRY: &[Registered] = &[
         facts: &kubernetes::FACTS,
         credential: Some("a token of a service account that may get, create, patch and delete secrets"),
         address: Some("the API server, as in `https://kubernetes.example:6443`"),
-        settings: kubernetes::SETTINGS,
+        settings: networked!(kubernetes::SETTINGS),
     },
     Registered {
         kind: keyring::KIND,
@@ -193,6 +218,9 @@ const REGISTRY: &[Registered] = &[
         settings: keyring::SETTINGS,
     },
 ];
+
+/// How long a call may take; every store that is reached by network has it.
+const TIMEOUT: Setting = ("timeout", "how long one attempt of a call may take; `30s` unless set");
 
 /// The kinds that [`connect`] opens.
 pub static KINDS: [&str; REGISTRY.len()] = names(REGISTRY);
@@ -211,7 +239,7 @@ struct Registered {
     /// What the address is; `None` where there is none.
     address: Option<&'static str>,
     /// The names that [`StoreConfig::extra`] may hold, and what each is.
-    settings: &'static [(&'static str, &'static str)],
+    settings: &'static [Setting],
 }
 
 /// What a credential is introduced with that may be left out.

@@ -1,9 +1,12 @@
 //! Reading what an operator configured for a store.
 
+use std::time::Duration;
+
 use keywright_core::secret::Secret;
+use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
 
-use super::{OPTIONAL, REGISTRY, Registered, StoreConfig, StoreConnectError};
+use super::{OPTIONAL, REGISTRY, Registered, StoreConfig, StoreConnectError, TIMEOUT};
 use crate::wire::{Authority, CA_FILE, Wire, WireConfig, WireError};
 
 impl StoreConfig {
@@ -64,12 +67,22 @@ impl StoreConfig {
         let address = address.ok_or_else(|| self.address(format!("needs `--address`: {what}")))?;
         let mut config = WireConfig::new(kind, address);
         config.is_given = self.address.is_some();
+        config.deadline = self.timeout(config.deadline)?;
         config.authority = Authority::of(registered.map_or(&[], |one| one.settings), self.setting(CA_FILE.0));
         change(&mut config);
         Wire::new(config).map_err(|error| match error {
             WireError::Authority(why) => self.bad(CA_FILE.0, why),
             error => self.address(format!("can't use its `--address`: {error}")),
         })
+    }
+
+    /// How long one attempt of a call may take.
+    fn timeout(&self, default: Duration) -> Result<Duration, StoreConnectError> {
+        let Some(text) = self.setting(TIMEOUT.0) else { return Ok(default) };
+        match Span::parse(text) {
+            Ok(span) if span.seconds() <= 300 => Ok(Duration::from_secs(span.seconds())),
+            _ => Err(self.bad(TIMEOUT.0, "must be a span from `1s` to `5m`")),
+        }
     }
 
     /// The credential that [`StoreConfig::check`] has seen.

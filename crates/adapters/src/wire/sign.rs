@@ -34,6 +34,12 @@ impl Signer {
         Self { key_id, secret, session, region, service, clock: SystemTime::now }
     }
 
+    /// As it signs by another clock.
+    #[cfg(test)]
+    pub(crate) fn by_clock(self, clock: fn() -> SystemTime) -> Self {
+        Self { clock, ..self }
+    }
+
     /// Adds the headers of the signature. Made for each attempt: it holds for 15 minutes by the clock of the service.
     pub(super) fn sign(
         &self,
@@ -71,5 +77,34 @@ impl Signer {
             headers.insert(name, sensitive(value)?);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_signature_carries_the_time_of_the_clock_that_it_was_made_by() {
+        let signed = |clock: fn() -> SystemTime| {
+            let secret = Secret::new("wJalr".to_owned());
+            let signer = Signer::new(
+                "AKIAIOSFODNN7EXAMPLE".to_owned(),
+                secret,
+                None,
+                "eu-central-1".to_owned(),
+                "sts",
+            );
+            let mut headers = HeaderMap::new();
+            let url = Url::parse("https://sts.eu-central-1.amazonaws.com/").unwrap();
+            signer.by_clock(clock).sign("POST", &url, &mut headers, b"Action=GetCallerIdentity").unwrap();
+            let text = |name: &str| headers.get(name).unwrap().to_str().unwrap().to_owned();
+            (text("x-amz-date"), text("authorization"))
+        };
+        let (early, first) = signed(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000));
+        let (late, second) = signed(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_003_600));
+        assert_eq!((early.as_str(), late.as_str()), ("20260921T141320Z", "20260921T151320Z"));
+        assert_ne!(first, second, "the time is part of what is signed");
     }
 }

@@ -8,7 +8,7 @@ use keywright_core::store::{Presence, StoreError, VerifyMode};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::support::contract::{StoreCase, VALUE, keeps_the_stores_contract, origin};
+use crate::support::contract::{Limits, StoreCase, VALUE, keeps_the_contract_of_a_local_store, origin};
 use crate::support::opened::{at, open, put, run};
 use crate::support::peers::programs;
 
@@ -37,10 +37,9 @@ async fn age_keeps_the_contract() {
     let (key, files) = (dir.path().join("identity"), root.clone());
     let (others, to) = (root.clone(), recipient.clone());
     let case = StoreCase {
-        proxy: None,
+        network: None,
         store: open("age", None, &settings, Some(&identity)).unwrap(),
-        place: "web/dev/TOKEN_{}.age",
-        write: ("", ""),
+        place: "web/dev/TOKEN_{}.age".to_owned(),
         read: Box::new(move |place| {
             let (key, file) = (key.clone(), files.join(place));
             Box::pin(async move { run(Command::new("age").arg("-d").arg("-i").arg(key).arg(file), "").await })
@@ -52,9 +51,11 @@ async fn age_keeps_the_contract() {
                 run(Command::new("age").arg("-r").arg(to).arg("-o").arg(file), &value).await.unwrap();
             })
         }),
+        limits: Limits::of("web/dev/", 'a', 196, ".age"),
         secrets: vec![identity],
+        peer: Box::new(dir),
     };
-    keeps_the_stores_contract(&case).await;
+    keeps_the_contract_of_a_local_store(&case).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use keywright_core::store::{Presence, StoreError, VerifyMode};
 use keywright_sandbox::vendors::{self, CLOUDFLARE_ACCOUNT};
 use serde_json::{Value, json};
 
-use crate::support::contract::{VALUE, origin};
+use crate::support::contract::{Limits, VALUE, origin};
 use crate::support::opened::{StandIn, put};
 use crate::support::{data, openapi, peer, peers};
 
@@ -17,9 +17,15 @@ fn workers_spot(verb: &str, place: &str) -> (String, Value) {
     (verb.to_owned(), json!({"script": script, "name": name}))
 }
 
+fn said(status: u16) -> String {
+    format!(
+        r#"{{"success":false,"errors":[{{"code":10000,"message":"refused with {status}"}}],"messages":[],"result":null}}"#
+    )
+}
+
 #[tokio::test]
 async fn a_worker_keeps_the_contract() {
-    STAND_IN.keeps_the_contract(&[], "web#TOKEN_{}", ("PATCH", "/secrets-bulk")).await;
+    STAND_IN.keeps_the_contract(&[], "web#TOKEN_{}", said, &Limits::of("web#", 'A', 200, "")).await;
 }
 
 #[tokio::test]

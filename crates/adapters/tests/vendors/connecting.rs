@@ -41,6 +41,25 @@ fn what_is_missing_is_named_as_it_is_given() {
 }
 
 #[test]
+fn every_store_that_is_reached_by_network_takes_a_time_for_its_calls() {
+    for kind in keywright_adapters::store::kinds() {
+        let has_it = kind.settings.iter().any(|(name, _)| *name == "timeout");
+        assert_eq!(has_it, kind.address.is_some(), "{}", kind.kind);
+    }
+    let vault =
+        |timeout| open("vault", Some("https://vault.example"), &[("timeout", timeout)], Some("token"));
+    for good in ["1s", "30s", "5m"] {
+        assert!(vault(good).is_ok(), "{good}");
+    }
+    for bad in ["6m", "0", "soon", "-1s"] {
+        let error = vault(bad).err().unwrap().to_string();
+        assert!(error.contains("setting `timeout` must be a span from `1s` to `5m`"), "{bad}: {error}");
+    }
+    let error = open("pass", None, &[("timeout", "1s")], None).err().unwrap().to_string();
+    assert!(error.contains("`timeout` is not known"), "{error}");
+}
+
+#[test]
 fn a_server_of_ones_own_may_be_on_a_private_network() {
     for address in
         ["https://10.0.0.1:8200", "https://192.168.1.1", "https://100.64.0.1", "https://[fd12::1]:8200"]

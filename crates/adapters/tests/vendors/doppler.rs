@@ -4,7 +4,7 @@ use keywright_core::store::{Presence, Store, StoreError, VerifyMode};
 use keywright_sandbox::vendors::{Running, start};
 use serde_json::{Value, json};
 
-use crate::support::contract::{StoreCase, VALUE, keeps_the_stores_contract, origin};
+use crate::support::contract::{Limits, Network, StoreCase, VALUE, keeps_the_stores_contract, origin};
 use crate::support::peers::Peer;
 use crate::support::stores::{destination, open, placed, refuses, written};
 use crate::support::{Fault, Proxy, data};
@@ -49,25 +49,31 @@ fn store(url: &str, doppler: &Running, extra: &[(&str, &str)]) -> Box<dyn Store>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_keeps_the_contract() {
-    let doppler = start("doppler").await.unwrap();
-    let proxy = Proxy::start(&doppler.base_url).await;
-    let (reader, writer) = (Admin::of(&doppler), Admin::of(&doppler));
-    let case = StoreCase {
-        store: store(&proxy.url, &doppler, &[]),
-        proxy: Some(proxy),
-        place: "web/dev#IT_{}",
-        write: ("POST", "/v3/configs/config/secrets"),
-        read: Box::new(move |place| {
-            let admin = reader.clone();
-            Box::pin(async move { Some(admin.secret(&place).await?["raw"].as_str()?.to_owned()) })
-        }),
-        put_foreign: Box::new(move |place, value| {
-            let admin = writer.clone();
-            Box::pin(async move { admin.put(&place, &value).await })
-        }),
-        secrets: vec![doppler.parent.clone()],
-    };
-    keeps_the_stores_contract(&case).await;
+    keeps_the_stores_contract(async || {
+        let doppler = start("doppler").await.unwrap();
+        let (reader, writer) = (Admin::of(&doppler), Admin::of(&doppler));
+        let parent = doppler.parent.clone();
+        let open = Box::new(move |url: &str| open("doppler", url, &parent, &[("timeout", "2s")]));
+        let said = |status| format!(r#"{{"success":false,"messages":["refused with {status}"]}}"#);
+        let (store, network) = Network::before(&doppler.base_url, said, open).await;
+        StoreCase {
+            store,
+            network,
+            place: "web/dev#IT_{}".to_owned(),
+            read: Box::new(move |place| {
+                let admin = reader.clone();
+                Box::pin(async move { Some(admin.secret(&place).await?["raw"].as_str()?.to_owned()) })
+            }),
+            put_foreign: Box::new(move |place, value| {
+                let admin = writer.clone();
+                Box::pin(async move { admin.put(&place, &value).await })
+            }),
+            limits: Limits::of("web/dev#", 'A', 200, ""),
+            secrets: vec![doppler.parent.clone()],
+            peer: Box::new(doppler),
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use keywright_core::store::{Presence, Store, StoreError, VerifyMode, Write};
 use keywright_sandbox::vendors::{self, Running};
 use serde_json::{Value, json};
 
-use crate::support::contract::{StoreCase, VALUE, keeps_the_stores_contract, origin};
+use crate::support::contract::{Limits, Network, StoreCase, VALUE, keeps_the_stores_contract, origin};
 use crate::support::{Fault, Proxy, openapi, peer, peers};
 
 const KIND: &str = "github-actions";
@@ -84,25 +84,35 @@ async fn github() -> Running {
 
 #[tokio::test]
 async fn it_keeps_the_contract() {
-    let github = github().await;
-    let proxy = Proxy::start(&github.base_url).await;
-    let (reads, writes) = (github.base_url.clone(), github.base_url.clone());
-    let case = StoreCase {
-        store: store(&proxy.url, &github.parent, &[]),
-        proxy: Some(proxy),
-        place: "acme/web#TOKEN_{}",
-        write: ("PUT", "/secrets/"),
-        read: Box::new(move |place| {
-            let github = reads.clone();
-            Box::pin(async move { read(&github, &place).await["value"].as_str().map(str::to_owned) })
-        }),
-        put_foreign: Box::new(move |place, value| {
-            let github = writes.clone();
-            Box::pin(async move { put_foreign(&github, &place, &value).await })
-        }),
-        secrets: vec![github.parent.clone()],
-    };
-    keeps_the_stores_contract(&case).await;
+    keeps_the_stores_contract(async || {
+        let github = github().await;
+        let (reads, writes) = (github.base_url.clone(), github.base_url.clone());
+        let parent = github.parent.clone();
+        let open = Box::new(move |url: &str| store(url, &parent, &[("timeout", "2s")]));
+        let said = |status| {
+            format!(
+                r#"{{"message":"refused with {status}","documentation_url":"https://docs.github.com/rest"}}"#
+            )
+        };
+        let (store, network) = Network::before(&github.base_url, said, open).await;
+        StoreCase {
+            store,
+            network,
+            place: "acme/web#TOKEN_{}".to_owned(),
+            read: Box::new(move |place| {
+                let github = reads.clone();
+                Box::pin(async move { read(&github, &place).await["value"].as_str().map(str::to_owned) })
+            }),
+            put_foreign: Box::new(move |place, value| {
+                let github = writes.clone();
+                Box::pin(async move { put_foreign(&github, &place, &value).await })
+            }),
+            limits: Limits::of("acme/web#", 'A', 200, ""),
+            secrets: vec![github.parent.clone()],
+            peer: Box::new(github),
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

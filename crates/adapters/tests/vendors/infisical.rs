@@ -6,7 +6,7 @@ use keywright_sandbox::vendors::{Running, start};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::support::contract::{StoreCase, VALUE, keeps_the_stores_contract, origin};
+use crate::support::contract::{Limits, Network, StoreCase, VALUE, keeps_the_stores_contract, origin};
 use crate::support::stores::{destination, open, placed, refuses, run, written};
 use crate::support::{Fault, Proxy, peer};
 
@@ -55,38 +55,47 @@ fn store(url: &str, infisical: &Running) -> Box<dyn Store> {
     open("infisical", url, &infisical.parent, &[("client_id", CLIENT_ID), ("project_id", PROJECT)])
 }
 
-async fn keeps_the_contract(verb_path: &'static str, place: &'static str) {
-    let infisical = start("infisical").await.unwrap();
-    let proxy = Proxy::start(&infisical.base_url).await;
-    let (reader, writer) = (Admin::of(&infisical), Admin::of(&infisical));
-    let case = StoreCase {
-        store: store(&proxy.url, &infisical),
-        proxy: Some(proxy),
-        place,
-        write: ("POST", verb_path),
-        read: Box::new(move |place| {
-            let admin = reader.clone();
-            Box::pin(async move { admin.value(&place).await })
-        }),
-        put_foreign: Box::new(move |place, value| {
-            let admin = writer.clone();
-            Box::pin(async move {
-                admin.call("POST", &place, json!({"secretValue": value})).await;
-            })
-        }),
-        secrets: vec![infisical.parent.clone()],
-    };
-    keeps_the_stores_contract(&case).await;
+async fn keeps_the_contract(place: &'static str) {
+    keeps_the_stores_contract(async || {
+        let infisical = start("infisical").await.unwrap();
+        let (reader, writer) = (Admin::of(&infisical), Admin::of(&infisical));
+        let parent = infisical.parent.clone();
+        let settings = [("client_id", CLIENT_ID), ("project_id", PROJECT), ("timeout", "2s")];
+        let open = Box::new(move |url: &str| open("infisical", url, &parent, &settings));
+        let said = |status| {
+            format!(r#"{{"reqId":"req-1","statusCode":{status},"message":"refused with {status}","error":"Refused"}}"#)
+        };
+        let (store, network) = Network::before(&infisical.base_url, said, open).await;
+        StoreCase {
+            store,
+            network,
+            place: place.to_owned(),
+            read: Box::new(move |place| {
+                let admin = reader.clone();
+                Box::pin(async move { admin.value(&place).await })
+            }),
+            put_foreign: Box::new(move |place, value| {
+                let admin = writer.clone();
+                Box::pin(async move {
+                    admin.call("POST", &place, json!({"secretValue": value})).await;
+                })
+            }),
+            limits: Limits::of(place.trim_end_matches("IT_{}"), 'A', 255, ""),
+            secrets: vec![infisical.parent.clone()],
+            peer: Box::new(infisical),
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_keeps_the_contract() {
-    keeps_the_contract("/api/v4/secrets/", "dev#IT_{}").await;
+    keeps_the_contract("dev#IT_{}").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_keeps_the_contract_in_a_folder() {
-    keeps_the_contract("/api/v4/secrets/", "prod/web#IT_{}").await;
+    keeps_the_contract("prod/web#IT_{}").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::support::contract::{StoreCase, VALUE, keeps_the_stores_contract, origin};
+use crate::support::contract::{Limits, StoreCase, VALUE, keeps_the_contract_of_a_local_store, origin};
 use crate::support::opened::{at, open, put, run};
 use crate::support::peers::programs;
 
@@ -108,10 +108,9 @@ async fn the_keyring_keeps_the_contract() {
     let desktop = Arc::new(desktop.with_keyring().await);
     let (reads, writes) = (Arc::clone(&desktop), Arc::clone(&desktop));
     let case = StoreCase {
-        proxy: None,
+        network: None,
         store: desktop.open(&[]),
-        place: "web/dev/TOKEN_{}",
-        write: ("", ""),
+        place: "web/dev/TOKEN_{}".to_owned(),
         read: Box::new(move |place| {
             let desktop = Arc::clone(&reads);
             Box::pin(async move { lookup(&desktop, &place).await })
@@ -120,9 +119,11 @@ async fn the_keyring_keeps_the_contract() {
             let desktop = Arc::clone(&writes);
             Box::pin(async move { store_as_somebody(&desktop, &place, &value).await })
         }),
+        limits: Limits::of("web/dev/", 'a', 392, ""),
         secrets: Vec::new(),
+        peer: Box::new(desktop),
     };
-    keeps_the_stores_contract(&case).await;
+    keeps_the_contract_of_a_local_store(&case).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use keywright_core::store::{Presence, StoreError, VerifyMode};
 use keywright_sandbox::vendors;
 use serde_json::{Value, json};
 
-use crate::support::contract::{VALUE, origin};
+use crate::support::contract::{Limits, VALUE, origin};
 use crate::support::opened::{StandIn, ask, put};
 use crate::support::stores::run;
 use crate::support::{Fault, Proxy, peer};
@@ -16,9 +16,13 @@ fn kubernetes_spot(verb: &str, place: &str) -> (String, Value) {
     (format!("{verb}/{place}"), json!({}))
 }
 
+fn said(status: u16) -> String {
+    format!(r#"{{"kind":"Status","message":"refused with {status}","reason":"Refused","code":{status}}}"#)
+}
+
 #[tokio::test]
 async fn kubernetes_keeps_the_contract() {
-    STAND_IN.keeps_the_contract(&[], "web/dev/TOKEN_{}", ("PATCH", "/secrets/")).await;
+    STAND_IN.keeps_the_contract(&[], "web/dev/TOKEN_{}", said, &Limits::of("web/dev/", 'A', 63, "")).await;
 }
 
 #[tokio::test]

@@ -13,9 +13,11 @@
 mod age;
 mod anthropic;
 mod aws;
+mod cloudflare;
 mod cloudflare_workers;
 mod connecting;
 mod doppler;
+mod dotenv;
 mod github;
 mod github_actions;
 mod gitlab;
@@ -33,5 +35,6 @@ mod sendgrid;
 mod support;
 mod tables;
 mod tailscale;
+mod traps;
 mod vault;
 mod vercel;

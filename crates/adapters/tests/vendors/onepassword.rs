@@ -6,7 +6,7 @@ use keywright_sandbox::vendors::{Running, start};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::support::contract::{StoreCase, VALUE, keeps_the_stores_contract, origin};
+use crate::support::contract::{Limits, Network, StoreCase, VALUE, keeps_the_stores_contract, origin};
 use crate::support::peers::Peer;
 use crate::support::stores::{destination, open, placed, refuses, run, written};
 use crate::support::{Proxy, data, peer};
@@ -62,25 +62,35 @@ fn store(url: &str, connect: &Running) -> Box<dyn Store> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_keeps_the_contract() {
-    let connect = start("1password").await.unwrap();
-    let proxy = Proxy::start(&connect.base_url).await;
-    let (reader, writer) = (Admin::of(&connect), Admin::of(&connect));
-    let case = StoreCase {
-        store: store(&proxy.url, &connect),
-        proxy: Some(proxy),
-        place: "web-dev-IT_{}#credential",
-        write: ("POST", "/items"),
-        read: Box::new(move |place| {
-            let admin = reader.clone();
-            Box::pin(async move { admin.value(&place).await })
-        }),
-        put_foreign: Box::new(move |place, value| {
-            let admin = writer.clone();
-            Box::pin(async move { admin.put(&place, &value).await })
-        }),
-        secrets: vec![connect.parent.clone()],
-    };
-    keeps_the_stores_contract(&case).await;
+    keeps_the_stores_contract(async || {
+        let connect = start("1password").await.unwrap();
+        let (reader, writer) = (Admin::of(&connect), Admin::of(&connect));
+        let parent = connect.parent.clone();
+        let settings = [("vault", VAULT), ("timeout", "2s")];
+        let open = Box::new(move |url: &str| open("1password", url, &parent, &settings));
+        let (store, network) = Network::before(&connect.base_url, said, open).await;
+        StoreCase {
+            store,
+            network,
+            place: "web-dev-IT_{}#credential".to_owned(),
+            read: Box::new(move |place| {
+                let admin = reader.clone();
+                Box::pin(async move { admin.value(&place).await })
+            }),
+            put_foreign: Box::new(move |place, value| {
+                let admin = writer.clone();
+                Box::pin(async move { admin.put(&place, &value).await })
+            }),
+            limits: Limits::of("", 'a', 200, &format!("#{}", "f".repeat(200))),
+            secrets: vec![connect.parent.clone()],
+            peer: Box::new(connect),
+        }
+    })
+    .await;
+}
+
+pub fn said(status: u16) -> String {
+    format!(r#"{{"status":{status},"message":"refused with {status}"}}"#)
 }
 
 #[tokio::test(flavor = "multi_thread")]

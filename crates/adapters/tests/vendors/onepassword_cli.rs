@@ -8,9 +8,8 @@ use keywright_sandbox::vendors::onepassword::VAULT;
 use keywright_sandbox::vendors::{Running, start};
 use tempfile::TempDir;
 
-use crate::onepassword::{Admin, leaves_a_persons_field};
-use crate::support::Proxy;
-use crate::support::contract::{StoreCase, keeps_the_stores_contract};
+use crate::onepassword::{Admin, leaves_a_persons_field, said};
+use crate::support::contract::{Limits, Network, StoreCase, keeps_the_stores_contract};
 use crate::support::opened::open;
 use crate::support::peers::programs;
 use crate::support::stores::{destination, placed, refuses, written};
@@ -45,26 +44,40 @@ impl Program {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_keeps_the_contract() {
-    let connect = start("1password").await.unwrap();
-    let proxy = Proxy::start(&connect.base_url).await;
-    let Some(program) = Program::before(&proxy.url) else { return };
-    let (reader, writer) = (Admin::of(&connect), Admin::of(&connect));
-    let case = StoreCase {
-        store: program.store(&connect),
-        proxy: Some(proxy),
-        place: "web-dev-IT_{}#credential",
-        write: ("POST", "/items"),
-        read: Box::new(move |place| {
-            let admin = reader.clone();
-            Box::pin(async move { admin.value(&place).await })
-        }),
-        put_foreign: Box::new(move |place, value| {
-            let admin = writer.clone();
-            Box::pin(async move { admin.put(&place, &value).await })
-        }),
-        secrets: vec![connect.parent.clone()],
-    };
-    keeps_the_stores_contract(&case).await;
+    if !programs(&["python3"]) {
+        return;
+    }
+    keeps_the_stores_contract(async || {
+        let connect = start("1password").await.unwrap();
+        let (reader, writer) = (Admin::of(&connect), Admin::of(&connect));
+        let parent = connect.parent.clone();
+        let open = Box::new(move |url: &str| {
+            let program = Program::before(url).unwrap();
+            let settings = [("vault", VAULT), ("program", &program.path())];
+            let store = open("1password-cli", None, &settings, Some(&parent)).unwrap();
+            // It is there as long as the test.
+            std::mem::forget(program);
+            store
+        });
+        let (store, network) = Network::before(&connect.base_url, said, open).await;
+        StoreCase {
+            store,
+            network: network.map(|network| Network { is_ours: false, ..network }),
+            place: "web-dev-IT_{}#credential".to_owned(),
+            read: Box::new(move |place| {
+                let admin = reader.clone();
+                Box::pin(async move { admin.value(&place).await })
+            }),
+            put_foreign: Box::new(move |place, value| {
+                let admin = writer.clone();
+                Box::pin(async move { admin.put(&place, &value).await })
+            }),
+            limits: Limits::of("", 'a', 200, &format!("#{}", "f".repeat(200))),
+            secrets: vec![connect.parent.clone()],
+            peer: Box::new(connect),
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use keywright_core::store::{Presence, Store, StoreError, VerifyMode};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::support::contract::{StoreCase, VALUE, keeps_the_stores_contract, origin};
+use crate::support::contract::{Limits, StoreCase, VALUE, keeps_the_contract_of_a_local_store, origin};
 use crate::support::opened::{at, open, put, run};
 use crate::support::peers::programs;
 
@@ -90,10 +90,9 @@ async fn pass_keeps_the_contract() {
     vault.under_git().await;
     let (reads, writes) = (Arc::clone(&vault), Arc::clone(&vault));
     let case = StoreCase {
-        proxy: None,
+        network: None,
         store: vault.open(),
-        place: "web/dev/TOKEN_{}",
-        write: ("", ""),
+        place: "web/dev/TOKEN_{}".to_owned(),
         read: Box::new(move |place| {
             let vault = Arc::clone(&reads);
             // As `pass -c` takes it: the first line.
@@ -103,9 +102,11 @@ async fn pass_keeps_the_contract() {
             let vault = Arc::clone(&writes);
             Box::pin(async move { vault.insert(&place, &value).await })
         }),
+        limits: Limits::of("web/dev/", 'a', 192, ""),
         secrets: Vec::new(),
+        peer: Box::new(vault),
     };
-    keeps_the_stores_contract(&case).await;
+    keeps_the_contract_of_a_local_store(&case).await;
 }
 
 #[tokio::test]

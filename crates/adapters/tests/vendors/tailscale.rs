@@ -15,7 +15,7 @@ use crate::support::contract::{ProviderCase, Wish, keeps_the_providers_contract,
 use crate::support::{Fault, Proxy};
 
 fn provider(address: &str, parent: &str, mints: &str) -> Box<dyn Provider> {
-    let extra: BTreeMap<String, String> = [("mints", mints), ("probe_for", "1s")]
+    let extra: BTreeMap<String, String> = [("mints", mints), ("probe_for", "1s"), ("timeout", "2s")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
     let config = ConnectionConfig { base_url: Some(address.to_owned()), account: None, extra };
@@ -67,9 +67,6 @@ async fn case(mints: &'static str, ids: &[&str], resources: Vec<Resource>) -> (P
             budget_cents: None,
         },
         create: ("POST", "/keys"),
-        list: ("GET", "/keys?"),
-        read: ("GET", "/keys/"),
-        revoke: ("DELETE", "/keys/"),
         live: Box::new(move |marker| {
             let tailscale = Arc::clone(&counted);
             Box::pin(async move {
@@ -77,24 +74,37 @@ async fn case(mints: &'static str, ids: &[&str], resources: Vec<Resource>) -> (P
                 keys(&tailscale).await.iter().filter(is_it).count()
             })
         }),
+        believed: &[],
+        is_slow: false,
+        resolve: ("tailscale.tag", "ci".to_owned()),
+        said: |status| format!(r#"{{"message":"refused with {status}"}}"#),
         secrets: vec![tailscale.parent.clone()],
+        peer: Box::new(Arc::clone(&tailscale)),
     };
     (case, tailscale)
 }
 
 const AUTH_KEY: [&str; 3] = ["auth-key/join", "auth-key/ephemeral", "auth-key/preauthorized"];
 
+pub async fn auth_keys() -> ProviderCase {
+    case("auth-keys", &AUTH_KEY, vec![tag("tag:ci")]).await.0
+}
+
+pub async fn oauth_clients() -> ProviderCase {
+    let resources = vec![account(), tag("tag:ci")];
+    let (case, _) = case("oauth-clients", &["devices:core", "dns:read"], resources).await;
+    assert!(!case.provider.facts().has_expiry);
+    case
+}
+
 #[tokio::test]
 async fn auth_keys_keep_the_contract() {
-    keeps_the_providers_contract(&case("auth-keys", &AUTH_KEY, vec![tag("tag:ci")]).await.0).await;
+    keeps_the_providers_contract(auth_keys).await;
 }
 
 #[tokio::test]
 async fn oauth_clients_keep_the_contract() {
-    let resources = vec![account(), tag("tag:ci")];
-    let (case, _) = case("oauth-clients", &["devices:core", "dns:read"], resources).await;
-    assert!(!case.provider.facts().has_expiry);
-    keeps_the_providers_contract(&case).await;
+    keeps_the_providers_contract(oauth_clients).await;
 }
 
 #[tokio::test]

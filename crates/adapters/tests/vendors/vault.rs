@@ -13,7 +13,7 @@ use keywright_sandbox::vendors::{Running, start};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::support::contract::{StoreCase, VALUE, keeps_the_stores_contract, origin};
+use crate::support::contract::{Limits, Network, StoreCase, VALUE, keeps_the_stores_contract, origin};
 use crate::support::stores::{self, destination, placed, refuses, run};
 use crate::support::{Fault, Proxy, peer};
 
@@ -82,13 +82,25 @@ fn store(url: &str, credential: &str, extra: &[(&str, &str)]) -> Box<dyn Store> 
     stores::open("vault", url, credential, extra)
 }
 
-fn case(admin: &Admin, proxy: Proxy, store: Box<dyn Store>, secrets: Vec<String>) -> StoreCase {
-    let (reader, writer) = (admin.clone(), admin.clone());
+/// A Vault of its own; with a policy, as an `AppRole` that has it.
+async fn case(policy: Option<String>) -> StoreCase {
+    let vault = start("vault").await.unwrap();
+    let admin = Admin::of(&vault);
+    let (role_id, credential) = match policy {
+        Some(policy) => admin.role(&policy, "1h").await,
+        None => (String::new(), vault.parent.clone()),
+    };
+    let secret = credential.clone();
+    let open = Box::new(move |url: &str| {
+        store(url, &credential, &[("role_id", role_id.as_str()), ("timeout", "2s")])
+    });
+    let said = |status| format!(r#"{{"errors":["refused with {status}"]}}"#);
+    let (store, network) = Network::before(&vault.base_url, said, open).await;
+    let (reader, writer) = (admin.clone(), admin);
     StoreCase {
-        proxy: Some(proxy),
         store,
-        place: "agents/it/{}#value",
-        write: ("POST", "/v1/secret/data/"),
+        network,
+        place: "agents/it/{}#value".to_owned(),
         read: Box::new(move |place| {
             let admin = reader.clone();
             Box::pin(async move { admin.value(&place).await })
@@ -100,30 +112,23 @@ fn case(admin: &Admin, proxy: Proxy, store: Box<dyn Store>, secrets: Vec<String>
                 admin.post(&format!("secret/data/{path}"), json!({"data": {field: value}})).await;
             })
         }),
-        secrets,
+        limits: Limits::of("agents/it/", 'a', 390, &format!("#{}", "f".repeat(128))),
+        secrets: vec![secret],
+        peer: Box::new(vault),
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_keeps_the_contract() {
-    let vault = start("vault").await.unwrap();
-    let admin = Admin::of(&vault);
-    let proxy = Proxy::start(&vault.base_url).await;
-    let store = store(&proxy.url, &vault.parent, &[]);
-    keeps_the_stores_contract(&case(&admin, proxy, store, vec![vault.parent.clone()])).await;
+    keeps_the_stores_contract(async || case(None).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_approle_keeps_the_contract_in_a_mount_of_its_own() {
-    let vault = start("vault").await.unwrap();
-    let admin = Admin::of(&vault);
     let policy = format!(
         "{LEAST}\npath \"secret/data/agents/it/*\" {{ capabilities = [\"create\", \"update\", \"read\"] }}"
     );
-    let (role_id, secret_id) = admin.role(&policy, "1h").await;
-    let proxy = Proxy::start(&vault.base_url).await;
-    let store = store(&proxy.url, &secret_id, &[("role_id", &role_id)]);
-    keeps_the_stores_contract(&case(&admin, proxy, store, vec![secret_id])).await;
+    keeps_the_stores_contract(async || case(Some(policy.clone())).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

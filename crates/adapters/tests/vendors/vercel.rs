@@ -5,7 +5,7 @@ use keywright_core::store::{Presence, StoreError, VerifyMode};
 use keywright_sandbox::vendors::{self, VERCEL_TEAM};
 use serde_json::{Value, json};
 
-use crate::support::contract::{VALUE, origin};
+use crate::support::contract::{Limits, VALUE, origin};
 use crate::support::opened::{StandIn, ask, put};
 use crate::support::stores::run;
 use crate::support::{Fault, Proxy, peer};
@@ -23,14 +23,27 @@ fn vercel_spot(verb: &str, place: &str) -> (String, Value) {
     (verb.to_owned(), body)
 }
 
+fn said(status: u16) -> String {
+    format!(r#"{{"error":{{"code":"refused","message":"refused with {status}"}}}}"#)
+}
+
 #[tokio::test]
 async fn vercel_keeps_the_contract() {
-    STAND_IN.keeps_the_contract(&[], "web@preview#TOKEN_{}", ("POST", "/env")).await;
+    STAND_IN
+        .keeps_the_contract(&[], "web@preview#TOKEN_{}", said, &Limits::of("web@preview#", 'A', 256, ""))
+        .await;
 }
 
 #[tokio::test]
 async fn vercel_keeps_the_contract_with_what_nobody_reads() {
-    STAND_IN.keeps_the_contract(&[("type", "sensitive")], "web@preview#TOKEN_{}", ("POST", "/env")).await;
+    STAND_IN
+        .keeps_the_contract(
+            &[("type", "sensitive")],
+            "web@preview#TOKEN_{}",
+            said,
+            &Limits::of("web@preview#", 'A', 256, ""),
+        )
+        .await;
 }
 
 #[tokio::test]

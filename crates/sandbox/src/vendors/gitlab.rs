@@ -31,6 +31,17 @@ struct Token {
     shown: Value,
 }
 
+impl Token {
+    fn shows_itself(&self) -> Told {
+        if self.of == "user" {
+            // A fine-grained token was not told that it may look at itself.
+            let why = "Access denied: your fine-grained token lacks a permission";
+            return (403, Some(json!({"error": "insufficient_granular_scope", "error_description": why})));
+        }
+        (200, Some(self.shown.clone()))
+    }
+}
+
 pub(super) async fn start() -> Result<Running, SandboxError> {
     let parent = format!("glpat-{}", fresh_value().map_err(SandboxError::Randomness)?);
     serve(GitLab { parent: parent.clone(), tokens: BTreeMap::new() }, parent, answer).await
@@ -58,19 +69,18 @@ fn answer(world: &mut GitLab, asked: &Asked) -> Told {
 }
 
 impl GitLab {
-    fn own(&self, bearer: &str) -> Told {
+    /// A token shows itself, and each call with it is a use.
+    fn own(&mut self, bearer: &str) -> Told {
         if bearer == self.parent {
             let body = json!({"id": 1, "name": "parent", "scopes": ["api"], "active": true, "revoked": false,
                 "user_id": 9, "expires_at": "2099-01-01"});
             return (200, Some(body));
         }
-        match self.tokens.values().find(|token| token.secret == bearer && !token.revoked) {
-            // A fine-grained token was not told that it may look at itself.
-            Some(token) if token.of == "user" => {
-                let why = "Access denied: your fine-grained token lacks a permission";
-                (403, Some(json!({"error": "insufficient_granular_scope", "error_description": why})))
+        match self.tokens.values_mut().find(|token| token.secret == bearer && !token.revoked) {
+            Some(token) => {
+                token.shown["last_used_at"] = json!(Timestamp::now().to_string());
+                token.shows_itself()
             }
-            Some(token) => (200, Some(token.shown.clone())),
             None => no(401, "401 Unauthorized"),
         }
     }

@@ -141,6 +141,11 @@ fn said(body: &[u8]) -> Option<Said> {
     serde_json::from_slice(body).ok().map(|Refusal { message }| Said { code: None, message })
 }
 
+/// Whether a body is the one of a deletion: none, or an object of JSON. A portal's page is neither.
+fn says_nothing(body: &[u8]) -> bool {
+    body.is_empty() || serde_json::from_slice::<Option<Map<String, Value>>>(body).is_ok()
+}
+
 #[derive(Deserialize)]
 struct Created {
     id: String,
@@ -358,7 +363,7 @@ impl Provider for Tailscale {
     async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
         let (bearer, _) = self.bearer().await.map_err(|failure| self.told(failure))?;
         let outcome = self.rest.send(Call::delete(self.path(&[provider_key_id]), bearer.as_ref())).await;
-        ended(outcome, |_| true, |failure| self.told(failure))
+        ended(outcome, |reply| says_nothing(&reply.body), |failure| self.told(failure))
     }
 }
 

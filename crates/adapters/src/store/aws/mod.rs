@@ -87,6 +87,17 @@ async fn not_written(
     StoreError::OutcomeUnknown { store: store.clone(), why }
 }
 
+/// What a failure means after the value itself was written: whatever the reason, it is there.
+fn unfinished(store: &StoreName, failure: Failure) -> StoreError {
+    match failure.of_write(store) {
+        error @ StoreError::OutcomeUnknown { .. } => error,
+        error => StoreError::OutcomeUnknown {
+            store: store.clone(),
+            why: format!("{error}, and yet the value is there"),
+        },
+    }
+}
+
 /// The error for a place that is none.
 fn no_place(store: &StoreName, place: &str, why: String) -> StoreError {
     StoreError::Place { store: store.clone(), place: Untrusted::capped(place, 200), why }

@@ -33,7 +33,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::super::{StoreConfig, StoreConnectError};
-use super::{Common, KMS_KEY, PREFIX, REGION, no_place, not_written, taken};
+use super::{Common, KMS_KEY, PREFIX, REGION, no_place, not_written, taken, unfinished};
 use crate::rest::Failure;
 use crate::wire::Repeat;
 
@@ -253,8 +253,7 @@ impl SecretsManager {
     async fn not_pending(&self, name: &str, token: &str) -> Result<(), StoreError> {
         match self.unlabel(name, PENDING, token).await {
             Ok(()) => Ok(()),
-            // The value is there already.
-            Err(failure) => Err(not_written(&self.name, failure, async { Ok(true) }).await),
+            Err(failure) => Err(unfinished(&self.name, failure)),
         }
     }
 
@@ -284,8 +283,7 @@ impl SecretsManager {
         let body = json!({ "SecretId": name, "Tags": [{ "Key": TAG.0, "Value": TAG.1 }] });
         match self.call::<Value>("TagResource", &body).await {
             Ok(_) => Ok(()),
-            // The value is there already.
-            Err(failure) => Err(not_written(&self.name, failure, async { Ok(true) }).await),
+            Err(failure) => Err(unfinished(&self.name, failure)),
         }
     }
 }
@@ -331,6 +329,10 @@ impl Store for SecretsManager {
     async fn write(&self, write: &Write<'_>) -> Result<Written, StoreError> {
         let (name, token) = (write.destination.place.place.as_str(), token(write.origin));
         let value = write.secret.expose_secret();
+        if value.len() > FACTS.max_value {
+            let why = format!("it has more than {} bytes", FACTS.max_value);
+            return Err(StoreError::Value { store: self.name.clone(), why });
+        }
         let written = Written { store_version: Some(token.clone()) };
         let Some(secret) = self.described(name).await? else {
             self.create(name, &token, value).await?;

@@ -323,6 +323,12 @@ impl Store for GitHubActions {
         match owner {
             Owner::Ours { mark, .. } if mark.is_of(origin) => {
                 self.api.delete(&spot).await.map_err(failed)?;
+                // "Done" is what it says; gone is what is not there any more. The note goes last: without it nobody would
+                // know whose the secret is.
+                if self.see(&spot).await?.held.is_some() {
+                    let why = "it says that the secret is gone, and shows it".to_owned();
+                    return Err(StoreError::OutcomeUnknown { store: self.name.clone(), why });
+                }
                 self.api.delete_note(&spot).await.map_err(failed)
             }
             // Another version's, while ours did not come about.

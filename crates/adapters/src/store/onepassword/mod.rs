@@ -206,6 +206,9 @@ impl OnePassword {
         match (ours.as_slice(), others.as_slice(), failed) {
             ([item], [], _) => Ok(written(item.store_version())),
             ([], _, Some(error)) if presence(&items, spot) == *before => Err(error),
+            ([], _, None) if [Presence::Absent, before.clone()].contains(&presence(&items, spot)) => {
+                Err(at.unknown("it says that it is written, and does not show it"))
+            }
             ([], _, _) => Err(at.conflict()),
             _ => {
                 for item in ours {

@@ -139,6 +139,11 @@ impl Entry {
         matches!(self.presence(now), Presence::Ours { .. }) && self.of(placement).contains(&self.current)
     }
 
+    /// Whether the data of a version is no more.
+    pub(super) fn is_gone(&self, number: u64) -> bool {
+        self.versions.get(&number).is_none_or(|version| version.destroyed)
+    }
+
     /// Custom metadata with another claim, and without the claims on versions that are no more.
     pub(super) fn claimed(&self, number: u64, stamp: &Stamp) -> BTreeMap<String, String> {
         let mut custom = self.without(|old| !self.versions.contains_key(&old));

@@ -301,6 +301,14 @@ impl Store for Vault {
         }
         let told = |failure: Failure| failure.of_store(&self.name);
         self.destroy(&spot, versions.clone()).await.map_err(told)?;
-        self.describe(&spot, &entry.without(|number| versions.contains(&number))).await.map_err(told)
+        // "Done" is what it says; gone is what is not there any more. The claim goes last: without it nobody would know
+        // whose the version is.
+        let left = || Err(self.at(destination).unknown("it says that it is gone, and shows it"));
+        let entry = self.seen(&spot).await?;
+        if !versions.iter().all(|number| entry.is_gone(*number)) {
+            return left();
+        }
+        self.describe(&spot, &entry.without(|number| versions.contains(&number))).await.map_err(told)?;
+        if self.seen(&spot).await?.of(origin.placement).is_empty() { Ok(()) } else { left() }
     }
 }

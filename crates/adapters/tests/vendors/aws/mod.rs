@@ -8,12 +8,14 @@
 //! * an inactive access key works; session policies, tags and conditions are taken but never enforced, and the boundary of a
 //!   user is forgotten: what is sent is looked at instead.
 
-mod provider;
+pub mod provider;
 mod stores;
 
 use std::process::Stdio;
 
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::Mutex;
 
 use crate::support::peer;
 use crate::support::peers::Peer;
@@ -27,12 +29,48 @@ pub struct Aws {
     pub id: String,
     pub secret: String,
     _peer: Peer,
+    python: Option<Mutex<Python>>,
+}
+
+/// An interpreter that stays: boto3 takes a second to start.
+struct Python {
+    _child: Child,
+    stdin: ChildStdin,
+    stdout: Lines<BufReader<ChildStdout>>,
+}
+
+/// Runs a script a line, and says what it printed.
+const SERVE: &str = r#"
+import contextlib, io, traceback
+for line in sys.stdin:
+    script, arguments = json.loads(line)
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed): exec(script, {**globals(), "arguments": arguments})
+        answer = [True, printed.getvalue()]
+    except BaseException: answer = [False, traceback.format_exc()]
+    print(json.dumps(answer), flush=True)
+"#;
+
+impl Python {
+    fn start(url: &str, id: &str, secret: &str) -> Self {
+        let mut command = Command::new(peer("venv/bin/python").unwrap());
+        command.arg("-c").arg(format!("{PRELUDE}{SERVE}")).env_clear();
+        command.env("AWS_URL", url).env("AWS_DEFAULT_REGION", REGION);
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
+        command.env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { stdin: child.stdin.take().unwrap(), stdout, _child: child }
+    }
 }
 
 /// What every script begins with.
 const PRELUDE: &str = r#"
-import boto3, json, os, sys
+import boto3, functools, json, os, sys
 from botocore.exceptions import ClientError
+@functools.cache
 def client(service): return boto3.client(service, endpoint_url=os.environ["AWS_URL"])
 def policy(action, **more): return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, **more}]})
 arguments = sys.argv[1:]
@@ -57,10 +95,13 @@ impl Aws {
             id: "AKIAIOSFODNN7EXAMPLE".into(),
             secret: "any".into(),
             _peer: peer,
+            python: None,
         };
-        let said = aws.python(SET_UP, &[&format!("arn:aws:iam::{ACCOUNT}:user/broker")]).await;
+        let broker = format!("arn:aws:iam::{ACCOUNT}:user/broker");
+        let said = boto3(&aws.url, &aws.id, &aws.secret, None, SET_UP, &[&broker]).await;
         let (id, secret) = said.trim().split_once(' ').unwrap();
         (aws.id, aws.secret) = (id.to_owned(), secret.to_owned());
+        aws.python = Some(Mutex::new(Python::start(&aws.url, id, secret)));
         // From here on no call goes unchecked.
         let on = reqwest::Client::new().post(format!("{}/moto-api/reset-auth", aws.url));
         assert!(
@@ -76,7 +117,13 @@ impl Aws {
 
     /// Runs a script with boto3 as the administrator: what it prints.
     pub async fn python(&self, script: &str, arguments: &[&str]) -> String {
-        boto3(&self.url, &self.id, &self.secret, None, script, arguments).await
+        let mut python = self.python.as_ref().unwrap().lock().await;
+        let line = serde_json::json!([script, arguments]).to_string();
+        python.stdin.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+        let answer = python.stdout.next_line().await.unwrap().expect("it still runs");
+        let (is_good, said): (bool, String) = serde_json::from_str(&answer).unwrap();
+        assert!(is_good, "{said}");
+        said
     }
 }
 

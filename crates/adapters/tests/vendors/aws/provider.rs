@@ -13,8 +13,8 @@ use super::{ACCOUNT, Aws, REGION, boto3};
 use crate::support::contract::{Count, ProviderCase, Wish, keeps_the_providers_contract, marker};
 use crate::support::{Fault, Proxy};
 
-const ROLE: &[(&str, &str)] = &[("role", "minting")];
-const USER: &[(&str, &str)] = &[("mode", "user")];
+pub const ROLE: &[(&str, &str)] = &[("role", "minting")];
+pub const USER: &[(&str, &str)] = &[("mode", "user")];
 /// moto forgets the boundary of a user.
 const BOUNDED: &[(&str, &str)] = &[("mode", "user"), ("boundary", "bound")];
 
@@ -23,6 +23,7 @@ fn config(url: &str, account: &str, settings: &[(&str, &str)]) -> ConnectionConf
         settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     extra.entry("region".to_owned()).or_insert_with(|| REGION.to_owned());
     extra.entry("probe_for".to_owned()).or_insert_with(|| "1s".to_owned());
+    extra.entry("timeout".to_owned()).or_insert_with(|| "5s".to_owned());
     ConnectionConfig { base_url: Some(url.to_owned()), account: Some(account.to_owned()), extra }
 }
 
@@ -60,18 +61,44 @@ fn wish() -> Wish {
 /// How many users or sessions of a name there are.
 const USERS: &str = r#"print(sum(user["UserName"] == arguments[0] for page in client("iam").get_paginator("list_users").paginate() for user in page["Users"]))"#;
 
+/// A refusal of the Query APIs, with the code that goes with the status.
+fn said(status: u16) -> String {
+    let code = match status {
+        401 => "InvalidClientTokenId",
+        403 => "AccessDenied",
+        404 => "NoSuchEntity",
+        409 => "EntityAlreadyExists",
+        _ => "Throttling",
+    };
+    format!("<ErrorResponse><Error><Code>{code}</Code><Message>refused</Message></Error></ErrorResponse>")
+}
+
 async fn case(aws: &Arc<Aws>, settings: &[(&str, &str)], create: &'static str, live: Count) -> ProviderCase {
     let proxy = Proxy::start(&aws.url).await;
     ProviderCase {
         provider: provider(&proxy.url, &aws.credential(), settings),
-        proxy,
-        wish: wish(),
         create: ("POST", create),
-        list: ("POST", "~Action=ListUsers&"),
-        read: ("POST", "~Action=GetUserPolicy&"),
-        revoke: ("POST", "~Action=DeleteUser&"),
         live,
         secrets: vec![aws.secret.clone()],
+        peer: Box::new(Arc::clone(aws)),
+        ..before(proxy, settings)
+    }
+}
+
+/// A case that nobody answers yet.
+pub fn before(proxy: Proxy, settings: &[(&str, &str)]) -> ProviderCase {
+    ProviderCase {
+        provider: provider(&proxy.url, "AKIAIOSFODNN7EXAMPLE:secret", settings),
+        proxy,
+        wish: wish(),
+        create: ("POST", ""),
+        live: Box::new(|_| Box::pin(async { 0 })),
+        resolve: ("aws.s3_bucket", "assets".to_owned()),
+        said,
+        secrets: Vec::new(),
+        believed: &[],
+        is_slow: true,
+        peer: Box::new(()),
     }
 }
 
@@ -100,14 +127,16 @@ fn sessions(aws: &Arc<Aws>) -> Count {
 async fn sessions_keep_the_contract() {
     let Some(aws) = Aws::start().await else { return };
     let aws = Arc::new(aws);
-    keeps_the_providers_contract(&case(&aws, ROLE, "~Action=AssumeRole&", sessions(&aws)).await).await;
+    keeps_the_providers_contract(async || case(&aws, ROLE, "~Action=AssumeRole&", sessions(&aws)).await)
+        .await;
 }
 
 #[tokio::test]
 async fn users_keep_the_contract() {
     let Some(aws) = Aws::start().await else { return };
     let aws = Arc::new(aws);
-    keeps_the_providers_contract(&case(&aws, USER, "~Action=CreateAccessKey&", users(&aws)).await).await;
+    keeps_the_providers_contract(async || case(&aws, USER, "~Action=CreateAccessKey&", users(&aws)).await)
+        .await;
 }
 
 #[tokio::test]
@@ -483,4 +512,49 @@ async fn a_connection_is_refused_when_its_settings_do_not_fit() {
         let error = open(account, settings, credential).unwrap_err();
         assert!(error.contains(says) && !error.contains("only-one-part"), "{says}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_is_told_as_that_and_not_as_a_bad_credential() {
+    let Some(aws) = Aws::start().await else { return };
+    let aws = Arc::new(aws);
+    fn xml(code: &str, words: &str) -> String {
+        format!("<ErrorResponse><Error><Code>{code}</Code><Message>{words}</Message></Error></ErrorResponse>")
+    }
+    for settings in [ROLE, USER] {
+        let create = if settings == ROLE { "~Action=AssumeRole&" } else { "~Action=CreateUser&" };
+        let case = case(&aws, settings, create, users(&aws)).await;
+        for ahead in [3_600, -3_600] {
+            let clock = Fault::Clock { ahead, said: |words| (403, xml("SignatureDoesNotMatch", words)) };
+            case.proxy.fail_from(0, clock.clone());
+            is_about_the_clock(case.provider.check().await.unwrap_err());
+            case.proxy.fail_from(0, clock);
+            is_about_the_clock(case.mint(700).await.1.err().unwrap());
+            assert!(case.proxy.met() > 0);
+            assert_eq!(case.live(700).await, 0);
+        }
+        // A few minutes are none.
+        let clock = Fault::Clock { ahead: 600, said: |words| (403, xml("SignatureDoesNotMatch", words)) };
+        case.proxy.fail_from(0, clock);
+        case.provider.check().await.unwrap();
+        assert!(case.proxy.met() > 0);
+        for (status, code) in [(400, "RequestExpired"), (403, "RequestTimeTooSkewed")] {
+            let answer = Fault::Answer { status, headers: "", body: xml(code, "Request has expired.") };
+            case.proxy.fail_from(0, answer);
+            is_about_the_clock(case.provider.check().await.unwrap_err());
+            case.proxy.met();
+        }
+        // Another signature that does not match is a bad credential.
+        let answer =
+            Fault::Answer { status: 403, headers: "", body: xml("SignatureDoesNotMatch", "no match") };
+        case.proxy.fail_from(0, answer);
+        let error = case.provider.check().await.unwrap_err();
+        assert!(matches!(error, ProviderError::Unauthorized { .. }), "{error}");
+        case.proxy.met();
+    }
+}
+
+fn is_about_the_clock(error: ProviderError) {
+    assert!(matches!(error, ProviderError::Unavailable { .. }), "{error:?}");
+    assert!(error.to_string().contains("this machine's clock is off"), "{error}");
 }

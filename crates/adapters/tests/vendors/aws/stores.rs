@@ -10,16 +10,18 @@ use keywright_core::secret::Secret;
 use keywright_core::store::{Presence, Store, StoreError, VerifyMode, Write, Written};
 
 use super::{Aws, REGION, boto3};
-use crate::support::contract::{StoreCase, VALUE, keeps_the_stores_contract, origin};
+use crate::support::contract::{Limits, Network, StoreCase, VALUE, keeps_the_stores_contract, origin};
 use crate::support::{Fault, Proxy};
 
 fn store(kind: &str, url: &str, credential: &str) -> Box<dyn Store> {
-    let extra = [("region".to_owned(), REGION.to_owned())].into();
+    let extra = [("region", REGION), ("timeout", "5s")];
+    let extra = extra.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let config = StoreConfig { name: kind.parse().unwrap(), address: Some(url.to_owned()), extra };
     connect(kind, config, Some(Secret::new(credential.to_owned()))).unwrap()
 }
 
 /// How boto3 reads a place, and how it puts something there.
+#[derive(Clone, Copy)]
 struct Peerly {
     read: &'static str,
     put: &'static str,
@@ -49,14 +51,28 @@ except client("ssm").exceptions.ParameterNotFound: pass
     },
 );
 
-async fn case(aws: &Arc<Aws>, (kind, peerly): (&str, Peerly), write: &'static str) -> StoreCase {
-    let proxy = Proxy::start(&aws.url).await;
+/// A refusal of the JSON APIs, with the code that goes with the status.
+fn said(status: u16) -> String {
+    let code = match status {
+        401 => "UnrecognizedClientException",
+        403 => "AccessDeniedException",
+        404 => "ResourceNotFoundException",
+        409 => "ResourceExistsException",
+        _ => "ThrottlingException",
+    };
+    format!(r#"{{"__type":"{code}","message":"refused with {status}"}}"#)
+}
+
+async fn case(aws: &Arc<Aws>, (kind, peerly): (&'static str, Peerly)) -> StoreCase {
     let (reader, writer) = (Arc::clone(aws), Arc::clone(aws));
+    let credential = aws.credential();
+    let open = Box::new(move |url: &str| store(kind, url, &credential));
+    let (store, network) = Network::before(&aws.url, said, open).await;
     StoreCase {
-        store: store(kind, &proxy.url, &aws.credential()),
-        proxy: Some(proxy),
-        place: "/it/place_{}",
-        write: ("POST", write),
+        store,
+        network,
+        place: "/it/place_{}".to_owned(),
+        limits: Limits::of("/it/", 'a', if kind == PARAMETERS.0 { 896 } else { 508 }, ""),
         read: Box::new(move |place| {
             let aws = Arc::clone(&reader);
             Box::pin(async move {
@@ -69,6 +85,7 @@ async fn case(aws: &Arc<Aws>, (kind, peerly): (&str, Peerly), write: &'static st
             Box::pin(async move { drop(aws.python(peerly.put, &[&place, &value]).await) })
         }),
         secrets: vec![aws.secret.clone()],
+        peer: Box::new(Arc::clone(aws)),
     }
 }
 
@@ -112,14 +129,14 @@ print(json.dumps({version[:4]: sorted(labels) for version, labels in sorted(stag
 async fn secrets_manager_keeps_the_contract() {
     let Some(aws) = Aws::start().await else { return };
     let aws = Arc::new(aws);
-    keeps_the_stores_contract(&case(&aws, SECRETS, "~secretsmanager.CreateSecret").await).await;
+    keeps_the_stores_contract(async || case(&aws, SECRETS).await).await;
 }
 
 #[tokio::test]
 async fn parameters_keep_the_contract() {
     let Some(aws) = Aws::start().await else { return };
     let aws = Arc::new(aws);
-    keeps_the_stores_contract(&case(&aws, PARAMETERS, "~AmazonSSM.PutParameter").await).await;
+    keeps_the_stores_contract(async || case(&aws, PARAMETERS).await).await;
 }
 
 #[tokio::test]
@@ -341,5 +358,33 @@ async fn a_value_that_would_be_taken_for_a_reference_is_refused() {
     for value in ["{{ssm:/other}}".to_owned(), "x".repeat(4_097)] {
         let refused = put(store.as_ref(), "/it/odd", 1, &value, Presence::Absent).await;
         assert!(matches!(refused, Err(StoreError::Value { .. })), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_is_told_as_that_by_both_stores() {
+    let Some(aws) = Aws::start().await else { return };
+    let aws = Arc::new(aws);
+    fn json(words: &str) -> (u16, String) {
+        (400, serde_json::json!({"__type": "InvalidSignatureException", "message": words}).to_string())
+    }
+    for kind in [SECRETS, PARAMETERS] {
+        let case = case(&aws, kind).await;
+        let proxy = &case.network.as_ref().unwrap().proxy;
+        let at = case.destination(1).await;
+        for ahead in [3_600, -3_600] {
+            proxy.fail_from(0, Fault::Clock { ahead, said: json });
+            for error in [
+                case.store.check().await.unwrap_err(),
+                case.store.look(&at).await.unwrap_err(),
+                case.put(&at, 1, VALUE, Presence::Absent).await.unwrap_err(),
+            ] {
+                assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+                assert!(error.to_string().contains("this machine's clock is off"), "{error}");
+            }
+            assert!(proxy.met() >= 3);
+        }
+        proxy.fail_from(0, Fault::Clock { ahead: 600, said: json });
+        assert_eq!(case.store.look(&at).await, Ok(Presence::Absent));
     }
 }

@@ -1,5 +1,6 @@
 //! What every provider and every store has to keep, whatever its API: one suite for each joint.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 
@@ -10,16 +11,16 @@ use keywright_core::marker::Marker;
 use keywright_core::name::{AgentName, KeyName};
 use keywright_core::place::Place;
 use keywright_core::plan::{Destination, Plan, Principal};
-use keywright_core::policy::{Authorized, Ceiling, Counts, Facts, Policies};
-use keywright_core::provider::{Evidence, Listing, Minted, Provider, ProviderError, Recovery, Usage};
-use keywright_core::redact::encodings;
+use keywright_core::policy::{Authorized, Ceiling, Counts, Facts, Policies, Refusal};
+use keywright_core::provider::{Minted, Provider, ProviderError, Recovery};
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
 use keywright_core::store::{Origin, Presence, Store, StoreError, Write};
 use keywright_core::template::{ResolvedTemplate, Template};
 use keywright_core::text::Untrusted;
 
-use super::proxy::{Fault, Proxy, bad_answers};
+use super::proxy::Proxy;
+use super::{faults, lives, store_faults};
 
 /// How many credentials of a marker live at the peer, as the peer itself says.
 pub type Count = Box<dyn Fn(String) -> Pin<Box<dyn Future<Output = usize> + Send>> + Send + Sync>;
@@ -31,16 +32,23 @@ pub struct ProviderCase {
     pub wish: Wish,
     /// Method and a part of the path of the call that creates, in the form of [`super::proxy::Seen::is`].
     pub create: (&'static str, &'static str),
-    /// The same of the calls that list, read one, and revoke.
-    pub list: (&'static str, &'static str),
-    pub read: (&'static str, &'static str),
-    pub revoke: (&'static str, &'static str),
     pub live: Count,
+    /// A parameter that names something.
+    pub resolve: (&'static str, String),
+    /// The body of the vendor's own refusal with a status.
+    pub said: fn(u16) -> String,
     /// What no error may quote: the parent's credential.
     pub secrets: Vec<String>,
+    /// How the names of calls start whose good status is believed, whatever the body.
+    pub believed: &'static [&'static str],
+    /// Whether each call takes so long that not every bad answer meets every call.
+    pub is_slow: bool,
+    /// What has to live as long as the case.
+    pub peer: Box<dyn Any + Send + Sync>,
 }
 
 /// What a key shall do.
+#[derive(Clone)]
 pub struct Wish {
     pub provider: &'static str,
     pub permissions: Vec<Permission>,
@@ -52,6 +60,11 @@ pub struct Wish {
 impl Wish {
     /// The plan, with the proof that a template and a policy allow it.
     pub fn authorized(&self) -> Authorized<Plan> {
+        self.judged().unwrap()
+    }
+
+    /// As [`Wish::authorized`], unless the policy does not even allow it.
+    pub fn judged(&self) -> Result<Authorized<Plan>, Refusal> {
         let budget =
             self.budget_cents.map(|cents| format!("budget_usd = {}.{:02}\n", cents / 100, cents % 100));
         let file = format!(
@@ -72,7 +85,7 @@ impl Wish {
         let facts = Facts { counts, approvals: &BTreeSet::new() };
         let policies = Policies::parse("permit (principal, action, resource);").unwrap();
         let ceiling = Ceiling { template: &template, version: 1 };
-        policies.authorize(self.plan(&template), ceiling, &facts).unwrap()
+        policies.authorize(self.plan(&template), ceiling, &facts)
     }
 
     fn plan(&self, template: &ResolvedTemplate) -> Plan {
@@ -122,207 +135,82 @@ impl ProviderCase {
         (grant, minted)
     }
 
-    async fn live(&self, number: u32) -> usize {
+    pub async fn live(&self, number: u32) -> usize {
         (self.live)(marker(number).as_str().to_owned()).await
     }
 
-    fn lists(&self) -> bool {
+    pub fn lists(&self) -> bool {
         self.provider.facts().recovery != Recovery::Expiry
     }
 }
 
-/// Every verb, twice, and every fault on every verb.
-pub async fn keeps_the_providers_contract(case: &ProviderCase) {
-    a_whole_life(case).await;
-    a_create_is_sent_once_and_never_lost(case).await;
-    if case.lists() {
-        the_other_verbs_fail_clearly(case).await;
-    }
-    nothing_is_quoted(case).await;
+/// Every verb, twice, and every bad answer to every call of every verb. `make` gives a case of its own each time: several
+/// are at work together.
+pub async fn keeps_the_providers_contract(make: impl AsyncFn() -> ProviderCase) {
+    lives::a_whole_life(&make().await).await;
+    lives::a_name_may_be_anything(&make().await).await;
+    faults::fails_clearly(&make).await;
 }
 
-async fn a_whole_life(case: &ProviderCase) {
-    let provider = case.provider.as_ref();
-    provider.check().await.unwrap();
-    let (grant, minted) = case.mint(1).await;
-    let minted = minted.unwrap();
-    let id = minted.provider_key_id.as_str();
-    assert_eq!(case.live(1).await, 1);
-    for _ in 0..2 {
-        match provider.read_back(id).await {
-            Err(ProviderError::Unsupported { .. }) if !case.lists() => {}
-            read => assert_eq!(provider.facts().differences(grant.clone(), &read.unwrap()), []),
-        }
-        provider.probe(&minted.secret, id).await.unwrap();
-    }
-    if !case.lists() {
-        // What can't be ended is not said to be gone.
-        for _ in 0..2 {
-            match provider.revoke(id).await {
-                Err(ProviderError::Unsupported { .. }) => assert_eq!(case.live(1).await, 1),
-                revoked => assert_eq!((revoked, case.live(1).await), (Ok(()), 0)),
-            }
-        }
-        assert!(matches!(provider.list(Listing::All).await, Err(ProviderError::Unsupported { .. })));
-        return;
-    }
-    let listed = provider.list(Listing::Marked).await.unwrap();
-    let own: Vec<_> = listed.iter().filter(|l| l.label.raw().contains(marker(1).as_str())).collect();
-    assert_eq!(own.len(), 1, "the marker names exactly one: {listed:?}");
-    assert_eq!(own[0].provider_key_id, id);
-    if let Some(switch) = provider.disabling() {
-        for _ in 0..2 {
-            switch.disable(id).await.unwrap();
-        }
-        for _ in 0..2 {
-            switch.enable(id).await.unwrap();
-        }
-    }
-    if let Some(last_used) = provider.last_used() {
-        last_used.last_used(id).await.unwrap();
-    }
-    // What the facts say that there is, there is.
-    assert!(provider.facts().no_mint.is_none());
-    match provider.facts().evidence {
-        Evidence::Exact => assert!(provider.last_used().is_some()),
-        Evidence::Counters => assert!(provider.metered().is_some()),
-        Evidence::None => {}
-    }
-    if let Some(metered) = provider.metered() {
-        let before = metered.usage(id).await.unwrap();
-        provider.probe(&minted.secret, id).await.unwrap();
-        let after = metered.usage(id).await.unwrap();
-        let total = |usage: Usage| usage.cost_microusd.or(usage.tokens).unwrap();
-        assert!(total(before) < total(after), "a use is counted: {before:?}, {after:?}");
-        // A use of another key is not.
-        let other = case.mint(2).await.1.unwrap();
-        assert!(total(metered.usage(&other.provider_key_id).await.unwrap()) < total(after));
-        provider.revoke(&other.provider_key_id).await.unwrap();
-    }
-    for _ in 0..2 {
-        provider.revoke(id).await.unwrap();
-    }
-    assert_eq!(case.live(1).await, 0, "it is gone");
-}
-
-async fn a_create_is_sent_once_and_never_lost(case: &ProviderCase) {
-    let (method, path) = case.create;
-    for (number, (what, fault)) in (100..).zip(bad_answers()) {
-        case.proxy.seen();
-        case.proxy.next(method, path, fault);
-        let (_, minted) = case.mint(number).await;
-        let error = minted.err().unwrap_or_else(|| panic!("{what}: a key came out"));
-        assert_eq!(case.proxy.unmet(), 0, "{what}: the create was sent");
-        let creates = case.proxy.seen();
-        let creates = creates.iter().filter(|call| call.is(method, path)).count();
-        assert_eq!(creates, 1, "{what}: sent once");
-        wait_out(case).await;
-        let exists = case.live(number).await > 0;
-        if exists {
-            assert!(matches!(error, ProviderError::OutcomeUnknown { .. }), "{what}: {error}");
-            if case.lists() {
-                let listed = case.provider.list(Listing::Marked).await.unwrap();
-                let orphan = listed.iter().find(|l| l.label.raw().contains(marker(number).as_str())).unwrap();
-                case.provider.revoke(&orphan.provider_key_id).await.unwrap();
-                assert_eq!(case.live(number).await, 0, "{what}: the orphan is gone");
-            }
-        }
-    }
-}
-
-/// A provider that asked to wait is not called; nobody wants to wait that long here.
-async fn wait_out(case: &ProviderCase) {
-    while let Err(ProviderError::Throttled { retry_after: Some(wait), .. }) = case.provider.check().await {
-        tokio::time::sleep(std::time::Duration::from_secs(wait.seconds().min(10))).await;
-    }
-}
-
-async fn the_other_verbs_fail_clearly(case: &ProviderCase) {
-    let provider = case.provider.as_ref();
-    let (_, minted) = case.mint(200).await;
-    let minted = minted.unwrap();
-    let id = minted.provider_key_id.as_str();
-    for (what, fault) in bad_answers().into_iter().filter(|(what, _)| !what.starts_with("429")) {
-        // A safe call is repeated, so that one fault may be no failure at all.
-        let often = |(method, path): (&str, &str)| {
-            for _ in 0..5 {
-                case.proxy.next(method, path, fault.clone());
-            }
-        };
-        often(case.list);
-        assert!(provider.list(Listing::Marked).await.is_err(), "{what}: a list is whole or an error");
-        case.proxy.unmet();
-        often(case.read);
-        assert!(provider.read_back(id).await.is_err(), "{what}: a grant is read or not");
-        case.proxy.unmet();
-        often(case.revoke);
-        let revoked = provider.revoke(id).await;
-        case.proxy.unmet();
-        assert!(revoked.is_err() || case.live(200).await == 0, "{what}: revoked means gone");
-    }
-    provider.revoke(id).await.unwrap();
-    assert_eq!(case.live(200).await, 0);
-}
-
-async fn nothing_is_quoted(case: &ProviderCase) {
-    let provider = case.provider.as_ref();
-    let (_, minted) = case.mint(300).await;
-    let minted = minted.unwrap();
-    let id = minted.provider_key_id.as_str();
-    let mut secrets = case.secrets.clone();
-    secrets.push(minted.secret.expose_secret().to_owned());
-    let mut said = String::new();
-    for status in [400, 401, 403, 404, 409, 422, 500] {
-        let mut say = |error: Option<ProviderError>| said.push_str(&format!("{error:?} {}\n", shown(&error)));
-        let echo = |(method, path): (&str, &str)| {
-            for _ in 0..5 {
-                case.proxy.next(method, path, Fault::Echo { status });
-            }
-        };
-        echo(case.create);
-        let (_, bad) = case.mint(300 + u32::from(status)).await;
-        match bad {
-            Ok(minted) => panic!("{status}: a key came out: {}", minted.provider_key_id),
-            Err(error) => say(Some(error)),
-        }
-        case.proxy.unmet();
-        if case.lists() {
-            echo(case.list);
-            say(provider.list(Listing::All).await.err());
-            case.proxy.unmet();
-        }
-        echo(case.read);
-        say(provider.read_back(id).await.err());
-        case.proxy.unmet();
-    }
-    assert!(said.len() > 500, "there were errors: {said}");
-    for secret in secrets {
-        for form in encodings(&secret) {
-            assert!(!said.contains(form.as_str()), "an error quotes a secret");
-        }
-    }
-    if case.lists() {
-        provider.revoke(id).await.unwrap();
-    }
-}
-
-fn shown(error: &Option<ProviderError>) -> String {
-    error.as_ref().map(ToString::to_string).unwrap_or_default()
-}
-
-/// A store, its peer, and a proxy between them (none where no network is).
+/// A store and its peer.
 pub struct StoreCase {
-    pub proxy: Option<Proxy>,
     pub store: Box<dyn Store>,
+    /// What is between them, where it is a network.
+    pub network: Option<Network>,
     /// A place of this store, with `{}` where a number makes it another one.
-    pub place: &'static str,
-    /// Method and a part of the path of the call that writes.
-    pub write: (&'static str, &'static str),
+    pub place: String,
     /// What lies at a place, as somebody else reads it; `None` for nothing, and for what nobody can read.
     pub read: ReadStored,
     /// Puts something there as somebody else would.
     pub put_foreign: PutForeign,
+    pub limits: Limits,
     pub secrets: Vec<String>,
+    /// What has to live as long as the case.
+    pub peer: Box<dyn Any + Send + Sync>,
+}
+
+/// How long a place may be.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The longest place that there may be.
+    pub longest: String,
+    /// One character more.
+    pub too_long: String,
+    /// Whether a value may be any text, or has to be plain ASCII.
+    pub unicode: bool,
+}
+
+impl Limits {
+    /// A place whose last part has at most so many characters, in front of `tail`.
+    pub fn of(head: &str, character: char, most: usize, tail: &str) -> Self {
+        let place = |count: usize| format!("{head}{}{tail}", character.to_string().repeat(count));
+        Self { longest: place(most), too_long: place(most + 1), unicode: true }
+    }
+}
+
+/// A proxy before the peer of a store, and how the store is opened through it.
+pub struct Network {
+    pub proxy: Proxy,
+    pub open: Open,
+    /// The body of the vendor's own refusal with a status.
+    pub said: fn(u16) -> String,
+    /// Whether our own wire calls it, and not somebody's program.
+    pub is_ours: bool,
+}
+
+/// Opens a store at an address.
+pub type Open = Box<dyn Fn(&str) -> Box<dyn Store> + Send + Sync>;
+
+impl Network {
+    /// The store, and what is between it and `upstream`.
+    pub async fn before(
+        upstream: &str,
+        said: fn(u16) -> String,
+        open: Open,
+    ) -> (Box<dyn Store>, Option<Self>) {
+        let proxy = Proxy::start(upstream).await;
+        (open(&proxy.url), Some(Self { proxy, open, said, is_ours: true }))
+    }
 }
 
 /// Reads a place with the peer's own means.
@@ -335,12 +223,19 @@ pub type PutForeign = Box<dyn Fn(String, String) -> Pin<Box<dyn Future<Output = 
 pub const VALUE: &str = "Canary_value-0123456789+/=:abcdefghijklm";
 
 pub fn origin(seed: u8) -> Origin {
+    origin_of(u32::from(seed))
+}
+
+/// As [`origin`], where there are more of them.
+pub fn origin_of(seed: u32) -> Origin {
     let now = Timestamp::from_second(1_790_000_000).unwrap();
+    let [a, b, c, d] = seed.to_be_bytes();
+    let random = [a, b, c, d, d, d, d, d, d, d];
     Origin {
-        placement: PlacementId::generate(now, [seed; 10]),
+        placement: PlacementId::generate(now, random),
         key: KeyId::generate(now, [1; 10]),
-        version: VersionId::generate(now, [seed; 10]),
-        marker: marker(u32::from(seed)),
+        version: VersionId::generate(now, random),
+        marker: marker(seed),
     }
 }
 
@@ -351,112 +246,36 @@ impl StoreCase {
         self.store.accept(Destination { place, base: None }, &name, None).await.unwrap()
     }
 
-    fn store_name(&self) -> keywright_core::name::StoreName {
+    pub fn store_name(&self) -> keywright_core::name::StoreName {
         self.store.facts().kind.parse().unwrap()
     }
 
-    async fn put(
+    pub async fn put(
         &self,
         destination: &Destination,
-        seed: u8,
+        seed: u32,
         value: &str,
         expected: Presence,
     ) -> Result<keywright_core::store::Written, StoreError> {
-        let (origin, secret) = (origin(seed), Secret::new(value.to_owned()));
+        let (origin, secret) = (origin_of(seed), Secret::new(value.to_owned()));
         self.store.write(&Write { destination, expected, origin: &origin, secret: &secret }).await
     }
 }
 
-/// Every verb, twice, and every fault on the write.
-pub async fn keeps_the_stores_contract(case: &StoreCase) {
-    case.store.check().await.unwrap();
-    a_stored_life(case).await;
-    what_is_foreign_stays(case).await;
-    if case.proxy.is_some() {
-        a_write_that_fails_is_never_taken_for_done(case).await;
-    }
+/// Every verb, twice, and every bad answer to every call of every verb. `make` gives a case of its own each time: several
+/// are at work together.
+pub async fn keeps_the_stores_contract(make: impl AsyncFn() -> StoreCase) {
+    keeps_the_contract_of_a_local_store(&make().await).await;
+    store_faults::fails_clearly(&make).await;
 }
 
-async fn a_stored_life(case: &StoreCase) {
-    let at = case.destination(1).await;
-    assert_eq!(case.store.look(&at).await.unwrap(), Presence::Absent);
-    let (first, secret) = (origin(1), Secret::new(VALUE.to_owned()));
-    let write = Write { destination: &at, expected: Presence::Absent, origin: &first, secret: &secret };
-    let written = case.store.write(&write).await.unwrap();
-    let again = case.store.write(&write).await.unwrap();
-    assert_eq!(written, again, "a repeated write has no further effect");
-    assert_eq!(case.store.verify(&write, &written).await.unwrap(), case.store.facts().verify);
-    if let Some(stored) = (case.read)(at.place.place.clone()).await {
-        assert_eq!(stored, VALUE);
-    }
-    let present = case.store.look(&at).await.unwrap();
-    assert!(matches!(present, Presence::Ours { .. }), "{present:?}");
-    // The next version takes its place, under the guard of what lies there.
-    let next = format!("{VALUE}-next");
-    let written = case.put(&at, 2, &next, present).await.unwrap();
-    let (second, secret) = (origin(2), Secret::new(next.clone()));
-    let write = Write { destination: &at, expected: Presence::Absent, origin: &second, secret: &secret };
-    case.store.verify(&write, &written).await.unwrap();
-    // What the old version left is not there to be removed any more.
-    case.store.remove(&first, &at).await.unwrap();
-    assert_ne!(case.store.look(&at).await.unwrap(), Presence::Absent, "the newer version stays");
+/// As [`keeps_the_stores_contract`], where no network is that could fail.
+pub async fn keeps_the_contract_of_a_local_store(case: &StoreCase) {
     for _ in 0..2 {
-        case.store.remove(&second, &at).await.unwrap();
+        case.store.check().await.unwrap();
     }
-    assert_eq!(case.store.look(&at).await.unwrap(), Presence::Absent);
-    assert_eq!((case.read)(at.place.place.clone()).await, None);
-}
-
-async fn what_is_foreign_stays(case: &StoreCase) {
-    let at = case.destination(2).await;
-    (case.put_foreign)(at.place.place.clone(), "theirs".to_owned()).await;
-    assert_eq!(case.store.look(&at).await.unwrap(), Presence::Foreign);
-    let refused = case.put(&at, 3, VALUE, Presence::Absent).await;
-    assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
-    // Not ours to remove, whatever we are told.
-    let _ = case.store.remove(&origin(3), &at).await;
-    if let Some(stored) = (case.read)(at.place.place.clone()).await {
-        assert_eq!(stored, "theirs");
-    }
-    assert_eq!(case.store.look(&at).await.unwrap(), Presence::Foreign);
-}
-
-async fn a_write_that_fails_is_never_taken_for_done(case: &StoreCase) {
-    let proxy = case.proxy.as_ref().unwrap();
-    let (method, path) = case.write;
-    let echo = [400, 403, 500].map(|status| ("echo", Fault::Echo { status }));
-    let mut said = String::new();
-    for (number, (what, fault)) in (10_u8..).zip(bad_answers().into_iter().chain(echo)) {
-        let at = case.destination(u32::from(number)).await;
-        for _ in 0..5 {
-            proxy.next(method, path, fault.clone());
-        }
-        let outcome = case.put(&at, number, VALUE, Presence::Absent).await;
-        let met = 5 - proxy.unmet();
-        assert!(met > 0, "{what}: the write was sent");
-        if let Err(error) = &outcome {
-            said.push_str(&format!("{error} {error:?}\n"));
-            let landed = (case.read)(at.place.place.clone()).await.is_some();
-            assert!(!landed || error.is_transient(), "{what}: it landed, yet {error}");
-        }
-        // The same write again, without the fault, comes to the same end.
-        let mut written = case.put(&at, number, VALUE, Presence::Absent).await;
-        for _ in 0..20 {
-            if written.as_ref().is_err_and(StoreError::is_transient) {
-                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-                written = case.put(&at, number, VALUE, Presence::Absent).await;
-            }
-        }
-        let written = written.unwrap_or_else(|error| panic!("{what}, then nothing: {error}"));
-        let (origin, secret) = (origin(number), Secret::new(VALUE.to_owned()));
-        let write = Write { destination: &at, expected: Presence::Absent, origin: &origin, secret: &secret };
-        case.store.verify(&write, &written).await.unwrap();
-        case.store.remove(&origin, &at).await.unwrap();
-    }
-    let own = VALUE.to_owned();
-    for secret in case.secrets.iter().chain([&own]) {
-        for form in encodings(secret) {
-            assert!(!said.contains(form.as_str()), "an error quotes a secret: {said}");
-        }
-    }
+    lives::a_stored_life(case).await;
+    lives::what_is_foreign_stays(case).await;
+    lives::a_value_is_any_text_up_to_its_limit(case).await;
+    lives::a_place_is_as_long_as_it_may_be(case).await;
 }

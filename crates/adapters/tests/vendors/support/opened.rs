@@ -12,8 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use super::contract::{StoreCase, keeps_the_stores_contract, origin};
-use super::proxy::Proxy;
+use super::contract::{Limits, Network, StoreCase, keeps_the_stores_contract, origin};
 
 /// A store of this kind, called like it. `address` and `credential` where the kind has them.
 pub fn open(
@@ -102,32 +101,39 @@ impl StandIn {
         ask(base, &path, body).await;
     }
 
-    /// The whole suite; `settings` come on top, `write` is method and a part of the path.
+    /// The whole suite; `settings` come on top, `said` is the body of the vendor's own refusal with a status.
     pub async fn keeps_the_contract(
         &'static self,
-        settings: &[(&str, &str)],
+        settings: &[(&'static str, &'static str)],
         place: &'static str,
-        write: (&'static str, &'static str),
+        said: fn(u16) -> String,
+        limits: &Limits,
     ) {
-        let running = vendors::start(self.kind).await.unwrap();
-        let proxy = Proxy::start(&running.base_url).await;
-        let (reads, writes) = (running.base_url.clone(), running.base_url.clone());
-        let settings: Vec<_> = self.settings.iter().chain(settings).copied().collect();
-        let case = StoreCase {
-            store: self.with(&proxy.url, &running.parent, &settings),
-            proxy: Some(proxy),
-            place,
-            write,
-            read: Box::new(move |place| {
-                let base = reads.clone();
-                Box::pin(async move { self.read(&base, &place).await })
-            }),
-            put_foreign: Box::new(move |place, value| {
-                let base = writes.clone();
-                Box::pin(async move { self.put_foreign(&base, &place, &value).await })
-            }),
-            secrets: vec![running.parent.clone()],
-        };
-        keeps_the_stores_contract(&case).await;
+        let settings: Vec<_> =
+            self.settings.iter().chain(settings).chain(&[("timeout", "2s")]).copied().collect();
+        keeps_the_stores_contract(async || {
+            let running = vendors::start(self.kind).await.unwrap();
+            let (reads, writes) = (running.base_url.clone(), running.base_url.clone());
+            let (settings, parent) = (settings.clone(), running.parent.clone());
+            let open = Box::new(move |url: &str| self.with(url, &parent, &settings));
+            let (store, network) = Network::before(&running.base_url, said, open).await;
+            StoreCase {
+                store,
+                network,
+                place: place.to_owned(),
+                limits: limits.clone(),
+                read: Box::new(move |place| {
+                    let base = reads.clone();
+                    Box::pin(async move { self.read(&base, &place).await })
+                }),
+                put_foreign: Box::new(move |place, value| {
+                    let base = writes.clone();
+                    Box::pin(async move { self.put_foreign(&base, &place, &value).await })
+                }),
+                secrets: vec![running.parent.clone()],
+                peer: Box::new(running),
+            }
+        })
+        .await;
     }
 }

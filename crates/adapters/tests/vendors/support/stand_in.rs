@@ -23,6 +23,12 @@ pub struct Vendor {
     /// The path of the list of keys, below the base URL, and where its rows are.
     pub list: &'static str,
     pub rows: &'static str,
+    /// A parameter that names something.
+    pub resolve: (&'static str, &'static str),
+    /// The body of the vendor's own refusal with a status.
+    pub said: fn(u16) -> String,
+    /// See [`ProviderCase::believed`].
+    pub believed: &'static [&'static str],
     /// The query that leads to the next page, from the rows seen so far.
     pub next: Option<fn(&[Value]) -> String>,
 }
@@ -33,7 +39,7 @@ impl Vendor {
     }
 
     pub fn connect(&self, base_url: &str, parent: &str) -> Box<dyn Provider> {
-        let extra = [("probe_for", "1s"), ("timeout", "10s")];
+        let extra = [("probe_for", "1s"), ("timeout", "2s")];
         let config = ConnectionConfig {
             base_url: Some(base_url.to_owned()),
             account: self.account.map(str::to_owned),
@@ -89,21 +95,38 @@ impl Vendor {
         })
     }
 
-    /// The whole suite; `create`, `read` and `revoke` are method and a part of the path.
-    pub async fn keeps_the_contract(
+    /// The whole suite; `create` is method and a part of the path.
+    pub async fn keeps_the_contract(&self, create: (&'static str, &'static str)) {
+        keeps_the_providers_contract(async || {
+            let running = self.start().await;
+            let proxy = Proxy::start(&running.base_url).await;
+            let provider = self.connect(&proxy.url, &running.parent);
+            self.case(running, proxy, provider, create).await
+        })
+        .await;
+    }
+
+    /// A case for the suite.
+    pub async fn case(
         &self,
+        running: Running,
+        proxy: Proxy,
+        provider: Box<dyn Provider>,
         create: (&'static str, &'static str),
-        read: (&'static str, &'static str),
-        revoke: (&'static str, &'static str),
-    ) {
-        let running = self.start().await;
-        let proxy = Proxy::start(&running.base_url).await;
-        let provider = self.connect(&proxy.url, &running.parent);
-        let wish = self.wish(provider.as_ref()).await;
-        let list = ("GET", self.list);
-        let (live, secrets) = (self.live(&running), vec![running.parent.clone()]);
-        let case = ProviderCase { proxy, provider, wish, create, list, read, revoke, live, secrets };
-        keeps_the_providers_contract(&case).await;
+    ) -> ProviderCase {
+        ProviderCase {
+            wish: self.wish(provider.as_ref()).await,
+            proxy,
+            provider,
+            create,
+            live: self.live(&running),
+            resolve: (self.resolve.0, self.resolve.1.to_owned()),
+            said: self.said,
+            secrets: vec![running.parent.clone()],
+            believed: self.believed,
+            is_slow: false,
+            peer: Box::new(running),
+        }
     }
 
     /// One life of a key through Prism: requests and answers fit the vendor's own document. `probes` where the document

@@ -1,0 +1,361 @@
+//! What a provider says when a call of a verb fails: every bad answer to every call, found by watching the verb at work.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use futures::future::join_all;
+use keywright_core::grant::ObservedGrant;
+use keywright_core::provider::{Listing, Minted, ProviderError};
+use keywright_core::redact::encodings;
+
+use super::contract::{ProviderCase, marker};
+use super::proxy::{Bad, Fault, Kind, RETRY_AFTER, bad_answers};
+
+/// How many cases are at work together: most of the time is waiting.
+const LANES: usize = 10;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Check,
+    Resolve,
+    Mint,
+    List,
+    ReadBack,
+    Probe,
+    LastUsed,
+    Usage,
+    Disable,
+    Enable,
+    Revoke,
+    EndItself,
+}
+
+const VERBS: [Verb; 12] = [
+    Verb::Check,
+    Verb::Resolve,
+    Verb::Mint,
+    Verb::List,
+    Verb::ReadBack,
+    Verb::Probe,
+    Verb::LastUsed,
+    Verb::Usage,
+    Verb::Disable,
+    Verb::Enable,
+    Verb::Revoke,
+    Verb::EndItself,
+];
+
+/// What happens to a call.
+#[derive(Debug, Clone)]
+enum Harm {
+    Bad(Bad),
+    /// An error that quotes everything.
+    Echo(u16),
+}
+
+/// One verb, and what happens to one of its calls.
+#[derive(Debug, Clone)]
+struct Scene {
+    verb: Verb,
+    /// How many calls come before, and the name of the call.
+    at: usize,
+    call: String,
+    /// Whether it is the call that makes the key.
+    creates: bool,
+    harm: Harm,
+    /// Of the marker.
+    number: u32,
+    /// Whether the connection is a new one, which has to log in first.
+    cold: bool,
+}
+
+/// A call of a verb, as it was seen.
+#[derive(Debug, Clone)]
+struct Step {
+    verb: Verb,
+    at: usize,
+    call: String,
+    creates: bool,
+    cold: bool,
+}
+
+impl Verb {
+    fn needs_key(self) -> bool {
+        !matches!(self, Self::Check | Self::Resolve | Self::Mint | Self::List)
+    }
+
+    /// `None` where the provider does not have it.
+    async fn run(
+        self,
+        case: &ProviderCase,
+        key: Option<&Minted>,
+        number: u32,
+    ) -> Option<Result<Option<ObservedGrant>, ProviderError>> {
+        let provider = case.provider.as_ref();
+        let id = key.map(|key| key.provider_key_id.as_str()).unwrap_or_default();
+        let outcome = match self {
+            Self::Check => provider.check().await.map(drop),
+            Self::Resolve => provider.resolve(case.resolve.0, &case.resolve.1).await.map(drop),
+            Self::Mint => case.mint(number).await.1.map(drop),
+            Self::List => provider.list(Listing::Marked).await.map(drop),
+            Self::ReadBack => return told(provider.read_back(id).await.map(Some)),
+            Self::Probe => provider.probe(&key?.secret, id).await,
+            Self::LastUsed => provider.last_used()?.last_used(id).await.map(drop),
+            Self::Usage => provider.metered()?.usage(id).await.map(drop),
+            Self::Disable => provider.disabling()?.disable(id).await,
+            Self::Enable => provider.disabling()?.enable(id).await,
+            Self::Revoke => provider.revoke(id).await,
+            Self::EndItself => provider.ending_itself()?.end(&key?.secret).await,
+        };
+        told(outcome.map(|()| None))
+    }
+}
+
+/// `None` for what the provider does not have.
+fn told<T>(outcome: Result<T, ProviderError>) -> Option<Result<T, ProviderError>> {
+    match outcome {
+        Err(ProviderError::Unsupported { .. }) => None,
+        outcome => Some(outcome),
+    }
+}
+
+impl Scene {
+    /// The key that the verb is about.
+    async fn prepare(verb: Verb, case: &ProviderCase, number: u32) -> Option<Minted> {
+        if !verb.needs_key() {
+            return None;
+        }
+        let minted = case.mint(number).await.1.unwrap();
+        assert_eq!(case.live(number).await, 1);
+        if verb == Verb::Enable
+            && let Some(switch) = case.provider.disabling()
+        {
+            switch.disable(&minted.provider_key_id).await.unwrap();
+        }
+        Some(minted)
+    }
+
+    async fn play(&self, case: &ProviderCase) {
+        let key = Self::prepare(self.verb, case, self.number).await;
+        let fault = match &self.harm {
+            Harm::Bad(bad) => bad.fault.clone(),
+            Harm::Echo(status) => Fault::Echo { status: *status },
+        };
+        case.proxy.seen();
+        case.proxy.fail_from(self.at, fault);
+        let outcome = self.verb.run(case, key.as_ref(), self.number).await;
+        assert!(case.proxy.met() > 0, "{self:?}: the call was sent");
+        let outcome = outcome.unwrap_or_else(|| panic!("{self:?}: it is not unsupported, it failed"));
+        if let Err(error) = &outcome {
+            self.quotes_nothing(case, key.as_ref(), error);
+        }
+        if self.creates {
+            let sent = case.proxy.seen().iter().filter(|call| call.is(case.create.0, case.create.1)).count();
+            assert_eq!(sent, 1, "{self:?}: sent once");
+        }
+        if let Harm::Bad(bad) = &self.harm {
+            self.judge(case, bad, key.as_ref(), &outcome).await;
+        }
+        if !self.closes() {
+            clean(case, self.number, key.as_ref()).await;
+        }
+    }
+
+    /// Whether the connection is closed for a while afterwards.
+    fn closes(&self) -> bool {
+        matches!(&self.harm, Harm::Bad(bad) if bad.kind == Kind::Throttled)
+    }
+
+    fn quotes_nothing(&self, case: &ProviderCase, key: Option<&Minted>, error: &ProviderError) {
+        let said = format!("{error} {error:?}");
+        let own = key.map(|key| key.secret.expose_secret().to_owned());
+        for secret in case.secrets.iter().chain(&own) {
+            for form in encodings(secret) {
+                assert!(!said.contains(form.as_str()), "{self:?}: an error quotes a secret: {said}");
+            }
+        }
+    }
+
+    async fn judge(
+        &self,
+        case: &ProviderCase,
+        bad: &Bad,
+        key: Option<&Minted>,
+        outcome: &Result<Option<ObservedGrant>, ProviderError>,
+    ) {
+        let live = if self.verb == Verb::Mint { case.live(self.number).await } else { 0 };
+        match (self.verb, outcome) {
+            (Verb::Mint, Err(error)) if self.creates => {
+                let is_unknown = matches!(error, ProviderError::OutcomeUnknown { .. });
+                // What was made for the key may still be there.
+                assert!(create_fits(bad, error) || (is_unknown && live > 0), "{self:?}: {error:?}");
+                assert!(is_unknown || live == 0, "{self:?}: it exists, yet {error}");
+            }
+            (Verb::Mint, Err(error)) => {
+                let is_unknown = matches!(error, ProviderError::OutcomeUnknown { .. });
+                assert!(is_unknown || live == 0, "{self:?}: it exists, yet {error}");
+                assert!(is_unknown || fits(bad, error), "{self:?}: {error:?}");
+            }
+            (Verb::Mint, Ok(_)) => assert!(!self.creates && live == 1, "{self:?}: a key came out"),
+            // A part that is not there, in the vendor's own words, is read as that, and shows.
+            (Verb::ReadBack, Ok(Some(observed))) if bad.kind == Kind::Missing && bad.documented => {
+                let id = key.unwrap().provider_key_id.as_str();
+                assert_ne!(*observed, case.provider.read_back(id).await.unwrap(), "{self:?}");
+            }
+            (Verb::Revoke | Verb::EndItself, Ok(_)) => {
+                // Whoever knows no such key, in the vendor's own words, is believed.
+                let is_told = bad.kind == Kind::Missing && bad.documented;
+                assert!(is_told || case.live(self.number).await == 0, "{self:?}: revoked means gone");
+            }
+            // What is said to be gone and is not shows when it is in the way.
+            (Verb::Revoke, Err(ProviderError::Refused { .. }))
+                if bad.kind == Kind::Missing && bad.documented => {}
+            (_, Ok(_)) if case.believed.iter().any(|call| self.call.starts_with(call)) => {}
+            (Verb::Disable, Ok(_)) => {
+                let id = key.unwrap().provider_key_id.as_str();
+                let listed = case.provider.list(Listing::All).await.unwrap();
+                let is_off = listed.iter().any(|one| one.provider_key_id == id && !one.enabled)
+                    || !case.provider.read_back(id).await.unwrap().not_understood.is_empty();
+                assert!(is_off, "{self:?}: switched off means off");
+            }
+            // It may tell of what it could not see as a warning.
+            (Verb::Check, Ok(_)) => {
+                assert!(self.at > 0, "{self:?}: who the parent is was never told");
+            }
+            (_, Ok(_)) => panic!("{self:?}: it failed, and nobody says so"),
+            (_, Err(error)) => assert!(fits(bad, error), "{self:?}: {error:?}"),
+        }
+    }
+}
+
+/// Ends what was made under a number, so that nothing is left behind and no quota is reached.
+async fn clean(case: &ProviderCase, number: u32, key: Option<&Minted>) {
+    // Where nothing else says whose a key is, it belongs to the number that is asked about next.
+    case.live(number).await;
+    if let (Some(own), Some(key)) = (case.provider.ending_itself(), key) {
+        own.end(&key.secret).await.unwrap();
+    }
+    if case.lists() {
+        let listed = case.provider.list(Listing::Marked).await.unwrap();
+        let label = marker(number);
+        for one in listed.iter().filter(|one| one.label.raw().starts_with(label.as_str())) {
+            case.provider.revoke(&one.provider_key_id).await.unwrap();
+        }
+        assert_eq!(case.live(number).await, 0, "nothing is left");
+    }
+}
+
+/// What a bad answer to a call that may be sent twice is told as.
+pub fn fits(bad: &Bad, error: &ProviderError) -> bool {
+    use ProviderError as E;
+    match (bad.kind, bad.documented, error) {
+        (Kind::Lost | Kind::Failed, _, E::Unavailable { .. }) => true,
+        (Kind::TimedOut, _, E::Unavailable { why, .. }) => why.contains("no complete answer within"),
+        (Kind::Denied, _, E::Unauthorized { .. }) => true,
+        (Kind::Missing, true, E::NotFound { .. } | E::NoSuchResource { .. }) => true,
+        (Kind::Conflict, true, E::Refused { .. }) => true,
+        (Kind::Missing | Kind::Conflict, false, E::Garbled { .. }) => true,
+        (Kind::Garbled, _, E::Garbled { .. }) => true,
+        (Kind::Throttled, _, E::Throttled { retry_after: Some(wait), .. }) => {
+            (1..=RETRY_AFTER).contains(&wait.seconds())
+        }
+        _ => false,
+    }
+}
+
+/// What a bad answer to the call that makes a key is told as: only the vendor's own words, or a 401 or 403 after a look,
+/// say that nothing was made.
+fn create_fits(bad: &Bad, error: &ProviderError) -> bool {
+    let is_told = bad.documented || bad.kind == Kind::Denied;
+    if is_told { fits(bad, error) } else { matches!(error, ProviderError::OutcomeUnknown { .. }) }
+}
+
+/// Every call of every verb, by watching them.
+async fn steps(make: &impl AsyncFn() -> ProviderCase) -> Vec<Step> {
+    let case = make().await;
+    let mut all: Vec<Step> = Vec::new();
+    // The first time it may have to log in.
+    let cold = watch(&case, Verb::Check, 98).await;
+    let warm = watch(&case, Verb::Check, 99).await;
+    all.extend(cold.into_iter().filter(|step| warm.iter().all(|other| other.call != step.call)));
+    for step in &mut all {
+        step.cold = true;
+    }
+    for (verb, number) in VERBS.into_iter().zip(100..) {
+        all.extend(watch(&case, verb, number).await);
+    }
+    assert_eq!(all.iter().filter(|step| step.creates).count(), 1, "one call creates: {all:?}");
+    all
+}
+
+async fn watch(case: &ProviderCase, verb: Verb, number: u32) -> Vec<Step> {
+    let key = Scene::prepare(verb, case, number).await;
+    case.proxy.seen();
+    let mut steps: Vec<Step> = Vec::new();
+    if let Some(outcome) = verb.run(case, key.as_ref(), number).await {
+        outcome.unwrap_or_else(|error| panic!("{verb:?}: {error}"));
+        for (at, seen) in case.proxy.seen().into_iter().enumerate() {
+            let call = seen.name();
+            // One after the first of its name fails with it.
+            if !steps.iter().any(|step| step.call == call) {
+                let is_first = !steps.iter().any(|step| step.creates);
+                let creates = verb == Verb::Mint && is_first && seen.is(case.create.0, case.create.1);
+                steps.push(Step { verb, at, call, creates, cold: false });
+            }
+        }
+    }
+    clean(case, number, key.as_ref()).await;
+    steps
+}
+
+/// A case that has logged in.
+async fn warm(make: &impl AsyncFn() -> ProviderCase) -> ProviderCase {
+    let case = make().await;
+    case.provider.check().await.unwrap();
+    case
+}
+
+/// Every bad answer to every call of every verb.
+pub async fn fails_clearly(make: &impl AsyncFn() -> ProviderCase) {
+    let steps = steps(make).await;
+    let ProviderCase { said, is_slow, .. } = make().await;
+    let harms = || {
+        let echoes = [400, 401, 403, 404, 409, 422, 500].map(Harm::Echo);
+        bad_answers(said).into_iter().map(Harm::Bad).chain(echoes)
+    };
+    let is_chosen = |step: &Step, harm: &Harm| match harm {
+        _ if !is_slow || step.creates => true,
+        Harm::Bad(bad) => bad.is_of_few(),
+        Harm::Echo(status) => *status == 400,
+    };
+    let all = steps.into_iter().flat_map(|step| harms().map(move |harm| (step.clone(), harm)));
+    let all = all.filter(|(step, harm)| is_chosen(step, harm));
+    let scenes: VecDeque<Scene> = all
+        .zip(1_000..)
+        .map(|((Step { verb, at, call, creates, cold }, harm), number)| Scene {
+            verb,
+            at,
+            call,
+            creates,
+            harm,
+            number,
+            cold,
+        })
+        .collect();
+    let scenes = Mutex::new(scenes);
+    let next = || scenes.lock().unwrap().pop_front();
+    join_all((0..LANES).map(|_| async {
+        let mut case = warm(make).await;
+        while let Some(scene) = next() {
+            if scene.cold {
+                scene.play(&make().await).await;
+            } else {
+                scene.play(&case).await;
+                if scene.closes() {
+                    case = warm(make).await;
+                }
+            }
+        }
+    }))
+    .await;
+}
