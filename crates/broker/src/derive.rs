@@ -29,6 +29,7 @@ impl Broker {
         ask: &ParsedAsk,
     ) -> Result<(Plan, AppliedTemplate)> {
         let applied = self.applied(&ask.template).await?;
+        self.rails.check_held(ask.template.as_str())?;
         let template = &applied.resolved.template;
         let connection = self.connection_for(&applied).await?;
         let provider = self.outside.provider(&connection).await?;

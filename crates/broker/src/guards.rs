@@ -287,6 +287,7 @@ impl Broker {
         let templates = self.templates().await?;
         Ok(templates
             .into_iter()
+            .filter(|applied| self.rails.held(applied.resolved.template.id.as_str()).is_none())
             .filter_map(|applied| {
                 let question = plain_ask(principal, &applied, counts)?;
                 match policies.decide(&question).effect {

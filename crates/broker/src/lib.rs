@@ -40,6 +40,7 @@ pub mod crash;
 pub mod deliver;
 pub mod denied;
 mod derive;
+pub mod drift;
 mod embedded;
 mod ended;
 mod error;

@@ -23,6 +23,8 @@ use crate::error::{BrokerError, Code, Result};
 pub(crate) const FACT: &str = "digest";
 /// The fact of an entry about a mint that says how far it is.
 pub(crate) const PHASE: &str = "phase";
+/// The fact of an import that says which templates it holds, and why.
+pub(crate) const HOLDS: &str = "holds";
 /// What the policy goes by, beside the templates' ids.
 pub(crate) const POLICY: &str = "policy";
 /// The nouns of those who are let in.
@@ -46,6 +48,9 @@ pub(crate) struct Rails {
     /// The requests that came to their end: their mint made a key or failed, they were turned down, or nobody decided in
     /// time. What was approved of them counts no more.
     spent: RwLock<HashSet<RequestId>>,
+    /// The templates of which a permission became wider at the provider since they were applied, and what became wider. Nothing
+    /// is made from them until an operator applies them again.
+    held: RwLock<HashMap<String, String>>,
 }
 
 impl Rails {
@@ -57,11 +62,12 @@ impl Rails {
     pub(crate) async fn read(ledger: &Ledger) -> Result<(Self, Frontier)> {
         let found = ledger.scan(|tx| {
             let (mut found, mut spent, mut tree) = (HashMap::new(), HashSet::new(), Frontier::new());
+            let mut held = HashMap::new();
             loop {
                 let filter = AuditFilter { from: tree.size(), limit: PAGE, ..AuditFilter::default() };
                 let page = tx.audit_entries(&filter)?;
                 if page.is_empty() {
-                    return Ok((found, spent, tree));
+                    return Ok((found, spent, held, tree));
                 }
                 for stored in &page {
                     // Of what it says, and not of what stands beside it: an entry that was edited must not pass for
@@ -82,6 +88,16 @@ impl Rails {
                             record.subject.request.as_deref().and_then(|id| RequestId::parse(id).ok()),
                         );
                         continue;
+                    }
+                    match record.deed {
+                        Deed::CatalogImport => {
+                            held.extend(holds(record));
+                            continue;
+                        }
+                        Deed::TemplateApply => {
+                            drop(record.subject.template.as_ref().and_then(|id| held.remove(id)));
+                        }
+                        _ => {}
                     }
                     let (name, is_end) = match (record.deed, &record.subject) {
                         (Deed::PolicyApply, _) => (Some(POLICY.to_owned()), false),
@@ -109,13 +125,16 @@ impl Rails {
                 }
             }
         });
-        let (known, spent, tree) = found.await.map_err(|error: LedgerError| BrokerError::from(error))?;
-        Ok((Self { known: RwLock::new(known), spent: RwLock::new(spent) }, tree))
+        let (known, spent, held, tree) =
+            found.await.map_err(|error: LedgerError| BrokerError::from(error))?;
+        Ok((Self { known: RwLock::new(known), spent: RwLock::new(spent), held: RwLock::new(held) }, tree))
     }
 
     /// What the log says now, in place of what it said.
     pub(crate) fn replace(&self, fresh: Self) {
         let (known, spent) = (fresh.known.into_inner(), fresh.spent.into_inner());
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) =
+            fresh.held.into_inner().unwrap_or_else(PoisonError::into_inner);
         *self.known.write().unwrap_or_else(PoisonError::into_inner) =
             known.unwrap_or_else(PoisonError::into_inner);
         *self.spent.write().unwrap_or_else(PoisonError::into_inner) =
@@ -132,6 +151,33 @@ impl Rails {
         self.spent.write().unwrap_or_else(PoisonError::into_inner).insert(request);
     }
 
+    /// Nothing is made from these templates until they are applied again; with each, why.
+    pub(crate) fn hold(&self, templates: impl IntoIterator<Item = (String, String)>) {
+        self.held.write().unwrap_or_else(PoisonError::into_inner).extend(templates);
+    }
+
+    /// What became wider of a template since it was applied.
+    pub(crate) fn held(&self, template: &str) -> Option<String> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).get(template).cloned()
+    }
+
+    /// Whether nothing of a template became wider since an operator applied it.
+    ///
+    /// # Errors
+    /// [`Code::Denied`] when something did.
+    pub(crate) fn check_held(&self, template: &str) -> Result<()> {
+        match self.held(template) {
+            None => Ok(()),
+            Some(why) => Err(BrokerError::new(
+                Code::Denied,
+                format!("template `{template}` grants more than when it was applied: {why}"),
+            )
+            .hint(format!(
+                "an operator looks at it (`keywright template show {template}`), and applies it again if that is all right"
+            ))),
+        }
+    }
+
     /// Takes the digest of what is about to be put in force.
     pub(crate) fn coming(&self, name: &str, digest: &str) {
         let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
@@ -144,6 +190,7 @@ impl Rails {
         if let Some(digests) = all.get_mut(name) {
             digests.retain(|known| known == digest);
         }
+        self.held.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     /// Whoever it was is not let in any more.
@@ -262,6 +309,13 @@ pub(crate) fn known_as(noun: &str, name: &str) -> String {
     format!("{noun} `{name}`")
 }
 
+/// The templates that an import holds, and why.
+fn holds(record: &Record) -> Vec<(String, String)> {
+    let holds = record.facts.get(HOLDS).and_then(serde_json::Value::as_object);
+    let why = |why: &serde_json::Value| why.as_str().unwrap_or("a permission became wider").to_owned();
+    holds.into_iter().flatten().map(|(template, said)| (template.clone(), why(said))).collect()
+}
+
 /// Whether an entry says that a key was made for a request, or that none will be.
 fn ends_request(record: &Record) -> bool {
     if matches!(record.deed, Deed::RequestReject | Deed::RequestExpire) {
@@ -341,7 +395,9 @@ fn speaks_of_rails(leaf: &[u8]) -> bool {
     let deeds = || {
         Deed::ALL.iter().filter(|deed| {
             let of_request = matches!(deed, Deed::KeyMint | Deed::RequestReject | Deed::RequestExpire);
-            of_request || matches!(deed, Deed::PolicyApply | Deed::TemplateApply) || let_in(**deed).is_some()
+            of_request
+                || matches!(deed, Deed::PolicyApply | Deed::TemplateApply | Deed::CatalogImport)
+                || let_in(**deed).is_some()
         })
     };
     let is_one = |rest: &[u8]| deeds().any(|deed| rest.starts_with(deed.as_str().as_bytes()));

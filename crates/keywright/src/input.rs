@@ -162,19 +162,31 @@ fn secret_stdin() -> Result<Zeroizing<String>, Failure> {
     bounded(std::io::stdin().lock(), "standard input")
 }
 
-/// Reads a text file; `-` is standard input.
+/// Reads a text file of at most 1 MiB; `-` is standard input.
 pub(crate) fn text_file(stdin: &Stdin, path: &Path, what: &'static str) -> Result<String, Failure> {
+    text_of_at_most(stdin, path, what, 1)
+}
+
+/// Reads a text file of at most so many MiB; `-` is standard input.
+pub(crate) fn text_of_at_most(
+    stdin: &Stdin,
+    path: &Path,
+    what: &'static str,
+    mebibytes: u64,
+) -> Result<String, Failure> {
+    let longest = mebibytes << 20;
     let io = |e: std::io::Error| errors::file(path, &e);
     let mut text = String::new();
     let read = if path == Path::new("-") {
         stdin.take(what)?;
-        std::io::stdin().lock().take(LONGEST_FILE + 1).read_to_string(&mut text)
+        std::io::stdin().lock().take(longest + 1).read_to_string(&mut text)
     } else {
-        File::open(path).map_err(io)?.take(LONGEST_FILE + 1).read_to_string(&mut text)
+        File::open(path).map_err(io)?.take(longest + 1).read_to_string(&mut text)
     };
     read.map_err(io)?;
-    if text.len() as u64 > LONGEST_FILE {
-        return Err(Failure::new(Code::InvalidArgument, format!("{} has more than 1 MiB", path.display())));
+    if text.len() as u64 > longest {
+        let message = format!("{} has more than {mebibytes} MiB", path.display());
+        return Err(Failure::new(Code::InvalidArgument, message));
     }
     Ok(text)
 }

@@ -12,6 +12,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use keywright_broker::approve::Less;
 use keywright_broker::ask::Ask;
+use keywright_broker::drift::Widening;
 
 /// A secret on its way through the socket, which only its owner's processes can open. It prints as nothing and is
 /// wiped when dropped.
@@ -276,6 +277,11 @@ pub enum OperatorCall {
     TemplateApply {
         /// The TOML.
         source: String,
+    },
+    /// Put an import of a newer publication on record, and hold what became wider.
+    CatalogImport {
+        /// What became wider.
+        widening: Widening,
     },
     /// Show the policy in force.
     PolicyShow,

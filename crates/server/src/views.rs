@@ -129,6 +129,22 @@ pub fn templates(templates: &[AppliedTemplate]) -> Value {
     json!({ "schema": "keywright/templates/1", "templates": all })
 }
 
+/// Each template with what became wider of it since it was applied, where something did.
+#[must_use]
+pub fn with_held(mut value: Value, held: impl Fn(&str) -> Option<String>) -> Value {
+    let mut mark = |template: &mut Value| {
+        let why = template.get("id").and_then(Value::as_str).and_then(&held);
+        if let (Some(object), Some(why)) = (template.as_object_mut(), why) {
+            object.insert("held".to_owned(), json!(why));
+        }
+    };
+    match value.get_mut("templates").and_then(Value::as_array_mut) {
+        Some(templates) => templates.iter_mut().for_each(mark),
+        None => mark(&mut value),
+    }
+    value
+}
+
 /// The templates that an agent may use, with the approvals that a plain ask would need.
 #[must_use]
 pub fn usable(templates: &[(AppliedTemplate, Option<u8>)]) -> Value {

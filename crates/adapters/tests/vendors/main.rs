@@ -29,6 +29,7 @@ mod onepassword;
 mod onepassword_cli;
 mod openai;
 mod openrouter;
+mod parents;
 mod pass;
 mod refusals;
 mod sendgrid;

@@ -1,16 +1,22 @@
 //! `keywright catalog`
 
+use keywright_broker::drift::{Widening, Wider};
 use keywright_broker::find::{Plain, find, makes_keys, plan_of};
+use std::path::{Path, PathBuf};
+
 use keywright_broker::{BrokerError, Code};
 use keywright_catalog::Catalog;
 use keywright_catalog::built_in::every;
+use keywright_catalog::import::{Changed, Drift, Publication, cloudflare};
 use keywright_server::answer::Failure;
 use keywright_server::call::OperatorCall;
 use keywright_server::views;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use crate::app::App;
-use crate::errors::{self, Exit};
+use crate::errors::Exit;
+use crate::input;
 use crate::output::{Done, Output};
 use crate::show::answer;
 use crate::show::list::{List, Tone, plain, strong};
@@ -60,15 +66,21 @@ enum Command {
         #[arg(long, value_name = "P")]
         provider: Option<String>,
     },
-    /// Import permission data (not in this version).
-    #[command(hide = true)]
-    Import(Rest),
-}
-
-#[derive(clap::Args)]
-struct Rest {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    _rest: Vec<String>,
+    /// Hold a newer publication of a provider against the catalog that ships: what became wider, what is gone. In a home, templates
+    /// that grant more than when they were applied are held until an operator applies them again.
+    Import {
+        /// The vendor's OpenAPI description, as JSON; `-` is standard input.
+        file: PathBuf,
+        /// Whose it is.
+        #[arg(long, value_name = "P", default_value = "cloudflare", value_parser = ["cloudflare"])]
+        provider: String,
+        /// The vendor's answer to a list of its permissions, as JSON; without it the permissions are those that ship.
+        #[arg(long, value_name = "FILE")]
+        groups: Option<PathBuf>,
+        /// Which publication it is, for the record; the file's name unless said.
+        #[arg(long, value_name = "TEXT")]
+        from: Option<String>,
+    },
 }
 
 pub(crate) async fn run(app: &App, args: Args) -> Done {
@@ -87,7 +99,9 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
         Command::Plan { words, provider } => {
             plan(&Plain { intent: Some(words.join(" ")), provider, ..Plain::default() })
         }
-        Command::Import(_) => Err(errors::unsupported("`catalog import`")),
+        Command::Import { file, provider, groups, from } => {
+            import(app, &file, &provider, groups.as_deref(), from).await
+        }
     }
 }
 
@@ -121,6 +135,49 @@ fn plan(plain: &Plain) -> Done {
     let text = answer::answer(&value);
     let exit = if value.get("status") == Some(&json!("refused")) { Exit::Error } else { Exit::Done };
     Ok(Output::new(value, text).exit(exit))
+}
+
+/// The longest publication that is read, in MiB.
+const LONGEST: u64 = 64;
+
+async fn import(app: &App, file: &Path, provider: &str, groups: Option<&Path>, from: Option<String>) -> Done {
+    let text = input::text_of_at_most(&app.stdin, file, "the publication", LONGEST)?;
+    let groups = groups.map(|path| input::text_file(&app.stdin, path, "the permissions")).transpose()?;
+    let invalid = |error: String| Failure::new(Code::InvalidArgument, error);
+    let sha256: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let named =
+        || file.file_name().map_or("standard input".to_owned(), |name| name.to_string_lossy().into_owned());
+    let publication = Publication {
+        from: from.unwrap_or_else(named),
+        taken: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
+        sha256: sha256.clone(),
+    };
+    let imported =
+        cloudflare(&text, groups.as_deref(), &publication).map_err(|error| invalid(error.to_string()))?;
+    let shipped = Catalog::for_provider(provider).map_err(|error| invalid(error.to_string()))?;
+    let drift = Drift::between(shipped, &imported.catalog);
+    let wider = |one: &Changed| Wider {
+        permission: one.permission.clone(),
+        name: one.name.clone(),
+        operations: one.operations.len(),
+        mutating: one.mutating,
+    };
+    let mut value = json!({
+        "schema": "keywright/catalog-import/1", "provider": provider, "from": publication.from, "sha256": sha256,
+        "permissions": imported.catalog.permissions().len(), "operations": imported.catalog.all_operations().len(),
+        "drift": drift, "stale": imported.stale, "held": {},
+    });
+    if app.has_home()? {
+        let kind = provider.parse().map_err(|_| invalid(format!("`{provider}` is not a kind")))?;
+        let widened = drift.widened.iter().map(wider).collect();
+        let widening = Widening { provider: kind, from: publication.from, sha256, widened };
+        let answer = app.signed(OperatorCall::CatalogImport { widening }).await?;
+        if let (Some(object), Some(held)) = (value.as_object_mut(), answer.get("held")) {
+            object.insert("held".to_owned(), held.clone());
+        }
+    }
+    let text = answer::import(&value);
+    Ok(Output::new(value, text).talk("keys are planned and made by the catalog that ships with this version"))
 }
 
 fn search(words: &str, provider: Option<&str>, limit: u32) -> Done {

@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::input;
 use crate::output::{Done, Output, source_lines};
 use crate::show::facts::Facts;
-use crate::show::list::{List, plain, strong};
+use crate::show::list::{List, Tone, plain, strong};
 use crate::show::plan::unlocks;
 use crate::show::receipt::permission;
 use crate::show::{field, items, joined, number, outside};
@@ -159,6 +159,16 @@ async fn show(app: &App, id: &str) -> Done {
     }
 }
 
+/// Why nothing is made from a template for now.
+fn held(template: &Value) -> String {
+    match field(template, "held") {
+        why if why.is_empty() => why,
+        why => format!(
+            "it grants more than when it was applied, and makes no key until it is applied again: {why}"
+        ),
+    }
+}
+
 fn in_force(template: &Value) -> String {
     let limits = template.get("limits").cloned().unwrap_or_default();
     Facts::new()
@@ -171,6 +181,7 @@ fn in_force(template: &Value) -> String {
                 field(template, "applied_at")
             ),
         )
+        .add("held", held(template))
         .add("tier", field(template, "tier"))
         .all("may", items(template, "permissions").iter().map(permission))
         .add("unlocks", unlocks(template))
@@ -197,7 +208,10 @@ fn list(templates: Value) -> Done {
             plain(field(template, "tier")),
             plain(field(&limits, "ttl_default")),
             plain(changes(number(template, "mutating"), number(template, "unlocks"))),
-            plain(field(template, "title")),
+            match held(template) {
+                why if why.is_empty() => plain(field(template, "title")),
+                _ => (format!("{} (held)", field(template, "title")), Tone::Warn),
+            },
         ]);
     }
     if items(&templates, "templates").is_empty() {

@@ -96,6 +96,52 @@ fn others(answer: &Value, label: &str) -> String {
     Facts::new().all(label, texts).render()
 }
 
+/// What a newer publication changes.
+pub(crate) fn import(import: &Value) -> String {
+    let drift = import.get("drift").cloned().unwrap_or_default();
+    let changed = |one: &Value| {
+        let operations = items(one, "operations");
+        let first = operations.first().and_then(Value::as_str).map(outside).unwrap_or_default();
+        let more = match operations.len() {
+            0 | 1 => first,
+            many => format!("{first} and {} more", many - 1),
+        };
+        format!("{}: {more}; {} change something", field(one, "name"), number(one, "mutating"))
+    };
+    let pair =
+        |one: &Value| one.as_array().and_then(|pair| pair.last()?.as_str()).map(outside).unwrap_or_default();
+    let renamed = |one: &Value| {
+        let texts: Vec<String> =
+            one.as_array().into_iter().flatten().filter_map(Value::as_str).map(outside).collect();
+        texts.get(1..).unwrap_or_default().join(" is now ")
+    };
+    let held = import.get("held").and_then(Value::as_object);
+    let head = format!(
+        "{}: {} permissions, {} operations",
+        field(import, "from"),
+        number(import, "permissions"),
+        number(import, "operations")
+    );
+    let facts = Facts::new()
+        .all("wider", items(&drift, "widened").iter().map(changed))
+        .all("narrower", items(&drift, "narrowed").iter().map(changed))
+        .all("gone", items(&drift, "removed").iter().map(pair))
+        .all("new", items(&drift, "added").iter().map(pair))
+        .all("renamed", items(&drift, "renamed").iter().map(renamed))
+        .add("operations", {
+            let (new, gone) = (items(&drift, "new_operations").len(), items(&drift, "gone_operations").len());
+            if new + gone == 0 { String::new() } else { format!("{new} new, {gone} gone") }
+        })
+        .all(
+            "held",
+            held.into_iter().flatten().map(|(template, why)| {
+                format!("{}: {}", outside(template), outside(why.as_str().unwrap_or_default()))
+            }),
+        );
+    let rendered = facts.render();
+    if rendered.is_empty() { format!("{head}\nnothing changed") } else { format!("{head}\n{rendered}") }
+}
+
 /// What a key lacks for operations that were refused to it.
 pub(crate) fn denied(denied: &Value) -> String {
     let missing = joined(denied, "missing");

@@ -103,3 +103,72 @@ fn what_was_refused_to_a_key_is_explained_with_a_request_that_would_do() {
     assert!(denied["advice"].as_str().unwrap().contains("confined to example.com"), "{denied}");
     world.assert_nothing_leaked();
 }
+
+/// A description as Cloudflare publishes it, in which `DNS Read` opens one operation more than in the catalog that ships.
+fn publication(more: &str) -> String {
+    let operation = |id: &str, group: &str| serde_json::json!({"operationId": id, "x-api-token-group": [group]});
+    let mut paths = serde_json::Map::new();
+    for built_in in keywright_catalog::Catalog::cloudflare().unwrap().all_operations() {
+        let groups: Vec<&str> = keywright_catalog::Catalog::cloudflare()
+            .unwrap()
+            .accepted(built_in)
+            .map(|permission| permission.name)
+            .collect();
+        let path = paths.entry(built_in.path.to_owned()).or_insert_with(|| serde_json::json!({}));
+        path[built_in.method.to_ascii_lowercase()] =
+            serde_json::json!({"operationId": built_in.id, "x-api-token-group": groups});
+    }
+    paths.insert(more.to_owned(), serde_json::json!({"delete": operation("dns-records-wipe", "DNS Read")}));
+    serde_json::json!({"openapi": "3.0.3", "info": {}, "paths": paths}).to_string()
+}
+
+#[test]
+fn what_became_wider_is_held_until_an_operator_applies_it_again() {
+    let world = World::empty();
+    world.init();
+    world.connect();
+    world.ok(&["template", "apply", "cloudflare/dns-read", "cloudflare/cache-purge"]);
+    let ask = |name| ["--project", "web", "--env", "dev", "--name", name, "--param", "zone=example.com"];
+    let read = |name| [&["key", "request", "cloudflare/dns-read"], &ask(name)[..]].concat();
+    assert_eq!(world.ok(&read("BEFORE"))["status"], "active");
+    let wipe = "/zones/{zone_id}/dns_records/wipe";
+    let file = world.file("openapi.json", &publication(wipe));
+    let imported = world.ok(&["catalog", "import", &file, "--from", "November"]);
+    let wider = imported["drift"]["widened"].as_array().unwrap();
+    let dns = wider.iter().find(|one| one["name"] == "DNS Read").expect("it became wider");
+    assert_eq!((&dns["operations"][0], &dns["mutating"]), (&format!("DELETE {wipe}").into(), &1.into()));
+    assert!(imported["held"]["cloudflare/dns-read"].as_str().unwrap().contains("`DNS Read` opens 1 operations more"));
+    assert_eq!(imported["held"].as_object().unwrap().get("cloudflare/cache-purge"), None);
+
+    for args in [read("AFTER"), [read("AFTER"), vec!["--dry-run"]].concat()] {
+        let refused = world.alice(&args);
+        assert_eq!(refused.code, 3, "{}{}", refused.out, refused.err);
+        assert!(refused.err.contains("grants more than when it was applied"), "{}", refused.err);
+    }
+    let listed = world.ok(&["template", "show", "cloudflare/dns-read"]);
+    assert!(listed["held"].as_str().unwrap().contains("DNS Read"), "{listed}");
+    let purge = [&["key", "request", "cloudflare/cache-purge"], &ask("PURGE")[..]].concat();
+    assert_eq!(world.ok(&purge)["status"], "active", "the others are as they were");
+    // The log is what holds it: whoever looks at it anew holds it as well.
+    assert_eq!(world.ok(&["template", "apply", "cloudflare/dns-read"])["templates"][0]["version"], 2);
+    assert_eq!(world.ok(&read("AFTER"))["status"], "active");
+    let entries = world.ok(&["audit", "log", "--limit", "100"]).to_string();
+    assert!(entries.contains("catalog.import") && entries.contains("November"));
+}
+
+#[test]
+fn what_is_no_publication_is_refused_and_holds_nothing() {
+    let world = World::ready();
+    for (text, said) in [
+        ("no json", "OpenAPI description"),
+        ("{}", "no `paths`"),
+        (r#"{"paths": {"/zones": {"get": {"operationId": "x"}}}}"#, "permission"),
+    ] {
+        let file = world.file("odd.json", text);
+        let refused = world.alice(&["catalog", "import", &file]);
+        assert_eq!(refused.code, 2, "{text}: {}{}", refused.out, refused.err);
+        assert!(refused.err.contains(said), "{text}: {}", refused.err);
+    }
+    let log = world.ok(&["audit", "log", "--limit", "100"]).to_string();
+    assert!(!log.contains("catalog.import"));
+}

@@ -197,14 +197,13 @@ fn a_passphrase_file_that_others_can_read_is_warned_about() {
 #[test]
 fn what_is_not_in_this_version_says_so() {
     let world = World::empty();
-    let table: [&[&str]; 7] = [
+    let table: [&[&str]; 6] = [
         &["key", "rotate", "K"],
         &["key", "adopt", "--anything"],
         &["provider", "rotate-parent", "cf"],
         &["scan", "."],
         &["scrub", "."],
         &["spend", "--by", "key"],
-        &["catalog", "import", "x"],
     ];
     for args in table {
         for args in [[&["--json"], args].concat(), [args, &["--json"]].concat()] {

@@ -39,6 +39,7 @@ pub(super) async fn run(
         Op::TemplateList
         | Op::TemplateShow { .. }
         | Op::TemplateApply { .. }
+        | Op::CatalogImport { .. }
         | Op::PolicyShow
         | Op::PolicyApply { .. }
         | Op::PolicyTest { .. }
@@ -158,10 +159,16 @@ async fn stores(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, F
 
 async fn guards(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, Failure> {
     match call {
-        Op::TemplateShow { id } => Ok(views::template(&broker.template(&id).await?)),
+        Op::TemplateShow { id } => {
+            Ok(views::with_held(views::template(&broker.template(&id).await?), |id| broker.held(id)))
+        }
         Op::TemplateApply { source } => {
             let (checked, version) = broker.apply_template(operator, &source).await?;
             Ok(views::checked(&checked, Some(version)))
+        }
+        Op::CatalogImport { widening } => {
+            let held = broker.hold_wider(operator, &widening).await?;
+            Ok(json!({ "schema": "keywright/catalog-import/1", "held": held }))
         }
         Op::PolicyShow => Ok(views::policy(&broker.policy().await?)),
         Op::PolicyApply { source } => {
@@ -176,7 +183,7 @@ async fn guards(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, F
             let lines = broker.explain(&request).await?;
             Ok(json!({ "schema": "keywright/explanation/1", "request": request, "lines": lines }))
         }
-        _ => Ok(views::templates(&broker.templates().await?)),
+        _ => Ok(views::with_held(views::templates(&broker.templates().await?), |id| broker.held(id))),
     }
 }
 
