@@ -31,7 +31,7 @@ pub async fn case(owner: &'static str) -> ProviderCase {
     let sandbox = Arc::new(Sandbox::start(SandboxConfig::default()).await.unwrap());
     let proxy = Proxy::start(&sandbox.base_url()).await;
     let extra =
-        [("owner", owner), ("timeout", "2s"), ("probe_for", "1s"), ("requests_per_minute", "1000000")];
+        [("owner", owner), ("timeout", "6s"), ("probe_for", "1s"), ("requests_per_minute", "1000000")];
     let parent = if owner == "user" { sandbox.user_parent_token() } else { sandbox.parent_token() };
     let config = ConnectionConfig {
         base_url: Some(proxy.url.clone()),

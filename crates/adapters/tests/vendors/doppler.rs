@@ -53,7 +53,7 @@ async fn it_keeps_the_contract() {
         let doppler = start("doppler").await.unwrap();
         let (reader, writer) = (Admin::of(&doppler), Admin::of(&doppler));
         let parent = doppler.parent.clone();
-        let open = Box::new(move |url: &str| open("doppler", url, &parent, &[("timeout", "2s")]));
+        let open = Box::new(move |url: &str| open("doppler", url, &parent, &[("timeout", "6s")]));
         let said = |status| format!(r#"{{"success":false,"messages":["refused with {status}"]}}"#);
         let (store, network) = Network::before(&doppler.base_url, said, open).await;
         StoreCase {

@@ -21,7 +21,7 @@ const APP: &str = "Iv23liSandbox0000001";
 
 fn open(address: &str, parent: &str, app: &str) -> Result<Box<dyn Provider>, ConnectError> {
     let extra: BTreeMap<String, String> =
-        [("app", app), ("installation", "4242"), ("probe_for", "1s"), ("timeout", "2s")]
+        [("app", app), ("installation", "4242"), ("probe_for", "1s"), ("timeout", "6s")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
     let config = ConnectionConfig { base_url: Some(address.to_owned()), account: None, extra };

@@ -88,7 +88,7 @@ async fn it_keeps_the_contract() {
         let github = github().await;
         let (reads, writes) = (github.base_url.clone(), github.base_url.clone());
         let parent = github.parent.clone();
-        let open = Box::new(move |url: &str| store(url, &parent, &[("timeout", "2s")]));
+        let open = Box::new(move |url: &str| store(url, &parent, &[("timeout", "6s")]));
         let said = |status| {
             format!(
                 r#"{{"message":"refused with {status}","documentation_url":"https://docs.github.com/rest"}}"#

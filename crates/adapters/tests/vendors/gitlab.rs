@@ -52,7 +52,7 @@ pub async fn case(of: &'static str) -> (ProviderCase, std::sync::Arc<Running>) {
         ("projects", "acme/web,acme/api"),
         ("groups", "acme"),
         ("probe_for", "1s"),
-        ("timeout", "2s"),
+        ("timeout", "6s"),
         ("mints", mints),
     ];
     let (resources, path) = match of {

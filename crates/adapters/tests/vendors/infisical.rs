@@ -60,7 +60,7 @@ async fn keeps_the_contract(place: &'static str) {
         let infisical = start("infisical").await.unwrap();
         let (reader, writer) = (Admin::of(&infisical), Admin::of(&infisical));
         let parent = infisical.parent.clone();
-        let settings = [("client_id", CLIENT_ID), ("project_id", PROJECT), ("timeout", "2s")];
+        let settings = [("client_id", CLIENT_ID), ("project_id", PROJECT), ("timeout", "6s")];
         let open = Box::new(move |url: &str| open("infisical", url, &parent, &settings));
         let said = |status| {
             format!(r#"{{"reqId":"req-1","statusCode":{status},"message":"refused with {status}","error":"Refused"}}"#)

@@ -66,7 +66,7 @@ async fn it_keeps_the_contract() {
         let connect = start("1password").await.unwrap();
         let (reader, writer) = (Admin::of(&connect), Admin::of(&connect));
         let parent = connect.parent.clone();
-        let settings = [("vault", VAULT), ("timeout", "2s")];
+        let settings = [("vault", VAULT), ("timeout", "6s")];
         let open = Box::new(move |url: &str| open("1password", url, &parent, &settings));
         let (store, network) = Network::before(&connect.base_url, said, open).await;
         StoreCase {

@@ -15,7 +15,7 @@ use crate::support::contract::{ProviderCase, Wish, keeps_the_providers_contract,
 use crate::support::{Fault, Proxy};
 
 fn provider(address: &str, parent: &str, mints: &str) -> Box<dyn Provider> {
-    let extra: BTreeMap<String, String> = [("mints", mints), ("probe_for", "1s"), ("timeout", "2s")]
+    let extra: BTreeMap<String, String> = [("mints", mints), ("probe_for", "1s"), ("timeout", "6s")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
     let config = ConnectionConfig { base_url: Some(address.to_owned()), account: None, extra };

@@ -92,7 +92,7 @@ async fn case(policy: Option<String>) -> StoreCase {
     };
     let secret = credential.clone();
     let open = Box::new(move |url: &str| {
-        store(url, &credential, &[("role_id", role_id.as_str()), ("timeout", "2s")])
+        store(url, &credential, &[("role_id", role_id.as_str()), ("timeout", "6s")])
     });
     let said = |status| format!(r#"{{"errors":["refused with {status}"]}}"#);
     let (store, network) = Network::before(&vault.base_url, said, open).await;

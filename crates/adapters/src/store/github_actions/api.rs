@@ -7,6 +7,7 @@ use crypto_box::aead::OsRng;
 use jiff::Timestamp;
 use keywright_core::secret::Secret;
 use reqwest::Method;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::note::{Note, Slip};
@@ -39,6 +40,13 @@ pub(super) struct Readers {
     pub(super) visibility: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) selected_repository_ids: Option<Vec<u64>>,
+}
+
+/// What tells GitHub's answer from a portal's page.
+#[derive(Deserialize)]
+struct Limits {
+    #[serde(rename = "resources")]
+    _resources: IgnoredAny,
 }
 
 #[derive(Deserialize)]
@@ -191,7 +199,7 @@ impl Api {
 
     /// Whether the token is known at all: this call needs no permission and does not count.
     pub(super) async fn is_known(&self) -> Result<(), Failure> {
-        self.rest.send(self.get(vec!["rate_limit"])).await.map(drop)
+        self.rest.json::<Limits>(self.get(vec!["rate_limit"])).await.map(drop)
     }
 
     async fn box_key(&self, spot: &Spot) -> Result<BoxKey, Failure> {

@@ -23,7 +23,7 @@ fn config(url: &str, account: &str, settings: &[(&str, &str)]) -> ConnectionConf
         settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     extra.entry("region".to_owned()).or_insert_with(|| REGION.to_owned());
     extra.entry("probe_for".to_owned()).or_insert_with(|| "1s".to_owned());
-    extra.entry("timeout".to_owned()).or_insert_with(|| "5s".to_owned());
+    extra.entry("timeout".to_owned()).or_insert_with(|| "8s".to_owned());
     ConnectionConfig { base_url: Some(url.to_owned()), account: Some(account.to_owned()), extra }
 }
 
@@ -527,9 +527,9 @@ async fn a_clock_that_is_off_is_told_as_that_and_not_as_a_bad_credential() {
         for ahead in [3_600, -3_600] {
             let clock = Fault::Clock { ahead, said: |words| (403, xml("SignatureDoesNotMatch", words)) };
             case.proxy.fail_from(0, clock.clone());
-            is_about_the_clock(case.provider.check().await.unwrap_err());
+            is_about_the_clock(&case.provider.check().await.unwrap_err());
             case.proxy.fail_from(0, clock);
-            is_about_the_clock(case.mint(700).await.1.err().unwrap());
+            is_about_the_clock(&case.mint(700).await.1.err().unwrap());
             assert!(case.proxy.met() > 0);
             assert_eq!(case.live(700).await, 0);
         }
@@ -541,7 +541,7 @@ async fn a_clock_that_is_off_is_told_as_that_and_not_as_a_bad_credential() {
         for (status, code) in [(400, "RequestExpired"), (403, "RequestTimeTooSkewed")] {
             let answer = Fault::Answer { status, headers: "", body: xml(code, "Request has expired.") };
             case.proxy.fail_from(0, answer);
-            is_about_the_clock(case.provider.check().await.unwrap_err());
+            is_about_the_clock(&case.provider.check().await.unwrap_err());
             case.proxy.met();
         }
         // Another signature that does not match is a bad credential.
@@ -554,7 +554,7 @@ async fn a_clock_that_is_off_is_told_as_that_and_not_as_a_bad_credential() {
     }
 }
 
-fn is_about_the_clock(error: ProviderError) {
+fn is_about_the_clock(error: &ProviderError) {
     assert!(matches!(error, ProviderError::Unavailable { .. }), "{error:?}");
     assert!(error.to_string().contains("this machine's clock is off"), "{error}");
 }

@@ -14,7 +14,7 @@ use crate::support::contract::{Limits, Network, StoreCase, VALUE, keeps_the_stor
 use crate::support::{Fault, Proxy};
 
 fn store(kind: &str, url: &str, credential: &str) -> Box<dyn Store> {
-    let extra = [("region", REGION), ("timeout", "5s")];
+    let extra = [("region", REGION), ("timeout", "8s")];
     let extra = extra.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let config = StoreConfig { name: kind.parse().unwrap(), address: Some(url.to_owned()), extra };
     connect(kind, config, Some(Secret::new(credential.to_owned()))).unwrap()

@@ -17,7 +17,7 @@ def call(method, path, body=None):
     headers = {"Authorization": "Bearer " + TOKEN, "Content-Type": "application/json"}
     request = urllib.request.Request("SERVER/v1/" + path, data, headers, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=2) as answer:
+        with urllib.request.urlopen(request, timeout=6) as answer:
             text = answer.read()
             return json.loads(text) if text else None
     except urllib.error.HTTPError as error:

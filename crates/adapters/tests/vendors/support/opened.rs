@@ -110,7 +110,7 @@ impl StandIn {
         limits: &Limits,
     ) {
         let settings: Vec<_> =
-            self.settings.iter().chain(settings).chain(&[("timeout", "2s")]).copied().collect();
+            self.settings.iter().chain(settings).chain(&[("timeout", "6s")]).copied().collect();
         keeps_the_stores_contract(async || {
             let running = vendors::start(self.kind).await.unwrap();
             let (reads, writes) = (running.base_url.clone(), running.base_url.clone());

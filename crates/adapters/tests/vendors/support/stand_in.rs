@@ -39,7 +39,7 @@ impl Vendor {
     }
 
     pub fn connect(&self, base_url: &str, parent: &str) -> Box<dyn Provider> {
-        let extra = [("probe_for", "1s"), ("timeout", "2s")];
+        let extra = [("probe_for", "1s"), ("timeout", "6s")];
         let config = ConnectionConfig {
             base_url: Some(base_url.to_owned()),
             account: self.account.map(str::to_owned),

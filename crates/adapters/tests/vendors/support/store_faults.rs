@@ -14,7 +14,7 @@ use super::contract::{Network, StoreCase, VALUE, origin_of};
 use super::proxy::{Bad, Fault, Kind, bad_answers};
 
 /// How many cases are at work together: most of the time is waiting.
-const LANES: usize = 10;
+const LANES: usize = 20;
 /// What a replacing write leaves.
 const NEXT: &str = "Canary_value-next-9876543210+/=:abcdefghijklm";
 /// Tells the origin of the second write from the first one's.
