@@ -32,7 +32,10 @@ fn main() {
             right += 1;
             continue;
         }
-        println!("{:?} {words:?}\n    got  {got} via {:?} else {others:?} {:?}", answer.status, answer.operations, answer.question);
+        println!(
+            "{:?} {words:?}\n    got  {got} via {:?} else {others:?} {:?}",
+            answer.status, answer.operations, answer.question
+        );
         println!("    want {wanted}");
     }
     println!("{right} of {all}");

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::deeds::deeds;
 use super::hear::{Heard, Segment, Word};
-use super::knowledge::{Kind, Knowledge, Phrase};
-use super::lexicon::{is_faint, is_noun_too, joins, is_small, opens_as_verb};
+use super::knowledge::{Knowledge, Phrase};
+use super::lexicon::{is_faint, is_noun_too, is_small, joins};
 
 /// A thing that the text is about, and what is to be done with it.
 #[derive(Debug, Clone)]
@@ -14,6 +15,8 @@ pub(super) struct Chosen {
     /// Positions in the topic's deeds.
     pub(super) deeds: Vec<usize>,
     pub(super) score: f32,
+    /// Where the text first names it.
+    pub(super) at: usize,
 }
 
 /// Another topic counts as near when its score comes this close.
@@ -39,13 +42,13 @@ struct Found {
 
 /// How a topic fares.
 #[derive(Default, Clone)]
-struct Standing {
-    worth: BTreeMap<usize, f32>,
+pub(super) struct Standing {
+    pub(super) worth: BTreeMap<usize, f32>,
     named: bool,
     /// By deed: what its own phrases are worth, and the words they take.
-    deeds: BTreeMap<usize, (f32, BTreeSet<usize>)>,
+    pub(super) deeds: BTreeMap<usize, (f32, BTreeSet<usize>)>,
     /// Words that name the topic itself.
-    nouns: BTreeSet<usize>,
+    pub(super) nouns: BTreeSet<usize>,
 }
 
 impl Standing {
@@ -117,17 +120,29 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
     // What is asked comes before what it depends on, and before what it is for.
     let plain = |topic: usize| knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty());
     let asked = |standing: &Standing| standing.nouns.iter().any(|at| !stands_aside(*at, heard));
-    let central = |standing: &Standing| standing.nouns.iter().any(|at| !stands_aside(*at, heard) && !stands_for(*at, heard));
+    let central = |standing: &Standing| {
+        standing.nouns.iter().any(|at| !stands_aside(*at, heard) && !stands_for(*at, heard))
+    };
     let clear = strongest(&found, &taken, |_, standing| asked(standing) && standing.score() >= ENOUGH);
     let best = clear.or_else(|| strongest(&found, &taken, |_, _| true));
     // What stands in the main clause, and says enough by itself.
     let mains: BTreeMap<usize, Vec<Found>> = found
         .iter()
-        .map(|(topic, list)| (*topic, list.iter().filter(|one| one.positions.iter().all(|at| stands_main(*at, heard))).cloned().collect()))
+        .map(|(topic, list)| {
+            (
+                *topic,
+                list.iter()
+                    .filter(|one| one.positions.iter().all(|at| stands_main(*at, heard)))
+                    .cloned()
+                    .collect(),
+            )
+        })
         .collect();
     let main = strongest(&mains, &taken, |topic, standing| plain(topic) && standing.score() >= ENOUGH);
     let best = best.map(|best| match main {
-        Some((topic, standing)) if plain(best.0) && topic != best.0 && standing.score() >= best.1.score() * MAIN => {
+        Some((topic, standing))
+            if plain(best.0) && topic != best.0 && standing.score() >= best.1.score() * MAIN =>
+        {
             let full = found.get(&topic).map(|list| Standing::of(list, &taken)).unwrap_or(standing);
             (topic, full)
         }
@@ -136,7 +151,11 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
     let instead = strongest(&found, &taken, |topic, standing| plain(topic) && central(standing));
     let best = best.map(|best| match instead {
         Some(plainer) if !plain(best.0) && !central(&best.1) => plainer,
-        Some(plainer) if !plain(best.0) && plainer.1.score() >= best.1.score() * NEAR && says_what(&best.1, heard) => plainer,
+        Some(plainer)
+            if !plain(best.0) && plainer.1.score() >= best.1.score() * NEAR && says_what(&best.1, heard) =>
+        {
+            plainer
+        }
         _ => best,
     });
     let Some((first, best)) = best else { return choice };
@@ -166,17 +185,28 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
         let sentence = |segment: usize| heard.segments.get(segment).map(|segment| segment.sentence);
         heard.segments.iter().enumerate().any(|(place, segment)| {
             segment.heading
-                && best.nouns.iter().any(|noun| heard.words.get(*noun).is_some_and(|word| word.segment == place))
-                && before.is_some_and(|before| sentence(before + 1) == sentence(place).map(|sentence| sentence + 1))
+                && best
+                    .nouns
+                    .iter()
+                    .any(|noun| heard.words.get(*noun).is_some_and(|word| word.segment == place))
+                && before.is_some_and(|before| {
+                    sentence(before + 1) == sentence(place).map(|sentence| sentence + 1)
+                })
         })
     };
     while choice.wanted.len() < 4 {
         let beside = strongest(&found, &taken, |topic, standing| {
             let plain = knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty());
             let new = choice.wanted.iter().all(|chosen| chosen.topic != topic);
-            let apart = |at: &usize| heard.words.get(*at).is_some_and(|word| !segments.contains(&word.segment));
+            let apart =
+                |at: &usize| heard.words.get(*at).is_some_and(|word| !segments.contains(&word.segment));
             let asked = standing.nouns.iter().any(|at| !acts(*at, heard) && is_asked(*at, heard));
-            plain && new && asked && !standing.nouns.iter().any(details) && standing.nouns.iter().all(|at| acts(*at, heard) || apart(at)) && standing.score() >= ENOUGH.min(top * BESIDE).max(2.4)
+            plain
+                && new
+                && asked
+                && !standing.nouns.iter().any(details)
+                && standing.nouns.iter().all(|at| acts(*at, heard) || apart(at))
+                && standing.score() >= ENOUGH.min(top * BESIDE).max(2.4)
         });
         let Some((topic, standing)) = beside else { break };
         occupy(&mut segments, &mut taken, &standing);
@@ -213,14 +243,21 @@ fn stands_aside(at: usize, heard: &Heard) -> bool {
 fn says_what(standing: &Standing, heard: &Heard) -> bool {
     heard.words.iter().enumerate().any(|(at, word)| {
         let free = !word.negated && !word.named && !standing.worth.contains_key(&at);
-        free && (1..4).contains(&word.kinds.len()) && (word.leads || !is_noun_too(&word.stem)) && !is_faint(&word.stem)
+        free && (1..4).contains(&word.kinds.len())
+            && (word.leads || !is_noun_too(&word.stem))
+            && !is_faint(&word.stem)
     })
 }
 
 /// Whether a word that is mostly a noun gives an order here.
 fn commands(at: usize, heard: &Heard) -> bool {
     heard.words.get(at).is_some_and(|word| {
-        word.leads && !word.several && matches!(word.stem.as_str(), "list" | "check" | "report" | "view" | "monitor" | "watch" | "track")
+        word.leads
+            && !word.several
+            && matches!(
+                word.stem.as_str(),
+                "list" | "check" | "report" | "view" | "monitor" | "watch" | "track"
+            )
     })
 }
 
@@ -245,7 +282,11 @@ fn stands_main(at: usize, heard: &Heard) -> bool {
 
 /// Whether a word only says what something is for, or where it comes from.
 fn stands_for(at: usize, heard: &Heard) -> bool {
-    heard.words.get(at).and_then(|word| heard.segments.get(word.segment)).is_some_and(|segment| segment.context || segment.bracketed)
+    heard
+        .words
+        .get(at)
+        .and_then(|word| heard.segments.get(word.segment))
+        .is_some_and(|segment| segment.context || segment.bracketed)
 }
 
 /// Whether the segment is not the first that says something.
@@ -263,7 +304,13 @@ fn acts(at: usize, heard: &Heard) -> bool {
 fn is_asked(at: usize, heard: &Heard) -> bool {
     let Some(word) = heard.words.get(at) else { return false };
     let Some(segment) = heard.segments.get(word.segment) else { return false };
-    if segment.aside || segment.context || segment.bracketed || segment.names_permissions || segment.elsewhere || segment.question && choice_is_made(heard, word.segment) {
+    if segment.aside
+        || segment.context
+        || segment.bracketed
+        || segment.names_permissions
+        || segment.elsewhere
+        || segment.question && choice_is_made(heard, word.segment)
+    {
         return false;
     }
     let own = heard.words.iter().enumerate().filter(|(_, other)| other.segment == word.segment);
@@ -292,7 +339,12 @@ fn findings(
 }
 
 /// Where a phrase stands in the text: all of its words close together.
-fn find(phrase: &Phrase, heard: &Heard, knowledge: &Knowledge, places: &HashMap<usize, Vec<usize>>) -> Option<Found> {
+fn find(
+    phrase: &Phrase,
+    heard: &Heard,
+    knowledge: &Knowledge,
+    places: &HashMap<usize, Vec<usize>>,
+) -> Option<Found> {
     let mut lists: Vec<Vec<usize>> = Vec::with_capacity(phrase.words.len());
     for number in &phrase.words {
         let known = places.get(number)?.iter().copied();
@@ -322,7 +374,9 @@ fn find(phrase: &Phrase, heard: &Heard, knowledge: &Knowledge, places: &HashMap<
         return None;
     }
     let length = positions.len();
-    let sentence = |at: &usize| heard.words.get(*at).and_then(|word| heard.segments.get(word.segment)).map(|segment| segment.sentence);
+    let sentence = |at: &usize| {
+        heard.words.get(*at).and_then(|word| heard.segments.get(word.segment)).map(|segment| segment.sentence)
+    };
     let together = positions.windows(2).all(|pair| match pair {
         [one, other] => sentence(one) == sentence(other),
         _ => true,
@@ -340,7 +394,8 @@ fn find(phrase: &Phrase, heard: &Heard, knowledge: &Knowledge, places: &HashMap<
         return None;
     }
     let within = |at: &usize| heard.words.get(*at).map(|word| word.segment);
-    let one_segment = positions.windows(2).all(|pair| matches!(pair, [one, other] if within(one) == within(other)));
+    let one_segment =
+        positions.windows(2).all(|pair| matches!(pair, [one, other] if within(one) == within(other)));
     let context = positions.iter().filter(|at| stands_for(**at, heard)).count();
     let closeness = if context > 0 && context < positions.len() { closeness * 0.7 } else { closeness };
     let closeness = match (together, one_segment) {
@@ -368,195 +423,5 @@ fn find(phrase: &Phrase, heard: &Heard, knowledge: &Knowledge, places: &HashMap<
 
 fn chosen(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge) -> Chosen {
     let deeds = deeds(topic, standing, heard, knowledge);
-    Chosen { topic, deeds, score: standing.score() }
-}
-
-/// The deeds that the words call: the topic's own jobs by their phrases, the rest by their verbs.
-fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge) -> Vec<usize> {
-    let Some(known) = knowledge.topics.get(topic) else { return Vec::new() };
-    let mut called: Vec<(usize, f32, &BTreeSet<usize>)> =
-        standing.deeds.iter().map(|(deed, (worth, words))| (*deed, *worth, words)).collect();
-    called.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    let mut picked: Vec<usize> = Vec::new();
-    let mut spent: BTreeSet<usize> = BTreeSet::new();
-    let topic_words: BTreeSet<usize> = standing.nouns.iter().copied().collect();
-    for (deed, worth, words) in &called {
-        let strong = called.first().is_some_and(|(_, best, _)| *worth >= best * 0.45);
-        let fresh = words.iter().any(|at| !spent.contains(at));
-        let asks = standing
-            .nouns
-            .iter()
-            .filter_map(|at| heard.words.get(*at))
-            .any(|word| heard.segments.get(word.segment).is_some_and(|segment| segment.question));
-        let allowed = known.deeds.get(*deed).is_some_and(|deed| deed.reads || !heard.read_only && !asks);
-        if strong && fresh && allowed {
-            picked.push(*deed);
-            spent.extend(words.iter());
-        }
-    }
-    let mut kinds = kinds(standing, heard, &spent, &topic_words);
-    let denied: BTreeSet<Kind> =
-        heard.words.iter().filter(|word| word.negated).flat_map(|word| word.kinds.iter().copied()).filter(|kind| kind.writes()).collect();
-    if heard.read_only {
-        kinds = BTreeSet::from([Kind::Read]);
-    }
-    if kinds.len() > 1 || picked.is_empty() {
-        kinds.retain(|kind| !denied.contains(kind) || denied.len() > 1 && kinds_asked(heard, *kind));
-    }
-    // A verb outweighs what a deed is called: `read the rules` does not edit them.
-    if !kinds.is_empty() {
-        picked.retain(|deed| {
-            known.deeds.get(*deed).is_none_or(|deed| deed.named || deed.kinds.iter().any(|kind| kinds.contains(kind)))
-        });
-    }
-    let has_named = picked.iter().any(|deed| known.deeds.get(*deed).is_some_and(|deed| deed.named));
-    if picked.is_empty() || !has_named {
-        for kind in &kinds {
-            add_for(*kind, known, &mut picked, standing, heard.read_only);
-        }
-    }
-    if picked.is_empty() && !heard.read_only {
-        picked.extend((!known.deeds.is_empty()).then_some(0));
-    }
-    if picked.is_empty() {
-        picked.extend(known.deeds.iter().position(|deed| deed.reads));
-    }
-    picked.sort_unstable();
-    picked.dedup();
-    picked
-}
-
-fn kinds_asked(heard: &Heard, kind: Kind) -> bool {
-    heard.words.iter().any(|word| !word.negated && word.kinds == [kind])
-}
-
-fn add_for(kind: Kind, known: &super::knowledge::Topic, picked: &mut Vec<usize>, standing: &Standing, read_only: bool) {
-    let fits = |wanted: Kind| {
-        let fitting = known.deeds.iter().enumerate().filter(|(_, deed)| deed.kinds.contains(&wanted));
-        fitting
-            .max_by(|(a, _), (b, _)| {
-                let worth = |deed: &usize| standing.deeds.get(deed).map_or(0.0, |(worth, _)| *worth);
-                worth(a).total_cmp(&worth(b)).then(b.cmp(a))
-            })
-            .map(|(deed, _)| deed)
-    };
-    if picked.iter().any(|deed| known.deeds.get(*deed).is_some_and(|deed| deed.kinds.contains(&kind))) {
-        return;
-    }
-    let order: &[Kind] = match kind {
-        Kind::Read => &[Kind::Read],
-        Kind::Create => &[Kind::Create, Kind::Update],
-        Kind::Update => &[Kind::Update, Kind::Create],
-        Kind::Delete => &[Kind::Delete, Kind::Update],
-    };
-    if let Some(deed) = order.iter().find_map(|kind| fits(*kind))
-        && (!read_only || known.deeds.get(deed).is_some_and(|deed| deed.reads))
-    {
-        picked.push(deed);
-    }
-}
-
-/// The kinds of the verbs that belong to a topic: those in its own segments, else those around it.
-fn kinds(standing: &Standing, heard: &Heard, spent: &BTreeSet<usize>, nouns: &BTreeSet<usize>) -> BTreeSet<Kind> {
-    let own: BTreeSet<usize> =
-        standing.worth.keys().filter_map(|at| heard.words.get(*at)).map(|word| word.segment).collect();
-    let verbs = |segment: usize, faint: bool| {
-        let mut kinds = BTreeSet::new();
-        // `see who approved it` approves nothing.
-        let mut others = false;
-        for (at, word) in heard.words.iter().enumerate().filter(|(_, word)| word.segment == segment) {
-            let free = !word.negated && !word.named && !word.meta && !spent.contains(&at);
-            let verb = word.leads && opens_as_verb(&word.stem);
-            let noun = nouns.contains(&at) && is_noun_too(&word.stem) && !verb;
-            others |= matches!(word.stem.as_str(), "who" | "whether" | "what" | "how");
-            if free && (!noun || faint && is_faint(&word.stem)) && (faint || !is_faint(&word.stem)) {
-                match word.stem.as_str() {
-                    "open" if !word.leads => {}
-                    "open" if !opens_anew(at, heard) => {
-                        kinds.insert(Kind::Read);
-                    }
-                    _ if others => kinds.extend(word.kinds.iter().copied().filter(|kind| !kind.writes())),
-                    _ => kinds.extend(word.kinds.iter().copied()),
-                }
-            }
-        }
-        if heard.segments.get(segment).is_some_and(|segment| segment.question) {
-            kinds.retain(|kind| !kind.writes());
-        }
-        kinds
-    };
-    let asks = |segment: usize| heard.segments.get(segment).is_some_and(|segment| segment.question);
-    let usable = |segment: &usize| heard.segments.get(*segment).is_some_and(|segment| !segment.smuggles);
-    let mut found: BTreeSet<Kind> = BTreeSet::new();
-    for segment in &own {
-        let aside = heard.segments.get(*segment).is_some_and(|segment| segment.aside);
-        if !aside || own.len() == 1 {
-            found.extend(verbs(*segment, false));
-        }
-        // A verb without an object before, or with a pronoun after: it belongs here.
-        if let Some(before) = segment.checked_sub(1).filter(usable)
-            && is_bare(before, heard, &own)
-        {
-            found.extend(verbs(before, false));
-        }
-        let mut next = segment + 1;
-        while next < heard.segments.len() && usable(&next) && is_bare(next, heard, &own) {
-            found.extend(verbs(next, false));
-            next += 1;
-        }
-    }
-    if found.is_empty() {
-        let first = own.first().copied().unwrap_or_default();
-        let same = |segment: &usize| {
-            let at = |at: usize| heard.segments.get(at).map(|segment| segment.sentence);
-            at(*segment) == at(first)
-        };
-        for segment in (0..first).rev().filter(usable).filter(same) {
-            found.extend(verbs(segment, false));
-            if !found.is_empty() {
-                break;
-            }
-        }
-    }
-    if found.is_empty() && spent.is_empty() {
-        for segment in &own {
-            found.extend(verbs(*segment, true));
-        }
-    }
-    if found.is_empty() && spent.is_empty() && own.iter().any(|segment| asks(*segment)) {
-        found.insert(Kind::Read);
-    }
-    if found.is_empty() && own.len() < heard.segments.len() && spent.is_empty() {
-        for segment in (0..heard.segments.len()).filter(usable) {
-            let aside = heard.segments.get(segment).is_some_and(|segment| segment.aside);
-            if !aside {
-                found.extend(verbs(segment, false));
-            }
-        }
-    }
-    found
-}
-
-/// Whether what is opened comes into being by it: a ticket, not a file.
-fn opens_anew(at: usize, heard: &Heard) -> bool {
-    heard.words.iter().skip(at + 1).take(4).any(|word| {
-        matches!(word.stem.as_str(), "pr" | "pull" | "issu" | "ticket" | "port" | "cas" | "bug" | "tunnel" | "session" | "discussion" | "rfi")
-    })
-}
-
-/// Whether a segment has verbs but names nothing itself.
-fn is_bare(segment: usize, heard: &Heard, own: &BTreeSet<usize>) -> bool {
-    if own.contains(&segment) || heard.segments.get(segment).is_none_or(|segment| segment.aside) {
-        return false;
-    }
-    let mut verbs = 0;
-    let mut content = 0;
-    for word in heard.words.iter().filter(|word| word.segment == segment) {
-        if !word.kinds.is_empty() {
-            verbs += 1;
-        } else if !is_small(&word.stem) && !word.named {
-            content += 1;
-        }
-    }
-    verbs > 0 && content == 0
+    Chosen { topic, deeds, score: standing.score(), at: standing.nouns.first().copied().unwrap_or_default() }
 }

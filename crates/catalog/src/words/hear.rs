@@ -1,10 +1,9 @@
 //! What a text says: words in segments, with what is denied, named, merely mentioned, or only there to widen the key.
 
 use super::knowledge::{Kind, Knowledge};
-use super::lexicon::{
-    is_elsewhere, is_small, joins, names_next, negates, opens_aside, opens_context, undoes_negation, verb,
-};
+use super::lexicon::{is_elsewhere, is_small, joins, names_next, opens_aside, opens_context, verb};
 use super::smuggled;
+use super::stance::{deny, place, says_read_only, set_aside};
 use super::text::{self, Break, Chunk, ChunkKind};
 use super::tokens::{slips, stem};
 use crate::catalog::Catalog;
@@ -76,21 +75,29 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
     let mut heard = Heard { look_alike: text::look_alike(&cleaned.text), ..Heard::default() };
     let meant = text::last_meant(&cleaned.text);
     let masked = if keep_names { meant.to_owned() } else { smuggled::mask_names(meant, catalog) };
-    let mut hearing = Hearing { heard: &mut heard, provider, knowledge, sentence: 0, broken: true, bracket: false, last_named: None };
+    let mut hearing = Hearing {
+        heard: &mut heard,
+        provider,
+        knowledge,
+        sentence: 0,
+        broken: true,
+        bracket: false,
+        last_named: None,
+    };
     for chunk in text::chunks(&masked) {
         hearing.chunk(&chunk, keep_names);
     }
-    heard.read_only = says_read_only(&heard);
     let comment = cleaned.had_comment;
     deny(&mut heard);
-    set_aside(&mut heard);
     place(&mut heard);
     for (at, segment) in heard.segments.iter_mut().enumerate() {
         segment.smuggles = smuggled::is_smuggled(&segment.text, segment.names_permissions, at == 0);
         segment.orders = smuggled::gives_orders(&segment.text);
     }
-    heard.smuggles = comment
-        || heard.segments.iter().any(|segment| segment.smuggles || segment.names_permissions);
+    heard.read_only = says_read_only(&heard);
+    set_aside(&mut heard);
+    heard.smuggles =
+        comment || heard.segments.iter().any(|segment| segment.smuggles || segment.names_permissions);
     heard
 }
 
@@ -123,7 +130,11 @@ impl Hearing<'_> {
                 }
             }
             ChunkKind::Host(name) => {
-                let kind = if self.provider == "aws" && self.last_named == Some("bucket") { "bucket" } else { "zone" };
+                let kind = if self.provider == "aws" && self.last_named == Some("bucket") {
+                    "bucket"
+                } else {
+                    "zone"
+                };
                 self.resource(kind, text::zone_of(name, kind));
                 self.word("ahost", false);
             }
@@ -155,7 +166,8 @@ impl Hearing<'_> {
         let all_known = parts.iter().all(known);
         let name = self.last_named.filter(|_| if compound { !keep_names } else { !all_known });
         let strange = compound && !all_known && raw.contains(|letter: char| letter.is_ascii_digit());
-        let shouted = raw.contains('_') && raw.chars().all(|letter| letter.is_ascii_uppercase() || !letter.is_alphabetic());
+        let shouted = raw.contains('_')
+            && raw.chars().all(|letter| letter.is_ascii_uppercase() || !letter.is_alphabetic());
         if self.provider == "github" && raw.matches('/').count() == 1 && !all_known {
             self.resource("repo", raw.to_owned());
             self.word("repo", true);
@@ -164,7 +176,8 @@ impl Hearing<'_> {
         if let Some(kind) = name.or_else(|| (strange || shouted).then_some("name")) {
             self.resource(kind, raw.to_owned());
             self.word(raw, true);
-            let secret = ["TOKEN", "SECRET", "KEY", "PASSWORD", "CREDENTIALS"].iter().any(|end| raw.ends_with(end));
+            let secret =
+                ["TOKEN", "SECRET", "KEY", "PASSWORD", "CREDENTIALS"].iter().any(|end| raw.ends_with(end));
             if shouted && secret && !raw.starts_with("CLOUDFLARE") {
                 self.word("asecret", false);
             }
@@ -210,7 +223,10 @@ impl Hearing<'_> {
         let first = self.heard.words.last().is_none_or(|word| word.segment != segment);
         // `managed` describes a thing; `what` asks only where it begins.
         let describes = matches!(lower.as_str(), "managed" | "hosted" | "shared")
-            || matches!(lower.as_str(), "monitoring" | "logging" | "tracking" | "scanning" | "testing" | "hosting") && !first;
+            || matches!(
+                lower.as_str(),
+                "monitoring" | "logging" | "tracking" | "scanning" | "testing" | "hosting"
+            ) && !first;
         let kinds = if named || describes || asks && !first {
             &[]
         } else if number.is_some() && trust >= 1.0 {
@@ -221,7 +237,18 @@ impl Hearing<'_> {
         let leads = self.heard.words.last().is_none_or(|word| {
             word.segment != segment || leads_on(&word.stem) || word.leads && is_small(&word.stem)
         });
-        self.heard.words.push(Word { stem, number, trust, segment, negated: false, named, kinds, leads, several: lower.ends_with('s'), meta: false });
+        self.heard.words.push(Word {
+            stem,
+            number,
+            trust,
+            segment,
+            negated: false,
+            named,
+            kinds,
+            leads,
+            several: lower.ends_with('s'),
+            meta: false,
+        });
     }
 
     /// The word's number in the knowledge: its own, or that of the one word that it is a typing slip of.
@@ -288,7 +315,8 @@ impl Hearing<'_> {
         let Some(word) = last.next().filter(|word| names_key(&word.stem)) else { return false };
         let mut before: Vec<&mut Word> = last.take(5).collect();
         let api = before.first().is_some_and(|word| word.stem == "api");
-        let plain = before.get(usize::from(api)).is_none_or(|word| is_small(&word.stem) || is_making(&word.stem));
+        let plain =
+            before.get(usize::from(api)).is_none_or(|word| is_small(&word.stem) || is_making(&word.stem));
         if plain {
             word.meta = true;
             for word in before.iter_mut().filter(|word| word.stem == "api" || is_making(&word.stem)) {
@@ -322,7 +350,10 @@ impl Hearing<'_> {
 
 /// Words for the key itself.
 fn names_key(stem: &str) -> bool {
-    matches!(stem, "token" | "key" | "permission" | "access" | "scop" | "credential" | "right" | "permiss" | "rol")
+    matches!(
+        stem,
+        "token" | "key" | "permission" | "access" | "scop" | "credential" | "right" | "permiss" | "rol"
+    )
 }
 
 fn is_making(stem: &str) -> bool {
@@ -333,8 +364,39 @@ fn is_making(stem: &str) -> bool {
 fn leads_on(stem: &str) -> bool {
     matches!(
         stem,
-        "to" | "and" | "must" | "should" | "can" | "will" | "i" | "we" | "pleas" | "also" | "then" | "or" | "it" | "bot" | "agent" | "job" | "script" | "that"
-            | "let" | "could" | "may" | "need" | "want" | "wants" | "lets" | "just" | "only" | "auto" | "automaticalli" | "so" | "which" | "pipelin" | "cron" | "you"
+        "to" | "and"
+            | "must"
+            | "should"
+            | "can"
+            | "will"
+            | "i"
+            | "we"
+            | "pleas"
+            | "also"
+            | "then"
+            | "or"
+            | "it"
+            | "bot"
+            | "agent"
+            | "job"
+            | "script"
+            | "that"
+            | "let"
+            | "could"
+            | "may"
+            | "need"
+            | "want"
+            | "wants"
+            | "lets"
+            | "just"
+            | "only"
+            | "auto"
+            | "automaticalli"
+            | "so"
+            | "which"
+            | "pipelin"
+            | "cron"
+            | "you"
     )
 }
 
@@ -345,8 +407,28 @@ fn verb_of(stem: &str) -> &'static [Kind] {
         return exact;
     }
     const OFTEN: [&str; 22] = [
-        "creat", "delet", "updat", "upload", "chang", "enabl", "disabl", "remov", "configur", "publish", "deploi", "restart",
-        "fetch", "download", "insert", "modifi", "destroi", "invalidat", "rotat", "schedul", "trigger", "monitor",
+        "creat",
+        "delet",
+        "updat",
+        "upload",
+        "chang",
+        "enabl",
+        "disabl",
+        "remov",
+        "configur",
+        "publish",
+        "deploi",
+        "restart",
+        "fetch",
+        "download",
+        "insert",
+        "modifi",
+        "destroi",
+        "invalidat",
+        "rotat",
+        "schedul",
+        "trigger",
+        "monitor",
     ];
     let letters: Vec<char> = stem.chars().collect();
     for word in OFTEN {
@@ -356,114 +438,4 @@ fn verb_of(stem: &str) -> &'static [Kind] {
         }
     }
     exact
-}
-
-/// Marks what the text says it does not want.
-fn deny(heard: &mut Heard) {
-    let mut scope: Option<(usize, usize)> = None;
-    let count = heard.words.len();
-    for at in 0..count {
-        let (before, rest) = heard.words.split_at_mut(at);
-        let Some((word, after)) = rest.split_first_mut() else { break };
-        let next = after.first().map_or("", |next| next.stem.as_str());
-        // `with no owner` tells things apart, it does not forbid.
-        let apart = word.stem == "no" && before.last().is_some_and(|word| word.stem == "with")
-            || word.stem == "without" && next_is_noun(after) && !writes(before, word.segment);
-        if let Some((segment, left)) = scope {
-            let carried = word.segment == segment || (word.stem == "or" || word.stem == "nor") && word.segment == segment + 1;
-            if carried && left > 0 {
-                word.negated = true;
-                scope = Some((word.segment, left - 1));
-            } else {
-                scope = None;
-            }
-        }
-        let instead = (word.stem == "instead" && next == "of") || (word.stem == "rather" && next == "than");
-        if (negates(&word.stem) && !undoes_negation(next) && !apart) || instead {
-            let needless = matches!(next, "need" | "necessari" | "requir" | "want" | "includ");
-            if needless && after.get(1).is_none_or(|later| later.segment != word.segment) {
-                for earlier in before.iter_mut().rev().take_while(|earlier| earlier.segment == word.segment) {
-                    earlier.negated = true;
-                }
-            }
-            scope = Some((word.segment, 7));
-        }
-    }
-}
-
-fn next_is_noun(after: &[Word]) -> bool {
-    after.first().is_some_and(|word| word.kinds.is_empty() && !is_small(&word.stem))
-}
-
-fn writes(before: &[Word], segment: usize) -> bool {
-    let mut own = before.iter().rev().take_while(|word| word.segment == segment);
-    own.any(|word| word.kinds.iter().any(|kind| kind.writes()))
-}
-
-/// Marks segments that are about other programs, and those that ask.
-fn place(heard: &mut Heard) {
-    for (at, segment) in heard.segments.iter_mut().enumerate() {
-        let own: Vec<&Word> = heard.words.iter().filter(|word| word.segment == at).collect();
-        let into = |word: &&Word| matches!(word.stem.as_str(), "in" | "to" | "into" | "on" | "for" | "and");
-        // `so it can ...` is a purpose, `so the job reads ...` is the job.
-        if own.first().is_some_and(|word| word.stem == "so") {
-            segment.aside = own.iter().any(|word| matches!(word.stem.as_str(), "can" | "could" | "that" | "wont" | "doesnt"));
-        }
-        segment.elsewhere = own.iter().enumerate().any(|(place, word)| {
-            is_elsewhere(&word.stem) && place.checked_sub(1).and_then(|before| own.get(before)).is_none_or(|word| into(word))
-        });
-        let begins = |word: &str| {
-            matches!(word, "is" | "are" | "doe" | "do" | "which" | "what" | "who" | "how" | "did" | "was" | "were")
-        };
-        // `can you purge it?` asks for a deed, `which permission do I need to purge it?` too.
-        let requests = own.iter().any(|word| {
-            matches!(word.stem.as_str(), "can" | "could" | "would" | "will" | "pleas" | "need" | "permission" | "token" | "scop" | "key" | "let" | "wer")
-        });
-        let asks = segment.question || own.first().is_some_and(|word| begins(&word.stem));
-        segment.question = asks && !requests;
-    }
-}
-
-/// Words that hand a part of the job to somebody else.
-const OTHERS: [&str; 12] = [
-    "someone else", "somebody else", "another team", "other team", "a human will", "human does", "i will do", "we do that", "done elsewhere", "by hand", "manually", "is handled by",
-];
-
-/// Segments that are not asked of us: others do it, or they only say that nothing is to be changed.
-fn set_aside(heard: &mut Heard) {
-    let counts: Vec<usize> = (0..heard.segments.len())
-        .map(|at| {
-            let own = heard.words.iter().filter(|word| word.segment == at);
-            own.filter(|word| !is_small(&word.stem) && word.kinds.is_empty()).count()
-        })
-        .collect();
-    for (at, segment) in heard.segments.iter().enumerate() {
-        let text = format!("{} ", segment.text);
-        let others = OTHERS.iter().any(|says| text.contains(says));
-        let only = SAYS.iter().any(|says| text.contains(says)) && counts.get(at) == Some(&0);
-        if others || only && heard.segments.len() > 1 {
-            for word in heard.words.iter_mut().filter(|word| word.segment == at) {
-                word.negated |= others || word.kinds != [Kind::Read] || only;
-                if only {
-                    word.kinds = &[];
-                }
-            }
-        }
-    }
-}
-
-/// Ways to say that nothing may change.
-const SAYS: [&str; 46] = [
-    " terraform plan", " tofu plan", " pulumi preview", " dry run", " drift detection", " plan only",
-    " read only", " readonly", " view only", " just read", " just look", " just view", " just list", " only read", " only view", " only list",
-    " only look", " no writes", " no write ", " no changes", " no edits", " no modifications", " nothing changes", " without changing",
-    " without changes", " never write", " not write", " monitoring only", " only monitoring", " look only", " dont change", " not change",
-    " not modify", " cannot write", " dont touch anything", " just monitor", " only monitor", " only see", " just see", " just check", " only check",
-    " lecture seule", " nur lesen", " solo lectura", " only get ", " viewing only",
-];
-
-fn says_read_only(heard: &Heard) -> bool {
-    let whole: String = heard.segments.iter().map(|segment| segment.text.as_str()).collect();
-    let padded = format!("{whole} ");
-    SAYS.iter().any(|says| padded.contains(says))
 }

@@ -100,11 +100,14 @@ impl Knowledge {
 
     #[cfg(test)]
     pub(super) fn knows_mark(mark: &str) -> bool {
-        matches!(mark, "@" | "=" | "?" | "*" | "+") || deed_mark(mark.split(':').next().unwrap_or_default()).is_some()
+        matches!(mark, "@" | "=" | "?" | "*" | "+")
+            || deed_mark(mark.split(':').next().unwrap_or_default()).is_some()
     }
 
     fn line(&mut self, line: &'static str, all: &mut Vec<(usize, Option<usize>, &'static str)>) {
-        let Some((mark, rest)) = line.split_once(' ').filter(|(mark, _)| !mark.starts_with('#')) else { return };
+        let Some((mark, rest)) = line.split_once(' ').filter(|(mark, _)| !mark.starts_with('#')) else {
+            return;
+        };
         let (body, phrases) = rest.split_once(" | ").map_or((rest, ""), |(body, phrases)| (body, phrases));
         let list = |text: &'static str| text.split(';').map(str::trim).filter(|item| !item.is_empty());
         if mark == "@" {
@@ -121,13 +124,25 @@ impl Knowledge {
             "*" => {
                 for kind in Kind::ALL {
                     let reads = kind == Kind::Read;
-                    last.deeds.push(Deed { kinds: vec![kind], reads, named: false, label: "", operations: vec![body.trim()] });
+                    last.deeds.push(Deed {
+                        kinds: vec![kind],
+                        reads,
+                        named: false,
+                        label: "",
+                        operations: vec![body.trim()],
+                    });
                 }
             }
             "+" => {
                 for kind in [Kind::Create, Kind::Update, Kind::Delete, Kind::Read] {
                     let reads = kind == Kind::Read;
-                    last.deeds.push(Deed { kinds: vec![kind], reads, named: false, label: "", operations: vec![body.trim()] });
+                    last.deeds.push(Deed {
+                        kinds: vec![kind],
+                        reads,
+                        named: false,
+                        label: "",
+                        operations: vec![body.trim()],
+                    });
                 }
             }
             _ => {
@@ -147,7 +162,12 @@ impl Knowledge {
             let weak = text.starts_with('~');
             let mut words = Vec::new();
             let mut said = stems(text);
-            let glue = |stem: &String| matches!(stem.as_str(), "to" | "the" | "of" | "a" | "for" | "in" | "from" | "with" | "is" | "on" | "our");
+            let glue = |stem: &String| {
+                matches!(
+                    stem.as_str(),
+                    "to" | "the" | "of" | "a" | "for" | "in" | "from" | "with" | "is" | "on" | "our"
+                )
+            };
             if said.iter().filter(|stem| !glue(stem)).count() >= 2 {
                 said.retain(|stem| !glue(stem));
             }
@@ -173,7 +193,8 @@ impl Knowledge {
             self.phrases.push(Phrase { topic, deed, words, weak });
         }
         let topics = self.topics.len() as f32;
-        self.weight = topics_of.iter().map(|found| (1.0 + topics / (found.len() as f32 + 0.5)).ln()).collect();
+        self.weight =
+            topics_of.iter().map(|found| (1.0 + topics / (found.len() as f32 + 0.5)).ln()).collect();
         // Everyday words and verbs tell things apart less than the things' own names do.
         for (word, number) in &self.numbers {
             let most = if is_small(word) {

@@ -25,7 +25,15 @@ pub(super) fn of<'catalog>(
     let mut least = if wanted.is_empty() {
         let provider = catalog.provider();
         let (proof, ties, needs_a_human) = (Vec::new(), Vec::new(), Vec::new());
-        Least { provider, operations: Vec::new(), permissions: Vec::new(), resources: resources.to_vec(), proof, ties, needs_a_human }
+        Least {
+            provider,
+            operations: Vec::new(),
+            permissions: Vec::new(),
+            resources: resources.to_vec(),
+            proof,
+            ties,
+            needs_a_human,
+        }
     } else {
         catalog.least(&wanted, resources)?
     };
@@ -44,11 +52,15 @@ pub(super) fn of<'catalog>(
 
 /// Splits off the names of permissions. Where a provider calls its scopes after what they do, and lists no operation for
 /// one, a knowledge file names the scope itself.
-fn named<'catalog, 'a>(catalog: &'catalog Catalog, operations: &'a [String]) -> (Vec<&'catalog Permission>, Vec<&'a String>) {
+fn named<'catalog, 'a>(
+    catalog: &'catalog Catalog,
+    operations: &'a [String],
+) -> (Vec<&'catalog Permission>, Vec<&'a String>) {
     let mut granted = Vec::new();
     let mut rest = Vec::new();
     for operation in operations {
-        let scope = (catalog.provider() == "sendgrid").then(|| catalog.permission_by_id(operation).ok()).flatten();
+        let scope =
+            (catalog.provider() == "sendgrid").then(|| catalog.permission_by_id(operation).ok()).flatten();
         match scope {
             Some(permission) => granted.push(permission),
             None => rest.push(operation),

@@ -41,9 +41,46 @@ pub(super) fn verb(stem: &str) -> &'static [Kind] {
 pub(super) fn is_faint(stem: &str) -> bool {
     matches!(
         stem,
-        "statistic" | "statu" | "status" | "histori" | "usag" | "metric" | "report" | "what" | "which" | "know" | "audit" | "inventori"
-            | "overview" | "visibiliti" | "count" | "track" | "new" | "record" | "set" | "run" | "get" | "look" | "open" | "host" | "backup"
-            | "plac" | "mark" | "link" | "map" | "limit" | "fil" | "mak" | "issu" | "order" | "control" | "start" | "query" | "search" | "scan" | "preview"
+        "statistic"
+            | "statu"
+            | "status"
+            | "histori"
+            | "usag"
+            | "metric"
+            | "report"
+            | "what"
+            | "which"
+            | "know"
+            | "audit"
+            | "inventori"
+            | "overview"
+            | "visibiliti"
+            | "count"
+            | "track"
+            | "new"
+            | "record"
+            | "set"
+            | "run"
+            | "get"
+            | "look"
+            | "open"
+            | "host"
+            | "backup"
+            | "plac"
+            | "mark"
+            | "link"
+            | "map"
+            | "limit"
+            | "fil"
+            | "mak"
+            | "issu"
+            | "order"
+            | "control"
+            | "start"
+            | "query"
+            | "search"
+            | "scan"
+            | "preview"
     )
 }
 
@@ -84,27 +121,98 @@ pub(super) fn is_small(stem: &str) -> bool {
 pub(super) fn negates(word: &str) -> bool {
     matches!(
         word,
-        "no" | "not" | "without" | "never" | "dont" | "doesnt" | "shouldnt" | "mustnt" | "wont" | "cannot" | "except" | "neither" | "nor" | "w/o"
-            | "excluding" | "minus" | "nothing" | "isnt" | "arent" | "none" | "cant" | "mustn" | "avoid" | "pas" | "nicht" | "kein" | "keine" | "sans"
+        "no" | "not"
+            | "without"
+            | "never"
+            | "dont"
+            | "doesnt"
+            | "shouldnt"
+            | "mustnt"
+            | "wont"
+            | "cannot"
+            | "except"
+            | "neither"
+            | "nor"
+            | "w/o"
+            | "excluding"
+            | "minus"
+            | "nothing"
+            | "isnt"
+            | "arent"
+            | "none"
+            | "cant"
+            | "mustn"
+            | "avoid"
+            | "pas"
+            | "nicht"
+            | "kein"
+            | "keine"
+            | "sans"
     )
 }
 
 /// What may follow a negation without being negated (`no longer`, `not only`).
 pub(super) fn undoes_negation(word: &str) -> bool {
-    matches!(word, "only" | "just" | "sure" | "working" | "matter" | "longer" | "idea" | "problem" | "worries" | "more" | "else" | "yet" | "know")
+    matches!(
+        word,
+        "only"
+            | "just"
+            | "sure"
+            | "working"
+            | "matter"
+            | "longer"
+            | "idea"
+            | "problem"
+            | "worries"
+            | "more"
+            | "else"
+            | "yet"
+            | "know"
+    )
 }
 
 /// Words that open a reason, a condition or a time: what is said there happens elsewhere.
 pub(super) fn opens_aside(word: &str) -> bool {
     matches!(
         word,
-        "because" | "since" | "when" | "whenever" | "if" | "while" | "after" | "before" | "as" | "until" | "so" | "unless" | "once" | "cuz" | "although" | "though"
+        "because"
+            | "since"
+            | "when"
+            | "whenever"
+            | "if"
+            | "while"
+            | "after"
+            | "before"
+            | "as"
+            | "until"
+            | "so"
+            | "unless"
+            | "once"
+            | "cuz"
+            | "although"
+            | "though"
     )
 }
 
 /// Words that bring in where something comes from or what it is for.
 pub(super) fn opens_context(word: &str) -> bool {
-    matches!(word, "from" | "for" | "by" | "via" | "over" | "against" | "existing" | "using" | "through" | "like" | "behind" | "inside" | "within" | "during")
+    matches!(
+        word,
+        "from"
+            | "for"
+            | "by"
+            | "via"
+            | "over"
+            | "against"
+            | "existing"
+            | "using"
+            | "through"
+            | "like"
+            | "behind"
+            | "inside"
+            | "within"
+            | "during"
+    )
 }
 
 /// Conjunctions that join two things that are both asked for.
@@ -116,8 +224,32 @@ pub(super) fn joins(word: &str) -> bool {
 pub(super) fn is_elsewhere(stem: &str) -> bool {
     matches!(
         stem,
-        "slack" | "pagerduti" | "grafana" | "prometheu" | "datadog" | "jenkin" | "splunk" | "excel" | "csv" | "spreadsheet" | "jira" | "notion" | "auditor"
-            | "soc2" | "iso27001" | "siem" | "dashboard" | "opsgeni" | "teams" | "discord" | "zapier" | "n8n" | "bigqueri" | "snowflak" | "sentri" | "kibana"
+        "slack"
+            | "pagerduti"
+            | "grafana"
+            | "prometheu"
+            | "datadog"
+            | "jenkin"
+            | "splunk"
+            | "excel"
+            | "csv"
+            | "spreadsheet"
+            | "jira"
+            | "notion"
+            | "auditor"
+            | "soc2"
+            | "iso27001"
+            | "siem"
+            | "dashboard"
+            | "opsgeni"
+            | "teams"
+            | "discord"
+            | "zapier"
+            | "n8n"
+            | "bigqueri"
+            | "snowflak"
+            | "sentri"
+            | "kibana"
     )
 }
 

@@ -42,8 +42,12 @@ impl Shapes {
             match written.split_once(' ') {
                 Some((method, path)) => found.push(format!("{method} {}", long(path))),
                 None if written.contains('/') => found.extend(self.in_collection(&long(written), kind)),
-                None if self.known.contains_key(written.split('#').next().unwrap_or_default()) => found.push((*written).to_owned()),
-                None => found.push(self.by_permission.get(*written).map_or_else(|| (*written).to_owned(), Clone::clone)),
+                None if self.known.contains_key(written.split('#').next().unwrap_or_default()) => {
+                    found.push((*written).to_owned())
+                }
+                None => found.push(
+                    self.by_permission.get(*written).map_or_else(|| (*written).to_owned(), Clone::clone),
+                ),
             }
         }
         found
@@ -54,20 +58,17 @@ impl Shapes {
         let attempts: &[(&str, &str)] = match kind {
             Kind::Read => &[("GET", ""), ("GET", "/{}"), ("POST", "")],
             Kind::Create => &[("POST", ""), ("PUT", ""), ("PUT", "/{}"), ("PATCH", ""), ("POST", "/{}")],
-            Kind::Update => &[("PATCH", "/{}"), ("PUT", "/{}"), ("PATCH", ""), ("PUT", ""), ("POST", ""), ("POST", "/{}")],
-            Kind::Delete => &[("DELETE", "/{}"), ("DELETE", ""), ("PUT", ""), ("PATCH", "/{}"), ("PUT", "/{}")],
+            Kind::Update => {
+                &[("PATCH", "/{}"), ("PUT", "/{}"), ("PATCH", ""), ("PUT", ""), ("POST", ""), ("POST", "/{}")]
+            }
+            Kind::Delete => {
+                &[("DELETE", "/{}"), ("DELETE", ""), ("PUT", ""), ("PATCH", "/{}"), ("PUT", "/{}")]
+            }
         };
         attempts
             .iter()
             .map(|(method, rest)| format!("{method} {path}{rest}"))
             .find(|name| self.known.contains_key(name))
-    }
-
-    /// Whether the catalog has an operation of this name.
-    #[cfg(test)]
-    pub(super) fn has(&self, name: &str) -> bool {
-        let bare = name.split_once('#').map_or(name, |(bare, _)| bare);
-        self.known.contains_key(bare)
     }
 }
 
@@ -97,7 +98,8 @@ fn long(path: &str) -> String {
         let base = if scope == "A" { "/accounts/{}" } else { "/zones/{}" };
         return format!("{base}/rulesets/phases/{{}}/entrypoint#{phase}");
     }
-    for (short, full) in [("A", "/accounts/{}"), ("Z", "/zones/{}"), ("R", "/repos/{}/{}"), ("O", "/orgs/{}")] {
+    for (short, full) in [("A", "/accounts/{}"), ("Z", "/zones/{}"), ("R", "/repos/{}/{}"), ("O", "/orgs/{}")]
+    {
         if let Some(rest) = path.strip_prefix(short).filter(|rest| rest.is_empty() || rest.starts_with('/')) {
             return format!("{full}{rest}");
         }

@@ -30,14 +30,19 @@ pub(super) fn mask_names(text: &str, catalog: &Catalog) -> String {
     for word in words {
         let bare = word.trim_matches(|letter: char| "()[]{}\"'`,;.!?".contains(letter));
         let id = bare.contains(['_', ':', '.']) && catalog.permission_by_id(bare).is_ok();
-        let level = matches!(bare, "Write" | "Read" | "Edit" | "Admin") && kept.last().is_some_and(|before| is_capital(before));
+        let level = matches!(bare, "Write" | "Read" | "Edit" | "Admin")
+            && kept.last().is_some_and(|before| is_capital(before));
         if level {
             while kept.last().is_some_and(|before| is_capital(before) || before == "and") {
                 kept.pop();
             }
         }
         let tail = word.trim_end_matches([',', ';', '.', '!', '?']);
-        kept.push(if id || level { format!("{PERMISSION}{}", word.get(tail.len()..).unwrap_or_default()) } else { word.to_owned() });
+        kept.push(if id || level {
+            format!("{PERMISSION}{}", word.get(tail.len()..).unwrap_or_default())
+        } else {
+            word.to_owned()
+        });
     }
     kept.join(" ")
 }
@@ -49,7 +54,8 @@ fn is_capital(word: &str) -> bool {
 
 /// Whether a permission's name ends in a level, so that it can't be an everyday phrase.
 fn is_level(name: &str) -> bool {
-    const LEVELS: [&str; 9] = [" Read", " Write", " Edit", " Admin", " Revoke", " Run", " Send", " Report", " Provisioning"];
+    const LEVELS: [&str; 9] =
+        [" Read", " Write", " Edit", " Admin", " Revoke", " Run", " Send", " Report", " Provisioning"];
     LEVELS.iter().any(|level| name.ends_with(level))
 }
 
@@ -64,14 +70,87 @@ fn find_from(text: &str, name: &str, from: usize) -> Option<usize> {
 }
 
 /// Orders about rules, and claims that somebody allowed it.
-const ORDERS: [&str; 78] = [
-    " ignore previous", " ignore all", " ignore any", " ignore the", " ignore your", " disregard ", " skip approval", " skip the approval", " skip review", " no approval", " already approved",
-    " pre approved", " preapproved", " approved by security", " approved by the", " approved by my", " approved by our", " approved by management", " approved by legal", " approved by compliance",
-    " human approved", " manager approved", " boss approved", " team approved", " approved this request", " approved it already", " trust me", " system prompt", " system message", " assistant the",
-    " developer mode", " break glass", " breakglass", " sudo ", " jailbreak", " you are now", " you are root", " act as an", " act as root", " override the policy", " override policy", " override approval",
-    " override safety", " overrule", " bypass approval", " bypass policy", " bypass the policy", " bypass the template", " skip the template", " template says", " policy says", " handbook", " compliance demands",
-    " demands it", " authorized by", " authorised by", " ceo ", " cto said", " ciso ", " boss said", " admin said", " manager said", " means you can", " means write", " super administrator", " super admin", " superadmin",
-    " previous instructions", " prior instructions", " instructions above", " new instructions", " do as i say", " so safe", " ticket says", " signed off", " waived", " treat read as", " note to planner",
+const ORDERS: [&str; 80] = [
+    " ignore previous",
+    " ignore all",
+    " ignore any",
+    " ignore the",
+    " ignore your",
+    " disregard ",
+    " skip approval",
+    " skip the approval",
+    " skip review",
+    " no approval",
+    " already approved",
+    " pre approved",
+    " preapproved",
+    " approved by security",
+    " approved by the",
+    " approved by my",
+    " approved by our",
+    " approved by management",
+    " approved by legal",
+    " approved by compliance",
+    " human approved",
+    " manager approved",
+    " boss approved",
+    " team approved",
+    " approved this request",
+    " approved it already",
+    " trust me",
+    " system prompt",
+    " system message",
+    " assistant the",
+    " developer mode",
+    " break glass",
+    " breakglass",
+    " sudo ",
+    " jailbreak",
+    " you are now",
+    " you are root",
+    " act as an",
+    " act as root",
+    " override the policy",
+    " override policy",
+    " override approval",
+    " override safety",
+    " overrule",
+    " bypass approval",
+    " bypass policy",
+    " bypass the policy",
+    " bypass the template",
+    " skip the template",
+    " template says",
+    " template allows",
+    " policy allows",
+    " policy says",
+    " handbook",
+    " compliance demands",
+    " demands it",
+    " authorized by",
+    " authorised by",
+    " ceo ",
+    " cto said",
+    " ciso ",
+    " boss said",
+    " admin said",
+    " manager said",
+    " means you can",
+    " means write",
+    " super administrator",
+    " super admin",
+    " superadmin",
+    " previous instructions",
+    " prior instructions",
+    " instructions above",
+    " new instructions",
+    " do as i say",
+    " so safe",
+    " ticket says",
+    " signed off",
+    " waived",
+    " treat read",
+    " note to planner",
 ];
 
 /// Whether a segment gives orders about rules, or claims approval.
@@ -85,21 +164,123 @@ pub(super) fn is_smuggled(segment: &str, names_permissions: bool, first: bool) -
     let text = format!("{segment} ");
     let says = |list: &[&str]| list.iter().any(|phrase| text.contains(phrase));
     const WIDE: [&str; 49] = [
-        " full access", " full admin", " full control", " full rights", " full permission", " admin rights", " admin access", " admin permission", " admin role", " admin token", " administrator ", " owner role",
-        " admin everything", " admin on", " me admin", " as admin", " all permissions", " all scopes", " every permission", " every scope", " all rights", " any permission", " whatever permission", " all resources", " no expiry", " no expiration",
-        " never expires", " without expiry", " superuser", " root access", " owner rights", " owner access", " unrestricted", " god mode", " global api key", " global key", " master key", " use wildcard",
-        " wildcard scope", " wildcard is", " everything else", " needed everything", " grant everything", " allow everything", " access to everything", " write everywhere", " read and write everything", " full scope", " all privileges",
+        " full access",
+        " full admin",
+        " full control",
+        " full rights",
+        " full permission",
+        " admin rights",
+        " admin access",
+        " admin permission",
+        " admin role",
+        " admin token",
+        " administrator ",
+        " owner role",
+        " admin everything",
+        " admin on",
+        " me admin",
+        " as admin",
+        " all permissions",
+        " all scopes",
+        " every permission",
+        " every scope",
+        " all rights",
+        " any permission",
+        " whatever permission",
+        " all resources",
+        " no expiry",
+        " no expiration",
+        " never expires",
+        " without expiry",
+        " superuser",
+        " root access",
+        " owner rights",
+        " owner access",
+        " unrestricted",
+        " god mode",
+        " global api key",
+        " global key",
+        " master key",
+        " use wildcard",
+        " wildcard scope",
+        " wildcard is",
+        " everything else",
+        " needed everything",
+        " grant everything",
+        " allow everything",
+        " access to everything",
+        " write everywhere",
+        " read and write everything",
+        " full scope",
+        " all privileges",
     ];
     // Alone they ask for reach; behind a verb they say what a job is about.
     const SPREAD: [&str; 12] = [
-        " all zones", " every zone", " all accounts", " every account", " all repos", " every repo", " all buckets", " the whole account", " entire account", " the entire org", " whole org", " everything ",
+        " all zones",
+        " every zone",
+        " all accounts",
+        " every account",
+        " all repos",
+        " every repo",
+        " all buckets",
+        " the whole account",
+        " entire account",
+        " the entire org",
+        " whole org",
+        " everything ",
     ];
-    let bare = text.strip_prefix(" and").or_else(|| text.strip_prefix(" plus")).or_else(|| text.strip_prefix(" on")).unwrap_or(&text);
-    let spreads = SPREAD.iter().any(|phrase| bare.starts_with(phrase)) && (!first || text.split_whitespace().count() <= 3);
+    let bare = text
+        .strip_prefix(" and")
+        .or_else(|| text.strip_prefix(" plus"))
+        .or_else(|| text.strip_prefix(" on"))
+        .unwrap_or(&text);
+    let spreads = SPREAD.iter().any(|phrase| bare.starts_with(phrase))
+        && (!first || text.split_whitespace().count() <= 3);
     const MORE_KEYS: [&str; 20] = [
-        " second token", " second key", " another token", " another key", " extra token", " extra key", " additional token", " spare token", " spare key", " edit my own token", " edit its own",
-        " edit own token", " raise its own", " extend its own", " its own permissions", " own permissions", " backup token", " token for later", " more tokens later", " escalate",
+        " second token",
+        " second key",
+        " another token",
+        " another key",
+        " extra token",
+        " extra key",
+        " additional token",
+        " spare token",
+        " spare key",
+        " edit my own token",
+        " edit its own",
+        " edit own token",
+        " raise its own",
+        " extend its own",
+        " its own permissions",
+        " own permissions",
+        " backup token",
+        " token for later",
+        " more tokens later",
+        " escalate",
     ];
-    let asks = says(&[" add ", " grant ", " give ", " attach ", " include ", " plus ", " also ", " mint ", " throw in ", " append ", " request ", " need ", " needs ", " get ", " set ", " use ", " want ", " with "]);
-    gives_orders(segment) || spreads || says(&WIDE) || says(&MORE_KEYS) || names_permissions && (asks || !first)
+    let asks = says(&[
+        " add ",
+        " grant ",
+        " give ",
+        " attach ",
+        " include ",
+        " plus ",
+        " also ",
+        " mint ",
+        " throw in ",
+        " append ",
+        " request ",
+        " need ",
+        " needs ",
+        " get ",
+        " set ",
+        " use ",
+        " want ",
+        " with ",
+    ]);
+    gives_orders(segment)
+        || spreads
+        || says(&WIDE)
+        || says(&MORE_KEYS)
+        || names_permissions && (asks || !first)
 }

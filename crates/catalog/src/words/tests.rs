@@ -17,7 +17,8 @@ fn every_operation_of_a_knowledge_file_can_be_planned() {
             for deed in &topic.deeds {
                 let operations = planner.shapes().of_deed(deed);
                 if operations.is_empty() && deed.operations.iter().all(|written| written.contains(' ')) {
-                    wrong.push(format!("{} {}: {:?} names nothing", book.provider, topic.id, deed.operations));
+                    wrong
+                        .push(format!("{} {}: {:?} names nothing", book.provider, topic.id, deed.operations));
                 }
                 for operation in operations {
                     // Where nothing is known to open an operation, the answer is a question: that is meant.

@@ -58,9 +58,7 @@ pub(super) fn clean(words: &str) -> Cleaned {
         rest = after.split_once("-->").map_or("", |(_, behind)| behind);
     }
     text.push_str(rest);
-    let visible = |letter: &char| {
-        !matches!(*letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{ad}' | PERMISSION)
-    };
+    let visible = |letter: &char| !matches!(*letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{ad}' | PERMISSION);
     let text = text
         .chars()
         .filter(visible)
@@ -90,8 +88,18 @@ pub(super) fn look_alike(text: &str) -> Option<String> {
 /// What a text means where it corrects itself: only what follows the correction, or what it calls the job.
 pub(super) fn last_meant(text: &str) -> &str {
     const TURNS: [&str; 12] = [
-        "sorry, i mean", "sorry i mean", "i mean,", "i mean just", "i meant", "correction:", "scratch that", "the job is", "the actual job is", "the task is",
-        "what i actually need is", "forget that,",
+        "sorry, i mean",
+        "sorry i mean",
+        "i mean,",
+        "i mean just",
+        "i meant",
+        "correction:",
+        "scratch that",
+        "the job is",
+        "the actual job is",
+        "the task is",
+        "what i actually need is",
+        "forget that,",
     ];
     let lower = text.to_lowercase();
     if lower.len() != text.len() {
@@ -103,28 +111,69 @@ pub(super) fn last_meant(text: &str) -> &str {
 
 /// The chunks of a text, with the pauses around them.
 pub(super) fn chunks(text: &str) -> impl Iterator<Item = Chunk<'_>> {
-    text.split(|letter: char| letter.is_whitespace() || letter == '"').filter(|chunk| !chunk.is_empty()).map(chunk)
+    text.split(|letter: char| letter.is_whitespace() || letter == '"')
+        .filter(|chunk| !chunk.is_empty())
+        .map(chunk)
 }
 
 fn chunk(raw: &str) -> Chunk<'_> {
-    if matches!(raw, "->" | "=>" | "\u{2192}" | "-" | "\u{2013}" | "\u{2014}" | "--" | "|" | "..." | "\u{2026}") {
-        return Chunk { before: Break::Hard, raw, kind: ChunkKind::Nothing, after: Break::None, opens: false, closes: false };
+    if matches!(
+        raw,
+        "->" | "=>" | "\u{2192}" | "-" | "\u{2013}" | "\u{2014}" | "--" | "|" | "..." | "\u{2026}"
+    ) {
+        return Chunk {
+            before: Break::Hard,
+            raw,
+            kind: ChunkKind::Nothing,
+            after: Break::None,
+            opens: false,
+            closes: false,
+        };
     }
     if matches!(raw, "+" | "&" | "/" | "*") {
-        return Chunk { before: Break::Soft, raw, kind: ChunkKind::Nothing, after: Break::None, opens: false, closes: false };
+        return Chunk {
+            before: Break::Soft,
+            raw,
+            kind: ChunkKind::Nothing,
+            after: Break::None,
+            opens: false,
+            closes: false,
+        };
     }
     if raw.contains(PERMISSION) {
-        let after = if raw.ends_with([',', ')']) { Break::Soft } else if raw.ends_with(['.', ';', ':', '!', '?']) { Break::Hard } else { Break::None };
-        return Chunk { before: Break::None, raw, kind: ChunkKind::Permission, after, opens: raw.starts_with('('), closes: raw.contains(')') };
+        let after = if raw.ends_with([',', ')']) {
+            Break::Soft
+        } else if raw.ends_with(['.', ';', ':', '!', '?']) {
+            Break::Hard
+        } else {
+            Break::None
+        };
+        return Chunk {
+            before: Break::None,
+            raw,
+            kind: ChunkKind::Permission,
+            after,
+            opens: raw.starts_with('('),
+            closes: raw.contains(')'),
+        };
     }
     let starred = raw.trim_matches(['(', ')', '[', ']', '{', '}', ',', ';', '.', '!', '?', '\'', '`']);
     if starred.ends_with('*') && is_permission(starred) {
         let after = if raw.ends_with(['.', ';', '!', '?']) { Break::Hard } else { Break::None };
-        return Chunk { before: Break::None, raw, kind: ChunkKind::Permission, after, opens: raw.starts_with('('), closes: raw.contains(')') };
+        return Chunk {
+            before: Break::None,
+            raw,
+            kind: ChunkKind::Permission,
+            after,
+            opens: raw.starts_with('('),
+            closes: raw.contains(')'),
+        };
     }
     let opened = raw.trim_start_matches(['(', '[', '{', '<', '\'', '`', '*', '\u{201c}', '\u{201e}', '#']);
     let opens = raw.starts_with(['(', '[', '{']);
-    let core = opened.trim_end_matches([')', ']', '}', '>', '\'', '`', '*', ',', ';', ':', '.', '!', '?', '\u{201d}', '\u{2026}']);
+    let core = opened.trim_end_matches([
+        ')', ']', '}', '>', '\'', '`', '*', ',', ';', ':', '.', '!', '?', '\u{201d}', '\u{2026}',
+    ]);
     let tail = opened.get(core.len()..).unwrap_or_default();
     let closes = tail.contains([')', ']', '}']);
     let after = if tail.contains('?') {
@@ -170,7 +219,10 @@ fn classify(core: &str) -> ChunkKind<'_> {
     if core.starts_with('/') && core.len() > 1 {
         return ChunkKind::Thing("path", core.to_owned());
     }
-    if core.starts_with("i-") && core.len() > 3 && core.chars().skip(2).all(|letter| letter.is_ascii_hexdigit()) {
+    if core.starts_with("i-")
+        && core.len() > 3
+        && core.chars().skip(2).all(|letter| letter.is_ascii_hexdigit())
+    {
         return ChunkKind::Thing("instance", core.to_owned());
     }
     let numeric = |letter: char| letter.is_ascii_digit() || ".:/-%$\u{20ac}".contains(letter);
@@ -182,7 +234,11 @@ fn classify(core: &str) -> ChunkKind<'_> {
         let bare = word.strip_suffix("'s").unwrap_or(word);
         if bare == "let" && word != bare {
             parts.push("lets");
-        } else if let Some(("don" | "doesn" | "isn" | "aren" | "shouldn" | "won" | "can" | "didn" | "mustn", "t")) = word.split_once('\'') {
+        } else if let Some((
+            "don" | "doesn" | "isn" | "aren" | "shouldn" | "won" | "can" | "didn" | "mustn",
+            "t",
+        )) = word.split_once('\'')
+        {
             parts.push("dont");
         } else {
             for piece in bare.split('\'').filter(|piece| !piece.is_empty()) {
@@ -197,8 +253,28 @@ fn classify(core: &str) -> ChunkKind<'_> {
 fn camel(word: &str) -> Vec<&str> {
     let parts = super::tokens::camel_parts(word);
     const WHOLE: [&str; 22] = [
-        "github", "gitlab", "cloudfront", "cloudwatch", "cloudflare", "cloudtrail", "cloudformation", "dynamodb", "openrouter", "sendgrid", "eventbridge",
-        "elasticache", "opensearch", "postgresql", "mysql", "mongodb", "codebuild", "codepipeline", "codedeploy", "pagerduty", "wordpress", "documentdb",
+        "github",
+        "gitlab",
+        "cloudfront",
+        "cloudwatch",
+        "cloudflare",
+        "cloudtrail",
+        "cloudformation",
+        "dynamodb",
+        "openrouter",
+        "sendgrid",
+        "eventbridge",
+        "elasticache",
+        "opensearch",
+        "postgresql",
+        "mysql",
+        "mongodb",
+        "codebuild",
+        "codepipeline",
+        "codedeploy",
+        "pagerduty",
+        "wordpress",
+        "documentdb",
     ];
     if parts.len() > 1 && WHOLE.contains(&word.to_lowercase().as_str()) { vec![word] } else { parts }
 }
@@ -206,19 +282,36 @@ fn camel(word: &str) -> Vec<&str> {
 /// `contents:write`, `iam:PassRole`, `s3:*`, `AdministratorAccess`.
 fn is_permission(core: &str) -> bool {
     if let Some((left, right)) = core.rsplit_once(':') {
-        let area = left.len() > 1 && left.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-:".contains(letter)) && left.starts_with(|letter: char| letter.is_ascii_alphabetic());
-        let level = matches!(right, "read" | "write" | "admin" | "create" | "update" | "delete" | "*" | "list" | "manage");
-        let action = right.starts_with(|letter: char| letter.is_ascii_uppercase()) && right.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '*');
+        let area = left.len() > 1
+            && left.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-:".contains(letter))
+            && left.starts_with(|letter: char| letter.is_ascii_alphabetic());
+        let level = matches!(
+            right,
+            "read" | "write" | "admin" | "create" | "update" | "delete" | "*" | "list" | "manage"
+        );
+        let action = right.starts_with(|letter: char| letter.is_ascii_uppercase())
+            && right.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '*');
         return area && (level || action && left.chars().all(|letter| !letter.is_ascii_uppercase()));
     }
-    let policy = core.ends_with("Access") && core.len() > 8 || core.ends_with("FullAccess") || core.ends_with("PowerUser");
-    policy && core.starts_with(|letter: char| letter.is_ascii_uppercase()) && core.chars().all(|letter| letter.is_ascii_alphanumeric())
+    if let Some((left, right)) = core.rsplit_once('.') {
+        let level = matches!(right, "create" | "read" | "update" | "delete" | "write" | "send");
+        if level && left.chars().all(|letter| letter.is_ascii_lowercase() || "._".contains(letter)) {
+            return true;
+        }
+    }
+    let policy = core.ends_with("Access") && core.len() > 8
+        || core.ends_with("FullAccess")
+        || core.ends_with("PowerUser");
+    policy
+        && core.starts_with(|letter: char| letter.is_ascii_uppercase())
+        && core.chars().all(|letter| letter.is_ascii_alphanumeric())
 }
 
 fn is_host(core: &str) -> bool {
     const FILES: [&str; 40] = [
-        "js", "ts", "json", "yml", "yaml", "toml", "md", "txt", "py", "html", "css", "log", "csv", "pdf", "sql", "sh", "png", "jpg", "zip", "gz", "env", "tf", "xml", "mp4", "lock",
-        "go", "rs", "rb", "parquet", "db", "conf", "ini", "pem", "key", "tar", "svg", "jsonl", "mdx", "tsx", "php",
+        "js", "ts", "json", "yml", "yaml", "toml", "md", "txt", "py", "html", "css", "log", "csv", "pdf",
+        "sql", "sh", "png", "jpg", "zip", "gz", "env", "tf", "xml", "mp4", "lock", "go", "rs", "rb",
+        "parquet", "db", "conf", "ini", "pem", "key", "tar", "svg", "jsonl", "mdx", "tsx", "php",
     ];
     if matches!(core, "workers.dev" | "pages.dev" | "r2.dev" | "llms.txt" | "1.1.1.1") {
         return false;
@@ -229,7 +322,10 @@ fn is_host(core: &str) -> bool {
         && last.chars().count() >= 2
         && last.chars().all(char::is_alphabetic)
         && !FILES.contains(&last)
-        && labels.all(|label| !label.is_empty() && label.chars().all(|letter| letter.is_alphanumeric() || "-_*".contains(letter)))
+        && labels.all(|label| {
+            !label.is_empty()
+                && label.chars().all(|letter| letter.is_alphanumeric() || "-_*".contains(letter))
+        })
 }
 
 /// The zone that a host name is in: its last two labels, or three below the shared suffixes that people meet.
@@ -239,7 +335,21 @@ pub(super) fn zone_of(host: &str, kind: &str) -> String {
     }
     let labels: Vec<&str> = host.split('.').collect();
     let two = labels.iter().rev().take(2).rev().copied().collect::<Vec<_>>().join(".");
-    let shared = matches!(two.as_str(), "co.uk" | "com.au" | "co.jp" | "com.br" | "co.nz" | "org.uk" | "co.in" | "com.tr" | "com.mx" | "co.za" | "ac.uk" | "gov.uk");
+    let shared = matches!(
+        two.as_str(),
+        "co.uk"
+            | "com.au"
+            | "co.jp"
+            | "com.br"
+            | "co.nz"
+            | "org.uk"
+            | "co.in"
+            | "com.tr"
+            | "com.mx"
+            | "co.za"
+            | "ac.uk"
+            | "gov.uk"
+    );
     let keep = if shared { 3 } else { 2 };
     labels.iter().rev().take(keep).rev().copied().collect::<Vec<_>>().join(".")
 }

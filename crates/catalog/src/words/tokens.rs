@@ -3,7 +3,12 @@
 /// One word of a text, cut to its stem.
 pub(super) fn stem(word: &str) -> String {
     let word = canonical(word);
-    if matches!(word, "managed" | "status") || word.len() <= 3 || word.ends_with("ss") || word.ends_with("us") || word.ends_with("is") {
+    if matches!(word, "managed" | "status")
+        || word.len() <= 3
+        || word.ends_with("ss")
+        || word.ends_with("us")
+        || word.ends_with("is")
+    {
         return word.to_owned();
     }
     let mut cut = word;
@@ -88,13 +93,16 @@ fn canonical(word: &str) -> &str {
         "customise" => "customiz",
         "catalogue" => "catalog",
         "colour" => "color",
-        "russia" | "china" | "iran" | "brazil" | "vietnam" | "germany" | "france" | "india" | "ukraine" | "korea" | "countries" => "country",
+        "russia" | "china" | "iran" | "brazil" | "vietnam" | "germany" | "france" | "india" | "ukraine"
+        | "korea" | "countries" => "country",
         "pls" | "plz" => "please",
         "w" => "with",
         "vider" | "leeren" | "vaciar" | "limpiar" | "svuotare" => "purge",
-        "ajouter" | "creer" | "créer" | "anlegen" | "hinzufügen" | "erstellen" | "crear" | "agregar" | "criar" | "aggiungere" => "create",
+        "ajouter" | "creer" | "créer" | "anlegen" | "hinzufügen" | "erstellen" | "crear" | "agregar"
+        | "criar" | "aggiungere" => "create",
         "supprimer" | "löschen" | "eliminar" | "borrar" | "entfernen" | "cancellare" => "delete",
-        "lister" | "anzeigen" | "lesen" | "leer" | "listar" | "mostrar" | "lire" | "auflisten" | "afficher" => "show",
+        "lister" | "anzeigen" | "lesen" | "leer" | "listar" | "mostrar" | "lire" | "auflisten"
+        | "afficher" => "show",
         "modifier" | "ändern" | "actualizar" | "aktualisieren" | "cambiar" | "bearbeiten" => "update",
         other => other,
     }
@@ -132,7 +140,8 @@ fn doubled(one: &[char], other: &[char]) -> bool {
 
 /// Whether two neighbours of `one` changed places.
 fn swapped(one: &[char], other: &[char]) -> bool {
-    let differ: Vec<usize> = one.iter().zip(other).enumerate().filter(|(_, (a, b))| a != b).map(|(at, _)| at).collect();
+    let differ: Vec<usize> =
+        one.iter().zip(other).enumerate().filter(|(_, (a, b))| a != b).map(|(at, _)| at).collect();
     match differ.as_slice() {
         [first, second] if one.len() == other.len() && *second == first + 1 => {
             one.get(*first) == other.get(*second) && one.get(*second) == other.get(*first)
