@@ -9,11 +9,11 @@ fn main() -> std::io::Result<()> {
     for entry in std::fs::read_dir(&catalogs)? {
         let path = entry?.path();
         if path.extension().is_some_and(|end| end == "tsv")
-            && let Some(provider) = path.file_stem()
+            && let Some(name) = path.file_stem().and_then(|name| name.to_str())
         {
             println!("cargo::rerun-if-changed={}", path.display());
             let packed = miniz_oxide::deflate::compress_to_vec(&std::fs::read(&path)?, 9);
-            std::fs::write(Path::new(&out).join(provider).with_extension("deflate"), packed)?;
+            std::fs::write(Path::new(&out).join(format!("{name}.deflate")), packed)?;
         }
     }
     Ok(())

@@ -33,12 +33,15 @@ pub(crate) fn run(arguments: &[String]) -> Result<String, CatalogTaskError> {
     Ok(written.join("\n"))
 }
 
-/// Every catalog by its provider.
+/// Every catalog by the name of its file.
 fn compile_all(catalogs: &Path, data: &Path) -> Result<Vec<(String, String)>, CatalogTaskError> {
     let path = catalogs.join("aws.review.toml");
     let review = std::fs::read_to_string(&path).map_err(|source| CatalogTaskError::File { path, source })?;
     let actions = Text::read(&data.join(aws::recorded(&review)?.file))?;
-    let mut texts = vec![("aws".to_owned(), aws::compile(&review, &actions)?)];
+    let mut texts = Vec::new();
+    for (name, part) in [("aws", aws::Part::Templates), ("aws.full", aws::Part::Everything)] {
+        texts.push((name.to_owned(), aws::compile(&review, &actions, part)?));
+    }
     for (provider, compile) in COMPILED {
         texts.push((provider.to_owned(), compile(&Inputs::read(catalogs, data, provider)?)?));
     }
@@ -86,7 +89,11 @@ fn cloudflare(inputs: &Inputs) -> Result<String, CatalogTaskError> {
         serde_json::from_str(&inputs.permissions.text).map_err(vendor("permissions"))?;
     let operations: VendorOperations =
         serde_json::from_str(&inputs.operations.text).map_err(vendor("operations"))?;
-    Ok(compile::cloudflare::compile(&review, &permissions.groups, &operations.operations)?)
+    let compiled = compile::cloudflare::compile(&review, &permissions.groups, &operations.operations)?;
+    match compiled.stale.into_iter().next() {
+        Some(stale) => Err(CompileError::Stale(stale).into()),
+        None => Ok(compiled.text),
+    }
 }
 
 /// The lines up to the first permission.
@@ -210,7 +217,7 @@ mod tests {
     fn an_operation_that_only_a_write_opens_cannot_be_reviewed_as_pure() {
         let judged = JUDGED.replace("/logs/query", "/dns");
         let outcome = cloudflare(&inputs(&GROUPS, &OPERATIONS, &judged));
-        assert!(matches!(outcome, Err(CatalogTaskError::Compile(CompileError::Unexpected(_)))));
+        assert!(matches!(outcome, Err(CatalogTaskError::Compile(CompileError::Stale(_)))));
     }
 
     #[test]

@@ -179,6 +179,16 @@ impl Failure {
         matches!(self.cause, Cause::NotFound { .. })
     }
 
+    /// Whether the message of a 404 begins with this word, whatever its case.
+    pub(crate) fn says(&self, word: &str) -> bool {
+        match &self.cause {
+            Cause::NotFound { message, .. } => {
+                message.raw().get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
+            }
+            _ => false,
+        }
+    }
+
     /// The status of the answer, where its text may not name it.
     fn status(&self) -> Option<u16> {
         match self.cause {

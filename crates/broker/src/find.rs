@@ -1,5 +1,6 @@
 //! Finding permissions by words, and the least permissions for operations.
 
+use keywright_adapters::provider;
 use keywright_catalog::{Catalog, built_in::BUILT_IN};
 use serde::Serialize;
 
@@ -160,6 +161,9 @@ fn plan(plain: &Plain, catalogs: &[Named]) -> Result<PlainAnswer> {
         proof: Vec::new(),
         opened_by: Vec::new(),
     };
+    if let Some(instead) = provider::facts_of(kind).and_then(|facts| facts.no_mint) {
+        return Ok(refuse(answer, format!("no keys can be made at `{kind}`: {instead}")));
+    }
     if plain.operations.is_empty() {
         let intent = plain.intent.as_deref().unwrap_or_default();
         // What can make keys is never offered for plain words.
@@ -248,6 +252,14 @@ fn describe(kind: &str, catalog: &Catalog, permission: &keywright_catalog::Permi
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_no_keys_can_be_made_the_answer_says_what_there_is_instead() {
+        let plain = Plain { intent: Some("call a model".to_owned()), ..Plain::default() };
+        let answer = plan(&plain, &catalogs(Some("anthropic")).unwrap()).unwrap();
+        assert_eq!((answer.status.as_str(), answer.permissions.as_slice()), ("refused", &[][..]));
+        assert!(answer.refused.unwrap().contains("Workload Identity Federation"));
+    }
 
     #[test]
     fn a_job_is_about_the_provider_that_knows_its_operations_or_its_words() {

@@ -100,6 +100,10 @@ pub fn check_template(source: &str) -> Result<CheckedTemplate> {
 /// A template whose keys could never be made is not put in force: each parameter is of a kind that the provider knows, and
 /// each permission is confined by a parameter, or by the connection itself.
 fn refuse_unconfined(template: &Template, permissions: &[Permission]) -> Result<()> {
+    if let Some(instead) = provider::facts_of(template.provider.as_str()).and_then(|facts| facts.no_mint) {
+        let message = format!("no template makes keys at `{}`: {instead}", template.provider);
+        return Err(BrokerError::new(Code::Denied, message));
+    }
     let Some(kinds) = provider::kinds(template.provider.as_str()) else {
         return Err(BrokerError::invalid(format_args!(
             "this version makes no keys at `{}`",

@@ -23,6 +23,9 @@ pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerE
             }
             let ends = matches!(tx.key(key)?.state, KeyState::Revoking | KeyState::Revoked);
             reasons.extend(tx.placements(key)?.iter().filter(|_| ends).filter_map(what_stays));
+            if status == Status::InProgress && !ends {
+                reasons.extend(tx.placements(key)?.iter().filter_map(what_waits));
+            }
             let version = tx.versions(key)?.into_iter().rfind(|v| v.state != VersionState::Revoked);
             (version, tx.placements(key)?)
         }
@@ -60,6 +63,13 @@ pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerE
         reasons,
         entry: EntryId(request.entry).to_string(),
     })
+}
+
+/// That a copy waits for a person, in words for whoever asked.
+fn what_waits(placement: &Placement) -> Option<String> {
+    let place = &placement.destination.place;
+    (placement.state == PlacementState::Waiting)
+        .then(|| format!("`{place}` waits for somebody's approval of the change in the store itself"))
 }
 
 /// What is still to be known of a copy of a key that ends.

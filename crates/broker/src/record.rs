@@ -116,7 +116,7 @@ pub(crate) fn of_placement(
 ) -> Record {
     let stage = match state {
         PlacementState::Planned | PlacementState::Writing => Stage::Intent,
-        PlacementState::Written => Stage::Note,
+        PlacementState::Waiting | PlacementState::Written => Stage::Note,
         PlacementState::Verified | PlacementState::Removed | PlacementState::Left => Stage::Outcome,
     };
     let mut record = of_mint(at, Deed::KeyPlace, stage, request);

@@ -52,7 +52,7 @@ impl Provider for Sessions {
     fn facts(&self) -> &'static ProviderFacts {
         static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| ProviderFacts {
             kind: "cloudflare",
-            can_mint: true,
+            no_mint: None,
             recovery: Recovery::Expiry,
             evidence: Evidence::None,
             has_expiry: true,

@@ -10,17 +10,19 @@ const LARGEST: usize = 16 << 20;
 
 macro_rules! built_in {
     ($provider:literal) => {
-        BuiltIn::new($provider, include_bytes!(concat!(env!("OUT_DIR"), "/", $provider, ".deflate")))
+        built_in!($provider, $provider)
+    };
+    ($provider:literal, $file:literal) => {
+        BuiltIn::new($provider, include_bytes!(concat!(env!("OUT_DIR"), "/", $file, ".deflate")))
     };
 }
 
-/// Every catalog that ships, one per provider.
-pub static BUILT_IN: [BuiltIn; 12] = [
+/// One catalog per provider at which keys are made: what a template may name. They are searched when nobody says which provider is
+/// meant.
+pub static BUILT_IN: [BuiltIn; 10] = [
     built_in!("anthropic"),
     built_in!("aws"),
     built_in!("cloudflare"),
-    built_in!("digitalocean"),
-    built_in!("gcp"),
     built_in!("github"),
     built_in!("gitlab"),
     built_in!("huggingface"),
@@ -29,6 +31,16 @@ pub static BUILT_IN: [BuiltIn; 12] = [
     built_in!("sendgrid"),
     built_in!("tailscale"),
 ];
+
+/// Catalogs that are only for plans, read when somebody names their provider: all of AWS's actions, of which [`BUILT_IN`] has those
+/// that a template may name, and providers at which no key is made.
+pub static FOR_PLANS: [BuiltIn; 3] =
+    [built_in!("aws", "aws.full"), built_in!("digitalocean"), built_in!("gcp")];
+
+/// Every catalog that ships; of AWS both.
+pub fn every() -> impl Iterator<Item = &'static BuiltIn> {
+    BUILT_IN.iter().chain(&FOR_PLANS)
+}
 
 /// One shipped catalog: it costs nothing until somebody asks.
 #[derive(Debug)]

@@ -1,12 +1,12 @@
 //! One provider's permission data.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use crate::built_in::BUILT_IN;
+use crate::built_in::{BUILT_IN, FOR_PLANS, every};
 use crate::error::CatalogError;
 use crate::footprint::Footprint;
-use crate::format::{self, Action, Needs, Parsed, Variant};
+use crate::format::{self, Action, Needs, ONLY, Parsed, Variant};
+use crate::hash::{Hash, Map};
 use crate::nearest::nearest;
 use crate::operation::{Operation, shape};
 use crate::permission::{Access, Permission};
@@ -31,8 +31,10 @@ pub struct Catalog {
     actions: Vec<Action>,
     resources: Vec<(&'static str, &'static str)>,
     prefixes: Vec<(&'static str, &'static str)>,
-    by_id: HashMap<&'static str, usize>,
-    by_name: OnceLock<HashMap<String, usize>>,
+    by_id: OnceLock<Map<&'static str, usize>>,
+    by_name: OnceLock<Map<String, usize>>,
+    /// Every position of a permission, one after the other, where permissions are actions.
+    single: Box<[usize]>,
     reach: OnceLock<Reach>,
     permission_index: OnceLock<Index>,
     operation_index: OnceLock<Index>,
@@ -65,7 +67,7 @@ impl Catalog {
             prefixes,
             variants,
         } = format::parse(text)?;
-        let by_id = permissions.iter().enumerate().map(|(position, one)| (one.id, position)).collect();
+        let single = if actions.is_empty() { Box::default() } else { (0..permissions.len()).collect() };
         Ok(Self {
             provider,
             sources,
@@ -77,8 +79,9 @@ impl Catalog {
             actions,
             resources,
             prefixes,
-            by_id,
+            by_id: OnceLock::new(),
             by_name: OnceLock::new(),
+            single,
             reach: OnceLock::new(),
             permission_index: OnceLock::new(),
             operation_index: OnceLock::new(),
@@ -93,17 +96,19 @@ impl Catalog {
         Self::for_provider("cloudflare")
     }
 
-    /// The catalog that ships for a provider, read on first use.
+    /// The catalog that ships for a provider, read on first use: all that is known of it.
     ///
     /// # Errors
     /// [`CatalogError::UnknownProvider`] where none ships.
     pub fn for_provider(provider: &str) -> Result<&'static Self, CatalogError> {
-        match BUILT_IN.iter().find(|built_in| built_in.provider == provider) {
+        match FOR_PLANS.iter().chain(&BUILT_IN).find(|built_in| built_in.provider == provider) {
             Some(built_in) => built_in.catalog(),
-            None => Err(CatalogError::UnknownProvider {
-                provider: provider.to_owned(),
-                known: BUILT_IN.iter().map(|built_in| built_in.provider.to_owned()).collect(),
-            }),
+            None => {
+                let mut known: Vec<String> = every().map(|built_in| built_in.provider.to_owned()).collect();
+                known.sort();
+                known.dedup();
+                Err(CatalogError::UnknownProvider { provider: provider.to_owned(), known })
+            }
         }
     }
 
@@ -136,10 +141,12 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::UnknownPermission`] where the provider's data has none.
     pub fn permission_by_id(&self, id: &str) -> Result<&Permission, CatalogError> {
-        self.by_id
-            .get(id)
-            .and_then(|position| self.permissions.get(*position))
-            .ok_or_else(|| self.unknown_permission(id))
+        let position = self.position_by_id(id)?;
+        self.permissions.get(position).ok_or_else(|| self.unknown_permission(id))
+    }
+
+    pub(crate) fn position_by_id(&self, id: &str) -> Result<usize, CatalogError> {
+        self.by_id().get(id).copied().ok_or_else(|| self.unknown_permission(id))
     }
 
     /// Every permission with exactly this name: none, one, or one per scope.
@@ -179,15 +186,21 @@ impl Catalog {
         Ok(permission.escalation.then(|| permission.why.unwrap_or("can make keys or change permissions")))
     }
 
-    /// The operation with this id, or called `METHOD /path` (whatever its path parameters are called).
+    /// The operation with this id, or called `METHOD /path` (whatever its path parameters are called). A `#variant` behind the
+    /// name has to be one of the operation's.
     ///
     /// # Errors
     /// [`CatalogError::UnknownOperation`] with operations that come close.
     pub fn operation(&self, name: &str) -> Result<&Operation, CatalogError> {
-        self.position_of(name).and_then(|position| self.operations.get(position)).ok_or_else(|| {
-            let nearest = self.operations(name, HINTS).iter().map(|found| found.item.to_string()).collect();
-            CatalogError::UnknownOperation { asked: name.to_owned(), nearest }
-        })
+        let (bare, variant) = split_variant(name);
+        let found = self.position_of(bare).and_then(|position| self.operations.get(position));
+        found.filter(|one| variant.is_none_or(|variant| self.variant(one, variant).is_some())).ok_or_else(
+            || {
+                let nearest =
+                    self.operations(bare, HINTS).iter().map(|found| found.item.to_string()).collect();
+                CatalogError::UnknownOperation { asked: name.to_owned(), nearest }
+            },
+        )
     }
 
     pub(crate) fn operation_at(&self, position: usize) -> Option<&Operation> {
@@ -196,7 +209,7 @@ impl Catalog {
 
     pub(crate) fn position_of(&self, name: &str) -> Option<usize> {
         let names = self.by_name.get_or_init(|| {
-            let mut names = HashMap::with_capacity(self.operations.len() * 2);
+            let mut names = Map::with_capacity_and_hasher(self.operations.len() * 2, Hash::default());
             for (position, operation) in self.operations.iter().enumerate() {
                 // What was reviewed about a call stands behind the action of the same name, and wins.
                 if operation.path.is_empty() {
@@ -233,8 +246,8 @@ impl Catalog {
     /// What the operation needs, as judged: any one of these sets of permissions. None at all where nothing is known to open
     /// it; one empty set where it needs no permission.
     pub fn needs<'a>(&'a self, operation: &Operation) -> impl Iterator<Item = Vec<&'a Permission>> {
-        let sets = self.needs.get(operation.needs).into_iter().flatten();
-        sets.map(|set| set.iter().filter_map(|position| self.permissions.get(*position)).collect())
+        self.sets(operation.needs)
+            .map(|set| set.iter().filter_map(|position| self.permissions.get(*position)).collect())
     }
 
     /// The variants of an operation, which say what the path alone leaves open: the phase of a ruleset, the kind of a key. A
@@ -243,8 +256,21 @@ impl Catalog {
         self.variants.iter().filter(|one| one.set == operation.variants).map(|one| one.name)
     }
 
-    pub(crate) fn sets(&self, needs: usize) -> &[Box<[usize]>] {
-        self.needs.get(needs).map_or(&[], |sets| sets)
+    pub(crate) fn sets(&self, needs: usize) -> impl Iterator<Item = &[usize]> {
+        let list = self.needs.get(needs).into_iter().flatten();
+        self.only(needs).into_iter().chain(list.map(|set| &**set))
+    }
+
+    /// The one permission that a marked position stands for, as a set.
+    fn only(&self, position: usize) -> Option<&[usize]> {
+        let at = (position & ONLY != 0).then_some(position ^ ONLY)?;
+        self.single.get(at..=at)
+    }
+
+    fn by_id(&self) -> &Map<&'static str, usize> {
+        self.by_id.get_or_init(|| {
+            self.permissions.iter().enumerate().map(|(position, one)| (one.id, position)).collect()
+        })
     }
 
     pub(crate) fn variant(&self, operation: &Operation, name: &str) -> Option<usize> {
@@ -253,7 +279,8 @@ impl Catalog {
     }
 
     pub(crate) fn listed(&self, operation: &Operation) -> &[usize] {
-        self.alternatives.get(operation.alternatives).map_or(&[], |list| list)
+        let list = self.alternatives.get(operation.alternatives);
+        self.only(operation.alternatives).or(list.map(|list| &**list)).unwrap_or_default()
     }
 
     pub(crate) fn reach(&self) -> &Reach {
@@ -263,8 +290,7 @@ impl Catalog {
     /// The permissions of which any one opens the operation. Empty where the data does not say: then nothing may be
     /// concluded about it.
     pub fn accepted<'a>(&'a self, operation: &'a Operation) -> impl Iterator<Item = &'a Permission> {
-        let list = self.alternatives.get(operation.alternatives).into_iter().flatten();
-        list.filter_map(|position| self.permissions.get(*position))
+        self.listed(operation).iter().filter_map(|position| self.permissions.get(*position))
     }
 
     /// What these permissions open together.
@@ -277,15 +303,18 @@ impl Catalog {
     {
         let mut held = vec![false; self.permissions.len()];
         for id in ids {
-            let Some(slot) = self.by_id.get(id.as_ref()).and_then(|position| held.get_mut(*position)) else {
+            let Some(slot) = self.by_id().get(id.as_ref()).and_then(|position| held.get_mut(*position))
+            else {
                 return Err(self.unknown_permission(id.as_ref()));
             };
             *slot = true;
         }
         let is_held = |position: &usize| held.get(*position).is_some_and(|held| *held);
         let opened: Vec<bool> = self.alternatives.iter().map(|list| list.iter().any(is_held)).collect();
-        let is_opened =
-            |operation: &&Operation| opened.get(operation.alternatives).is_some_and(|opened| *opened);
+        let is_opened = |operation: &&Operation| match self.only(operation.alternatives) {
+            Some(only) => only.iter().any(is_held),
+            None => opened.get(operation.alternatives).is_some_and(|opened| *opened),
+        };
         Ok(Footprint::of(self.operations.iter().filter(is_opened).collect()))
     }
 
@@ -324,6 +353,14 @@ impl Catalog {
     }
 }
 
+/// `METHOD /path#variant` in its two parts.
+pub(crate) fn split_variant(name: &str) -> (&str, Option<&str>) {
+    match name.split_once('#') {
+        Some((bare, variant)) => (bare.trim_end(), Some(variant)),
+        None => (name, None),
+    }
+}
+
 fn ranked<'a, T>(
     items: &'a [T],
     index: &Index,
@@ -350,6 +387,9 @@ fn operation_words(operation: &Operation) -> Vec<String> {
         "POST" if !operation.mutating => "query read",
         "POST" => "create add write",
         "DELETE" => "delete remove write",
+        // The name says what it does.
+        "" if !operation.mutating => "read",
+        "" => "write",
         _ => "update edit change write",
     };
     let mut tokens: Vec<String> = segments.flat_map(words).collect();

@@ -1,9 +1,8 @@
 //! Reads `keywright/catalog/2`, the compiled form that `catalogs/README.md` describes. Nothing is copied: every
 //! field is a slice of the text.
 
-use std::collections::HashMap;
-
 use crate::error::CatalogError;
+use crate::hash::{Hash, Map};
 use crate::operation::Operation;
 use crate::permission::{Access, Permission};
 
@@ -33,6 +32,10 @@ pub(crate) struct Parsed {
     /// What variants of an operation need, by the set of variants and the variant's name.
     pub(crate) variants: Vec<Variant>,
 }
+
+/// Marks a position that is not one of a list but of a permission: that one alone opens the operation. There are too many actions for
+/// a list each.
+pub(crate) const ONLY: usize = 1 << (usize::BITS - 1);
 
 /// Any one of these sets of permissions, as positions.
 pub(crate) type Needs = Box<[Box<[usize]>]>;
@@ -96,7 +99,7 @@ pub(crate) fn parse(text: &'static str) -> Result<Parsed, CatalogError> {
     for line in lines.filter(|line| !line.text.starts_with('#')) {
         if line.text.starts_with('[') {
             section = line.text;
-            if ["[variants]", "[operations]"].contains(&section) && lists.labels.is_empty() {
+            if ["[variants]", "[operations]"].contains(&section) && lists.by_name.is_empty() {
                 lists = Lists::of(&parsed.permissions);
             }
             continue;
@@ -191,15 +194,13 @@ impl Line {
     fn action(&self, parsed: &mut Parsed) -> Result<(), CatalogError> {
         let [id, scope, access, flags, why, kinds, dependents] = self.columns()?;
         let permission = self.permission_of(id, id, scope, access, flags, why)?;
-        let only: Box<[usize]> = Box::new([parsed.permissions.len()]);
+        let only = ONLY | parsed.permissions.len();
         parsed.operations.push(Operation {
             mutating: permission.access != Access::Read,
-            alternatives: parsed.alternatives.len(),
-            needs: parsed.needs.len(),
+            alternatives: only,
+            needs: only,
             ..Operation::called(id)
         });
-        parsed.alternatives.push(only.clone());
-        parsed.needs.push(Box::new([only]));
         parsed.permissions.push(permission);
         parsed.actions.push(Action { kinds, dependents });
         Ok(())
@@ -262,33 +263,46 @@ impl Line {
     }
 }
 
+/// Stands for a position where a name has several.
+const TWIN: usize = usize::MAX;
+
 /// Turns the column of alternatives into a position in the lists seen so far.
 #[derive(Default)]
 struct Lists {
-    /// Permissions by `(name, scope)`; without a scope only where the name has one permission.
-    labels: HashMap<(&'static str, Option<&'static str>), usize>,
-    seen: HashMap<&'static str, usize>,
-    needed: HashMap<&'static str, usize>,
+    /// Permissions by name, [`TWIN`] where the name has several.
+    by_name: Map<&'static str, usize>,
+    /// Those by name and scope.
+    twins: Map<(&'static str, &'static str), usize>,
+    seen: Map<&'static str, usize>,
+    needed: Map<&'static str, usize>,
 }
 
 impl Lists {
     fn of(permissions: &[Permission]) -> Self {
-        const AMBIGUOUS: usize = usize::MAX;
-        let mut labels = HashMap::with_capacity(permissions.len() * 2);
+        let mut by_name = Map::with_capacity_and_hasher(permissions.len(), Hash::default());
         for (position, permission) in permissions.iter().enumerate() {
-            labels.insert((permission.name, Some(permission.scope)), position);
-            labels.entry((permission.name, None)).and_modify(|known| *known = AMBIGUOUS).or_insert(position);
+            by_name.entry(permission.name).and_modify(|known| *known = TWIN).or_insert(position);
         }
-        labels.retain(|_, position| *position != AMBIGUOUS);
-        Self { labels, seen: HashMap::from([("-", 0)]), needed: HashMap::from([("-", 0)]) }
+        let is_twin = |one: &(usize, &Permission)| by_name.get(one.1.name) == Some(&TWIN);
+        let twins = permissions.iter().enumerate().filter(is_twin);
+        let twins = twins.map(|(position, one)| ((one.name, one.scope), position)).collect();
+        let none = || std::iter::once(("-", 0)).collect();
+        Self { by_name, twins, seen: none(), needed: none() }
+    }
+
+    /// The permission that a label means: a name, with `@scope` where the name alone would be ambiguous.
+    fn label(&self, label: &'static str) -> Option<usize> {
+        match label.split_once('@') {
+            Some((name, scope)) => self.twins.get(&(name, scope)).copied(),
+            None => self.by_name.get(label).copied().filter(|position| *position != TWIN),
+        }
     }
 
     fn position(&mut self, column: &'static str, alternatives: &mut Vec<Box<[usize]>>) -> Option<usize> {
         if let Some(position) = self.seen.get(column) {
             return Some(*position);
         }
-        let label = |label| self.labels.get(&split_label(label)).copied();
-        let list = items(column).map(label).collect::<Option<Box<[usize]>>>()?;
+        let list = items(column).map(|label| self.label(label)).collect::<Option<Box<[usize]>>>()?;
         self.seen.insert(column, alternatives.len());
         alternatives.push(list);
         Some(alternatives.len() - 1)
@@ -299,12 +313,11 @@ impl Lists {
         if let Some(position) = self.needed.get(column) {
             return Some(*position);
         }
-        let label = |label| self.labels.get(&split_label(label)).copied();
         let set = |set: &'static str| -> Option<Box<[usize]>> {
             if set == "()" {
                 return Some(Box::default());
             }
-            let mut set = set.split('&').map(label).collect::<Option<Vec<usize>>>()?;
+            let mut set = set.split('&').map(|label| self.label(label)).collect::<Option<Vec<usize>>>()?;
             set.sort_unstable();
             set.dedup();
             Some(set.into())
@@ -313,12 +326,5 @@ impl Lists {
         self.needed.insert(column, needs.len());
         needs.push(sets);
         Some(needs.len() - 1)
-    }
-}
-
-fn split_label(label: &'static str) -> (&'static str, Option<&'static str>) {
-    match label.split_once('@') {
-        Some((name, scope)) => (name, Some(scope)),
-        None => (label, None),
     }
 }

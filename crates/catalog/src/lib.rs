@@ -10,6 +10,7 @@
 //! | [`permission`], [`operation`] | one line each of the data |
 //! | [`footprint`] | what a set of permissions opens |
 //! | [`solve`] | operations to the least permissions, with the proof |
+//! | [`import`] | a newer publication at run time, and what it changes |
 //! | [`words`] | plain words to the operations of a job and its least permissions |
 //! | [`compile`] | vendor facts and judgements to a catalog |
 //! | [`error`] | what can go wrong, with the nearest names as hints |
@@ -21,6 +22,8 @@ pub mod compile;
 pub mod error;
 pub mod footprint;
 mod format;
+mod hash;
+pub mod import;
 mod nearest;
 pub mod operation;
 pub mod permission;
@@ -35,4 +38,5 @@ pub use error::CatalogError;
 pub use footprint::Footprint;
 pub use operation::Operation;
 pub use permission::{Access, Permission};
+pub use solve::measure::Measured;
 pub use solve::{Least, Proof, Resource, Wanted};

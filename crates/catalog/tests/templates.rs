@@ -5,20 +5,29 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use keywright_catalog::templates::PACK;
-use keywright_catalog::{Access, Catalog, Operation, Permission};
+use keywright_catalog::{Access, Catalog, Operation, Permission, Wanted};
 use toml::{Table, Value};
 
 /// Templates that grant more than their operations need, each with its reason.
 const WIDER_ON_PURPOSE: [(&str, &str); 1] =
     [("cloudflare/waf-edit", "the data names every ruleset permission for every phase")];
 
+/// Templates that grant something else than the planner finds for their operations, each with its reason.
+const OTHERWISE: [(&str, &str); 0] = [];
+
 /// Templates without operations: the data names none for their permissions.
 const DATA_PLANE: [&str; 2] = ["cloudflare/r2-bucket-read", "cloudflare/r2-bucket-write"];
 
-/// Providers whose templates say what they are for in permissions: people listed everyday operations only, or a permission and
-/// its operation have one name.
-const BY_PERMISSION: [&str; 7] =
-    ["aws", "gitlab", "huggingface", "openai", "openrouter", "sendgrid", "tailscale"];
+/// Providers whose templates say in permissions what they are for, each with the reason why no operations have to be declared.
+const BY_PERMISSION: [(&str, &str); 7] = [
+    ("aws", "an action and the operation that it opens have one name"),
+    ("gitlab", "people listed everyday operations only, and a role goes with each scope"),
+    ("huggingface", "people listed everyday operations only"),
+    ("openai", "a key has one permission for everything"),
+    ("openrouter", "a key has one permission for everything"),
+    ("sendgrid", "people listed everyday operations only"),
+    ("tailscale", "options of auth keys open no operation of the API"),
+];
 
 struct Shipped {
     path: &'static str,
@@ -62,16 +71,21 @@ impl Shipped {
         self.table.get("permissions").and_then(Value::as_array).unwrap().iter().map(resolve).collect()
     }
 
-    fn operations(&self) -> Vec<&'static Operation> {
+    /// The operations as the template names them, with their variants.
+    fn named(&self) -> Vec<String> {
         let named = self.table.get("operations").and_then(Value::as_array).cloned().unwrap_or_default();
-        let find = |name: &Value| {
-            let name = name.as_str().unwrap();
+        named.iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+    }
+
+    fn operations(&self) -> Vec<&'static Operation> {
+        let find = |name: &String| {
             let operation =
                 self.catalog().operation(name).unwrap_or_else(|error| panic!("{}: {error}", self.path));
-            assert_eq!(operation.to_string(), name, "{}: spelt as the catalog spells it", self.path);
+            let bare = name.split('#').next().unwrap();
+            assert_eq!(operation.to_string(), bare, "{}: spelt as the catalog spells it", self.path);
             operation
         };
-        named.iter().map(find).collect()
+        self.named().iter().map(find).collect()
     }
 
     fn table(&self, name: &str) -> &Table {
@@ -123,7 +137,20 @@ fn the_pack_is_the_directory_and_is_large_enough() {
         .collect();
     let packed: Vec<&str> = PACK.iter().map(|(path, _)| *path).collect();
     assert_eq!(packed, files);
-    assert!(packed.len() >= 24);
+    for (vendor, least) in [
+        ("aws", 12),
+        ("cloudflare", 20),
+        ("github", 10),
+        ("gitlab", 5),
+        ("huggingface", 4),
+        ("openai", 4),
+        ("openrouter", 4),
+        ("sendgrid", 4),
+        ("tailscale", 4),
+    ] {
+        let shipped = packed.iter().filter(|path| path.starts_with(&format!("{vendor}/"))).count();
+        assert!(shipped >= least, "{vendor}: {shipped}");
+    }
     for shipped in Shipped::all() {
         assert_eq!(format!("{}.toml", shipped.id()), shipped.path, "the id is the path");
     }
@@ -138,6 +165,7 @@ fn only_known_fields_of_the_right_kind_are_used() {
         "cloudflare.account",
         "cloudflare.r2_bucket",
         "openai.models",
+        "openai.spend_limit",
         "openrouter.guardrail",
     ];
     for shipped in Shipped::all() {
@@ -186,7 +214,8 @@ fn every_permission_resolves_and_none_is_dangerous() {
 fn every_declared_operation_is_opened_and_every_permission_is_needed() {
     for shipped in Shipped::all() {
         let (permissions, operations) = (shipped.permissions(), shipped.operations());
-        let by_permission = BY_PERMISSION.contains(&shipped.provider()) && operations.is_empty();
+        let by_permission = BY_PERMISSION.iter().any(|(provider, _)| *provider == shipped.provider())
+            && operations.is_empty();
         if by_permission || shipped.catalog().all_operations().is_empty() {
             continue;
         }
@@ -243,6 +272,36 @@ fn no_milder_permission_would_do() {
         let excused = WIDER_ON_PURPOSE.iter().any(|(id, _)| *id == shipped.id());
         assert_eq!(wider.is_empty(), !excused, "{}: (milder, granted) {wider:?}", shipped.path);
     }
+}
+
+/// What a template grants is what the planner finds for the operations that it declares, or the list says why not.
+#[test]
+fn what_a_template_grants_is_the_least_for_its_operations() {
+    let mut other = Vec::new();
+    for shipped in Shipped::all() {
+        let operations = shipped.named();
+        if operations.is_empty() {
+            continue;
+        }
+        let wanted: Vec<Wanted<'_>> = operations.iter().map(|one| Wanted::from(one.as_str())).collect();
+        let granted: BTreeSet<&str> = shipped.permissions().iter().map(|one| one.name).collect();
+        let found = match shipped.catalog().least(&wanted, &[]) {
+            Ok(least) => {
+                let sets = std::iter::once(&least.permissions).chain(&least.ties);
+                let sets: Vec<BTreeSet<&str>> =
+                    sets.map(|set| set.iter().map(|one| one.name).collect()).collect();
+                if sets.contains(&granted) {
+                    continue;
+                }
+                format!("{sets:?}")
+            }
+            Err(error) => error.to_string(),
+        };
+        other.push((shipped.id().to_owned(), format!("grants {granted:?}, the planner: {found}")));
+    }
+    let named: Vec<&str> = other.iter().map(|(id, _)| id.as_str()).collect();
+    let excused: Vec<&str> = OTHERWISE.iter().map(|(id, _)| *id).collect();
+    assert_eq!(named, excused, "{other:#?}");
 }
 
 #[test]

@@ -96,6 +96,8 @@ PlacementState {
     Planned = "planned",
     /// A write was sent; it may or may not have landed.
     Writing = "writing",
+    /// The store has the write, and does it once somebody approved it there.
+    Waiting = "waiting",
     /// The store took it.
     Written = "written",
     /// It was looked at afterwards and is right.

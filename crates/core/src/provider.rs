@@ -170,8 +170,8 @@ pub struct Usage {
 pub struct ProviderFacts {
     /// The kind.
     pub kind: &'static str,
-    /// Whether it has a call that makes keys. Where people make them, [`Provider::mint`] says what there is instead.
-    pub can_mint: bool,
+    /// Why it can't make keys, and what there is instead, where people make them; `None` where it has a call that does.
+    pub no_mint: Option<&'static str>,
     /// How an orphan is found after a lost reply.
     pub recovery: Recovery,
     /// What evidence of use there is.
@@ -443,7 +443,7 @@ mod tests {
     fn only_a_provider_that_counts_lifetimes_may_end_a_key_a_little_off() {
         let facts = |has_expiry, counts_lifetime| ProviderFacts {
             kind: "it",
-            can_mint: true,
+            no_mint: None,
             recovery: Recovery::Label,
             evidence: Evidence::None,
             has_expiry,

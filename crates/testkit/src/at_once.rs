@@ -22,7 +22,7 @@ pub struct AtOnce {
 
 static FACTS: LazyLock<ProviderFacts> = LazyLock::new(|| ProviderFacts {
     kind: "cloudflare",
-    can_mint: true,
+    no_mint: None,
     recovery: Recovery::Label,
     evidence: Evidence::None,
     has_expiry: true,

@@ -77,7 +77,16 @@ pub(super) fn recorded(review: &str) -> Result<Recorded, CatalogTaskError> {
     Ok(review.source.into_iter().find(|source| source.holds == "permissions").ok_or_else(none)?)
 }
 
-pub(super) fn compile(review: &str, data: &Text) -> Result<String, CatalogTaskError> {
+/// What is compiled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// What a template may name: it is searched when nobody says which provider is meant.
+    Templates,
+    /// Every action: what a plan is made with.
+    Everything,
+}
+
+pub(super) fn compile(review: &str, data: &Text, part: Part) -> Result<String, CatalogTaskError> {
     let source = recorded(review)?;
     let review: Review = toml::from_str(review).map_err(CompileError::from)?;
     data.checked("permissions", &source.sha256)?;
@@ -100,8 +109,11 @@ pub(super) fn compile(review: &str, data: &Text) -> Result<String, CatalogTaskEr
     for holds in ["permissions", "operations"] {
         row(&mut out, &[holds, &source.from, &source.taken, &source.licence, &source.sha256])?;
     }
+    if part == Part::Templates {
+        out.push_str("# Only what a template may name; every action is in `aws.full.tsv`.\n");
+    }
     out.push_str("[resources]\n# kind, how its ARNs are written\n");
-    for (service, facts) in &data.services {
+    for (service, facts) in data.services.iter().filter(|_| part == Part::Everything) {
         for (kind, form) in &facts.resources {
             row(&mut out, &[&format!("{service}/{kind}"), form])?;
         }
@@ -114,10 +126,16 @@ pub(super) fn compile(review: &str, data: &Text) -> Result<String, CatalogTaskEr
         row(&mut out, &[&prefix.operations, &prefix.actions])?;
     }
     out.push_str("[actions]\n# action, scope, access, flags, why the flags, kinds of resources, what it may call in turn\n");
-    let mut known = BTreeSet::new();
+    let (mut known, mut written) = (BTreeSet::new(), BTreeSet::new());
     for (service, facts) in &data.services {
         for (name, facts) in &facts.actions {
             let action = format!("{service}:{name}");
+            known.insert(action.clone());
+            if part == Part::Templates && !scopes.contains_key(action.as_str()) {
+                judged.remove(action.as_str());
+                continue;
+            }
+            written.insert(action.clone());
             action_row(
                 &mut out,
                 &action,
@@ -125,7 +143,6 @@ pub(super) fn compile(review: &str, data: &Text) -> Result<String, CatalogTaskEr
                 scopes.remove(action.as_str()),
                 judged.remove(action.as_str()),
             )?;
-            known.insert(action);
         }
     }
     out.push_str(OPERATIONS);
@@ -148,7 +165,9 @@ pub(super) fn compile(review: &str, data: &Text) -> Result<String, CatalogTaskEr
         };
         let flags = if call.needs.iter().all(reads) { "" } else { "mutating" };
         let alone = if call.needs.len() == 1 { needed.as_str() } else { "" };
-        for operation in &call.operations {
+        for operation in
+            call.operations.iter().filter(|_| call.needs.iter().all(|needed| written.contains(needed)))
+        {
             row(&mut out, &["", "", operation, "", flags, alone, "", &needed, ""])?;
         }
     }
@@ -222,7 +241,7 @@ mod tests {
             "provider = \"aws\"\nsource = [{{ holds = \"permissions\", file = \"f\", from = \"x\", taken = \"2026-11\", \
              licence = \"MIT\", sha256 = \"{sum}\" }}]\n{rest}"
         );
-        compile(&review, &facts.to_owned().into())
+        compile(&review, &facts.to_owned().into(), Part::Everything)
     }
 
     #[test]

@@ -76,7 +76,7 @@ struct Variant {
 struct Opened {
     /// Any one of these, several between `&` where they are needed together. Empty: no permission is needed.
     any: Vec<String>,
-    /// `METHOD /path id`.
+    /// `METHOD /path id`, or the id alone where the path is not the provider's to say.
     operations: Vec<String>,
     /// They change nothing, whatever the method.
     #[serde(default)]
@@ -209,7 +209,7 @@ impl<'a> Labels<'a> {
 fn operation_rows(
     lists: &Lists,
     labels: &Labels<'_>,
-) -> Result<BTreeMap<(String, String), String>, CatalogTaskError> {
+) -> Result<BTreeMap<[String; 3], String>, CatalogTaskError> {
     let mut lines = BTreeMap::new();
     for opened in &lists.opened {
         let ways = labels.ways(&opened.any)?;
@@ -225,13 +225,17 @@ fn operation_rows(
         }
         for operation in &opened.operations {
             let parts: Vec<&str> = operation.split(' ').collect();
-            let [method, path, id] = parts.as_slice() else {
-                return Err(CompileError::Unexpected(format!("`{operation}` is no operation")).into());
+            let (method, path, id) = match parts.as_slice() {
+                [method, path, id] => (*method, *path, *id),
+                [id] => ("", "", *id),
+                _ => {
+                    return Err(CompileError::Unexpected(format!("`{operation}` is no operation")).into());
+                }
             };
             let facts = [
                 ("credential", opened.credential),
                 ("depends", opened.depends),
-                ("mutating", *method != "GET" && !opened.pure),
+                ("mutating", method != "GET" && !opened.pure),
             ];
             let flags: Vec<&str> =
                 facts.into_iter().filter_map(|(word, holds)| holds.then_some(word)).collect();
@@ -240,7 +244,8 @@ fn operation_rows(
                 &mut line,
                 &[method, path, id, "", &list(&flags)?, &list(&alone)?, "", &needed, &opened.variants],
             )?;
-            if lines.insert(((*path).to_owned(), (*method).to_owned()), line).is_some() {
+            let key = [path, method, if path.is_empty() { id } else { "" }].map(str::to_owned);
+            if lines.insert(key, line).is_some() {
                 return Err(CompileError::Unexpected(format!("`{operation}` is there twice")).into());
             }
         }

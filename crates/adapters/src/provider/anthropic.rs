@@ -62,6 +62,10 @@ pub(super) const PARAMETERS: &[ParameterKind] = &[ParameterKind {
     help: "one workspace, by its id (`wrkspc_...`), or `default`",
 }];
 
+/// What stands in the place of a mint.
+const NO_MINT: &str = "it has no call that makes keys; people make them in the Console. For programs use Workload Identity \
+                       Federation: the program's own OIDC token is exchanged for one that lives for minutes";
+
 struct Anthropic {
     rest: Rest,
     parent: Secret,
@@ -69,7 +73,7 @@ struct Anthropic {
 }
 
 pub(super) static FACTS: ProviderFacts =
-    ProviderFacts { kind: KIND, can_mint: false, evidence: Evidence::Counters, ..PLAIN };
+    ProviderFacts { kind: KIND, no_mint: Some(NO_MINT), evidence: Evidence::Counters, ..PLAIN };
 
 /// Prepares a connection.
 pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dyn Provider>, ConnectError> {
@@ -250,9 +254,7 @@ impl Provider for Anthropic {
     }
 
     async fn mint(&self, _: &Authorized<Plan>, _: &Grant, _: &Marker) -> Result<Minted, ProviderError> {
-        let why = "it has no call that makes keys; people make them in the Console. For programs use Workload Identity \
-                   Federation: the program's own OIDC token is exchanged for one that lives for minutes";
-        Err(unsupported(KIND, why))
+        Err(unsupported(KIND, NO_MINT))
     }
 
     async fn read_back(&self, provider_key_id: &str) -> Result<ObservedGrant, ProviderError> {

@@ -130,7 +130,7 @@ const REGISTRY: &[Registered] = &[
 /// What holds of most: no end, no conditions, no evidence of use; orphans are found by their labels.
 const PLAIN: ProviderFacts = ProviderFacts {
     kind: "",
-    can_mint: true,
+    no_mint: None,
     recovery: Recovery::Label,
     evidence: Evidence::None,
     has_expiry: false,

@@ -11,7 +11,7 @@
 //! **In use** is another matter: variables of a container are read when it starts, files of a volume a while later.
 //!
 //! **What the token needs** (the credential is one of a service account): `get`, `create`, `patch` and `delete` of `secrets`
-//! in the namespaces that it writes to. The API server's certificate must be one that this machine trusts, or
+//! in the namespaces that it writes to; with `get` of `namespaces`, one that is not there is noticed before a key is made. The API server's certificate must be one that this machine trusts, or
 //! of an authority that the setting `ca_file` names.
 //!
 //! API: <https://kubernetes.io/docs/reference/using-api/server-side-apply/>.
@@ -338,7 +338,21 @@ impl Spots for Kubernetes {
     }
 
     async fn see(&self, spot: &Spot) -> Result<Found, Failure> {
-        Ok(Found { object: self.object(spot).await?, key: spot.key.clone() })
+        let object = self.object(spot).await?;
+        if object.is_none() {
+            // A Secret that is not there and one in a namespace that is not there are told alike. A token that may not see
+            // namespaces learns it when it writes.
+            let call = Call::get(vec!["api", "v1", "namespaces", &spot.namespace], &self.token);
+            match self.rest.json::<serde::de::IgnoredAny>(call).await {
+                Err(failure) if failure.is_not_found() => return Err(failure),
+                _ => {}
+            }
+        }
+        Ok(Found { object, key: spot.key.clone() })
+    }
+
+    fn is_gone(&self, failure: &Failure) -> bool {
+        failure.is_not_found()
     }
 
     async fn put(&self, spot: &Spot, seen: &Found, write: &Write<'_>) -> Result<Put, Failure> {
@@ -363,7 +377,8 @@ impl Spots for Kubernetes {
 
     fn failed(&self, failure: Failure, at: At<'_>) -> StoreError {
         if failure.is_not_found() {
-            return at.bad("there is no such namespace");
+            let message = Untrusted::capped("there is no such namespace", 80);
+            return StoreError::Missing { store: at.store.clone(), message };
         }
         failure.of_store(&self.name)
     }

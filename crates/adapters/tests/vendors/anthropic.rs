@@ -61,7 +61,7 @@ async fn a_mint_says_what_there_is_instead() {
     let anthropic = vendors::start("anthropic").await.unwrap();
     let proxy = Proxy::start(&anthropic.base_url).await;
     let provider = provider(&proxy.url, &anthropic.parent);
-    assert!(!provider.facts().can_mint);
+    assert!(provider.facts().no_mint.is_some());
     assert!(provider.check().await.unwrap().warnings.join(" ").contains("can't mint"));
     proxy.seen();
     let workspace = provider.resolve("anthropic.workspace", "default").await.unwrap();

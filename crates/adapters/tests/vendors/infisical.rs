@@ -133,6 +133,23 @@ async fn an_approval_in_a_200_is_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_folder_or_environment_that_is_not_there_is_no_free_place() {
+    let infisical = start("infisical").await.unwrap();
+    let store = store(&infisical.base_url, &infisical);
+    for place in ["dev/nowhere", "nowhere", "nowhere/web"] {
+        let at = destination(store.as_ref(), place).await;
+        let looked = store.look(&at).await;
+        assert!(matches!(looked, Err(StoreError::Missing { .. })), "{place}: {looked:?}");
+        let outcome = placed(store.as_ref(), place, 1).await.1;
+        assert!(matches!(outcome, Err(StoreError::Missing { .. })), "{place}: {outcome:?}");
+        store.remove(&origin(1), &at).await.unwrap();
+    }
+    // A secret may be called so.
+    let at = destination(store.as_ref(), "dev/web#FOLDER").await;
+    assert_eq!(store.look(&at).await.unwrap(), Presence::Absent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_identity_that_may_not_read_values_knows_the_version() {
     let infisical = start("infisical").await.unwrap();
     let store = store(&infisical.base_url, &infisical);

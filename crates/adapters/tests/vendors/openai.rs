@@ -11,7 +11,7 @@ const VENDOR: Vendor = Vendor {
     account: Some(OPENAI_PROJECT),
     permissions: &["member"],
     scope: "models",
-    parameters: &[("openai.models", "gpt-5-mini")],
+    parameters: &[("openai.models", "gpt-5-mini"), ("openai.spend_limit", "50")],
     budget_cents: None,
     list: "organization/projects/proj_keywright/service_accounts",
     rows: "/data",
@@ -69,6 +69,30 @@ async fn models_that_the_project_does_not_keep_to_are_refused_and_noticed() {
     );
     let observed = provider.read_back(&id).await.unwrap();
     assert_eq!(grant.differences(&observed).len(), 2, "one extra, one missing");
+}
+
+#[tokio::test]
+async fn a_spend_limit_that_the_project_does_not_keep_to_is_refused_and_noticed() {
+    let running = VENDOR.start().await;
+    let proxy = Proxy::start(&running.base_url).await;
+    let provider = VENDOR.connect(&proxy.url, &running.parent);
+    for value in ["none", "5000", "49.99", "a lot"] {
+        let error = provider.resolve("openai.spend_limit", value).await.unwrap_err().to_string();
+        assert!(error.contains("the project's is `50`"), "{error}");
+    }
+    let models = provider.resolve("openai.models", "gpt-5-mini").await.unwrap();
+    assert!(provider.confine(&VENDOR.permissions(), vec![models]).is_err(), "the limit has to be named");
+    let wish = VENDOR.wish(provider.as_ref()).await;
+    let (grant, minted) = mint(provider.as_ref(), &wish, 1).await;
+    let id = minted.unwrap().provider_key_id;
+    let raised = r#"{"object":"project.spend_limit","threshold_amount":5000,"currency":"USD","interval":"month",
+        "enforcement":{"status":"inactive"}}"#;
+    proxy.next("GET", "/spend_limit", Fault::Answer { status: 200, headers: "", body: raised.to_owned() });
+    let observed = provider.read_back(&id).await.unwrap();
+    assert_eq!(grant.differences(&observed).len(), 2, "one extra, one missing");
+    proxy.next("GET", "/spend_limit", Fault::Answer { status: 200, headers: "", body: raised.to_owned() });
+    let warnings = provider.check().await.unwrap().warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("enforces no spend limit")), "{warnings:?}");
 }
 
 #[tokio::test]

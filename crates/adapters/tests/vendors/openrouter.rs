@@ -75,6 +75,40 @@ async fn a_key_without_a_limit_is_not_made_and_one_without_its_guardrail_is_noti
 }
 
 #[tokio::test]
+async fn a_budget_that_begins_anew_is_asked_for_and_read_back() {
+    let running = VENDOR.start().await;
+    let provider = VENDOR.connect(&running.base_url, &running.parent);
+    let plain = VENDOR.wish(provider.as_ref()).await;
+    let mut weekly = VENDOR.wish(provider.as_ref()).await;
+    weekly.resources.push(provider.resolve("openrouter.limit_reset", "weekly").await.unwrap());
+    let (grant, minted) = mint(provider.as_ref(), &weekly, 1).await;
+    let observed = provider.read_back(&minted.unwrap().provider_key_id).await.unwrap();
+    assert_eq!(grant.differences(&observed), []);
+    let (for_life, _) = mint(provider.as_ref(), &plain, 2).await;
+    assert!(!for_life.differences(&observed).is_empty(), "20 dollars a week are not 20 dollars");
+    let error = provider.resolve("openrouter.limit_reset", "hourly").await.unwrap_err().to_string();
+    assert!(error.contains("daily, weekly, monthly"), "{error}");
+}
+
+/// What a guardrail allows is in the plan by its name: who changes it after the approval changes the plan.
+#[tokio::test]
+async fn a_plan_says_what_a_guardrail_allows() {
+    let running = VENDOR.start().await;
+    let proxy = Proxy::start(&running.base_url).await;
+    let provider = VENDOR.connect(&proxy.url, &running.parent);
+    let before = provider.resolve("openrouter.guardrail", "cheap models").await.unwrap();
+    assert_eq!(before.name, "cheap models (models: openai/gpt-5-mini; providers: any)");
+    let wider = serde_json::json!({"total_count": 1, "data": [{
+        "id": before.id, "name": "cheap models", "workspace_id": OPENROUTER_WORKSPACE,
+        "allowed_models": null, "ignored_models": ["b", "a"], "allowed_providers": ["openai"],
+    }]});
+    proxy.next("GET", "/guardrails", Fault::Answer { status: 200, headers: "", body: wider.to_string() });
+    let after = provider.resolve("openrouter.guardrail", "cheap models").await.unwrap();
+    assert_eq!(after.name, "cheap models (models: any but a, b; providers: openai)");
+    assert_ne!(before, after);
+}
+
+#[tokio::test]
 async fn a_key_that_says_it_is_another_ends_the_mint() {
     let running = VENDOR.start().await;
     let provider = VENDOR.connect(&running.base_url, &running.parent);

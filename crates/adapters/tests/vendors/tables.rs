@@ -19,42 +19,21 @@ fn yes(is_so: bool) -> &'static str {
     if is_so { "yes" } else { "no" }
 }
 
-fn providers() -> String {
-    let mut table = "| kind | expiry at the provider | networks | budget | evidence of use | an orphan is found by | parameters of templates |\n\
-                     |---|---|---|---|---|---|---|\n"
-        .to_owned();
-    for kind in provider::KINDS {
-        let facts = provider::facts_of(kind).unwrap();
-        let evidence = match facts.evidence {
-            Evidence::Exact => "time of last use",
-            Evidence::Counters => "usage or cost",
-            Evidence::None => "none",
-        };
-        let recovery = match facts.recovery {
-            Recovery::Replay => "the same create again",
-            Recovery::Label => "its label",
-            Recovery::Difference => "comparing lists",
-            Recovery::Container => "its container's name",
-            Recovery::Expiry => "nothing: it ends by itself",
-        };
-        let parameters: Vec<_> =
-            provider::kinds(kind).unwrap().iter().map(|p| format!("`{}`", p.kind)).collect();
-        writeln!(
-            table,
-            "| `{kind}` | {} | {} | {} | {evidence} | {recovery} | {} |",
-            yes(facts.has_expiry),
-            yes(facts.has_ip_condition),
-            yes(facts.has_budget),
-            parameters.join(", ")
-        )
-        .unwrap();
-    }
-    table.push_str("\n| kind | parent credential | `--account` | settings |\n|---|---|---|---|\n");
+fn connections() -> String {
+    let mut table =
+        "\n| kind | parent credential | `--account` | settings | parameters of templates |\n|---|---|---|---|---|\n"
+            .to_owned();
     for kind in provider::connections() {
         let settings: Vec<_> = kind.settings.iter().map(|(name, what)| format!("`{name}`: {what}")).collect();
-        let account = kind.account.unwrap_or("none");
-        writeln!(table, "| `{}` | {} | {account} | {} |", kind.kind, kind.credential, settings.join("; "))
-            .unwrap();
+        let parameters = provider::kinds(kind.kind).unwrap().iter().map(|p| format!("`{}`", p.kind));
+        let cells = [
+            format!("`{}`", kind.kind),
+            kind.credential.to_owned(),
+            kind.account.unwrap_or("none").to_owned(),
+            settings.join("; "),
+            parameters.collect::<Vec<_>>().join(", "),
+        ];
+        writeln!(table, "| {} |", cells.join(" | ")).unwrap();
     }
     table
 }
@@ -99,8 +78,15 @@ async fn samples() -> Vec<(String, Box<dyn Provider>)> {
     all
 }
 
+/// What each connection can do, by what it says itself.
 async fn abilities() -> String {
-    let mut table = "\n| kind | makes keys | ends keys | time of last use | usage and cost | switches off and on again |\n|---|---|---|---|---|---|\n".to_owned();
+    let mut table = "| kind | makes keys | ends keys | expiry at the provider | networks | budget | an orphan is found by |\n\
+                     |---|---|---|---|---|---|---|\n"
+        .to_owned();
+    let mut evidence =
+        "\n| kind | evidence of use | time of last use | usage and cost | switches off and on again |\n\
+                        |---|---|---|---|---|\n"
+            .to_owned();
     let samples = samples().await;
     for kind in provider::KINDS {
         assert!(samples.iter().any(|(label, _)| label.starts_with(&format!("`{kind}`"))), "{kind}");
@@ -112,22 +98,42 @@ async fn abilities() -> String {
             (None, Recovery::Expiry) => "no: it ends by itself",
             _ => "yes",
         };
-        let lag = |hours: Option<Span>| hours.map_or("no".to_owned(), |lag| format!("yes, up to {lag} late"));
+        let recovery = match facts.recovery {
+            Recovery::Replay => "the same create again",
+            Recovery::Label => "its label",
+            Recovery::Difference => "comparing lists",
+            Recovery::Container => "its container's name",
+            Recovery::Expiry => "nothing: it ends by itself",
+        };
         writeln!(
             table,
-            "| {label} | {} | {ends} | {} | {} | {} |",
-            if facts.can_mint { "yes" } else { "no: people do" },
+            "| {label} | {} | {ends} | {} | {} | {} | {recovery} |",
+            if facts.no_mint.is_none() { "yes" } else { "no: people do" },
+            yes(facts.has_expiry),
+            yes(facts.has_ip_condition),
+            yes(facts.has_budget),
+        )
+        .unwrap();
+        let kind_of_evidence = match facts.evidence {
+            Evidence::Exact => "time of last use",
+            Evidence::Counters => "usage or cost",
+            Evidence::None => "none",
+        };
+        let lag = |hours: Option<Span>| hours.map_or("no".to_owned(), |lag| format!("yes, up to {lag} late"));
+        writeln!(
+            evidence,
+            "| {label} | {kind_of_evidence} | {} | {} | {} |",
             lag(provider.last_used().map(|last_used| last_used.lag())),
             lag(provider.metered().map(|metered| metered.lag())),
             yes(provider.disabling().is_some()),
         )
         .unwrap();
     }
-    table
+    format!("{table}{evidence}")
 }
 
 fn stores() -> String {
-    let mut table = "| kind | known after a write | write guarded | older versions | longest value |\n|---|---|---|---|---|\n"
+    let mut table = "| kind | known after a write, at best | write guarded | older versions | longest value |\n|---|---|---|---|---|\n"
         .to_owned();
     for kind in store::kinds() {
         let verify = match kind.facts.verify {
@@ -176,7 +182,7 @@ fn check(file: &str, table: &str) {
 
 #[tokio::test]
 async fn the_table_of_providers_is_true() {
-    check("providers.md", &format!("{}{}", providers(), abilities().await));
+    check("providers.md", &format!("{}{}", abilities().await, connections()));
 }
 
 #[test]

@@ -29,6 +29,8 @@ use crate::record::of_phase;
 const LEASE: u64 = 300;
 /// How often a phase before `undo` is tried before the saga gives up and undoes. Undo itself never gives up.
 const TRIES: u64 = 6;
+/// How often a phase is tried that waits for somebody's approval in a store: about a day.
+const TRIES_OF_PEOPLE: u64 = 290;
 /// The longest pause between tries of a step, in seconds.
 const LONGEST_PAUSE: u64 = 300;
 /// How many attempts a saga makes when replies keep getting lost.
@@ -40,6 +42,8 @@ pub(crate) enum Step {
     Went(Saga),
     /// Not now; try the same phase again later.
     Later(BrokerError),
+    /// Somebody else has to do something first; look again later.
+    Waits(BrokerError),
     /// It can't be done; take back what was done.
     GiveUp(BrokerError),
     /// Somebody else works on it, or the ledger can't be written. Leave it to the next claim.
@@ -89,10 +93,15 @@ impl Broker {
                 Step::Later(error) if saga.phase == MintPhase::Undo || saga.tries < TRIES => {
                     return self.postpone(&saga, &error).await;
                 }
-                Step::Later(error) | Step::GiveUp(error) => match self.give_up(&saga, &error).await {
-                    Ok(next) => saga = next,
-                    Err(error) => return trouble(id, &error),
-                },
+                Step::Waits(error) if saga.tries < TRIES_OF_PEOPLE => {
+                    return self.postpone(&saga, &error).await;
+                }
+                Step::Later(error) | Step::Waits(error) | Step::GiveUp(error) => {
+                    match self.give_up(&saga, &error).await {
+                        Ok(next) => saga = next,
+                        Err(error) => return trouble(id, &error),
+                    }
+                }
             }
         }
     }

@@ -58,6 +58,10 @@ impl Broker {
         let write = Write { destination: &placement.destination, expected, origin: &origin, secret: &secret };
         match store.write(&write).await {
             Ok(written) => self.note(work, placement, PlacementState::Written, Some(written)).await,
+            Err(error @ StoreError::PendingApproval { .. }) => {
+                self.note(work, placement, PlacementState::Waiting, None).await?;
+                Err(Step::Waits(error.into()))
+            }
             Err(error) => {
                 let transient = error.is_transient();
                 Err(later_or_never(error.into(), transient))
@@ -65,7 +69,8 @@ impl Broker {
         }
     }
 
-    /// What may lie at the place: nothing, our own earlier write, or the remains of a key of ours that is gone.
+    /// What may lie at the place: nothing, our own earlier write, or the remains of a key of ours that is gone. Where a
+    /// change waits for somebody's approval in the store, a second one would only be another to approve.
     async fn expected(
         &self,
         work: &Work,
@@ -77,8 +82,20 @@ impl Broker {
             later_or_never(error.into(), transient)
         })?;
         let own = Some(&work.attempt.marker);
-        self.may_write(&placement.destination, &presence, own).await.map_err(Step::GiveUp)?;
-        Ok(presence)
+        let is_own = matches!(&presence, Presence::Ours { marker, .. } if marker.as_ref() == own);
+        match (placement.state, &presence) {
+            // Either the half of our own write, or somebody's value. The store is asked to write where nothing lies: it sees
+            // the value, finishes what is ours, and leaves what is not.
+            (PlacementState::Writing | PlacementState::Waiting, Presence::Foreign) => Ok(Presence::Absent),
+            (PlacementState::Waiting, _) if !is_own => {
+                let store = placement.destination.place.store.clone();
+                Err(Step::Waits(StoreError::PendingApproval { store }.into()))
+            }
+            _ => {
+                self.may_write(&placement.destination, &presence, own).await.map_err(Step::GiveUp)?;
+                Ok(presence)
+            }
+        }
     }
 
     async fn may_write(

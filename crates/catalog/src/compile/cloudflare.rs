@@ -5,21 +5,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::needs::{needs, phases, stale};
 use super::review::{OperationFlag, PermissionFlag, Review, VendorOperation, VendorPermission, access};
 use super::{CompileError, HEAD, OPERATIONS, PERMISSIONS, SOURCES, VARIANTS, first_line, list, row};
+use crate::operation::shape;
 
 /// An operation that so many permissions open says nothing about which one a job needs.
 const WIDE: usize = 16;
 
+/// What became of Cloudflare's facts.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The text of the catalog.
+    pub text: String,
+    /// What judgements name and the facts no longer have. Nothing follows from these judgements.
+    pub stale: Vec<String>,
+}
+
 /// Compiles Cloudflare's facts under the judgements of a review.
 ///
 /// # Errors
-/// [`CompileError::Stale`] where a judgement names something that the facts no longer have, and
 /// [`CompileError::Unexpected`] where the facts are not what the rules expect.
 pub fn compile(
     review: &Review,
     permissions: &[VendorPermission],
     operations: &[VendorOperation],
-) -> Result<String, CompileError> {
+) -> Result<Compiled, CompileError> {
     let names = Names::of(permissions)?;
+    let mut gone = stale(&review.judged, &names, operations);
     let mut out = first_line(&review.provider);
     out.push_str(HEAD);
     out.push_str(SOURCES);
@@ -27,15 +37,14 @@ pub fn compile(
         row(&mut out, &[&source.holds, &source.from, &source.taken, &source.licence, &source.sha256])?;
     }
     out.push_str(PERMISSIONS);
-    permission_rows(&mut out, review, &names, operations)?;
+    permission_rows(&mut out, review, &names, operations, &mut gone)?;
     out.push_str(VARIANTS);
-    for (set, variant, labels) in phases(&review.judged, &names)? {
+    for (set, variant, labels) in phases(&review.judged, &names, &mut gone) {
         row(&mut out, &[&set, &variant, &list(&labels)?])?;
     }
     out.push_str(OPERATIONS);
-    stale(&review.judged, &names, operations)?;
-    operation_rows(&mut out, review, &names, operations)?;
-    Ok(out)
+    operation_rows(&mut out, review, &names, operations, &mut gone)?;
+    Ok(Compiled { text: out, stale: gone })
 }
 
 /// The permissions by name; a name stands for one id per scope.
@@ -94,6 +103,7 @@ fn permission_rows(
     review: &Review,
     names: &Names<'_>,
     operations: &[VendorOperation],
+    gone: &mut Vec<String>,
 ) -> Result<(), CompileError> {
     let named: BTreeSet<&str> = operations.iter().flat_map(VendorOperation::groups).collect();
     let mutating: BTreeSet<&str> = operations
@@ -104,7 +114,7 @@ fn permission_rows(
     for reviewed in &review.permission {
         let known = if reviewed.unresolved { named.contains(reviewed.name.as_str()) } else { true };
         if !known || names.0.contains_key(reviewed.name.as_str()) == reviewed.unresolved {
-            return Err(CompileError::Stale(reviewed.name.clone()));
+            gone.push(reviewed.name.clone());
         }
     }
     for (name, by_scope) in &names.0 {
@@ -132,29 +142,33 @@ fn operation_rows(
     review: &Review,
     names: &Names<'_>,
     operations: &[VendorOperation],
+    gone: &mut Vec<String>,
 ) -> Result<(), CompileError> {
-    let mut reviewed: BTreeMap<&str, OperationFlag> = BTreeMap::new();
+    // By the shape of the path: the vendor renames parameters.
+    let mut reviewed: BTreeMap<String, OperationFlag> = BTreeMap::new();
     for group in &review.operation {
-        reviewed.extend(group.names.iter().map(|name| (name.as_str(), group.flag)));
+        reviewed.extend(group.names.iter().map(|name| (shape(name), group.flag)));
     }
     let mut operations: Vec<&VendorOperation> = operations.iter().collect();
     operations.sort_by(|a, b| (&a.path, &a.method).cmp(&(&b.path, &b.method)));
     let mut seen = BTreeSet::new();
     for operation in operations {
-        let flag = reviewed.remove(operation.name().as_str());
-        if flag == Some(OperationFlag::Pure) && operation.mutates_by_its_permissions() {
-            let why = format!("`{}` is reviewed as pure, but no read permission opens it", operation.name());
-            return Err(CompileError::Unexpected(why));
-        }
+        let flag = reviewed.remove(&shape(&operation.name()));
+        // What was read and changes nothing may have become something else: then it counts as a change again.
+        let flag = match flag {
+            Some(OperationFlag::Pure) if operation.mutates_by_its_permissions() => {
+                gone.push(format!("{}, which no read permission opens", operation.name()));
+                None
+            }
+            other => other,
+        };
         if !seen.insert(operation.name()) {
             return Err(CompileError::Unexpected(format!("`{}` is there twice", operation.name())));
         }
         operation_row(out, review, names, operation, flag)?;
     }
-    match reviewed.keys().next() {
-        Some(stale) => Err(CompileError::Stale((*stale).to_owned())),
-        None => Ok(()),
-    }
+    gone.extend(reviewed.into_keys());
+    Ok(())
 }
 
 fn operation_row(

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 
-use super::CompileError;
 use super::cloudflare::Names;
 use super::review::{Judged, VendorOperation};
 use crate::operation::shape;
@@ -79,29 +78,28 @@ pub(super) fn needs(judged: &Judged, names: &Names<'_>, operation: &VendorOperat
 pub(super) fn phases(
     judged: &Judged,
     names: &Names<'_>,
-) -> Result<Vec<(String, String, Vec<String>)>, CompileError> {
+    gone: &mut Vec<String>,
+) -> Vec<(String, String, Vec<String>)> {
     let mut rows = Vec::new();
     for phase in &judged.phase {
         let path = if phase.scope == "zone" { "/zones/" } else { "/accounts/" };
-        let label = |level: &str| {
-            let name = format!("{} {level}", phase.permission);
-            names.label(&name, path).ok_or(CompileError::Stale(name))
+        let label = |level: &str| names.label(&format!("{} {level}", phase.permission), path);
+        let (Some(read), Some(write)) = (label("Read"), label("Write")) else {
+            gone.push(phase.permission.clone());
+            continue;
         };
         for name in &phase.names {
-            rows.push((format!("{}-read", phase.scope), name.clone(), vec![label("Read")?, label("Write")?]));
-            rows.push((format!("{}-write", phase.scope), name.clone(), vec![label("Write")?]));
+            let set = |level: &str| format!("{}-{level}", phase.scope);
+            rows.push((set("read"), name.clone(), vec![read.clone(), write.clone()]));
+            rows.push((set("write"), name.clone(), vec![write.clone()]));
         }
     }
     rows.sort();
-    Ok(rows)
+    rows
 }
 
-/// A judgement about something that vanished is refused.
-pub(super) fn stale(
-    judged: &Judged,
-    names: &Names<'_>,
-    operations: &[VendorOperation],
-) -> Result<(), CompileError> {
+/// What judgements name that vanished.
+pub(super) fn stale(judged: &Judged, names: &Names<'_>, operations: &[VendorOperation]) -> Vec<String> {
     let named: BTreeSet<&str> = operations.iter().flat_map(VendorOperation::groups).collect();
     let known = |name: &str| names.knows(name);
     let permissions = judged
@@ -128,10 +126,7 @@ pub(super) fn stale(
         .iter()
         .filter(|product| !operations.iter().any(|one| one.path.contains(&product.within)));
     gone.extend(idle.map(|product| product.within.clone()));
-    match gone.into_iter().next() {
-        Some(gone) => Err(CompileError::Stale(gone)),
-        None => Ok(()),
-    }
+    gone
 }
 
 /// These have long lists that are about phases, not about everybody.

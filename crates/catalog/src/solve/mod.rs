@@ -14,6 +14,8 @@
 //! The search is exact. Sets of equal cost are told as ties, and the first by name is the answer. What is not known is an error
 //! with the nearest that is known, never a guess.
 
+pub mod measure;
+pub mod narrow;
 mod reach;
 mod search;
 
@@ -21,7 +23,7 @@ use std::collections::HashMap;
 
 use serde::{Serialize, Serializer};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, split_variant};
 use crate::error::CatalogError;
 use crate::operation::Operation;
 use crate::permission::{Access, Permission};
@@ -71,6 +73,10 @@ pub struct Least<'c> {
     pub resources: Vec<Resource>,
     /// For each permission why it is there, and what it opens besides.
     pub proof: Vec<Proof<'c>>,
+    /// How many operations the permissions open together, deprecated ones included.
+    pub unlocks: usize,
+    /// How many of those change something.
+    pub mutating: usize,
     /// Other sets that cost exactly the same.
     #[serde(serialize_with = "granted_sets", skip_serializing_if = "Vec::is_empty")]
     pub ties: Vec<Vec<&'c Permission>>,
@@ -78,6 +84,9 @@ pub struct Least<'c> {
     /// credential. Empty where nobody has to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub needs_a_human: Vec<String>,
+    /// AWS: the statements of a policy, confined to the resources that were named.
+    #[serde(rename = "policy", skip_serializing_if = "Option::is_none")]
+    pub narrowed: Option<narrow::Narrowed>,
 }
 
 /// Why one permission is in the answer.
@@ -89,7 +98,7 @@ pub struct Proof<'c> {
     pub name: &'static str,
     /// Its scope.
     pub scope: &'static str,
-    /// The operations of the job that nothing else in the answer opens.
+    /// The operations of the job that nothing else in the answer opens; none where the job names the permission itself.
     pub forced_by: Vec<String>,
     /// How many operations it opens, deprecated ones included.
     pub unlocks: usize,
@@ -98,13 +107,29 @@ pub struct Proof<'c> {
     /// How many of those the job does not call.
     #[serde(serialize_with = "counted")]
     pub beyond_the_job: Vec<&'c Operation>,
+    /// It reads what people would not expect, and why that is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sensitive: Option<&'static str>,
     /// It writes, yet the operations that force it only read: the provider offers no read for them.
     #[serde(skip_serializing_if = "is_false")]
     pub read_needs_write: bool,
 }
 
 impl Catalog {
-    /// The least permissions that open every one of these operations.
+    /// The least permissions that open every one of these operations. What a job names twice counts once, and the order does not
+    /// matter.
+    ///
+    /// ```
+    /// # use keywright_catalog::{Catalog, CatalogError, Wanted};
+    /// let job = ["GET /zones/{zone_id}/dns_records", "POST /zones/{zone_id}/purge_cache"].map(Wanted::from);
+    /// let least = Catalog::for_provider("cloudflare")?.least(&job, &[])?;
+    /// let names: Vec<&str> = least.permissions.iter().map(|one| one.name).collect();
+    /// assert_eq!(names, ["Cache Purge", "DNS Read"]);
+    /// assert_eq!(least.proof[0].forced_by, ["POST /zones/{zone_id}/purge_cache"]);
+    /// # Ok::<(), CatalogError>(())
+    /// ```
+    ///
+    /// `resources` come back in the answer; at AWS they confine the statements of [`Least::narrowed`].
     ///
     /// # Errors
     /// [`CatalogError::UnknownOperation`] for a name that the catalog does not have, [`CatalogError::NotComputable`] where
@@ -115,8 +140,24 @@ impl Catalog {
         wanted: &[Wanted<'_>],
         resources: &[Resource],
     ) -> Result<Least<'c>, CatalogError> {
-        if wanted.is_empty() || wanted.len() > MOST_OPERATIONS {
-            return Err(CatalogError::JobSize { most: MOST_OPERATIONS });
+        self.least_beside(wanted, &[], resources)
+    }
+
+    /// The same for a job that also names permissions, by id: what no operation of the data opens (a scope of the data plane) can only
+    /// be named. They are in the answer, and count as held where an operation needs one of them.
+    ///
+    /// # Errors
+    /// As of [`Self::least`]; [`CatalogError::UnknownPermission`] for an id that the catalog does not have, and
+    /// [`CatalogError::JobSize`] only where the job names neither operations nor permissions, or too many.
+    pub fn least_beside<'c>(
+        &'c self,
+        wanted: &[Wanted<'_>],
+        named: &[&str],
+        resources: &[Resource],
+    ) -> Result<Least<'c>, CatalogError> {
+        let most = MOST_OPERATIONS;
+        if wanted.len() + named.len() == 0 || wanted.len() + named.len() > most {
+            return Err(CatalogError::JobSize { most });
         }
         let mut calls = Vec::with_capacity(wanted.len());
         for one in wanted {
@@ -125,9 +166,10 @@ impl Catalog {
                 calls.push(call);
             }
         }
-        let job = Job::of(self, &calls);
+        let named: Vec<usize> = named.iter().map(|id| self.position_by_id(id)).collect::<Result<_, _>>()?;
+        let job = Job::of(self, &calls, &named);
         let mut sets = cheapest(&job.candidates, &job.demands)
-            .ok_or(CatalogError::JobSize { most: MOST_OPERATIONS })?
+            .ok_or(CatalogError::JobSize { most })?
             .into_iter()
             .map(|set| job.positions(&set))
             .collect::<Vec<_>>();
@@ -138,6 +180,11 @@ impl Catalog {
         let proof: Vec<Proof<'c>> =
             chosen.iter().filter_map(|one| self.proof(*one, &chosen, &calls)).collect();
         let permissions = self.at(&chosen);
+        let mut opened: Vec<usize> = chosen.iter().flat_map(|one| self.reach().shown(*one)).collect();
+        opened.sort_unstable();
+        opened.dedup();
+        let mutating =
+            opened.iter().filter_map(|at| self.operation_at(*at)).filter(|one| one.mutating).count();
         let needs_a_human = reasons(&permissions, &calls);
         let mut operations = Vec::new();
         for call in &calls {
@@ -151,29 +198,33 @@ impl Catalog {
             permissions,
             resources: resources.to_vec(),
             proof,
+            unlocks: opened.len(),
+            mutating,
             ties: sets.map(|set| self.at(&set)).collect(),
             needs_a_human,
+            narrowed: narrow::narrowed(self, &chosen, resources),
         })
     }
 
     /// One wanted operation with the sets of permissions that open it.
     fn call(&self, wanted: &Wanted<'_>) -> Result<Call<'_>, CatalogError> {
-        let (name, variant) = match wanted.operation.split_once('#') {
-            Some((name, variant)) => (name.trim_end(), Some(variant)),
-            None => (wanted.operation, None),
-        };
+        let (name, variant) = split_variant(wanted.operation);
         let operation = self.operation(name)?;
         let depends = || CatalogError::VariantNeeded {
             asked: operation.to_string(),
             variants: self.variants(operation).map(str::to_owned).collect(),
         };
         let needs = match variant {
-            Some(variant) => self.variant(operation, variant).ok_or_else(depends)?,
+            Some(variant) if self.variants(operation).next().is_some() => {
+                self.variant(operation, variant).ok_or_else(depends)?
+            }
+            // It has none, so this is the name of nothing.
+            Some(_) => self.operation(wanted.operation)?.needs,
             // A change can't be put under every phase at once; what only reads is shown to any of them.
             None if operation.depends => return Err(depends()),
             None => operation.needs,
         };
-        let mut ways: Ways = self.sets(needs).iter().map(|set| set.to_vec()).collect();
+        let mut ways: Ways = self.sets(needs).map(<[usize]>::to_vec).collect();
         if wanted.writes {
             let changes = |way: &Vec<usize>| self.at(way).iter().any(|one| one.access != Access::Read);
             if ways.iter().any(changes) {
@@ -216,6 +267,9 @@ impl Catalog {
             permission: permission.id,
             name: permission.name,
             scope: permission.scope,
+            sensitive: permission
+                .sensitive
+                .then(|| permission.why.unwrap_or("shows what people would not expect")),
             read_needs_write: permission.access == Access::Write
                 && !forcing.is_empty()
                 && forcing.iter().all(|call| !call.operation.mutating),
@@ -244,9 +298,9 @@ struct Job {
 }
 
 impl Job {
-    fn of(catalog: &Catalog, calls: &[Call<'_>]) -> Self {
+    fn of(catalog: &Catalog, calls: &[Call<'_>], named: &[usize]) -> Self {
         let mut permissions: Vec<usize> =
-            calls.iter().flat_map(|call| call.ways.iter().flatten().copied()).collect();
+            calls.iter().flat_map(|call| call.ways.iter().flatten()).chain(named).copied().collect();
         permissions.sort_unstable();
         permissions.dedup();
         let confinement = Confinement::of(calls);
@@ -278,6 +332,7 @@ impl Job {
         let demands = calls
             .iter()
             .map(|call| call.ways.iter().map(|way| way.iter().map(number).collect()).collect())
+            .chain(named.iter().map(|one| vec![vec![number(one)]]))
             .collect();
         Self { permissions, candidates, demands }
     }

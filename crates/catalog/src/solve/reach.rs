@@ -18,7 +18,7 @@ impl Reach {
         let mut names: Vec<usize> = Vec::new();
         for (at, operation) in catalog.all_operations().iter().enumerate() {
             names.clear();
-            names.extend(catalog.sets(operation.needs).iter().flatten());
+            names.extend(catalog.sets(operation.needs).flatten());
             names.sort_unstable();
             names.dedup();
             if !operation.anybody && !operation.deprecated {

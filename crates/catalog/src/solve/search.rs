@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
-/// More steps than any real job takes; a job that takes more is refused rather than answered by half.
-const STEPS: usize = 400_000;
+/// Many times more steps than real jobs take; a job that takes more is refused rather than answered by half.
+const STEPS: usize = 20_000;
+
+/// More sets of equal cost are not told: the first ones are.
+const TIES: usize = 16;
 
 /// What choosing one permission costs.
 #[derive(Debug, Clone, Default)]
@@ -69,7 +72,7 @@ impl Bits {
     }
 }
 
-/// All sets of the least cost, each sorted, in order. `None` where the search would take too long. Without demands the answer is
+/// The sets of the least cost, each sorted, in order, the first [`TIES`] of them. `None` where the search would take too long. Without demands the answer is
 /// the empty set; with a demand that has no way there is no answer.
 pub(super) fn cheapest(candidates: &[Candidate], demands: &[Ways]) -> Option<Vec<Vec<usize>>> {
     let mut demands: Vec<Ways> = demands.to_vec();
@@ -166,6 +169,9 @@ impl Search<'_> {
             let mut set = chosen.clone();
             set.sort_unstable();
             self.found.insert(set);
+            if self.found.len() > TIES {
+                self.found.pop_last();
+            }
             return;
         };
         for way in ways {
@@ -183,5 +189,88 @@ impl Search<'_> {
             self.descend(at + 1, chosen, sum, &reach);
             chosen.truncate(before);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Every subset of the candidates, weighed: what the search must come to.
+    fn by_brute_force(candidates: &[Candidate], demands: &[Ways]) -> Vec<Vec<usize>> {
+        let mut best: Option<Cost> = None;
+        let mut found = Vec::new();
+        for subset in 0..1_u32 << candidates.len() {
+            let set: Vec<usize> = (0..candidates.len()).filter(|one| subset >> one & 1 == 1).collect();
+            if !demands.iter().all(|ways| ways.iter().any(|way| way.iter().all(|one| set.contains(one)))) {
+                continue;
+            }
+            let cost = cost(candidates, &set);
+            if best.is_none_or(|best| cost < best) {
+                best = Some(cost);
+                found.clear();
+            }
+            if best == Some(cost) {
+                found.push(set);
+            }
+        }
+        found.sort();
+        found.truncate(TIES);
+        found
+    }
+
+    fn candidate() -> impl Strategy<Value = Candidate> {
+        let reach = prop::collection::vec(0_usize..40, 1..12);
+        (0..10_u32, 0..2_u32, 0..3_u32, 0..4_u32, reach).prop_map(|(blast, writes, wide, rank, reach)| {
+            let mut bits = Bits::default();
+            reach.into_iter().for_each(|bit| bits.insert(bit));
+            Candidate { blast: blast / 9, writes, unconfined: wide / 2, rank, reach: bits }
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+        #[test]
+        fn the_search_finds_what_brute_force_finds(
+            candidates in prop::collection::vec(candidate(), 1..9),
+            demands in prop::collection::vec(prop::collection::vec(prop::collection::btree_set(0_usize..8, 1..3), 1..5), 0..6),
+        ) {
+            let known = |one: usize| one % candidates.len();
+            let demands: Vec<Ways> = demands
+                .into_iter()
+                .map(|ways| ways.into_iter().map(|way| way.into_iter().map(known).collect::<BTreeSet<_>>().into_iter().collect()).collect())
+                .collect();
+            let found = cheapest(&candidates, &demands).unwrap();
+            prop_assert_eq!(&found, &by_brute_force(&candidates, &demands));
+            let mut turned = demands.clone();
+            turned.reverse();
+            turned.iter_mut().for_each(|ways| ways.reverse());
+            turned.extend(demands);
+            prop_assert_eq!(cheapest(&candidates, &turned).unwrap(), found, "order and repeats do not matter");
+        }
+    }
+
+    #[test]
+    fn a_demand_that_nothing_meets_has_no_answer_and_no_demand_needs_nothing() {
+        assert_eq!(cheapest(&[], &[Vec::new()]), None);
+        assert_eq!(cheapest(&[], &[]), Some(vec![Vec::new()]));
+        assert_eq!(cheapest(&[], &[vec![Vec::new()]]), Some(vec![Vec::new()]));
+    }
+
+    #[test]
+    fn a_search_without_end_is_given_up() {
+        // Sixty operations, each opened by one of three permissions of its own that weigh the same.
+        let candidates: Vec<Candidate> = (0..180)
+            .map(|at| {
+                let mut reach = Bits::default();
+                reach.insert(at);
+                Candidate { reach, ..Candidate::default() }
+            })
+            .collect();
+        let demands: Vec<Ways> = (0..60).map(|at| (0..3).map(|way| vec![at * 3 + way]).collect()).collect();
+        assert_eq!(cheapest(&candidates, &demands), None);
     }
 }

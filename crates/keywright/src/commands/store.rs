@@ -68,7 +68,10 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
         Command::List => list(app.everyday(|| OperatorCall::StoreList).await?),
         Command::Check { name } => {
             let store = app.everyday(|| OperatorCall::StoreCheck { name: name.clone() }).await?;
-            let text = format!("{} works", field(&store, "name"));
+            let name = field(&store, "name");
+            let text = format!(
+                "{name} works: it answers, and takes its credential (what that may write shows when it does)"
+            );
             Ok(Output::new(store, text))
         }
         Command::Remove { name } => {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use keywright_sandbox::vendors::{self, Joint};
+use keywright_sandbox::vendors::{self, Joint, infisical};
 use serde_json::Value;
 
 use crate::support::{Serving, World, request};
@@ -35,6 +35,11 @@ impl StandIn {
 
     /// Adds it to the home, as `noun`, under the name of its kind.
     fn add(&self, world: &World, noun: &str, address: &str) {
+        self.add_with(world, noun, address, &[]);
+    }
+
+    /// As above, with more settings.
+    fn add_with(&self, world: &World, noun: &str, address: &str, more: &[&str]) {
         let kind = self.word("vendor");
         let mut args: Vec<String> =
             [noun, "add", kind, "--name", kind, address, self.word("base_url")].map(str::to_owned).into();
@@ -45,6 +50,7 @@ impl StandIn {
         for (name, value) in self.told["settings"].as_object().unwrap() {
             args.extend(["--set".to_owned(), format!("{name}={}", value.as_str().unwrap())]);
         }
+        args.extend(more.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]));
         world.ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
     }
 }
@@ -77,8 +83,12 @@ enum Ends {
     InTime,
 }
 
-/// Asks for a key in two places, looks at the receipt, and revokes it.
-fn into_two_places(world: &World, args: &[&str], second: &str, ends: Ends) {
+/// What is known after a write into a Vault whose values may be read, into `.env`, and into most others.
+const READ_BACK: &str = "read-back";
+
+/// Asks for a key in two places, looks at the receipt and the log, and revokes it. `mode` is what is known of the copy in the
+/// second place.
+fn into_two_places(world: &World, args: &[&str], (second, mode): (&str, &str), ends: Ends) {
     let store = second.split_once(':').unwrap().0;
     let mut asked = args.to_vec();
     asked.extend(["--to", "dotenv:./.env", "--to", second]);
@@ -89,8 +99,16 @@ fn into_two_places(world: &World, args: &[&str], second: &str, ends: Ends) {
     let stores: BTreeSet<_> =
         placements.iter().map(|placement| placement["store"].as_str().unwrap()).collect();
     assert_eq!(stores, BTreeSet::from(["dotenv", store]));
-    for placement in placements {
-        assert!(placement["verified"].is_string(), "how it was verified is on the receipt: {receipt}");
+    let log = world.ok(&["audit", "log", "--limit", "200"]);
+    for (store, mode) in [("dotenv", READ_BACK), (store, mode)] {
+        let on_receipt = placements.iter().find(|placement| placement["store"] == store).unwrap();
+        assert_eq!(on_receipt["verified"], mode, "{store}: {receipt}");
+        let is_noted = |entry: &Value| {
+            let facts = &entry["facts"];
+            let place = facts["place"].as_str().unwrap_or_default();
+            facts["verified"] == mode && place.starts_with(&format!("{store}:"))
+        };
+        assert!(log["entries"].as_array().unwrap().iter().any(is_noted), "{store}: {log}");
     }
     let value = in_dotenv(world, "API_TOKEN").expect("the key is in .env");
     assert!(!receipt.to_string().contains(&value), "the receipt holds no secret");
@@ -116,17 +134,23 @@ fn ask<'a>(template: &'a str, parameters: &[&'a str]) -> Vec<&'a str> {
 
 /// A key of a provider into `.env` and into a Vault.
 fn provider(kind: &str, template: &str, parameters: &[&str]) {
+    provider_with(kind, &[], template, parameters);
+}
+
+/// As above, with settings of its connection that the stand-in does not say.
+fn provider_with(kind: &str, more: &[&str], template: &str, parameters: &[&str]) {
     let world = home();
     let (provider, vault) = (StandIn::start(&world, kind), StandIn::start(&world, "vault"));
-    provider.add(&world, "provider", "--base-url");
+    provider.add_with(&world, "provider", "--base-url", more);
     vault.add(&world, "store", "--address");
     world.ok(&["provider", "check", kind]);
     world.ok(&["template", "apply", template, "--destination", "vault:secret/apps/*"]);
-    into_two_places(&world, &ask(template, parameters), "vault:secret/apps/web#API_TOKEN", Ends::AtOnce);
+    let second = ("vault:secret/apps/web#API_TOKEN", READ_BACK);
+    into_two_places(&world, &ask(template, parameters), second, Ends::AtOnce);
 }
 
 /// A key of the sandbox into `.env` and into a store.
-fn store(kind: &str, place: &str) {
+fn store(kind: &str, place: &str, mode: &str) {
     let world = home();
     let store = StandIn::start(&world, kind);
     store.add(&world, "store", "--address");
@@ -134,7 +158,7 @@ fn store(kind: &str, place: &str) {
     world.connect();
     let second = format!("{kind}:{place}");
     world.ok(&["template", "apply", "cloudflare/dns-edit", "--destination", &second]);
-    into_two_places(&world, &request("API_TOKEN", "dev", &[]), &second, Ends::AtOnce);
+    into_two_places(&world, &request("API_TOKEN", "dev", &[]), (&second, mode), Ends::AtOnce);
 }
 
 #[test]
@@ -144,7 +168,7 @@ fn openrouter() {
 
 #[test]
 fn openai() {
-    provider("openai", "openai/app", &["models=gpt-5-mini"]);
+    provider("openai", "openai/app", &["models=gpt-5-mini", "spend_limit=50"]);
 }
 
 #[test]
@@ -168,43 +192,54 @@ fn gitlab() {
 }
 
 #[test]
+fn gitlab_fine_grained() {
+    let template = "gitlab/fine-grained-code-read";
+    provider_with("gitlab", &["mints=fine-grained"], template, &["project=acme/web"]);
+}
+
+#[test]
 fn tailscale() {
     provider("tailscale", "tailscale/join-ci", &["tag=ci"]);
 }
 
 #[test]
+fn tailscale_oauth_clients() {
+    provider_with("tailscale", &["mints=oauth-clients"], "tailscale/devices-read", &[]);
+}
+
+#[test]
 fn doppler() {
-    store("doppler", "web/dev#API_TOKEN");
+    store("doppler", "web/dev#API_TOKEN", READ_BACK);
 }
 
 #[test]
 fn infisical() {
-    store("infisical", "dev/web#API_TOKEN");
+    store("infisical", "dev/web#API_TOKEN", READ_BACK);
 }
 
 #[test]
 fn onepassword() {
-    store("1password", "web#API_TOKEN");
+    store("1password", "web#API_TOKEN", READ_BACK);
 }
 
 #[test]
 fn github_actions() {
-    store("github-actions", "acme/web#API_TOKEN");
+    store("github-actions", "acme/web#API_TOKEN", "version-moved");
 }
 
 #[test]
 fn cloudflare_workers() {
-    store("cloudflare-workers", "web#API_TOKEN");
+    store("cloudflare-workers", "web#API_TOKEN", "status-only");
 }
 
 #[test]
 fn vercel() {
-    store("vercel", "web@production#API_TOKEN");
+    store("vercel", "web@production#API_TOKEN", READ_BACK);
 }
 
 #[test]
 fn kubernetes() {
-    store("kubernetes", "web/api/API_TOKEN");
+    store("kubernetes", "web/api/API_TOKEN", READ_BACK);
 }
 
 /// A home with a provider, and a store of age files that a key may also go to.
@@ -224,7 +259,8 @@ fn with_age_files() -> (World, PathBuf) {
 fn age_files() {
     let (world, root) = with_age_files();
     let second = "age:web/dev/TOKEN.age";
-    into_two_places(&world, &request("API_TOKEN", "dev", &[]), second, Ends::AtOnce);
+    // Without an identity nobody here can read it.
+    into_two_places(&world, &request("API_TOKEN", "dev", &[]), (second, "status-only"), Ends::AtOnce);
     assert!(!root.join("web/dev/TOKEN.age").exists(), "the last copy is gone");
 }
 
@@ -241,6 +277,86 @@ fn a_second_place_that_is_somebody_elses_leaves_nothing_in_the_first() {
     assert_eq!(std::fs::read_to_string(&theirs).unwrap(), "somebody's own");
     assert_eq!(world.live_keys(), 0, "no key is left behind");
     world.assert_nothing_leaked();
+}
+
+/// Nothing is made for a place that can't take it, and what is wrong is said in words.
+#[test]
+fn a_second_place_that_is_not_there_or_does_not_answer_leaves_no_key() {
+    let world = home();
+    let infisical = StandIn::start(&world, "infisical");
+    infisical.add(&world, "store", "--address");
+    world.connect();
+    world.ok(&["template", "apply", "cloudflare/dns-edit", "--destination", "infisical:*"]);
+    let into = |place: &str, more: &[&str]| {
+        let places = ["--to", "dotenv:./.env", "--to", place];
+        let mut args = request("API_TOKEN", "dev", &places);
+        args.extend(more);
+        let ran = world.alice(&args);
+        assert_eq!(in_dotenv(&world, "API_TOKEN"), None);
+        assert_eq!(world.live_keys(), 0, "no key is left behind");
+        (ran.code, format!("{}{}", ran.out, ran.err))
+    };
+    for more in [&["--dry-run"][..], &[]] {
+        let (code, said) = into("infisical:dev/nowhere#API_TOKEN", more);
+        assert_eq!(code, 6, "{said}");
+        assert!(said.contains("Folder") && said.contains("make it in the store first"), "{said}");
+    }
+    let wrong = world.secret("wrong", "nobody's");
+    let (id, project) = (infisical::CLIENT_ID, infisical::PROJECT);
+    let (id, project) = (format!("client_id={id}"), format!("project_id={project}"));
+    let added = world.alice(&[
+        "store",
+        "add",
+        "infisical",
+        "--name",
+        "other",
+        "--address",
+        infisical.word("base_url"),
+        "--credential-file",
+        &wrong,
+        "--set",
+        &id,
+        "--set",
+        &project,
+    ]);
+    assert_eq!(added.code, 6, "{}{}", added.out, added.err);
+    assert!(added.err.contains("does not accept its credential"), "{}", added.err);
+    drop(infisical);
+    let (code, said) = into("infisical:dev/web#API_TOKEN", &[]);
+    assert_eq!(code, 6, "{said}");
+    assert!(said.contains("can't be reached"), "{said}");
+    world.assert_nothing_leaked();
+}
+
+/// An account that is not the parent's is noticed when the connection is made, and nothing is kept.
+#[test]
+fn an_account_that_is_another_ones_is_no_connection() {
+    for (kind, account) in [
+        ("openai", "proj_somebody"),
+        ("openrouter", "11111111-2222-4333-8444-555555555555"),
+        ("huggingface", "somebody"),
+    ] {
+        let world = home();
+        let vendor = StandIn::start(&world, kind);
+        let parent = vendor.word("token_file");
+        let added = world.alice(&[
+            "provider",
+            "add",
+            kind,
+            "--name",
+            kind,
+            "--base-url",
+            vendor.word("base_url"),
+            "--account",
+            account,
+            "--credential-file",
+            parent,
+        ]);
+        assert_eq!(added.code, 2, "{kind}: {}{}", added.out, added.err);
+        assert!(added.err.contains(account), "{kind}: {}", added.err);
+        let listed = world.ok(&["provider", "list"]);
+        assert_eq!(listed["providers"].as_array().map(Vec::len), Some(0), "{listed}");
+    }
 }
 
 #[test]
@@ -267,14 +383,17 @@ fn anthropic_cannot_mint_and_says_what_works() {
         provider = "anthropic"
         tier = "standard"
         permissions = ["everything in a workspace"]
+        [parameters.workspace]
+        kind = "anthropic.workspace"
         [limits]
         ttl_default = "30d"
         ttl_max = "90d"
         destinations = ["embedded:*"]
     "#;
     let ran = world.alice(&["template", "apply", &world.file("template.toml", text)]);
-    assert_ne!(ran.code, 0, "{}", ran.out);
-    assert!(ran.err.to_lowercase().contains("anthropic"), "{}", ran.err);
+    assert_eq!(ran.code, 3, "{}{}", ran.out, ran.err);
+    assert!(ran.err.contains("no template makes keys at `anthropic`"), "{}", ran.err);
+    assert!(ran.err.contains("Workload Identity Federation"), "{}", ran.err);
 }
 
 /// moto: AWS, with state.
@@ -349,7 +468,7 @@ fn aws(store: &str, place: &str) {
     world.ok(&[&["store", "add", store, "--name", store, "--address", &moto.url][..], &region].concat());
     let second = format!("{store}:{place}");
     world.ok(&["template", "apply", "aws/s3-read", "--destination", &second]);
-    into_two_places(&world, &ask("aws/s3-read", &["bucket=assets"]), &second, Ends::InTime);
+    into_two_places(&world, &ask("aws/s3-read", &["bucket=assets"]), (&second, READ_BACK), Ends::InTime);
 }
 
 #[test]

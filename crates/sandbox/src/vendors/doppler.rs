@@ -21,7 +21,8 @@ struct Doppler {
     secrets: BTreeMap<(String, String, String), Kept>,
     /// By project and name: a note is shared by the configs.
     notes: BTreeMap<(String, String), String>,
-    waiting: u32,
+    /// What waits for approval: where, and what it becomes; `None` is gone.
+    waiting: Vec<((String, String, String), Option<Kept>)>,
 }
 
 struct Kept {
@@ -32,8 +33,12 @@ struct Kept {
 /// Starts it with a service account's token.
 pub(super) async fn start() -> Result<Running, SandboxError> {
     let token = format!("dp.sa.{}", fresh_value().map_err(SandboxError::Randomness)?);
-    let doppler =
-        Doppler { token: token.clone(), secrets: BTreeMap::new(), notes: BTreeMap::new(), waiting: 0 };
+    let doppler = Doppler {
+        token: token.clone(),
+        secrets: BTreeMap::new(),
+        notes: BTreeMap::new(),
+        waiting: Vec::new(),
+    };
     door::serve(doppler, token, answer).await
 }
 
@@ -42,6 +47,16 @@ fn refused(status: u16, why: &str) -> Told {
 }
 
 fn answer(doppler: &mut Doppler, asked: &Asked) -> Told {
+    // Somebody approves what waits: for tests.
+    if (asked.method.as_str(), asked.segments().as_slice()) == ("POST", &["_standin", "approve"][..]) {
+        for (key, kept) in std::mem::take(&mut doppler.waiting) {
+            match kept {
+                Some(kept) => drop(doppler.secrets.insert(key, kept)),
+                None => drop(doppler.secrets.remove(&key)),
+            }
+        }
+        return (204, None);
+    }
     if asked.bearer() != Some(doppler.token.as_str()) {
         return refused(401, "Invalid Auth token");
     }
@@ -126,8 +141,17 @@ impl Doppler {
             return refused(400, "Secrets or change requests are needed");
         };
         if config == "gated" {
-            self.waiting += 1;
-            let waits = json!({"id": format!("cr_{}", self.waiting), "status": "pending"});
+            for change in changes {
+                let text = |name: &str| change.get(name).and_then(Value::as_str).map(str::to_owned);
+                let key = (project.to_owned(), config.to_owned(), text("name").unwrap_or_default());
+                let kept = text("value").map(|value| Kept {
+                    value,
+                    visibility: text("visibility").unwrap_or("masked".to_owned()),
+                });
+                let is_removal = change.get("shouldDelete") == Some(&Value::Bool(true));
+                self.waiting.push((key, kept.filter(|_| !is_removal)));
+            }
+            let waits = json!({"id": format!("cr_{}", self.waiting.len()), "status": "pending"});
             return (200, Some(json!({"change_request": waits, "success": true})));
         }
         for change in changes {

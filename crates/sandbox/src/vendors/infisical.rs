@@ -26,7 +26,8 @@ struct Infisical {
     tokens: Vec<String>,
     /// By environment, folder and name.
     secrets: BTreeMap<(String, String, String), Kept>,
-    waiting: u32,
+    /// What waits for approval: where, and what it becomes; `None` is gone.
+    waiting: Vec<((String, String, String), Option<Kept>)>,
 }
 
 struct Kept {
@@ -42,7 +43,7 @@ pub(super) async fn start() -> Result<Running, SandboxError> {
         client_secret: client_secret.clone(),
         tokens: Vec::new(),
         secrets: BTreeMap::new(),
-        waiting: 0,
+        waiting: Vec::new(),
     };
     door::serve(state, client_secret, answer).await
 }
@@ -57,6 +58,16 @@ fn answer(state: &mut Infisical, asked: &Asked) -> Told {
         // Ends every session: for tests.
         ("POST", ["_standin", "expire"]) => {
             state.tokens.clear();
+            (204, None)
+        }
+        // Somebody approves what waits: for tests.
+        ("POST", ["_standin", "approve"]) => {
+            for (key, kept) in std::mem::take(&mut state.waiting) {
+                match kept {
+                    Some(kept) => drop(state.secrets.insert(key, kept)),
+                    None => drop(state.secrets.remove(&key)),
+                }
+            }
             (204, None)
         }
         (method, ["api", "v4", "secrets", name]) => state.secret(method, name, asked, "projectId"),
@@ -97,9 +108,15 @@ impl Infisical {
         }
         let key = (environment.clone(), folder, name.to_owned());
         if method != "GET" && environment == "gated" {
-            self.waiting += 1;
-            let approval =
-                json!({"id": format!("approval-{}", self.waiting), "status": "open", "hasMerged": false});
+            let metadata = asked.body.get("secretMetadata").cloned().unwrap_or(json!([]));
+            let kept = asked.text("/secretValue").map(|value| Kept {
+                value: value.trim().to_owned(),
+                version: self.secrets.get(&key).map_or(1, |old| old.version + 1),
+                metadata,
+            });
+            self.waiting.push((key, kept.filter(|_| method != "DELETE")));
+            let id = format!("approval-{}", self.waiting.len());
+            let approval = json!({"id": id, "status": "open", "hasMerged": false});
             return (200, Some(json!({"approval": approval})));
         }
         let hidden = environment == "blind" || asked.query("viewSecretValue") == Some("false");

@@ -67,6 +67,13 @@ fn answer(state: &mut Cluster, asked: &Asked) -> Told {
             let is_allowed = asked_for.is_none_or(|namespace| NAMESPACES.contains(&namespace));
             (201, Some(json!({"kind": "SelfSubjectAccessReview", "status": {"allowed": is_allowed}})))
         }
+        ("GET", ["api", "v1", "namespaces", namespace]) => {
+            if NAMESPACES.contains(namespace) {
+                (200, Some(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})))
+            } else {
+                refused(404, "NotFound", &format!("namespaces \"{namespace}\" not found"))
+            }
+        }
         (method, ["api", "v1", "namespaces", namespace, "secrets", name]) => {
             state.of_secret(method, namespace, name, asked)
         }

@@ -104,8 +104,14 @@ impl Tailscale {
             );
         }
         let own = self.keys.iter().find(|key| key.id == client).map(|key| key.shown["scopes"].clone());
-        let has =
-            |scope: &Value| own.as_ref().and_then(Value::as_array).is_some_and(|own| own.contains(scope));
+        // A scope that writes reads as well.
+        let has = |scope: &Value| {
+            let wider = scope.as_str().and_then(|scope| scope.strip_suffix(":read"));
+            let own = own.as_ref().and_then(Value::as_array);
+            own.is_some_and(|own| {
+                own.contains(scope) || wider.is_some_and(|wider| own.contains(&json!(wider)))
+            })
+        };
         let Ok(value) = fresh_value() else { return no(500, "no randomness") };
         let id = format!("k{:05}xCNTRL", self.keys.len());
         let now = Timestamp::now();

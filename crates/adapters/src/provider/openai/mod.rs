@@ -7,13 +7,15 @@
 //!   key's id is here the service account's.
 //! * The API takes `scopes` for a key, but shows to nobody which it kept, and publishes no list of them. What can't be read
 //!   back is not claimed: there is one permission, `member`, which is the whole project, and no scopes are sent.
-//! * What confines a key is therefore its project, and the models that the project allows. Both are read back; the models
-//!   are a parameter, so that a template says which ones it means, and a project that allows others does not serve it.
-//! * Keys do not expire at OpenAI and can't be switched off: the broker ends them. A monthly spend limit is the
-//!   project's, not the key's.
+//! * What confines a key is therefore its project, with the models that it allows and the spend limit that it enforces. All
+//!   three are read back; the two are parameters, so that a template says which ones it means, and a project that allows
+//!   more does not serve it. Limits of rate are the project's too, model by model: they protect nobody's money, and are
+//!   not looked at.
+//! * Keys do not expire at OpenAI and can't be switched off: the broker ends them.
 
 mod models;
 mod shapes;
+mod spending;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -42,7 +44,8 @@ use super::{
 use crate::rest::{self, Failure, Rest, Said, after_create};
 use crate::wire::Call;
 use models::Models;
-use shapes::{Costs, CreateBody, Created, Deleted, Key, Page, Project, Row, ServiceAccount, SpendLimit};
+use shapes::{Costs, CreateBody, Created, Deleted, Key, Page, Project, Row, ServiceAccount};
+use spending::Spending;
 
 /// The kind, as in `provider add openai`.
 pub(super) const KIND: &str = "openai";
@@ -53,6 +56,7 @@ const NEEDS: &str = "an admin key of the organisation";
 const MEMBER: &str = "member";
 const PROJECT: &str = "openai.project";
 const MODELS: &str = "openai.models";
+const SPENDING: &str = "openai.spend_limit";
 const PAGE_SIZE: &str = "100";
 const MOST_PAGES: usize = 200;
 /// Nobody measured how far `last_used_at` lags. A guess on the safe side.
@@ -74,6 +78,12 @@ pub(super) const PARAMETERS: &[ParameterKind] = &[
         scopes: &["models"],
         from_connection: false,
         help: "the models that the project's allow-list names, separated by commas; `any` where it has none",
+    },
+    ParameterKind {
+        kind: SPENDING,
+        scopes: &["spending"],
+        from_connection: false,
+        help: "the project's monthly spend limit in US dollars, as in `50`; `none` where it enforces none",
     },
 ];
 
@@ -197,6 +207,14 @@ impl OpenAi {
         }
     }
 
+    async fn spending(&self) -> Result<Spending, ProviderError> {
+        match self.rest.json(self.get(&["spend_limit"])).await {
+            Ok(limit) => Spending::of(&limit).map_err(told),
+            Err(failure) if failure.is_not_found() => Ok(Spending::Unlimited),
+            Err(failure) => Err(told(failure)),
+        }
+    }
+
     fn resource(&self, name: &str) -> Resource {
         Resource { kind: PROJECT.to_owned(), id: self.project.clone(), name: name.to_owned() }
     }
@@ -218,14 +236,11 @@ impl Provider for OpenAi {
         if self.models().await? == Models::Any {
             warnings.push("the project has no allow-list of models: its keys call every model".to_owned());
         }
-        match self.rest.json::<SpendLimit>(self.get(&["spend_limit"])).await {
-            Ok(limit) if limit.enforcement.status == "enforcing" => {}
-            Ok(_) => warnings.push("the project's spend limit is not enforced".to_owned()),
-            Err(failure) if failure.is_not_found() => {
-                warnings.push("the project has no spend limit, and keys have none of their own".to_owned());
-            }
-            Err(failure) => return Err(told(failure)),
+        if self.spending().await? == Spending::Unlimited {
+            let why = "the project enforces no spend limit, and keys have none of their own";
+            warnings.push(why.to_owned());
         }
+        warnings.push("whether it may write is seen at the first key: the API does not say".to_owned());
         let what = "admin key (of the whole organisation: there is no narrower one)".to_owned();
         Ok(ParentHealth { what, expires_at: None, quota: None, warnings })
     }
@@ -253,6 +268,16 @@ impl Provider for OpenAi {
                     Err(no_such(KIND, kind, value, hint))
                 }
             }
+            SPENDING => {
+                let enforced = self.spending().await?;
+                if Spending::parse(value) == Some(enforced) {
+                    let id = enforced.to_string();
+                    return Ok(Resource { kind: SPENDING.to_owned(), name: id.clone(), id });
+                }
+                let hint =
+                    format_args!("; the project's is `{enforced}`: change it at OpenAI or ask for that");
+                Err(no_such(KIND, kind, value, hint))
+            }
             other => Err(unknown_kind(KIND, other, PARAMETERS)),
         }
     }
@@ -262,15 +287,15 @@ impl Provider for OpenAi {
         permissions: &[Permission],
         given: Vec<Resource>,
     ) -> Result<Vec<Resource>, ProviderError> {
-        let (projects, models): (Vec<_>, Vec<_>) = given.into_iter().partition(|one| one.kind == PROJECT);
-        let [models] = models.as_slice() else {
-            return Err(unsupported(KIND, "a key needs to be told once which models its project allows"));
-        };
-        if models.kind != MODELS {
-            return Err(unknown_kind(KIND, &models.kind, PARAMETERS));
+        let (projects, limits): (Vec<_>, Vec<_>) = given.into_iter().partition(|one| one.kind == PROJECT);
+        let mut kinds: Vec<&str> = limits.iter().map(|limit| limit.kind.as_str()).collect();
+        kinds.sort_unstable();
+        if kinds != [MODELS, SPENDING] {
+            let why = "a key needs to be told once which models its project allows, and once which spend limit it has";
+            return Err(unsupported(KIND, why));
         }
         let mut confined = confine_to(KIND, "models", self.resource(&self.project), permissions, &projects)?;
-        confined.push(models.clone());
+        confined.extend(limits);
         Ok(confined)
     }
 
@@ -312,9 +337,10 @@ impl Provider for OpenAi {
             several => odd.push(format!("{} keys", several.len())),
         }
         let models = (MODELS.to_owned(), self.models().await?.id());
+        let spending = (SPENDING.to_owned(), self.spending().await?.to_string());
         Ok(ObservedGrant {
             permissions: BTreeSet::from([MEMBER.to_owned()]),
-            resources: BTreeSet::from([(PROJECT.to_owned(), self.project.clone()), models]),
+            resources: BTreeSet::from([(PROJECT.to_owned(), self.project.clone()), models, spending]),
             not_understood: odd.iter().map(|part| Untrusted::capped(part, 120)).collect(),
             ..ObservedGrant::default()
         }

@@ -82,8 +82,14 @@ pub(super) struct Project {
     pub(super) archived_at: Option<i64>,
 }
 
+/// `GET .../spend_limit`.
 #[derive(Deserialize)]
 pub(super) struct SpendLimit {
+    /// In cents.
+    pub(super) threshold_amount: u64,
+    /// ISO 4217.
+    pub(super) currency: String,
+    pub(super) interval: String,
     pub(super) enforcement: Enforcement,
 }
 

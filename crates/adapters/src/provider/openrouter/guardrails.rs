@@ -23,7 +23,7 @@ impl OpenRouter {
         all.retain(|one| one.workspace_id.as_deref() == Some(self.workspace.as_str()));
         let named: Vec<_> = all.iter().filter(|one| one.id == value || one.name == value).collect();
         match named.as_slice() {
-            [one] => Ok(Resource { kind: GUARDRAIL.to_owned(), id: one.id.clone(), name: one.name.clone() }),
+            [one] => Ok(Resource { kind: GUARDRAIL.to_owned(), id: one.id.clone(), name: one.described() }),
             [] => {
                 let alike = all.iter().find(|one| one.name.eq_ignore_ascii_case(value));
                 let names: Vec<String> = alike

@@ -6,10 +6,12 @@
 //!   one permission, `inference`, confined to the workspace, and to a guardrail (which models, which providers) where a
 //!   parameter names one.
 //! * Left out, `limit` is no limit and `expires_at` is never, and the expiry can't be changed later. Both are mandatory
-//!   here. The limit is for the key's whole life (`limit_reset` is null), and it also counts what goes over the account's
-//!   own keys at model providers (`include_byok_in_limit`).
+//!   here. The limit is for the key's whole life, unless a parameter says that it begins anew (`limit_reset`) each day,
+//!   week or month, at midnight UTC, weeks on Monday. It also counts what goes over the account's own keys at model
+//!   providers (`include_byok_in_limit`).
 //! * A key holds at most one guardrail, which is assigned after the key was made. When that fails, the key is ended
-//!   before its secret leaves this module.
+//!   before its secret leaves this module. What it allows is a part of its name in a plan, so that a guardrail that was
+//!   changed after the approval is not the one that was approved.
 //! * `GET /keys` lists the default workspace unless it is told another one.
 
 mod guardrails;
@@ -50,6 +52,8 @@ const NEEDS: &str = "a management key";
 const INFERENCE: &str = "inference";
 const WORKSPACE: &str = "openrouter.workspace";
 const GUARDRAIL: &str = "openrouter.guardrail";
+const RESET: &str = "openrouter.limit_reset";
+const RESETS: [&str; 3] = ["daily", "weekly", "monthly"];
 const MOST_PAGES: usize = 200;
 /// Nobody measured how far `usage` lags. A guess on the safe side.
 const LAG_SECONDS: u64 = 3_600;
@@ -68,6 +72,12 @@ pub(super) const PARAMETERS: &[ParameterKind] = &[
         scopes: &["workspace"],
         from_connection: false,
         help: "a guardrail of the workspace (which models and providers), by its exact name or its id",
+    },
+    ParameterKind {
+        kind: RESET,
+        scopes: &["limit"],
+        from_connection: false,
+        help: "when the budget begins anew: `daily`, `weekly` or `monthly`; without it the budget is for the key's whole life",
     },
 ];
 
@@ -166,11 +176,16 @@ impl OpenRouter {
         let cents = grant.budget_cents.filter(|cents| *cents > 0).ok_or_else(|| {
             unsupported(KIND, "a key without a limit is never made; give the template a `budget_usd`")
         })?;
+        let reset = grant.resources.iter().find(|resource| resource.kind == RESET);
+        let reset = reset.map(|reset| RESETS.into_iter().find(|known| *known == reset.id));
+        if reset == Some(None) {
+            return Err(unsupported(KIND, "a limit begins anew daily, weekly or monthly"));
+        }
         Ok(CreateBody {
             name: marker.as_str(),
             // Exact up to 90 trillion dollars: 53 bits of cents.
             limit: cents as f64 / 100.0,
-            limit_reset: None,
+            limit_reset: reset.flatten(),
             include_byok_in_limit: true,
             expires_at: whole_seconds(expires_at),
             workspace_id: &self.workspace,
@@ -231,6 +246,10 @@ impl Provider for OpenRouter {
                 }
             }
             GUARDRAIL => self.guardrail(value).await,
+            RESET if RESETS.contains(&value) => {
+                Ok(Resource { kind: RESET.to_owned(), id: value.to_owned(), name: value.to_owned() })
+            }
+            RESET => Err(no_such(KIND, kind, value, format_args!("; it is one of: {}", RESETS.join(", ")))),
             other => Err(unknown_kind(KIND, other, PARAMETERS)),
         }
     }
@@ -240,13 +259,15 @@ impl Provider for OpenRouter {
         permissions: &[Permission],
         given: Vec<Resource>,
     ) -> Result<Vec<Resource>, ProviderError> {
-        let (guardrails, given): (Vec<_>, Vec<_>) = given.into_iter().partition(|one| one.kind == GUARDRAIL);
-        if guardrails.len() > 1 {
-            return Err(unsupported(KIND, "a key holds at most one guardrail"));
+        let (limits, given): (Vec<_>, Vec<_>) =
+            given.into_iter().partition(|one| [GUARDRAIL, RESET].contains(&one.kind.as_str()));
+        let several = |kind: &str| limits.iter().filter(|one| one.kind == kind).count() > 1;
+        if several(GUARDRAIL) || several(RESET) {
+            return Err(unsupported(KIND, "a key holds at most one guardrail, and its limit one reset"));
         }
         let own = self.resource(&self.workspace);
         let mut confined = confine_to(KIND, "workspace", own, permissions, &given)?;
-        confined.extend(guardrails);
+        confined.extend(limits);
         Ok(confined)
     }
 

@@ -8,7 +8,7 @@ use keywright_core::text::Untrusted;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{GUARDRAIL, INFERENCE, WORKSPACE};
+use super::{GUARDRAIL, INFERENCE, RESET, WORKSPACE};
 use crate::provider::secret_text::SecretText;
 
 /// The body of `POST /keys`. Nothing in it is optional, whatever the API says.
@@ -108,6 +108,29 @@ pub(super) struct Guardrail {
     pub(super) id: String,
     pub(super) name: String,
     pub(super) workspace_id: Option<String>,
+    #[serde(default)]
+    allowed_models: Option<BTreeSet<String>>,
+    #[serde(default)]
+    ignored_models: Option<BTreeSet<String>>,
+    #[serde(default)]
+    allowed_providers: Option<BTreeSet<String>>,
+    #[serde(default)]
+    ignored_providers: Option<BTreeSet<String>>,
+}
+
+impl Guardrail {
+    /// Its name and what it allows, as in "cheap models (models: openai/gpt-5-mini; providers: any but x)".
+    pub(super) fn described(&self) -> String {
+        let joined = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
+        let side = |allowed: &Option<BTreeSet<String>>, ignored: &Option<BTreeSet<String>>| {
+            let allowed = allowed.as_ref().map_or("any".to_owned(), joined);
+            let ignored = ignored.as_ref().filter(|names| !names.is_empty()).map(joined);
+            ignored.map_or_else(|| allowed.clone(), |ignored| format!("{allowed} but {ignored}"))
+        };
+        let models = side(&self.allowed_models, &self.ignored_models);
+        let providers = side(&self.allowed_providers, &self.ignored_providers);
+        format!("{} (models: {models}; providers: {providers})", self.name)
+    }
 }
 
 #[derive(Deserialize)]
@@ -149,9 +172,6 @@ pub(super) fn observed(key: &Key, guardrails: Vec<String>) -> ObservedGrant {
     if key.disabled {
         odd.push("disabled".to_owned());
     }
-    if let Some(reset) = &key.limit_reset {
-        odd.push(format!("limit_reset: {reset}"));
-    }
     if !key.include_byok_in_limit {
         odd.push("include_byok_in_limit: false".to_owned());
     }
@@ -161,9 +181,10 @@ pub(super) fn observed(key: &Key, guardrails: Vec<String>) -> ObservedGrant {
     }
     let workspace = (WORKSPACE.to_owned(), key.workspace_id.clone());
     let guardrails = guardrails.into_iter().map(|id| (GUARDRAIL.to_owned(), id));
+    let reset = key.limit_reset.iter().map(|reset| (RESET.to_owned(), reset.clone()));
     ObservedGrant {
         permissions: BTreeSet::from([INFERENCE.to_owned()]),
-        resources: guardrails.chain([workspace]).collect(),
+        resources: guardrails.chain(reset).chain([workspace]).collect(),
         expires_at: key.expires_at,
         budget_cents,
         not_understood: odd.iter().map(|part| Untrusted::capped(part, 120)).collect(),
@@ -210,7 +231,6 @@ mod tests {
     fn whatever_else_a_key_may_hold_is_not_understood() {
         for (field, value) in [
             ("disabled", json!(true)),
-            ("limit_reset", json!("daily")),
             ("include_byok_in_limit", json!(false)),
             ("limit", json!(0.001)),
             ("limit", json!(-1)),
@@ -220,6 +240,10 @@ mod tests {
             key[field] = value;
             assert_ne!(read(key).not_understood, [], "{field}");
         }
+        let mut key = good();
+        key["limit_reset"] = json!("daily");
+        let daily = (RESET.to_owned(), "daily".to_owned());
+        assert!(read(key).resources.contains(&daily), "a limit that begins anew is another one");
         let mut key = good();
         key["limit"] = Value::Null;
         assert_eq!(read(key).budget_cents, None, "no limit is not the limit that was asked for");

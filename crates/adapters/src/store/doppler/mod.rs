@@ -5,15 +5,15 @@
 //!
 //! **Whose value.** A line in the secret's note names the placement and covers the value (`note.rs`), so that a value
 //! that was changed by hand is somebody else's. The note is written after the value; if that fails, the value is taken
-//! back. A crash between the two leaves a value that looks like somebody else's. Notes belong to a name in the whole
-//! project: each config has a line of its own, and what people wrote stays.
+//! back. After a crash between the two the next try finds a value without a note, and notes it where it is the very one.
+//! Notes belong to a name in the whole project: each config has a line of its own, and what people wrote stays.
 //!
 //! **The guard** is the old value: a change request is carried out only if `originalValue` is what lies there, a real
 //! `null` for nothing. With the visibility `restricted` nobody can read values, so the guard is the name, and what is
 //! known after a write is that the name is listed.
 //!
-//! **Approval.** Where a policy makes a change wait, the answer names it instead of the secrets. Each further try asks
-//! for the same change again.
+//! **Approval.** Where a policy makes a change wait, the answer names it instead of the secrets. Once somebody approved it
+//! the value lies there without a note, as after a crash.
 //!
 //! The API's documentation does not show change requests; they are as in the vendor's CLI (`pkg/http/api.go`,
 //! `pkg/models/api.go`), and so is what may be sent again: 429, and 5xx without a JSON body.

@@ -218,7 +218,12 @@ impl Infisical {
                 Some(entry) => Ok(Some(entry)),
                 None => Err(Failure::garbled("it names no secret".to_owned())),
             },
-            Err(failure) if failure.is_not_found() => Ok(None),
+            // A secret that is not there, and one whose folder or environment is not, differ in the message alone.
+            Err(failure)
+                if failure.is_not_found() && !failure.says("folder") && !failure.says("environment") =>
+            {
+                Ok(None)
+            }
             Err(failure) => Err(failure),
         }
     }
@@ -316,6 +321,10 @@ impl Spots for Infisical {
             Err(failure) if failure.is_denied_as(403) => self.read(spot, false).await.map(Found),
             outcome => outcome.map(Found),
         }
+    }
+
+    fn is_gone(&self, failure: &Failure) -> bool {
+        failure.is_not_found()
     }
 
     async fn put(&self, spot: &Spot, seen: &Found, write: &Write<'_>) -> Result<Put, Failure> {

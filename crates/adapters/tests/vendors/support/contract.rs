@@ -181,7 +181,7 @@ async fn a_whole_life(case: &ProviderCase) {
         last_used.last_used(id).await.unwrap();
     }
     // What the facts say that there is, there is.
-    assert!(provider.facts().can_mint);
+    assert!(provider.facts().no_mint.is_none());
     match provider.facts().evidence {
         Evidence::Exact => assert!(provider.last_used().is_some()),
         Evidence::Counters => assert!(provider.metered().is_some()),
