@@ -12,7 +12,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use keywright_catalog::words::plan;
-use keywright_catalog::{BUILT_IN, Catalog};
+use keywright_catalog::Catalog;
+use keywright_catalog::built_in::every;
 
 /// What people say, some of it long, some of it wrong.
 const WORDS: [(&str, &str); 12] = [
@@ -34,7 +35,7 @@ const WORDS: [(&str, &str); 12] = [
 ];
 
 fn main() {
-    let catalogs: Vec<&Catalog> = BUILT_IN.iter().map(|one| one.catalog().unwrap()).collect();
+    let catalogs: Vec<&Catalog> = every().map(|one| one.catalog().unwrap()).collect();
     let entries: usize =
         catalogs.iter().map(|one| one.permissions().len() + one.all_operations().len()).sum();
     let names: Vec<String> = catalogs
