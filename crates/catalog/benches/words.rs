@@ -11,9 +11,9 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use keywright_catalog::words::plan;
 use keywright_catalog::Catalog;
 use keywright_catalog::built_in::every;
+use keywright_catalog::words::plan;
 
 /// What people say, some of it long, some of it wrong.
 const WORDS: [(&str, &str); 12] = [
@@ -61,8 +61,15 @@ fn main() {
     let mut next = WORDS.iter().cycle();
     let searched = times(2_000, || search(&catalogs, next.next().unwrap().1));
     println!("{:<40} {:>22}", "search over all catalogs", shown(&searched));
-    let slowest = WORDS.iter().map(|(_, words)| times(200, || search(&catalogs, words))).max_by_key(|times| times[times.len() / 2]);
-    println!("{:<40} {:>22}", "the slowest of these questions", slowest.map(|times| shown(&times)).unwrap_or_default());
+    let slowest = WORDS
+        .iter()
+        .map(|(_, words)| times(200, || search(&catalogs, words)))
+        .max_by_key(|times| times[times.len() / 2]);
+    println!(
+        "{:<40} {:>22}",
+        "the slowest of these questions",
+        slowest.map(|times| shown(&times)).unwrap_or_default()
+    );
     let mut next = WORDS.iter().cycle();
     let scanned = times(200, || scan(&names, next.next().unwrap().1));
     println!("{:<40} {:>22}", "linear scan over the same entries", shown(&scanned));

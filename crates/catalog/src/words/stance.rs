@@ -52,7 +52,7 @@ pub(super) fn place(heard: &mut Heard) {
     for (at, segment) in heard.segments.iter_mut().enumerate() {
         let own: Vec<&Word> = heard.words.iter().filter(|word| word.segment == at).collect();
         let into = |word: &&Word| matches!(word.stem.as_str(), "in" | "to" | "into" | "on" | "for" | "and");
-        // `so it can ...` is a purpose, `so the job reads ...` is the job.
+        // `so it can ...` is a purpose, `so it reads ...` is the job.
         if own.first().is_some_and(|word| word.stem == "so") {
             segment.aside = own
                 .iter()
