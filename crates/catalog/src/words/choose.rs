@@ -138,7 +138,7 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
             )
         })
         .collect();
-    let main = strongest(&mains, &taken, |topic, standing| plain(topic) && standing.score() >= ENOUGH);
+    let main = strongest(&mains, &taken, |topic, standing| plain(topic) && standing.score() >= ENOUGH * 0.6);
     let best = best.map(|best| match main {
         Some((topic, standing))
             if plain(best.0) && topic != best.0 && standing.score() >= best.1.score() * MAIN =>

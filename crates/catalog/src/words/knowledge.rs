@@ -73,6 +73,9 @@ pub(super) struct Knowledge {
     pub(super) spellings: Vec<Vec<(Vec<char>, usize)>>,
 }
 
+/// What a word says that stands in one topic only.
+const MOST: f32 = 4.9;
+
 /// Words longer than this are never mistyped forms of a known one.
 const LONGEST_WORD: usize = 24;
 
@@ -192,9 +195,10 @@ impl Knowledge {
             }
             self.phrases.push(Phrase { topic, deed, words, weak });
         }
+        // As with BM25, scaled so that a word of one topic says the same at every provider.
         let topics = self.topics.len() as f32;
-        self.weight =
-            topics_of.iter().map(|found| (1.0 + topics / (found.len() as f32 + 0.5)).ln()).collect();
+        let says = |topics_with: usize| (1.0 + topics / (topics_with as f32 + 0.5)).ln();
+        self.weight = topics_of.iter().map(|found| says(found.len()) / says(1) * MOST).collect();
         // Everyday words and verbs tell things apart less than the things' own names do.
         for (word, number) in &self.numbers {
             let most = if is_small(word) {
