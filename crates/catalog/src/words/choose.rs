@@ -25,6 +25,9 @@ const NEAR: f32 = 0.97;
 /// How much of the best topic's score another one needs to be asked for beside it.
 const BESIDE: f32 = 0.38;
 
+/// How much of it a thing needs that a verb is said about, to be taken for words with several meanings.
+const ENOUGH_WITH_A_VERB: f32 = 0.6;
+
 /// How much of the best topic's score the main clause needs to decide.
 const MAIN: f32 = 0.55;
 
@@ -152,7 +155,7 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
     let best = best.map(|best| match instead {
         Some(plainer) if !plain(best.0) && !central(&best.1) => plainer,
         Some(plainer)
-            if !plain(best.0) && plainer.1.score() >= best.1.score() * NEAR && says_what(&best.1, heard) =>
+            if !plain(best.0) && plainer.1.score() >= best.1.score() * ENOUGH_WITH_A_VERB && says_what(&best.1, heard) =>
         {
             plainer
         }
@@ -396,6 +399,9 @@ fn find(
     let within = |at: &usize| heard.words.get(*at).map(|word| word.segment);
     let one_segment =
         positions.windows(2).all(|pair| matches!(pair, [one, other] if within(one) == within(other)));
+    // `delete queue` is not what a queue does that deletes.
+    let turned = phrase.deed.is_some() && !ordered && positions.first().is_some_and(|at| acts(*at, heard));
+    let closeness = if turned { closeness * 0.35 } else { closeness };
     let context = positions.iter().filter(|at| stands_for(**at, heard)).count();
     let closeness = if context > 0 && context < positions.len() { closeness * 0.7 } else { closeness };
     let closeness = match (together, one_segment) {

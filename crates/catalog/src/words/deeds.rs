@@ -25,6 +25,8 @@ pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge:
             .filter_map(|at| heard.words.get(*at))
             .any(|word| heard.segments.get(word.segment).is_some_and(|segment| segment.question));
         let allowed = known.deeds.get(*deed).is_some_and(|deed| deed.reads || !heard.read_only && !asks);
+        let reported = words.iter().any(|at| is_reported(*at, heard));
+        let allowed = allowed && (!reported || known.deeds.get(*deed).is_some_and(|deed| deed.reads));
         if strong && fresh && allowed {
             picked.push(*deed);
             spent.extend(words.iter());
@@ -137,6 +139,11 @@ fn kinds(
     let asks = |segment: usize| heard.segments.get(segment).is_some_and(|segment| segment.question);
     let usable = |segment: &usize| heard.segments.get(*segment).is_some_and(|segment| !segment.smuggles);
     let mut found: BTreeSet<Kind> = BTreeSet::new();
+    // What only happens before the job is looked at, not done.
+    let only_aside = |segment: &usize| heard.segments.get(*segment).is_some_and(|segment| segment.aside);
+    if own.iter().all(only_aside) && heard.segments.len() > own.len() {
+        return BTreeSet::from([Kind::Read]);
+    }
     for segment in &own {
         let aside = heard.segments.get(*segment).is_some_and(|segment| segment.aside);
         if !aside || own.len() == 1 {
@@ -220,4 +227,11 @@ fn is_bare(segment: usize, heard: &Heard, own: &BTreeSet<usize>) -> bool {
         }
     }
     verbs > 0 && content == 0
+}
+
+/// Whether a word tells what somebody did (`who pushed to main`).
+fn is_reported(at: usize, heard: &Heard) -> bool {
+    let Some(word) = heard.words.get(at) else { return false };
+    let before = heard.words.iter().take(at).filter(|other| other.segment == word.segment);
+    !word.kinds.is_empty() && before.into_iter().any(|other| other.stem == "who" || other.stem == "awho")
 }

@@ -213,6 +213,13 @@ impl Hearing<'_> {
             current.text.push_str(&lower);
         }
         let stem = stem(&lower);
+        // `who deleted it` asks the audit log.
+        if self.heard.words.last().is_some_and(|word| word.stem == "who") && is_past(&lower) {
+            if let (Some(who), number) = (self.heard.words.last_mut(), self.knowledge.number("awho")) {
+                who.number = number;
+                who.trust = 1.0;
+            }
+        }
         self.last_named = match lower.as_str() {
             "named" | "called" | "name" | "id" => self.last_named.or(Some("name")),
             "the" | "a" | "our" | "my" => self.last_named,
@@ -346,6 +353,10 @@ impl Hearing<'_> {
         }
         self.heard.segments.len() - 1
     }
+}
+
+fn is_past(word: &str) -> bool {
+    word.ends_with("ed") || matches!(word, "did" | "made" | "broke" | "set" | "took" | "put")
 }
 
 /// Words for the key itself.

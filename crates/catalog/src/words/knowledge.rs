@@ -213,7 +213,7 @@ impl Knowledge {
             }
         }
         // A host name alone says little: most jobs name one.
-        for (word, says) in [("ahost", 2.4), ("apath", 1.5), ("asecret", 2.0)] {
+        for (word, says) in [("ahost", 2.4), ("apath", 1.5), ("asecret", 2.0), ("awho", 6.0)] {
             if let Some(weight) = self.number(word).and_then(|number| self.weight.get_mut(number)) {
                 *weight = says;
             }
