@@ -25,6 +25,9 @@ const NEAR: f32 = 0.97;
 /// How much of the best topic's score another one needs to be asked for beside it.
 const BESIDE: f32 = 0.38;
 
+/// What two words say at least that stand together as in a name.
+const NAME: f32 = 6.0;
+
 /// How much of it a thing needs that a verb is said about, to be taken for words with several meanings.
 const ENOUGH_WITH_A_VERB: f32 = 0.6;
 
@@ -155,7 +158,9 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
     let best = best.map(|best| match instead {
         Some(plainer) if !plain(best.0) && !central(&best.1) => plainer,
         Some(plainer)
-            if !plain(best.0) && plainer.1.score() >= best.1.score() * ENOUGH_WITH_A_VERB && says_what(&best.1, heard) =>
+            if !plain(best.0)
+                && plainer.1.score() >= best.1.score() * ENOUGH_WITH_A_VERB
+                && says_what(&best.1, heard) =>
         {
             plainer
         }
@@ -262,6 +267,25 @@ fn commands(at: usize, heard: &Heard) -> bool {
                 "list" | "check" | "report" | "view" | "monitor" | "watch" | "track"
             )
     })
+}
+
+/// How much the words of a segment count.
+fn role(segment: &Segment) -> f32 {
+    match segment {
+        Segment { elsewhere: true, .. } => 0.45,
+        Segment { aside: true, .. } => 0.55,
+        Segment { context: true, .. } => 0.75,
+        Segment { heading: true, .. } => 1.5,
+        _ => 1.0,
+    }
+}
+
+fn role_of(positions: &[usize], heard: &Heard) -> f32 {
+    let segments = positions
+        .iter()
+        .filter_map(|at| heard.words.get(*at))
+        .filter_map(|word| heard.segments.get(word.segment));
+    segments.map(role).fold(1.5, f32::min)
 }
 
 /// Whether words lie in two clauses that each do something: `compare branches and create a tag` compares no tags.
@@ -413,18 +437,20 @@ fn find(
     for at in &positions {
         let word = heard.words.get(*at)?;
         let segment = heard.segments.get(word.segment)?;
-        let role = match segment {
-            Segment { elsewhere: true, .. } => 0.45,
-            Segment { aside: true, .. } => 0.55,
-            Segment { context: true, .. } => 0.75,
-            Segment { heading: true, .. } => 1.5,
-            _ => 1.0,
-        };
+        let role = role(segment);
         worth += knowledge.weight.get(word.number?).copied().unwrap_or(0.0) * word.trust * role;
     }
     let whole = 1.0 + 0.2 * (length as f32 - 1.0);
     let weak = if phrase.weak { 0.5 } else { 1.0 };
-    Some(Found { deed: phrase.deed, weak: phrase.weak, positions, worth: worth * closeness * whole * weak })
+    // Everyday words that stand together as they do in a name are that name.
+    let name = phrase.deed.is_none()
+        && length > 1
+        && span == length
+        && ordered
+        && positions.iter().all(|at| !acts(*at, heard));
+    let floor = if name { NAME + 1.4 * (length as f32 - 2.0) } else { 0.0 };
+    let worth = (worth * closeness * whole * weak).max(floor * weak * role_of(&positions, heard));
+    Some(Found { deed: phrase.deed, weak: phrase.weak, positions, worth })
 }
 
 fn chosen(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge) -> Chosen {
