@@ -412,6 +412,7 @@ fn find(
     let closeness = match span - length {
         0 if ordered => 1.15,
         0 => 1.1,
+        1 | 2 if ordered => 1.03,
         1 | 2 => 1.0,
         3 | 4 => 0.75,
         5..=8 => 0.5,

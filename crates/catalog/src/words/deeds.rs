@@ -46,6 +46,16 @@ pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge:
     if kinds.len() > 1 || picked.is_empty() {
         kinds.retain(|kind| !denied.contains(kind) || denied.len() > 1 && kinds_asked(heard, *kind));
     }
+    // Of a job that changes a thing and one that shows it, both called by its name, `get` means the second.
+    if kinds == BTreeSet::from([Kind::Read])
+        && let Some((top, most, words)) = called.first()
+        && known.deeds.get(*top).is_some_and(|deed| !deed.reads)
+        && !words.iter().any(|at| heard.words.get(*at).is_some_and(|word| word.kinds.iter().any(|kind| kind.writes())))
+        && let Some((shows, _, _)) =
+            called.iter().find(|(deed, worth, _)| known.deeds.get(*deed).is_some_and(|deed| deed.reads) && *worth >= most * 0.4)
+    {
+        picked = vec![*shows];
+    }
     // A verb outweighs what a deed is called: `read the rules` does not edit them.
     if !kinds.is_empty() {
         picked.retain(|deed| {

@@ -356,7 +356,7 @@ impl Hearing<'_> {
 }
 
 fn is_past(word: &str) -> bool {
-    word.ends_with("ed") || matches!(word, "did" | "made" | "broke" | "set" | "took" | "put")
+    word.ends_with("ed") && !matches!(word, "logged" | "signed" | "accessed" | "opened" | "connected" | "used" | "visited" | "approved") || matches!(word, "did" | "made" | "broke" | "set" | "took" | "put")
 }
 
 /// Words for the key itself.
