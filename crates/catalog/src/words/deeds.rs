@@ -50,9 +50,12 @@ pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge:
     if kinds == BTreeSet::from([Kind::Read])
         && let Some((top, most, words)) = called.first()
         && known.deeds.get(*top).is_some_and(|deed| !deed.reads)
-        && !words.iter().any(|at| heard.words.get(*at).is_some_and(|word| word.kinds.iter().any(|kind| kind.writes())))
-        && let Some((shows, _, _)) =
-            called.iter().find(|(deed, worth, _)| known.deeds.get(*deed).is_some_and(|deed| deed.reads) && *worth >= most * 0.4)
+        && !words
+            .iter()
+            .any(|at| heard.words.get(*at).is_some_and(|word| word.kinds.iter().any(|kind| kind.writes())))
+        && let Some((shows, _, _)) = called.iter().find(|(deed, worth, _)| {
+            known.deeds.get(*deed).is_some_and(|deed| deed.reads) && *worth >= most * 0.4
+        })
     {
         picked = vec![*shows];
     }

@@ -225,7 +225,7 @@ impl Hearing<'_> {
             "the" | "a" | "our" | "my" => self.last_named,
             _ => names_next(&stem),
         };
-        let (number, trust) = if named { (None, 0.0) } else { self.number_of(&stem) };
+        let (stem, number, trust) = if named { (stem, None, 0.0) } else { self.known_as(&lower, stem) };
         let asks = matches!(lower.as_str(), "what" | "which" | "who" | "how");
         let first = self.heard.words.last().is_none_or(|word| word.segment != segment);
         // `managed` describes a thing; `what` asks only where it begins.
@@ -234,13 +234,7 @@ impl Hearing<'_> {
                 lower.as_str(),
                 "monitoring" | "logging" | "tracking" | "scanning" | "testing" | "hosting"
             ) && !first;
-        let kinds = if named || describes || asks && !first {
-            &[]
-        } else if number.is_some() && trust >= 1.0 {
-            verb(&stem)
-        } else {
-            verb_of(&stem)
-        };
+        let kinds = if named || describes || asks && !first { &[] } else { verb(&stem) };
         let leads = self.heard.words.last().is_none_or(|word| {
             word.segment != segment || leads_on(&word.stem) || word.leads && is_small(&word.stem)
         });
@@ -258,27 +252,43 @@ impl Hearing<'_> {
         });
     }
 
-    /// The word's number in the knowledge: its own, or that of the one word that it is a typing slip of.
-    fn number_of(&self, stem: &str) -> (Option<usize>, f32) {
-        if let Some(number) = self.knowledge.number(stem) {
-            return (Some(number), 1.0);
+    /// The word as the knowledge or the verbs have it, and how sure that is: a typing slip counts less.
+    fn known_as(&self, lower: &str, stem: String) -> (String, Option<usize>, f32) {
+        if let Some(number) = self.knowledge.number(&stem) {
+            return (stem, Some(number), 1.0);
         }
-        if !verb(stem).is_empty() || is_small(stem) || is_elsewhere(stem) {
-            return (None, 1.0);
+        let letters: Vec<char> = lower.chars().collect();
+        if !verb(&stem).is_empty() || is_small(&stem) || is_elsewhere(&stem) || letters.len() < 3 {
+            return (stem, None, 1.0);
         }
-        let letters: Vec<char> = stem.chars().collect();
-        let near = letters.len().saturating_sub(2)..letters.len() + 3;
-        let mut best: Option<(usize, usize)> = None;
-        for list in near.filter_map(|length| self.knowledge.spellings.get(length)) {
+        let mut best: Option<(usize, usize, &[char])> = None;
+        for list in
+            (letters.len() - 2..letters.len() + 3).filter_map(|length| self.knowledge.spellings.get(length))
+        {
             for (theirs, number) in list {
                 if let Some(distance) = slips(&letters, theirs)
-                    && best.is_none_or(|(closest, _)| distance < closest)
+                    && best.is_none_or(|(closest, _, _)| distance < closest)
                 {
-                    best = Some((distance, *number));
+                    best = Some((distance, *number, theirs));
                 }
             }
         }
-        best.map_or((None, 1.0), |(_, number)| (Some(number), 0.8))
+        for word in OFTEN {
+            let theirs: Vec<char> = word.chars().collect();
+            if let Some(distance) = slips(&letters, &theirs)
+                && best.is_none_or(|(closest, _, _)| distance < closest)
+            {
+                let meant = super::tokens::stem(word);
+                let number = self.knowledge.number(&meant);
+                return (meant, number, 0.8);
+            }
+        }
+        match best {
+            Some((_, number, theirs)) => {
+                (super::tokens::stem(&theirs.iter().collect::<String>()), Some(number), 0.8)
+            }
+            None => (stem, None, 1.0),
+        }
     }
 
     fn resource(&mut self, kind: &'static str, value: String) {
@@ -356,7 +366,12 @@ impl Hearing<'_> {
 }
 
 fn is_past(word: &str) -> bool {
-    word.ends_with("ed") && !matches!(word, "logged" | "signed" | "accessed" | "opened" | "connected" | "used" | "visited" | "approved") || matches!(word, "did" | "made" | "broke" | "set" | "took" | "put")
+    word.ends_with("ed")
+        && !matches!(
+            word,
+            "logged" | "signed" | "accessed" | "opened" | "connected" | "used" | "visited" | "approved"
+        )
+        || matches!(word, "did" | "made" | "broke" | "set" | "took" | "put")
 }
 
 /// Words for the key itself.
@@ -411,42 +426,46 @@ fn leads_on(stem: &str) -> bool {
     )
 }
 
-/// A verb by its stem, or by the stem of the verb that it is a typing slip of.
-fn verb_of(stem: &str) -> &'static [Kind] {
-    let exact = verb(stem);
-    if !exact.is_empty() || stem.len() < 5 || is_small(stem) {
-        return exact;
-    }
-    const OFTEN: [&str; 22] = [
-        "creat",
-        "delet",
-        "updat",
-        "upload",
-        "chang",
-        "enabl",
-        "disabl",
-        "remov",
-        "configur",
-        "publish",
-        "deploi",
-        "restart",
-        "fetch",
-        "download",
-        "insert",
-        "modifi",
-        "destroi",
-        "invalidat",
-        "rotat",
-        "schedul",
-        "trigger",
-        "monitor",
-    ];
-    let letters: Vec<char> = stem.chars().collect();
-    for word in OFTEN {
-        let theirs: Vec<char> = word.chars().collect();
-        if slips(&letters, &theirs).is_some() {
-            return verb(word);
-        }
-    }
-    exact
-}
+/// Verbs that people mistype.
+const OFTEN: [&str; 40] = [
+    "create",
+    "delete",
+    "update",
+    "upload",
+    "download",
+    "change",
+    "enable",
+    "disable",
+    "remove",
+    "configure",
+    "publish",
+    "deploy",
+    "restart",
+    "fetch",
+    "insert",
+    "modify",
+    "destroy",
+    "invalidate",
+    "rotate",
+    "schedule",
+    "trigger",
+    "monitor",
+    "list",
+    "show",
+    "view",
+    "turn",
+    "send",
+    "read",
+    "write",
+    "purge",
+    "clone",
+    "allow",
+    "block",
+    "revoke",
+    "invoke",
+    "resize",
+    "export",
+    "import",
+    "access",
+    "manage",
+];

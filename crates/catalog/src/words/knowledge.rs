@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::lexicon::{is_noun_too, is_small, verb};
-use super::tokens::stems;
+use super::tokens::{stem, stems};
 
 /// What a deed does to the thing it is done to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +72,10 @@ pub(super) struct Knowledge {
     /// The spelt-out words by length in letters, for typing slips.
     pub(super) spellings: Vec<Vec<(Vec<char>, usize)>>,
 }
+
+/// What short forms stand for: these are mistyped, too.
+const LONG_FORMS: &str = "repository repositories certificate certificates organization organisation environment environments configuration \
+variable variables parameter parameters database databases message messages image images function functions statistics information permission pictures";
 
 /// What a word says that stands in one topic only.
 const MOST: f32 = 4.9;
@@ -161,8 +165,10 @@ impl Knowledge {
 
     fn index(&mut self, all: Vec<(usize, Option<usize>, &'static str)>) {
         let mut topics_of: Vec<HashSet<usize>> = Vec::new();
+        let mut surfaces: Vec<String> = Vec::new();
         for (topic, deed, text) in all {
             let weak = text.starts_with('~');
+            surfaces.extend(text.split(|letter: char| !letter.is_alphanumeric()).map(str::to_lowercase));
             let mut words = Vec::new();
             let mut said = stems(text);
             let glue = |stem: &String| {
@@ -218,13 +224,20 @@ impl Knowledge {
                 *weight = says;
             }
         }
+        self.spell(surfaces);
+    }
+
+    /// Keeps the words as people write them, for typing slips.
+    fn spell(&mut self, mut surfaces: Vec<String>) {
+        surfaces.extend(LONG_FORMS.split_ascii_whitespace().map(str::to_owned));
+        surfaces.sort_unstable();
+        surfaces.dedup();
         self.spellings = vec![Vec::new(); LONGEST_WORD + 1];
-        let mut words: Vec<(&String, &usize)> = self.numbers.iter().collect();
-        words.sort_unstable();
-        for (word, number) in words {
+        for word in surfaces {
             let letters: Vec<char> = word.chars().collect();
-            if let Some(list) = self.spellings.get_mut(letters.len()) {
-                list.push((letters, *number));
+            let number = self.number(&stem(&word));
+            if let (Some(list), Some(number)) = (self.spellings.get_mut(letters.len()), number) {
+                list.push((letters, number));
             }
         }
     }
