@@ -214,11 +214,9 @@ impl Hearing<'_> {
         }
         let stem = stem(&lower);
         // `who deleted it` asks the audit log.
-        if self.heard.words.last().is_some_and(|word| word.stem == "who") && is_past(&lower) {
-            if let (Some(who), number) = (self.heard.words.last_mut(), self.knowledge.number("awho")) {
-                who.number = number;
-                who.trust = 1.0;
-            }
+        if let Some(who) = self.heard.words.last_mut().filter(|word| word.stem == "who" && is_past(&lower)) {
+            who.number = self.knowledge.number("awho");
+            who.trust = 1.0;
         }
         self.last_named = match lower.as_str() {
             "named" | "called" | "name" | "id" => self.last_named.or(Some("name")),
@@ -266,7 +264,7 @@ impl Hearing<'_> {
             (letters.len() - 2..letters.len() + 3).filter_map(|length| self.knowledge.spellings.get(length))
         {
             for (theirs, number) in list {
-                if let Some(distance) = slips(&letters, theirs)
+                if let Some(distance) = slips(&letters, theirs).map(|slips| cost(slips, &letters, theirs))
                     && best.is_none_or(|(closest, _, _)| distance < closest)
                 {
                     best = Some((distance, *number, theirs));
@@ -275,7 +273,7 @@ impl Hearing<'_> {
         }
         for word in OFTEN {
             let theirs: Vec<char> = word.chars().collect();
-            if let Some(distance) = slips(&letters, &theirs)
+            if let Some(distance) = slips(&letters, &theirs).map(|slips| cost(slips, &letters, &theirs))
                 && best.is_none_or(|(closest, _, _)| distance < closest)
             {
                 let meant = super::tokens::stem(word);
@@ -424,6 +422,16 @@ fn leads_on(stem: &str) -> bool {
             | "cron"
             | "you"
     )
+}
+
+/// Among equal slips another letter is the rarest: people leave out, double and swap.
+fn cost(slips: usize, one: &[char], other: &[char]) -> usize {
+    let sorted = |word: &[char]| {
+        let mut letters = word.to_vec();
+        letters.sort_unstable();
+        letters
+    };
+    2 * slips + usize::from(one.len() == other.len() && sorted(one) != sorted(other))
 }
 
 /// Verbs that people mistype.

@@ -178,7 +178,13 @@ impl Knowledge {
                 )
             };
             if said.iter().filter(|stem| !glue(stem)).count() >= 2 {
-                said.retain(|stem| !glue(stem));
+                // What ends in `to` says where something goes.
+                let last = said.len() - 1;
+                let mut at = 0;
+                said.retain(|stem| {
+                    at += 1;
+                    !glue(stem) || at - 1 == last && stem == "to"
+                });
             }
             for stem in said {
                 let next = self.numbers.len();
