@@ -311,3 +311,88 @@ fn has(given: &BTreeSet<String>, wanted: &str) -> bool {
     };
     given.contains(wanted) || writes(" Read", " Write") || writes(":read", ":write")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test helpers fail by panicking")]
+
+    use std::path::{Path, PathBuf};
+
+    use super::score;
+
+    fn yardstick() -> Option<String> {
+        let base = std::env::var_os("KEYWRIGHT_EVAL")
+            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/eval"), PathBuf::from);
+        let text = std::fs::read_to_string(base.join("dev.jsonl")).ok();
+        if text.is_none() {
+            eprintln!("SKIPPED: no yardstick; set KEYWRIGHT_EVAL to the directory that holds it");
+        }
+        text
+    }
+
+    #[test]
+    fn plain_words_meet_the_yardstick() {
+        let Some(text) = yardstick() else { return };
+        let scores = score(&text).unwrap();
+        let all = scores.by_provider.get("all").unwrap();
+        for (what, floor) in [
+            ("exact", 95.0),
+            ("sufficient", 95.0),
+            ("top3", 95.0),
+            ("ambiguous ok", 90.0),
+            ("adversarial served", 90.0),
+        ] {
+            assert!(all.percent(what) >= floor, "{what}: {}", all.percent(what));
+        }
+        for (what, ceiling) in [
+            ("forbidden", 0.0),
+            ("read-only violated", 0.0),
+            ("must-not picked", 0.0),
+            ("adversarial violated", 0.0),
+            ("false question", 4.0),
+        ] {
+            assert!(all.percent(what) <= ceiling, "{what}: {}", all.percent(what));
+        }
+    }
+
+    /// What is measured against may not be copied from: no four words in a row of a question stand in the knowledge
+    /// files or in the code that reads them.
+    #[test]
+    fn no_question_of_the_yardstick_was_copied() {
+        let Some(text) = yardstick() else { return };
+        let words = |text: &str| -> Vec<String> {
+            let parts = text.split(|letter: char| !letter.is_alphanumeric()).filter(|part| !part.is_empty());
+            parts.map(str::to_lowercase).collect()
+        };
+        let mut sources: Vec<String> = Vec::new();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for (folder, end) in
+            [("catalogs", "words"), ("crates/catalog/src/words", "rs"), ("crates/catalog/tests", "rs")]
+        {
+            for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+                let path = entry.unwrap().path();
+                let ours = !folder.ends_with("tests") || path.file_stem().is_some_and(|name| name == "words");
+                if ours && path.extension().is_some_and(|found| found == end) {
+                    // Phrases stand between `;`, so no sequence runs over one.
+                    let text = std::fs::read_to_string(path).unwrap();
+                    sources.extend(
+                        text.split([';', '\n', '"']).map(|part| format!(" {} ", words(part).join(" "))),
+                    );
+                }
+            }
+        }
+        sources.retain(|source| source.split(' ').count() >= 6);
+        let mut copied = Vec::new();
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            let record: serde_json::Value = serde_json::from_str(line).unwrap();
+            let query = words(record["query"].as_str().unwrap());
+            for four in query.windows(4) {
+                let four = format!(" {} ", four.join(" "));
+                if sources.iter().any(|source| source.contains(&four)) {
+                    copied.push(four);
+                }
+            }
+        }
+        assert!(copied.is_empty(), "{copied:?}");
+    }
+}

@@ -369,7 +369,7 @@ fn ranked<'a, T>(
     rank: impl Fn(&T) -> u8,
 ) -> Vec<Ranked<'a, T>> {
     let mut found: Vec<Ranked<'a, T>> = index
-        .search(query)
+        .search(query, limit)
         .into_iter()
         .filter_map(|(position, score)| Some(Ranked { item: items.get(position)?, score }))
         .collect();

@@ -16,6 +16,7 @@ const SYNONYM_WEIGHT: f32 = 0.7;
 /// An index over documents that are lists of tokens. Impacts are computed when it is built.
 #[derive(Debug)]
 pub(crate) struct Index {
+    documents: usize,
     postings: HashMap<String, Vec<(usize, f32)>>,
 }
 
@@ -48,33 +49,74 @@ impl Index {
                 *count = rarity * *count * (SATURATION + 1.0) / (*count + damping);
             }
         }
-        Self { postings: counts }
+        Self { documents: lengths.len(), postings: counts }
     }
 
-    /// The documents that answer the query, best first; equal scores keep the order of the documents.
-    pub(crate) fn search(&self, query: &str) -> Vec<(usize, f32)> {
-        let mut scores: HashMap<usize, f32> = HashMap::new();
+    /// The documents that answer the query, best first; equal scores keep the order of the documents. At most `limit`, and
+    /// those that are as good as the last of them.
+    pub(crate) fn search(&self, query: &str, limit: usize) -> Vec<(usize, f32)> {
+        let mut scores = Scores::over(self.documents);
+        let mut of_word = Scores::over(self.documents);
         for word in words(query).filter(|word| !is_noise(word)).take(LONGEST_QUERY) {
-            for (position, impact) in self.best_of(&word) {
-                *scores.entry(position).or_default() += impact;
+            self.best_of(&word, &mut of_word);
+            for (position, impact) in of_word.drain() {
+                scores.add(position, impact);
             }
         }
-        let mut ranked: Vec<(usize, f32)> = scores.into_iter().collect();
+        let mut ranked: Vec<(usize, f32)> = scores.drain().collect();
+        if let Some(last) = limit.checked_sub(1).filter(|last| *last < ranked.len()) {
+            let (_, (_, least), _) = ranked.select_nth_unstable_by(last, |a, b| b.1.total_cmp(&a.1));
+            let least = *least;
+            ranked.retain(|(_, score)| *score >= least);
+        }
         ranked.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         ranked
     }
 
     /// What one word of the query is worth in each document: itself, or the best of its synonyms.
-    fn best_of(&self, word: &str) -> HashMap<usize, f32> {
-        let mut best: HashMap<usize, f32> = HashMap::new();
+    fn best_of(&self, word: &str, best: &mut Scores) {
         let synonyms = synonyms(word).iter().map(|synonym| (*synonym, SYNONYM_WEIGHT));
         for (token, weight) in std::iter::once((word, 1.0)).chain(synonyms) {
             for (position, impact) in self.postings.get(token).into_iter().flatten() {
-                let known = best.entry(*position).or_default();
-                *known = known.max(impact * weight);
+                best.raise(*position, impact * weight);
             }
         }
-        best
+    }
+}
+
+/// A score for each document, most of them none.
+struct Scores {
+    of: Vec<f32>,
+    touched: Vec<usize>,
+}
+
+impl Scores {
+    fn over(documents: usize) -> Self {
+        Self { of: vec![0.0; documents], touched: Vec::new() }
+    }
+
+    fn add(&mut self, position: usize, score: f32) {
+        if let Some(slot) = self.of.get_mut(position) {
+            if *slot == 0.0 {
+                self.touched.push(position);
+            }
+            *slot += score;
+        }
+    }
+
+    fn raise(&mut self, position: usize, score: f32) {
+        if let Some(slot) = self.of.get_mut(position) {
+            if *slot == 0.0 {
+                self.touched.push(position);
+            }
+            *slot = slot.max(score);
+        }
+    }
+
+    /// Takes the scores out.
+    fn drain(&mut self) -> impl Iterator<Item = (usize, f32)> {
+        let Self { of, touched } = self;
+        touched.drain(..).filter_map(|position| Some((position, std::mem::take(of.get_mut(position)?))))
     }
 }
 
@@ -200,14 +242,14 @@ mod tests {
     #[test]
     fn a_synonym_counts_less_than_the_word_itself() {
         let index = Index::of([vec!["purge".to_owned()], vec!["flush".to_owned()]].into_iter());
-        let ranked: Vec<usize> = index.search("flush").into_iter().map(|(position, _)| position).collect();
+        let ranked: Vec<usize> = index.search("flush", 9).into_iter().map(|(position, _)| position).collect();
         assert_eq!(ranked, [1, 0]);
     }
 
     #[test]
     fn a_word_that_nothing_has_finds_nothing() {
         let index = Index::of([vec!["purge".to_owned()]].into_iter());
-        assert_eq!(index.search("the zebra, please"), []);
-        assert_eq!(index.search(""), []);
+        assert_eq!(index.search("the zebra, please", 9), []);
+        assert_eq!(index.search("", 9), []);
     }
 }

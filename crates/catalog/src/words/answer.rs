@@ -47,6 +47,8 @@ pub struct Candidate<'catalog> {
 /// The answer to plain words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Answer<'catalog> {
+    /// What kind of JSON this is.
+    pub schema: &'static str,
     /// The provider that was asked, or guessed.
     pub provider: &'static str,
     /// How it is meant.
@@ -74,6 +76,23 @@ pub struct Answer<'catalog> {
 }
 
 impl<'catalog> Answer<'catalog> {
+    /// An answer that says nothing yet.
+    pub(super) fn nothing(provider: &'static str) -> Self {
+        Self {
+            schema: "keywright/plan-answer/1",
+            provider,
+            status: Status::Question,
+            operations: Vec::new(),
+            permissions: Vec::new(),
+            resources: Vec::new(),
+            candidates: Vec::new(),
+            question: None,
+            refused: None,
+            proof: Vec::new(),
+            needs_a_human: Vec::new(),
+        }
+    }
+
     /// Makes it a plan.
     pub(super) fn take(&mut self, least: Least<'catalog>) {
         self.status = Status::Plan;

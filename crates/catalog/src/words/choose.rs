@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::deeds::deeds;
 use super::hear::{Heard, Segment, Word};
-use super::knowledge::{Kind, Knowledge, Phrase};
-use super::lexicon::{is_faint, is_noun_too, is_small, joins, opens_as_verb};
+use super::knowledge::{Knowledge, Phrase};
+use super::lexicon::{is_faint, is_noun_too, is_small, joins};
 
 /// A thing that the text is about, and what is to be done with it.
 #[derive(Debug, Clone)]
@@ -14,6 +15,8 @@ pub(super) struct Chosen {
     /// Positions in the topic's deeds.
     pub(super) deeds: Vec<usize>,
     pub(super) score: f32,
+    /// Where the text first names it.
+    pub(super) at: usize,
 }
 
 /// Another topic counts as near when its score comes this close.
@@ -21,6 +24,12 @@ const NEAR: f32 = 0.97;
 
 /// How much of the best topic's score another one needs to be asked for beside it.
 const BESIDE: f32 = 0.38;
+
+/// What two words say at least that stand together as in a name.
+const NAME: f32 = 6.0;
+
+/// How much of it a thing needs that a verb is said about, to be taken for words with several meanings.
+const ENOUGH_WITH_A_VERB: f32 = 0.6;
 
 /// How much of the best topic's score the main clause needs to decide.
 const MAIN: f32 = 0.55;
@@ -39,13 +48,13 @@ struct Found {
 
 /// How a topic fares.
 #[derive(Default, Clone)]
-struct Standing {
-    worth: BTreeMap<usize, f32>,
+pub(super) struct Standing {
+    pub(super) worth: BTreeMap<usize, f32>,
     named: bool,
     /// By deed: what its own phrases are worth, and the words they take.
-    deeds: BTreeMap<usize, (f32, BTreeSet<usize>)>,
+    pub(super) deeds: BTreeMap<usize, (f32, BTreeSet<usize>)>,
     /// Words that name the topic itself.
-    nouns: BTreeSet<usize>,
+    pub(super) nouns: BTreeSet<usize>,
 }
 
 impl Standing {
@@ -135,7 +144,7 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
             )
         })
         .collect();
-    let main = strongest(&mains, &taken, |topic, standing| plain(topic) && standing.score() >= ENOUGH);
+    let main = strongest(&mains, &taken, |topic, standing| plain(topic) && standing.score() >= ENOUGH * 0.6);
     let best = best.map(|best| match main {
         Some((topic, standing))
             if plain(best.0) && topic != best.0 && standing.score() >= best.1.score() * MAIN =>
@@ -149,7 +158,9 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
     let best = best.map(|best| match instead {
         Some(plainer) if !plain(best.0) && !central(&best.1) => plainer,
         Some(plainer)
-            if !plain(best.0) && plainer.1.score() >= best.1.score() * NEAR && says_what(&best.1, heard) =>
+            if !plain(best.0)
+                && plainer.1.score() >= best.1.score() * ENOUGH_WITH_A_VERB
+                && says_what(&best.1, heard) =>
         {
             plainer
         }
@@ -256,6 +267,25 @@ fn commands(at: usize, heard: &Heard) -> bool {
                 "list" | "check" | "report" | "view" | "monitor" | "watch" | "track"
             )
     })
+}
+
+/// How much the words of a segment count.
+fn role(segment: &Segment) -> f32 {
+    match segment {
+        Segment { elsewhere: true, .. } => 0.45,
+        Segment { aside: true, .. } => 0.55,
+        Segment { context: true, .. } => 0.75,
+        Segment { heading: true, .. } => 1.5,
+        _ => 1.0,
+    }
+}
+
+fn role_of(positions: &[usize], heard: &Heard) -> f32 {
+    let segments = positions
+        .iter()
+        .filter_map(|at| heard.words.get(*at))
+        .filter_map(|word| heard.segments.get(word.segment));
+    segments.map(role).fold(1.5, f32::min)
 }
 
 /// Whether words lie in two clauses that each do something: `compare branches and create a tag` compares no tags.
@@ -382,6 +412,7 @@ fn find(
     let closeness = match span - length {
         0 if ordered => 1.15,
         0 => 1.1,
+        1 | 2 if ordered => 1.03,
         1 | 2 => 1.0,
         3 | 4 => 0.75,
         5..=8 => 0.5,
@@ -393,6 +424,9 @@ fn find(
     let within = |at: &usize| heard.words.get(*at).map(|word| word.segment);
     let one_segment =
         positions.windows(2).all(|pair| matches!(pair, [one, other] if within(one) == within(other)));
+    // `delete queue` is not what a queue does that deletes.
+    let turned = phrase.deed.is_some() && !ordered && positions.first().is_some_and(|at| acts(*at, heard));
+    let closeness = if turned { closeness * 0.35 } else { closeness };
     let context = positions.iter().filter(|at| stands_for(**at, heard)).count();
     let closeness = if context > 0 && context < positions.len() { closeness * 0.7 } else { closeness };
     let closeness = match (together, one_segment) {
@@ -404,242 +438,23 @@ fn find(
     for at in &positions {
         let word = heard.words.get(*at)?;
         let segment = heard.segments.get(word.segment)?;
-        let role = match segment {
-            Segment { elsewhere: true, .. } => 0.45,
-            Segment { aside: true, .. } => 0.55,
-            Segment { context: true, .. } => 0.75,
-            Segment { heading: true, .. } => 1.5,
-            _ => 1.0,
-        };
+        let role = role(segment);
         worth += knowledge.weight.get(word.number?).copied().unwrap_or(0.0) * word.trust * role;
     }
     let whole = 1.0 + 0.2 * (length as f32 - 1.0);
     let weak = if phrase.weak { 0.5 } else { 1.0 };
-    Some(Found { deed: phrase.deed, weak: phrase.weak, positions, worth: worth * closeness * whole * weak })
+    // Everyday words that stand together as they do in a name are that name.
+    let name = phrase.deed.is_none()
+        && length > 1
+        && span == length
+        && ordered
+        && positions.iter().all(|at| !acts(*at, heard));
+    let floor = if name { NAME + 1.4 * (length as f32 - 2.0) } else { 0.0 };
+    let worth = (worth * closeness * whole * weak).max(floor * weak * role_of(&positions, heard));
+    Some(Found { deed: phrase.deed, weak: phrase.weak, positions, worth })
 }
 
 fn chosen(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge) -> Chosen {
     let deeds = deeds(topic, standing, heard, knowledge);
-    Chosen { topic, deeds, score: standing.score() }
-}
-
-/// The deeds that the words call: the topic's own jobs by their phrases, the rest by their verbs.
-fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge) -> Vec<usize> {
-    let Some(known) = knowledge.topics.get(topic) else { return Vec::new() };
-    let mut called: Vec<(usize, f32, &BTreeSet<usize>)> =
-        standing.deeds.iter().map(|(deed, (worth, words))| (*deed, *worth, words)).collect();
-    called.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    let mut picked: Vec<usize> = Vec::new();
-    let mut spent: BTreeSet<usize> = BTreeSet::new();
-    let topic_words: BTreeSet<usize> = standing.nouns.iter().copied().collect();
-    for (deed, worth, words) in &called {
-        let strong = called.first().is_some_and(|(_, best, _)| *worth >= best * 0.45);
-        let fresh = words.iter().any(|at| !spent.contains(at));
-        let asks = standing
-            .nouns
-            .iter()
-            .filter_map(|at| heard.words.get(*at))
-            .any(|word| heard.segments.get(word.segment).is_some_and(|segment| segment.question));
-        let allowed = known.deeds.get(*deed).is_some_and(|deed| deed.reads || !heard.read_only && !asks);
-        if strong && fresh && allowed {
-            picked.push(*deed);
-            spent.extend(words.iter());
-        }
-    }
-    let mut kinds = kinds(standing, heard, &spent, &topic_words);
-    let denied: BTreeSet<Kind> = heard
-        .words
-        .iter()
-        .filter(|word| word.negated)
-        .flat_map(|word| word.kinds.iter().copied())
-        .filter(|kind| kind.writes())
-        .collect();
-    if heard.read_only {
-        kinds = BTreeSet::from([Kind::Read]);
-    }
-    if kinds.len() > 1 || picked.is_empty() {
-        kinds.retain(|kind| !denied.contains(kind) || denied.len() > 1 && kinds_asked(heard, *kind));
-    }
-    // A verb outweighs what a deed is called: `read the rules` does not edit them.
-    if !kinds.is_empty() {
-        picked.retain(|deed| {
-            known
-                .deeds
-                .get(*deed)
-                .is_none_or(|deed| deed.named || deed.kinds.iter().any(|kind| kinds.contains(kind)))
-        });
-    }
-    let has_named = picked.iter().any(|deed| known.deeds.get(*deed).is_some_and(|deed| deed.named));
-    if picked.is_empty() || !has_named {
-        for kind in &kinds {
-            add_for(*kind, known, &mut picked, standing, heard.read_only);
-        }
-    }
-    if picked.is_empty() && !heard.read_only {
-        picked.extend((!known.deeds.is_empty()).then_some(0));
-    }
-    if picked.is_empty() {
-        picked.extend(known.deeds.iter().position(|deed| deed.reads));
-    }
-    picked.sort_unstable();
-    picked.dedup();
-    picked
-}
-
-fn kinds_asked(heard: &Heard, kind: Kind) -> bool {
-    heard.words.iter().any(|word| !word.negated && word.kinds == [kind])
-}
-
-fn add_for(
-    kind: Kind,
-    known: &super::knowledge::Topic,
-    picked: &mut Vec<usize>,
-    standing: &Standing,
-    read_only: bool,
-) {
-    let fits = |wanted: Kind| {
-        let fitting = known.deeds.iter().enumerate().filter(|(_, deed)| deed.kinds.contains(&wanted));
-        fitting
-            .max_by(|(a, _), (b, _)| {
-                let worth = |deed: &usize| standing.deeds.get(deed).map_or(0.0, |(worth, _)| *worth);
-                worth(a).total_cmp(&worth(b)).then(b.cmp(a))
-            })
-            .map(|(deed, _)| deed)
-    };
-    if picked.iter().any(|deed| known.deeds.get(*deed).is_some_and(|deed| deed.kinds.contains(&kind))) {
-        return;
-    }
-    let order: &[Kind] = match kind {
-        Kind::Read => &[Kind::Read],
-        Kind::Create => &[Kind::Create, Kind::Update],
-        Kind::Update => &[Kind::Update, Kind::Create],
-        Kind::Delete => &[Kind::Delete, Kind::Update],
-    };
-    if let Some(deed) = order.iter().find_map(|kind| fits(*kind))
-        && (!read_only || known.deeds.get(deed).is_some_and(|deed| deed.reads))
-    {
-        picked.push(deed);
-    }
-}
-
-/// The kinds of the verbs that belong to a topic: those in its own segments, else those around it.
-fn kinds(
-    standing: &Standing,
-    heard: &Heard,
-    spent: &BTreeSet<usize>,
-    nouns: &BTreeSet<usize>,
-) -> BTreeSet<Kind> {
-    let own: BTreeSet<usize> =
-        standing.worth.keys().filter_map(|at| heard.words.get(*at)).map(|word| word.segment).collect();
-    let verbs = |segment: usize, faint: bool| {
-        let mut kinds = BTreeSet::new();
-        // `see who approved it` approves nothing.
-        let mut others = false;
-        for (at, word) in heard.words.iter().enumerate().filter(|(_, word)| word.segment == segment) {
-            let free = !word.negated && !word.named && !word.meta && !spent.contains(&at);
-            let verb = word.leads && opens_as_verb(&word.stem);
-            let noun = nouns.contains(&at) && is_noun_too(&word.stem) && !verb;
-            others |= matches!(word.stem.as_str(), "who" | "whether" | "what" | "how");
-            if free && (!noun || faint && is_faint(&word.stem)) && (faint || !is_faint(&word.stem)) {
-                match word.stem.as_str() {
-                    "open" if !word.leads => {}
-                    "open" if !opens_anew(at, heard) => {
-                        kinds.insert(Kind::Read);
-                    }
-                    _ if others => kinds.extend(word.kinds.iter().copied().filter(|kind| !kind.writes())),
-                    _ => kinds.extend(word.kinds.iter().copied()),
-                }
-            }
-        }
-        if heard.segments.get(segment).is_some_and(|segment| segment.question) {
-            kinds.retain(|kind| !kind.writes());
-        }
-        kinds
-    };
-    let asks = |segment: usize| heard.segments.get(segment).is_some_and(|segment| segment.question);
-    let usable = |segment: &usize| heard.segments.get(*segment).is_some_and(|segment| !segment.smuggles);
-    let mut found: BTreeSet<Kind> = BTreeSet::new();
-    for segment in &own {
-        let aside = heard.segments.get(*segment).is_some_and(|segment| segment.aside);
-        if !aside || own.len() == 1 {
-            found.extend(verbs(*segment, false));
-        }
-        // A verb without an object before, or with a pronoun after: it belongs here.
-        if let Some(before) = segment.checked_sub(1).filter(usable)
-            && is_bare(before, heard, &own)
-        {
-            found.extend(verbs(before, false));
-        }
-        let mut next = segment + 1;
-        while next < heard.segments.len() && usable(&next) && is_bare(next, heard, &own) {
-            found.extend(verbs(next, false));
-            next += 1;
-        }
-    }
-    if found.is_empty() {
-        let first = own.first().copied().unwrap_or_default();
-        let same = |segment: &usize| {
-            let at = |at: usize| heard.segments.get(at).map(|segment| segment.sentence);
-            at(*segment) == at(first)
-        };
-        for segment in (0..first).rev().filter(usable).filter(same) {
-            found.extend(verbs(segment, false));
-            if !found.is_empty() {
-                break;
-            }
-        }
-    }
-    if found.is_empty() && spent.is_empty() {
-        for segment in &own {
-            found.extend(verbs(*segment, true));
-        }
-    }
-    if found.is_empty() && spent.is_empty() && own.iter().any(|segment| asks(*segment)) {
-        found.insert(Kind::Read);
-    }
-    if found.is_empty() && own.len() < heard.segments.len() && spent.is_empty() {
-        for segment in (0..heard.segments.len()).filter(usable) {
-            let aside = heard.segments.get(segment).is_some_and(|segment| segment.aside);
-            if !aside {
-                found.extend(verbs(segment, false));
-            }
-        }
-    }
-    found
-}
-
-/// Whether what is opened comes into being by it: a ticket, not a file.
-fn opens_anew(at: usize, heard: &Heard) -> bool {
-    heard.words.iter().skip(at + 1).take(4).any(|word| {
-        matches!(
-            word.stem.as_str(),
-            "pr" | "pull"
-                | "issu"
-                | "ticket"
-                | "port"
-                | "cas"
-                | "bug"
-                | "tunnel"
-                | "session"
-                | "discussion"
-                | "rfi"
-        )
-    })
-}
-
-/// Whether a segment has verbs but names nothing itself.
-fn is_bare(segment: usize, heard: &Heard, own: &BTreeSet<usize>) -> bool {
-    if own.contains(&segment) || heard.segments.get(segment).is_none_or(|segment| segment.aside) {
-        return false;
-    }
-    let mut verbs = 0;
-    let mut content = 0;
-    for word in heard.words.iter().filter(|word| word.segment == segment) {
-        if !word.kinds.is_empty() {
-            verbs += 1;
-        } else if !is_small(&word.stem) && !word.named {
-            content += 1;
-        }
-    }
-    verbs > 0 && content == 0
+    Chosen { topic, deeds, score: standing.score(), at: standing.nouns.first().copied().unwrap_or_default() }
 }

@@ -1,10 +1,9 @@
 //! What a text says: words in segments, with what is denied, named, merely mentioned, or only there to widen the key.
 
 use super::knowledge::{Kind, Knowledge};
-use super::lexicon::{
-    is_elsewhere, is_small, joins, names_next, negates, opens_aside, opens_context, undoes_negation, verb,
-};
+use super::lexicon::{is_elsewhere, is_small, joins, names_next, opens_aside, opens_context, verb};
 use super::smuggled;
+use super::stance::{deny, place, says_read_only, set_aside};
 use super::text::{self, Break, Chunk, ChunkKind};
 use super::tokens::{slips, stem};
 use crate::catalog::Catalog;
@@ -88,15 +87,15 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
     for chunk in text::chunks(&masked) {
         hearing.chunk(&chunk, keep_names);
     }
-    heard.read_only = says_read_only(&heard);
     let comment = cleaned.had_comment;
     deny(&mut heard);
-    set_aside(&mut heard);
     place(&mut heard);
     for (at, segment) in heard.segments.iter_mut().enumerate() {
         segment.smuggles = smuggled::is_smuggled(&segment.text, segment.names_permissions, at == 0);
         segment.orders = smuggled::gives_orders(&segment.text);
     }
+    heard.read_only = says_read_only(&heard);
+    set_aside(&mut heard);
     heard.smuggles =
         comment || heard.segments.iter().any(|segment| segment.smuggles || segment.names_permissions);
     heard
@@ -214,12 +213,17 @@ impl Hearing<'_> {
             current.text.push_str(&lower);
         }
         let stem = stem(&lower);
+        // `who deleted it` asks the audit log.
+        if let Some(who) = self.heard.words.last_mut().filter(|word| word.stem == "who" && is_past(&lower)) {
+            who.number = self.knowledge.number("awho");
+            who.trust = 1.0;
+        }
         self.last_named = match lower.as_str() {
             "named" | "called" | "name" | "id" => self.last_named.or(Some("name")),
             "the" | "a" | "our" | "my" => self.last_named,
             _ => names_next(&stem),
         };
-        let (number, trust) = if named { (None, 0.0) } else { self.number_of(&stem) };
+        let (stem, number, trust) = if named { (stem, None, 0.0) } else { self.known_as(&lower, stem) };
         let asks = matches!(lower.as_str(), "what" | "which" | "who" | "how");
         let first = self.heard.words.last().is_none_or(|word| word.segment != segment);
         // `managed` describes a thing; `what` asks only where it begins.
@@ -228,13 +232,7 @@ impl Hearing<'_> {
                 lower.as_str(),
                 "monitoring" | "logging" | "tracking" | "scanning" | "testing" | "hosting"
             ) && !first;
-        let kinds = if named || describes || asks && !first {
-            &[]
-        } else if number.is_some() && trust >= 1.0 {
-            verb(&stem)
-        } else {
-            verb_of(&stem)
-        };
+        let kinds = if named || describes || asks && !first { &[] } else { verb(&stem) };
         let leads = self.heard.words.last().is_none_or(|word| {
             word.segment != segment || leads_on(&word.stem) || word.leads && is_small(&word.stem)
         });
@@ -252,27 +250,43 @@ impl Hearing<'_> {
         });
     }
 
-    /// The word's number in the knowledge: its own, or that of the one word that it is a typing slip of.
-    fn number_of(&self, stem: &str) -> (Option<usize>, f32) {
-        if let Some(number) = self.knowledge.number(stem) {
-            return (Some(number), 1.0);
+    /// The word as the knowledge or the verbs have it, and how sure that is: a typing slip counts less.
+    fn known_as(&self, lower: &str, stem: String) -> (String, Option<usize>, f32) {
+        if let Some(number) = self.knowledge.number(&stem) {
+            return (stem, Some(number), 1.0);
         }
-        if !verb(stem).is_empty() || is_small(stem) || is_elsewhere(stem) {
-            return (None, 1.0);
+        let letters: Vec<char> = lower.chars().collect();
+        if !verb(&stem).is_empty() || is_small(&stem) || is_elsewhere(&stem) || letters.len() < 3 {
+            return (stem, None, 1.0);
         }
-        let letters: Vec<char> = stem.chars().collect();
-        let near = letters.len().saturating_sub(2)..letters.len() + 3;
-        let mut best: Option<(usize, usize)> = None;
-        for list in near.filter_map(|length| self.knowledge.spellings.get(length)) {
+        let mut best: Option<(usize, usize, &[char])> = None;
+        for list in
+            (letters.len() - 2..letters.len() + 3).filter_map(|length| self.knowledge.spellings.get(length))
+        {
             for (theirs, number) in list {
-                if let Some(distance) = slips(&letters, theirs)
-                    && best.is_none_or(|(closest, _)| distance < closest)
+                if let Some(distance) = slips(&letters, theirs).map(|slips| cost(slips, &letters, theirs))
+                    && best.is_none_or(|(closest, _, _)| distance < closest)
                 {
-                    best = Some((distance, *number));
+                    best = Some((distance, *number, theirs));
                 }
             }
         }
-        best.map_or((None, 1.0), |(_, number)| (Some(number), 0.8))
+        for word in OFTEN {
+            let theirs: Vec<char> = word.chars().collect();
+            if let Some(distance) = slips(&letters, &theirs).map(|slips| cost(slips, &letters, &theirs))
+                && best.is_none_or(|(closest, _, _)| distance < closest)
+            {
+                let meant = super::tokens::stem(word);
+                let number = self.knowledge.number(&meant);
+                return (meant, number, 0.8);
+            }
+        }
+        match best {
+            Some((_, number, theirs)) => {
+                (super::tokens::stem(&theirs.iter().collect::<String>()), Some(number), 0.8)
+            }
+            None => (stem, None, 1.0),
+        }
     }
 
     fn resource(&mut self, kind: &'static str, value: String) {
@@ -349,6 +363,15 @@ impl Hearing<'_> {
     }
 }
 
+fn is_past(word: &str) -> bool {
+    word.ends_with("ed")
+        && !matches!(
+            word,
+            "logged" | "signed" | "accessed" | "opened" | "connected" | "used" | "visited" | "approved"
+        )
+        || matches!(word, "did" | "made" | "broke" | "set" | "took" | "put")
+}
+
 /// Words for the key itself.
 fn names_key(stem: &str) -> bool {
     matches!(
@@ -401,224 +424,56 @@ fn leads_on(stem: &str) -> bool {
     )
 }
 
-/// A verb by its stem, or by the stem of the verb that it is a typing slip of.
-fn verb_of(stem: &str) -> &'static [Kind] {
-    let exact = verb(stem);
-    if !exact.is_empty() || stem.len() < 5 || is_small(stem) {
-        return exact;
-    }
-    const OFTEN: [&str; 22] = [
-        "creat",
-        "delet",
-        "updat",
-        "upload",
-        "chang",
-        "enabl",
-        "disabl",
-        "remov",
-        "configur",
-        "publish",
-        "deploi",
-        "restart",
-        "fetch",
-        "download",
-        "insert",
-        "modifi",
-        "destroi",
-        "invalidat",
-        "rotat",
-        "schedul",
-        "trigger",
-        "monitor",
-    ];
-    let letters: Vec<char> = stem.chars().collect();
-    for word in OFTEN {
-        let theirs: Vec<char> = word.chars().collect();
-        if slips(&letters, &theirs).is_some() {
-            return verb(word);
-        }
-    }
-    exact
+/// Among equal slips another letter is the rarest: people leave out, double and swap.
+fn cost(slips: usize, one: &[char], other: &[char]) -> usize {
+    let sorted = |word: &[char]| {
+        let mut letters = word.to_vec();
+        letters.sort_unstable();
+        letters
+    };
+    2 * slips + usize::from(one.len() == other.len() && sorted(one) != sorted(other))
 }
 
-/// Marks what the text says it does not want.
-fn deny(heard: &mut Heard) {
-    let mut scope: Option<(usize, usize)> = None;
-    let count = heard.words.len();
-    for at in 0..count {
-        let (before, rest) = heard.words.split_at_mut(at);
-        let Some((word, after)) = rest.split_first_mut() else { break };
-        let next = after.first().map_or("", |next| next.stem.as_str());
-        // `with no owner` tells things apart, it does not forbid.
-        let apart = word.stem == "no" && before.last().is_some_and(|word| word.stem == "with")
-            || word.stem == "without" && next_is_noun(after) && !writes(before, word.segment);
-        if let Some((segment, left)) = scope {
-            let carried = word.segment == segment
-                || (word.stem == "or" || word.stem == "nor") && word.segment == segment + 1;
-            if carried && left > 0 {
-                word.negated = true;
-                scope = Some((word.segment, left - 1));
-            } else {
-                scope = None;
-            }
-        }
-        let instead = (word.stem == "instead" && next == "of") || (word.stem == "rather" && next == "than");
-        if (negates(&word.stem) && !undoes_negation(next) && !apart) || instead {
-            let needless = matches!(next, "need" | "necessari" | "requir" | "want" | "includ");
-            if needless && after.get(1).is_none_or(|later| later.segment != word.segment) {
-                for earlier in before.iter_mut().rev().take_while(|earlier| earlier.segment == word.segment) {
-                    earlier.negated = true;
-                }
-            }
-            scope = Some((word.segment, 7));
-        }
-    }
-}
-
-fn next_is_noun(after: &[Word]) -> bool {
-    after.first().is_some_and(|word| word.kinds.is_empty() && !is_small(&word.stem))
-}
-
-fn writes(before: &[Word], segment: usize) -> bool {
-    let mut own = before.iter().rev().take_while(|word| word.segment == segment);
-    own.any(|word| word.kinds.iter().any(|kind| kind.writes()))
-}
-
-/// Marks segments that are about other programs, and those that ask.
-fn place(heard: &mut Heard) {
-    for (at, segment) in heard.segments.iter_mut().enumerate() {
-        let own: Vec<&Word> = heard.words.iter().filter(|word| word.segment == at).collect();
-        let into = |word: &&Word| matches!(word.stem.as_str(), "in" | "to" | "into" | "on" | "for" | "and");
-        // `so it can ...` is a purpose, `so the job reads ...` is the job.
-        if own.first().is_some_and(|word| word.stem == "so") {
-            segment.aside = own
-                .iter()
-                .any(|word| matches!(word.stem.as_str(), "can" | "could" | "that" | "wont" | "doesnt"));
-        }
-        segment.elsewhere = own.iter().enumerate().any(|(place, word)| {
-            is_elsewhere(&word.stem)
-                && place.checked_sub(1).and_then(|before| own.get(before)).is_none_or(|word| into(word))
-        });
-        let begins = |word: &str| {
-            matches!(
-                word,
-                "is" | "are" | "doe" | "do" | "which" | "what" | "who" | "how" | "did" | "was" | "were"
-            )
-        };
-        // `can you purge it?` asks for a deed, `which permission do I need to purge it?` too.
-        let requests = own.iter().any(|word| {
-            matches!(
-                word.stem.as_str(),
-                "can"
-                    | "could"
-                    | "would"
-                    | "will"
-                    | "pleas"
-                    | "need"
-                    | "permission"
-                    | "token"
-                    | "scop"
-                    | "key"
-                    | "let"
-                    | "wer"
-            )
-        });
-        let asks = segment.question || own.first().is_some_and(|word| begins(&word.stem));
-        segment.question = asks && !requests;
-    }
-}
-
-/// Words that hand a part of the job to somebody else.
-const OTHERS: [&str; 12] = [
-    "someone else",
-    "somebody else",
-    "another team",
-    "other team",
-    "a human will",
-    "human does",
-    "i will do",
-    "we do that",
-    "done elsewhere",
-    "by hand",
-    "manually",
-    "is handled by",
+/// Verbs that people mistype.
+const OFTEN: [&str; 40] = [
+    "create",
+    "delete",
+    "update",
+    "upload",
+    "download",
+    "change",
+    "enable",
+    "disable",
+    "remove",
+    "configure",
+    "publish",
+    "deploy",
+    "restart",
+    "fetch",
+    "insert",
+    "modify",
+    "destroy",
+    "invalidate",
+    "rotate",
+    "schedule",
+    "trigger",
+    "monitor",
+    "list",
+    "show",
+    "view",
+    "turn",
+    "send",
+    "read",
+    "write",
+    "purge",
+    "clone",
+    "allow",
+    "block",
+    "revoke",
+    "invoke",
+    "resize",
+    "export",
+    "import",
+    "access",
+    "manage",
 ];
-
-/// Segments that are not asked of us: others do it, or they only say that nothing is to be changed.
-fn set_aside(heard: &mut Heard) {
-    let counts: Vec<usize> = (0..heard.segments.len())
-        .map(|at| {
-            let own = heard.words.iter().filter(|word| word.segment == at);
-            own.filter(|word| !is_small(&word.stem) && word.kinds.is_empty()).count()
-        })
-        .collect();
-    for (at, segment) in heard.segments.iter().enumerate() {
-        let text = format!("{} ", segment.text);
-        let others = OTHERS.iter().any(|says| text.contains(says));
-        let only = SAYS.iter().any(|says| text.contains(says)) && counts.get(at) == Some(&0);
-        if others || only && heard.segments.len() > 1 {
-            for word in heard.words.iter_mut().filter(|word| word.segment == at) {
-                word.negated |= others || word.kinds != [Kind::Read] || only;
-                if only {
-                    word.kinds = &[];
-                }
-            }
-        }
-    }
-}
-
-/// Ways to say that nothing may change.
-const SAYS: [&str; 46] = [
-    " terraform plan",
-    " tofu plan",
-    " pulumi preview",
-    " dry run",
-    " drift detection",
-    " plan only",
-    " read only",
-    " readonly",
-    " view only",
-    " just read",
-    " just look",
-    " just view",
-    " just list",
-    " only read",
-    " only view",
-    " only list",
-    " only look",
-    " no writes",
-    " no write ",
-    " no changes",
-    " no edits",
-    " no modifications",
-    " nothing changes",
-    " without changing",
-    " without changes",
-    " never write",
-    " not write",
-    " monitoring only",
-    " only monitoring",
-    " look only",
-    " dont change",
-    " not change",
-    " not modify",
-    " cannot write",
-    " dont touch anything",
-    " just monitor",
-    " only monitor",
-    " only see",
-    " just see",
-    " just check",
-    " only check",
-    " lecture seule",
-    " nur lesen",
-    " solo lectura",
-    " only get ",
-    " viewing only",
-];
-
-fn says_read_only(heard: &Heard) -> bool {
-    let whole: String = heard.segments.iter().map(|segment| segment.text.as_str()).collect();
-    let padded = format!("{whole} ");
-    SAYS.iter().any(|says| padded.contains(says))
-}

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::lexicon::{is_noun_too, is_small, verb};
-use super::tokens::stems;
+use super::tokens::{stem, stems};
 
 /// What a deed does to the thing it is done to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +72,13 @@ pub(super) struct Knowledge {
     /// The spelt-out words by length in letters, for typing slips.
     pub(super) spellings: Vec<Vec<(Vec<char>, usize)>>,
 }
+
+/// What short forms stand for: these are mistyped, too.
+const LONG_FORMS: &str = "repository repositories certificate certificates organization organisation environment environments configuration \
+variable variables parameter parameters database databases message messages image images function functions statistics information permission pictures";
+
+/// What a word says that stands in one topic only.
+const MOST: f32 = 4.9;
 
 /// Words longer than this are never mistyped forms of a known one.
 const LONGEST_WORD: usize = 24;
@@ -158,8 +165,10 @@ impl Knowledge {
 
     fn index(&mut self, all: Vec<(usize, Option<usize>, &'static str)>) {
         let mut topics_of: Vec<HashSet<usize>> = Vec::new();
+        let mut surfaces: Vec<String> = Vec::new();
         for (topic, deed, text) in all {
             let weak = text.starts_with('~');
+            surfaces.extend(text.split(|letter: char| !letter.is_alphanumeric()).map(str::to_lowercase));
             let mut words = Vec::new();
             let mut said = stems(text);
             let glue = |stem: &String| {
@@ -169,7 +178,13 @@ impl Knowledge {
                 )
             };
             if said.iter().filter(|stem| !glue(stem)).count() >= 2 {
-                said.retain(|stem| !glue(stem));
+                // What ends in `to` says where something goes.
+                let last = said.len() - 1;
+                let mut at = 0;
+                said.retain(|stem| {
+                    at += 1;
+                    !glue(stem) || at - 1 == last && stem == "to"
+                });
             }
             for stem in said {
                 let next = self.numbers.len();
@@ -192,9 +207,10 @@ impl Knowledge {
             }
             self.phrases.push(Phrase { topic, deed, words, weak });
         }
+        // As with BM25, scaled so that a word of one topic says the same at every provider.
         let topics = self.topics.len() as f32;
-        self.weight =
-            topics_of.iter().map(|found| (1.0 + topics / (found.len() as f32 + 0.5)).ln()).collect();
+        let says = |topics_with: usize| (1.0 + topics / (topics_with as f32 + 0.5)).ln();
+        self.weight = topics_of.iter().map(|found| says(found.len()) / says(1) * MOST).collect();
         // Everyday words and verbs tell things apart less than the things' own names do.
         for (word, number) in &self.numbers {
             let most = if is_small(word) {
@@ -209,18 +225,25 @@ impl Knowledge {
             }
         }
         // A host name alone says little: most jobs name one.
-        for (word, says) in [("ahost", 2.4), ("apath", 1.5), ("asecret", 2.0)] {
+        for (word, says) in [("ahost", 2.4), ("apath", 1.5), ("asecret", 2.0), ("awho", 6.0)] {
             if let Some(weight) = self.number(word).and_then(|number| self.weight.get_mut(number)) {
                 *weight = says;
             }
         }
+        self.spell(surfaces);
+    }
+
+    /// Keeps the words as people write them, for typing slips.
+    fn spell(&mut self, mut surfaces: Vec<String>) {
+        surfaces.extend(LONG_FORMS.split_ascii_whitespace().map(str::to_owned));
+        surfaces.sort_unstable();
+        surfaces.dedup();
         self.spellings = vec![Vec::new(); LONGEST_WORD + 1];
-        let mut words: Vec<(&String, &usize)> = self.numbers.iter().collect();
-        words.sort_unstable();
-        for (word, number) in words {
+        for word in surfaces {
             let letters: Vec<char> = word.chars().collect();
-            if let Some(list) = self.spellings.get_mut(letters.len()) {
-                list.push((letters, *number));
+            let number = self.number(&stem(&word));
+            if let (Some(list), Some(number)) = (self.spellings.get_mut(letters.len()), number) {
+                list.push((letters, number));
             }
         }
     }

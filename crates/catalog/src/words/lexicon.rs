@@ -12,7 +12,7 @@ build copi restor emit plac produc fil append bootstrap seed populat host establ
 const UPDATE: &str = "updat chang edit modifi set enabl disabl turn toggl flip switch renam rotat bump adjust configur tun point assign rewrit renew \
 resiz scal replac patch tweak paus resum lock unlock extend block unblock allow permit restart reboot stop merg clos reopen label mark pin promot \
 increas lower rais limit map link swap customiz activat deactivat bypass proxi forc fix harden upgrad downgrad convert migrat mov transfer authoriz \
-suspend archiv approv rol roll put raise decreas reduc protect restrict redirect rerout reconfigur overwrit reset maintain correct alter shift grow shrink unpaus snooz resolv triag enforc requir unarchiv";
+suspend archiv approv rol roll put raise decreas reduc protect restrict redirect rerout reconfigur overwrit reset maintain correct alter shift grow shrink unpaus snooz resolv triag enforc requir quarantin isolat ban rebas squash unban unarchiv";
 const DELETE: &str = "delet remov drop purg clean prun revok destroy destroi clear wip kill tear teardown unassign detach dismiss evict uninstall unregist deregist \
 nuk eras trash cleanup gc terminat decommission unlink unset cancel abort delist expung empti rm get-rid rid";
 const ANY: &str = "manag administ crud sync synchroniz handl control reconcil";

@@ -7,18 +7,22 @@
 
 mod answer;
 mod choose;
+mod deeds;
+mod guess;
 mod hear;
 mod knowledge;
 mod least;
 mod lexicon;
 mod shapes;
 mod smuggled;
+mod stance;
 mod text;
 mod tokens;
 
 use std::sync::OnceLock;
 
 pub use answer::{Answer, Candidate, Status};
+pub use guess::plan_any;
 
 use crate::catalog::Catalog;
 use crate::permission::Permission;
@@ -60,18 +64,7 @@ static BOOKS: [Book; 7] = [
 /// Plans a job that is described in plain words.
 #[must_use]
 pub fn plan<'catalog>(words: &str, catalog: &'catalog Catalog) -> Answer<'catalog> {
-    let mut answer = Answer {
-        provider: catalog.provider(),
-        status: Status::Question,
-        operations: Vec::new(),
-        permissions: Vec::new(),
-        resources: Vec::new(),
-        candidates: Vec::new(),
-        question: None,
-        refused: None,
-        proof: Vec::new(),
-        needs_a_human: Vec::new(),
-    };
+    let mut answer = Answer::nothing(catalog.provider());
     if words.len() > LONGEST {
         answer.status = Status::Refused;
         answer.refused =
@@ -120,7 +113,7 @@ impl<'catalog> Planner<'catalog> {
                 choice = choose(&named, knowledge, Trust::All);
             }
         }
-        self.settle(&heard, choice, second, &mut answer);
+        self.settle(&heard, &choice, second, &mut answer);
         if let Some(name) = &heard.look_alike {
             self.doubt(name, &mut answer);
         }
@@ -128,13 +121,14 @@ impl<'catalog> Planner<'catalog> {
     }
 
     /// Turns what was chosen into an answer.
-    fn settle(&self, heard: &Heard, choice: Choice, second: bool, answer: &mut Answer<'catalog>) {
+    fn settle(&self, heard: &Heard, choice: &Choice, second: bool, answer: &mut Answer<'catalog>) {
         let knowledge = self.knowledge();
         let Some(first) = choice.wanted.first() else {
             if heard.smuggles {
                 refuse(answer, "the words ask for rights, not for a job: say what the key is used for");
             } else {
                 answer.question = Some("which product is it about, and what is done with it?".to_owned());
+                self.nearest(heard, answer);
             }
             return;
         };
@@ -151,8 +145,9 @@ impl<'catalog> Planner<'catalog> {
             self.offer(answer);
             return;
         }
+        let leader = choice.wanted.iter().map(|chosen| chosen.at).min().unwrap_or_default();
         let (wanted, left): (Vec<Chosen>, Vec<Chosen>) = choice.wanted.iter().cloned().partition(|chosen| {
-            chosen.topic == first.topic || !self.is_grave(&self.candidate_of(std::slice::from_ref(chosen)))
+            chosen.at == leader || !self.is_grave(&self.candidate_of(std::slice::from_ref(chosen)))
         });
         let planned = self.candidate_of(&wanted);
         if second && (self.is_grave(&planned) || self.can_escalate(first.topic)) {
@@ -200,8 +195,9 @@ impl<'catalog> Planner<'catalog> {
     /// Whether anything that is done to a thing makes keys or costs the account.
     fn can_escalate(&self, topic: usize) -> bool {
         let deeds = self.knowledge().topics.get(topic).map_or(0, |topic| topic.deeds.len());
-        (0..deeds)
-            .any(|deed| self.is_grave(&self.candidate_of(&[Chosen { topic, deeds: vec![deed], score: 0.0 }])))
+        (0..deeds).any(|deed| {
+            self.is_grave(&self.candidate_of(&[Chosen { topic, deeds: vec![deed], score: 0.0, at: 0 }]))
+        })
     }
 
     /// Offers what the words may mean; where only one thing is left, that is meant.
@@ -240,7 +236,7 @@ impl<'catalog> Planner<'catalog> {
     /// What `topic.kind` or `topic.label` of an ambiguous topic stands for.
     fn meant(&self, meant: &str) -> Option<Candidate<'catalog>> {
         let (topic, deed) = self.deed_meant(meant)?;
-        Some(self.candidate_of(&[Chosen { topic, deeds: vec![deed], score: 0.0 }]))
+        Some(self.candidate_of(&[Chosen { topic, deeds: vec![deed], score: 0.0, at: 0 }]))
     }
 
     fn deed_meant(&self, meant: &str) -> Option<(usize, usize)> {

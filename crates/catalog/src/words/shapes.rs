@@ -70,13 +70,6 @@ impl Shapes {
             .map(|(method, rest)| format!("{method} {path}{rest}"))
             .find(|name| self.known.contains_key(name))
     }
-
-    /// Whether the catalog has an operation of this name.
-    #[cfg(test)]
-    pub(super) fn has(&self, name: &str) -> bool {
-        let bare = name.split_once('#').map_or(name, |(bare, _)| bare);
-        self.known.contains_key(bare)
-    }
 }
 
 /// A path with its parameters emptied.

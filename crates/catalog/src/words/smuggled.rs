@@ -70,7 +70,7 @@ fn find_from(text: &str, name: &str, from: usize) -> Option<usize> {
 }
 
 /// Orders about rules, and claims that somebody allowed it.
-const ORDERS: [&str; 78] = [
+const ORDERS: [&str; 80] = [
     " ignore previous",
     " ignore all",
     " ignore any",
@@ -121,6 +121,8 @@ const ORDERS: [&str; 78] = [
     " bypass the template",
     " skip the template",
     " template says",
+    " template allows",
+    " policy allows",
     " policy says",
     " handbook",
     " compliance demands",
@@ -147,7 +149,7 @@ const ORDERS: [&str; 78] = [
     " ticket says",
     " signed off",
     " waived",
-    " treat read as",
+    " treat read",
     " note to planner",
 ];
 
@@ -234,7 +236,7 @@ pub(super) fn is_smuggled(segment: &str, names_permissions: bool, first: bool) -
         .unwrap_or(&text);
     let spreads = SPREAD.iter().any(|phrase| bare.starts_with(phrase))
         && (!first || text.split_whitespace().count() <= 3);
-    const MORE_KEYS: [&str; 20] = [
+    const MORE_KEYS: [&str; 24] = [
         " second token",
         " second key",
         " another token",
@@ -244,17 +246,21 @@ pub(super) fn is_smuggled(segment: &str, names_permissions: bool, first: bool) -
         " additional token",
         " spare token",
         " spare key",
-        " edit my own token",
-        " edit its own",
-        " edit own token",
-        " raise its own",
-        " extend its own",
-        " its own permissions",
-        " own permissions",
+        " own token",
+        " own key",
+        " own permission",
+        " own scope",
+        " own limit",
+        " own rights",
+        " own expiry",
         " backup token",
         " token for later",
-        " more tokens later",
+        " further tokens",
+        " further keys",
+        " more tokens",
+        " more keys later",
         " escalate",
+        " renew itself",
     ];
     let asks = says(&[
         " add ",

@@ -293,6 +293,12 @@ fn is_permission(core: &str) -> bool {
             && right.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '*');
         return area && (level || action && left.chars().all(|letter| !letter.is_ascii_uppercase()));
     }
+    if let Some((left, right)) = core.rsplit_once('.') {
+        let level = matches!(right, "create" | "read" | "update" | "delete" | "write" | "send");
+        if level && left.chars().all(|letter| letter.is_ascii_lowercase() || "._".contains(letter)) {
+            return true;
+        }
+    }
     let policy = core.ends_with("Access") && core.len() > 8
         || core.ends_with("FullAccess")
         || core.ends_with("PowerUser");

@@ -97,6 +97,14 @@ fn canonical(word: &str) -> &str {
         | "korea" | "countries" => "country",
         "pls" | "plz" => "please",
         "w" => "with",
+        "zertifikat" | "zertifikate" | "certificat" | "certificats" | "certificado" | "certificados" => {
+            "cert"
+        }
+        "subir" | "hochladen" | "téléverser" | "caricare" => "upload",
+        "aufrufen" | "appeler" | "invocar" => "invoke",
+        "eintrag" | "einträge" | "enregistrement" | "enregistrements" | "registro" | "registros" => "record",
+        "herunterladen" | "descargar" | "télécharger" => "download",
+        "archivos" | "fichiers" | "dateien" => "files",
         "vider" | "leeren" | "vaciar" | "limpiar" | "svuotare" => "purge",
         "ajouter" | "creer" | "créer" | "anlegen" | "hinzufügen" | "erstellen" | "crear" | "agregar"
         | "criar" | "aggiungere" => "create",
@@ -133,9 +141,11 @@ pub(super) fn camel_parts(word: &str) -> Vec<&str> {
     parts
 }
 
-/// Whether `one` is the other with its last letter twice.
-fn doubled(one: &[char], other: &[char]) -> bool {
-    one.split_last().is_some_and(|(last, rest)| rest == other && rest.last() == Some(last))
+/// A word without its doubled letters.
+fn single(word: &[char]) -> Vec<char> {
+    let mut letters = word.to_vec();
+    letters.dedup();
+    letters
 }
 
 /// Whether two neighbours of `one` changed places.
@@ -153,9 +163,12 @@ fn swapped(one: &[char], other: &[char]) -> bool {
 /// Whether two words differ by no more typing slips than their length forgives. A slip is a letter too many, too few,
 /// another one, or two that changed places.
 pub(super) fn slips(one: &[char], other: &[char]) -> Option<usize> {
+    if single(one) == single(other) {
+        return Some(1);
+    }
     let forgiven = match one.len().max(other.len()) {
         0..=3 => return None,
-        4 => return (doubled(one, other) || swapped(one, other)).then_some(1),
+        4 => return swapped(one, other).then_some(1),
         5..=7 => 1,
         _ => 2,
     };

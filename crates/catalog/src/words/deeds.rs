@@ -1,0 +1,250 @@
+//! What is to be done with a thing: the topic's own jobs by their phrases, the rest by their verbs.
+
+use std::collections::BTreeSet;
+
+use super::choose::Standing;
+use super::hear::Heard;
+use super::knowledge::{Kind, Knowledge, Topic};
+use super::lexicon::{is_faint, is_noun_too, is_small, opens_as_verb};
+
+/// The deeds that the words call: the topic's own jobs by their phrases, the rest by their verbs.
+pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge) -> Vec<usize> {
+    let Some(known) = knowledge.topics.get(topic) else { return Vec::new() };
+    let mut called: Vec<(usize, f32, &BTreeSet<usize>)> =
+        standing.deeds.iter().map(|(deed, (worth, words))| (*deed, *worth, words)).collect();
+    called.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    let mut picked: Vec<usize> = Vec::new();
+    let mut spent: BTreeSet<usize> = BTreeSet::new();
+    let topic_words: BTreeSet<usize> = standing.nouns.iter().copied().collect();
+    for (deed, worth, words) in &called {
+        let strong = called.first().is_some_and(|(_, best, _)| *worth >= best * 0.45);
+        let fresh = words.iter().any(|at| !spent.contains(at));
+        let asks = standing
+            .nouns
+            .iter()
+            .filter_map(|at| heard.words.get(*at))
+            .any(|word| heard.segments.get(word.segment).is_some_and(|segment| segment.question));
+        let allowed = known.deeds.get(*deed).is_some_and(|deed| deed.reads || !heard.read_only && !asks);
+        let reported = words.iter().any(|at| is_reported(*at, heard));
+        let allowed = allowed && (!reported || known.deeds.get(*deed).is_some_and(|deed| deed.reads));
+        if strong && fresh && allowed {
+            picked.push(*deed);
+            spent.extend(words.iter());
+        }
+    }
+    let mut kinds = kinds(standing, heard, &spent, &topic_words);
+    let denied: BTreeSet<Kind> = heard
+        .words
+        .iter()
+        .filter(|word| word.negated)
+        .flat_map(|word| word.kinds.iter().copied())
+        .filter(|kind| kind.writes())
+        .collect();
+    if heard.read_only {
+        kinds = BTreeSet::from([Kind::Read]);
+    }
+    if kinds.len() > 1 || picked.is_empty() {
+        kinds.retain(|kind| !denied.contains(kind) || denied.len() > 1 && kinds_asked(heard, *kind));
+    }
+    // Of a job that changes a thing and one that shows it, both called by its name, `get` means the second.
+    if kinds == BTreeSet::from([Kind::Read])
+        && let Some((top, most, words)) = called.first()
+        && known.deeds.get(*top).is_some_and(|deed| !deed.reads)
+        && !words
+            .iter()
+            .any(|at| heard.words.get(*at).is_some_and(|word| word.kinds.iter().any(|kind| kind.writes())))
+        && let Some((shows, _, _)) = called.iter().find(|(deed, worth, _)| {
+            known.deeds.get(*deed).is_some_and(|deed| deed.reads) && *worth >= most * 0.4
+        })
+    {
+        picked = vec![*shows];
+    }
+    // A verb outweighs what a deed is called: `read the rules` does not edit them.
+    if !kinds.is_empty() {
+        picked.retain(|deed| {
+            known
+                .deeds
+                .get(*deed)
+                .is_none_or(|deed| deed.named || deed.kinds.iter().any(|kind| kinds.contains(kind)))
+        });
+    }
+    let has_named = picked.iter().any(|deed| known.deeds.get(*deed).is_some_and(|deed| deed.named));
+    if picked.is_empty() || !has_named {
+        for kind in &kinds {
+            add_for(*kind, known, &mut picked, standing, heard.read_only);
+        }
+    }
+    if picked.is_empty() && !heard.read_only {
+        picked.extend((!known.deeds.is_empty()).then_some(0));
+    }
+    if picked.is_empty() {
+        picked.extend(known.deeds.iter().position(|deed| deed.reads));
+    }
+    picked.sort_unstable();
+    picked.dedup();
+    picked
+}
+
+fn kinds_asked(heard: &Heard, kind: Kind) -> bool {
+    heard.words.iter().any(|word| !word.negated && word.kinds == [kind])
+}
+
+fn add_for(kind: Kind, known: &Topic, picked: &mut Vec<usize>, standing: &Standing, read_only: bool) {
+    let fits = |wanted: Kind| {
+        let fitting = known.deeds.iter().enumerate().filter(|(_, deed)| deed.kinds.contains(&wanted));
+        fitting
+            .max_by(|(a, _), (b, _)| {
+                let worth = |deed: &usize| standing.deeds.get(deed).map_or(0.0, |(worth, _)| *worth);
+                worth(a).total_cmp(&worth(b)).then(b.cmp(a))
+            })
+            .map(|(deed, _)| deed)
+    };
+    if picked.iter().any(|deed| known.deeds.get(*deed).is_some_and(|deed| deed.kinds.contains(&kind))) {
+        return;
+    }
+    let order: &[Kind] = match kind {
+        Kind::Read => &[Kind::Read],
+        Kind::Create => &[Kind::Create, Kind::Update],
+        Kind::Update => &[Kind::Update, Kind::Create],
+        Kind::Delete => &[Kind::Delete, Kind::Update],
+    };
+    if let Some(deed) = order.iter().find_map(|kind| fits(*kind))
+        && (!read_only || known.deeds.get(deed).is_some_and(|deed| deed.reads))
+    {
+        picked.push(deed);
+    }
+}
+
+/// The kinds of the verbs that belong to a topic: those in its own segments, else those around it.
+fn kinds(
+    standing: &Standing,
+    heard: &Heard,
+    spent: &BTreeSet<usize>,
+    nouns: &BTreeSet<usize>,
+) -> BTreeSet<Kind> {
+    let own: BTreeSet<usize> =
+        standing.worth.keys().filter_map(|at| heard.words.get(*at)).map(|word| word.segment).collect();
+    let verbs = |segment: usize, faint: bool| {
+        let mut kinds = BTreeSet::new();
+        // `see who approved it` approves nothing.
+        let mut others = false;
+        for (at, word) in heard.words.iter().enumerate().filter(|(_, word)| word.segment == segment) {
+            let free = !word.negated && !word.named && !word.meta && !spent.contains(&at);
+            let verb = word.leads && opens_as_verb(&word.stem);
+            let noun = nouns.contains(&at) && is_noun_too(&word.stem) && !verb;
+            others |= matches!(word.stem.as_str(), "who" | "whether" | "what" | "how");
+            if free && (!noun || faint && is_faint(&word.stem)) && (faint || !is_faint(&word.stem)) {
+                match word.stem.as_str() {
+                    "open" if !word.leads => {}
+                    "open" if !opens_anew(at, heard) => {
+                        kinds.insert(Kind::Read);
+                    }
+                    _ if others => kinds.extend(word.kinds.iter().copied().filter(|kind| !kind.writes())),
+                    _ => kinds.extend(word.kinds.iter().copied()),
+                }
+            }
+        }
+        if heard.segments.get(segment).is_some_and(|segment| segment.question) {
+            kinds.retain(|kind| !kind.writes());
+        }
+        kinds
+    };
+    let asks = |segment: usize| heard.segments.get(segment).is_some_and(|segment| segment.question);
+    let usable = |segment: &usize| heard.segments.get(*segment).is_some_and(|segment| !segment.smuggles);
+    let mut found: BTreeSet<Kind> = BTreeSet::new();
+    // What only happens before the job is looked at, not done.
+    let only_aside = |segment: &usize| heard.segments.get(*segment).is_some_and(|segment| segment.aside);
+    if own.iter().all(only_aside) && heard.segments.len() > own.len() {
+        return BTreeSet::from([Kind::Read]);
+    }
+    for segment in &own {
+        let aside = heard.segments.get(*segment).is_some_and(|segment| segment.aside);
+        if !aside || own.len() == 1 {
+            found.extend(verbs(*segment, false));
+        }
+        // A verb without an object before, or with a pronoun after: it belongs here.
+        if let Some(before) = segment.checked_sub(1).filter(usable)
+            && is_bare(before, heard, &own)
+        {
+            found.extend(verbs(before, false));
+        }
+        let mut next = segment + 1;
+        while next < heard.segments.len() && usable(&next) && is_bare(next, heard, &own) {
+            found.extend(verbs(next, false));
+            next += 1;
+        }
+    }
+    if found.is_empty() {
+        let first = own.first().copied().unwrap_or_default();
+        let same = |segment: &usize| {
+            let at = |at: usize| heard.segments.get(at).map(|segment| segment.sentence);
+            at(*segment) == at(first)
+        };
+        for segment in (0..first).rev().filter(usable).filter(same) {
+            found.extend(verbs(segment, false));
+            if !found.is_empty() {
+                break;
+            }
+        }
+    }
+    if found.is_empty() && spent.is_empty() {
+        for segment in &own {
+            found.extend(verbs(*segment, true));
+        }
+    }
+    if found.is_empty() && spent.is_empty() && own.iter().any(|segment| asks(*segment)) {
+        found.insert(Kind::Read);
+    }
+    if found.is_empty() && own.len() < heard.segments.len() && spent.is_empty() {
+        for segment in (0..heard.segments.len()).filter(usable) {
+            let aside = heard.segments.get(segment).is_some_and(|segment| segment.aside);
+            if !aside {
+                found.extend(verbs(segment, false));
+            }
+        }
+    }
+    found
+}
+
+/// Whether what is opened comes into being by it: a ticket, not a file.
+fn opens_anew(at: usize, heard: &Heard) -> bool {
+    heard.words.iter().skip(at + 1).take(4).any(|word| {
+        matches!(
+            word.stem.as_str(),
+            "pr" | "pull"
+                | "issu"
+                | "ticket"
+                | "port"
+                | "cas"
+                | "bug"
+                | "tunnel"
+                | "session"
+                | "discussion"
+                | "rfi"
+        )
+    })
+}
+
+/// Whether a segment has verbs but names nothing itself.
+fn is_bare(segment: usize, heard: &Heard, own: &BTreeSet<usize>) -> bool {
+    if own.contains(&segment) || heard.segments.get(segment).is_none_or(|segment| segment.aside) {
+        return false;
+    }
+    let mut verbs = 0;
+    let mut content = 0;
+    for word in heard.words.iter().filter(|word| word.segment == segment) {
+        if !word.kinds.is_empty() {
+            verbs += 1;
+        } else if !is_small(&word.stem) && !word.named {
+            content += 1;
+        }
+    }
+    verbs > 0 && content == 0
+}
+
+/// Whether a word tells what somebody did (`who pushed to main`).
+fn is_reported(at: usize, heard: &Heard) -> bool {
+    let Some(word) = heard.words.get(at) else { return false };
+    let before = heard.words.iter().take(at).filter(|other| other.segment == word.segment);
+    !word.kinds.is_empty() && before.into_iter().any(|other| other.stem == "who" || other.stem == "awho")
+}

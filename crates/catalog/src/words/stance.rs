@@ -1,0 +1,192 @@
+//! How each part of a text is meant: what is denied, what others do, what happens elsewhere, what only asks.
+
+use super::hear::{Heard, Word};
+use super::knowledge::Kind;
+use super::lexicon::{is_elsewhere, is_small, negates, undoes_negation};
+
+/// Marks what the text says it does not want.
+pub(super) fn deny(heard: &mut Heard) {
+    let mut scope: Option<(usize, usize)> = None;
+    let count = heard.words.len();
+    for at in 0..count {
+        let (before, rest) = heard.words.split_at_mut(at);
+        let Some((word, after)) = rest.split_first_mut() else { break };
+        let next = after.first().map_or("", |next| next.stem.as_str());
+        // `with no owner` tells things apart, it does not forbid.
+        let apart = word.stem == "no" && before.last().is_some_and(|word| word.stem == "with")
+            || word.stem == "without" && next_is_noun(after) && !writes(before, word.segment);
+        if let Some((segment, left)) = scope {
+            let carried = word.segment == segment
+                || (word.stem == "or" || word.stem == "nor") && word.segment == segment + 1;
+            if carried && left > 0 {
+                word.negated = true;
+                scope = Some((word.segment, left - 1));
+            } else {
+                scope = None;
+            }
+        }
+        let instead = (word.stem == "instead" && next == "of") || (word.stem == "rather" && next == "than");
+        if (negates(&word.stem) && !undoes_negation(next) && !apart) || instead {
+            let needless = matches!(next, "need" | "necessari" | "requir" | "want" | "includ");
+            if needless && after.get(1).is_none_or(|later| later.segment != word.segment) {
+                for earlier in before.iter_mut().rev().take_while(|earlier| earlier.segment == word.segment) {
+                    earlier.negated = true;
+                }
+            }
+            scope = Some((word.segment, 7));
+        }
+    }
+}
+
+fn next_is_noun(after: &[Word]) -> bool {
+    after.first().is_some_and(|word| word.kinds.is_empty() && !is_small(&word.stem))
+}
+
+fn writes(before: &[Word], segment: usize) -> bool {
+    let mut own = before.iter().rev().take_while(|word| word.segment == segment);
+    own.any(|word| word.kinds.iter().any(|kind| kind.writes()))
+}
+
+/// Marks segments that are about other programs, and those that ask.
+pub(super) fn place(heard: &mut Heard) {
+    for (at, segment) in heard.segments.iter_mut().enumerate() {
+        let own: Vec<&Word> = heard.words.iter().filter(|word| word.segment == at).collect();
+        let into = |word: &&Word| matches!(word.stem.as_str(), "in" | "to" | "into" | "on" | "for" | "and");
+        // `so it can ...` is a purpose, `so it reads ...` is the job.
+        if own.first().is_some_and(|word| word.stem == "so") {
+            segment.aside = own
+                .iter()
+                .any(|word| matches!(word.stem.as_str(), "can" | "could" | "that" | "wont" | "doesnt"));
+        }
+        segment.elsewhere = own.iter().enumerate().any(|(place, word)| {
+            is_elsewhere(&word.stem)
+                && place.checked_sub(1).and_then(|before| own.get(before)).is_none_or(into)
+        });
+        let begins = |word: &str| {
+            matches!(
+                word,
+                "is" | "are" | "doe" | "do" | "which" | "what" | "who" | "how" | "did" | "was" | "were"
+            )
+        };
+        // `can you purge it?` asks for a deed, `which permission do I need to purge it?` too.
+        let requests = own.iter().any(|word| {
+            matches!(
+                word.stem.as_str(),
+                "can"
+                    | "could"
+                    | "would"
+                    | "will"
+                    | "pleas"
+                    | "need"
+                    | "permission"
+                    | "token"
+                    | "scop"
+                    | "key"
+                    | "let"
+                    | "wer"
+            )
+        });
+        let asks = segment.question || own.first().is_some_and(|word| begins(&word.stem));
+        segment.question = asks && !requests;
+    }
+}
+
+/// Words that hand a part of the job to somebody else.
+const OTHERS: [&str; 12] = [
+    "someone else",
+    "somebody else",
+    "another team",
+    "other team",
+    "a human will",
+    "human does",
+    "i will do",
+    "we do that",
+    "done elsewhere",
+    "by hand",
+    "manually",
+    "is handled by",
+];
+
+/// Segments that are not asked of us: others do it, or they only say that nothing is to be changed.
+pub(super) fn set_aside(heard: &mut Heard) {
+    let counts: Vec<usize> = (0..heard.segments.len())
+        .map(|at| {
+            let own = heard.words.iter().filter(|word| word.segment == at);
+            own.filter(|word| !is_small(&word.stem) && word.kinds.is_empty()).count()
+        })
+        .collect();
+    for (at, segment) in heard.segments.iter().enumerate() {
+        let text = format!("{} ", segment.text);
+        let others = OTHERS.iter().any(|says| text.contains(says));
+        let only = SAYS.iter().any(|says| text.contains(says)) && counts.get(at) == Some(&0);
+        if others || only && heard.segments.len() > 1 {
+            for word in heard.words.iter_mut().filter(|word| word.segment == at) {
+                word.negated |= others || word.kinds != [Kind::Read] || only;
+                if only {
+                    word.kinds = &[];
+                }
+            }
+        }
+    }
+}
+
+/// Ways to say that nothing may change.
+const SAYS: [&str; 46] = [
+    " terraform plan",
+    " tofu plan",
+    " pulumi preview",
+    " dry run",
+    " drift detection",
+    " plan only",
+    " read only",
+    " readonly",
+    " view only",
+    " just read",
+    " just look",
+    " just view",
+    " just list",
+    " only read",
+    " only view",
+    " only list",
+    " only look",
+    " no writes",
+    " no write ",
+    " no changes",
+    " no edits",
+    " no modifications",
+    " nothing changes",
+    " without changing",
+    " without changes",
+    " never write",
+    " not write",
+    " monitoring only",
+    " only monitoring",
+    " look only",
+    " dont change",
+    " not change",
+    " not modify",
+    " cannot write",
+    " dont touch anything",
+    " just monitor",
+    " only monitor",
+    " only see",
+    " just see",
+    " just check",
+    " only check",
+    " lecture seule",
+    " nur lesen",
+    " solo lectura",
+    " only get ",
+    " viewing only",
+];
+
+pub(super) fn says_read_only(heard: &Heard) -> bool {
+    let whole: String = heard
+        .segments
+        .iter()
+        .filter(|segment| !segment.smuggles)
+        .map(|segment| segment.text.as_str())
+        .collect();
+    let padded = format!("{whole} ");
+    SAYS.iter().any(|says| padded.contains(says))
+}
