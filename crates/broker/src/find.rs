@@ -11,6 +11,9 @@ use serde::Serialize;
 use crate::broker::Broker;
 use crate::error::{BrokerError, Result};
 
+/// What kind of JSON a planner's answer is.
+const ANSWER: &str = "keywright/plan-answer/1";
+
 /// A permission that matches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Found {
@@ -149,6 +152,9 @@ fn meant(plain: &Plain, catalogs: &[Named]) -> Option<Named> {
 }
 
 fn plan(plain: &Plain, catalogs: &[Named]) -> Result<Answer<'static>> {
+    if let (true, [_, _, ..]) = (plain.operations.is_empty(), catalogs) {
+        return Ok(words::plan_any(plain.intent.as_deref().unwrap_or_default()));
+    }
     let Some((kind, catalog)) = meant(plain, catalogs) else {
         return Err(BrokerError::missing("there is no catalog"));
     };
@@ -168,6 +174,7 @@ fn plan(plain: &Plain, catalogs: &[Named]) -> Result<Answer<'static>> {
         return Ok(refused(kind, format!("it takes `{}`: {why}", key_maker.name)));
     }
     Ok(Answer {
+        schema: ANSWER,
         provider: least.provider,
         status: Status::Plan,
         operations: least.operations,
@@ -188,6 +195,7 @@ fn tie(permissions: Vec<&'static Permission>) -> Candidate<'static> {
 
 fn refused(provider: &'static str, why: String) -> Answer<'static> {
     Answer {
+        schema: ANSWER,
         provider,
         status: Status::Refused,
         operations: Vec::new(),

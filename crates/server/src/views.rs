@@ -393,7 +393,7 @@ pub fn denied(denied: &Denied) -> Value {
 /// An answer to plain words or operations.
 #[must_use]
 pub fn plan_answer(answer: &Answer<'_>) -> Value {
-    with_schema("keywright/plan-answer/1", serde_json::to_value(answer).unwrap_or_default())
+    serde_json::to_value(answer).unwrap_or_default()
 }
 
 fn approvers(entries: &[Entry]) -> Vec<String> {

@@ -357,6 +357,14 @@ fn check_is_confined_to(provider: &'static str, own: &Resource, grant: &Grant) -
     }
 }
 
+/// Refuses a grant that leaves out what `confine` puts there.
+fn check_is_whole(provider: &'static str, confined: &[Resource], grant: &Grant) -> Result<(), ProviderError> {
+    if confined.len() == grant.resources.len() {
+        return Ok(());
+    }
+    Err(unsupported(provider, "a key of it is confined by more than the grant names"))
+}
+
 /// A time as every provider takes it: UTC, whole seconds.
 fn whole_seconds(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()

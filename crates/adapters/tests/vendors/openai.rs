@@ -16,7 +16,7 @@ pub const VENDOR: Vendor = Vendor {
     list: "organization/projects/proj_keywright/service_accounts",
     rows: "/data",
     // The probe: a gateway's page counts as an answer of the models' list.
-    believed: &["GET /models"],
+    believed: &[],
     resolve: ("openai.models", "gpt-5-mini"),
     said: |status| {
         format!(

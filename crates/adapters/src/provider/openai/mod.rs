@@ -38,13 +38,13 @@ use serde::de::DeserializeOwned;
 
 use super::patience::until_known;
 use super::{
-    ConnectError, ConnectionConfig, PLAIN, ParameterKind, check_fits, confine_to, ended, microusd, minted,
-    no_such, unauthorized, unknown_kind, unsupported,
+    ConnectError, ConnectionConfig, PLAIN, ParameterKind, check_fits, check_is_whole, confine_to, ended,
+    microusd, minted, no_such, unauthorized, unknown_kind, unsupported,
 };
 use crate::rest::{self, Failure, Rest, Said, after_create};
 use crate::wire::Call;
 use models::Models;
-use shapes::{Costs, CreateBody, Created, Deleted, Key, Page, Project, Row, ServiceAccount};
+use shapes::{Costs, CreateBody, Created, Deleted, Key, Known, Page, Project, Row, ServiceAccount};
 use spending::Spending;
 
 /// The kind, as in `provider add openai`.
@@ -311,6 +311,7 @@ impl Provider for OpenAi {
             return Err(unsupported(KIND, "a key is a member of its project and nothing else"));
         }
         check_fits(&FACTS, grant)?;
+        check_is_whole(KIND, &self.confine(&grant.permissions, grant.resources.clone())?, grant)?;
         let body = CreateBody { name: marker.as_str(), create_service_account_only: false };
         let body = rest::body(&body).map_err(told)?;
         let call = Call::once(Method::POST, self.path(&["service_accounts"]), &self.parent, body);
@@ -349,8 +350,8 @@ impl Provider for OpenAi {
 
     /// `GET /models` with the key itself, which costs nothing. That it may not do this proves that it is known.
     async fn probe(&self, secret: &Secret, _provider_key_id: &str) -> Result<(), ProviderError> {
-        let ask = async || match self.rest.send(Call::get(vec!["models"], secret)).await {
-            Ok(_) => Ok(()),
+        let ask = async || match self.rest.json::<Known>(Call::get(vec!["models"], secret)).await {
+            Ok(Known { data: _ }) => Ok(()),
             Err(failure) if failure.is_forbidden() => Ok(()),
             Err(failure) => Err(failure),
         };

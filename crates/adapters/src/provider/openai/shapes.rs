@@ -126,6 +126,12 @@ pub(super) struct Amount {
     pub(super) currency: String,
 }
 
+/// `GET /models`, of which nothing counts but that it is one.
+#[derive(Deserialize)]
+pub(super) struct Known {
+    pub(super) data: Vec<serde::de::IgnoredAny>,
+}
+
 #[derive(Deserialize)]
 pub(super) struct Deleted {
     pub(super) deleted: bool,

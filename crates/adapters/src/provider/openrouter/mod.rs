@@ -36,8 +36,8 @@ use reqwest::Method;
 
 use super::patience::until_known;
 use super::{
-    ConnectError, ConnectionConfig, PLAIN, ParameterKind, about_another, another_key, confine_to, ended,
-    microusd, minted, no_such, unauthorized, unknown_kind, unsupported, whole_seconds,
+    ConnectError, ConnectionConfig, PLAIN, ParameterKind, about_another, another_key, check_is_whole,
+    confine_to, ended, microusd, minted, no_such, unauthorized, unknown_kind, unsupported, whole_seconds,
 };
 use crate::rest::{self, Failure, Rest, Said, after_create};
 use crate::wire::Call;
@@ -278,6 +278,7 @@ impl Provider for OpenRouter {
         marker: &Marker,
     ) -> Result<Minted, ProviderError> {
         super::check_is_of_plan(KIND, grant, plan.get())?;
+        check_is_whole(KIND, &self.confine(&grant.permissions, grant.resources.clone())?, grant)?;
         let body = rest::body(&self.body(grant, marker)?).map_err(told)?;
         let call = Call::once(Method::POST, vec!["keys"], &self.parent, body);
         let created: Created = match self.rest.json(call).await {
