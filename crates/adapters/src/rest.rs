@@ -189,6 +189,11 @@ impl Failure {
         }
     }
 
+    /// Whether the message of a refused credential holds these words.
+    pub(crate) fn denies_for(&self, words: &str) -> bool {
+        matches!(&self.cause, Cause::Denied { message, .. } if message.raw().contains(words))
+    }
+
     /// The status of the answer, where its text may not name it.
     fn status(&self) -> Option<u16> {
         match self.cause {

@@ -3,15 +3,17 @@
 
 use std::collections::BTreeMap;
 
+use keywright_catalog::Catalog;
 use keywright_core::audit::{Deed, Record, Stage};
-use keywright_core::name::Kind;
+use keywright_core::name::{ConnectionName, Kind};
+use keywright_core::provider::PermissionNow;
 use keywright_core::text::Untrusted;
 use keywright_ledger::LedgerError;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Proven;
 use crate::broker::Broker;
-use crate::error::Result;
+use crate::error::{BrokerError, Code, Result};
 use crate::rails::HOLDS;
 
 /// What a newer publication makes wider.
@@ -40,7 +42,72 @@ pub struct Wider {
     pub mutating: usize,
 }
 
+/// What a provider lists now, against the catalog.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Listed {
+    /// How many permissions there are now.
+    pub permissions: usize,
+    /// In the catalog and not listed: `name (scope)`.
+    pub gone: Vec<String>,
+    /// Listed and not in the catalog, by name. A key can't have them.
+    pub new: Vec<String>,
+    /// Under the same id with another name: the former name, and the name now.
+    pub renamed: Vec<(String, Untrusted)>,
+    /// Under the same id for other kinds of resources: the name, and what it is for now.
+    pub rescoped: Vec<(String, Vec<String>)>,
+    /// The templates that are held for it, and why.
+    pub held: BTreeMap<String, String>,
+}
+
 impl Broker {
+    /// Reads the permissions that a connection's provider has now, and holds the catalog against them. Templates with a permission
+    /// that is for other kinds of resources now are held.
+    ///
+    /// # Errors
+    /// When the provider does not list its permissions, or could not be asked.
+    pub async fn refresh(&self, operator: &Proven, connection: &ConnectionName) -> Result<Listed> {
+        let provider = self.outside.provider(connection).await?;
+        let kind = provider.facts().kind;
+        let Some(lists) = provider.permissions_now() else {
+            return Err(BrokerError::new(
+                Code::Unsupported,
+                format!("`{kind}` does not list its permissions"),
+            ));
+        };
+        let catalog = Catalog::for_provider(kind).map_err(BrokerError::invalid)?;
+        let now = lists.permissions_now().await?;
+        let mut listed = Listed { permissions: now.len(), ..Listed::default() };
+        let mut widened = Vec::new();
+        for permission in catalog.permissions() {
+            let Some(is) = now.iter().find(|one| one.id == permission.id) else {
+                listed.gone.push(permission.label());
+                continue;
+            };
+            if is.name.raw() != permission.name {
+                listed.renamed.push((permission.name.to_owned(), is.name.clone()));
+            }
+            if is.scopes != [permission.scope] {
+                let scopes = is.scopes.iter().map(|scope| Untrusted::capped(scope, 60).to_string()).collect();
+                listed.rescoped.push((permission.name.to_owned(), scopes));
+                widened.push(Wider {
+                    permission: permission.id.to_owned(),
+                    name: permission.name.to_owned(),
+                    operations: 0,
+                    mutating: 0,
+                });
+            }
+        }
+        let is_new = |one: &&PermissionNow| catalog.permission_by_id(&one.id).is_err();
+        listed.new = now.iter().filter(is_new).map(|one| one.name.to_string()).collect();
+        if !widened.is_empty() {
+            let provider = Kind::parse(kind).map_err(BrokerError::invalid)?;
+            let from = format!("the list of `{connection}`");
+            let widening = Widening { provider, from, sha256: String::new(), widened };
+            listed.held = self.hold_wider(operator, &widening).await?;
+        }
+        Ok(listed)
+    }
+
     /// Puts an import on record, and holds the templates of which a permission became wider: no key is made from them until an
     /// operator applies them again. Says which, and why.
     ///
@@ -90,6 +157,9 @@ impl Broker {
 impl Wider {
     fn said(&self) -> String {
         let name = Untrusted::capped(&self.name, 80);
+        if self.operations == 0 {
+            return format!("`{name}` is for other kinds of resources now");
+        }
         format!(
             "`{name}` opens {} operations more, of which {} change something",
             self.operations, self.mutating

@@ -283,6 +283,11 @@ pub enum OperatorCall {
         /// What became wider.
         widening: Widening,
     },
+    /// Hold the catalog against the permissions that a connection's provider has now.
+    CatalogRefresh {
+        /// The connection.
+        connection: String,
+    },
     /// Show the policy in force.
     PolicyShow,
     /// Put one in force; absent = the default pack.

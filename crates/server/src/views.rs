@@ -384,6 +384,17 @@ pub fn plain_answer(
     value
 }
 
+/// What a provider lists now, against the catalog.
+#[must_use]
+pub fn refreshed(connection: &str, listed: &keywright_broker::drift::Listed) -> Value {
+    let mut value =
+        with_schema("keywright/catalog-refresh/1", serde_json::to_value(listed).unwrap_or_default());
+    if let Some(object) = value.as_object_mut() {
+        object.insert("connection".to_owned(), json!(connection));
+    }
+    value
+}
+
 /// What a key lacks for some operations.
 #[must_use]
 pub fn denied(denied: &Denied) -> Value {

@@ -66,6 +66,11 @@ enum Command {
         #[arg(long, value_name = "P")]
         provider: Option<String>,
     },
+    /// Hold the catalog against the permissions that a connection's provider has now.
+    Refresh {
+        /// The connection.
+        connection: String,
+    },
     /// Hold a newer publication of a provider against the catalog that ships: what became wider, what is gone. In a home, templates
     /// that grant more than when they were applied are held until an operator applies them again.
     Import {
@@ -98,6 +103,12 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
         }
         Command::Plan { words, provider } => {
             plan(&Plain { intent: Some(words.join(" ")), provider, ..Plain::default() })
+        }
+        Command::Refresh { connection } => {
+            let listed =
+                app.everyday(|| OperatorCall::CatalogRefresh { connection: connection.clone() }).await?;
+            let text = answer::refresh(&listed);
+            Ok(Output::new(listed, text))
         }
         Command::Import { file, provider, groups, from } => {
             import(app, &file, &provider, groups.as_deref(), from).await

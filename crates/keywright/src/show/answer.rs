@@ -142,6 +142,43 @@ pub(crate) fn import(import: &Value) -> String {
     if rendered.is_empty() { format!("{head}\nnothing changed") } else { format!("{head}\n{rendered}") }
 }
 
+/// What a provider lists now, against the catalog.
+pub(crate) fn refresh(listed: &Value) -> String {
+    let head = format!(
+        "{} lists {}",
+        field(listed, "connection"),
+        count(number(listed, "permissions"), "permission", "permissions")
+    );
+    let pair = |between: &'static str| {
+        move |one: &Value| {
+            let part = |at: usize| match one.get(at) {
+                Some(Value::String(text)) => outside(text),
+                Some(Value::Array(all)) => {
+                    all.iter().filter_map(Value::as_str).map(outside).collect::<Vec<_>>().join(", ")
+                }
+                _ => String::new(),
+            };
+            format!("{}{between}{}", part(0), part(1))
+        }
+    };
+    let texts =
+        |name: &str| items(listed, name).iter().filter_map(Value::as_str).map(outside).collect::<Vec<_>>();
+    let held = listed.get("held").and_then(Value::as_object);
+    let facts = Facts::new()
+        .all("gone", texts("gone"))
+        .all("new", texts("new"))
+        .all("renamed", items(listed, "renamed").iter().map(pair(" is now ")))
+        .all("other scope", items(listed, "rescoped").iter().map(pair(" is for ")))
+        .all(
+            "held",
+            held.into_iter().flatten().map(|(template, why)| {
+                format!("{}: {}", outside(template), outside(why.as_str().unwrap_or_default()))
+            }),
+        )
+        .render();
+    if facts.is_empty() { format!("{head}, as the catalog has them") } else { format!("{head}\n{facts}") }
+}
+
 /// What a key lacks for operations that were refused to it.
 pub(crate) fn denied(denied: &Value) -> String {
     let missing = joined(denied, "missing");

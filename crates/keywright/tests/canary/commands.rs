@@ -54,6 +54,7 @@ const COMMANDS: &str = "
     0  catalog list
     0  catalog search dns
     1  catalog import {folder}/no-such-file
+    0  catalog refresh cf
     0  catalog plan list dns records --provider cloudflare
     0  catalog needs dns-records-for-a-zone-list-dns-records
     0  catalog needs dns-records-for-a-zone-list-dns-records --refused-to LIVE

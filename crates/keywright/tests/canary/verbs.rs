@@ -50,6 +50,7 @@ pub(crate) fn operators(verb: &str, key: &str, request: &str) -> Value {
         "store_check" | "store_remove" => json!({ "name": "embedded" }),
         "template_show" => json!({ "id": "cloudflare/dns-edit" }),
         "template_apply" => json!({ "source": "" }),
+        "catalog_refresh" => json!({ "connection": "cf" }),
         "catalog_import" => json!({ "widening": {
             "provider": "cloudflare", "from": "evil", "sha256": "00",
             "widened": [{ "permission": "x", "name": "y", "operations": 1, "mutating": 1 }],

@@ -106,7 +106,8 @@ fn what_was_refused_to_a_key_is_explained_with_a_request_that_would_do() {
 
 /// A description as Cloudflare publishes it, in which `DNS Read` opens one operation more than in the catalog that ships.
 fn publication(more: &str) -> String {
-    let operation = |id: &str, group: &str| serde_json::json!({"operationId": id, "x-api-token-group": [group]});
+    let operation =
+        |id: &str, group: &str| serde_json::json!({"operationId": id, "x-api-token-group": [group]});
     let mut paths = serde_json::Map::new();
     for built_in in keywright_catalog::Catalog::cloudflare().unwrap().all_operations() {
         let groups: Vec<&str> = keywright_catalog::Catalog::cloudflare()
@@ -137,7 +138,12 @@ fn what_became_wider_is_held_until_an_operator_applies_it_again() {
     let wider = imported["drift"]["widened"].as_array().unwrap();
     let dns = wider.iter().find(|one| one["name"] == "DNS Read").expect("it became wider");
     assert_eq!((&dns["operations"][0], &dns["mutating"]), (&format!("DELETE {wipe}").into(), &1.into()));
-    assert!(imported["held"]["cloudflare/dns-read"].as_str().unwrap().contains("`DNS Read` opens 1 operations more"));
+    assert!(
+        imported["held"]["cloudflare/dns-read"]
+            .as_str()
+            .unwrap()
+            .contains("`DNS Read` opens 1 operations more")
+    );
     assert_eq!(imported["held"].as_object().unwrap().get("cloudflare/cache-purge"), None);
 
     for args in [read("AFTER"), [read("AFTER"), vec!["--dry-run"]].concat()] {

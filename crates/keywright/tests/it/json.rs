@@ -61,6 +61,7 @@ fn every_command_answers_with_a_document_that_names_its_schema() {
             "denied",
         ),
         (vec!["catalog", "import", "no-such-file"], 1, "error"),
+        (vec!["catalog", "refresh", "cf"], 0, "catalog-refresh"),
         (vec!["key", "request", "no/template", "--project", "p", "--env", "e", "--name", "N"], 1, "error"),
         (vec!["key", "list"], 0, "keys"),
         (vec!["key", "show", "CF_TOKEN"], 0, "trace"),

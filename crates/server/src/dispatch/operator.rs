@@ -40,6 +40,7 @@ pub(super) async fn run(
         | Op::TemplateShow { .. }
         | Op::TemplateApply { .. }
         | Op::CatalogImport { .. }
+        | Op::CatalogRefresh { .. }
         | Op::PolicyShow
         | Op::PolicyApply { .. }
         | Op::PolicyTest { .. }
@@ -169,6 +170,10 @@ async fn guards(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, F
         Op::CatalogImport { widening } => {
             let held = broker.hold_wider(operator, &widening).await?;
             Ok(json!({ "schema": "keywright/catalog-import/1", "held": held }))
+        }
+        Op::CatalogRefresh { connection } => {
+            let listed = broker.refresh(operator, &connection.parse().map_err(invalid)?).await?;
+            Ok(views::refreshed(&connection, &listed))
         }
         Op::PolicyShow => Ok(views::policy(&broker.policy().await?)),
         Op::PolicyApply { source } => {

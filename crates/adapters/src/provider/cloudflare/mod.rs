@@ -36,17 +36,20 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Disable, Evidence, LastUsed, Listed, Listing, Minted, ParentHealth, Provider, ProviderError,
-    ProviderFacts,
+    Disable, Evidence, LastUsed, Listed, Listing, Minted, ParentHealth, PermissionNow, PermissionsNow,
+    Provider, ProviderError, ProviderFacts,
 };
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
+use keywright_core::text::Untrusted;
 
 use super::{ConnectError, ConnectionConfig, PLAIN, PROBE_FOR, Setting, TIMEOUT};
 use crate::wire::{Pace, Wire};
 use api::Api;
+use envelope::About;
 use groups::GroupScopes;
 use owner::Owner;
+use shapes::ListedGroup;
 
 pub(super) use resource::PARAMETERS;
 
@@ -210,6 +213,10 @@ impl Provider for Cloudflare {
     fn last_used(&self) -> Option<&dyn LastUsed> {
         Some(self)
     }
+
+    fn permissions_now(&self) -> Option<&dyn PermissionsNow> {
+        Some(self)
+    }
 }
 
 #[async_trait]
@@ -220,5 +227,27 @@ impl LastUsed for Cloudflare {
 
     fn lag(&self) -> Span {
         Span::from_seconds(USE_LAG_SECONDS)
+    }
+}
+
+#[async_trait]
+impl PermissionsNow for Cloudflare {
+    /// `GET .../tokens/permission_groups`, which is one page.
+    async fn permissions_now(&self) -> Result<Vec<PermissionNow>, ProviderError> {
+        let about = About { what: "permission groups", needs: self.owner.read_permission() };
+        let path = [self.owner.tokens(), vec!["permission_groups"]].concat();
+        let answer = self.api.get::<Vec<ListedGroup>>(path, Vec::new(), about).await?;
+        let count = u64::try_from(answer.result.len()).unwrap_or(u64::MAX);
+        if answer.total_count.is_some_and(|total| total > count) {
+            let why = "its list of permission groups is not whole".to_owned();
+            return Err(ProviderError::Garbled { provider: KIND, why });
+        }
+        let scope = |scope: &String| scope.rsplit('.').next().unwrap_or_default().to_owned();
+        let now = |group: ListedGroup| PermissionNow {
+            id: group.id,
+            name: Untrusted::capped(&group.name, 120),
+            scopes: group.scopes.iter().map(scope).collect(),
+        };
+        Ok(answer.result.into_iter().map(now).collect())
     }
 }

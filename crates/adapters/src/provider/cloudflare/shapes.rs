@@ -108,6 +108,14 @@ pub(super) struct Group {
     pub(super) rest: Map<String, Value>,
 }
 
+/// A permission group in the list of all.
+#[derive(Debug, Deserialize)]
+pub(super) struct ListedGroup {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) scopes: Vec<String>,
+}
+
 /// A token in a list: of the unmanaged ones nothing more is asked than this.
 #[derive(Debug, Deserialize)]
 pub(super) struct TokenRow {

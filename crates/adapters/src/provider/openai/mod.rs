@@ -348,11 +348,11 @@ impl Provider for OpenAi {
         .labelled(&account.name))
     }
 
-    /// `GET /models` with the key itself, which costs nothing. That it may not do this proves that it is known.
+    /// `GET /models` with the key itself, which costs nothing. That it lacks a scope for this proves that it is known.
     async fn probe(&self, secret: &Secret, _provider_key_id: &str) -> Result<(), ProviderError> {
         let ask = async || match self.rest.json::<Known>(Call::get(vec!["models"], secret)).await {
             Ok(Known { data: _ }) => Ok(()),
-            Err(failure) if failure.is_forbidden() => Ok(()),
+            Err(failure) if failure.is_forbidden() && failure.denies_for("Missing scopes") => Ok(()),
             Err(failure) => Err(failure),
         };
         until_known(self.probe_for, ask).await.map_err(told)
