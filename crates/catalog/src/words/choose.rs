@@ -112,15 +112,19 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
             Trust::Jobs => segment.is_some_and(|segment| !segment.smuggles),
             Trust::All => segment.is_some_and(|segment| !segment.orders),
         };
-        !word.negated && !word.named && trusted
+        !word.named && trusted
     };
     let mut places: HashMap<usize, Vec<usize>> = HashMap::new();
+    let mut denied: HashMap<usize, Vec<usize>> = HashMap::new();
     for (at, word) in heard.words.iter().enumerate().filter(|(_, word)| counts(word)) {
         if let Some(number) = word.number {
-            places.entry(number).or_default().push(at);
+            denied.entry(number).or_default().push(at);
+            if !word.negated {
+                places.entry(number).or_default().push(at);
+            }
         }
     }
-    let found = findings(heard, knowledge, &places);
+    let found = findings(heard, knowledge, &places, &denied);
     let mut taken: BTreeSet<usize> = BTreeSet::new();
     let mut choice = Choice::default();
     // What is asked comes before what it depends on, and before what it is for.
@@ -257,16 +261,15 @@ fn says_what(standing: &Standing, heard: &Heard) -> bool {
     })
 }
 
-/// Whether a word that is mostly a noun gives an order here.
+/// Whether a word that is mostly a noun gives an order here: first, with something behind it.
 fn commands(at: usize, heard: &Heard) -> bool {
-    heard.words.get(at).is_some_and(|word| {
-        word.leads
-            && !word.several
-            && matches!(
-                word.stem.as_str(),
-                "list" | "check" | "report" | "view" | "monitor" | "watch" | "track"
-            )
-    })
+    let Some(word) = heard.words.get(at) else { return false };
+    let own = || heard.words.iter().enumerate().filter(|(_, other)| other.segment == word.segment);
+    word.leads
+        && !word.several
+        && matches!(word.stem.as_str(), "list" | "check" | "report" | "view" | "monitor" | "watch" | "track")
+        && own().filter(|(place, _)| *place < at).all(|(_, other)| is_small(&other.stem))
+        && own().any(|(place, other)| place > at && !is_small(&other.stem))
 }
 
 /// How much the words of a segment count.
@@ -350,6 +353,7 @@ fn findings(
     heard: &Heard,
     knowledge: &Knowledge,
     places: &HashMap<usize, Vec<usize>>,
+    denied: &HashMap<usize, Vec<usize>>,
 ) -> BTreeMap<usize, Vec<Found>> {
     let mut candidates: BTreeSet<usize> = BTreeSet::new();
     for number in places.keys() {
@@ -358,6 +362,8 @@ fn findings(
     let mut findings: BTreeMap<usize, Vec<Found>> = BTreeMap::new();
     for position in candidates {
         let Some(phrase) = knowledge.phrases.get(position) else { continue };
+        // `do not cache` is something to do.
+        let places = if phrase.negates { denied } else { places };
         if let Some(found) = find(phrase, heard, knowledge, places) {
             findings.entry(phrase.topic).or_default().push(found);
         }
@@ -373,10 +379,11 @@ fn find(
     places: &HashMap<usize, Vec<usize>>,
 ) -> Option<Found> {
     let mut lists: Vec<Vec<usize>> = Vec::with_capacity(phrase.words.len());
-    for number in &phrase.words {
+    for (place, number) in phrase.words.iter().enumerate() {
         let known = places.get(number)?.iter().copied();
         // `list the rules` names no list.
-        let usable = |at: &usize| phrase.deed.is_some() || !commands(*at, heard);
+        let begins = place == 0 && phrase.words.len() > 1;
+        let usable = |at: &usize| phrase.deed.is_some() || begins || !commands(*at, heard);
         let list: Vec<usize> = known.filter(usable).collect();
         if list.is_empty() {
             return None;

@@ -327,7 +327,8 @@ impl Hearing<'_> {
     /// Whether the words so far only say that a key is wanted; then they are marked.
     fn asks_for_key(&mut self) -> bool {
         let mut last = self.heard.words.iter_mut().rev();
-        let Some(word) = last.next().filter(|word| names_key(&word.stem)) else { return false };
+        let one = |word: &&mut Word| !word.several || !matches!(word.stem.as_str(), "key" | "token");
+        let Some(word) = last.next().filter(|word| names_key(&word.stem)).filter(one) else { return false };
         let mut before: Vec<&mut Word> = last.take(5).collect();
         let api = before.first().is_some_and(|word| word.stem == "api");
         let plain =
