@@ -17,6 +17,8 @@ pub(super) struct Chosen {
     pub(super) score: f32,
     /// Where the text first names it.
     pub(super) at: usize,
+    /// A whole word names it, spelt as it is spelt.
+    pub(super) sure: bool,
 }
 
 /// Another topic counts as near when its score comes this close.
@@ -463,5 +465,14 @@ fn find(
 
 fn chosen(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge) -> Chosen {
     let deeds = deeds(topic, standing, heard, knowledge);
-    Chosen { topic, deeds, score: standing.score(), at: standing.nouns.first().copied().unwrap_or_default() }
+    let whole =
+        |at: &usize| heard.words.get(*at).is_some_and(|word| word.trust >= 1.0 && word.stem.len() >= 4);
+    let sure = standing.nouns.iter().any(whole);
+    Chosen {
+        topic,
+        deeds,
+        score: standing.score(),
+        at: standing.nouns.first().copied().unwrap_or_default(),
+        sure,
+    }
 }
