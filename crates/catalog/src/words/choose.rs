@@ -17,6 +17,8 @@ pub(super) struct Chosen {
     pub(super) score: f32,
     /// Where the text first names it.
     pub(super) at: usize,
+    /// How many words name it.
+    pub(super) words: usize,
     /// A whole word names it, spelt as it is spelt.
     pub(super) sure: bool,
 }
@@ -468,11 +470,13 @@ fn chosen(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledg
     let whole =
         |at: &usize| heard.words.get(*at).is_some_and(|word| word.trust >= 1.0 && word.stem.len() >= 4);
     let sure = standing.nouns.iter().any(whole);
+    let words = standing.nouns.len();
     Chosen {
         topic,
         deeds,
         score: standing.score(),
         at: standing.nouns.first().copied().unwrap_or_default(),
+        words,
         sure,
     }
 }

@@ -150,7 +150,7 @@ impl<'catalog> Planner<'catalog> {
             chosen.at == leader || !self.is_grave(&self.candidate_of(std::slice::from_ref(chosen)))
         });
         let planned = self.candidate_of(&wanted);
-        if self.is_grave(&planned) && !first.sure {
+        if self.is_grave(&planned) && !(first.sure && (first.words > 1 || says_something(heard))) {
             answer.question = Some(format!("is it about {}?", planned.why));
             return;
         }
@@ -205,6 +205,7 @@ impl<'catalog> Planner<'catalog> {
                 deeds: vec![deed],
                 score: 0.0,
                 at: 0,
+                words: 0,
                 sure: true,
             }]))
         })
@@ -246,7 +247,14 @@ impl<'catalog> Planner<'catalog> {
     /// What `topic.kind` or `topic.label` of an ambiguous topic stands for.
     fn meant(&self, meant: &str) -> Option<Candidate<'catalog>> {
         let (topic, deed) = self.deed_meant(meant)?;
-        Some(self.candidate_of(&[Chosen { topic, deeds: vec![deed], score: 0.0, at: 0, sure: true }]))
+        Some(self.candidate_of(&[Chosen {
+            topic,
+            deeds: vec![deed],
+            score: 0.0,
+            at: 0,
+            words: 0,
+            sure: true,
+        }]))
     }
 
     fn deed_meant(&self, meant: &str) -> Option<(usize, usize)> {
@@ -307,6 +315,15 @@ impl<'catalog> Planner<'catalog> {
             ));
         }
     }
+}
+
+/// Whether the words say or ask what is done, and do not only name a thing.
+fn says_something(heard: &Heard) -> bool {
+    heard.words.iter().any(|word| {
+        !word.negated
+            && (!word.kinds.is_empty()
+                || matches!(word.stem.as_str(), "how" | "what" | "which" | "who" | "whether"))
+    })
 }
 
 fn refuse(answer: &mut Answer<'_>, why: &str) {
