@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::deeds::deeds;
 use super::hear::{Heard, Segment, Word};
 use super::knowledge::{Knowledge, Phrase};
-use super::lexicon::{is_faint, is_noun_too, is_small, joins};
+use super::lexicon::{is_faint, is_noun_too, is_small, joins, opens_as_verb};
 
 /// A thing that the text is about, and what is to be done with it.
 #[derive(Debug, Clone)]
@@ -31,6 +31,9 @@ const BESIDE: f32 = 0.38;
 
 /// What two words say at least that stand together as in a name.
 const NAME: f32 = 6.0;
+
+/// Less than this is hardly said at all.
+const LEAST: f32 = 1.9;
 
 /// How much of it a thing needs that a verb is said about, to be taken for words with several meanings.
 const ENOUGH_WITH_A_VERB: f32 = 0.6;
@@ -222,7 +225,7 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
                 && asked
                 && !standing.nouns.iter().any(details)
                 && standing.nouns.iter().all(|at| acts(*at, heard) || apart(at))
-                && standing.score() >= ENOUGH.min(top * BESIDE).max(2.4)
+                && standing.score() >= ENOUGH.min(top * BESIDE).max(LEAST)
         });
         let Some((topic, standing)) = beside else { break };
         occupy(&mut segments, &mut taken, &standing);
@@ -299,10 +302,17 @@ fn role_of(positions: &[usize], heard: &Heard) -> f32 {
 fn joined_apart(positions: &[usize], heard: &Heard) -> bool {
     let segment_of = |at: &usize| heard.words.get(*at).map_or(0, |word| word.segment);
     let first = positions.iter().map(segment_of).min().unwrap_or_default();
+    let own = |segment: usize| heard.words.iter().filter(move |word| word.segment == segment);
+    let does = |segment: usize| own(segment).any(|word| word.leads && !word.kinds.is_empty() && opens_as_verb(&word.stem));
+    positions.iter().map(segment_of).filter(|segment| *segment != first).any(|segment| does(segment) && does(first))
+}
+
+/// Whether words lie on two sides of an `and`.
+fn joined(positions: &[usize], heard: &Heard) -> bool {
+    let segment_of = |at: &usize| heard.words.get(*at).map_or(0, |word| word.segment);
+    let first = positions.iter().map(segment_of).min().unwrap_or_default();
     positions.iter().map(segment_of).filter(|segment| *segment != first).any(|segment| {
-        let own = || heard.words.iter().enumerate().filter(|(_, word)| word.segment == segment);
-        let joined = own().next().is_some_and(|(_, word)| joins(&word.stem));
-        joined && own().any(|(at, word)| word.leads && !word.kinds.is_empty() && !positions.contains(&at))
+        heard.words.iter().find(|word| word.segment == segment).is_some_and(|word| joins(&word.stem))
     })
 }
 
@@ -442,6 +452,7 @@ fn find(
     let closeness = if context > 0 && context < positions.len() { closeness * 0.7 } else { closeness };
     let closeness = match (together, one_segment) {
         (true, true) => closeness,
+        (true, false) if joined(&positions, heard) => closeness * 0.6,
         (true, false) => closeness * 0.85,
         _ => closeness * 0.7,
     };

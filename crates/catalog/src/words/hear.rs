@@ -223,6 +223,12 @@ impl Hearing<'_> {
             "the" | "a" | "our" | "my" => self.last_named,
             _ => names_next(&stem),
         };
+        let stem = if stem == "request" && self.heard.words.last().is_some_and(|word| word.stem == "pull") {
+            self.heard.words.pop();
+            "pr".to_owned()
+        } else {
+            stem
+        };
         let (stem, number, trust) = if named { (stem, None, 0.0) } else { self.known_as(&lower, stem) };
         let asks = matches!(lower.as_str(), "what" | "which" | "who" | "how");
         let first = self.heard.words.last().is_none_or(|word| word.segment != segment);

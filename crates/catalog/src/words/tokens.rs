@@ -120,7 +120,14 @@ fn canonical(word: &str) -> &str {
 pub(super) fn stems(text: &str) -> Vec<String> {
     let mut out = Vec::new();
     for word in text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()) {
-        out.push(stem(&word.to_lowercase()));
+        let stem = stem(&word.to_lowercase());
+        // One thing, two words.
+        if stem == "request" && out.last().is_some_and(|before| before == "pull") {
+            out.pop();
+            out.push("pr".to_owned());
+        } else {
+            out.push(stem);
+        }
     }
     out
 }
