@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::deeds::deeds;
 use super::hear::{Heard, Segment, Word};
 use super::knowledge::{Knowledge, Phrase};
-use super::lexicon::{is_faint, is_noun_too, is_small, joins};
+use super::lexicon::{is_faint, is_noun_too, is_small, joins, opens_as_verb};
 
 /// A thing that the text is about, and what is to be done with it.
 #[derive(Debug, Clone)]
@@ -17,6 +17,10 @@ pub(super) struct Chosen {
     pub(super) score: f32,
     /// Where the text first names it.
     pub(super) at: usize,
+    /// How many words name it.
+    pub(super) words: usize,
+    /// A whole word names it, spelt as it is spelt.
+    pub(super) sure: bool,
 }
 
 /// Another topic counts as near when its score comes this close.
@@ -27,6 +31,9 @@ const BESIDE: f32 = 0.38;
 
 /// What two words say at least that stand together as in a name.
 const NAME: f32 = 6.0;
+
+/// Less than this is hardly said at all.
+const LEAST: f32 = 1.9;
 
 /// How much of it a thing needs that a verb is said about, to be taken for words with several meanings.
 const ENOUGH_WITH_A_VERB: f32 = 0.6;
@@ -112,15 +119,19 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
             Trust::Jobs => segment.is_some_and(|segment| !segment.smuggles),
             Trust::All => segment.is_some_and(|segment| !segment.orders),
         };
-        !word.negated && !word.named && trusted
+        !word.named && trusted
     };
     let mut places: HashMap<usize, Vec<usize>> = HashMap::new();
+    let mut denied: HashMap<usize, Vec<usize>> = HashMap::new();
     for (at, word) in heard.words.iter().enumerate().filter(|(_, word)| counts(word)) {
         if let Some(number) = word.number {
-            places.entry(number).or_default().push(at);
+            denied.entry(number).or_default().push(at);
+            if !word.negated {
+                places.entry(number).or_default().push(at);
+            }
         }
     }
-    let found = findings(heard, knowledge, &places);
+    let found = findings(heard, knowledge, &places, &denied);
     let mut taken: BTreeSet<usize> = BTreeSet::new();
     let mut choice = Choice::default();
     // What is asked comes before what it depends on, and before what it is for.
@@ -214,7 +225,7 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
                 && asked
                 && !standing.nouns.iter().any(details)
                 && standing.nouns.iter().all(|at| acts(*at, heard) || apart(at))
-                && standing.score() >= ENOUGH.min(top * BESIDE).max(2.4)
+                && standing.score() >= ENOUGH.min(top * BESIDE).max(LEAST)
         });
         let Some((topic, standing)) = beside else { break };
         occupy(&mut segments, &mut taken, &standing);
@@ -257,16 +268,15 @@ fn says_what(standing: &Standing, heard: &Heard) -> bool {
     })
 }
 
-/// Whether a word that is mostly a noun gives an order here.
+/// Whether a word that is mostly a noun gives an order here: first, with something behind it.
 fn commands(at: usize, heard: &Heard) -> bool {
-    heard.words.get(at).is_some_and(|word| {
-        word.leads
-            && !word.several
-            && matches!(
-                word.stem.as_str(),
-                "list" | "check" | "report" | "view" | "monitor" | "watch" | "track"
-            )
-    })
+    let Some(word) = heard.words.get(at) else { return false };
+    let own = || heard.words.iter().enumerate().filter(|(_, other)| other.segment == word.segment);
+    word.leads
+        && !word.several
+        && matches!(word.stem.as_str(), "list" | "check" | "report" | "view" | "monitor" | "watch" | "track")
+        && own().filter(|(place, _)| *place < at).all(|(_, other)| is_small(&other.stem))
+        && own().any(|(place, other)| place > at && !is_small(&other.stem))
 }
 
 /// How much the words of a segment count.
@@ -292,10 +302,17 @@ fn role_of(positions: &[usize], heard: &Heard) -> f32 {
 fn joined_apart(positions: &[usize], heard: &Heard) -> bool {
     let segment_of = |at: &usize| heard.words.get(*at).map_or(0, |word| word.segment);
     let first = positions.iter().map(segment_of).min().unwrap_or_default();
+    let own = |segment: usize| heard.words.iter().filter(move |word| word.segment == segment);
+    let does = |segment: usize| own(segment).any(|word| word.leads && !word.kinds.is_empty() && opens_as_verb(&word.stem));
+    positions.iter().map(segment_of).filter(|segment| *segment != first).any(|segment| does(segment) && does(first))
+}
+
+/// Whether words lie on two sides of an `and`.
+fn joined(positions: &[usize], heard: &Heard) -> bool {
+    let segment_of = |at: &usize| heard.words.get(*at).map_or(0, |word| word.segment);
+    let first = positions.iter().map(segment_of).min().unwrap_or_default();
     positions.iter().map(segment_of).filter(|segment| *segment != first).any(|segment| {
-        let own = || heard.words.iter().enumerate().filter(|(_, word)| word.segment == segment);
-        let joined = own().next().is_some_and(|(_, word)| joins(&word.stem));
-        joined && own().any(|(at, word)| word.leads && !word.kinds.is_empty() && !positions.contains(&at))
+        heard.words.iter().find(|word| word.segment == segment).is_some_and(|word| joins(&word.stem))
     })
 }
 
@@ -350,6 +367,7 @@ fn findings(
     heard: &Heard,
     knowledge: &Knowledge,
     places: &HashMap<usize, Vec<usize>>,
+    denied: &HashMap<usize, Vec<usize>>,
 ) -> BTreeMap<usize, Vec<Found>> {
     let mut candidates: BTreeSet<usize> = BTreeSet::new();
     for number in places.keys() {
@@ -358,6 +376,8 @@ fn findings(
     let mut findings: BTreeMap<usize, Vec<Found>> = BTreeMap::new();
     for position in candidates {
         let Some(phrase) = knowledge.phrases.get(position) else { continue };
+        // `do not cache` is something to do.
+        let places = if phrase.negates { denied } else { places };
         if let Some(found) = find(phrase, heard, knowledge, places) {
             findings.entry(phrase.topic).or_default().push(found);
         }
@@ -373,10 +393,11 @@ fn find(
     places: &HashMap<usize, Vec<usize>>,
 ) -> Option<Found> {
     let mut lists: Vec<Vec<usize>> = Vec::with_capacity(phrase.words.len());
-    for number in &phrase.words {
+    for (place, number) in phrase.words.iter().enumerate() {
         let known = places.get(number)?.iter().copied();
         // `list the rules` names no list.
-        let usable = |at: &usize| phrase.deed.is_some() || !commands(*at, heard);
+        let begins = place == 0 && phrase.words.len() > 1;
+        let usable = |at: &usize| phrase.deed.is_some() || begins || !commands(*at, heard);
         let list: Vec<usize> = known.filter(usable).collect();
         if list.is_empty() {
             return None;
@@ -431,6 +452,7 @@ fn find(
     let closeness = if context > 0 && context < positions.len() { closeness * 0.7 } else { closeness };
     let closeness = match (together, one_segment) {
         (true, true) => closeness,
+        (true, false) if joined(&positions, heard) => closeness * 0.6,
         (true, false) => closeness * 0.85,
         _ => closeness * 0.7,
     };
@@ -456,5 +478,16 @@ fn find(
 
 fn chosen(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge) -> Chosen {
     let deeds = deeds(topic, standing, heard, knowledge);
-    Chosen { topic, deeds, score: standing.score(), at: standing.nouns.first().copied().unwrap_or_default() }
+    let whole =
+        |at: &usize| heard.words.get(*at).is_some_and(|word| word.trust >= 1.0 && word.stem.len() >= 4);
+    let sure = standing.nouns.iter().any(whole);
+    let words = standing.nouns.len();
+    Chosen {
+        topic,
+        deeds,
+        score: standing.score(),
+        at: standing.nouns.first().copied().unwrap_or_default(),
+        words,
+        sure,
+    }
 }

@@ -223,6 +223,12 @@ impl Hearing<'_> {
             "the" | "a" | "our" | "my" => self.last_named,
             _ => names_next(&stem),
         };
+        let stem = if stem == "request" && self.heard.words.last().is_some_and(|word| word.stem == "pull") {
+            self.heard.words.pop();
+            "pr".to_owned()
+        } else {
+            stem
+        };
         let (stem, number, trust) = if named { (stem, None, 0.0) } else { self.known_as(&lower, stem) };
         let asks = matches!(lower.as_str(), "what" | "which" | "who" | "how");
         let first = self.heard.words.last().is_none_or(|word| word.segment != segment);
@@ -327,7 +333,8 @@ impl Hearing<'_> {
     /// Whether the words so far only say that a key is wanted; then they are marked.
     fn asks_for_key(&mut self) -> bool {
         let mut last = self.heard.words.iter_mut().rev();
-        let Some(word) = last.next().filter(|word| names_key(&word.stem)) else { return false };
+        let one = |word: &&mut Word| !word.several || !matches!(word.stem.as_str(), "key" | "token");
+        let Some(word) = last.next().filter(|word| names_key(&word.stem)).filter(one) else { return false };
         let mut before: Vec<&mut Word> = last.take(5).collect();
         let api = before.first().is_some_and(|word| word.stem == "api");
         let plain =

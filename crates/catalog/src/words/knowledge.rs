@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::lexicon::{is_noun_too, is_small, verb};
+use super::lexicon::{is_noun_too, is_small, negates, verb};
 use super::tokens::{stem, stems};
 
 /// What a deed does to the thing it is done to.
@@ -57,6 +57,8 @@ pub(super) struct Phrase {
     pub(super) words: Vec<usize>,
     /// It supports a topic that something else names; alone it names nothing.
     pub(super) weak: bool,
+    /// It is about something not being done.
+    pub(super) negates: bool,
 }
 
 /// One provider's knowledge.
@@ -171,6 +173,7 @@ impl Knowledge {
             surfaces.extend(text.split(|letter: char| !letter.is_alphanumeric()).map(str::to_lowercase));
             let mut words = Vec::new();
             let mut said = stems(text);
+            let negates = said.iter().any(|stem| negates(stem));
             let glue = |stem: &String| {
                 matches!(
                     stem.as_str(),
@@ -205,7 +208,7 @@ impl Knowledge {
                     list.push(self.phrases.len());
                 }
             }
-            self.phrases.push(Phrase { topic, deed, words, weak });
+            self.phrases.push(Phrase { topic, deed, words, weak, negates });
         }
         // As with BM25, scaled so that a word of one topic says the same at every provider.
         let topics = self.topics.len() as f32;

@@ -12,7 +12,7 @@ build copi restor emit plac produc fil append bootstrap seed populat host establ
 const UPDATE: &str = "updat chang edit modifi set enabl disabl turn toggl flip switch renam rotat bump adjust configur tun point assign rewrit renew \
 resiz scal replac patch tweak paus resum lock unlock extend block unblock allow permit restart reboot stop merg clos reopen label mark pin promot \
 increas lower rais limit map link swap customiz activat deactivat bypass proxi forc fix harden upgrad downgrad convert migrat mov transfer authoriz \
-suspend archiv approv rol roll put raise decreas reduc protect restrict redirect rerout reconfigur overwrit reset maintain correct alter shift grow shrink unpaus snooz resolv triag enforc requir quarantin isolat ban rebas squash unban unarchiv";
+suspend archiv approv rol roll put raise decreas reduc protect restrict redirect rout rerout reconfigur overwrit reset maintain correct alter shift grow shrink unpaus snooz resolv triag enforc requir quarantin isolat ban rebas squash unban unarchiv";
 const DELETE: &str = "delet remov drop purg clean prun revok destroy destroi clear wip kill tear teardown unassign detach dismiss evict uninstall unregist deregist \
 nuk eras trash cleanup gc terminat decommission unlink unset cancel abort delist expung empti rm get-rid rid";
 const ANY: &str = "manag administ crud sync synchroniz handl control reconcil";
@@ -88,7 +88,7 @@ pub(super) fn is_faint(stem: &str) -> bool {
 pub(super) fn is_noun_too(stem: &str) -> bool {
     const THINGS: &str = "list view look pull request resolv check monitor watch export dump report audit count search query inventori statistic statu status histori usag metric track overview scan diff preview \
 display tail order setup run record issu plac host file fil import build copi backup purchas alloc chang set turn flip switch point block permit stop clos label mark pin limit map link \
-transfer archiv rol roll rais protect restrict redirect bypass lock purg drop clean flush cleanup kill invalidat control handl manag administ trash test log store stor sav schedul \
+transfer archiv rout rol roll rais protect restrict redirect bypass lock purg drop clean flush cleanup kill invalidat control handl manag administ trash test log store stor sav schedul \
 publish produc plug scale scal patch move forc proxi renew rewrit merg upgrad restart reboot submit post write read open put upload upsert download add graph poll notifi upload";
     const VERBS: &str = "upload upsert add write read put post download";
     let holds = |list: &str| list.split_ascii_whitespace().any(|word| word == stem);

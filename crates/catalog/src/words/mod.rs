@@ -150,6 +150,10 @@ impl<'catalog> Planner<'catalog> {
             chosen.at == leader || !self.is_grave(&self.candidate_of(std::slice::from_ref(chosen)))
         });
         let planned = self.candidate_of(&wanted);
+        if self.is_grave(&planned) && !(first.sure && (first.words > 1 || says_something(heard))) {
+            answer.question = Some(format!("is it about {}?", planned.why));
+            return;
+        }
         if second && (self.is_grave(&planned) || self.can_escalate(first.topic)) {
             refuse(answer, "the words ask for rights, not for a job: say what the key is used for");
             return;
@@ -196,7 +200,14 @@ impl<'catalog> Planner<'catalog> {
     fn can_escalate(&self, topic: usize) -> bool {
         let deeds = self.knowledge().topics.get(topic).map_or(0, |topic| topic.deeds.len());
         (0..deeds).any(|deed| {
-            self.is_grave(&self.candidate_of(&[Chosen { topic, deeds: vec![deed], score: 0.0, at: 0 }]))
+            self.is_grave(&self.candidate_of(&[Chosen {
+                topic,
+                deeds: vec![deed],
+                score: 0.0,
+                at: 0,
+                words: 0,
+                sure: true,
+            }]))
         })
     }
 
@@ -236,7 +247,14 @@ impl<'catalog> Planner<'catalog> {
     /// What `topic.kind` or `topic.label` of an ambiguous topic stands for.
     fn meant(&self, meant: &str) -> Option<Candidate<'catalog>> {
         let (topic, deed) = self.deed_meant(meant)?;
-        Some(self.candidate_of(&[Chosen { topic, deeds: vec![deed], score: 0.0, at: 0 }]))
+        Some(self.candidate_of(&[Chosen {
+            topic,
+            deeds: vec![deed],
+            score: 0.0,
+            at: 0,
+            words: 0,
+            sure: true,
+        }]))
     }
 
     fn deed_meant(&self, meant: &str) -> Option<(usize, usize)> {
@@ -297,6 +315,15 @@ impl<'catalog> Planner<'catalog> {
             ));
         }
     }
+}
+
+/// Whether the words say or ask what is done, and do not only name a thing.
+fn says_something(heard: &Heard) -> bool {
+    heard.words.iter().any(|word| {
+        !word.negated
+            && (!word.kinds.is_empty()
+                || matches!(word.stem.as_str(), "how" | "what" | "which" | "who" | "whether"))
+    })
 }
 
 fn refuse(answer: &mut Answer<'_>, why: &str) {

@@ -58,6 +58,12 @@ pub(super) fn place(heard: &mut Heard) {
                 .iter()
                 .any(|word| matches!(word.stem.as_str(), "can" | "could" | "that" | "wont" | "doesnt"));
         }
+        // `for the whole organisation` says how far it reaches, not what it is for.
+        if own.first().is_some_and(|word| word.stem == "for") {
+            segment.context = !own.iter().any(|word| {
+                matches!(word.stem.as_str(), "org" | "account" | "all" | "whol" | "every" | "each")
+            });
+        }
         segment.elsewhere = own.iter().enumerate().any(|(place, word)| {
             is_elsewhere(&word.stem)
                 && place.checked_sub(1).and_then(|before| own.get(before)).is_none_or(into)

@@ -3,7 +3,7 @@
 /// One word of a text, cut to its stem.
 pub(super) fn stem(word: &str) -> String {
     let word = canonical(word);
-    if matches!(word, "managed" | "status")
+    if matches!(word, "managed" | "status" | "acme")
         || word.len() <= 3
         || word.ends_with("ss")
         || word.ends_with("us")
@@ -120,7 +120,14 @@ fn canonical(word: &str) -> &str {
 pub(super) fn stems(text: &str) -> Vec<String> {
     let mut out = Vec::new();
     for word in text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()) {
-        out.push(stem(&word.to_lowercase()));
+        let stem = stem(&word.to_lowercase());
+        // One thing, two words.
+        if stem == "request" && out.last().is_some_and(|before| before == "pull") {
+            out.pop();
+            out.push("pr".to_owned());
+        } else {
+            out.push(stem);
+        }
     }
     out
 }
@@ -141,10 +148,10 @@ pub(super) fn camel_parts(word: &str) -> Vec<&str> {
     parts
 }
 
-/// A word without its doubled letters.
+/// A word without its doubled consonants.
 fn single(word: &[char]) -> Vec<char> {
     let mut letters = word.to_vec();
-    letters.dedup();
+    letters.dedup_by(|one, other| one == other && !matches!(one, 'a' | 'e' | 'i' | 'o' | 'u'));
     letters
 }
 
