@@ -143,6 +143,10 @@ impl Hearing<'_> {
                 self.word("ahost", false);
                 self.word("apath", false);
             }
+            ChunkKind::Thing("cidr", value) => {
+                self.resource("cidr", value.clone());
+                self.word("acidr", false);
+            }
             ChunkKind::Thing(kind, value) => {
                 let kind = self.last_named.take().filter(|_| *kind == "name").unwrap_or(kind);
                 self.resource(kind, value.clone());
@@ -200,14 +204,15 @@ impl Hearing<'_> {
             if matches!(lower.as_str(), "but") {
                 self.last_named = None;
             }
-        } else if opens_context(&lower) {
+        } else if opens_context(&lower) && !self.follows_verb(&lower) {
             self.broken = true;
         }
+        let apart = !self.follows_verb(&lower);
         let segment = self.segment();
         if let Some(current) = self.heard.segments.get_mut(segment) {
             if current.text.is_empty() {
                 current.aside = opens_aside(&lower);
-                current.context = opens_context(&lower);
+                current.context = opens_context(&lower) && apart;
             }
             current.text.push(' ');
             current.text.push_str(&lower);
@@ -328,6 +333,13 @@ impl Hearing<'_> {
         for segment in self.heard.segments.iter_mut().filter(|segment| segment.sentence == sentence) {
             segment.question = true;
         }
+    }
+
+    /// `read from it`: what is read, not where something else comes from.
+    fn follows_verb(&self, lower: &str) -> bool {
+        lower == "from"
+            && !self.broken
+            && self.heard.words.last().is_some_and(|word| !word.kinds.is_empty() && word.leads)
     }
 
     /// Whether the words so far only say that a key is wanted; then they are marked.

@@ -7,6 +7,7 @@
 
 mod answer;
 mod choose;
+mod clauses;
 mod deeds;
 mod guess;
 mod hear;

@@ -229,6 +229,16 @@ pub(super) fn is_smuggled(segment: &str, names_permissions: bool, first: bool) -
         " whole org",
         " everything ",
     ];
+    const LEVELS: [&str; 8] = [
+        " write access",
+        " write permission",
+        " write rights",
+        " edit access",
+        " edit rights",
+        " read write access",
+        " rw access",
+        " write as well",
+    ];
     let bare = text
         .strip_prefix(" and")
         .or_else(|| text.strip_prefix(" plus"))
@@ -287,4 +297,5 @@ pub(super) fn is_smuggled(segment: &str, names_permissions: bool, first: bool) -
         || says(&WIDE)
         || says(&MORE_KEYS)
         || names_permissions && (asks || !first)
+        || !first && says(&LEVELS)
 }

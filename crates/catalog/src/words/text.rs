@@ -226,6 +226,12 @@ fn classify(core: &str) -> ChunkKind<'_> {
         return ChunkKind::Thing("instance", core.to_owned());
     }
     let numeric = |letter: char| letter.is_ascii_digit() || ".:/-%$\u{20ac}".contains(letter);
+    if core.chars().all(|letter| letter.is_ascii_digit() || "./".contains(letter))
+        && core.contains('/')
+        && core.matches('.').count() == 3
+    {
+        return ChunkKind::Thing("cidr", core.to_owned());
+    }
     if core.chars().all(numeric) && core.contains(['.', '/', ':']) {
         return ChunkKind::Nothing;
     }
