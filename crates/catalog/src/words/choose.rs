@@ -20,6 +20,8 @@ pub(super) struct Chosen {
     pub(super) score: f32,
     /// Where the text first names it.
     pub(super) at: usize,
+    /// Only its name was said, none of its jobs.
+    pub(super) bare: bool,
     /// How many words name it.
     pub(super) words: usize,
     /// A whole word names it, spelt as it is spelt.
@@ -430,5 +432,6 @@ fn chosen(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledg
         at: standing.nouns.first().copied().unwrap_or_default(),
         words,
         sure,
+        bare: standing.deeds.is_empty(),
     }
 }
