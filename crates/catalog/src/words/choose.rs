@@ -421,8 +421,16 @@ fn find(
 
 fn chosen(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge) -> Chosen {
     let deeds = deeds(topic, standing, heard, knowledge);
-    let whole =
-        |at: &usize| heard.words.get(*at).is_some_and(|word| word.trust >= 1.0 && word.stem.len() >= 4);
+    let whole = |at: &usize| {
+        heard.words.get(*at).is_some_and(|word| {
+            word.trust >= 1.0
+                && (word.stem.len() >= 4
+                    || matches!(
+                        word.stem.as_str(),
+                        "env" | "var" | "org" | "dns" | "iam" | "acl" | "db" | "sso"
+                    ))
+        })
+    };
     let sure = standing.nouns.iter().any(whole);
     let words = standing.nouns.len();
     Chosen {

@@ -349,8 +349,10 @@ impl Hearing<'_> {
         let Some(word) = last.next().filter(|word| names_key(&word.stem)).filter(one) else { return false };
         let mut before: Vec<&mut Word> = last.take(5).collect();
         let api = before.first().is_some_and(|word| word.stem == "api");
-        let plain =
-            before.get(usize::from(api)).is_none_or(|word| is_small(&word.stem) || is_making(&word.stem));
+        let plain = before.get(usize::from(api)).is_none_or(|word| {
+            is_small(&word.stem) && !matches!(word.stem.as_str(), "servic" | "user" | "app" | "team")
+                || is_making(&word.stem)
+        });
         if plain {
             word.meta = true;
             for word in before.iter_mut().filter(|word| word.stem == "api" || is_making(&word.stem)) {

@@ -88,7 +88,7 @@ pub(super) fn is_faint(stem: &str) -> bool {
 pub(super) fn is_noun_too(stem: &str) -> bool {
     const THINGS: &str = "list view look pull request resolv check monitor watch export dump report audit count search queri inventori statistic statu status histori usag metric track overview scan diff preview \
 display tail order setup run record issu plac host file fil import build copi backup purchas alloc chang set turn flip switch point block permit stop clos label mark pin limit map link \
-transfer archiv rout rol roll rais protect restrict redirect bypass lock purg drop clean flush cleanup kill invalidat control handl manag administ trash test log store stor sav schedul \
+transfer archiv rout rol roll rais protect restrict redirect bypass lock purg drop clean flush cleanup kill invalidat control handl manag administ trash test log store stor sav schedul deploy \
 publish produc plug scale scal patch move forc proxi renew rewrit merg upgrad restart reboot submit post writ read open put upload upsert download add graph poll notifi upload";
     const VERBS: &str = "upload upsert add writ read put post download";
     let holds = |list: &str| list.split_ascii_whitespace().any(|word| word == stem);

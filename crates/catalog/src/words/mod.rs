@@ -339,8 +339,12 @@ impl<'catalog> Planner<'catalog> {
 /// Whether the words only name a thing and ask for a key to it (`a droplet token`).
 fn only_names(heard: &Heard) -> bool {
     let content = heard.words.iter().filter(|word| !lexicon::is_small(&word.stem) && !word.named);
-    let key = |word: &hear::Word| {
-        matches!(word.stem.as_str(), "token" | "key" | "access" | "permission" | "credential")
+    // `access` is as often a product.
+    let last = heard.words.last().map(|word| word.stem.as_str());
+    let key = |word: &hear::Word| match word.stem.as_str() {
+        "token" | "key" | "permission" | "credential" => true,
+        "access" => last == Some("access"),
+        _ => false,
     };
     heard.words.iter().any(key) && content.filter(|word| !key(word)).count() <= 2 && !says_something(heard)
 }
