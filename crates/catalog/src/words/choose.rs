@@ -3,10 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::clauses::{
+    begins_with_and, commands, joined_apart, role, role_of, stands_aside, stands_for, stands_main, torn,
+};
 use super::deeds::deeds;
-use super::hear::{Heard, Segment, Word};
+use super::hear::{Heard, Word};
 use super::knowledge::{Knowledge, Phrase};
-use super::lexicon::{is_faint, is_noun_too, is_small, joins, opens_as_verb};
+use super::lexicon::{is_faint, is_noun_too, is_small, opens_as_verb};
 
 /// A thing that the text is about, and what is to be done with it.
 #[derive(Debug, Clone)]
@@ -17,6 +20,8 @@ pub(super) struct Chosen {
     pub(super) score: f32,
     /// Where the text first names it.
     pub(super) at: usize,
+    /// Only its name was said, none of its jobs.
+    pub(super) bare: bool,
     /// How many words name it.
     pub(super) words: usize,
     /// A whole word names it, spelt as it is spelt.
@@ -213,6 +218,12 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
                 })
         })
     };
+    // What an `and` brings in is asked for, however little it says.
+    let enough = |standing: &Standing| {
+        let brought =
+            |at: &usize| heard.words.get(*at).is_some_and(|word| begins_with_and(word.segment, heard));
+        if standing.nouns.iter().any(brought) { LEAST } else { ENOUGH.min(top * BESIDE).max(LEAST) }
+    };
     while choice.wanted.len() < 4 {
         let beside = strongest(&found, &taken, |topic, standing| {
             let plain = knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty());
@@ -225,7 +236,7 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
                 && asked
                 && !standing.nouns.iter().any(details)
                 && standing.nouns.iter().all(|at| acts(*at, heard) || apart(at))
-                && standing.score() >= ENOUGH.min(top * BESIDE).max(LEAST)
+                && standing.score() >= enough(standing)
         });
         let Some((topic, standing)) = beside else { break };
         occupy(&mut segments, &mut taken, &standing);
@@ -254,10 +265,6 @@ fn strongest(
     best
 }
 
-fn stands_aside(at: usize, heard: &Heard) -> bool {
-    heard.words.get(at).and_then(|word| heard.segments.get(word.segment)).is_some_and(|segment| segment.aside)
-}
-
 /// Whether a verb says what is to be done, besides the words that name the thing.
 fn says_what(standing: &Standing, heard: &Heard) -> bool {
     heard.words.iter().enumerate().any(|(at, word)| {
@@ -268,71 +275,6 @@ fn says_what(standing: &Standing, heard: &Heard) -> bool {
     })
 }
 
-/// Whether a word that is mostly a noun gives an order here: first, with something behind it.
-fn commands(at: usize, heard: &Heard) -> bool {
-    let Some(word) = heard.words.get(at) else { return false };
-    let own = || heard.words.iter().enumerate().filter(|(_, other)| other.segment == word.segment);
-    word.leads
-        && !word.several
-        && matches!(word.stem.as_str(), "list" | "check" | "report" | "view" | "monitor" | "watch" | "track")
-        && own().filter(|(place, _)| *place < at).all(|(_, other)| is_small(&other.stem))
-        && own().any(|(place, other)| place > at && !is_small(&other.stem))
-}
-
-/// How much the words of a segment count.
-fn role(segment: &Segment) -> f32 {
-    match segment {
-        Segment { elsewhere: true, .. } => 0.45,
-        Segment { aside: true, .. } => 0.55,
-        Segment { context: true, .. } => 0.75,
-        Segment { heading: true, .. } => 1.5,
-        _ => 1.0,
-    }
-}
-
-fn role_of(positions: &[usize], heard: &Heard) -> f32 {
-    let segments = positions
-        .iter()
-        .filter_map(|at| heard.words.get(*at))
-        .filter_map(|word| heard.segments.get(word.segment));
-    segments.map(role).fold(1.5, f32::min)
-}
-
-/// Whether words lie in two clauses that each do something: `compare branches and create a tag` compares no tags.
-fn joined_apart(positions: &[usize], heard: &Heard) -> bool {
-    let segment_of = |at: &usize| heard.words.get(*at).map_or(0, |word| word.segment);
-    let first = positions.iter().map(segment_of).min().unwrap_or_default();
-    let own = |segment: usize| heard.words.iter().filter(move |word| word.segment == segment);
-    let does = |segment: usize| own(segment).any(|word| word.leads && !word.kinds.is_empty() && opens_as_verb(&word.stem));
-    positions.iter().map(segment_of).filter(|segment| *segment != first).any(|segment| does(segment) && does(first))
-}
-
-/// Whether words lie on two sides of an `and`.
-fn joined(positions: &[usize], heard: &Heard) -> bool {
-    let segment_of = |at: &usize| heard.words.get(*at).map_or(0, |word| word.segment);
-    let first = positions.iter().map(segment_of).min().unwrap_or_default();
-    positions.iter().map(segment_of).filter(|segment| *segment != first).any(|segment| {
-        heard.words.iter().find(|word| word.segment == segment).is_some_and(|word| joins(&word.stem))
-    })
-}
-
-fn stands_main(at: usize, heard: &Heard) -> bool {
-    heard
-        .words
-        .get(at)
-        .and_then(|word| heard.segments.get(word.segment))
-        .is_some_and(|segment| !segment.aside && !segment.context && !segment.bracketed && !segment.elsewhere)
-}
-
-/// Whether a word only says what something is for, or where it comes from.
-fn stands_for(at: usize, heard: &Heard) -> bool {
-    heard
-        .words
-        .get(at)
-        .and_then(|word| heard.segments.get(word.segment))
-        .is_some_and(|segment| segment.context || segment.bracketed)
-}
-
 /// Whether the segment is not the first that says something.
 fn choice_is_made(heard: &Heard, segment: usize) -> bool {
     let first = heard.words.first().map(|word| word.segment);
@@ -341,7 +283,9 @@ fn choice_is_made(heard: &Heard, segment: usize) -> bool {
 
 /// Whether a word does something and names nothing.
 fn acts(at: usize, heard: &Heard) -> bool {
-    heard.words.get(at).is_some_and(|word| !word.kinds.is_empty() && !is_noun_too(&word.stem))
+    heard.words.get(at).is_some_and(|word| {
+        !word.kinds.is_empty() && (!is_noun_too(&word.stem) || word.leads && opens_as_verb(&word.stem))
+    })
 }
 
 /// Whether the word stands where things are asked for, not where they are only mentioned.
@@ -418,7 +362,7 @@ fn find(
         }
     }
     let (span, positions) = best?;
-    if joined_apart(&positions, heard) {
+    if joined_apart(&positions, heard) || torn(&positions, heard) {
         return None;
     }
     let length = positions.len();
@@ -452,7 +396,6 @@ fn find(
     let closeness = if context > 0 && context < positions.len() { closeness * 0.7 } else { closeness };
     let closeness = match (together, one_segment) {
         (true, true) => closeness,
-        (true, false) if joined(&positions, heard) => closeness * 0.6,
         (true, false) => closeness * 0.85,
         _ => closeness * 0.7,
     };
@@ -478,8 +421,16 @@ fn find(
 
 fn chosen(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge) -> Chosen {
     let deeds = deeds(topic, standing, heard, knowledge);
-    let whole =
-        |at: &usize| heard.words.get(*at).is_some_and(|word| word.trust >= 1.0 && word.stem.len() >= 4);
+    let whole = |at: &usize| {
+        heard.words.get(*at).is_some_and(|word| {
+            word.trust >= 1.0
+                && (word.stem.len() >= 4
+                    || matches!(
+                        word.stem.as_str(),
+                        "env" | "var" | "org" | "dns" | "iam" | "acl" | "db" | "sso"
+                    ))
+        })
+    };
     let sure = standing.nouns.iter().any(whole);
     let words = standing.nouns.len();
     Chosen {
@@ -489,5 +440,6 @@ fn chosen(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledg
         at: standing.nouns.first().copied().unwrap_or_default(),
         words,
         sure,
+        bare: standing.deeds.is_empty(),
     }
 }

@@ -169,7 +169,11 @@ fn kinds(
             found.extend(verbs(before, false));
         }
         let mut next = segment + 1;
-        while next < heard.segments.len() && usable(&next) && is_bare(next, heard, &own) {
+        while next < heard.segments.len()
+            && usable(&next)
+            && goes_on(*segment, next, heard)
+            && is_bare(next, heard, &own)
+        {
             found.extend(verbs(next, false));
             next += 1;
         }
@@ -223,6 +227,19 @@ fn opens_anew(at: usize, heard: &Heard) -> bool {
                 | "rfi"
         )
     })
+}
+
+/// Whether a segment still speaks of another one: in its sentence, behind its colon, or with a pronoun.
+fn goes_on(segment: usize, next: usize, heard: &Heard) -> bool {
+    let (Some(one), Some(other)) = (heard.segments.get(segment), heard.segments.get(next)) else {
+        return false;
+    };
+    let pronoun = |word: &&super::hear::Word| {
+        matches!(word.stem.as_str(), "it" | "them" | "those" | "thos" | "thes" | "its")
+    };
+    one.sentence == other.sentence
+        || one.heading
+        || heard.words.iter().filter(|word| word.segment == next).any(|word| pronoun(&word))
 }
 
 /// Whether a segment has verbs but names nothing itself.

@@ -143,6 +143,10 @@ impl Hearing<'_> {
                 self.word("ahost", false);
                 self.word("apath", false);
             }
+            ChunkKind::Thing("cidr", value) => {
+                self.resource("cidr", value.clone());
+                self.word("acidr", false);
+            }
             ChunkKind::Thing(kind, value) => {
                 let kind = self.last_named.take().filter(|_| *kind == "name").unwrap_or(kind);
                 self.resource(kind, value.clone());
@@ -200,14 +204,15 @@ impl Hearing<'_> {
             if matches!(lower.as_str(), "but") {
                 self.last_named = None;
             }
-        } else if opens_context(&lower) {
+        } else if opens_context(&lower) && !self.follows_verb(&lower) {
             self.broken = true;
         }
+        let apart = !self.follows_verb(&lower);
         let segment = self.segment();
         if let Some(current) = self.heard.segments.get_mut(segment) {
             if current.text.is_empty() {
                 current.aside = opens_aside(&lower);
-                current.context = opens_context(&lower);
+                current.context = opens_context(&lower) && apart;
             }
             current.text.push(' ');
             current.text.push_str(&lower);
@@ -330,6 +335,13 @@ impl Hearing<'_> {
         }
     }
 
+    /// `read from it`: what is read, not where something else comes from.
+    fn follows_verb(&self, lower: &str) -> bool {
+        lower == "from"
+            && !self.broken
+            && self.heard.words.last().is_some_and(|word| !word.kinds.is_empty() && word.leads)
+    }
+
     /// Whether the words so far only say that a key is wanted; then they are marked.
     fn asks_for_key(&mut self) -> bool {
         let mut last = self.heard.words.iter_mut().rev();
@@ -337,8 +349,10 @@ impl Hearing<'_> {
         let Some(word) = last.next().filter(|word| names_key(&word.stem)).filter(one) else { return false };
         let mut before: Vec<&mut Word> = last.take(5).collect();
         let api = before.first().is_some_and(|word| word.stem == "api");
-        let plain =
-            before.get(usize::from(api)).is_none_or(|word| is_small(&word.stem) || is_making(&word.stem));
+        let plain = before.get(usize::from(api)).is_none_or(|word| {
+            is_small(&word.stem) && !matches!(word.stem.as_str(), "servic" | "user" | "app" | "team")
+                || is_making(&word.stem)
+        });
         if plain {
             word.meta = true;
             for word in before.iter_mut().filter(|word| word.stem == "api" || is_making(&word.stem)) {

@@ -216,7 +216,7 @@ impl Knowledge {
         self.weight = topics_of.iter().map(|found| says(found.len()) / says(1) * MOST).collect();
         // Everyday words and verbs tell things apart less than the things' own names do.
         for (word, number) in &self.numbers {
-            let most = if is_small(word) {
+            let most = if is_small(word) && !is_thing(word) {
                 0.8
             } else if !verb(word).is_empty() {
                 if is_noun_too(word) { 3.2 } else { 1.8 }
@@ -250,6 +250,27 @@ impl Knowledge {
             }
         }
     }
+}
+
+/// Small words that are also things people have jobs with.
+fn is_thing(stem: &str) -> bool {
+    matches!(
+        stem,
+        "user"
+            | "team"
+            | "app"
+            | "servic"
+            | "bot"
+            | "script"
+            | "token"
+            | "key"
+            | "api"
+            | "job"
+            | "agent"
+            | "permission"
+            | "credential"
+            | "cron"
+    )
 }
 
 /// `r c u d` as verbs mean them, several together (`cu`), `w` for every write; `x` and `xr` are jobs of their own that

@@ -3,17 +3,17 @@
 use super::knowledge::Kind;
 
 const READ: &str = "read who list show see view get fetch check inspect monitor watch export dump report audit count what which \
-lookup look search find query scrape describ inventori verifi compar tail graph investigat analyz analys brows \
+lookup look search find queri scrap describ inventori verifi compar tail graph investigat analyz brows \
 poll observ visualiz know display examin track pull overview retriev discover enumerat observabiliti summariz visibiliti scan \
 diff preview crawl consult fetcher reader viewer readonli visualis listen peek preview statistic statu status histori usag metric";
-const CREATE: &str = "creat mak mint add new open issu order generat regist provision launch spin setup upload put push write insert post publish \
-send enqueu attach start submit schedul upsert stor sav ingest import install deploi invok trigger execut subscrib invit \
-build copi restor emit plac produc fil append bootstrap seed populat host establish bak kick backport request tak introduc enrol alloc allocat commission buy purchas run record raise";
+const CREATE: &str = "creat mak mint add new open issu order generat regist provision launch spin setup upload put push writ insert post publish \
+send enqueu attach start submit schedul upsert stor sav ingest import install deploy invok trigger execut subscrib invit \
+build copi restor emit plac produc fil append bootstrap seed populat host establish bak kick backport request tak introduc enrol alloc allocat commission buy purchas run record rais";
 const UPDATE: &str = "updat chang edit modifi set enabl disabl turn toggl flip switch renam rotat bump adjust configur tun point assign rewrit renew \
 resiz scal replac patch tweak paus resum lock unlock extend block unblock allow permit restart reboot stop merg clos reopen label mark pin promot \
 increas lower rais limit map link swap customiz activat deactivat bypass proxi forc fix harden upgrad downgrad convert migrat mov transfer authoriz \
-suspend archiv approv rol roll put raise decreas reduc protect restrict redirect rout rerout reconfigur overwrit reset maintain correct alter shift grow shrink unpaus snooz resolv triag enforc requir quarantin isolat ban rebas squash unban unarchiv";
-const DELETE: &str = "delet remov drop purg clean prun revok destroy destroi clear wip kill tear teardown unassign detach dismiss evict uninstall unregist deregist \
+suspend archiv approv rol roll put rais decreas reduc protect restrict redirect rout rerout reconfigur overwrit reset maintain correct alter shift grow shrink unpaus snooz resolv triag enforc requir quarantin isolat ban rebas squash unban unarchiv";
+const DELETE: &str = "delet remov drop purg clean prun revok destroy clear wip kill tear teardown unassign detach dismiss evict uninstall unregist deregist \
 nuk eras trash cleanup gc terminat decommission unlink unset cancel abort delist expung empti rm get-rid rid";
 const ANY: &str = "manag administ crud sync synchroniz handl control reconcil";
 
@@ -77,7 +77,7 @@ pub(super) fn is_faint(stem: &str) -> bool {
             | "order"
             | "control"
             | "start"
-            | "query"
+            | "queri"
             | "search"
             | "scan"
             | "preview"
@@ -86,11 +86,11 @@ pub(super) fn is_faint(stem: &str) -> bool {
 
 /// Verbs that are as often the name of a thing.
 pub(super) fn is_noun_too(stem: &str) -> bool {
-    const THINGS: &str = "list view look pull request resolv check monitor watch export dump report audit count search query inventori statistic statu status histori usag metric track overview scan diff preview \
+    const THINGS: &str = "list view look pull request resolv check monitor watch export dump report audit count search queri inventori statistic statu status histori usag metric track overview scan diff preview \
 display tail order setup run record issu plac host file fil import build copi backup purchas alloc chang set turn flip switch point block permit stop clos label mark pin limit map link \
-transfer archiv rout rol roll rais protect restrict redirect bypass lock purg drop clean flush cleanup kill invalidat control handl manag administ trash test log store stor sav schedul \
-publish produc plug scale scal patch move forc proxi renew rewrit merg upgrad restart reboot submit post write read open put upload upsert download add graph poll notifi upload";
-    const VERBS: &str = "upload upsert add write read put post download";
+transfer archiv rout rol roll rais protect restrict redirect bypass lock purg drop clean flush cleanup kill invalidat control handl manag administ trash test log store stor sav schedul deploy \
+publish produc plug scale scal patch move forc proxi renew rewrit merg upgrad restart reboot submit post writ read open put upload upsert download add graph poll notifi upload";
+    const VERBS: &str = "upload upsert add writ read put post download";
     let holds = |list: &str| list.split_ascii_whitespace().any(|word| word == stem);
     holds(THINGS) && !holds(VERBS)
 }
@@ -98,19 +98,19 @@ publish produc plug scale scal patch move forc proxi renew rewrit merg upgrad re
 /// Those of them that open a sentence as a verb: `snapshot the disk`, but `build logs`.
 pub(super) fn opens_as_verb(stem: &str) -> bool {
     const NOUNS: &str = "build record log run file fil host issu order stor stor view report stat statistic statu status search test set point map link plac control chang import check histori \
-usag metric audit inventori overview poll graph stream store display alloc backup limit setup upload write read schedul query alert monitor trash plug patch";
+usag metric audit inventori overview poll graph stream store display alloc backup limit setup upload writ read schedul queri alert monitor trash plug patch";
     !NOUNS.split_ascii_whitespace().any(|word| word == stem)
 }
 
-const SMALL: &str = "a an the of to for in on at is it we i my our and or with by from that thi be all need pleas let me so as only can must \
-should will would could just want give us you your them they it's im id ive have has do doe did are was were been than then there here into onto \
-via using us per each every some any one two thing stuff way how when where who why because since while if but also too btw plu not no without \
-never dont ever still yet already now later today tomorrow yesterday up down out over under about like etc eg ie ok okai hi hello hei thank \
-key token api access permission credential agent bot script job tool app service user team compani custom everyth someth our their own hi \
-mai might able ours mine myself thei those these its he she him her what which cloudflar github aw amazon digitalocean tailscal sendgrid openrout \
-good real really actual actually basic basically simple simpli quick quickli soon right again onli same other anoth more most less least much mani few lot \
-work use wanna gonna gotta try help be being able seem keep kept come came go goe going went mean sure sorry actually maybe perhap least \
-prod production stag dev test nightli weekli daili hourli cron automat automaticali our before after during until till through within across between";
+const SMALL: &str = "a an the of to for in on at is it we i my our and or with by from that thi be all need pleas let me so as onli can must \
+should will would could just want giv us you your them they  im id ive hav has do doe did are was wer been than then ther her into onto \
+via using us per each everi som any one two thing stuff way how when wher who why becaus sinc whil if but also too btw plu not no without \
+never dont ever still yet alreadi now later today tomorrow yesterday up down out over under about lik etc eg ie ok okai hi hello hei thank \
+key token api access permission credential agent bot script job tool app servic user team compani custom everyth someth our their own hi \
+mai might abl our min myself thei thos thes its he she him her what which cloudflar github aw amazon digitalocean tailscal sendgrid openrout \
+good real realli actual actualli basic basicalli simpl simpli quick quickli soon right again onli sam other anoth mor most less least much mani few lot \
+work use wanna gonna gotta try help be being abl seem keep kept com cam go goe going went mean sur sorri actualli mayb perhap least \
+prod production stag dev test nightli weekli daili hourli cron automat automaticali our befor after dur until till through within across between";
 
 /// Words that say nothing about the thing.
 pub(super) fn is_small(stem: &str) -> bool {
@@ -121,7 +121,11 @@ pub(super) fn is_small(stem: &str) -> bool {
 pub(super) fn negates(word: &str) -> bool {
     matches!(
         word,
-        "no" | "not"
+        "noth"
+            | "non"
+            | "exclud"
+            | "no"
+            | "not"
             | "without"
             | "never"
             | "dont"
@@ -291,4 +295,21 @@ pub(super) fn names_next(stem: &str) -> Option<&'static str> {
         "environment" | "env" => "environment",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tokens::stem;
+    use super::{ANY, CREATE, DELETE, READ, SMALL, UPDATE};
+
+    /// A word that is not its own stem would never be met.
+    #[test]
+    fn each_word_is_its_own_stem() {
+        let lists = [ANY, CREATE, DELETE, READ, SMALL, UPDATE];
+        let words = lists.iter().flat_map(|list| list.split_ascii_whitespace());
+        // `clos` is the stem of `close`, though it would be cut again.
+        let lost: Vec<&str> =
+            words.filter(|word| stem(word) != **word && stem(&format!("{word}e")) != **word).collect();
+        assert!(lost.is_empty(), "{lost:?}");
+    }
 }

@@ -7,6 +7,7 @@
 
 mod answer;
 mod choose;
+mod clauses;
 mod deeds;
 mod guess;
 mod hear;
@@ -145,6 +146,14 @@ impl<'catalog> Planner<'catalog> {
             self.offer(answer);
             return;
         }
+        if choice.wanted.len() == 1 && first.bare && only_names(heard) {
+            self.either_way(first.topic, heard, answer);
+            if answer.candidates.len() > 1 {
+                self.offer(answer);
+                return;
+            }
+            answer.candidates.clear();
+        }
         let leader = choice.wanted.iter().map(|chosen| chosen.at).min().unwrap_or_default();
         let (wanted, left): (Vec<Chosen>, Vec<Chosen>) = choice.wanted.iter().cloned().partition(|chosen| {
             chosen.at == leader || !self.is_grave(&self.candidate_of(std::slice::from_ref(chosen)))
@@ -206,9 +215,18 @@ impl<'catalog> Planner<'catalog> {
                 score: 0.0,
                 at: 0,
                 words: 0,
+                bare: false,
                 sure: true,
             }]))
         })
+    }
+
+    /// Adds what reads a thing, and what makes and changes it.
+    fn either_way(&self, topic: usize, heard: &Heard, answer: &mut Answer<'catalog>) {
+        let id = self.knowledge().topics.get(topic).map_or("", |topic| topic.id);
+        for kind in ["r", "c", "u"] {
+            self.candidate(&format!("{id}.{kind}"), heard, answer);
+        }
     }
 
     /// Offers what the words may mean; where only one thing is left, that is meant.
@@ -253,6 +271,7 @@ impl<'catalog> Planner<'catalog> {
             score: 0.0,
             at: 0,
             words: 0,
+            bare: false,
             sure: true,
         }]))
     }
@@ -315,6 +334,19 @@ impl<'catalog> Planner<'catalog> {
             ));
         }
     }
+}
+
+/// Whether the words only name a thing and ask for a key to it (`a droplet token`).
+fn only_names(heard: &Heard) -> bool {
+    let content = heard.words.iter().filter(|word| !lexicon::is_small(&word.stem) && !word.named);
+    // `access` is as often a product.
+    let last = heard.words.last().map(|word| word.stem.as_str());
+    let key = |word: &hear::Word| match word.stem.as_str() {
+        "token" | "key" | "permission" | "credential" => true,
+        "access" => last == Some("access"),
+        _ => false,
+    };
+    heard.words.iter().any(key) && content.filter(|word| !key(word)).count() <= 2 && !says_something(heard)
 }
 
 /// Whether the words say or ask what is done, and do not only name a thing.

@@ -7,10 +7,13 @@ use crate::catalog::Catalog;
 /// Puts a mark where a permission's name stands, so that the name says nothing about the job.
 pub(super) fn mask_names(text: &str, catalog: &Catalog) -> String {
     let mut masked = text.to_owned();
-    for name in catalog.permissions().iter().map(|permission| permission.name).filter(|name| is_level(name)) {
+    for permission in catalog.permissions().iter().filter(|permission| is_level(permission.name)) {
+        let name = permission.name;
+        let grave = permission.escalation || permission.high_blast;
         let mut from = 0;
-        // `provisioning` and `report` are everyday words too.
-        let exact = ![" Read", " Write", " Edit", " Admin"].iter().any(|level| name.ends_with(level));
+        // In small letters it is how people say what they want, unless nobody should get it that way.
+        let exact =
+            !grave || ![" Read", " Write", " Edit", " Admin"].iter().any(|level| name.ends_with(level));
         while let Some(at) = find_from(&masked, name, from) {
             let end = at + name.len();
             let edge = |letter: Option<char>| letter.is_none_or(|letter| !letter.is_alphanumeric());
@@ -70,7 +73,7 @@ fn find_from(text: &str, name: &str, from: usize) -> Option<usize> {
 }
 
 /// Orders about rules, and claims that somebody allowed it.
-const ORDERS: [&str; 80] = [
+const ORDERS: [&str; 82] = [
     " ignore previous",
     " ignore all",
     " ignore any",
@@ -150,22 +153,27 @@ const ORDERS: [&str; 80] = [
     " signed off",
     " waived",
     " treat read",
+    " allow all",
+    " because i say so",
     " note to planner",
 ];
 
 /// Whether a segment gives orders about rules, or claims approval.
 pub(super) fn gives_orders(segment: &str) -> bool {
     let text = format!("{segment} ");
-    ORDERS.iter().any(|phrase| text.contains(phrase))
+    matches!(segment.trim(), "system" | "assistant" | "developer")
+        || ORDERS.iter().any(|phrase| text.contains(phrase))
 }
 
 /// Whether a segment gives such orders, or asks for rights instead of a job.
 pub(super) fn is_smuggled(segment: &str, names_permissions: bool, first: bool) -> bool {
     let text = format!("{segment} ");
     let says = |list: &[&str]| list.iter().any(|phrase| text.contains(phrase));
-    const WIDE: [&str; 49] = [
+    const WIDE: [&str; 51] = [
         " full access",
         " full admin",
+        " full write",
+        " no restrictions",
         " full control",
         " full rights",
         " full permission",
@@ -229,6 +237,16 @@ pub(super) fn is_smuggled(segment: &str, names_permissions: bool, first: bool) -
         " whole org",
         " everything ",
     ];
+    const LEVELS: [&str; 8] = [
+        " write access",
+        " write permission",
+        " write rights",
+        " edit access",
+        " edit rights",
+        " read write access",
+        " rw access",
+        " write as well",
+    ];
     let bare = text
         .strip_prefix(" and")
         .or_else(|| text.strip_prefix(" plus"))
@@ -287,4 +305,5 @@ pub(super) fn is_smuggled(segment: &str, names_permissions: bool, first: bool) -
         || says(&WIDE)
         || says(&MORE_KEYS)
         || names_permissions && (asks || !first)
+        || !first && says(&LEVELS)
 }

@@ -87,7 +87,7 @@ pub(super) fn look_alike(text: &str) -> Option<String> {
 
 /// What a text means where it corrects itself: only what follows the correction, or what it calls the job.
 pub(super) fn last_meant(text: &str) -> &str {
-    const TURNS: [&str; 12] = [
+    const TURNS: [&str; 14] = [
         "sorry, i mean",
         "sorry i mean",
         "i mean,",
@@ -98,6 +98,8 @@ pub(super) fn last_meant(text: &str) -> &str {
         "the job is",
         "the actual job is",
         "the task is",
+        "task =",
+        "task:",
         "what i actually need is",
         "forget that,",
     ];
@@ -201,6 +203,9 @@ fn classify(core: &str) -> ChunkKind<'_> {
         }
         return if is_host(host) { ChunkKind::Host(host.to_owned()) } else { ChunkKind::Nothing };
     }
+    if core.starts_with("arn:") && core.contains(":policy/") {
+        return ChunkKind::Permission;
+    }
     if core.starts_with("arn:") {
         return ChunkKind::Thing("arn", core.to_owned());
     }
@@ -226,6 +231,12 @@ fn classify(core: &str) -> ChunkKind<'_> {
         return ChunkKind::Thing("instance", core.to_owned());
     }
     let numeric = |letter: char| letter.is_ascii_digit() || ".:/-%$\u{20ac}".contains(letter);
+    if core.chars().all(|letter| letter.is_ascii_digit() || "./".contains(letter))
+        && core.contains('/')
+        && core.matches('.').count() == 3
+    {
+        return ChunkKind::Thing("cidr", core.to_owned());
+    }
     if core.chars().all(numeric) && core.contains(['.', '/', ':']) {
         return ChunkKind::Nothing;
     }
@@ -289,6 +300,7 @@ fn is_permission(core: &str) -> bool {
             right,
             "read" | "write" | "admin" | "create" | "update" | "delete" | "*" | "list" | "manage"
         );
+        let level = level || left == "admin";
         let action = right.starts_with(|letter: char| letter.is_ascii_uppercase())
             && right.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '*');
         return area && (level || action && left.chars().all(|letter| !letter.is_ascii_uppercase()));

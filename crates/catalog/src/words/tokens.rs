@@ -3,7 +3,7 @@
 /// One word of a text, cut to its stem.
 pub(super) fn stem(word: &str) -> String {
     let word = canonical(word);
-    if matches!(word, "managed" | "status" | "acme")
+    if matches!(word, "managed" | "status" | "acme" | "cloudflared")
         || word.len() <= 3
         || word.ends_with("ss")
         || word.ends_with("us")

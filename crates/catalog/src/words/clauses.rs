@@ -1,0 +1,91 @@
+//! Where words stand: in the main clause or aside, on one side of an `and` or on two.
+
+use super::hear::{Heard, Segment, Word};
+use super::lexicon::{is_noun_too, is_small, joins, opens_as_verb};
+
+/// Whether words lie in two clauses that each do something: `compare branches and create a tag` compares no tags.
+pub(super) fn joined_apart(positions: &[usize], heard: &Heard) -> bool {
+    let segment_of = |at: &usize| heard.words.get(*at).map_or(0, |word| word.segment);
+    let first = positions.iter().map(segment_of).min().unwrap_or_default();
+    let own = |segment: usize| heard.words.iter().filter(move |word| word.segment == segment);
+    let does = |segment: usize| {
+        own(segment).any(|word| {
+            word.leads
+                && !word.kinds.is_empty()
+                && (!is_noun_too(&word.stem) || opens_as_verb(&word.stem) && !word.several)
+        })
+    };
+    positions
+        .iter()
+        .map(segment_of)
+        .filter(|segment| *segment != first)
+        .any(|segment| does(segment) && does(first))
+}
+
+/// Whether words lie on two sides of an `and` behind which something else is named.
+pub(super) fn torn(positions: &[usize], heard: &Heard) -> bool {
+    let segment_of = |at: &usize| heard.words.get(*at).map_or(0, |word| word.segment);
+    let first = positions.iter().map(segment_of).min().unwrap_or_default();
+    positions.iter().map(segment_of).filter(|segment| *segment != first).any(|segment| {
+        let own = || heard.words.iter().enumerate().filter(|(_, word)| word.segment == segment);
+        let other = |(at, word): (usize, &Word)| {
+            !positions.contains(&at) && !word.named && !is_small(&word.stem) && word.number.is_some()
+        };
+        begins_with_and(segment, heard) && own().any(other)
+    })
+}
+
+pub(super) fn begins_with_and(segment: usize, heard: &Heard) -> bool {
+    heard.words.iter().find(|word| word.segment == segment).is_some_and(|word| joins(&word.stem))
+}
+
+/// How much the words of a segment count.
+pub(super) fn role(segment: &Segment) -> f32 {
+    match segment {
+        Segment { elsewhere: true, .. } => 0.45,
+        Segment { aside: true, .. } => 0.55,
+        Segment { context: true, .. } => 0.75,
+        Segment { heading: true, .. } => 1.5,
+        _ => 1.0,
+    }
+}
+
+pub(super) fn role_of(positions: &[usize], heard: &Heard) -> f32 {
+    let segments = positions
+        .iter()
+        .filter_map(|at| heard.words.get(*at))
+        .filter_map(|word| heard.segments.get(word.segment));
+    segments.map(role).fold(1.5, f32::min)
+}
+
+pub(super) fn stands_aside(at: usize, heard: &Heard) -> bool {
+    heard.words.get(at).and_then(|word| heard.segments.get(word.segment)).is_some_and(|segment| segment.aside)
+}
+
+/// Whether a word only says what something is for, or where it comes from.
+pub(super) fn stands_for(at: usize, heard: &Heard) -> bool {
+    heard
+        .words
+        .get(at)
+        .and_then(|word| heard.segments.get(word.segment))
+        .is_some_and(|segment| segment.context || segment.bracketed)
+}
+
+pub(super) fn stands_main(at: usize, heard: &Heard) -> bool {
+    heard
+        .words
+        .get(at)
+        .and_then(|word| heard.segments.get(word.segment))
+        .is_some_and(|segment| !segment.aside && !segment.context && !segment.bracketed && !segment.elsewhere)
+}
+
+/// Whether a word that is mostly a noun gives an order here: first, with something behind it.
+pub(super) fn commands(at: usize, heard: &Heard) -> bool {
+    let Some(word) = heard.words.get(at) else { return false };
+    let own = || heard.words.iter().enumerate().filter(|(_, other)| other.segment == word.segment);
+    word.leads
+        && !word.several
+        && matches!(word.stem.as_str(), "list" | "check" | "report" | "view" | "monitor" | "watch" | "track")
+        && own().filter(|(place, _)| *place < at).all(|(_, other)| is_small(&other.stem))
+        && own().any(|(place, other)| place > at && !is_small(&other.stem))
+}
