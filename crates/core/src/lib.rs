@@ -21,6 +21,7 @@ pub mod id;
 pub mod key;
 pub mod marker;
 pub mod name;
+mod permissions_now;
 pub mod place;
 pub mod plan;
 pub mod policy;

@@ -10,6 +10,8 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+pub use crate::permissions_now::{PermissionNow, PermissionsNow};
+
 use crate::grant::{Difference, Grant, ObservedGrant, Permission, Resource};
 use crate::marker::Marker;
 use crate::plan::Plan;
@@ -106,27 +108,6 @@ pub trait Provider: Send + Sync {
     fn permissions_now(&self) -> Option<&dyn PermissionsNow> {
         None
     }
-}
-
-/// The permissions that a provider has now, which catalogs are held against.
-#[async_trait]
-pub trait PermissionsNow: Send + Sync {
-    /// All of them.
-    ///
-    /// # Errors
-    /// When the list could not be read to its end.
-    async fn permissions_now(&self) -> Result<Vec<PermissionNow>, ProviderError>;
-}
-
-/// A permission as the provider lists it now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PermissionNow {
-    /// Its id.
-    pub id: String,
-    /// Its name.
-    pub name: Untrusted,
-    /// The kinds of resources that it applies to, each in one word of the provider's adapter.
-    pub scopes: Vec<String>,
 }
 
 /// Reversible switching off.

@@ -202,7 +202,9 @@ fn the_walk_through_a_provider_is_true() {
     for name in named {
         let elsewhere = ["keeps_the_providers_contract", "escalation", "Registered"];
         let is_there = match name {
-            command if command.starts_with("KEYWRIGHT_UPDATE_DOCS=1 ") || command.starts_with("cargo ") => true,
+            command if command.starts_with("KEYWRIGHT_UPDATE_DOCS=1 ") || command.starts_with("cargo ") => {
+                true
+            }
             path if path.contains('/') => root.join("../..").join(path).exists(),
             name if elsewhere.contains(&name) => true,
             name => module.contains(name),

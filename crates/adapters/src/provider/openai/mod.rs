@@ -351,7 +351,7 @@ impl Provider for OpenAi {
     /// `GET /models` with the key itself, which costs nothing. That it lacks a scope for this proves that it is known.
     async fn probe(&self, secret: &Secret, _provider_key_id: &str) -> Result<(), ProviderError> {
         let ask = async || match self.rest.json::<Known>(Call::get(vec!["models"], secret)).await {
-            Ok(Known { data: _ }) => Ok(()),
+            Ok(Known { .. }) => Ok(()),
             Err(failure) if failure.is_forbidden() && failure.denies_for("Missing scopes") => Ok(()),
             Err(failure) => Err(failure),
         };

@@ -129,7 +129,8 @@ pub(super) struct Amount {
 /// `GET /models`, of which nothing counts but that it is one.
 #[derive(Deserialize)]
 pub(super) struct Known {
-    pub(super) data: Vec<serde::de::IgnoredAny>,
+    #[expect(dead_code, reason = "that it is there is what counts")]
+    data: Vec<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
