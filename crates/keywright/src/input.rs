@@ -19,8 +19,6 @@ use crate::output::say;
 
 /// The longest secret that is read, in bytes.
 const LONGEST: u64 = 64 * 1024;
-/// The longest file of another kind (a policy, a template, a checkpoint), in bytes.
-const LONGEST_FILE: u64 = 1024 * 1024;
 
 /// How long a pipe may be silent before it counts as one that nobody writes a passphrase to.
 const SILENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };

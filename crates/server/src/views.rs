@@ -132,7 +132,7 @@ pub fn templates(templates: &[AppliedTemplate]) -> Value {
 /// Each template with what became wider of it since it was applied, where something did.
 #[must_use]
 pub fn with_held(mut value: Value, held: impl Fn(&str) -> Option<String>) -> Value {
-    let mut mark = |template: &mut Value| {
+    let mark = |template: &mut Value| {
         let why = template.get("id").and_then(Value::as_str).and_then(&held);
         if let (Some(object), Some(why)) = (template.as_object_mut(), why) {
             object.insert("held".to_owned(), json!(why));
