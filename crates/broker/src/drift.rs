@@ -78,7 +78,9 @@ impl Broker {
         let now = lists.permissions_now().await?;
         let mut listed = Listed { permissions: now.len(), ..Listed::default() };
         let mut widened = Vec::new();
-        for permission in catalog.permissions() {
+        // An account's connection is not shown what is for users.
+        let is_shown = |scope: &str| now.iter().any(|one| one.scopes.iter().any(|listed| listed == scope));
+        for permission in catalog.permissions().iter().filter(|permission| is_shown(permission.scope)) {
             let Some(is) = now.iter().find(|one| one.id == permission.id) else {
                 listed.gone.push(permission.label());
                 continue;

@@ -178,3 +178,17 @@ fn what_is_no_publication_is_refused_and_holds_nothing() {
     let log = world.ok(&["audit", "log", "--limit", "100"]).to_string();
     assert!(!log.contains("catalog.import"));
 }
+
+#[test]
+fn what_a_provider_lists_now_is_held_against_the_catalog() {
+    let world = World::ready();
+    let listed = world.ok(&["catalog", "refresh", "cf"]);
+    assert!(listed["permissions"].as_u64().unwrap() > 300, "{listed}");
+    for field in ["gone", "new", "renamed", "rescoped"] {
+        assert_eq!(listed[field].as_array().map(Vec::len), Some(0), "{field}: {listed}");
+    }
+    let text = world.alice(&["catalog", "refresh", "cf"]).expect(0).out;
+    assert!(text.contains("as the catalog has them"), "{text}");
+    // One that is not there, and one that lists nothing.
+    world.alice(&["catalog", "refresh", "nobody"]).expect(1);
+}
