@@ -6,6 +6,7 @@ use keywright_catalog::solve::Wanted;
 pub use keywright_catalog::words::Answer;
 use keywright_catalog::words::{self, Candidate, Status};
 use keywright_catalog::{Catalog, Permission};
+use keywright_core::text::Untrusted;
 use serde::Serialize;
 
 use crate::broker::Broker;
@@ -154,6 +155,14 @@ fn meant(plain: &Plain, catalogs: &[Named]) -> Option<Named> {
 fn plan(plain: &Plain, catalogs: &[Named]) -> Result<Answer<'static>> {
     if let (true, [_, _, ..]) = (plain.operations.is_empty(), catalogs) {
         return Ok(words::plan_any(plain.intent.as_deref().unwrap_or_default()));
+    }
+    let is_known = |(_, catalog): &Named| plain.operations.iter().any(|name| catalog.operation(name).is_ok());
+    if let (Some(first), [_, _, ..]) = (plain.operations.first(), catalogs)
+        && !catalogs.iter().any(is_known)
+    {
+        let name = Untrusted::capped(first, 200);
+        return Err(BrokerError::missing(format!("no catalog has an operation `{name}`"))
+            .hint("write `METHOD /path`, or the vendor's own name, and say the provider: the answer names the nearest ones then"));
     }
     let Some((kind, catalog)) = meant(plain, catalogs) else {
         return Err(BrokerError::missing("there is no catalog"));

@@ -9,7 +9,7 @@ use tokio::process::Command;
 use crate::support::contract::{Limits, Network, StoreCase, VALUE, keeps_the_stores_contract, origin};
 use crate::support::peers::Peer;
 use crate::support::stores::{destination, open, placed, refuses, run, written};
-use crate::support::{Proxy, data, peer};
+use crate::support::{Proxy, peer};
 
 #[derive(Clone)]
 pub struct Admin {
@@ -215,7 +215,7 @@ async fn the_vendors_client_reads_what_was_placed() {
 /// The vendor's specification before the stand-in: each call and each answer satisfies it.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_call_satisfies_the_specification() {
-    let Some(file) = data("1password-connect-openapi.json") else { return };
+    let Some(file) = peer("documents/1password-connect.json") else { return };
     let mut document: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     // The paths of the document are below `/v1`.
     let paths = document["paths"].as_object().unwrap().iter();

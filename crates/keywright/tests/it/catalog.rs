@@ -65,6 +65,9 @@ fn operations_come_to_the_least_permissions_or_are_refused_with_the_nearest() {
         assert_eq!((code, &answer["status"]), (1, &"refused".into()), "{operation}");
         assert!(text.contains(said), "{text}");
     }
+    let output = bare().args(["catalog", "needs", "nonsense"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no catalog has an operation `nonsense`"));
     let (code, answer, _) = catalog(&["needs", "s3:PutObject", "s3:ListObjectsV2", "--provider", "aws"]);
     assert_eq!((code, names(&answer)), (0, vec!["s3:ListBucket", "s3:PutObject"]));
 }
