@@ -362,7 +362,7 @@ fn find(
         }
     }
     let (span, positions) = best?;
-    if joined_apart(&positions, heard) || torn(&positions, heard) {
+    if !phrase.joins && (joined_apart(&positions, heard) || torn(&positions, heard)) {
         return None;
     }
     let length = positions.len();
