@@ -244,6 +244,14 @@ impl Hearing<'_> {
                 "monitoring" | "logging" | "tracking" | "scanning" | "testing" | "hosting"
             ) && !first;
         let kinds = if named || describes || asks && !first { &[] } else { verb(&stem) };
+        // `the security team wants` is who asks, not what about.
+        if matches!(
+            stem.as_str(),
+            "want" | "need" | "must" | "should" | "ask" | "can" | "may" | "will" | "ha"
+        ) && let Some(before) = self.heard.words.last_mut().filter(|word| is_person(&word.stem))
+        {
+            before.number = None;
+        }
         let leads = self.heard.words.last().is_none_or(|word| {
             word.segment != segment || leads_on(&word.stem) || word.leads && is_small(&word.stem)
         });
@@ -391,6 +399,27 @@ fn is_past(word: &str) -> bool {
             "logged" | "signed" | "accessed" | "opened" | "connected" | "used" | "visited" | "approved"
         )
         || matches!(word, "did" | "made" | "broke" | "set" | "took" | "put")
+}
+
+fn is_person(stem: &str) -> bool {
+    matches!(
+        stem,
+        "team"
+            | "user"
+            | "staff"
+            | "employee"
+            | "peopl"
+            | "dev"
+            | "developer"
+            | "customer"
+            | "colleagu"
+            | "member"
+            | "partner"
+            | "agent"
+            | "app"
+            | "bot"
+            | "servic"
+    )
 }
 
 /// Words for the key itself.
