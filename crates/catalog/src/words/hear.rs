@@ -24,6 +24,8 @@ pub(super) struct Word {
     pub(super) kinds: &'static [Kind],
     /// It stands where a verb stands: first, or behind `to` and the like.
     pub(super) leads: bool,
+    /// It was written out: a short form may stand there by chance.
+    pub(super) long: bool,
     /// It only says that a key is wanted (`a token for ...`).
     pub(super) meta: bool,
     /// It ends in `s`: several things, not an order.
@@ -282,6 +284,7 @@ impl Hearing<'_> {
             kinds,
             leads,
             several: lower.ends_with('s'),
+            long: lower.len() >= 4,
             meta: false,
         });
     }
