@@ -362,7 +362,7 @@ fn find(
         }
     }
     let (span, positions) = best?;
-    if joined_apart(&positions, heard) || torn(&positions, heard) {
+    if !phrase.joins && (joined_apart(&positions, heard) || torn(&positions, heard)) {
         return None;
     }
     let length = positions.len();
@@ -424,7 +424,7 @@ fn chosen(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledg
     let whole = |at: &usize| {
         heard.words.get(*at).is_some_and(|word| {
             word.trust >= 1.0
-                && (word.stem.len() >= 4
+                && (word.long
                     || matches!(
                         word.stem.as_str(),
                         "env" | "var" | "org" | "dns" | "iam" | "acl" | "db" | "sso"

@@ -68,6 +68,12 @@ pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge:
                 .is_none_or(|deed| deed.named || deed.kinds.iter().any(|kind| kinds.contains(kind)))
         });
     }
+    // A job that deletes is not one without deleting.
+    if denied.contains(&Kind::Delete) {
+        picked.retain(|deed| {
+            known.deeds.get(*deed).is_none_or(|deed| !deed.operations.iter().any(|one| deletes(one)))
+        });
+    }
     let has_named = picked.iter().any(|deed| known.deeds.get(*deed).is_some_and(|deed| deed.named));
     if picked.is_empty() || !has_named {
         for kind in &kinds {
@@ -131,7 +137,9 @@ fn kinds(
         for (at, word) in heard.words.iter().enumerate().filter(|(_, word)| word.segment == segment) {
             let free = !word.negated && !word.named && !word.meta && !spent.contains(&at);
             let verb = word.leads && opens_as_verb(&word.stem);
-            let noun = nouns.contains(&at) && is_noun_too(&word.stem) && !verb;
+            // `get file blame` files nothing.
+            let thing = !faint && is_noun_too(&word.stem) && !opens_as_verb(&word.stem) && !word.leads;
+            let noun = thing || nouns.contains(&at) && is_noun_too(&word.stem) && !verb;
             others |= matches!(word.stem.as_str(), "who" | "whether" | "what" | "how");
             if free && (!noun || faint && is_faint(&word.stem)) && (faint || !is_faint(&word.stem)) {
                 match word.stem.as_str() {
@@ -257,6 +265,14 @@ fn is_bare(segment: usize, heard: &Heard, own: &BTreeSet<usize>) -> bool {
         }
     }
     verbs > 0 && content == 0
+}
+
+/// Whether an operation is called after a deletion.
+fn deletes(operation: &str) -> bool {
+    operation.starts_with("DELETE ")
+        || operation.contains(":Delete")
+        || operation.ends_with(".delete")
+        || operation.contains("_delete")
 }
 
 /// Whether a word tells what somebody did (`who pushed to main`).

@@ -1,11 +1,12 @@
 //! What a text says: words in segments, with what is denied, named, merely mentioned, or only there to widen the key.
 
 use super::knowledge::{Kind, Knowledge};
-use super::lexicon::{is_elsewhere, is_small, joins, names_next, opens_aside, opens_context, verb};
+use super::lexicon::{is_small, joins, names_next, opens_aside, opens_context, verb};
 use super::smuggled;
+use super::spelling::known_as;
 use super::stance::{deny, place, says_read_only, set_aside};
 use super::text::{self, Break, Chunk, ChunkKind};
-use super::tokens::{slips, stem};
+use super::tokens::stem;
 use crate::catalog::Catalog;
 use crate::solve::Resource;
 
@@ -23,6 +24,8 @@ pub(super) struct Word {
     pub(super) kinds: &'static [Kind],
     /// It stands where a verb stands: first, or behind `to` and the like.
     pub(super) leads: bool,
+    /// It was written out: a short form may stand there by chance.
+    pub(super) long: bool,
     /// It only says that a key is wanted (`a token for ...`).
     pub(super) meta: bool,
     /// It ends in `s`: several things, not an order.
@@ -93,6 +96,21 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
     for (at, segment) in heard.segments.iter_mut().enumerate() {
         segment.smuggles = smuggled::is_smuggled(&segment.text, segment.names_permissions, at == 0);
         segment.orders = smuggled::gives_orders(&segment.text);
+    }
+    // `approved by security` stands in two segments.
+    for at in 1..heard.segments.len() {
+        let (before, rest) = heard.segments.split_at_mut(at);
+        if let (Some(one), Some(other)) = (before.last_mut(), rest.first_mut())
+            && one.sentence == other.sentence
+            && smuggled::gives_orders(&format!("{}{}", one.text, other.text))
+        {
+            for segment in [one, other] {
+                // The job may stand beside it.
+                let alone = segment.text.split_whitespace().count() <= 3;
+                segment.smuggles |= alone;
+                segment.orders |= alone;
+            }
+        }
     }
     heard.read_only = says_read_only(&heard);
     set_aside(&mut heard);
@@ -234,7 +252,8 @@ impl Hearing<'_> {
         } else {
             stem
         };
-        let (stem, number, trust) = if named { (stem, None, 0.0) } else { self.known_as(&lower, stem) };
+        let (stem, number, trust) =
+            if named { (stem, None, 0.0) } else { known_as(&lower, stem, self.knowledge) };
         let asks = matches!(lower.as_str(), "what" | "which" | "who" | "how");
         let first = self.heard.words.last().is_none_or(|word| word.segment != segment);
         // `managed` describes a thing; `what` asks only where it begins.
@@ -244,6 +263,14 @@ impl Hearing<'_> {
                 "monitoring" | "logging" | "tracking" | "scanning" | "testing" | "hosting"
             ) && !first;
         let kinds = if named || describes || asks && !first { &[] } else { verb(&stem) };
+        // `the security team wants` is who asks, not what about.
+        if matches!(
+            stem.as_str(),
+            "want" | "need" | "must" | "should" | "ask" | "can" | "may" | "will" | "ha"
+        ) && let Some(before) = self.heard.words.last_mut().filter(|word| is_person(&word.stem))
+        {
+            before.number = None;
+        }
         let leads = self.heard.words.last().is_none_or(|word| {
             word.segment != segment || leads_on(&word.stem) || word.leads && is_small(&word.stem)
         });
@@ -257,47 +284,9 @@ impl Hearing<'_> {
             kinds,
             leads,
             several: lower.ends_with('s'),
+            long: lower.len() >= 4,
             meta: false,
         });
-    }
-
-    /// The word as the knowledge or the verbs have it, and how sure that is: a typing slip counts less.
-    fn known_as(&self, lower: &str, stem: String) -> (String, Option<usize>, f32) {
-        if let Some(number) = self.knowledge.number(&stem) {
-            return (stem, Some(number), 1.0);
-        }
-        let letters: Vec<char> = lower.chars().collect();
-        if !verb(&stem).is_empty() || is_small(&stem) || is_elsewhere(&stem) || letters.len() < 3 {
-            return (stem, None, 1.0);
-        }
-        let mut best: Option<(usize, usize, &[char])> = None;
-        for list in
-            (letters.len() - 2..letters.len() + 3).filter_map(|length| self.knowledge.spellings.get(length))
-        {
-            for (theirs, number) in list {
-                if let Some(distance) = slips(&letters, theirs).map(|slips| cost(slips, &letters, theirs))
-                    && best.is_none_or(|(closest, _, _)| distance < closest)
-                {
-                    best = Some((distance, *number, theirs));
-                }
-            }
-        }
-        for word in OFTEN {
-            let theirs: Vec<char> = word.chars().collect();
-            if let Some(distance) = slips(&letters, &theirs).map(|slips| cost(slips, &letters, &theirs))
-                && best.is_none_or(|(closest, _, _)| distance < closest)
-            {
-                let meant = super::tokens::stem(word);
-                let number = self.knowledge.number(&meant);
-                return (meant, number, 0.8);
-            }
-        }
-        match best {
-            Some((_, number, theirs)) => {
-                (super::tokens::stem(&theirs.iter().collect::<String>()), Some(number), 0.8)
-            }
-            None => (stem, None, 1.0),
-        }
     }
 
     fn resource(&mut self, kind: &'static str, value: String) {
@@ -393,6 +382,27 @@ fn is_past(word: &str) -> bool {
         || matches!(word, "did" | "made" | "broke" | "set" | "took" | "put")
 }
 
+fn is_person(stem: &str) -> bool {
+    matches!(
+        stem,
+        "team"
+            | "user"
+            | "staff"
+            | "employee"
+            | "peopl"
+            | "dev"
+            | "developer"
+            | "customer"
+            | "colleagu"
+            | "member"
+            | "partner"
+            | "agent"
+            | "app"
+            | "bot"
+            | "servic"
+    )
+}
+
 /// Words for the key itself.
 fn names_key(stem: &str) -> bool {
     matches!(
@@ -444,57 +454,3 @@ fn leads_on(stem: &str) -> bool {
             | "you"
     )
 }
-
-/// Among equal slips another letter is the rarest: people leave out, double and swap.
-fn cost(slips: usize, one: &[char], other: &[char]) -> usize {
-    let sorted = |word: &[char]| {
-        let mut letters = word.to_vec();
-        letters.sort_unstable();
-        letters
-    };
-    2 * slips + usize::from(one.len() == other.len() && sorted(one) != sorted(other))
-}
-
-/// Verbs that people mistype.
-const OFTEN: [&str; 40] = [
-    "create",
-    "delete",
-    "update",
-    "upload",
-    "download",
-    "change",
-    "enable",
-    "disable",
-    "remove",
-    "configure",
-    "publish",
-    "deploy",
-    "restart",
-    "fetch",
-    "insert",
-    "modify",
-    "destroy",
-    "invalidate",
-    "rotate",
-    "schedule",
-    "trigger",
-    "monitor",
-    "list",
-    "show",
-    "view",
-    "turn",
-    "send",
-    "read",
-    "write",
-    "purge",
-    "clone",
-    "allow",
-    "block",
-    "revoke",
-    "invoke",
-    "resize",
-    "export",
-    "import",
-    "access",
-    "manage",
-];

@@ -59,6 +59,8 @@ pub(super) struct Phrase {
     pub(super) weak: bool,
     /// It is about something not being done.
     pub(super) negates: bool,
+    /// It says `and` itself.
+    pub(super) joins: bool,
 }
 
 /// One provider's knowledge.
@@ -174,6 +176,7 @@ impl Knowledge {
             let mut words = Vec::new();
             let mut said = stems(text);
             let negates = said.iter().any(|stem| negates(stem));
+            let joins = said.iter().any(|stem| stem == "and");
             let glue = |stem: &String| {
                 matches!(
                     stem.as_str(),
@@ -208,7 +211,7 @@ impl Knowledge {
                     list.push(self.phrases.len());
                 }
             }
-            self.phrases.push(Phrase { topic, deed, words, weak, negates });
+            self.phrases.push(Phrase { topic, deed, words, weak, negates, joins });
         }
         // As with BM25, scaled so that a word of one topic says the same at every provider.
         let topics = self.topics.len() as f32;

@@ -16,6 +16,7 @@ mod least;
 mod lexicon;
 mod shapes;
 mod smuggled;
+mod spelling;
 mod stance;
 mod text;
 mod tokens;

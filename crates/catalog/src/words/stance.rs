@@ -137,7 +137,9 @@ pub(super) fn set_aside(heard: &mut Heard) {
 }
 
 /// Ways to say that nothing may change.
-const SAYS: [&str; 46] = [
+const SAYS: [&str; 48] = [
+    " report only",
+    " reporting only",
     " terraform plan",
     " tofu plan",
     " pulumi preview",
