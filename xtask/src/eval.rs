@@ -1,5 +1,5 @@
 //! `cargo xtask eval [RECORDS] [--out PREDICTIONS] [--misses N]`: the planner for plain words against a yardstick of
-//! questions with their right answers, one JSON object a line. The yardstick is not part of this repository.
+//! questions with their right answers, one JSON object a line. See `tests/eval/README.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 /// Where the yardstick stands when no path is given.
-const RECORDS: &str = "../shared/eval/dev.jsonl";
+const RECORDS: &str = "tests/eval/dev.jsonl";
 
 /// Every token of a GitHub App reads metadata.
 const FREE: &str = "metadata:read";
@@ -316,23 +316,18 @@ fn has(given: &BTreeSet<String>, wanted: &str) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test helpers fail by panicking")]
 
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
 
     use super::score;
 
-    fn yardstick() -> Option<String> {
-        let base = std::env::var_os("KEYWRIGHT_EVAL")
-            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/eval"), PathBuf::from);
-        let text = std::fs::read_to_string(base.join("dev.jsonl")).ok();
-        if text.is_none() {
-            eprintln!("SKIPPED: no yardstick; set KEYWRIGHT_EVAL to the directory that holds it");
-        }
-        text
+    fn yardstick() -> String {
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/eval/dev.jsonl"))
+            .unwrap()
     }
 
     #[test]
     fn plain_words_meet_the_yardstick() {
-        let Some(text) = yardstick() else { return };
+        let text = yardstick();
         let scores = score(&text).unwrap();
         let all = scores.by_provider.get("all").unwrap();
         for (what, floor) in [
@@ -359,7 +354,7 @@ mod tests {
     /// files or in the code that reads them.
     #[test]
     fn no_question_of_the_yardstick_was_copied() {
-        let Some(text) = yardstick() else { return };
+        let text = yardstick();
         let words = |text: &str| -> Vec<String> {
             let parts = text.split(|letter: char| !letter.is_alphanumeric()).filter(|part| !part.is_empty());
             parts.map(str::to_lowercase).collect()

@@ -1,9 +1,9 @@
 //! The planner against the yardstick: every job of the evaluation set, given the operations that it really calls, is solved to
-//! one of the sets that were derived independently. The set is not part of this repository; where it is absent this test says so.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "test helpers fail by panicking")]
+//! one of the sets that were derived independently. See `tests/eval/README.md`.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test helpers fail by panicking")]
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use keywright_catalog::{Catalog, Wanted};
 use serde_json::Value;
@@ -12,14 +12,10 @@ use serde_json::Value;
 const SOLVED: [&str; 7] =
     ["aws", "cloudflare", "digitalocean", "github", "openrouter", "sendgrid", "tailscale"];
 
-fn records() -> Option<Vec<Value>> {
-    let base = std::env::var_os("KEYWRIGHT_EVAL")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/eval"), PathBuf::from);
-    let Ok(text) = std::fs::read_to_string(base.join("dev.jsonl")) else {
-        eprintln!("SKIPPED: no evaluation set; set KEYWRIGHT_EVAL to the directory that holds it");
-        return None;
-    };
-    Some(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+fn records() -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/eval/dev.jsonl");
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The yardstick shortens the paths.
@@ -50,7 +46,7 @@ fn strings(list: &Value) -> Vec<String> {
 
 #[test]
 fn every_job_of_the_evaluation_set_is_solved_exactly() {
-    let Some(records) = records() else { return };
+    let records = records();
     let (mut solved, mut wrong) = (0, Vec::new());
     for record in records.iter().filter(|record| !record["ambiguous"].as_bool().unwrap()) {
         let provider = record["provider"].as_str().unwrap();
