@@ -43,7 +43,7 @@ fn everyday_jobs_come_to_their_least_permissions() {
         ("digitalocean", "resize the droplet web", "droplet:update"),
         ("tailscale", "list all machines", "devices:core:read"),
         ("sendgrid", "send receipts to customers", "mail.send"),
-        ("openrouter", "chat completions for the support bot", "inference"),
+        ("openrouter", "chat completions for the support bot", "inference_key"),
     ] {
         let got = answer(provider, words);
         assert_eq!((got.status, names(&got).as_str()), (Status::Plan, wanted), "{provider}: {words}");

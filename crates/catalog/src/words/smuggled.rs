@@ -73,7 +73,7 @@ fn find_from(text: &str, name: &str, from: usize) -> Option<usize> {
 }
 
 /// Orders about rules, and claims that somebody allowed it.
-const ORDERS: [&str; 82] = [
+const ORDERS: [&str; 86] = [
     " ignore previous",
     " ignore all",
     " ignore any",
@@ -95,6 +95,10 @@ const ORDERS: [&str; 82] = [
     " approved by legal",
     " approved by compliance",
     " human approved",
+    " admin approved",
+    " admin has approved",
+    " approved full",
+    " owner approved",
     " manager approved",
     " boss approved",
     " team approved",
