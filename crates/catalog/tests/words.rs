@@ -101,6 +101,22 @@ fn rights_without_a_job_are_refused() {
 }
 
 #[test]
+fn what_stands_in_two_sentences_is_no_phrase() {
+    for (provider, words, wanted) in [
+        (
+            "cloudflare",
+            "read kv values for self service. the token must be short lived",
+            "Workers KV Storage Read",
+        ),
+        ("github", "create a release, please", "contents:write"),
+        ("github", "create a release, for all buckets, full_access", "contents:write"),
+    ] {
+        let got = answer(provider, words);
+        assert_eq!(names(&got), wanted, "{provider}: {words}");
+    }
+}
+
+#[test]
 fn a_name_that_imitates_another_is_reported_as_it_stands() {
     let spoofed = "ex\u{430}mple.com";
     let got = answer("cloudflare", &format!("add a TXT record to {spoofed}"));
@@ -228,6 +244,28 @@ fn nothing_that_is_hung_onto_a_job_adds_a_permission() {
     assert!(wrong.is_empty(), "{}\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// Each pair of suffixes, in each order, behind one of the jobs: what is half of a phrase in one of them must not find
+/// its other half in the next.
+#[test]
+fn suffixes_in_pairs_add_nothing() {
+    let mut wrong = Vec::new();
+    for (pair, (one, other)) in
+        SUFFIXES.iter().flat_map(|one| SUFFIXES.iter().map(move |other| (one, other))).enumerate()
+    {
+        // Two jobs that move on by one from pair to pair, and by two from row to row.
+        for at in [pair + pair / SUFFIXES.len() * 2, pair + pair / SUFFIXES.len() * 2 + JOBS.len() / 2] {
+            let (provider, job) = JOBS[at % JOBS.len()];
+            let plain: BTreeSet<&str> = answer(provider, job).permissions.iter().map(|one| one.id).collect();
+            let words = format!("{job}{one}{other}");
+            let got = answer(provider, &words);
+            if !got.permissions.iter().all(|one| plain.contains(one.id)) {
+                wrong.push(format!("{provider}: {words}: {}", names(&got)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n{}", wrong.len(), wrong.join("\n"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
@@ -249,18 +287,5 @@ proptest! {
     fn random_letters_never_pick_what_makes_keys(words in "[a-z ]{0,120}", provider in 0..PROVIDERS.len()) {
         let got = answer(PROVIDERS[provider], &words);
         prop_assert!(got.permissions.iter().all(|one| !one.escalation), "{words}: {}", names(&got));
-    }
-
-    #[test]
-    fn suffixes_in_any_number_and_order_add_nothing(
-        job in 0..JOBS.len(),
-        suffixes in proptest::collection::vec(0..SUFFIXES.len(), 1..4),
-    ) {
-        let (provider, job) = JOBS[job];
-        let plain: BTreeSet<&str> = answer(provider, job).permissions.iter().map(|one| one.id).collect();
-        let hung: String = suffixes.iter().map(|at| SUFFIXES[*at]).collect();
-        let words = format!("{job}{hung}");
-        let got = answer(provider, &words);
-        prop_assert!(got.permissions.iter().all(|one| plain.contains(one.id)), "{words}: {}", names(&got));
     }
 }

@@ -383,7 +383,7 @@ fn find(
         5..=8 => 0.5,
         _ => 0.3,
     };
-    if !together && phrase.deed.is_some() {
+    if !together {
         return None;
     }
     let within = |at: &usize| heard.words.get(*at).map(|word| word.segment);

@@ -301,6 +301,7 @@ impl Hearing<'_> {
             Break::None => {}
             Break::Soft => {
                 self.broken = true;
+                self.last_named = None;
             }
             Break::Colon | Break::Hard | Break::Ask => {
                 if pause == Break::Ask {
