@@ -12,7 +12,7 @@ use keywright_core::audit::{self, Deed, Outcome, SignatureRecord, Stage};
 use keywright_core::id::{ApprovalId, RequestId};
 use keywright_core::name::OperatorName;
 use keywright_core::plan::{Digest, Principal};
-use keywright_core::policy::{Ceiling, Effect, Facts, Policies, Question, Refusal};
+use keywright_core::policy::{Ceiling, Effect, Facts, Policies, Refusal};
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
@@ -20,13 +20,14 @@ use keywright_ledger::{AppliedTemplate, LedgerError, Operator, Request, Tx};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Proven;
+use crate::begin::{NewIds, begin};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
 use crate::limits::counts_besides;
 use crate::rails::{AGENT, OPERATOR};
 use crate::record::{of_request, who};
-use crate::request::{MintIds, begin_mint};
+use crate::rotate::{authorize, question};
 
 /// What an operator cuts off a request before approving it. It can only take away.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,7 +151,9 @@ impl Broker {
         let asked = request.clone();
         let counts = self.ledger.read(move |tx| counts_besides(tx, &asked)).await?;
         let (_, policies) = self.policies().await?;
-        let decision = policies.decide(&Question::plan(&request.plan, &applied.resolved, counts));
+        let replaces = self.replaced(&request.plan).await?;
+        let asked = question(&request.plan, &applied.resolved, replaces.as_ref(), counts);
+        let decision = policies.decide(&asked);
         request.approvals_needed = match decision.effect {
             // Policy would not have asked anybody; this operator was asked, and their approval is on record.
             Effect::Allow => 1,
@@ -231,7 +234,8 @@ impl Broker {
         let (_, policies) = self.policies().await?;
         let ceiling = Ceiling { template: &applied.resolved, version: applied.version };
         let facts = Facts { counts, approvals: &given };
-        match policies.authorize(request.plan.clone(), ceiling, &facts) {
+        let replaces = self.replaced(&request.plan).await?;
+        match authorize(&policies, request.plan.clone(), ceiling, replaces.as_ref(), &facts) {
             Ok(_) => {}
             Err(Refusal::NeedsApprovals { .. }) => return Ok(()),
             Err(refusal) => return Err(denied(&refusal)),
@@ -247,13 +251,15 @@ impl Broker {
         applied: AppliedTemplate,
         policies: Arc<Policies>,
     ) -> Result<()> {
-        let ids = MintIds::generate(self.now())?;
+        let ids = NewIds::generate(self.now())?;
         let keyring = Arc::clone(&self.keyring);
         let written = self.ledger.write(move |tx| {
             // Counted where it is added: of requests that are approved together, as many start as the limits allow.
             let ceiling = Ceiling { template: &applied.resolved, version: applied.version };
             let facts = Facts { counts: counts_besides(tx, &request)?, approvals: &given.iter().collect() };
-            drop(policies.authorize(request.plan.clone(), ceiling, &facts).map_err(|e| denied(&e))?);
+            let replaces = request.plan.rotates.map(|key| tx.key(key)).transpose()?;
+            let allowed = authorize(&policies, request.plan.clone(), ceiling, replaces.as_ref(), &facts);
+            drop(allowed.map_err(|e| denied(&e))?);
             let mut record = of_request(
                 tx.now(),
                 Deed::RequestDecide,
@@ -268,7 +274,7 @@ impl Broker {
             record.result = Some(Outcome::done());
             let entry = tx.audit(record)?;
             tx.move_request(request.id, Status::PendingApproval, Status::InProgress, &[], entry)?;
-            begin_mint(tx, &mut request, &ids, &keyring)
+            begin(tx, &mut request, &ids, &keyring)
         });
         written.await?;
         self.crash_at.reached("mint.reserved");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use keywright_core::id::KeyId;
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, TemplateId};
 use keywright_core::place::Place;
 use keywright_core::span::Span;
@@ -55,6 +56,8 @@ pub(crate) struct ParsedAsk {
     pub(crate) cwd: Option<String>,
     /// What an operator took out; an asker has no such word.
     pub(crate) withheld: Vec<String>,
+    /// The key whose version is to be replaced; an asker says that with another verb.
+    pub(crate) rotates: Option<KeyId>,
     pub(crate) digest: [u8; 32],
 }
 
@@ -129,6 +132,7 @@ impl Ask {
             idempotency_key,
             cwd: self.cwd.clone(),
             withheld: Vec::new(),
+            rotates: None,
             digest: self.digest(),
         })
     }

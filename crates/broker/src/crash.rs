@@ -14,6 +14,11 @@ pub const POINTS: &[&str] = &[
     "mint.verified",
     "mint.active",
     "mint.undo",
+    "rotate.switched",
+    "rotate.drained",
+    "rotate.disabling",
+    "rotate.ending",
+    "rotate.rotated",
     "revoke.owed",
     "revoke.confirmed",
 ];

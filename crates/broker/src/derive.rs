@@ -60,6 +60,7 @@ impl Broker {
             budget_cents: template.limits.budget_usd.map(|usd| usd.0),
             destinations: wanted.into_iter().map(|place| Destination { place, base: None }).collect(),
             rotation: template.rotation.clone(),
+            rotates: ask.rotates,
             unlocks: applied.resolved.unlocks,
             mutating: applied.resolved.mutating,
             needs: count(template.operations.len()),
@@ -90,6 +91,7 @@ impl Broker {
             idempotency_key: None,
             cwd: plan.destinations.iter().find_map(|d| d.base.clone()),
             withheld: plan.withheld.clone(),
+            rotates: plan.rotates,
             digest: [0; 32],
         };
         self.derive(plan.request, &plan.principal, &ask).await.map(|(plan, _)| plan)

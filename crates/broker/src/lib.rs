@@ -10,10 +10,12 @@
 //! | [`auth`] | who calls: operator, agent, workload |
 //! | [`ask`], `derive` | what is asked, parsed; and its exact effect, the plan |
 //! | `request` | decide, record, and start the mint or wait for humans |
+//! | `begin` | the first transaction of a saga |
 //! | `limits` | what policy counts, and the brake on asking |
 //! | [`review`] | pending requests: show, reject, expire |
 //! | [`approve`] | pending requests: approve, as asked or with less |
-//! | `mint` | the saga, step by step, with its undo |
+//! | `rotate` | the wish for a successor: decided, recorded, begun; and what is due by itself |
+//! | `saga` | mint and rotation, step by step, with their undo |
 //! | [`revoke`], `copies`, `sweep` | the debts, what lies in stores, and the orphans |
 //! | [`deliver`] | secrets for workloads at run time |
 //! | `proposals` | templates that agents put forward |
@@ -33,6 +35,7 @@ pub mod admin;
 pub mod approve;
 pub mod ask;
 pub mod auth;
+mod begin;
 mod broker;
 mod clock;
 mod copies;
@@ -50,7 +53,6 @@ pub mod home;
 pub mod kinds;
 mod limits;
 pub mod mask;
-mod mint;
 mod outside;
 mod proposals;
 mod rails;
@@ -60,6 +62,8 @@ mod remove;
 mod request;
 pub mod review;
 pub mod revoke;
+mod rotate;
+mod saga;
 mod scheduler;
 mod soundness;
 mod sweep;

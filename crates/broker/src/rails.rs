@@ -9,7 +9,7 @@ use std::sync::{PoisonError, RwLock};
 
 use keywright_core::audit::{Deed, Frontier, Hash, Record, Stage};
 use keywright_core::id::RequestId;
-use keywright_core::saga::MintPhase;
+use keywright_core::saga::Phase;
 use keywright_core::template::ResolvedTemplate;
 use keywright_ledger::{
     Agent, AppliedTemplate, AuditFilter, ConfiguredStore, Connection, Ledger, LedgerError, Operator, RowMac,
@@ -322,7 +322,7 @@ fn ends_request(record: &Record) -> bool {
         return true;
     }
     let is_sealed =
-        || record.facts.get(PHASE).and_then(serde_json::Value::as_str) == Some(MintPhase::Sealed.as_str());
+        || record.facts.get(PHASE).and_then(serde_json::Value::as_str) == Some(Phase::Sealed.as_str());
     record.deed == Deed::KeyMint
         && (record.stage == Stage::Outcome || (record.stage == Stage::Note && is_sealed()))
 }

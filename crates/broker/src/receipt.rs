@@ -1,7 +1,7 @@
 //! Receipts, made from what the ledger says.
 
 use keywright_core::audit::EntryId;
-use keywright_core::key::{KeyState, Placement, PlacementState, VersionState};
+use keywright_core::key::{KeyState, Placement, PlacementState, Version, VersionState};
 use keywright_core::plan::Destination;
 use keywright_core::receipt::{ApprovalsReceipt, PlacementReceipt, Receipt, SCHEMA, Status};
 use keywright_ledger::{LedgerError, Request, Tx};
@@ -26,8 +26,11 @@ pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerE
             if status == Status::InProgress && !ends {
                 reasons.extend(tx.placements(key)?.iter().filter_map(what_waits));
             }
-            let version = tx.versions(key)?.into_iter().rfind(|v| v.state != VersionState::Revoked);
-            (version, tx.placements(key)?)
+            let version =
+                in_force(tx.versions(key)?.into_iter().filter(|v| v.state != VersionState::Revoked));
+            let mut placements = tx.placements(key)?;
+            placements.retain(|p| version.as_ref().is_none_or(|version| p.version == version.id));
+            (version, placements)
         }
     };
     let placements = if placements.is_empty() {
@@ -35,7 +38,7 @@ pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerE
     } else {
         placements
             .iter()
-            .filter(|p| !matches!(p.state, PlacementState::Removed | PlacementState::Left))
+            .filter(|p| p.state == PlacementState::Planned || p.state.may_lie())
             .map(|p| placed(&p.destination, p.verified.map(|mode| mode.as_str().to_owned())))
             .collect()
     };
@@ -63,6 +66,17 @@ pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerE
         reasons,
         entry: EntryId(request.entry).to_string(),
     })
+}
+
+/// The version that programs read: the active one, or the newest while there is none.
+pub(crate) fn in_force(versions: impl Iterator<Item = Version>) -> Option<Version> {
+    let mut found: Option<Version> = None;
+    for version in versions {
+        if found.as_ref().is_none_or(|known| known.state != VersionState::Active) {
+            found = Some(version);
+        }
+    }
+    found
 }
 
 /// That a copy waits for a person, in words for whoever asked.

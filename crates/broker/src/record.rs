@@ -9,7 +9,7 @@ use keywright_core::audit::{
 use keywright_core::id::AttemptId;
 use keywright_core::key::{Key, Placement, PlacementState};
 use keywright_core::plan::{Plan, Principal};
-use keywright_core::saga::MintPhase;
+use keywright_core::saga::Phase;
 use keywright_core::store::VerifyMode;
 use keywright_core::text::Untrusted;
 use keywright_ledger::Request;
@@ -99,7 +99,7 @@ pub(crate) fn of_request(at: Timestamp, deed: Deed, stage: Stage, who: Who, requ
 }
 
 /// A record about a mint that reached its next phase.
-pub(crate) fn of_phase(at: Timestamp, request: &Request, attempt: AttemptId, phase: MintPhase) -> Record {
+pub(crate) fn of_phase(at: Timestamp, request: &Request, attempt: AttemptId, phase: Phase) -> Record {
     let mut record = of_mint(at, Deed::KeyMint, Stage::Note, request);
     record.subject.attempt = Some(attempt.to_string());
     record.facts.insert(PHASE.to_owned(), serde_json::json!(phase.as_str()));
@@ -116,7 +116,7 @@ pub(crate) fn of_placement(
 ) -> Record {
     let stage = match state {
         PlacementState::Planned | PlacementState::Writing => Stage::Intent,
-        PlacementState::Waiting | PlacementState::Written => Stage::Note,
+        PlacementState::Waiting | PlacementState::Written | PlacementState::Replaced => Stage::Note,
         PlacementState::Verified | PlacementState::Removed | PlacementState::Left => Stage::Outcome,
     };
     let mut record = of_mint(at, Deed::KeyPlace, stage, request);

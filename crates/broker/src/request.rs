@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keywright_core::audit::{self, Deed, Stage};
-use keywright_core::id::{AttemptId, KeyId, RequestId, SagaId};
-use keywright_core::key::{Attempt, AttemptOutcome, Key, KeyState};
-use keywright_core::plan::{Destination, Digest, Plan, Principal};
+use keywright_core::id::RequestId;
+use keywright_core::plan::{Digest, Plan, Principal};
 use keywright_core::policy::{Counts, Decision, Effect, Policies, Question};
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::span::Span;
-use keywright_ledger::{AppliedTemplate, LedgerError, NewRequest, NewSaga, Request, Tx};
+use keywright_ledger::{AppliedTemplate, LedgerError, NewRequest, Request, Tx};
 
 use crate::ask::{Ask, LONGEST_PROMPT, LONGEST_PURPOSE, ParsedAsk};
+use crate::begin::{NewIds, begin};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
 use crate::limits;
 use crate::receipt::receipt;
-use crate::record::{Caller, decided, of_plan, of_request};
+use crate::record::{Caller, decided, of_plan};
 
 /// What would happen, without it happening.
 #[derive(Debug, Clone)]
@@ -51,14 +51,14 @@ enum Earlier {
 }
 
 /// Everything known about a request before it is recorded.
-struct Considered {
-    plan: Plan,
-    digest: Digest,
-    counts: Counts,
-    question: Question,
-    policies: Arc<Policies>,
-    decision: Decision,
-    alternative: Option<String>,
+pub(crate) struct Considered {
+    pub(crate) plan: Plan,
+    pub(crate) digest: Digest,
+    pub(crate) counts: Counts,
+    pub(crate) question: Question,
+    pub(crate) policies: Arc<Policies>,
+    pub(crate) decision: Decision,
+    pub(crate) alternative: Option<String>,
 }
 
 impl Considered {
@@ -269,8 +269,13 @@ impl Broker {
     }
 
     /// One transaction: the request, its decision on record, and, if it may go ahead, everything that the mint needs.
-    async fn record(&self, caller: &Caller, ask: &ParsedAsk, mut considered: Considered) -> Result<Request> {
-        let ids = MintIds::generate(self.now())?;
+    pub(crate) async fn record(
+        &self,
+        caller: &Caller,
+        ask: &ParsedAsk,
+        mut considered: Considered,
+    ) -> Result<Request> {
+        let ids = NewIds::generate(self.now())?;
         let marker_key = Arc::clone(&self.keyring);
         let (caller, ask) = (caller.clone(), ask.clone());
         let written = self.ledger.write(move |tx| {
@@ -290,7 +295,7 @@ impl Broker {
             let idempotency_key = ask.idempotency_key.as_deref();
             tx.add_request(&NewRequest { request: &request, idempotency_key })?;
             if request.status == Status::InProgress {
-                begin_mint(tx, &mut request, &ids, &marker_key)?;
+                begin(tx, &mut request, &ids, &marker_key)?;
             }
             Ok::<_, BrokerError>(request)
         });
@@ -348,123 +353,6 @@ fn decided_request(
 fn too_many_waiting() -> BrokerError {
     let message = format!("{PENDING_AT_MOST} requests of this agent wait for approval already");
     BrokerError::new(Code::TryAgain, message).hint("wait until some are decided")
-}
-
-/// The ids of a mint, made before the transaction that uses them.
-pub(crate) struct MintIds {
-    key: KeyId,
-    attempt: AttemptId,
-    saga: SagaId,
-}
-
-impl MintIds {
-    pub(crate) fn generate(now: Timestamp) -> Result<Self> {
-        Ok(Self {
-            key: KeyId::generate(now, entropy()?),
-            attempt: AttemptId::generate(now, entropy()?),
-            saga: SagaId::generate(now, entropy()?),
-        })
-    }
-}
-
-/// Reserves key, attempt and marker, and records the intent: "will create". The saga is due from here on.
-pub(crate) fn begin_mint(
-    tx: &Tx<'_>,
-    request: &mut Request,
-    ids: &MintIds,
-    keyring: &keywright_ledger::seal::Keyring,
-) -> Result<()> {
-    let plan = &request.plan;
-    // It may have been removed since the plan was made.
-    tx.connection(&plan.connection)?;
-    let agent = match &plan.principal {
-        Principal::Agent(name) => Some(name.clone()),
-        _ => None,
-    };
-    tx.add_key(&Key {
-        id: ids.key,
-        name: plan.name.clone(),
-        project: plan.project.clone(),
-        environment: plan.environment.clone(),
-        provider: plan.provider.clone(),
-        connection: plan.connection.clone(),
-        template: plan.template.clone(),
-        request: request.id,
-        agent,
-        state: KeyState::Minting,
-        created_at: tx.now(),
-    })
-    .map_err(|error| name_taken(tx, plan, error))?;
-    if let Some((destination, holder)) = tx.claim(ids.key, &plan.destinations)? {
-        return Err(place_taken(destination, &holder));
-    }
-    let marker = keyring.markers().marker(tx.epoch()?, ids.attempt);
-    tx.add_saga(&NewSaga {
-        id: ids.saga,
-        request: request.id,
-        key: ids.key,
-        attempt: ids.attempt,
-        digest: request.digest,
-    })?;
-    tx.add_attempt(
-        &Attempt {
-            id: ids.attempt,
-            key: ids.key,
-            number: 1,
-            marker: marker.clone(),
-            connection: plan.connection.clone(),
-            sent_at: None,
-            outcome: AttemptOutcome::Unsent,
-            provider_key_id: None,
-            expires_at: None,
-        },
-        ids.saga,
-    )?;
-    request.key = Some(ids.key);
-    let who = crate::record::who(&plan.principal);
-    let mut record = of_request(tx.now(), Deed::KeyMint, Stage::Intent, who, request);
-    record.subject.attempt = Some(ids.attempt.to_string());
-    record.subject.saga = Some(ids.saga.to_string());
-    record.facts.insert("marker".to_owned(), serde_json::json!(marker.as_str()));
-    request.entry = tx.audit(record)?;
-    Ok(tx.set_request_key(request.id, ids.key, request.entry)?)
-}
-
-/// A name that is not free belongs to a key that lives or is being made; one that has ended frees it.
-fn place_taken(destination: &Destination, holder: &Key) -> BrokerError {
-    let Key { project, environment, name, .. } = holder;
-    let how = if holder.state == KeyState::Minting { "is being made right now" } else { "lives" };
-    let message =
-        format!("`{}` is the place of key `{project}/{environment}/{name}`, which {how}", destination.place);
-    BrokerError::new(Code::Conflict, message).hint(format!(
-        "choose another place, or revoke that key, which frees the place: `keywright key revoke \
-         {project}/{environment}/{name}`"
-    ))
-}
-
-fn name_taken(tx: &Tx<'_>, plan: &Plan, error: LedgerError) -> BrokerError {
-    if !matches!(error, LedgerError::Exists { .. }) {
-        return error.into();
-    }
-    let full = format!("{}/{}/{}", plan.project, plan.environment, plan.name);
-    let is_it = |key: &Key| {
-        (&key.project, &key.environment) == (&plan.project, &plan.environment)
-            && matches!(key.state, KeyState::Minting | KeyState::Active)
-    };
-    match tx.keys_named(&plan.name).map(|keys| keys.into_iter().find(is_it)) {
-        Ok(Some(key)) if key.state == KeyState::Minting => {
-            let message = format!("a key of the name `{full}` is being made right now ({})", key.id);
-            BrokerError::new(Code::Conflict, message)
-                .hint(format!("see how that goes (its request is {}), or choose another name", key.request))
-        }
-        Ok(Some(key)) => {
-            let message = format!("a key of the name `{full}` lives already ({})", key.id);
-            BrokerError::new(Code::Conflict, message).hint(format!(
-                "use that one, choose another name, or revoke it, which frees the name: `keywright key revoke {full}`"
-            ))
-        }
-        _ => error.into(),
-    }
 }
 
 /// A template that can make keys and that no operator marked never gets as far as a decision.

@@ -20,10 +20,10 @@ use crate::broker::Broker;
 use crate::clock::{back_off, entropy};
 use crate::ended::{confirmed, to_end};
 use crate::error::{BrokerError, Code, Result};
-use crate::mint::sealed_owner;
 use crate::receipt::receipt;
 use crate::record::{Caller, failed, of_key, system};
 use crate::request::nobody;
+use crate::saga::sealed_owner;
 
 /// The longest pause between tries of a debt, in seconds.
 pub(crate) const LONGEST_PAUSE: u64 = 3_600;
@@ -103,8 +103,11 @@ impl Broker {
                 trouble.get_or_insert(error);
                 continue;
             }
-            let state = self.ledger.read(move |tx| tx.key(id)).await?.state;
-            if state == KeyState::Revoked { torn.revoked.push(id) } else { torn.owed.push(id) }
+            let is_over = self.ledger.read(move |tx| {
+                let owes = tx.revocations_of(id)?.iter().any(|debt| debt.done_at.is_none());
+                Ok::<_, LedgerError>(is_over(tx.key(id)?.state) && !owes)
+            });
+            if is_over.await? { torn.revoked.push(id) } else { torn.owed.push(id) }
         }
         (ended.at, ended.stage) = (self.now(), Stage::Outcome);
         ended.result = Some(trouble.as_ref().map_or_else(Outcome::done, failed));
@@ -131,11 +134,7 @@ impl Broker {
             return Ok(());
         }
         if key.state == KeyState::Minting {
-            return Err(BrokerError::new(
-                Code::TryAgain,
-                format!("key `{}` is being made right now", key.id),
-            )
-            .hint("wait until it is active or failed"));
+            return self.end_mint(caller, key, reason).await;
         }
         let (owing, who, why, random) = (key.clone(), caller.who(), reason.to_owned(), entropy()?);
         let owed = self.ledger.write(move |tx| owe_all(tx, &owing, who, &why, random));
@@ -148,6 +147,24 @@ impl Broker {
         let debts = self.ledger.read(move |tx| tx.revocations_of(id)).await?;
         for debt in debts.into_iter().filter(|d| d.done_at.is_none()) {
             self.pay(&debt).await;
+        }
+        Ok(())
+    }
+
+    /// A key that is still being made, or waits for somebody on its way: what there is of it is taken back.
+    async fn end_mint(self: &Arc<Self>, caller: &Caller, key: &Key, reason: &str) -> Result<()> {
+        let (ending, who, why) =
+            (key.clone(), caller.who(), format!("revoked while it was being made: {reason}"));
+        let ended = self.ledger.write(move |tx| {
+            let Some(saga) = tx.saga_under_way(ending.id)? else { return Ok(None) };
+            let mut record = of_key(tx.now(), Deed::KeyRevoke, Stage::Intent, who, &ending);
+            record.facts.insert("because".to_owned(), serde_json::json!(why));
+            tx.audit(record)?;
+            tx.end_saga(saga.id, &why)?;
+            Ok::<_, LedgerError>(Some(saga.id))
+        });
+        if let Some(saga) = ended.await? {
+            self.run_saga(saga).await;
         }
         Ok(())
     }
@@ -218,7 +235,9 @@ impl Broker {
         let gone = gone.clone();
         let written = self.ledger.write(move |tx| {
             let key = tx.key(gone.key)?;
-            if key.state == KeyState::Active {
+            // Where it is one of two, the other one is still there.
+            let was_in_force = gone.state == VersionState::Active;
+            if key.state == KeyState::Active && was_in_force {
                 tx.move_key(key.id, KeyState::Active, KeyState::Revoking)?;
             }
             tx.set_version_state(gone.id, VersionState::Revoked)?;
@@ -381,6 +400,13 @@ fn owe_all(
     let mut record = of_key(tx.now(), Deed::KeyRevoke, Stage::Intent, who, key);
     record.facts.insert("because".to_owned(), serde_json::json!(reason));
     tx.audit(record)?;
+    // What works on the key has to hear of it.
+    if let Some(saga) = tx.saga_under_way(key.id)? {
+        match tx.wake_saga(saga.id) {
+            Ok(()) | Err(LedgerError::Conflict { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
     let owed = tx.revocations_of(key.id)?;
     for (number, made) in to_end(tx, key.id)?.into_iter().enumerate() {
         if owed.iter().any(|debt| debt.done_at.is_none() && debt.provider_key_id == made.provider_key_id) {
@@ -414,6 +440,12 @@ fn close_key(tx: &Tx<'_>, id: KeyId, entry: u64, reason: &str) -> std::result::R
         return Ok(());
     }
     tx.move_key(id, KeyState::Revoking, KeyState::Revoked)?;
+    // The request that made it, and those of its rotations.
+    let mut answered = tx.requests_of_key(id)?;
+    answered.retain(|request| *request != key.request);
+    for request in answered {
+        tx.move_request(request, Status::Active, Status::Revoked, &[format!("revoked: {reason}")], entry)?;
+    }
     tx.move_request(key.request, Status::Active, Status::Revoked, &[format!("revoked: {reason}")], entry)
 }
 

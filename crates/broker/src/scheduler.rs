@@ -16,7 +16,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const RECONCILE: Duration = Duration::from_secs(3_600);
 
 impl Broker {
-    /// Does what is due, once: approved requests, sagas, debts, expired keys, dead values, uncertain attempts, overdue
+    /// Does what is due, once: approved requests, rotations, sagas, debts, expired keys, dead values, uncertain attempts, overdue
     /// requests. Returns how much there was. What can't be done keeps nothing else from being done: a debt is paid even
     /// when no mint can begin.
     ///
@@ -25,6 +25,7 @@ impl Broker {
     pub async fn tick(self: &Arc<Self>) -> Result<usize> {
         let parts = [
             self.start_approved().await,
+            self.rotate_due().await,
             self.run_due_sagas().await,
             self.record_late().await,
             self.end_expired().await,

@@ -294,8 +294,7 @@ fn belongs(tx: &Tx<'_>, attempt: &Attempt, provider_key_id: &str) -> std::result
         };
         return Ok(version.provider_key_id == provider_key_id && !is_over);
     }
-    let saga = tx.saga_of(key.request)?;
+    let saga = tx.saga_under_way(key.id)?;
     // The create may be under way at this very moment.
-    Ok(attempt.outcome == AttemptOutcome::Sent
-        && saga.is_some_and(|saga| saga.attempt == attempt.id && !saga.phase.is_final()))
+    Ok(attempt.outcome == AttemptOutcome::Sent && saga.is_some_and(|saga| saga.attempt == attempt.id))
 }

@@ -1,14 +1,19 @@
 //! The audit log, read: who asked, who approved, what could it do, where is it, what happened to it.
 
+use jiff::Timestamp;
 use keywright_core::audit::Entry;
+use keywright_core::drain::{Verdict, verdict};
 use keywright_core::id::{KeyId, RequestId};
 use keywright_core::key::{Key, KeyState, Placement, Version};
 use keywright_core::name::{EnvironmentName, ProjectName};
-use keywright_core::plan::Principal;
-use keywright_ledger::{AuditFilter, LedgerError, Request, Revocation, Saga, StoredEntry, Tx};
+use keywright_core::plan::{Plan, Principal};
+use keywright_ledger::{AuditFilter, Drain, LedgerError, Request, Revocation, Saga, StoredEntry, Tx};
 
 use crate::broker::Broker;
 use crate::error::{BrokerError, Result};
+use crate::receipt::in_force;
+use crate::rotate::rules;
+use crate::saga::class_of;
 
 /// Everything known about one key.
 #[derive(Debug, Clone)]
@@ -17,14 +22,20 @@ pub struct Trace {
     pub key: Key,
     /// What was asked.
     pub request: Request,
+    /// The plan that its version in force follows: of its last rotation, or the one that was asked.
+    pub plan: Plan,
     /// Its versions, oldest first.
     pub versions: Vec<Version>,
     /// Its placements.
     pub placements: Vec<Placement>,
     /// Its debts, paid ones included.
     pub revocations: Vec<Revocation>,
-    /// The mint, while it is under way or is being undone.
+    /// The mint or the rotation that is under way, or is being undone.
     pub saga: Option<Saga>,
+    /// What was seen of the versions that were replaced, and what follows from it.
+    pub drains: Vec<(Drain, Option<Verdict>)>,
+    /// When the version in force is due to be replaced.
+    pub rotates_at: Option<Timestamp>,
     /// The entries about it, in order: those of its beginning and of its end where there are thousands.
     pub entries: Vec<Entry>,
 }
@@ -54,12 +65,24 @@ pub struct KeySummary {
 }
 
 fn summary(tx: &Tx<'_>, key: Key) -> std::result::Result<KeySummary, LedgerError> {
+    let version = in_force(tx.versions(key.id)?.into_iter());
     Ok(KeySummary {
-        version: tx.versions(key.id)?.into_iter().next_back(),
-        placements: tx.placements(key.id)?,
+        placements: placements_of(tx, key.id, version.as_ref())?,
+        version,
         debt: tx.revocations_of(key.id)?.iter().any(|r| r.done_at.is_none()),
         key,
     })
+}
+
+/// Where a version lies.
+fn placements_of(
+    tx: &Tx<'_>,
+    key: KeyId,
+    version: Option<&Version>,
+) -> std::result::Result<Vec<Placement>, LedgerError> {
+    let mut placements = tx.placements(key)?;
+    placements.retain(|p| version.is_none_or(|version| p.version == version.id));
+    Ok(placements)
 }
 
 impl Broker {
@@ -154,12 +177,24 @@ impl Broker {
                 versions: tx.versions(id)?,
                 placements: tx.placements(id)?,
                 revocations: tx.revocations_of(id)?,
-                saga: tx.saga_of(key.request)?.filter(|saga| !saga.phase.is_final()),
+                saga: tx.saga_under_way(id)?,
+                drains: tx.drains(id)?.into_iter().map(|drain| (drain, None)).collect(),
+                rotates_at: tx.rotation_of(id)?.0,
                 entries,
+                plan: tx.request_in_force(&key)?.plan,
                 request,
                 key,
             })
         });
-        Ok(trace.await?)
+        let mut trace = trace.await?;
+        // What would follow from it now; the provider is not asked.
+        if let Ok(provider) = self.outside.provider(&trace.key.connection).await {
+            let (class, lag) = class_of(provider.as_ref());
+            let quiet_for = rules(&trace.plan).quiet_for;
+            for (drain, judged) in &mut trace.drains {
+                *judged = Some(verdict(class, &drain.observed, quiet_for, lag));
+            }
+        }
+        Ok(trace)
     }
 }

@@ -60,6 +60,8 @@ VersionState {
     Minted = "minted",
     /// In use.
     Active = "active",
+    /// A successor is in force; it still works until nobody uses it any more.
+    Draining = "draining",
     /// A debt: it has to be revoked.
     Revoking = "revoking",
     /// Confirmed gone.
@@ -86,7 +88,7 @@ impl PlacementState {
     /// Whether a value that was written may still lie there, and is to be taken back when its key ends.
     #[must_use]
     pub fn may_lie(self) -> bool {
-        !matches!(self, Self::Planned | Self::Removed | Self::Left)
+        !matches!(self, Self::Planned | Self::Replaced | Self::Removed | Self::Left)
     }
 }
 
@@ -102,6 +104,8 @@ PlacementState {
     Written = "written",
     /// It was looked at afterwards and is right.
     Verified = "verified",
+    /// The successor's value lies there instead.
+    Replaced = "replaced",
     /// It was taken back.
     Removed = "removed",
     /// It was to be taken back, and what lies there now is not what was written: that was left alone.

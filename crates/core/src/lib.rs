@@ -9,13 +9,14 @@
 //! | [`secret`], [`text`], [`redact`] | what must not leak, what must not be trusted, what finds a leak |
 //! | [`grant`] | what a key may do, as the provider understands it |
 //! | [`template`], [`plan`], [`policy`], [`approval`] | ask, exact effect, decision, human consent |
-//! | [`key`], [`saga`], [`marker`] | the life of a key, and what survives a crash |
+//! | [`key`], [`saga`], [`marker`], [`drain`] | the life of a key, what survives a crash, when a version may end |
 //! | [`audit`] | the log that shows tampering |
 //! | [`receipt`] | all that an agent ever gets back |
 //! | [`provider`], [`store`] | the two joints to the outside world |
 
 pub mod approval;
 pub mod audit;
+pub mod drain;
 pub mod grant;
 pub mod id;
 pub mod key;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::grant::{Grant, Permission, Resource};
-use crate::id::RequestId;
+use crate::id::{KeyId, RequestId};
 use crate::name::{
     AgentName, ConnectionName, EnvironmentName, KeyName, Kind, OperatorName, ProjectName, TemplateId,
     WorkloadName,
@@ -121,6 +121,9 @@ pub struct Plan {
     pub destinations: Vec<Destination>,
     /// How it is rotated.
     pub rotation: Option<Rotation>,
+    /// The key whose version it replaces; absent for a new key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotates: Option<KeyId>,
     /// Operations that the permissions unlock, and how many of them change something.
     pub unlocks: u32,
     /// How many of `unlocks` change something.

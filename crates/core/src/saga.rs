@@ -7,11 +7,14 @@ state!(/// What a saga is for.
 SagaKind {
     /// Make a key's first version.
     Mint = "mint",
+    /// Replace a key's version by a successor.
+    Rotate = "rotate",
 });
 
-state!(/// Where a mint stands. Each phase was written durably before the next step began.
-MintPhase {
-    /// Key, attempt and marker are reserved, "will create" is on record. Found here after a crash: the
+state!(/// Where a saga stands. Each phase was written durably before the next step began. Both kinds begin with the same phases,
+/// up to `verified`; a mint then ends, and a rotation still has to end the version that was replaced.
+Phase {
+    /// Attempt and marker are reserved, "will create" is on record. Found here after a crash: the
     /// secret is gone, so a new attempt starts and the old one is left to the sweep.
     Intent = "intent",
     /// The provider's answer is sealed. The attempt is frozen: only forward, or undo.
@@ -30,30 +33,47 @@ MintPhase {
     Undo = "undo",
     /// Undone: nothing of it is left but its record and, maybe, a debt in the revoke queue.
     Undone = "undone",
+    /// The successor is in force. The version before it still works and is watched until it is idle.
+    Switched = "switched",
+    /// The old version is idle, or somebody whose word counts said that it may end; which, is on record.
+    Drained = "drained",
+    /// The old version is switched off at the provider, where that can be taken back, and rests for a while.
+    Disabled = "disabled",
+    /// The old version is owed to the revoke queue.
+    Ending = "ending",
+    /// Done: the provider confirmed that the old version is gone.
+    Rotated = "rotated",
 });
 
-impl MintPhase {
-    /// Whether the step from this phase to `next` exists.
+impl Phase {
+    /// Whether the step from this phase to `next` exists in a saga of this kind.
     #[must_use]
-    pub fn may_become(self, next: Self) -> bool {
-        use MintPhase as P;
-        matches!(
-            (self, next),
+    pub fn may_become(self, next: Self, kind: SagaKind) -> bool {
+        use Phase as P;
+        match (self, next) {
             // To undo only where a key is there all the same: somebody put the saga back.
             (P::Intent, P::Intent | P::Sealed | P::Undo | P::Undone)
-                | (P::Sealed, P::Compared | P::Undo)
-                | (P::Compared, P::Probed | P::Undo)
-                | (P::Probed, P::Placed | P::Undo)
-                | (P::Placed, P::Verified | P::Undo)
-                | (P::Verified, P::Active)
-                | (P::Undo, P::Undone)
-        )
+            | (P::Sealed, P::Compared | P::Undo)
+            | (P::Compared, P::Probed | P::Undo)
+            | (P::Probed, P::Placed | P::Undo)
+            | (P::Placed, P::Verified | P::Undo)
+            | (P::Verified, P::Undo)
+            | (P::Undo, P::Undone) => true,
+            (P::Verified, P::Active) => kind == SagaKind::Mint,
+            // Once the successor is in force, nothing leads back; what was switched off can be switched on again.
+            (P::Verified, P::Switched)
+            | (P::Switched, P::Drained)
+            | (P::Drained, P::Disabled | P::Ending)
+            | (P::Disabled, P::Switched | P::Ending)
+            | (P::Ending, P::Rotated) => kind == SagaKind::Rotate,
+            _ => false,
+        }
     }
 
     /// Whether nothing is left to do.
     #[must_use]
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Active | Self::Undone)
+        matches!(self, Self::Active | Self::Undone | Self::Rotated)
     }
 
     /// Whether the attempt can no longer be replaced by another one.
@@ -61,29 +81,65 @@ impl MintPhase {
     pub fn is_frozen(self) -> bool {
         self != Self::Intent
     }
+
+    /// Whether a rotation has put its successor in force.
+    #[must_use]
+    pub fn has_switched(self) -> bool {
+        matches!(self, Self::Switched | Self::Drained | Self::Disabled | Self::Ending | Self::Rotated)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn next(phase: Phase, kind: SagaKind) -> Vec<Phase> {
+        Phase::ALL.iter().copied().filter(|next| phase.may_become(*next, kind)).collect()
+    }
+
+    /// The phases that a saga of a kind can come to.
+    fn reached(kind: SagaKind) -> Vec<Phase> {
+        let mut reached = vec![Phase::Intent];
+        let mut at = 0;
+        while let Some(&phase) = reached.get(at) {
+            let new: Vec<_> = next(phase, kind).into_iter().filter(|next| !reached.contains(next)).collect();
+            reached.extend(new);
+            at += 1;
+        }
+        reached
+    }
+
     #[test]
-    fn every_phase_reaches_an_end_and_ends_are_ends() {
-        for &phase in MintPhase::ALL {
-            let next: Vec<_> = MintPhase::ALL.iter().filter(|n| phase.may_become(**n)).collect();
-            assert_eq!(next.is_empty(), phase.is_final(), "{phase}");
-            assert_eq!(MintPhase::parse(phase.as_str()), Some(phase));
+    fn every_phase_leads_to_an_end_and_ends_are_ends() {
+        for &kind in SagaKind::ALL {
+            for phase in reached(kind) {
+                assert_eq!(next(phase, kind).is_empty(), phase.is_final(), "{kind}: {phase}");
+            }
+        }
+        for &phase in Phase::ALL {
+            assert_eq!(Phase::parse(phase.as_str()), Some(phase));
         }
     }
 
     #[test]
+    fn a_mint_never_drains_and_a_rotation_never_ends_as_a_mint() {
+        assert!(reached(SagaKind::Mint).iter().all(|phase| !phase.has_switched()));
+        assert!(!reached(SagaKind::Rotate).contains(&Phase::Active));
+    }
+
+    #[test]
     fn a_sealed_attempt_only_goes_forward_or_undoes() {
-        for &phase in MintPhase::ALL.iter().filter(|p| p.is_frozen()) {
-            assert!(!phase.may_become(MintPhase::Intent), "{phase}");
+        for &kind in SagaKind::ALL {
+            for &phase in Phase::ALL.iter().filter(|p| p.is_frozen()) {
+                assert!(!phase.may_become(Phase::Intent, kind), "{kind}: {phase}");
+            }
         }
         assert!(
-            !MintPhase::Active.may_become(MintPhase::Undo),
+            !Phase::Active.may_become(Phase::Undo, SagaKind::Mint),
             "an active key ends through its own revocation"
         );
+        for &phase in Phase::ALL.iter().filter(|p| p.has_switched()) {
+            assert!(!phase.may_become(Phase::Undo, SagaKind::Rotate), "{phase}: the successor is in force");
+        }
     }
 }

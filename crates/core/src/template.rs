@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::grant::Permission;
@@ -97,6 +98,26 @@ pub struct Rotation {
     /// What to do where idleness can't be known.
     #[serde(default)]
     pub on_unknowable: OnUnknowable,
+}
+
+impl Rotation {
+    /// What holds for a key whose template says nothing and that somebody rotates by hand. Nothing is due by itself.
+    pub const BY_HAND: Self = Self {
+        every: Span::from_seconds(u64::MAX),
+        quiet_for: Span::from_seconds(24 * 3_600),
+        max_overlap: Span::from_seconds(7 * 24 * 3_600),
+        on_unknowable: OnUnknowable::Ask,
+    };
+
+    /// When a version that came into force at `start` is due to be replaced. `ttl` is how long it lives: it is replaced in
+    /// time. Keys that were made together are spread over the last tenth of the time by `spread`, any number that stays the
+    /// same for a key.
+    #[must_use]
+    pub fn due(&self, start: Timestamp, ttl: Span, spread: u64) -> Timestamp {
+        let life = self.every.seconds().min(ttl.seconds() / 5 * 4);
+        let early = spread % (life / 10).max(1);
+        Span::from_seconds(life - early).after(start)
+    }
 }
 
 /// What to do with an old version whose use can't be observed.

@@ -331,11 +331,13 @@ fn a_successor_is_for_its_own_key_and_the_scheduler_may_make_it() {
     let rotate = |change: Change<'_>| {
         let mut successor = plan(&template);
         successor.principal = Principal::Schedule;
+        successor.rotates = Some(key.id);
         change(&mut successor);
         policies.authorize_rotation(successor, Ceiling { template: &template, version: 3 }, &key, &facts)
     };
     assert!(rotate(&|_| {}).is_ok(), "a production key that was approved is rotated without people");
-    let others: [Change<'_>; 3] = [
+    let others: [Change<'_>; 4] = [
+        &|p| p.rotates = None,
         &|p| p.project = "shop".parse().unwrap(),
         &|p| p.environment = "production".parse().unwrap(),
         &|p| p.name = "OTHER".parse().unwrap(),

@@ -299,6 +299,13 @@ impl App {
         opened.await
     }
 
+    /// Does what is due, where this command works on the home itself; a broker that runs does it without us.
+    pub(crate) async fn tick(&self) {
+        if let Some(broker) = self.opened.get() {
+            self.recover(broker).await;
+        }
+    }
+
     /// What has to happen before a command that worked on the home itself ends.
     pub(crate) async fn finish(&self) {
         let Some(broker) = self.opened.get() else { return };
@@ -358,6 +365,8 @@ fn changes_keys(call: &OperatorCall) -> bool {
     matches!(
         call,
         OperatorCall::KeyRequest { dry_run: false, .. }
+            | OperatorCall::KeyRotate { .. }
+            | OperatorCall::KeyEndOld { .. }
             | OperatorCall::KeyRevoke { .. }
             | OperatorCall::ProjectTeardown { .. }
             | OperatorCall::ReviewApprove { .. }

@@ -382,6 +382,22 @@ pub enum OperatorCall {
         /// What was refused, as `METHOD /path`.
         operations: Vec<String>,
     },
+    /// Replace a key's version by a successor.
+    KeyRotate {
+        /// Its id or name.
+        key: String,
+        /// Why.
+        reason: String,
+        /// How long to wait for the successor to be in force, at most 120 seconds; then it goes on by itself.
+        wait_seconds: u32,
+    },
+    /// End the version that a rotation replaced, whatever is known of its use.
+    KeyEndOld {
+        /// Its id or name.
+        key: String,
+        /// Why.
+        reason: String,
+    },
     /// Revoke one key.
     KeyRevoke {
         /// Its id or name.

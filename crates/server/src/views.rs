@@ -7,12 +7,13 @@ use keywright_broker::guards::CheckedTemplate;
 use keywright_broker::review::Pending;
 use keywright_broker::trace::{KeySummary, Trace};
 use keywright_core::audit::Entry;
+use keywright_core::drain::Verdict;
 use keywright_core::key::{Placement, PlacementState, Version};
 use keywright_core::name::OperatorName;
 use keywright_core::policy::{CaseResult, Effect};
 use keywright_core::provider::ParentHealth;
 use keywright_core::receipt::Receipt;
-use keywright_ledger::{Agent, AppliedPolicy, AppliedTemplate, Connection, Workload};
+use keywright_ledger::{Agent, AppliedPolicy, AppliedTemplate, Connection, Drain, Workload};
 use serde_json::{Value, json};
 
 /// Puts a schema on an object that has none.
@@ -294,7 +295,8 @@ pub fn keys(keys: &[KeySummary]) -> Value {
 /// Everything about one key.
 #[must_use]
 pub fn trace(trace: &Trace) -> Value {
-    let Trace { key, request, versions, placements, revocations, saga, entries } = trace;
+    let Trace { key, request, plan, versions, placements, revocations, saga, drains, rotates_at, entries } =
+        trace;
     let debts: Vec<Value> = revocations
         .iter()
         .map(|r| {
@@ -312,6 +314,7 @@ pub fn trace(trace: &Trace) -> Value {
             "state": key.state.as_str(), "created_at": key.created_at.to_string(),
         },
         "under_way": saga.as_ref().map(|saga| json!({
+            "what": saga.kind.as_str(), "request": saga.request,
             "phase": saga.phase.to_string(), "tries": saga.tries, "trouble": saga.trouble,
         })),
         "reasons": request.reasons,
@@ -324,10 +327,13 @@ pub fn trace(trace: &Trace) -> Value {
         "plan_digest": request.digest.to_string(),
         "approvals_needed": request.approvals_needed,
         "approved_by": approvers(entries),
-        "permissions": request.plan.permissions,
-        "resources": request.plan.resources,
-        "unlocks": request.plan.unlocks,
-        "mutating": request.plan.mutating,
+        "permissions": plan.permissions,
+        "resources": plan.resources,
+        "unlocks": plan.unlocks,
+        "mutating": plan.mutating,
+        "rotation": plan.rotation,
+        "rotates_at": rotates_at.map(|at| at.to_string()),
+        "drains": drains.iter().map(|(drain, judged)| drained(drain, judged.as_ref())).collect::<Vec<_>>(),
         "versions": versions.iter().map(version).collect::<Vec<_>>(),
         "placements": placements.iter().map(placement).collect::<Vec<_>>(),
         "revocations": debts,
@@ -415,6 +421,26 @@ fn version(version: &Version) -> Value {
     json!({
         "id": version.id, "number": version.number, "state": version.state.as_str(),
         "provider_key_id": version.provider_key_id, "expires_at": version.expires_at.map(|at| at.to_string()),
+    })
+}
+
+/// What is known of the use of a version that was replaced.
+fn drained(drain: &Drain, judged: Option<&Verdict>) -> Value {
+    let time = |at: Option<jiff::Timestamp>| at.map(|at| at.to_string());
+    let seen = &drain.observed;
+    let (verdict, idle_at) = match judged {
+        Some(Verdict::Idle { .. }) => (Some("idle"), None),
+        Some(Verdict::NotYet { last_sign: Some(_), idle_at }) => (Some("in_use"), Some(*idle_at)),
+        Some(Verdict::NotYet { last_sign: None, idle_at }) => (Some("quiet_so_far"), Some(*idle_at)),
+        Some(Verdict::Unknowable { .. }) => (Some("unknowable"), None),
+        None => (None, None),
+    };
+    json!({
+        "version": drain.version, "since": seen.since.to_string(), "verdict": verdict, "idle_at": time(idle_at),
+        "looked_at": time(seen.looked_at), "last_used_at": time(seen.last_used_at),
+        "last_sign": time(seen.last_sign()), "tokens": seen.usage.and_then(|u| u.tokens),
+        "cost_microusd": seen.usage.and_then(|u| u.cost_microusd), "alerted_at": time(drain.alerted_at),
+        "disabled_at": time(drain.disabled_at), "word": drain.word.as_deref().map(keywright_core::text::escaped),
     })
 }
 

@@ -164,6 +164,15 @@ impl ConnectionConfig {
         }
     }
 
+    /// How far what the provider knows of a key's use may lie behind.
+    pub(super) fn use_lag(&self, provider: &'static str, default: u64) -> Result<Span, ConnectError> {
+        let Some(text) = self.extra.get("use_lag") else { return Ok(Span::from_seconds(default)) };
+        match Span::parse(text) {
+            Ok(span) if span.seconds() <= 7 * 86_400 => Ok(span),
+            _ => Err(ConnectError::setting(provider, "use_lag", text, "a span from `1s` to `7d`")),
+        }
+    }
+
     /// How long a fresh key may take to work.
     pub(super) fn probe_for(&self, provider: &'static str) -> Result<Duration, ConnectError> {
         self.span(provider, "probe_for", PROBE_FOR)

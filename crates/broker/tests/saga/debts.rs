@@ -1,6 +1,7 @@
 //! Revocations: nothing holds them up, and none is forgotten.
 
 use keywright_core::audit::{Deed, Stage};
+use keywright_sandbox::FaultKind;
 use keywright_testkit::World;
 
 use crate::house::{ALWAYS, DELETE, DOWN, House};
@@ -74,20 +75,39 @@ async fn a_project_is_torn_down_to_the_last_key_although_nothing_can_be_put_on_r
 }
 
 #[tokio::test]
-async fn a_key_that_is_being_made_does_not_spare_the_others_of_its_project() {
+async fn a_key_that_is_being_made_is_torn_down_with_its_project() {
     let house = House::new().await;
     let ana = house.world.ana().await;
     house.ask(&house.embedded("DONE")).await;
     house.inject(crate::house::VERIFY, DOWN, ALWAYS);
     house.ask(&house.embedded("UNDER_WAY")).await;
+    assert_eq!(house.living().len(), 2);
     let web = "web".parse().unwrap();
-    let error = house.world.broker.teardown(&ana.caller(), &web).await.unwrap_err();
-    assert!(error.message.contains("is being made right now"), "{error}");
-    assert_eq!(house.status("DONE").await, "revoked");
+    let torn = house.world.broker.teardown(&ana.caller(), &web).await.unwrap();
+    assert_eq!((torn.revoked.len(), torn.owed.len()), (2, 0));
+    assert!(house.living().is_empty(), "what was made on the way is revoked at once");
+    for name in ["DONE", "UNDER_WAY"] {
+        assert_eq!(house.status(name).await, "revoked");
+    }
     house.heal();
     house.pass(400).await;
-    house.world.broker.teardown(&ana.caller(), &web).await.unwrap();
-    house.assert_ended("UNDER_WAY", "revoked").await;
+    assert!(house.living().is_empty(), "and it does not go on");
+    house.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_key_that_was_not_made_yet_is_never_made_once_it_is_revoked() {
+    let house = House::new().await;
+    let busy = FaultKind::Status { status: 429, retry_after: Some(600) };
+    house.inject(crate::house::CREATE, busy, ALWAYS);
+    let asked = house.ask(&house.embedded("KEY")).await;
+    assert_eq!(asked.status.as_str(), "in_progress", "{asked:?}");
+    let revoked = house.world.broker.revoke(&World::agent("bot"), "KEY", "wrong zone").await.unwrap();
+    assert_eq!(revoked.status.as_str(), "revoked", "{revoked:?}");
+    assert!(revoked.reasons.iter().any(|r| r.contains("wrong zone")), "{revoked:?}");
+    house.heal();
+    house.pass(4_000).await;
+    assert_eq!(house.living().len(), 0);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! A saga that somebody else took over: whoever had it before writes nothing any more.
 
 use keywright_core::key::{AttemptOutcome, PlacementState};
-use keywright_core::saga::MintPhase;
+use keywright_core::saga::Phase;
 use keywright_sandbox::{FaultKind, Widening};
 
 use crate::house::{CREATE, House};
@@ -25,7 +25,7 @@ async fn the_answer_to_a_create_is_not_kept_by_an_owner_that_lost_the_saga() {
     house.ask(&house.both("KEY")).await;
     house.allow_all();
     let saga = house.saga("KEY").await;
-    assert_eq!((saga.phase, saga.fence), (MintPhase::Intent, 2), "only the other owner counts");
+    assert_eq!((saga.phase, saga.fence), (Phase::Intent, 2), "only the other owner counts");
     assert_eq!(house.attempts("KEY").await[0].outcome, AttemptOutcome::Sent);
     assert!(house.read(move |tx| tx.versions(saga.key)).await.is_empty());
     assert_eq!(house.living().len(), 1, "the create took effect all the same");
@@ -45,7 +45,7 @@ async fn a_write_to_a_store_is_not_noted_by_an_owner_that_lost_the_saga() {
     house.when(event, "AFTER", &taken(&house, "key_id = NEW.key_id"));
     house.ask(&house.both("KEY")).await;
     house.allow_all();
-    assert_eq!(house.phase("KEY").await, MintPhase::Probed);
+    assert_eq!(house.phase("KEY").await, Phase::Probed);
     let mut states = placements(&house, "KEY").await;
     states.sort();
     assert_eq!(states, [PlacementState::Planned, PlacementState::Writing]);
@@ -60,7 +60,7 @@ async fn the_next_phase_is_not_written_by_an_owner_that_lost_the_saga() {
     house.when(event, "AFTER", &taken(&house, "key_id = NEW.key_id"));
     house.ask(&house.embedded("KEY")).await;
     house.allow_all();
-    assert_eq!(house.phase("KEY").await, MintPhase::Placed);
+    assert_eq!(house.phase("KEY").await, Phase::Placed);
     assert_eq!(house.status("KEY").await, "in_progress");
     house.take_up_again().await;
     house.assert_ended("KEY", "active").await;
@@ -79,7 +79,7 @@ async fn what_was_taken_back_is_not_noted_by_an_owner_that_lost_the_saga() {
     house.when(event, "AFTER", &taken(&house, "key_id = NEW.key_id"));
     house.take_up_again().await;
     house.allow_all();
-    assert_eq!(house.phase("KEY").await, MintPhase::Undo);
+    assert_eq!(house.phase("KEY").await, Phase::Undo);
     let removed = placements(&house, "KEY").await.into_iter().filter(|s| *s == PlacementState::Removed);
     assert_eq!(removed.count(), 1, "the second one was noted without the fence");
     house.heal();

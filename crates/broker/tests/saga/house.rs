@@ -10,7 +10,7 @@ use keywright_core::audit::{Deed, Record, Stage};
 use keywright_core::key::{Attempt, VersionState};
 use keywright_core::name::KeyName;
 use keywright_core::receipt::Receipt;
-use keywright_core::saga::MintPhase;
+use keywright_core::saga::Phase;
 use keywright_ledger::{AuditFilter, Ledger, LedgerError, Location, Saga, Tx};
 use keywright_sandbox::{Fault, FaultKind, TokenView};
 use keywright_testkit::{World, ask, unlock};
@@ -150,7 +150,7 @@ impl House {
         .await
     }
 
-    pub(crate) async fn phase(&self, name: &str) -> MintPhase {
+    pub(crate) async fn phase(&self, name: &str) -> Phase {
         self.saga(name).await.phase
     }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use keywright_broker::admin::NewStore;
 use keywright_broker::ask::Ask;
-use keywright_core::saga::MintPhase;
+use keywright_core::saga::Phase;
 use keywright_sandbox::vendors::infisical::{CLIENT_ID, PROJECT};
 use keywright_sandbox::vendors::{self, Running};
 use keywright_testkit::{DNS_EDIT, ask};
@@ -16,7 +16,7 @@ use crate::house::{ALWAYS, DOWN, House, VERIFY};
 async fn about_to_be_placed(house: &House, name: &str) {
     house.inject(VERIFY, DOWN, ALWAYS);
     house.ask(&house.both(name)).await;
-    assert_eq!(house.phase(name).await, MintPhase::Compared);
+    assert_eq!(house.phase(name).await, Phase::Compared);
     house.heal();
 }
 
@@ -60,7 +60,7 @@ async fn a_store_that_refuses_at_verify_ends_the_mint_and_takes_the_other_copy_b
     let house = House::new().await;
     house.refuse("UPDATE OF state ON placements WHEN NEW.state = 'verified'");
     house.ask(&house.both("KEY")).await;
-    assert_eq!(house.phase("KEY").await, MintPhase::Placed);
+    assert_eq!(house.phase("KEY").await, Phase::Placed);
     house.allow_all();
     std::fs::remove_file(house.dir.path().join(".env")).unwrap();
     house.take_up_again().await;
@@ -77,7 +77,7 @@ async fn a_store_that_refuses_to_remove_is_asked_until_it_does_and_the_key_is_de
     set_mode(&house, 0o777);
     house.take_up_again().await;
     house.world.settle().await;
-    assert_eq!(house.phase("KEY").await, MintPhase::Undo);
+    assert_eq!(house.phase("KEY").await, Phase::Undo);
     assert_eq!(house.status("KEY").await, "in_progress");
     assert!(house.living().is_empty(), "the copy in the file is worth nothing");
     set_mode(&house, 0o700);
@@ -166,7 +166,7 @@ async fn a_change_that_waits_for_approval_is_asked_for_once_and_waited_for() {
         for _ in 0..20 {
             house.pass(400).await;
         }
-        assert_eq!((house.phase("KEY").await, house.status("KEY").await), (MintPhase::Probed, "in_progress"));
+        assert_eq!((house.phase("KEY").await, house.status("KEY").await), (Phase::Probed, "in_progress"));
         let asked = house
             .records("KEY", keywright_core::audit::Deed::KeyPlace, keywright_core::audit::Stage::Note)
             .await;
@@ -183,7 +183,7 @@ async fn a_change_that_nobody_approves_ends_the_mint_after_a_day_and_leaves_no_k
     let (house, _running, ask) = gated("doppler", &[], "web/gated#KEY").await;
     house.ask(&ask).await;
     let mut looks = 0;
-    while house.phase("KEY").await == MintPhase::Probed {
+    while house.phase("KEY").await == Phase::Probed {
         house.pass(400).await;
         looks += 1;
         assert!(looks < 400, "for ever");

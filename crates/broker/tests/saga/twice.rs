@@ -1,21 +1,21 @@
 //! What was done and not written down is done again, and comes to the same.
 
-use keywright_core::saga::MintPhase;
+use keywright_core::saga::Phase;
 use keywright_sandbox::{FaultKind, Widening};
 
 use crate::house::{CREATE, House};
 
 /// The phases on the way forward, with the one before each.
-const FORWARD: [(MintPhase, MintPhase); 6] = [
-    (MintPhase::Intent, MintPhase::Sealed),
-    (MintPhase::Sealed, MintPhase::Compared),
-    (MintPhase::Compared, MintPhase::Probed),
-    (MintPhase::Probed, MintPhase::Placed),
-    (MintPhase::Placed, MintPhase::Verified),
-    (MintPhase::Verified, MintPhase::Active),
+const FORWARD: [(Phase, Phase); 6] = [
+    (Phase::Intent, Phase::Sealed),
+    (Phase::Sealed, Phase::Compared),
+    (Phase::Compared, Phase::Probed),
+    (Phase::Probed, Phase::Placed),
+    (Phase::Placed, Phase::Verified),
+    (Phase::Verified, Phase::Active),
 ];
 
-fn phase(next: MintPhase) -> String {
+fn phase(next: Phase) -> String {
     format!("UPDATE OF phase ON sagas WHEN NEW.phase = '{next}'")
 }
 
@@ -32,7 +32,7 @@ async fn every_step_may_be_done_twice() {
         house.world.settle().await;
         house.assert_ended(&name, "active").await;
         // Only a create whose answer was not kept is followed by another one; it is never sent again.
-        let creates = if after == MintPhase::Sealed { 2 } else { 1 };
+        let creates = if after == Phase::Sealed { 2 } else { 1 };
         assert_eq!(house.attempts(&name).await.len(), creates, "{after}");
     }
     assert_eq!(house.creates(), FORWARD.len() + 1);
@@ -41,7 +41,7 @@ async fn every_step_may_be_done_twice() {
 #[tokio::test]
 async fn giving_up_and_undoing_may_be_done_twice() {
     let house = House::new().await;
-    for (left, next) in [(MintPhase::Sealed, MintPhase::Undo), (MintPhase::Undo, MintPhase::Undone)] {
+    for (left, next) in [(Phase::Sealed, Phase::Undo), (Phase::Undo, Phase::Undone)] {
         let name = format!("KEY_{}", next.as_str().to_uppercase());
         house.inject(CREATE, FaultKind::WiderGrant { grant: Widening::ExtraGroup }, 1);
         house.refuse(&phase(next));
@@ -59,14 +59,14 @@ async fn placements_are_taken_back_twice_without_touching_what_somebody_else_wro
     let name = "KEY";
     house.refuse("UPDATE OF phase ON sagas WHEN NEW.phase = 'verified'");
     house.ask(&house.both(name)).await;
-    assert_eq!(house.phase(name).await, MintPhase::Placed);
+    assert_eq!(house.phase(name).await, Phase::Placed);
     house.allow_all();
     // The step forgets that it verified, and meanwhile somebody changes the file by hand.
     house.forget_verified(name).await;
     std::fs::write(house.dir.path().join(".env"), format!("{name}='by hand'\n")).unwrap();
     house.refuse("UPDATE OF phase ON sagas WHEN NEW.phase = 'undone'");
     house.take_up_again().await;
-    assert_eq!(house.phase(name).await, MintPhase::Undo, "{:?}", house.saga(name).await.trouble);
+    assert_eq!(house.phase(name).await, Phase::Undo, "{:?}", house.saga(name).await.trouble);
     house.allow_all();
     house.take_up_again().await;
     house.assert_ended(name, "failed").await;
@@ -131,7 +131,7 @@ async fn what_can_not_be_reserved_on_record_is_never_sent() {
     // Once it is reserved, that it is sent has to be on record as well.
     house.refuse("UPDATE OF outcome ON attempts WHEN NEW.outcome = 'sent'");
     house.ask(&house.embedded("UNSENT")).await;
-    assert_eq!((house.phase("UNSENT").await, house.creates()), (MintPhase::Intent, 0));
+    assert_eq!((house.phase("UNSENT").await, house.creates()), (Phase::Intent, 0));
     house.allow_all();
     house.take_up_again().await;
     house.assert_ended("UNSENT", "active").await;

@@ -154,6 +154,9 @@ impl Policies {
         facts: &Facts<'_>,
     ) -> Result<Authorized<Plan>, Refusal> {
         check_ceiling(&plan, ceiling)?;
+        if let Some(key) = plan.rotates {
+            return Err(Refusal::OtherKey { key, what: "kind (it is a new key)" });
+        }
         self.permit(&Question::plan(&plan, ceiling.template, facts.counts), facts)?;
         Ok(Authorized(plan))
     }
@@ -172,6 +175,7 @@ impl Policies {
     ) -> Result<Authorized<Plan>, Refusal> {
         check_ceiling(&plan, ceiling)?;
         let differs = [
+            (plan.rotates != Some(key.id), "key"),
             (plan.project != key.project, "project"),
             (plan.environment != key.environment, "environment"),
             (plan.name != key.name, "name"),

@@ -70,6 +70,7 @@ pub(crate) fn plan(template: &ResolvedTemplate) -> Plan {
             base: None,
         }],
         rotation: None,
+        rotates: None,
         unlocks: template.unlocks,
         mutating: template.mutating,
         needs: 0,

@@ -57,12 +57,8 @@ enum Command {
         #[arg(long, value_name = "T", default_value = "an operator said so")]
         reason: String,
     },
-    /// Replace a key by a successor (not in this version).
-    #[command(hide = true)]
-    Rotate {
-        /// Its id or name.
-        key: String,
-    },
+    /// Replace a key's version by a successor, and end the old one once it is idle.
+    Rotate(super::rotate::Args),
     /// Take a key that was made elsewhere under management (not in this version).
     #[command(hide = true)]
     Adopt {
@@ -124,8 +120,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
             let make = || OperatorCall::KeyRevoke { key: key.clone(), reason: reason.clone() };
             receipt::revoked(app.everyday(make).await?)
         }
-        Command::Rotate { .. } => Err(errors::unsupported("rotating a key")
-            .hint("request a key under another name, move its consumers, then revoke the old one")),
+        Command::Rotate(args) => super::rotate::run(app, args).await,
         Command::Adopt { .. } => Err(errors::unsupported("adopting a key")),
     }
 }
@@ -236,17 +231,21 @@ pub(crate) fn show(trace: &Value) -> String {
         .all("on", items(trace, "resources").iter().map(resource))
         .add("unlocks", crate::show::plan::unlocks(trace))
         .all("version", items(trace, "versions").iter().map(|version| version_text(version, now)))
+        .add("rotates", rotates_text(trace, now))
+        .all("drain", draining(trace).into_iter().map(|(number, drain)| drain_text(number, drain, now)))
         .all(
             "lies in",
-            items(trace, "placements").iter().map(|placement| {
-                format!(
-                    "{} ({} {})",
-                    field(placement, "place"),
-                    field(placement, "state"),
-                    field(placement, "verified")
-                )
-                .replace(" )", ")")
-            }),
+            items(trace, "placements").iter().filter(|placement| is_shown(placement, &state)).map(
+                |placement| {
+                    format!(
+                        "{} ({} {})",
+                        field(placement, "place"),
+                        field(placement, "state"),
+                        field(placement, "verified")
+                    )
+                    .replace(" )", ")")
+                },
+            ),
         )
         .add("under way", trace.get("under_way").map(under_way_text).unwrap_or_default())
         .all("owed", owed.into_iter().map(|debt| owed_text(debt, now)))
@@ -264,10 +263,11 @@ pub(crate) fn show(trace: &Value) -> String {
 /// How far a mint is, or that it is being undone, and what stands in the way.
 fn under_way_text(saga: &Value) -> String {
     let (phase, trouble) = (field(saga, "phase"), field(saga, "trouble"));
-    let what = match phase.as_str() {
-        "" => return String::new(),
-        "undo" => "it is being undone".to_owned(),
-        reached => format!("it is being made, and has come to `{reached}`"),
+    let what = match (field(saga, "what").as_str(), phase.as_str()) {
+        (_, "") => return String::new(),
+        (_, "undo") => "it is being undone".to_owned(),
+        ("rotate", reached) => format!("it is being rotated, and has come to `{reached}`"),
+        (_, reached) => format!("it is being made, and has come to `{reached}`"),
     };
     let tries = match number(saga, "tries") {
         0 => String::new(),
@@ -281,6 +281,54 @@ fn version_text(version: &Value, now: Timestamp) -> String {
     let expires =
         if expires.is_empty() { String::new() } else { format!(", expires {}", when::both(&expires, now)) };
     format!("{} is {}{expires}", number(version, "number"), field(version, "state"))
+}
+
+/// Whether a copy still means something: one that a successor's took the place of, or that went with its version, does not
+/// while the key lives.
+fn is_shown(placement: &Value, key: &str) -> bool {
+    let state = field(placement, "state");
+    state != "replaced" && !(state == "removed" && key == "active")
+}
+
+/// When the version in force is replaced, and by which rules.
+fn rotates_text(trace: &Value, now: Timestamp) -> String {
+    let rules = trace.get("rotation").cloned().unwrap_or_default();
+    match (field(trace, "rotates_at"), field(&rules, "every")) {
+        (at, every) if !at.is_empty() => format!("{}, every {every}", when::both(&at, now)),
+        (_, every) if !every.is_empty() => format!("every {every}"),
+        _ => String::new(),
+    }
+}
+
+/// The versions that were replaced and still live, with what was seen of them.
+pub(crate) fn draining(trace: &Value) -> Vec<(u64, &Value)> {
+    let versions = items(trace, "versions");
+    let living = |drain: &Value| {
+        let version = versions.iter().find(|v| field(v, "id") == field(drain, "version"))?;
+        (field(version, "state") != "revoked").then(|| number(version, "number"))
+    };
+    items(trace, "drains").iter().filter_map(|drain| living(drain).map(|number| (number, drain))).collect()
+}
+
+/// What is known of the use of a version that was replaced.
+pub(crate) fn drain_text(version: u64, drain: &Value, now: Timestamp) -> String {
+    let at = |name: &str| when::both(&field(drain, name), now);
+    let judged = match field(drain, "verdict").as_str() {
+        _ if !field(drain, "word").is_empty() => format!("may end: {}", field(drain, "word")),
+        "idle" => "is idle".to_owned(),
+        "in_use" => {
+            format!("is still used: last {}; idle {} if that was it", at("last_sign"), at("idle_at"))
+        }
+        "quiet_so_far" => format!("is quiet so far; idle {} if it stays so", at("idle_at")),
+        _ => "is used or not: the provider has nothing that shows it; `keywright key rotate KEY --end-old` ends it"
+            .to_owned(),
+    };
+    let looked = match field(drain, "looked_at").as_str() {
+        "" => "not looked at yet".to_owned(),
+        _ => format!("looked at {}", at("looked_at")),
+    };
+    let late = if field(drain, "alerted_at").is_empty() { "" } else { "; it lives longer than it should" };
+    format!("version {version} {judged}; replaced {}, {looked}{late}", at("since"))
 }
 
 fn owed_text(debt: &Value, now: Timestamp) -> String {

@@ -20,6 +20,7 @@ pub(crate) mod project;
 pub(crate) mod provider;
 pub(crate) mod reconcile;
 pub(crate) mod review;
+mod rotate;
 pub(crate) mod run;
 pub(crate) mod sandbox;
 pub(crate) mod serve;

@@ -83,7 +83,8 @@ const COMMANDS: &str = "
     1  scan .
     1  scrub .
     1  spend
-    1  key rotate LIVE
+    0  key rotate LIVE
+    0* key rotate LIVE --end-old
     1  key adopt x
     0  logout
     5  key list

@@ -65,6 +65,8 @@ fn every_command_answers_with_a_document_that_names_its_schema() {
         (vec!["key", "request", "no/template", "--project", "p", "--env", "e", "--name", "N"], 1, "error"),
         (vec!["key", "list"], 0, "keys"),
         (vec!["key", "show", "CF_TOKEN"], 0, "trace"),
+        (vec!["key", "rotate", "web/dev/CF_TOKEN"], 0, "receipt"),
+        (vec!["key", "rotate", "web/dev/CF_TOKEN", "--end-old"], 0, "trace"),
         (vec!["key", "revoke", "web/dev/CF_TOKEN"], 0, "receipt"),
         (vec!["review", "list"], 0, "requests"),
         (vec!["review", "show", &id], 0, "review"),

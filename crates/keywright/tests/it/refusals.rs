@@ -197,8 +197,7 @@ fn a_passphrase_file_that_others_can_read_is_warned_about() {
 #[test]
 fn what_is_not_in_this_version_says_so() {
     let world = World::empty();
-    let table: [&[&str]; 6] = [
-        &["key", "rotate", "K"],
+    let table: [&[&str]; 5] = [
         &["key", "adopt", "--anything"],
         &["provider", "rotate-parent", "cf"],
         &["scan", "."],

@@ -125,6 +125,7 @@ CREATE TABLE requests (
 CREATE UNIQUE INDEX requests_idempotent ON requests (principal_kind, principal_name, idempotency_key)
   WHERE idempotency_key IS NOT NULL;
 CREATE INDEX requests_by_status ON requests (status, created_at);
+CREATE INDEX requests_by_key ON requests (key_id) WHERE key_id IS NOT NULL;
 CREATE INDEX requests_by_principal ON requests (principal_kind, principal_name, created_at);
 
 -- Further idempotency keys of a request: the same was asked again while it waited.
@@ -161,8 +162,11 @@ CREATE TABLE keys (
   agent TEXT,
   state TEXT NOT NULL,
   created_at BIGINT NOT NULL,
+  rotate_at BIGINT,
+  rotate_tries BIGINT NOT NULL DEFAULT 0,
   mac BYTEA NOT NULL
 );
+CREATE INDEX keys_to_rotate ON keys (rotate_at) WHERE rotate_at IS NOT NULL;
 -- A name means one thing: at most one key that lives or is being made under it.
 CREATE UNIQUE INDEX keys_live_name ON keys (project, environment, name) WHERE state IN ('minting', 'active');
 CREATE INDEX keys_by_agent ON keys (agent, state);
@@ -239,10 +243,34 @@ CREATE TABLE sagas (
   due_at BIGINT,
   tries BIGINT NOT NULL,
   trouble TEXT,
+  ends TEXT,
   created_at BIGINT NOT NULL,
   mac BYTEA NOT NULL
 );
 CREATE INDEX sagas_due ON sagas (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX sagas_by_key ON sagas (key_id);
+-- A key has one rotation at a time.
+CREATE UNIQUE INDEX sagas_one_rotation ON sagas (key_id) WHERE kind = 'rotate' AND due_at IS NOT NULL;
+
+-- What is known about the use of a version that was replaced.
+CREATE TABLE drains (
+  version TEXT PRIMARY KEY REFERENCES versions (id),
+  key_id TEXT NOT NULL REFERENCES keys (id),
+  saga TEXT NOT NULL REFERENCES sagas (id),
+  since BIGINT NOT NULL,
+  looked_at BIGINT,
+  last_used_at BIGINT,
+  counted_since BIGINT,
+  usage_tokens BIGINT,
+  usage_microusd BIGINT,
+  grew_at BIGINT,
+  seen_by_us_at BIGINT,
+  alerted_at BIGINT,
+  disabled_at BIGINT,
+  word TEXT,
+  mac BYTEA NOT NULL
+);
+CREATE INDEX drains_by_key ON drains (key_id);
 
 -- A debt to a provider. It stays owed until the provider confirms; there is no number of tries that ends it.
 CREATE TABLE revocations (

@@ -137,6 +137,13 @@ impl Row {
         u64::try_from(self.int(column)?).map_err(|_| LedgerError::Damaged { what: "number column" })
     }
 
+    pub(crate) fn maybe_count(&self, column: usize) -> Result<Option<u64>> {
+        let number = self.maybe_int(column)?;
+        number
+            .map(|number| u64::try_from(number).map_err(|_| LedgerError::Damaged { what: "number column" }))
+            .transpose()
+    }
+
     pub(crate) fn bytes(&self, column: usize) -> Result<&[u8]> {
         match self.0.get(column) {
             Some(Value::Bytes(bytes)) => Ok(bytes),

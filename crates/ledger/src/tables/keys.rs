@@ -180,7 +180,7 @@ impl Tx<'_> {
     pub fn keys_in_store(&self, store: &StoreName) -> Result<Vec<Key>> {
         let sql = format!(
             "SELECT {KEY} FROM keys WHERE id IN (SELECT key_id FROM placements WHERE store = $1 \
-             AND state NOT IN ('planned', 'removed', 'left')) ORDER BY created_at DESC, id DESC LIMIT 1000"
+             AND state NOT IN ('planned', 'replaced', 'removed', 'left')) ORDER BY created_at DESC, id DESC LIMIT 1000"
         );
         self.sound(&self.query(&sql, &[Value::text(store)])?, read_key)
     }
@@ -247,7 +247,7 @@ impl Tx<'_> {
     pub fn live_versions(&self, connection: &ConnectionName) -> Result<Vec<Version>> {
         let sql = format!(
             "SELECT {VERSION} FROM versions v JOIN keys k ON k.id = v.key_id WHERE k.connection = $1 \
-             AND v.state = 'active' ORDER BY v.id"
+             AND v.state IN ('active', 'draining') ORDER BY v.id"
         );
         self.sound(&self.query(&sql, &[Value::text(connection)])?, read_version)
     }
@@ -261,6 +261,37 @@ impl Tx<'_> {
                    WHERE v.key_id = k.id AND v.state <> 'revoked' AND (v.expires_at IS NULL OR v.expires_at > $1)) \
                    ORDER BY k.id LIMIT 100";
         self.query(sql, &[self.now().into()])?.iter().map(|row| row.parse(0, "key id")).collect()
+    }
+
+    /// Active keys whose version is due to be replaced, at most `limit`, the longest due first.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn keys_to_rotate(&self, limit: u32) -> Result<Vec<KeyId>> {
+        let sql = "SELECT id FROM keys WHERE rotate_at IS NOT NULL AND rotate_at <= $1 AND state = 'active' \
+                   ORDER BY rotate_at LIMIT $2";
+        let rows = self.query(sql, &[self.now().into(), i64::from(limit).into()])?;
+        rows.iter().map(|row| row.parse(0, "key id")).collect()
+    }
+
+    /// When a key's version is due to be replaced, and how often that failed since it last went well.
+    ///
+    /// # Errors
+    /// [`LedgerError::Missing`].
+    pub fn rotation_of(&self, id: KeyId) -> Result<(Option<Timestamp>, u64)> {
+        let row = self.first("SELECT rotate_at, rotate_tries FROM keys WHERE id = $1", &[Value::text(id)])?;
+        let row = row.ok_or_else(|| LedgerError::Missing { what: "key", name: id.to_string() })?;
+        Ok((row.maybe_time(0)?, row.count(1)?))
+    }
+
+    /// Sets when a key's version is due to be replaced, and how often that failed since it last went well.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn set_rotation(&self, id: KeyId, at: Option<Timestamp>, tries: u64) -> Result<()> {
+        let sql = "UPDATE keys SET rotate_at = $2, rotate_tries = $3 WHERE id = $1";
+        self.execute(sql, &[Value::text(id), at.into(), tries.into()])?;
+        Ok(())
     }
 
     /// The version that an attempt made.
@@ -352,7 +383,7 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn placements_left(&self, untried_since: Timestamp) -> Result<Vec<Placement>> {
         let sql = format!(
-            "SELECT {PLACEMENT} FROM placements WHERE state NOT IN ('planned', 'removed', 'left') AND updated_at <= $1 \
+            "SELECT {PLACEMENT} FROM placements WHERE state NOT IN ('planned', 'replaced', 'removed', 'left') AND updated_at <= $1 \
              AND version IN (SELECT id FROM versions WHERE state = 'revoked' OR (state = 'revoking' \
              AND key_id IN (SELECT id FROM keys WHERE state = 'revoking'))) ORDER BY updated_at LIMIT 100"
         );
@@ -367,7 +398,7 @@ impl Tx<'_> {
     pub fn retire_placement(&self, id: PlacementId, last: Option<PlacementState>) -> Result<bool> {
         let changed = self.execute(
             "UPDATE placements SET state = COALESCE($2, state), updated_at = $3 \
-             WHERE id = $1 AND state NOT IN ('removed', 'left')",
+             WHERE id = $1 AND state NOT IN ('replaced', 'removed', 'left')",
             &[Value::text(id), Value::maybe(last.map(PlacementState::as_str)), self.now().into()],
         )?;
         Ok(changed > 0)

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use keywright_core::approval::Approval;
 use keywright_core::id::{KeyId, RequestId};
+use keywright_core::key::Key;
 use keywright_core::name::{AgentName, OperatorName};
 use keywright_core::plan::{Digest, Plan};
 use keywright_core::receipt::Status;
@@ -262,6 +263,29 @@ impl Tx<'_> {
             &[Value::text(id), Value::text(from), Value::text(to), json(&reasons)?, entry.into(), self.now().into()],
         )?;
         if rows == 0 { Err(LedgerError::Conflict { what: "the request" }) } else { Ok(()) }
+    }
+
+    /// The active requests that a key answers: the one that made it, and those of its rotations.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn requests_of_key(&self, key: KeyId) -> Result<Vec<RequestId>> {
+        let sql = "SELECT id FROM requests WHERE key_id = $1 AND status = 'active' ORDER BY created_at";
+        self.query(sql, &[Value::text(key)])?.iter().map(|row| row.parse(0, "request id")).collect()
+    }
+
+    /// The request whose plan a key follows now: of its last rotation, or the one that made it.
+    ///
+    /// # Errors
+    /// When the ledger can't be read, or a row was edited.
+    pub fn request_in_force(&self, key: &Key) -> Result<Request> {
+        for id in self.requests_of_key(key.id)?.into_iter().rev() {
+            let request = self.request(id)?;
+            if request.plan.rotates == Some(key.id) {
+                return Ok(request);
+            }
+        }
+        self.request(key.request)
     }
 
     /// Turns every request of an agent down that still waits for humans.

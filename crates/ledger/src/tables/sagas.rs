@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use keywright_core::id::{AttemptId, KeyId, RequestId, SagaId};
 use keywright_core::plan::Digest;
-use keywright_core::saga::{MintPhase, SagaKind};
+use keywright_core::saga::{Phase, SagaKind};
 use keywright_core::span::Span;
 
 use crate::error::{LedgerError, Result};
@@ -24,7 +24,7 @@ pub struct Saga {
     /// The key that it works on.
     pub key: KeyId,
     /// Where it stands.
-    pub phase: MintPhase,
+    pub phase: Phase,
     /// The current attempt.
     pub attempt: AttemptId,
     /// The digest of the plan that was authorised.
@@ -35,6 +35,8 @@ pub struct Saga {
     pub tries: u64,
     /// What went wrong last.
     pub trouble: Option<String>,
+    /// Why somebody wants it to end without its key.
+    pub ends: Option<String>,
 }
 
 /// A saga about to begin.
@@ -42,6 +44,8 @@ pub struct Saga {
 pub struct NewSaga {
     /// Its id.
     pub id: SagaId,
+    /// What it is for.
+    pub kind: SagaKind,
     /// The request behind it.
     pub request: RequestId,
     /// The key that it works on.
@@ -53,7 +57,7 @@ pub struct NewSaga {
 }
 
 pub(crate) const FACTS: Facts = Facts { table: "sagas", what: "saga", count: 5, columns: COLUMNS };
-const COLUMNS: &str = "id, kind, request, key_id, digest, phase, attempt, fence, tries, trouble, mac";
+const COLUMNS: &str = "id, kind, request, key_id, digest, phase, attempt, fence, tries, trouble, ends, mac";
 
 impl Saga {
     fn read(tx: &Tx<'_>, row: &Row) -> Result<Self> {
@@ -64,11 +68,12 @@ impl Saga {
             request: row.parse(2, "request id")?,
             key: row.parse(3, "key id")?,
             digest: Digest::from_hex(row.text(4)?).ok_or(LedgerError::Damaged { what: "plan digest" })?,
-            phase: row.state(5, MintPhase::parse)?,
+            phase: row.state(5, Phase::parse)?,
             attempt: row.parse(6, "attempt id")?,
             fence: row.count(7)?,
             tries: row.count(8)?,
             trouble: row.maybe_text(9)?.map(str::to_owned),
+            ends: row.maybe_text(10)?.map(str::to_owned),
         })
     }
 }
@@ -77,21 +82,24 @@ impl Tx<'_> {
     /// Begins a saga: due at once, owned by nobody.
     ///
     /// # Errors
-    /// When the ledger can't be written.
+    /// When the ledger can't be written; [`LedgerError::Exists`] for a second rotation of one key.
     pub fn add_saga(&self, new: &NewSaga) -> Result<()> {
         let facts = vec![
             Value::text(new.id),
-            Value::text(SagaKind::Mint),
+            Value::text(new.kind),
             Value::text(new.request),
             Value::text(new.key),
             Value::text(new.digest),
         ];
-        let state = [Value::text(MintPhase::Intent), Value::text(new.attempt), self.now().into()];
-        self.execute(
+        let state = [Value::text(Phase::Intent), Value::text(new.attempt), self.now().into()];
+        let rows = self.execute(
             "INSERT INTO sagas (id, kind, request, key_id, digest, phase, attempt, fence, due_at, tries, created_at, mac) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, 0, $8, $9)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, 0, $8, $9) ON CONFLICT DO NOTHING",
             &FACTS.with(self, facts, state)?,
         )?;
+        if rows == 0 {
+            return Err(LedgerError::Exists { what: "saga under way for key", name: new.key.to_string() });
+        }
         Ok(())
     }
 
@@ -114,6 +122,17 @@ impl Tx<'_> {
     pub fn saga_of(&self, request: RequestId) -> Result<Option<Saga>> {
         let sql = format!("SELECT {COLUMNS} FROM sagas WHERE request = $1 ORDER BY created_at DESC LIMIT 1");
         self.first(&sql, &[Value::text(request)])?.map(|row| Saga::read(self, &row)).transpose()
+    }
+
+    /// The saga of a key that is not done, if there is one.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn saga_under_way(&self, key: KeyId) -> Result<Option<Saga>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM sagas WHERE key_id = $1 AND due_at IS NOT NULL ORDER BY created_at DESC LIMIT 1"
+        );
+        self.first(&sql, &[Value::text(key)])?.map(|row| Saga::read(self, &row)).transpose()
     }
 
     /// The sagas that somebody should work on now: due, and not leased to a living owner.
@@ -150,12 +169,12 @@ impl Tx<'_> {
     pub fn advance_saga(
         &self,
         saga: &Saga,
-        next: MintPhase,
+        next: Phase,
         attempt: AttemptId,
         lease: Span,
         trouble: Option<&str>,
     ) -> Result<Saga> {
-        if !saga.phase.may_become(next) {
+        if !saga.phase.may_become(next, saga.kind) {
             return Err(LedgerError::Conflict { what: "the saga (there is no such step)" });
         }
         let due = if next.is_final() { Value::Null } else { self.now().into() };
@@ -217,6 +236,32 @@ impl Tx<'_> {
             ],
         )?;
         if rows == 0 { Err(LedgerError::Conflict { what: "the saga" }) } else { Ok(()) }
+    }
+
+    /// Has a saga that is not done end without its key, as soon as somebody looks at it.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn end_saga(&self, id: SagaId, why: &str) -> Result<()> {
+        // Whoever works on it sees it at the next step. A pause that somebody asked for is no reason to let it be.
+        self.execute(
+            "UPDATE sagas SET ends = COALESCE(ends, $2), due_at = CASE WHEN owner IS NULL THEN $3 ELSE due_at END, \
+             lease_until = CASE WHEN owner IS NULL THEN NULL ELSE lease_until END WHERE id = $1 AND due_at IS NOT NULL",
+            &[Value::text(id), why.into(), self.now().into()],
+        )?;
+        Ok(())
+    }
+
+    /// Has a saga looked at now that rests.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] when it is being worked on, or over.
+    pub fn wake_saga(&self, saga: SagaId) -> Result<()> {
+        let sql = "UPDATE sagas SET due_at = $2 WHERE id = $1 AND due_at IS NOT NULL AND owner IS NULL";
+        match self.execute(sql, &[Value::text(saga), self.now().into()])? {
+            0 => Err(LedgerError::Conflict { what: "the saga" }),
+            _ => Ok(()),
+        }
     }
 
     /// Makes every saga due of an owner that is known to be dead: on start, the one broker of a home is the only owner. A

@@ -1,6 +1,6 @@
 //! Looking through all rows that are vouched for.
 
-use super::{attempts, configured, embedded, guards, keys, requests, revocations, sagas};
+use super::{attempts, configured, drains, embedded, guards, keys, requests, revocations, sagas};
 use crate::error::{LedgerError, Result};
 use crate::sql::Tx;
 use keywright_core::text::Untrusted;
@@ -68,6 +68,7 @@ impl Tx<'_> {
             &keys::PLACEMENTS,
             &embedded::FACTS,
             &sagas::FACTS,
+            &drains::FACTS,
             &revocations::FACTS,
         ] {
             found.rows += facts.edited(self, &mut found.edited)?;

@@ -1,12 +1,12 @@
 //! Leases, fences and phases.
 
-use keywright_core::id::AttemptId;
-use keywright_core::saga::MintPhase;
+use keywright_core::id::{AttemptId, KeyId, RequestId, SagaId};
+use keywright_core::saga::{Phase, SagaKind};
 use keywright_core::span::Span;
-use keywright_ledger::{LedgerError, Saga};
+use keywright_ledger::{LedgerError, NewSaga, Saga};
 
 use crate::support::Home;
-use crate::things::{begin_saga, id};
+use crate::things::{begin_saga, begin_saga_of, id, plan};
 
 fn lease() -> Span {
     Span::from_seconds(30)
@@ -61,18 +61,18 @@ async fn an_owner_that_was_overtaken_writes_nothing() {
         |saga: Saga, next| ledger.write(move |tx| tx.advance_saga(&saga, next, saga.attempt, lease(), None));
     let postpone = |saga: Saga| ledger.write(move |tx| tx.postpone_saga(&saga, tx.now(), None, "trouble"));
     let ours = |saga: Saga| ledger.read(move |tx| tx.still_ours(&saga));
-    assert!(is_conflict(&advance(stale.clone(), MintPhase::Sealed).await));
+    assert!(is_conflict(&advance(stale.clone(), Phase::Sealed).await));
     assert!(is_conflict(&postpone(stale.clone()).await));
     assert!(is_conflict(&ours(stale.clone()).await));
     assert_eq!(ledger.read(move |tx| tx.saga(saga)).await.unwrap(), fresh, "nothing changed");
     ours(fresh.clone()).await.unwrap();
-    let sealed = advance(fresh.clone(), MintPhase::Sealed).await.unwrap();
+    let sealed = advance(fresh.clone(), Phase::Sealed).await.unwrap();
     // The same owner can't do the same step twice either.
-    assert!(is_conflict(&advance(fresh.clone(), MintPhase::Sealed).await));
+    assert!(is_conflict(&advance(fresh.clone(), Phase::Sealed).await));
     assert!(is_conflict(&postpone(fresh).await));
     postpone(sealed.clone()).await.unwrap();
     let found = ledger.read(move |tx| tx.saga(saga)).await.unwrap();
-    assert_eq!((found.tries, found.trouble.as_deref(), found.phase), (1, Some("trouble"), MintPhase::Sealed));
+    assert_eq!((found.tries, found.trouble.as_deref(), found.phase), (1, Some("trouble"), Phase::Sealed));
     assert!(claim("c").await.unwrap().is_some(), "postponing frees it");
 }
 
@@ -80,15 +80,17 @@ async fn an_owner_that_was_overtaken_writes_nothing() {
 async fn only_steps_that_exist_are_taken() {
     let home = Home::new();
     let ledger = home.open();
-    let saga = ledger.write(|tx| begin_saga(tx, 1)).await.unwrap();
-    let mut taken = 0;
-    for from in MintPhase::ALL {
-        for to in MintPhase::ALL {
-            home.tamper(&format!("UPDATE sagas SET phase = '{from}', due_at = 0, lease_until = NULL"));
+    for (n, kind) in (1..).zip(SagaKind::ALL.iter().copied()) {
+        let saga = ledger.write(move |tx| begin_saga_of(tx, n, kind)).await.unwrap();
+        let mut taken = 0;
+        for (from, to) in Phase::ALL.iter().flat_map(|from| Phase::ALL.iter().map(move |to| (from, to))) {
+            home.tamper(&format!(
+                "UPDATE sagas SET phase = '{from}', due_at = 0, lease_until = NULL WHERE id = '{saga}'"
+            ));
             let now = ledger.write(move |tx| tx.claim_saga(saga, "a", lease())).await.unwrap().unwrap();
             let attempt = id!(AttemptId, 1u32);
             let step = ledger.write(move |tx| tx.advance_saga(&now, *to, attempt, lease(), None)).await;
-            assert_eq!(step.is_ok(), from.may_become(*to), "{from} to {to}");
+            assert_eq!(step.is_ok(), from.may_become(*to, kind), "{kind}: {from} to {to}");
             let found = ledger.read(move |tx| tx.saga(saga)).await.unwrap();
             assert_eq!(found.phase, if step.is_ok() { *to } else { *from });
             if step.is_ok() {
@@ -99,8 +101,30 @@ async fn only_steps_that_exist_are_taken() {
                 assert!(is_conflict(&step));
             }
         }
+        assert!(taken > 10);
+        home.tamper("UPDATE sagas SET due_at = NULL");
     }
-    assert!(taken > 10);
+}
+
+#[tokio::test]
+async fn a_key_has_one_rotation_at_a_time() {
+    let home = Home::new();
+    let ledger = home.open();
+    ledger.write(|tx| begin_saga_of(tx, 1, SagaKind::Rotate)).await.unwrap();
+    let again = |tx: &keywright_ledger::Tx<'_>| {
+        tx.add_saga(&NewSaga {
+            id: id!(SagaId, 2u32),
+            kind: SagaKind::Rotate,
+            request: id!(RequestId, 1u32),
+            key: id!(KeyId, 1u32),
+            attempt: id!(AttemptId, 1u32),
+            digest: plan(1, "builder").digest().unwrap(),
+        })
+    };
+    let second = ledger.write(again).await;
+    assert!(matches!(second, Err(LedgerError::Exists { .. })), "{second:?}");
+    home.tamper("UPDATE sagas SET due_at = NULL");
+    ledger.write(again).await.unwrap();
 }
 
 #[tokio::test]
@@ -140,7 +164,7 @@ async fn after_a_start_every_open_saga_is_free_and_done_ones_stay_done() {
         ledger.write(|tx| Ok::<_, LedgerError>((begin_saga(tx, 1)?, begin_saga(tx, 2)?))).await.unwrap();
     let claimed = ledger.write(move |tx| tx.claim_saga(done, "old", lease())).await.unwrap().unwrap();
     ledger
-        .write(move |tx| tx.advance_saga(&claimed, MintPhase::Undone, claimed.attempt, lease(), None))
+        .write(move |tx| tx.advance_saga(&claimed, Phase::Undone, claimed.attempt, lease(), None))
         .await
         .unwrap();
     let stale = ledger.write(move |tx| tx.claim_saga(open, "old", lease())).await.unwrap().unwrap();

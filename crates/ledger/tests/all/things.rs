@@ -8,6 +8,7 @@ use keywright_core::key::{Attempt, AttemptOutcome, Key, KeyState};
 use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::receipt::Status;
+use keywright_core::saga::SagaKind;
 use keywright_ledger::{NewRequest, NewSaga, Request, Result, Tx};
 use serde_json::json;
 
@@ -109,12 +110,18 @@ pub fn attempt(n: u32) -> Attempt {
 
 /// A request, its key, its first attempt and the saga that works on it.
 pub fn begin_saga(tx: &Tx<'_>, n: u32) -> Result<SagaId> {
+    begin_saga_of(tx, n, SagaKind::Mint)
+}
+
+/// The same for a kind of saga.
+pub fn begin_saga_of(tx: &Tx<'_>, n: u32, kind: SagaKind) -> Result<SagaId> {
     add_request(tx, n)?;
     tx.add_key(&key(n, &format!("TOKEN_{n}"), tx.now()))?;
     let saga = id!(SagaId, n);
     tx.add_attempt(&attempt(n), saga)?;
     tx.add_saga(&NewSaga {
         id: saga,
+        kind,
         request: id!(RequestId, n),
         key: id!(KeyId, n),
         attempt: id!(AttemptId, n),

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keywright_broker::Broker;
 use keywright_broker::find::Plain;
 use keywright_broker::record::Caller;
 use keywright_broker::trace::KeyFilter;
-use keywright_broker::{Broker, Code};
 use keywright_core::key::KeyState;
 use keywright_core::plan::Principal;
 use keywright_ledger::Agent;
@@ -77,11 +77,8 @@ pub(super) async fn run(
             };
             Ok(views::keys(&broker.keys(&principal, filter).await?))
         }
-        AgentCall::RotateKey { key, .. } => {
-            // Known or not, the answer is the same; but an unknown key is told as such first.
-            broker.key(&principal, &key).await?;
-            Err(Failure::new(Code::Unsupported, "this version does not rotate keys by itself yet")
-                .hint("request a key under another name, move its consumers, then revoke the old one with revoke_key"))
+        AgentCall::RotateKey { key, reason } => {
+            Ok(views::receipt(&broker.rotate(&caller, &key, &reason, MINT_WAIT).await?))
         }
         AgentCall::RevokeKey { key, reason } => {
             Ok(views::receipt(&broker.revoke(&caller, &key, &reason).await?))

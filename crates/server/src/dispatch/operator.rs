@@ -59,6 +59,8 @@ pub(super) async fn run(
         | Op::KeyList { .. }
         | Op::KeyShow { .. }
         | Op::KeyDenied { .. }
+        | Op::KeyRotate { .. }
+        | Op::KeyEndOld { .. }
         | Op::KeyRevoke { .. }
         | Op::ProjectTeardown { .. }
         | Op::RequestCheck { .. }
@@ -250,6 +252,14 @@ async fn keys(broker: &Arc<Broker>, peer: &Peer, operator: &Proven, call: Op) ->
             Ok(views::denied(&broker.denied(&caller.principal, &key, &operations).await?))
         }
         Op::KeyShow { key } => Ok(views::trace(&broker.key(&caller.principal, &key).await?)),
+        Op::KeyRotate { key, reason, wait_seconds } => {
+            let wait = Duration::from_secs(wait_seconds.into()).min(MINT_WAIT);
+            Ok(views::receipt(&broker.rotate(&caller, &key, &reason, wait).await?))
+        }
+        Op::KeyEndOld { key, reason } => {
+            broker.end_old(operator, &key, &reason).await?;
+            Ok(views::trace(&broker.key(&caller.principal, &key).await?))
+        }
         Op::KeyRevoke { key, reason } => Ok(views::receipt(&broker.revoke(&caller, &key, &reason).await?)),
         Op::ProjectTeardown { project } => {
             let torn = broker.teardown(&caller, &project.parse().map_err(invalid)?).await?;

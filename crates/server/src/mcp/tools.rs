@@ -112,8 +112,8 @@ pub(super) static VERBS: LazyLock<Vec<Verb>> = LazyLock::new(|| {
         ),
         verb::<KeyAndReason>(
             ("rotate_key", "Rotate a key", Effect::Ends),
-            "Not in this version: it answers so, and nothing changes. To replace one of your keys, request another, have \
-             its users read that one, then revoke the old one.",
+            "Replaces one of your keys by a successor that may do the same: made, checked, written to the same places, in \
+             force. The old version works on until it is known to be idle, then it is revoked. Answers with a receipt.",
             outputs::receipt(),
             |given, _| Ok(read::<KeyAndReason>(given)?.rotate()),
         ),

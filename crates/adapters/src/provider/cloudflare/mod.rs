@@ -59,6 +59,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     ("owner", "who owns the parent and the keys: `account` or `user`; `account` unless set"),
     ("user_id", "with `owner=user`: the user's id, where keys get permissions over the user itself"),
     ("requests_per_minute", "how many calls at most; `200` unless set"),
+    ("use_lag", "how far `last_used_on` may lie behind; `1h` unless set"),
     TIMEOUT,
     PROBE_FOR,
 ];
@@ -79,6 +80,7 @@ pub(super) struct Cloudflare {
     /// The user that user resources belong to.
     user: Option<String>,
     probe_for: Duration,
+    use_lag: Span,
     scopes: GroupScopes,
 }
 
@@ -119,12 +121,14 @@ impl Cloudflare {
         wire.pace = Some(pace(&config)?);
         let wire = Wire::new(wire).map_err(|error| ConnectError::wire(KIND, &error))?;
         let probe_for = config.probe_for(KIND)?;
+        let use_lag = config.use_lag(KIND, USE_LAG_SECONDS)?;
         Ok(Self {
             api: Api::new(wire, parent),
             owner,
             account,
             user,
             probe_for,
+            use_lag,
             scopes: GroupScopes::default(),
         })
     }
@@ -226,7 +230,7 @@ impl LastUsed for Cloudflare {
     }
 
     fn lag(&self) -> Span {
-        Span::from_seconds(USE_LAG_SECONDS)
+        self.use_lag
     }
 }
 

@@ -113,6 +113,7 @@ impl Wish {
                 base: None,
             }],
             rotation: None,
+            rotates: None,
             unlocks: template.unlocks,
             mutating: template.mutating,
             needs: 0,

@@ -4,7 +4,7 @@ use keywright_core::audit::{Deed, Stage};
 use keywright_core::id::RevocationId;
 use keywright_core::key::{AttemptOutcome, KeyState, VersionState};
 use keywright_core::receipt::Status;
-use keywright_core::saga::MintPhase;
+use keywright_core::saga::{Phase, SagaKind};
 use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
 use keywright_ledger::{LedgerError, NewRevocation, Request, Saga, Tx};
@@ -16,6 +16,7 @@ use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Result};
 use crate::record::{failed, of_placement, of_request, system};
+use crate::rotate::again_after;
 
 impl Broker {
     /// Leaves the way forward. Before the seal nothing has to be taken back; after it, the version becomes a debt in
@@ -31,13 +32,7 @@ impl Broker {
             // Where there is a key, it is revoked, whatever the phase says.
             if !from.phase.is_frozen() && version.is_none() {
                 close(tx, &from, &request, &error)?;
-                return tx.advance_saga(
-                    &from,
-                    MintPhase::Undone,
-                    from.attempt,
-                    lease(),
-                    Some(&error.message),
-                );
+                return tx.advance_saga(&from, Phase::Undone, from.attempt, lease(), Some(&error.message));
             }
             if let Some(version) = version {
                 tx.set_version_state(version.id, VersionState::Revoking)?;
@@ -55,7 +50,7 @@ impl Broker {
             record.subject.attempt = Some(attempt.id.to_string());
             record.facts.insert("because".to_owned(), serde_json::json!(error.message));
             tx.audit(record)?;
-            tx.advance_saga(&from, MintPhase::Undo, from.attempt, lease(), Some(&error.message))
+            tx.advance_saga(&from, Phase::Undo, from.attempt, lease(), Some(&error.message))
         });
         let saga = turned.await?;
         self.rails.spent(saga.request);
@@ -79,7 +74,7 @@ impl Broker {
             record.subject.attempt = Some(attempt.to_string());
             record.facts.insert("because".to_owned(), serde_json::json!(why));
             tx.audit(record)?;
-            tx.advance_saga(&from, MintPhase::Undo, from.attempt, lease(), Some(&why))
+            tx.advance_saga(&from, Phase::Undo, from.attempt, lease(), Some(&why))
         });
         Ok(turned.await?)
     }
@@ -119,7 +114,7 @@ impl Broker {
         let (saga, request) = (work.saga.clone(), work.request.clone());
         let why = saga.trouble.clone().unwrap_or_default();
         let ends_itself = self.ends_itself(&work.attempt).await;
-        self.advance(work, MintPhase::Undone, move |tx| {
+        self.advance(work, Phase::Undone, move |tx| {
             if !ends_itself {
                 // Where nothing else could end the key, it goes when the debt is paid.
                 tx.erase_sealed(&sealed_owner(saga.attempt))?;
@@ -137,12 +132,36 @@ fn close(
     request: &Request,
     error: &BrokerError,
 ) -> std::result::Result<(), LedgerError> {
-    tx.move_key(saga.key, KeyState::Minting, KeyState::Failed)?;
+    match saga.kind {
+        SagaKind::Mint => tx.move_key(saga.key, KeyState::Minting, KeyState::Failed)?,
+        SagaKind::Rotate => keep_key(tx, saga, request, error)?,
+    }
     let mut record = of_request(tx.now(), Deed::KeyMint, Stage::Outcome, system(), request);
     record.subject.attempt = Some(saga.attempt.to_string());
     record.result = Some(failed(error));
     let entry = tx.audit(record)?;
-    let mut reasons = vec![Untrusted::capped(&error.message, 500).to_string()];
+    let ends = tx.saga(saga.id)?.ends;
+    let (status, because) = match &ends {
+        Some(why) => (Status::Revoked, why),
+        None => (Status::Failed, &error.message),
+    };
+    let mut reasons = vec![Untrusted::capped(because, 500).to_string()];
     reasons.extend(error.hint.clone());
-    tx.move_request(request.id, Status::InProgress, Status::Failed, &reasons, entry)
+    tx.move_request(request.id, Status::InProgress, status, &reasons, entry)
+}
+
+/// The key stays as it was, with the version that it had; its rotation is tried again later.
+fn keep_key(
+    tx: &Tx<'_>,
+    saga: &Saga,
+    request: &Request,
+    error: &BrokerError,
+) -> std::result::Result<(), LedgerError> {
+    let (_, tries) = tx.rotation_of(saga.key)?;
+    let again = request.plan.rotation.as_ref().map(|_| again_after(tries, tx.now()));
+    tx.set_rotation(saga.key, again, tries + 1)?;
+    let mut record = of_request(tx.now(), Deed::KeyRotate, Stage::Outcome, system(), request);
+    record.subject.saga = Some(saga.id.to_string());
+    record.result = Some(failed(error));
+    tx.audit(record).map(drop)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use keywright_core::id::AttemptId;
 use keywright_core::key::{Attempt, AttemptOutcome};
 use keywright_core::provider::{Listing, Provider, ProviderError, Recovery};
-use keywright_core::saga::MintPhase;
+use keywright_core::saga::Phase;
 use keywright_core::secret::Secret;
 use keywright_ledger::LedgerError;
 
@@ -26,7 +26,7 @@ impl Broker {
             Ok(observed) => observed,
             // The answer to the create was all that there is to read, and the adapter has compared it.
             Err(ProviderError::Unsupported { .. }) if provider.facts().recovery == Recovery::Expiry => {
-                let next = self.advance(work, MintPhase::Compared, |_| Ok(())).await;
+                let next = self.advance(work, Phase::Compared, |_| Ok(())).await;
                 self.crash_at.reached("mint.compared");
                 return next;
             }
@@ -49,7 +49,7 @@ impl Broker {
         asked.expires_at = work.attempt.expires_at;
         let differences = provider.facts().differences(asked, &observed);
         if differences.is_empty() {
-            let next = self.reach(work, MintPhase::Compared).await;
+            let next = self.reach(work, Phase::Compared).await;
             self.crash_at.reached("mint.compared");
             return next;
         }
@@ -87,7 +87,7 @@ impl Broker {
             Err(error) => return Step::Lost(error),
         };
         let attempt = Attempt { outcome: AttemptOutcome::Sent, ..work.attempt.clone() };
-        let left = Work { saga, request: work.request.clone(), attempt };
+        let left = Work { saga, attempt, ..work.clone() };
         if let Err(error) = self.look_for(&left, provider).await {
             tracing::warn!(attempt = %left.attempt.id, message = %error.message, "it is looked for later");
         }
@@ -107,7 +107,7 @@ impl Broker {
         };
         match provider.probe(&secret, id).await {
             Ok(()) => {
-                let next = self.reach(work, MintPhase::Probed).await;
+                let next = self.reach(work, Phase::Probed).await;
                 self.crash_at.reached("mint.probed");
                 next
             }

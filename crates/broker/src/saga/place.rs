@@ -7,7 +7,7 @@ use keywright_core::key::{Key, KeyState, Placement, PlacementState, VersionState
 use keywright_core::marker::{Marker, Recognised};
 use keywright_core::plan::{Destination, Plan};
 use keywright_core::receipt::Status;
-use keywright_core::saga::MintPhase;
+use keywright_core::saga::{Phase, SagaKind};
 use keywright_core::secret::Secret;
 use keywright_core::store::{Origin, Presence, Store, StoreError, Write, Written};
 use keywright_ledger::LedgerError;
@@ -17,6 +17,7 @@ use super::{Step, Work, later_or_never};
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code};
 use crate::record::{of_placement, of_request, who};
+use crate::rotate::first_due;
 
 impl Broker {
     /// Writes each placement that is not written yet.
@@ -32,7 +33,7 @@ impl Broker {
                 return step;
             }
         }
-        let next = self.advance(work, MintPhase::Placed, |_| Ok(())).await;
+        let next = self.advance(work, Phase::Placed, |_| Ok(())).await;
         self.crash_at.reached("mint.placed");
         next
     }
@@ -91,11 +92,34 @@ impl Broker {
                 let store = placement.destination.place.store.clone();
                 Err(Step::Waits(StoreError::PendingApproval { store }.into()))
             }
+            _ if self.is_before(work, placement, &presence).await.map_err(Step::Lost)? => Ok(presence),
             _ => {
                 self.may_write(&placement.destination, &presence, own).await.map_err(Step::GiveUp)?;
                 Ok(presence)
             }
         }
+    }
+
+    /// Whether what lies at a place is the copy that a rotation is to replace. Where the store can't tell whose value it is, the
+    /// ledger can: a place is one key's.
+    async fn is_before(
+        &self,
+        work: &Work,
+        placement: &Placement,
+        presence: &Presence,
+    ) -> Result<bool, BrokerError> {
+        let Presence::Ours { marker, .. } = presence else { return Ok(false) };
+        if work.saga.kind != SagaKind::Rotate {
+            return Ok(false);
+        }
+        if let Some(marker) = marker {
+            return Ok(self.key_of(marker.as_str()).await.is_some_and(|key| key.id == work.key.id));
+        }
+        let (key, destination, version) = (work.key.id, placement.destination.clone(), placement.version);
+        let placements = self.ledger.read(move |tx| tx.placements(key)).await?;
+        Ok(placements.iter().any(|p| {
+            p.version != version && p.destination == destination && p.state == PlacementState::Verified
+        }))
     }
 
     async fn may_write(
@@ -143,7 +167,7 @@ impl Broker {
                 return step;
             }
         }
-        let next = self.advance(work, MintPhase::Verified, |_| Ok(())).await;
+        let next = self.advance(work, Phase::Verified, |_| Ok(())).await;
         self.crash_at.reached("mint.verified");
         next
     }
@@ -181,12 +205,13 @@ impl Broker {
     pub(super) async fn activate(&self, work: &Work) -> Step {
         let (request, attempt) = (work.request.clone(), work.attempt.clone());
         let ends_itself = self.ends_itself(&attempt).await;
-        let next = self.advance(work, MintPhase::Active, move |tx| {
+        let next = self.advance(work, Phase::Active, move |tx| {
             let placements = tx.placements(attempt.key)?;
             if let Some(version) = tx.version_of(attempt.id)? {
                 tx.set_version_state(version.id, VersionState::Active)?;
             }
             tx.move_key(attempt.key, KeyState::Minting, KeyState::Active)?;
+            tx.set_rotation(attempt.key, first_due(&request.plan, attempt.key, attempt.id, tx.now()), 0)?;
             tx.use_approvals(request.id)?;
             if !ends_itself {
                 tx.erase_sealed(&sealed_owner(attempt.id))?;
@@ -271,7 +296,7 @@ pub(super) fn origin(work: &Work, placement: &Placement) -> Origin {
     }
 }
 
-fn placed(placement: &Placement) -> serde_json::Value {
+pub(super) fn placed(placement: &Placement) -> serde_json::Value {
     serde_json::json!({
         "place": placement.destination.place.to_string(),
         "verified": placement.verified.map(keywright_core::store::VerifyMode::as_str),

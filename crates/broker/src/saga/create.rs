@@ -10,7 +10,7 @@ use keywright_core::key::{Attempt, AttemptOutcome, Placement, PlacementState, Ve
 use keywright_core::plan::Plan;
 use keywright_core::policy::{Authorized, Ceiling, Facts};
 use keywright_core::provider::{Listing, Minted, Provider, ProviderError, Recovery};
-use keywright_core::saga::MintPhase;
+use keywright_core::saga::Phase;
 use keywright_core::span::Span;
 use keywright_ledger::{LedgerError, Tx};
 
@@ -96,8 +96,8 @@ impl Broker {
         let given = quorum(&approvals, plan.request, &digest, self.now(), key_of);
         let (_, policies) = self.policies().await?;
         let ceiling = Ceiling { template: &applied.resolved, version: applied.version };
-        policies
-            .authorize(plan, ceiling, &Facts { counts, approvals: &given })
+        let replaces = plan.rotates.map(|_| &work.key);
+        crate::rotate::authorize(&policies, plan, ceiling, replaces, &Facts { counts, approvals: &given })
             .map_err(|refusal| BrokerError::new(Code::Denied, refusal.to_string()))
     }
 
@@ -147,11 +147,11 @@ impl Broker {
             let mut record = of_request(tx.now(), Deed::KeyMint, Stage::Note, system(), &request);
             record.subject.version = Some(version.id.to_string());
             record.subject.attempt = Some(attempt.id.to_string());
-            record.facts.insert(PHASE.to_owned(), serde_json::json!(MintPhase::Sealed.as_str()));
+            record.facts.insert(PHASE.to_owned(), serde_json::json!(Phase::Sealed.as_str()));
             record.facts.insert("provider_key_id".to_owned(), serde_json::json!(minted.provider_key_id));
             record.facts.insert("fingerprint".to_owned(), serde_json::json!(fingerprint.to_hex()));
             tx.audit(record)?;
-            tx.advance_saga(&saga, MintPhase::Sealed, attempt.id, lease(), None)
+            tx.advance_saga(&saga, Phase::Sealed, attempt.id, lease(), None)
         });
         match written.await {
             Ok(saga) => {
@@ -263,7 +263,7 @@ impl Broker {
             record.facts.insert("marker".to_owned(), serde_json::json!(marker.as_str()));
             record.facts.insert("attempt_number".to_owned(), serde_json::json!(attempt.number));
             tx.audit(record)?;
-            tx.advance_saga(&saga, MintPhase::Intent, id, lease(), None)
+            tx.advance_saga(&saga, Phase::Intent, id, lease(), None)
         });
         match written.await {
             Ok(saga) => Step::Went(saga),

@@ -1,28 +1,32 @@
-//! The mint saga: its runner, and what each phase does.
+//! The sagas, mint and rotation: their runner, and what each phase does.
 //!
 //! The runner claims the saga, does the step of its phase, and writes the next phase under the fence. Whatever it
 //! holds in memory belongs to one claim: a step loads what it needs from the ledger anew (R2, R4).
 
 mod create;
+mod drain;
 mod place;
 mod prove;
+mod switch;
 mod undo;
 
 pub(crate) use create::sealed_owner;
+pub(crate) use drain::class_of;
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use keywright_core::id::SagaId;
-use keywright_core::key::Attempt;
+use keywright_core::key::{Attempt, Key, KeyState, PlacementState, VersionState};
 use keywright_core::plan::Plan;
-use keywright_core::saga::MintPhase;
+use keywright_core::saga::{Phase, SagaKind};
 use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
 use keywright_ledger::{LedgerError, Request, Saga};
 
 use crate::broker::Broker;
 use crate::clock::back_off;
-use crate::error::BrokerError;
+use crate::error::{BrokerError, Code};
 use crate::record::of_phase;
 
 /// How long a claim lasts. Longer than the longest step: a create, a list to its end, a bounded wait for consistency.
@@ -44,6 +48,8 @@ pub(crate) enum Step {
     Later(BrokerError),
     /// Somebody else has to do something first; look again later.
     Waits(BrokerError),
+    /// Nothing is wrong, and nothing can be done before that.
+    Rests(Timestamp, String),
     /// It can't be done; take back what was done.
     GiveUp(BrokerError),
     /// Somebody else works on it, or the ledger can't be written. Leave it to the next claim.
@@ -51,10 +57,17 @@ pub(crate) enum Step {
 }
 
 /// What every step needs to know. Loaded anew for each step.
+#[derive(Clone)]
 pub(crate) struct Work {
     pub(crate) saga: Saga,
     pub(crate) request: Request,
     pub(crate) attempt: Attempt,
+    pub(crate) key: Key,
+    /// A value of the successor may lie in a store already, and the value before it is gone from there: forward is the only
+    /// way.
+    pub(crate) must_go_on: bool,
+    /// Why somebody wants it to end.
+    ends: Option<String>,
 }
 
 impl Work {
@@ -77,20 +90,31 @@ impl Broker {
             Err(error) => return trouble(id, &BrokerError::from(error)),
         };
         while !saga.phase.is_final() {
+            let mut must_go_on = saga.phase.has_switched();
             let step = match self.load(&saga).await {
-                Ok(work) => self.step(&work).await,
+                Ok(work) => {
+                    must_go_on = work.must_go_on;
+                    match over(&work) {
+                        Some(why) => Step::GiveUp(why),
+                        None => self.step(&work).await,
+                    }
+                }
                 Err(error) => Step::Lost(error),
             };
             match step {
                 Step::Went(next) => saga = next,
-                Step::Lost(error) if error.edited && saga.phase != MintPhase::Undo => {
+                Step::Lost(error) if error.edited && saga.phase != Phase::Undo && !must_go_on => {
                     match self.give_up(&saga, &error).await {
                         Ok(next) => saga = next,
                         Err(error) => return trouble(id, &error),
                     }
                 }
                 Step::Lost(error) => return trouble(id, &error),
-                Step::Later(error) if saga.phase == MintPhase::Undo || saga.tries < TRIES => {
+                Step::Rests(until, why) => return self.rest(&saga, until, &why).await,
+                Step::Later(error) | Step::Waits(error) | Step::GiveUp(error) if must_go_on => {
+                    return self.postpone(&saga, &error).await;
+                }
+                Step::Later(error) if saga.phase == Phase::Undo || saga.tries < TRIES => {
                     return self.postpone(&saga, &error).await;
                 }
                 Step::Waits(error) if saga.tries < TRIES_OF_PEOPLE => {
@@ -108,14 +132,21 @@ impl Broker {
 
     async fn step(&self, work: &Work) -> Step {
         match work.saga.phase {
-            MintPhase::Intent => self.create(work).await,
-            MintPhase::Sealed => self.compare(work).await,
-            MintPhase::Compared => self.probe(work).await,
-            MintPhase::Probed => self.place(work).await,
-            MintPhase::Placed => self.verify(work).await,
-            MintPhase::Verified => self.activate(work).await,
-            MintPhase::Undo => self.undo(work).await,
-            MintPhase::Active | MintPhase::Undone => Step::Went(work.saga.clone()),
+            Phase::Intent => self.create(work).await,
+            Phase::Sealed => self.compare(work).await,
+            Phase::Compared => self.probe(work).await,
+            Phase::Probed => self.place(work).await,
+            Phase::Placed => self.verify(work).await,
+            Phase::Verified => match work.saga.kind {
+                SagaKind::Mint => self.activate(work).await,
+                SagaKind::Rotate => self.switch(work).await,
+            },
+            Phase::Switched => self.drain(work).await,
+            Phase::Drained => self.disable(work).await,
+            Phase::Disabled => self.rest_disabled(work).await,
+            Phase::Ending => self.end(work).await,
+            Phase::Undo => self.undo(work).await,
+            Phase::Active | Phase::Undone | Phase::Rotated => Step::Went(work.saga.clone()),
         }
     }
 
@@ -123,15 +154,30 @@ impl Broker {
         let saga = saga.clone();
         let work = self.ledger.read(move |tx| {
             let (request, attempt) = (tx.request(saga.request)?, tx.attempt(saga.attempt)?);
-            // Each row is as it was written; together they must tell of one mint.
-            let of_one = attempt.key == saga.key
-                && tx.key(saga.key)?.request == request.id
-                && request.digest == saga.digest;
+            let key = tx.key(saga.key)?;
+            // Each row is as it was written; together they must tell of one mint, or one rotation.
+            let of_key = match saga.kind {
+                SagaKind::Mint => request.plan.rotates.is_none() && key.request == request.id,
+                SagaKind::Rotate => request.plan.rotates == Some(key.id),
+            };
+            let of_one = attempt.key == saga.key && of_key && request.digest == saga.digest;
             if !of_one {
                 let name = Untrusted::capped(&saga.id.to_string(), 80);
                 return Err(LedgerError::Edited { what: "saga", name });
             }
-            Ok::<_, LedgerError>(Work { saga, request, attempt })
+            let version = tx.version_of(attempt.id)?;
+            let lives = key.state == KeyState::Active
+                && version.as_ref().is_some_and(|version| version.state != VersionState::Revoked);
+            let written = match &version {
+                Some(version) if saga.kind == SagaKind::Rotate && lives => tx
+                    .placements(key.id)?
+                    .iter()
+                    .any(|p| p.version == version.id && p.state != PlacementState::Planned),
+                _ => false,
+            };
+            let must_go_on = written || saga.phase.has_switched();
+            let ends = tx.saga(saga.id)?.ends;
+            Ok::<_, LedgerError>(Work { saga, request, attempt, key, must_go_on, ends })
         });
         Ok(work.await?)
     }
@@ -148,15 +194,24 @@ impl Broker {
         }
     }
 
+    /// Leaves a saga alone until a moment, for a reason that is no trouble.
+    async fn rest(&self, saga: &Saga, until: Timestamp, why: &str) {
+        let (saga, why, id) = (saga.clone(), why.to_owned(), saga.id);
+        let written = self.ledger.write(move |tx| tx.postpone_saga(&saga, until, None, &why)).await;
+        if let Err(error) = written {
+            trouble(id, &BrokerError::from(error));
+        }
+    }
+
     /// Writes the next phase, with a note in the log.
-    pub(crate) async fn reach(&self, work: &Work, next: MintPhase) -> Step {
+    pub(crate) async fn reach(&self, work: &Work, next: Phase) -> Step {
         let (request, attempt) = (work.request.clone(), work.attempt.id);
         self.advance(work, next, move |tx| tx.audit(of_phase(tx.now(), &request, attempt, next)).map(drop))
             .await
     }
 
     /// Writes the next phase, and whatever `also` writes, in one transaction under the fence.
-    pub(crate) async fn advance<F>(&self, work: &Work, next: MintPhase, also: F) -> Step
+    pub(crate) async fn advance<F>(&self, work: &Work, next: Phase, also: F) -> Step
     where
         F: FnOnce(&keywright_ledger::Tx<'_>) -> Result<(), LedgerError> + Send + 'static,
     {
@@ -175,6 +230,21 @@ impl Broker {
 
 pub(crate) fn lease() -> Span {
     Span::from_seconds(LEASE)
+}
+
+/// Why a saga has nothing to do any more: somebody ended it; or, of a rotation that has not put its successor in force, its key
+/// ended.
+fn over(work: &Work) -> Option<BrokerError> {
+    if let Some(why) = work.ends.as_ref().filter(|_| !work.must_go_on && work.saga.phase != Phase::Undo) {
+        return Some(BrokerError::new(Code::Conflict, why.clone()));
+    }
+    let under_way = work.saga.kind == SagaKind::Rotate
+        && !work.saga.phase.has_switched()
+        && work.saga.phase != Phase::Undo;
+    (under_way && work.key.state != KeyState::Active).then(|| {
+        let message = format!("the key is {} since the rotation began", work.key.state);
+        BrokerError::new(Code::Conflict, message)
+    })
 }
 
 /// A transient failure waits, any other gives up.

@@ -1,0 +1,320 @@
+//! Rotate: a successor in the place of a key's version. The wish is decided like any other ask, as `rotate` on the key; the
+//! saga then makes, places and verifies the successor as a mint does, and ends the old version once it is idle.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keywright_core::audit::{Deed, Stage};
+use keywright_core::id::{AttemptId, KeyId, RequestId};
+use keywright_core::key::{Key, KeyState};
+use keywright_core::plan::{Plan, Principal};
+use keywright_core::policy::{
+    Authorized, Ceiling, Counts, Effect, Facts, KeyFacts, Policies, Question, Refusal,
+};
+use keywright_core::receipt::Receipt;
+use keywright_core::saga::SagaKind;
+use keywright_core::template::{ResolvedTemplate, Rotation};
+use keywright_core::text::Untrusted;
+use keywright_ledger::{LedgerError, Request};
+use sha2::{Digest as _, Sha256};
+
+use crate::ask::{LONGEST_PURPOSE, ParsedAsk};
+use crate::auth::Proven;
+use crate::broker::Broker;
+use crate::clock::{back_off, entropy};
+use crate::error::{BrokerError, Code, Result};
+use crate::record::{Caller, of_key};
+use crate::request::Considered;
+
+/// How many keys begin their rotation in one tick.
+const AT_A_TIME: u32 = 32;
+/// The longest pause between rotations that fail, in seconds.
+const LONGEST_PAUSE: u64 = 6 * 3_600;
+/// The shortest pause between rotations that fail: 2 to the power of it, in seconds.
+const FIRST_PAUSE: u64 = 8;
+
+impl Broker {
+    /// Replaces a key's version by a successor. Returns when the successor is in force, or with what stands in the way; the
+    /// old version ends later, once it is idle. A rotation that is under way already answers for itself.
+    ///
+    /// # Errors
+    /// When there is no such key, it has no version that works, or a guard rail is exceeded.
+    pub async fn rotate(
+        self: &Arc<Self>,
+        caller: &Caller,
+        key: &str,
+        reason: &str,
+        wait: Duration,
+    ) -> Result<Receipt> {
+        let id = self.find_key(key).await?;
+        let key = self.visible_key(&caller.principal, id).await?;
+        if let Some(under_way) = self.rotation_under_way(&key).await? {
+            return self.settle(under_way, wait).await;
+        }
+        self.refuse_if_forked()?;
+        self.brake(&caller.principal).await?;
+        match self.begin_rotation(caller, &key, reason).await {
+            Ok(request) => self.settle(request.id, wait).await,
+            // Somebody else began it in this very moment.
+            Err(error) if error.code == Code::Conflict => match self.rotation_under_way(&key).await? {
+                Some(under_way) => self.settle(under_way, wait).await,
+                None => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends the version that a rotation replaced, on an operator's word, whatever is known of its use. What is known goes on
+    /// record with the word.
+    ///
+    /// # Errors
+    /// When no version of the key drains.
+    pub async fn end_old(self: &Arc<Self>, operator: &Proven, key: &str, reason: &str) -> Result<Key> {
+        operator.signing()?;
+        let id = self.find_key(key).await?;
+        let who = Caller::plain(Principal::Operator(operator.name().clone())).who();
+        let reason = self.kept(reason, 500).await?;
+        let name = operator.name().clone();
+        let key = self.ledger.write(move |tx| {
+            let key = tx.key(id)?;
+            let saga = tx
+                .saga_under_way(id)?
+                .filter(|saga| saga.phase.has_switched())
+                .ok_or_else(|| nothing_drains(&key))?;
+            let drains: Vec<_> = tx.drains(id)?.into_iter().filter(|drain| drain.saga == saga.id).collect();
+            let mut record = of_key(tx.now(), Deed::KeyRotate, Stage::Note, who, &key);
+            record.subject.saga = Some(saga.id.to_string());
+            record.facts.insert("because".to_owned(), serde_json::json!(reason.raw()));
+            record.facts.insert(
+                "evidence".to_owned(),
+                serde_json::json!(drains.iter().map(|drain| evidence(&drain.observed)).collect::<Vec<_>>()),
+            );
+            tx.audit(record)?;
+            tx.give_word(saga.id, &format!("operator {name}: {}", reason.raw()))?;
+            match tx.wake_saga(saga.id) {
+                // Somebody looks at it at this very moment, and then sees the word the next time.
+                Ok(()) | Err(LedgerError::Conflict { .. }) => Ok(key),
+                Err(error) => Err(BrokerError::from(error)),
+            }
+        });
+        let key = key.await?;
+        if let Some(saga) = self.ledger.read(move |tx| tx.saga_under_way(id)).await? {
+            self.run_saga(saga.id).await;
+        }
+        Ok(key)
+    }
+
+    /// Begins the rotations that are due. One that can't begin is tried again later, and says so on the key.
+    pub(crate) async fn rotate_due(self: &Arc<Self>) -> Result<usize> {
+        let due = self.ledger.read(|tx| tx.keys_to_rotate(AT_A_TIME)).await?;
+        let schedule = Caller::plain(Principal::Schedule);
+        for id in &due {
+            let id = *id;
+            let key = match self.ledger.read(move |tx| tx.key(id)).await {
+                Ok(key) => key,
+                Err(error) => {
+                    // An edited row; `doctor` says so. The others are rotated all the same.
+                    tracing::error!(key = %id, %error, "left out");
+                    self.rotation_failed(id).await?;
+                    continue;
+                }
+            };
+            let begun = match self.refuse_if_forked() {
+                Ok(()) => self.begin_rotation(&schedule, &key, "it is due").await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = begun {
+                tracing::warn!(key = %id, message = %error.message, "its rotation can't begin");
+                self.rotation_failed(id).await?;
+            }
+        }
+        Ok(due.len())
+    }
+
+    /// The next try comes later, each time a little more so.
+    async fn rotation_failed(&self, key: KeyId) -> Result<()> {
+        let now = self.now();
+        let written = self.ledger.write(move |tx| {
+            let (_, tries) = tx.rotation_of(key)?;
+            tx.set_rotation(key, Some(again_after(tries, now)), tries + 1)
+        });
+        Ok(written.await?)
+    }
+
+    async fn rotation_under_way(&self, key: &Key) -> Result<Option<RequestId>> {
+        let id = key.id;
+        let saga = self.ledger.read(move |tx| tx.saga_under_way(id)).await?;
+        Ok(saga.filter(|saga| saga.kind == SagaKind::Rotate).map(|saga| saga.request))
+    }
+
+    async fn begin_rotation(self: &Arc<Self>, caller: &Caller, key: &Key, reason: &str) -> Result<Request> {
+        if key.state != KeyState::Active {
+            let full = format!("{}/{}/{}", key.project, key.environment, key.name);
+            return Err(BrokerError::new(Code::Conflict, format!("key `{full}` is {}", key.state))
+                .hint("only a key that is active has a version to replace; ask for a new one"));
+        }
+        let id = RequestId::generate(self.now(), entropy()?);
+        let reason = self.kept(reason, LONGEST_PURPOSE).await?;
+        let (ask, considered) = self.consider_rotation(id, &caller.principal, key, reason).await?;
+        self.record(caller, &ask, considered).await
+    }
+
+    /// The exact effect of a rotation: what the key was asked with, as the template says it now, and never more than the key
+    /// may do already.
+    async fn consider_rotation(
+        &self,
+        id: RequestId,
+        principal: &Principal,
+        key: &Key,
+        reason: Untrusted,
+    ) -> Result<(ParsedAsk, Considered)> {
+        let of = key.clone();
+        let before = self.ledger.read(move |tx| tx.request_in_force(&of)).await?.plan;
+        let template = self.applied(&key.template).await?.resolved;
+        let ask = successor(key, &before, &template, reason);
+        let (plan, applied) = self.derive(id, principal, &ask).await?;
+        refuse_wider(&plan, &before)?;
+        let counts = self.counts(principal).await?;
+        let question = question(&plan, &applied.resolved, Some(key), counts);
+        let (_, policies) = self.policies().await?;
+        let decision = policies.decide(&question);
+        let alternative = match decision.effect {
+            Effect::Allow => None,
+            _ => policies.nearest(&question),
+        };
+        let digest = plan.digest().map_err(|e| BrokerError::new(Code::Internal, e.to_string()))?;
+        Ok((ask, Considered { plan, digest, counts, question, policies, decision, alternative }))
+    }
+}
+
+impl Broker {
+    /// The key whose version a plan replaces, if it does.
+    pub(crate) async fn replaced(&self, plan: &Plan) -> Result<Option<Key>> {
+        let Some(key) = plan.rotates else { return Ok(None) };
+        Ok(Some(self.ledger.read(move |tx| tx.key(key)).await?))
+    }
+}
+
+/// What policy is asked about a plan: of a new key, or of a successor.
+pub(crate) fn question(
+    plan: &Plan,
+    template: &ResolvedTemplate,
+    replaces: Option<&Key>,
+    counts: Counts,
+) -> Question {
+    match replaces {
+        None => Question::plan(plan, template, counts),
+        Some(key) => {
+            Question::rotate(plan.principal.clone(), KeyFacts::of(key, template), Some(plan), counts)
+        }
+    }
+}
+
+/// The proof that a plan may happen: of a new key, or of a successor.
+pub(crate) fn authorize(
+    policies: &Policies,
+    plan: Plan,
+    ceiling: Ceiling<'_>,
+    replaces: Option<&Key>,
+    facts: &Facts<'_>,
+) -> std::result::Result<Authorized<Plan>, Refusal> {
+    match replaces {
+        None => policies.authorize(plan, ceiling, facts),
+        Some(key) => policies.authorize_rotation(plan, ceiling, &KeyFacts::of(key, ceiling.template), facts),
+    }
+}
+
+/// The ask behind a successor: the same as the one behind the key, without what the template has come to grant since.
+fn successor(key: &Key, before: &Plan, template: &ResolvedTemplate, reason: Untrusted) -> ParsedAsk {
+    let had: BTreeSet<&str> = before.permissions.iter().map(|p| p.id.as_str()).collect();
+    let grants = template.permissions.iter().map(|p| p.id.as_str());
+    let mut hash = Sha256::new();
+    hash.update(b"keywright/rotate/1\n");
+    hash.update(key.id.to_string());
+    ParsedAsk {
+        template: before.template.clone(),
+        parameters: before.parameters.clone(),
+        project: before.project.clone(),
+        environment: before.environment.clone(),
+        name: before.name.clone(),
+        destinations: before.destinations.iter().map(|d| d.place.clone()).collect(),
+        ttl: Some(before.ttl.min(template.template.limits.ttl_max)),
+        purpose: reason,
+        prompt: None,
+        idempotency_key: None,
+        cwd: before.destinations.iter().find_map(|d| d.base.clone()),
+        withheld: grants.filter(|id| !had.contains(id)).map(str::to_owned).collect(),
+        rotates: Some(key.id),
+        digest: hash.finalize().into(),
+    }
+}
+
+/// A rotation renews; it is no way to a key that may do more.
+fn refuse_wider(plan: &Plan, before: &Plan) -> Result<()> {
+    let networks: BTreeSet<&String> = before.ip_allow.iter().collect();
+    let cap = before.budget_cents.unwrap_or(u64::MAX);
+    let wider = [
+        (plan.connection != before.connection, "is made at another connection"),
+        (plan.destinations != before.destinations, "goes to other places"),
+        (!plan.resources.iter().all(|r| before.resources.contains(r)), "reaches other resources"),
+        (!plan.permissions.iter().all(|p| before.permissions.contains(p)), "may do more"),
+        (
+            !networks.is_empty()
+                && (plan.ip_allow.is_empty() || !plan.ip_allow.iter().all(|n| networks.contains(n))),
+            "works from more networks",
+        ),
+        (plan.budget_cents.unwrap_or(u64::MAX) > cap, "may spend more"),
+    ];
+    match wider.into_iter().find(|(is_wider, _)| *is_wider) {
+        None => Ok(()),
+        Some((_, what)) => Err(BrokerError::new(
+            Code::Denied,
+            format!("the successor of this key {what} than the key itself"),
+        )
+        .hint("a rotation renews what there is; ask for a new key, and revoke this one")),
+    }
+}
+
+/// When a key's rotation is due that begins its life now; none where only people rotate it.
+pub(crate) fn first_due(plan: &Plan, key: KeyId, attempt: AttemptId, now: Timestamp) -> Option<Timestamp> {
+    let rotation = plan.rotation.as_ref()?;
+    Some(rotation.due(now, plan.ttl, spread(key, attempt)))
+}
+
+/// A number that is another one for each version of each key.
+fn spread(key: KeyId, attempt: AttemptId) -> u64 {
+    let hash = Sha256::digest(format!("{key} {attempt}"));
+    hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// When a rotation that failed is tried again.
+pub(crate) fn again_after(tries: u64, now: Timestamp) -> Timestamp {
+    back_off(tries.saturating_add(FIRST_PAUSE), LONGEST_PAUSE, now)
+}
+
+/// How a plan's key is rotated.
+pub(crate) fn rules(plan: &Plan) -> Rotation {
+    plan.rotation.clone().unwrap_or(Rotation::BY_HAND)
+}
+
+/// What was seen of a version, for the log.
+pub(crate) fn evidence(observed: &keywright_core::drain::Observed) -> serde_json::Value {
+    let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
+    serde_json::json!({
+        "since": observed.since.to_string(),
+        "looked_at": time(observed.looked_at),
+        "last_used_at": time(observed.last_used_at),
+        "counted_since": time(observed.counted_since),
+        "tokens": observed.usage.and_then(|usage| usage.tokens),
+        "cost_microusd": observed.usage.and_then(|usage| usage.cost_microusd),
+        "last_sign": time(observed.last_sign()),
+    })
+}
+
+fn nothing_drains(key: &Key) -> BrokerError {
+    let full = format!("{}/{}/{}", key.project, key.environment, key.name);
+    BrokerError::new(Code::Conflict, format!("no version of key `{full}` waits to be ended"))
+        .hint(format!("`keywright key show {full}` says how it stands"))
+}

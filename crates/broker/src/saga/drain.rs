@@ -1,0 +1,367 @@
+//! Switched -> Drained -> Disabled -> Ending -> Rotated: the old version is watched until it is idle, switched off where that
+//! can be taken back, and revoked. Nothing here gives up: it looks again, and says what it waits for.
+
+use jiff::{SignedDuration, Timestamp};
+use keywright_core::audit::{Deed, Outcome, Stage};
+use keywright_core::drain::{Observed, Verdict, verdict};
+use keywright_core::id::RevocationId;
+use keywright_core::key::{KeyState, Version, VersionState};
+use keywright_core::provider::{Evidence, Provider, ProviderError};
+use keywright_core::saga::Phase;
+use keywright_core::span::Span;
+use keywright_core::template::{OnUnknowable, Rotation};
+use keywright_ledger::{Drain, LedgerError, NewRevocation};
+
+use super::{Step, Work};
+use crate::broker::Broker;
+use crate::clock::entropy;
+use crate::error::{BrokerError, Result};
+use crate::record::{of_request, system};
+use crate::rotate::{evidence, first_due, rules};
+
+/// The longest pause between looks at a version that drains, in seconds.
+const LONGEST_PAUSE: u64 = 3_600;
+/// The longest that a version rests switched off before it is revoked, in seconds.
+const LONGEST_REST: u64 = 3_600;
+
+/// A version that was replaced, and what is known of it.
+struct Old {
+    version: Version,
+    drain: Drain,
+}
+
+/// What a look at a version came to.
+enum Seen {
+    /// It may end; why.
+    Over(String),
+    /// It may not yet; when to look again, and what is waited for.
+    Wait(Timestamp, String),
+}
+
+impl Broker {
+    /// Looks at each version that was replaced.
+    pub(super) async fn drain(&self, work: &Work) -> Step {
+        let old = match self.old_versions(work).await {
+            Ok(old) => old,
+            Err(error) => return Step::Lost(error),
+        };
+        let mut because = Vec::new();
+        for one in &old {
+            match self.watch(work, one).await {
+                Ok(Seen::Over(why)) => because.push((one, why)),
+                Ok(Seen::Wait(until, why)) => return Step::Rests(until, why),
+                Err(error) => return Step::Later(error),
+            }
+        }
+        let (request, saga) = (work.request.clone(), work.saga.id);
+        let entries: Vec<_> =
+            because.into_iter().map(|(one, why)| (one.version.id, one.drain.observed.clone(), why)).collect();
+        let next = self.advance(work, Phase::Drained, move |tx| {
+            for (version, seen, why) in entries {
+                let mut record = of_request(tx.now(), Deed::KeyRotate, Stage::Note, system(), &request);
+                record.subject.saga = Some(saga.to_string());
+                record.subject.version = Some(version.to_string());
+                record.facts.insert("phase".to_owned(), serde_json::json!(Phase::Drained.as_str()));
+                record.facts.insert("because".to_owned(), serde_json::json!(why));
+                // What was seen at the last look is what the verdict rests on.
+                let seen = tx
+                    .drains(request.plan.rotates.ok_or(LedgerError::Damaged { what: "plan" })?)?
+                    .into_iter()
+                    .find(|drain| drain.version == version)
+                    .map_or(seen, |drain| drain.observed);
+                record.facts.insert("evidence".to_owned(), evidence(&seen));
+                tx.audit(record)?;
+            }
+            Ok(())
+        });
+        let next = next.await;
+        self.crash_at.reached("rotate.drained");
+        next
+    }
+
+    /// What is known of a version's use, asked anew.
+    async fn watch(&self, work: &Work, old: &Old) -> Result<Seen> {
+        let now = self.now();
+        let Old { version, drain } = old;
+        if version.state == VersionState::Revoked {
+            return Ok(Seen::Over("it is gone at the provider".to_owned()));
+        }
+        if work.key.state != KeyState::Active {
+            return Ok(Seen::Over(format!("the key itself is {}", work.key.state)));
+        }
+        if let Some(word) = &drain.word {
+            return Ok(Seen::Over(word.clone()));
+        }
+        if version.expires_at.is_some_and(|at| at <= now) {
+            return Ok(Seen::Over("it has expired".to_owned()));
+        }
+        let provider = self.outside.provider(&work.key.connection).await?;
+        let rules = rules(work.plan());
+        let (class, lag) = class_of(provider.as_ref());
+        let seen = match look(provider.as_ref(), &version.provider_key_id, &drain.observed, now).await {
+            Ok(looked) => looked,
+            Err(ProviderError::NotFound { .. }) => {
+                self.note_gone(version).await?;
+                return Ok(Seen::Over("it is gone at the provider".to_owned()));
+            }
+            Err(error) => {
+                // Nothing seen is nothing known.
+                self.alert_when_late(work, old, &rules, "its use could not be read").await?;
+                return Err(error.into());
+            }
+        };
+        let (id, kept) = (version.id, seen.clone());
+        self.ledger.write(move |tx| tx.observe(id, &kept)).await.map_err(BrokerError::from)?;
+        let late_at = rules.max_overlap.after(seen.since);
+        match verdict(class, &seen, rules.quiet_for, lag) {
+            Verdict::Idle { quiet_since } => Ok(Seen::Over(format!(
+                "idle: no use is known since {quiet_since}, and it was looked at {now}"
+            ))),
+            Verdict::NotYet { last_sign, idle_at } => {
+                let why = match last_sign {
+                    Some(at) => format!("the old version was used {at}"),
+                    None => format!("the old version is quiet so far; idle at {idle_at} if it stays so"),
+                };
+                if last_sign.is_some() {
+                    self.alert_when_late(work, old, &rules, &why).await?;
+                }
+                Ok(Seen::Wait(look_again(now, idle_at), why))
+            }
+            Verdict::Unknowable { .. } if rules.on_unknowable == OnUnknowable::RevokeAfterOverlap => {
+                if now >= late_at {
+                    let why = "nobody can know whether it is used; the template says that it ends after `max_overlap`";
+                    return Ok(Seen::Over(why.to_owned()));
+                }
+                let why = format!(
+                    "nobody can know whether the old version is used; the template has it end at {late_at}"
+                );
+                Ok(Seen::Wait(look_again(now, late_at), why))
+            }
+            Verdict::Unknowable { .. } => {
+                let why = "nobody can know whether the old version is still used: an operator ends it, with `keywright key \
+                           rotate KEY --end-old`, once its consumers have the new one";
+                self.alert_when_late(work, old, &rules, why).await?;
+                Ok(Seen::Wait(look_again(now, late_at), why.to_owned()))
+            }
+        }
+    }
+
+    /// Says once, on record, that a version lives longer than it should.
+    async fn alert_when_late(&self, work: &Work, old: &Old, rules: &Rotation, why: &str) -> Result<()> {
+        let late = self.now() >= rules.max_overlap.after(old.drain.observed.since);
+        if !late || old.drain.alerted_at.is_some() {
+            return Ok(());
+        }
+        let (request, saga, version, why) =
+            (work.request.clone(), work.saga.id, old.version.id, why.to_owned());
+        tracing::warn!(key = %work.key.id, version = %version, %why, "two versions live for longer than `max_overlap`");
+        let written = self.ledger.write(move |tx| {
+            if !tx.alert_drain(version)? {
+                return Ok(());
+            }
+            let mut record = of_request(tx.now(), Deed::KeyRotate, Stage::Note, system(), &request);
+            record.subject.saga = Some(saga.to_string());
+            record.subject.version = Some(version.to_string());
+            record.facts.insert("phase".to_owned(), serde_json::json!("late"));
+            record.facts.insert("because".to_owned(), serde_json::json!(why));
+            tx.audit(record).map(drop)
+        });
+        written.await.map_err(|error: LedgerError| error.into())
+    }
+
+    /// Switches the old version off, where that can be taken back; or goes on at once.
+    pub(super) async fn disable(&self, work: &Work) -> Step {
+        let old = match self.living(work).await {
+            Ok(old) => old,
+            Err(error) => return Step::Lost(error),
+        };
+        let provider = match self.outside.provider(&work.key.connection).await {
+            Ok(provider) => provider,
+            Err(error) => return Step::Later(error),
+        };
+        // What has to go for another reason goes at once.
+        let Some(disabling) = provider.disabling().filter(|_| work.key.state == KeyState::Active) else {
+            return self.owe_old(work, old).await;
+        };
+        for one in &old {
+            match disabling.disable(&one.version.provider_key_id).await {
+                Ok(()) | Err(ProviderError::NotFound { .. }) => {}
+                Err(error) => return Step::Later(error.into()),
+            }
+        }
+        self.crash_at.reached("rotate.disabling");
+        let (request, saga) = (work.request.clone(), work.saga.id);
+        let ids: Vec<_> = old.iter().map(|one| one.version.id).collect();
+        let next = self.advance(work, Phase::Disabled, move |tx| {
+            for id in ids {
+                tx.set_drain_disabled(id, true)?;
+                let mut record = of_request(tx.now(), Deed::KeyRotate, Stage::Note, system(), &request);
+                record.subject.saga = Some(saga.to_string());
+                record.subject.version = Some(id.to_string());
+                record.facts.insert("phase".to_owned(), serde_json::json!(Phase::Disabled.as_str()));
+                tx.audit(record)?;
+            }
+            Ok(())
+        });
+        next.await
+    }
+
+    /// The old version is off. Whoever misses it has a while to say so.
+    pub(super) async fn rest_disabled(&self, work: &Work) -> Step {
+        let old = match self.living(work).await {
+            Ok(old) => old,
+            Err(error) => return Step::Lost(error),
+        };
+        let rest = Span::from_seconds((rules(work.plan()).quiet_for.seconds() / 4).min(LONGEST_REST));
+        let until = old.iter().filter_map(|one| one.drain.disabled_at).map(|at| rest.after(at)).max();
+        match until.filter(|at| *at > self.now() && work.key.state == KeyState::Active) {
+            Some(until) => {
+                Step::Rests(until, format!("the old version is switched off until {until}, then it ends"))
+            }
+            None => self.owe_old(work, old).await,
+        }
+    }
+
+    /// One debt for each old version, in one transaction with the phase: from here on it is only a matter of time.
+    async fn owe_old(&self, work: &Work, old: Vec<Old>) -> Step {
+        let with_id = |one: &Old| entropy().map(|random| (one.version.clone(), random));
+        let ids = match old.iter().map(with_id).collect::<std::result::Result<Vec<_>, _>>() {
+            Ok(ids) => ids,
+            Err(error) => return Step::Lost(error.into()),
+        };
+        let (request, connection) = (work.request.clone(), work.key.connection.clone());
+        let next = self.advance(work, Phase::Ending, move |tx| {
+            for (version, random) in ids {
+                tx.set_version_state(version.id, VersionState::Revoking)?;
+                let mut record = of_request(tx.now(), Deed::KeyRevoke, Stage::Intent, system(), &request);
+                record.subject.version = Some(version.id.to_string());
+                record.facts.insert("because".to_owned(), serde_json::json!(REPLACED));
+                tx.audit(record)?;
+                tx.owe(&NewRevocation {
+                    id: RevocationId::generate(tx.now(), random),
+                    connection: connection.clone(),
+                    provider_key_id: version.provider_key_id.clone(),
+                    key: Some(version.key),
+                    version: Some(version.id),
+                    attempt: Some(version.attempt),
+                    reason: REPLACED.to_owned(),
+                })?;
+            }
+            Ok(())
+        });
+        let next = next.await;
+        self.crash_at.reached("rotate.ending");
+        next
+    }
+
+    /// Pays the debt. The rotation is over when the provider has confirmed that the old version is gone.
+    pub(super) async fn end(&self, work: &Work) -> Step {
+        if let Err(error) = self.pay_debts_of(work.key.id).await {
+            return Step::Lost(error);
+        }
+        match self.living(work).await {
+            Ok(old) if old.is_empty() => {}
+            Ok(_) => {
+                let until = self.now().checked_add(SignedDuration::from_secs(5)).unwrap_or(Timestamp::MAX);
+                return Step::Rests(until, "the revocation of the old version is owed".to_owned());
+            }
+            Err(error) => return Step::Lost(error),
+        }
+        let (request, saga, attempt) = (work.request.clone(), work.saga.id, work.attempt.id);
+        let next = self.advance(work, Phase::Rotated, move |tx| {
+            let key = request.plan.rotates.ok_or(LedgerError::Damaged { what: "plan" })?;
+            let switched =
+                tx.drains(key)?.into_iter().filter(|d| d.saga == saga).map(|d| d.observed.since).max();
+            let since = switched.unwrap_or_else(|| tx.now());
+            if tx.key(key)?.state == KeyState::Active {
+                tx.set_rotation(key, first_due(&request.plan, key, attempt, since), 0)?;
+            }
+            let mut record = of_request(tx.now(), Deed::KeyRotate, Stage::Outcome, system(), &request);
+            record.subject.saga = Some(saga.to_string());
+            record.result = Some(Outcome::done());
+            tx.audit(record).map(drop)
+        });
+        let next = next.await;
+        self.crash_at.reached("rotate.rotated");
+        next
+    }
+
+    /// The versions that this rotation replaced.
+    async fn old_versions(&self, work: &Work) -> Result<Vec<Old>> {
+        let (key, saga) = (work.key.id, work.saga.id);
+        let old = self.ledger.read(move |tx| {
+            let versions = tx.versions(key)?;
+            let drains = tx.drains(key)?.into_iter().filter(|drain| drain.saga == saga);
+            Ok::<_, LedgerError>(
+                drains
+                    .filter_map(|drain| {
+                        let version = versions.iter().find(|v| v.id == drain.version)?.clone();
+                        Some(Old { version, drain })
+                    })
+                    .collect(),
+            )
+        });
+        Ok(old.await?)
+    }
+
+    /// Those of them that are not confirmed gone.
+    async fn living(&self, work: &Work) -> Result<Vec<Old>> {
+        let old = self.old_versions(work).await?;
+        Ok(old.into_iter().filter(|one| one.version.state != VersionState::Revoked).collect())
+    }
+}
+
+const REPLACED: &str = "a successor is in force";
+
+/// What a provider can know of a credential's use, and how far that may lag.
+pub(crate) fn class_of(provider: &dyn Provider) -> (Evidence, Span) {
+    match (provider.last_used(), provider.metered()) {
+        (Some(used), _) => (Evidence::Exact, used.lag()),
+        (None, Some(metered)) => (Evidence::Counters, metered.lag()),
+        (None, None) => (Evidence::None, Span::from_seconds(1)),
+    }
+}
+
+/// Asks the provider what it knows of a credential's use: added to what is known.
+async fn look(
+    provider: &dyn Provider,
+    id: &str,
+    before: &Observed,
+    now: Timestamp,
+) -> std::result::Result<Observed, ProviderError> {
+    Ok(match (provider.last_used(), provider.metered()) {
+        (Some(used), _) => before.clone().used(now, used.last_used(id).await?),
+        (None, Some(metered)) => before.clone().counted(now, metered.usage(id).await?),
+        (None, None) => before.clone(),
+    })
+}
+
+/// When to look again at what can change at a known moment at the earliest: then, or earlier, in even steps, so that use is
+/// noticed; and after it each minute.
+fn look_again(now: Timestamp, at: Timestamp) -> Timestamp {
+    let left = at.as_second().saturating_sub(now.as_second());
+    let Ok(left) = u64::try_from(left) else { return Span::from_seconds(60).after(now) };
+    if at <= now {
+        return Span::from_seconds(60).after(now);
+    }
+    Span::from_seconds((left / 8).clamp(1, LONGEST_PAUSE)).after(now).min(Span::from_seconds(1).after(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_come_in_even_steps_and_once_right_after_the_moment() {
+        let at = |millis: i64| Timestamp::from_millisecond(1_000_000_000 + millis).unwrap();
+        for (now, moment, next) in [
+            (0, 80_000, 10_000),
+            (0, 800_000_000, 3_600_000),
+            (0, 3_900, 1_000),
+            (3_500, 3_900, 4_500),
+            (3_950, 3_900, 63_950),
+        ] {
+            assert_eq!(look_again(at(now), at(moment)), at(next), "{now} {moment}");
+        }
+    }
+}

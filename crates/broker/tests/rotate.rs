@@ -1,0 +1,327 @@
+//! Rotation, end to end: the sandbox over HTTP, the ledger in a file, a consumer that reads the store and calls the provider.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use keywright_broker::Code;
+use keywright_broker::ask::Ask;
+use keywright_broker::deliver::{Reader, Wanted};
+use keywright_broker::record::Caller;
+use keywright_broker::trace::Trace;
+use keywright_core::key::{KeyState, PlacementState, VersionState};
+use keywright_core::plan::Principal;
+use keywright_core::receipt::{Receipt, Status};
+use keywright_core::saga::Phase;
+use keywright_sandbox::{Fault, FaultKind, TokenStatus};
+use keywright_testkit::{DNS_EDIT, World, ask};
+
+const WAIT: Duration = Duration::from_secs(20);
+
+/// A world whose template says how keys are rotated.
+async fn world(on_unknowable: &str) -> World {
+    let world = World::new().await;
+    let rotation = format!(
+        "[rotation]\nevery = \"20d\"\nquiet_for = \"1h\"\nmax_overlap = \"2d\"\non_unknowable = \"{on_unknowable}\"\n"
+    );
+    let ana = world.ana().await;
+    world.broker.apply_template(&ana, &format!("{DNS_EDIT}{rotation}")).await.unwrap();
+    world
+}
+
+/// Time passes, for the provider as for the broker.
+async fn pass(world: &World, seconds: i64) {
+    let by = SignedDuration::from_secs(seconds);
+    world.clock.advance(by);
+    world.sandbox.advance_clock(by.unsigned_abs());
+    world.broker.tick().await.unwrap();
+}
+
+async fn rotate(world: &World) -> Receipt {
+    let ana = Caller::plain(Principal::Operator("ana".parse().unwrap()));
+    world.broker.rotate(&ana, "CF_TOKEN", "it is time", WAIT).await.unwrap()
+}
+
+async fn trace(world: &World) -> Trace {
+    world.broker.trace("CF_TOKEN").await.unwrap()
+}
+
+fn states(trace: &Trace) -> Vec<VersionState> {
+    trace.versions.iter().map(|version| version.state).collect()
+}
+
+/// What a program reads from the embedded store.
+async fn read(world: &World) -> String {
+    let ana = world.ana().await;
+    let wanted = Wanted { project: Some("web".parse().unwrap()), ..Wanted::default() };
+    let delivered = world.broker.deliver(&Reader::Operator(&ana), wanted).await.unwrap();
+    assert_eq!(delivered.len(), 1);
+    delivered[0].secret.expose_secret().to_owned()
+}
+
+/// A call that the key is for; whether the provider let it through.
+async fn call(world: &World, secret: &str) -> bool {
+    let zone = world.sandbox.zones()[0].id.clone();
+    let url = format!("{}/zones/{zone}/dns_records", world.sandbox.base_url());
+    let body = serde_json::json!({ "type": "TXT", "name": "example.com", "content": "\"here\"", "ttl": 60 });
+    let name = format!("n{}.example.com", world.sandbox.calls().len());
+    let mut body = body;
+    body["name"] = serde_json::json!(name);
+    let sent = reqwest::Client::new().post(url).bearer_auth(secret).json(&body).send().await.unwrap();
+    let ok = sent.status().is_success();
+    if !ok {
+        println!("refused: {}", sent.text().await.unwrap());
+    }
+    ok
+}
+
+fn live(world: &World) -> usize {
+    world.sandbox.live_tokens_named_like("kw-").len()
+}
+
+#[tokio::test]
+async fn a_successor_takes_over_and_the_old_version_ends_only_when_it_is_idle() {
+    let world = world("ask").await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let old = read(&world).await;
+    let receipt = rotate(&world).await;
+    assert_eq!(receipt.status, Status::Active, "{receipt:?}");
+    let new = read(&world).await;
+    assert_ne!(old, new);
+    assert_eq!(states(&trace(&world).await), [VersionState::Draining, VersionState::Active]);
+    assert!(call(&world, &old).await && call(&world, &new).await, "both work while the old one drains");
+    // Somebody goes on using the old one: it stays.
+    for _ in 0..4 {
+        pass(&world, 1_800).await;
+        assert!(call(&world, &old).await);
+    }
+    assert_eq!(live(&world), 2);
+    assert_eq!(trace(&world).await.saga.unwrap().phase, Phase::Switched);
+    // Nobody does any more: it is switched off, rests, and is revoked.
+    for _ in 0..12 {
+        pass(&world, 900).await;
+    }
+    let done = trace(&world).await;
+    assert_eq!(states(&done), [VersionState::Revoked, VersionState::Active], "{:?}", done.saga);
+    assert!(done.saga.is_none());
+    assert_eq!(done.key.state, KeyState::Active);
+    assert_eq!(live(&world), 1);
+    assert!(!call(&world, &old).await);
+    assert!(call(&world, &new).await);
+    assert_eq!(read(&world).await, new);
+    let because: Vec<String> = done
+        .entries
+        .iter()
+        .filter(|e| e.record().facts.get("phase").and_then(|p| p.as_str()) == Some("drained"))
+        .map(|e| e.record().facts["because"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(because.len(), 1);
+    assert!(because[0].starts_with("idle: no use is known since"), "{because:?}");
+}
+
+#[tokio::test]
+async fn a_key_is_rotated_when_it_is_due_and_not_before_and_due_again_afterwards() {
+    let world = world("ask").await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let due = trace(&world).await.rotates_at.unwrap();
+    let left = due.as_second() - world.broker.now().as_second();
+    assert!((17 * 86_400..=20 * 86_400).contains(&left), "within the last tenth of 20 days: {left}");
+    pass(&world, left - 60).await;
+    assert_eq!(trace(&world).await.versions.len(), 1);
+    pass(&world, 120).await;
+    pass(&world, 1).await;
+    assert_eq!(states(&trace(&world).await), [VersionState::Draining, VersionState::Active]);
+    for _ in 0..8 {
+        pass(&world, 1_800).await;
+    }
+    let done = trace(&world).await;
+    assert_eq!(states(&done), [VersionState::Revoked, VersionState::Active]);
+    let again = done.rotates_at.unwrap().as_second() - world.broker.now().as_second();
+    assert!((16 * 86_400..=20 * 86_400).contains(&again), "{again}");
+}
+
+#[tokio::test]
+async fn a_file_gets_the_successor_in_the_same_place_and_keeps_it_when_the_old_one_ends() {
+    let world = world("ask").await;
+    let folder = tempfile::tempdir().unwrap();
+    let wish = Ask {
+        destinations: vec!["dotenv:./.env#CF_TOKEN".to_owned(), "embedded:web/dev/CF_TOKEN".to_owned()],
+        cwd: Some(folder.path().display().to_string()),
+        ..ask("example.com", "CF_TOKEN")
+    };
+    world.request(&wish).await.unwrap();
+    let file = || std::fs::read_to_string(folder.path().join(".env")).unwrap();
+    let old = read(&world).await;
+    assert!(file().contains(&old));
+    let receipt = rotate(&world).await;
+    assert_eq!(receipt.placements.len(), 2, "{receipt:?}");
+    let new = read(&world).await;
+    assert!(file().contains(&new) && !file().contains(&old));
+    for _ in 0..12 {
+        pass(&world, 900).await;
+    }
+    let done = trace(&world).await;
+    assert_eq!(states(&done), [VersionState::Revoked, VersionState::Active]);
+    assert!(file().contains(&new), "the old version's end takes nothing of the new one away");
+    assert_eq!(read(&world).await, new);
+    let of_old: Vec<_> =
+        done.placements.iter().filter(|p| p.version == done.versions[0].id).map(|p| p.state).collect();
+    assert!(
+        of_old.contains(&PlacementState::Replaced) && of_old.contains(&PlacementState::Removed),
+        "{of_old:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_successor_that_can_not_be_made_leaves_the_key_as_it_was_and_is_tried_again() {
+    let world = world("ask").await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let old = read(&world).await;
+    let fault = Fault::on("POST", "/accounts/*/tokens", FaultKind::Status { status: 403, retry_after: None });
+    world.sandbox.inject(fault.times(100)).unwrap();
+    let receipt = rotate(&world).await;
+    assert_eq!(receipt.status, Status::Failed, "{receipt:?}");
+    let now = trace(&world).await;
+    assert_eq!((now.key.state, states(&now)), (KeyState::Active, vec![VersionState::Active]));
+    assert!(call(&world, &old).await);
+    world.sandbox.clear_faults();
+    pass(&world, 7 * 3_600).await;
+    pass(&world, 1).await;
+    assert_eq!(states(&trace(&world).await), [VersionState::Draining, VersionState::Active]);
+}
+
+#[tokio::test]
+async fn two_who_rotate_one_key_get_one_successor() {
+    let world = world("ask").await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let (one, two) = tokio::join!(rotate(&world), rotate(&world));
+    assert_eq!(one.request, two.request);
+    assert_eq!(live(&world), 2);
+    let again = rotate(&world).await;
+    assert_eq!(again.request, one.request, "while the old one drains, that rotation answers");
+}
+
+#[tokio::test]
+async fn revoking_a_key_that_is_being_rotated_ends_both_versions() {
+    let world = world("ask").await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let receipt = rotate(&world).await;
+    let ana = Caller::plain(Principal::Operator("ana".parse().unwrap()));
+    world.broker.revoke(&ana, "CF_TOKEN", "enough").await.unwrap();
+    pass(&world, 60).await;
+    pass(&world, 60).await;
+    assert_eq!(live(&world), 0);
+    let done = trace(&world).await;
+    assert_eq!(done.key.state, KeyState::Revoked);
+    assert!(done.saga.is_none(), "{:?}", done.saga);
+    let bot = World::agent("bot").principal;
+    let now = world.broker.check(&ana.principal, &receipt.request.to_string(), WAIT).await.unwrap();
+    assert_eq!(now.status, Status::Revoked);
+    assert!(world.broker.keys(&bot, Default::default()).await.unwrap().iter().all(|k| !k.debt));
+}
+
+#[tokio::test]
+async fn revoking_a_key_whose_successor_is_still_being_made_ends_that_too() {
+    let world = World::new().await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let fault =
+        Fault::on("GET", "/accounts/*/tokens/*", FaultKind::Status { status: 503, retry_after: None });
+    world.sandbox.inject(fault.times(1_000)).unwrap();
+    let ana = Caller::plain(Principal::Operator("ana".parse().unwrap()));
+    let begun = world.broker.rotate(&ana, "CF_TOKEN", "now", Duration::from_secs(1)).await.unwrap();
+    assert_eq!(begun.status, Status::InProgress, "{begun:?}");
+    assert_eq!(live(&world), 2);
+    world.broker.revoke(&ana, "CF_TOKEN", "enough").await.unwrap();
+    world.sandbox.clear_faults();
+    for _ in 0..5 {
+        pass(&world, 60).await;
+    }
+    let done = trace(&world).await;
+    assert_eq!((live(&world), done.key.state), (0, KeyState::Revoked), "{:?}", done.saga);
+    assert!(done.saga.is_none());
+    let ended = world.broker.check(&ana.principal, &begun.request.to_string(), WAIT).await.unwrap();
+    assert_eq!(ended.status, Status::Failed);
+}
+
+#[tokio::test]
+async fn an_operator_ends_the_old_version_and_what_was_known_of_it_is_on_record() {
+    let world = world("ask").await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let ana = world.ana().await;
+    let early = world.broker.end_old(&ana, "CF_TOKEN", "nothing to end").await.unwrap_err();
+    assert_eq!(early.code, Code::Conflict);
+    let old = read(&world).await;
+    rotate(&world).await;
+    world.broker.end_old(&ana, "CF_TOKEN", "its only program was moved").await.unwrap();
+    for _ in 0..3 {
+        pass(&world, 1_000).await;
+    }
+    let done = trace(&world).await;
+    assert_eq!(states(&done), [VersionState::Revoked, VersionState::Active], "{:?}", done.saga);
+    assert!(!call(&world, &old).await);
+    let said = done.entries.iter().any(|entry| {
+        let facts = &entry.record().facts;
+        facts.get("because").and_then(|b| b.as_str()) == Some("its only program was moved")
+            && facts.contains_key("evidence")
+    });
+    assert!(said);
+}
+
+#[tokio::test]
+async fn a_version_that_somebody_ended_at_the_provider_does_not_stop_the_rotation() {
+    let world = world("ask").await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let old = trace(&world).await.versions[0].provider_key_id.clone();
+    rotate(&world).await;
+    let url = format!("{}/accounts/{}/tokens/{old}", world.sandbox.base_url(), world.sandbox.account_id());
+    let gone =
+        reqwest::Client::new().delete(url).bearer_auth(world.sandbox.parent_token()).send().await.unwrap();
+    assert!(gone.status().is_success());
+    pass(&world, 600).await;
+    pass(&world, 600).await;
+    let done = trace(&world).await;
+    assert_eq!(states(&done), [VersionState::Revoked, VersionState::Active], "{:?}", done.saga);
+    assert_eq!(done.key.state, KeyState::Active);
+    assert!(done.saga.is_none());
+}
+
+#[tokio::test]
+async fn a_reply_lost_in_a_rotation_leaves_no_orphan() {
+    let world = world("ask").await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    world.sandbox.inject(Fault::on("POST", "/accounts/*/tokens", FaultKind::ReplyLostAfterCommit)).unwrap();
+    let receipt = rotate(&world).await;
+    assert_eq!(receipt.status, Status::Active, "{receipt:?}");
+    world.settle().await;
+    assert_eq!(live(&world), 2);
+    let unknown = world.sandbox.tokens().into_iter().filter(|t| t.status == TokenStatus::Active).count();
+    assert!(unknown >= 2);
+}
+
+#[tokio::test]
+async fn a_wider_template_does_not_widen_a_key_that_is_rotated() {
+    let world = world("ask").await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let ana = world.ana().await;
+    let wider = DNS_EDIT
+        .replace("permissions = [\"DNS Write\"]", "permissions = [\"DNS Write\", \"Cache Purge\"]")
+        .replace("operations = [\"POST /zones/{zone_id}/dns_records\"]\n", "");
+    world.broker.apply_template(&ana, &wider).await.unwrap();
+    let receipt = rotate(&world).await;
+    assert_eq!(receipt.status, Status::Active, "{receipt:?}");
+    let names: Vec<_> = receipt.permissions.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(names, ["DNS Write"]);
+    let again = trace(&world).await.plan;
+    assert_eq!(again.permissions.len(), 1);
+}
+
+#[tokio::test]
+async fn an_agent_rotates_its_own_key_and_nobody_elses() {
+    let world = world("ask").await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let other = world.broker.rotate(&World::agent("eve"), "CF_TOKEN", "please", WAIT).await.unwrap_err();
+    assert_eq!(other.code, Code::NotFound);
+    let receipt = world.broker.rotate(&World::agent("bot"), "CF_TOKEN", "please", WAIT).await.unwrap();
+    assert_eq!(receipt.status, Status::Active);
+    assert_eq!(receipt.key, Some(trace(&world).await.key.id));
+}

@@ -1,0 +1,157 @@
+//! `keywright key rotate`: each step as it happens, until the old version has ended or takes too long to wait for.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keywright_server::call::OperatorCall;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::key::{drain_text, draining, show};
+use crate::app::App;
+use crate::output::{Done, Output, say};
+use crate::show::list::{Tone, toned};
+use crate::show::{field, items, number, receipt, when};
+
+/// How long a drain may take for which the command waits.
+const PATIENCE: i64 = 15 * 60;
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
+/// How long a program's call waits for the successor to be in force.
+const WAIT: u32 = 120;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Its id, its name, or project/environment/NAME.
+    key: String,
+    /// Why; it goes on record.
+    #[arg(long, value_name = "T", default_value = "an operator said so")]
+    reason: String,
+    /// Only begin; what has to follow happens by itself.
+    #[arg(long)]
+    no_wait: bool,
+    /// End the old version of a rotation now, whatever is known of its use.
+    #[arg(long, conflicts_with = "no_wait")]
+    end_old: bool,
+}
+
+pub(crate) async fn run(app: &App, args: Args) -> Done {
+    let Args { key, reason, no_wait, end_old } = args;
+    if end_old {
+        let trace = app.signed(OperatorCall::KeyEndOld { key: key.clone(), reason }).await?;
+        if app.json {
+            return Ok(Output::new(trace, ""));
+        }
+        let said = items(&trace, "entries").len();
+        return follow(app, &key, said, trace).await;
+    }
+    let wait_seconds = if app.json { WAIT } else { 0 };
+    let make = || OperatorCall::KeyRotate { key: key.clone(), reason: reason.clone(), wait_seconds };
+    let before = app.everyday(|| OperatorCall::KeyShow { key: key.clone() }).await?;
+    let begun = app.everyday(make).await?;
+    let goes_on = ["active", "in_progress"].contains(&field(&begun, "status").as_str());
+    if app.json || no_wait || !goes_on {
+        return receipt::done(begun);
+    }
+    follow(app, &key, items(&before, "entries").len(), begun).await
+}
+
+/// Says each step as it happens. What was said already of the key's entries is `said`.
+async fn follow(app: &App, key: &str, mut said: usize, begun: Value) -> Done {
+    let mut waits_for = String::new();
+    loop {
+        app.tick().await;
+        let trace = app.everyday(|| OperatorCall::KeyShow { key: key.to_owned() }).await?;
+        for entry in items(&trace, "entries").iter().skip(said) {
+            if let Some(line) = step(entry, &trace) {
+                say(&line);
+            }
+        }
+        said = said.max(items(&trace, "entries").len());
+        let under_way = trace.get("under_way").filter(|saga| field(saga, "what") == "rotate");
+        let Some(saga) = under_way else { return ended(trace, &begun) };
+        let now = Timestamp::now();
+        let (phase, trouble) = (field(saga, "phase"), field(saga, "trouble"));
+        let waits_long = |(_, drain): &(u64, &Value)| phase == "switched" && !waits_soon(drain, now);
+        if let Some((version, drain)) = draining(&trace).into_iter().find(waits_long) {
+            let line = format!("{}: {}", toned("draining", Tone::Warn), drain_text(version, drain, now));
+            let text = show(&trace);
+            return Ok(Output::new(trace, text).talk(line).talk(
+                "next: nothing; the broker ends the old version once it is idle (keywright serve has to run); `keywright \
+                 key show` says how far it is",
+            ));
+        }
+        if trouble != waits_for && !trouble.is_empty() {
+            say(&format!("  {}  {trouble}", toned("waits", Tone::Warn)));
+            waits_for = trouble;
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Whether it is worth waiting at the terminal for a version to be idle.
+fn waits_soon(drain: &Value, now: Timestamp) -> bool {
+    let Ok(idle_at) = field(drain, "idle_at").parse::<Timestamp>() else {
+        return !field(drain, "word").is_empty() || field(drain, "verdict") == "idle";
+    };
+    idle_at.as_second() - now.as_second() <= PATIENCE
+}
+
+fn ended(trace: Value, begun: &Value) -> Done {
+    let text = show(&trace);
+    let last = items(&trace, "entries")
+        .iter()
+        .rev()
+        .find(|entry| field(entry, "deed") == "key.rotate" && field(entry, "stage") == "outcome");
+    let result = last.and_then(|entry| entry.get("result")).cloned().unwrap_or_default();
+    if result.get("ok").and_then(Value::as_bool).unwrap_or(false) {
+        return Ok(Output::new(trace, text));
+    }
+    let request = field(begun, "request");
+    let why = field(&result, "message");
+    let failed = keywright_server::answer::Failure::new(
+        keywright_broker::Code::Provider,
+        format!("the rotation came to nothing: {why}"),
+    );
+    Err(failed.hint(format!(
+        "the key works as before; `keywright review show {request}` and `keywright audit trace` say what happened"
+    )))
+}
+
+/// A step of a rotation in words; `None` for what is no step.
+fn step(entry: &Value, trace: &Value) -> Option<String> {
+    let facts = entry.get("facts").cloned().unwrap_or_default();
+    let (deed, stage, phase) = (field(entry, "deed"), field(entry, "stage"), field(&facts, "phase"));
+    let because = field(&facts, "because");
+    let version = entry.get("subject").map(|subject| field(subject, "version")).unwrap_or_default();
+    let number = items(trace, "versions")
+        .iter()
+        .find(|known| field(known, "id") == version)
+        .map_or(0, |known| number(known, "number"));
+    let (tone, text) = match (deed.as_str(), stage.as_str(), phase.as_str()) {
+        ("key.rotate", "intent", _) => (Tone::Plain, "a successor is to be made".to_owned()),
+        ("key.mint", "note", "sealed") => (Tone::Plain, "the successor is made, and sealed".to_owned()),
+        ("key.mint", "note", "compared") => (Tone::Plain, "it is exactly what was asked".to_owned()),
+        ("key.mint", "note", "probed") => (Tone::Plain, "it works".to_owned()),
+        ("key.place", "outcome", "verified") => {
+            (Tone::Plain, format!("it lies in {} ({})", field(&facts, "place"), field(&facts, "verified")))
+        }
+        ("key.rotate", "note", "switched") => {
+            (Tone::Good, format!("version {number} is in force; the old one works until it is idle"))
+        }
+        ("key.rotate", "note", "drained") => (Tone::Good, format!("version {number} may end: {because}")),
+        ("key.rotate", "note", "late") => {
+            (Tone::Bad, format!("version {number} lives longer than it should: {because}"))
+        }
+        ("key.rotate", "note", "disabled") => {
+            (Tone::Plain, format!("version {number} is switched off, which can be taken back"))
+        }
+        ("key.revoke", "outcome", _) => {
+            (Tone::Good, format!("version {number} is revoked, and confirmed gone"))
+        }
+        ("key.rotate", "outcome", _) => (Tone::Good, "done".to_owned()),
+        _ => return None,
+    };
+    let at = field(entry, "at").parse::<Timestamp>().map(when::seconds).unwrap_or_default();
+    let time = at.get(11..19).unwrap_or_default().to_owned();
+    Some(format!("  {time}  {}", toned(&text, tone)))
+}
