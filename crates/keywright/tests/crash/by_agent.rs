@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::aftermath::{End, check, check_embedded};
 use crate::by_command::living;
 use crate::deeds::{Deed, name_of};
-use crate::dying::{DyingBroker, Way, recover, start_and_die};
+use crate::dying::{DyingBroker, Way, recover, recover_rotation, start_and_die};
 use crate::house::{Destination, House};
 
 const TO: Destination = Destination::Both;
@@ -106,8 +106,19 @@ fn die_and_ask_again(house: &House, point: &str) {
             broker.assert_dies();
             End::Revoked
         }
+        Deed::Rotate => {
+            let broker = DyingBroker::start(house, point);
+            let receipt = call(house, "request_key", &asked).structured;
+            assert_eq!(receipt["status"], "active", "{receipt}");
+            call(house, "rotate_key", &json!({ "key": receipt["key"], "reason": "it is old" }));
+            broker.assert_dies();
+            End::Rotated
+        }
     };
-    let _recovered = recover(house, Way::Broker, &name);
+    let _recovered = match end {
+        End::Rotated => recover_rotation(house, Way::Broker, &name),
+        _ => recover(house, Way::Broker, &name),
+    };
     check(house, &name, TO, end);
     let again = call(house, "request_key", &asked);
     assert!(!again.is_error, "{point}: {}", again.structured);

@@ -21,7 +21,7 @@ fn a_command_dies_everywhere(to: Destination) {
 
 /// The names of the keys that live in the end.
 pub(crate) fn living() -> Vec<String> {
-    let lives = |point: &&&str| matches!(Deed::reaching(point), Deed::Mint | Deed::Approve);
+    let lives = |point: &&&str| matches!(Deed::reaching(point), Deed::Mint | Deed::Approve | Deed::Rotate);
     POINTS.iter().filter(lives).map(|point| name_of(point)).collect()
 }
 

@@ -3,7 +3,7 @@
 use keywright_sandbox::{FaultKind, Widening};
 
 use crate::aftermath::{End, check};
-use crate::dying::{Way, die, recover, start_again};
+use crate::dying::{Way, die, die_rotating, recover, recover_rotation, start_again};
 use crate::house::{Destination, House};
 use crate::support::request;
 
@@ -18,6 +18,8 @@ pub(crate) enum Deed {
     Approve,
     /// A key is revoked.
     Revoke,
+    /// A key's version is replaced.
+    Rotate,
 }
 
 impl Deed {
@@ -28,6 +30,8 @@ impl Deed {
             "mint.reserved" | "mint.sent" | "mint.answered" | "mint.sealed" | "mint.compared"
             | "mint.probed" | "mint.writing" | "mint.placed" | "mint.verified" | "mint.active" => Self::Mint,
             "mint.undo" => Self::Undo,
+            "rotate.switched" | "rotate.drained" | "rotate.disabling" | "rotate.ending"
+            | "rotate.rotated" => Self::Rotate,
             "revoke.owed" | "revoke.confirmed" => Self::Revoke,
             _ => panic!("no deed reaches the failpoint `{point}`; add one"),
         }
@@ -65,6 +69,10 @@ pub(crate) fn die_and_recover(house: &House, way: Way, point: &str, to: Destinat
             check(house, &name, to, End::Failed);
         }
         Deed::Approve => approve(house, way, point, &name, to),
+        Deed::Rotate => {
+            house.world.ok(&ask);
+            rotate(house, way, point, &name, to);
+        }
         Deed::Revoke => {
             house.world.ok(&ask);
             check(house, &name, to, End::Active);
@@ -73,6 +81,14 @@ pub(crate) fn die_and_recover(house: &House, way: Way, point: &str, to: Destinat
             check(house, &name, to, End::Revoked);
         }
     }
+}
+
+/// Dies while a key is rotated, and ends with its successor.
+pub(crate) fn rotate(house: &House, way: Way, point: &str, name: &str, to: Destination) {
+    check(house, name, to, End::Active);
+    die_rotating(house, way, point, name);
+    let _recovered = recover_rotation(house, way, name);
+    check(house, name, to, End::Rotated);
 }
 
 /// A production key needs two operators; the process dies after each of them has approved.

@@ -43,6 +43,34 @@ pub(crate) fn die(house: &House, way: Way, point: &str, pass: &str, args: &[&str
     }
 }
 
+/// The same for a rotation, which a command follows to its end.
+pub(crate) fn die_rotating(house: &House, way: Way, point: &str, name: &str) {
+    match way {
+        Way::Command => {
+            let mut rotate = house.talking("pass", &["key", "rotate", name]);
+            let output = rotate.env("KEYWRIGHT_CRASH_AT", point).output().unwrap();
+            house.hear(&output);
+            assert_aborted(point, output.status, &String::from_utf8_lossy(&output.stderr));
+        }
+        Way::Broker => {
+            let broker = DyingBroker::start(house, point);
+            let asked = house.run("pass", &["key", "rotate", name]);
+            broker.assert_dies();
+            assert!([0, 75].contains(&asked.code), "{point}: {} {}{}", asked.code, asked.out, asked.err);
+        }
+    }
+}
+
+/// Starts once more what died, until nothing of a rotation is left to be done.
+pub(crate) fn recover_rotation(house: &House, way: Way, name: &str) -> Recovered {
+    let recovered = start_again(house, way);
+    wait_for(&format!("the rotation of {name} is over"), || {
+        house.world.ok(&["reconcile"]);
+        house.read(|tx| Ok(tx.sagas_open()? == 0 && tx.revocations_owed()?.is_empty()))
+    });
+    recovered
+}
+
 /// Whoever asked a broker that died has to hear that it is gone, or how the deed ended; never that it went well when
 /// nobody knows.
 fn assert_told(point: &str, asked: &Ran) {

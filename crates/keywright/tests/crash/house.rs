@@ -22,6 +22,25 @@ const BY_HAND: &str = "# by hand\nOTHER='keep me'\n";
 /// The longest that anything is waited for. Nothing is asserted about how long it takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The template of the scenarios: as it ships, and with a drain that takes a moment.
+const QUICK: &str = r#"
+id = "cloudflare/dns-edit"
+title = "Edit the DNS records of one zone"
+provider = "cloudflare"
+tier = "standard"
+permissions = ["DNS Write"]
+[parameters.zone]
+kind = "cloudflare.zone"
+[limits]
+ttl_default = "30d"
+ttl_max = "90d"
+destinations = ["embedded:*", "dotenv:*"]
+[rotation]
+every = "20d"
+quiet_for = "1s"
+max_overlap = "1d"
+"#;
+
 /// A template whose keys may live so long that somebody has to approve an agent's request.
 const LONG: &str = r#"
 id = "cloudflare/dns-long"
@@ -78,8 +97,9 @@ impl House {
         let world = World::empty();
         world.init();
         hasten(&world, &runtime, "alice", PASSPHRASE);
-        world.connect();
-        world.ok(&["template", "apply", "cloudflare/dns-edit"]);
+        world.connect_with(&["--set", "use_lag=1s"]);
+        let quick = world.file("quick.toml", QUICK);
+        world.ok(&["template", "apply", &quick]);
         world.file(".env", BY_HAND);
         Self { world, overheard: RefCell::default(), foreign: RefCell::default(), runtime }
     }
@@ -195,8 +215,13 @@ impl House {
     }
 
     pub(crate) fn command(&self, pass: &str, args: &[&str]) -> std::process::Command {
+        self.talking(pass, &[&["--json"], args].concat())
+    }
+
+    /// The same in words.
+    pub(crate) fn talking(&self, pass: &str, args: &[&str]) -> std::process::Command {
         let pass = self.world.path(pass);
-        let head = ["--no-input", "--json", "--passphrase-file", pass.to_str().unwrap()];
+        let head = ["--no-input", "--passphrase-file", pass.to_str().unwrap()];
         self.world.command(&[&head[..], args].concat())
     }
 

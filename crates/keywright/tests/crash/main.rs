@@ -7,6 +7,7 @@
 //! | `dying` | how a process dies, and what is started after it |
 //! | `aftermath` | what has to be true afterwards |
 //! | `by_command`, `by_broker`, `by_agent` | who does the deed |
+//! | `rotating` | a rotation that dies while its successor is made |
 //! | `mishaps` | a provider that misbehaves around the crash |
 #![allow(
     clippy::unwrap_used,
@@ -24,6 +25,7 @@ mod deeds;
 mod dying;
 mod house;
 mod mishaps;
+mod rotating;
 #[path = "../it/support.rs"]
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod support;

@@ -97,9 +97,14 @@ impl World {
     }
 
     pub(crate) fn connect(&self) {
+        self.connect_with(&[]);
+    }
+
+    /// As above, with settings of the connection, as in `--set use_lag=1s`.
+    pub(crate) fn connect_with(&self, settings: &[&str]) {
         let (url, account) = (self.url(), self.account());
         let parent = self.path("parent");
-        self.ok(&[
+        let add = [
             "provider",
             "add",
             "cloudflare",
@@ -111,7 +116,8 @@ impl World {
             &url,
             "--credential-file",
             parent.to_str().unwrap(),
-        ]);
+        ];
+        self.ok(&[&add, settings].concat());
     }
 
     pub(crate) fn home(&self) -> PathBuf {
