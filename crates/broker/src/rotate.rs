@@ -13,7 +13,7 @@ use keywright_core::plan::{Plan, Principal};
 use keywright_core::policy::{
     Authorized, Ceiling, Counts, Effect, Facts, KeyFacts, Policies, Question, Refusal,
 };
-use keywright_core::receipt::Receipt;
+use keywright_core::receipt::{Receipt, Status};
 use keywright_core::saga::SagaKind;
 use keywright_core::template::{ResolvedTemplate, Rotation};
 use keywright_core::text::Untrusted;
@@ -106,31 +106,44 @@ impl Broker {
         Ok(key)
     }
 
-    /// Begins the rotations that are due. One that can't begin is tried again later, and says so on the key.
+    /// Begins the rotations that are due. One that can't begin is tried again later, and says so in the broker's own log.
     pub(crate) async fn rotate_due(self: &Arc<Self>) -> Result<usize> {
         let due = self.ledger.read(|tx| tx.keys_to_rotate(AT_A_TIME)).await?;
-        let schedule = Caller::plain(Principal::Schedule);
-        for id in &due {
-            let id = *id;
-            let key = match self.ledger.read(move |tx| tx.key(id)).await {
-                Ok(key) => key,
-                Err(error) => {
-                    // An edited row; `doctor` says so. The others are rotated all the same.
-                    tracing::error!(key = %id, %error, "left out");
-                    self.rotation_failed(id).await?;
-                    continue;
-                }
-            };
-            let begun = match self.refuse_if_forked() {
-                Ok(()) => self.begin_rotation(&schedule, &key, "it is due").await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = begun {
+        let beginning = due.iter().map(|id| self.rotate_one(*id));
+        futures::future::join_all(beginning).await.into_iter().collect::<Result<Vec<()>>>()?;
+        Ok(due.len())
+    }
+
+    async fn rotate_one(self: &Arc<Self>, id: KeyId) -> Result<()> {
+        let begun = match (self.refuse_if_forked(), self.ledger.read(move |tx| tx.key(id)).await) {
+            (Err(error), _) => Err(error),
+            // An edited row; `doctor` says so. The others are rotated all the same.
+            (_, Err(error)) => Err(error.into()),
+            (Ok(()), Ok(key)) => {
+                let schedule = Caller::plain(Principal::Schedule);
+                self.begin_rotation(&schedule, &key, "it is due").await
+            }
+        };
+        match begun {
+            Ok(request) if request.status == Status::InProgress => Ok(()),
+            // Whoever approves it begins it; until then nobody is asked again.
+            Ok(request) if request.status == Status::PendingApproval => {
+                let until = request.expires_at;
+                let written = self.ledger.write(move |tx| {
+                    let (_, tries) = tx.rotation_of(id)?;
+                    tx.set_rotation(id, Some(until), tries)
+                });
+                Ok(written.await?)
+            }
+            Ok(request) => {
+                tracing::warn!(key = %id, status = %request.status, reasons = ?request.reasons, "its rotation may not begin");
+                self.rotation_failed(id).await
+            }
+            Err(error) => {
                 tracing::warn!(key = %id, message = %error.message, "its rotation can't begin");
-                self.rotation_failed(id).await?;
+                self.rotation_failed(id).await
             }
         }
-        Ok(due.len())
     }
 
     /// The next try comes later, each time a little more so.
@@ -154,6 +167,12 @@ impl Broker {
             let full = format!("{}/{}/{}", key.project, key.environment, key.name);
             return Err(BrokerError::new(Code::Conflict, format!("key `{full}` is {}", key.state))
                 .hint("only a key that is active has a version to replace; ask for a new one"));
+        }
+        let (principal, digest) = (caller.principal.clone(), digest_of(key.id));
+        let waiting =
+            self.ledger.read(move |tx| tx.pending_twin(principal.kind(), principal.name(), &digest)).await?;
+        if let Some(waiting) = waiting {
+            return Ok(waiting);
         }
         let id = RequestId::generate(self.now(), entropy()?);
         let reason = self.kept(reason, LONGEST_PURPOSE).await?;
@@ -230,9 +249,6 @@ pub(crate) fn authorize(
 fn successor(key: &Key, before: &Plan, template: &ResolvedTemplate, reason: Untrusted) -> ParsedAsk {
     let had: BTreeSet<&str> = before.permissions.iter().map(|p| p.id.as_str()).collect();
     let grants = template.permissions.iter().map(|p| p.id.as_str());
-    let mut hash = Sha256::new();
-    hash.update(b"keywright/rotate/1\n");
-    hash.update(key.id.to_string());
     ParsedAsk {
         template: before.template.clone(),
         parameters: before.parameters.clone(),
@@ -247,8 +263,13 @@ fn successor(key: &Key, before: &Plan, template: &ResolvedTemplate, reason: Untr
         cwd: before.destinations.iter().find_map(|d| d.base.clone()),
         withheld: grants.filter(|id| !had.contains(id)).map(str::to_owned).collect(),
         rotates: Some(key.id),
-        digest: hash.finalize().into(),
+        digest: digest_of(key.id),
     }
+}
+
+/// What tells the wish to rotate a key from other asks.
+fn digest_of(key: KeyId) -> [u8; 32] {
+    Sha256::digest(format!("keywright/rotate/1\n{key}")).into()
 }
 
 /// A rotation renews; it is no way to a key that may do more.

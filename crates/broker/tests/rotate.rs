@@ -316,6 +316,66 @@ async fn a_wider_template_does_not_widen_a_key_that_is_rotated() {
 }
 
 #[tokio::test]
+async fn a_rotation_that_needs_people_asks_once_and_begins_when_they_have_approved() {
+    let world = world("ask").await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let ana = world.ana().await;
+    let strict = r#"
+        @id("rotations-need-somebody")
+        @reason("a rotation is looked at by a human")
+        forbid (principal, action == Keywright::Action::"rotate", resource) when { context.approvals < 1 };
+    "#;
+    let default = keywright_core::policy::DEFAULT_POLICIES;
+    world.broker.apply_policy(&ana, &format!("{default}\n{strict}")).await.unwrap();
+    let due = trace(&world).await.rotates_at.unwrap();
+    pass(&world, due.as_second() - world.broker.now().as_second() + 60).await;
+    for _ in 0..4 {
+        pass(&world, 60).await;
+    }
+    let pending = world.broker.inbox().await.unwrap();
+    assert_eq!(pending.len(), 1, "{pending:?}");
+    assert_eq!(trace(&world).await.versions.len(), 1);
+    let keywright_broker::review::Pending::Key(review) = &pending[0] else { panic!("{pending:?}") };
+    assert_eq!(review.plan.rotates, Some(trace(&world).await.key.id));
+    let id = review.request.to_string();
+    world.broker.approve(&ana, &id, &review.digest, &<_>::default(), WAIT).await.unwrap();
+    assert_eq!(states(&trace(&world).await), [VersionState::Draining, VersionState::Active]);
+}
+
+#[tokio::test]
+async fn a_rotation_that_policy_denies_is_not_tried_every_second() {
+    let world = world("ask").await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let ana = world.ana().await;
+    let never = r#"
+        @id("no-rotations")
+        @reason("nothing is rotated here")
+        forbid (principal, action == Keywright::Action::"rotate", resource);
+    "#;
+    let default = keywright_core::policy::DEFAULT_POLICIES;
+    world.broker.apply_policy(&ana, &format!("{default}\n{never}")).await.unwrap();
+    let due = trace(&world).await.rotates_at.unwrap();
+    pass(&world, due.as_second() - world.broker.now().as_second() + 60).await;
+    for _ in 0..5 {
+        pass(&world, 1).await;
+    }
+    let now = trace(&world).await;
+    assert_eq!((now.key.state, now.versions.len()), (KeyState::Active, 1));
+    assert!(now.rotates_at.unwrap() > world.broker.now());
+    let denied = now
+        .entries
+        .iter()
+        .filter(|e| {
+            e.record()
+                .decision
+                .as_ref()
+                .is_some_and(|d| d.reasons.iter().any(|r| r.contains("nothing is rotated")))
+        })
+        .count();
+    assert!(denied <= 1, "{denied}");
+}
+
+#[tokio::test]
 async fn an_agent_rotates_its_own_key_and_nobody_elses() {
     let world = world("ask").await;
     world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();

@@ -114,13 +114,19 @@ impl Broker {
         self.ledger.write(move |tx| tx.observe(id, &kept)).await.map_err(BrokerError::from)?;
         let late_at = rules.max_overlap.after(seen.since);
         match verdict(class, &seen, rules.quiet_for, lag) {
-            Verdict::Idle { quiet_since } => Ok(Seen::Over(format!(
-                "idle: no use is known since {quiet_since}, and it was looked at {now}"
-            ))),
+            Verdict::Idle { quiet_since } => {
+                let (since, at) = (to_second(quiet_since), to_second(now));
+                Ok(Seen::Over(format!("idle: no use is known since {since}, and it was looked at {at}")))
+            }
             Verdict::NotYet { last_sign, idle_at } => {
                 let why = match last_sign {
-                    Some(at) => format!("the old version was used {at}"),
-                    None => format!("the old version is quiet so far; idle at {idle_at} if it stays so"),
+                    Some(at) => format!("the old version was used {}", to_second(at)),
+                    None => {
+                        format!(
+                            "the old version is quiet so far; idle at {} if it stays so",
+                            to_second(idle_at)
+                        )
+                    }
                 };
                 if last_sign.is_some() {
                     self.alert_when_late(work, old, &rules, &why).await?;
@@ -133,7 +139,8 @@ impl Broker {
                     return Ok(Seen::Over(why.to_owned()));
                 }
                 let why = format!(
-                    "nobody can know whether the old version is used; the template has it end at {late_at}"
+                    "nobody can know whether the old version is used; the template has it end at {}",
+                    to_second(late_at)
                 );
                 Ok(Seen::Wait(look_again(now, late_at), why))
             }
@@ -215,9 +222,10 @@ impl Broker {
         let rest = Span::from_seconds((rules(work.plan()).quiet_for.seconds() / 4).min(LONGEST_REST));
         let until = old.iter().filter_map(|one| one.drain.disabled_at).map(|at| rest.after(at)).max();
         match until.filter(|at| *at > self.now() && work.key.state == KeyState::Active) {
-            Some(until) => {
-                Step::Rests(until, format!("the old version is switched off until {until}, then it ends"))
-            }
+            Some(until) => Step::Rests(
+                until,
+                format!("the old version is switched off until {}, then it ends", to_second(until)),
+            ),
             None => self.owe_old(work, old).await,
         }
     }
@@ -312,6 +320,11 @@ impl Broker {
 }
 
 const REPLACED: &str = "a successor is in force";
+
+/// As people read it.
+fn to_second(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
 
 /// What a provider can know of a credential's use, and how far that may lag.
 pub(crate) fn class_of(provider: &dyn Provider) -> (Evidence, Span) {

@@ -113,6 +113,14 @@ fn into_two_places(world: &World, args: &[&str], (second, mode): (&str, &str), e
     let value = in_dotenv(world, "API_TOKEN").expect("the key is in .env");
     assert!(!receipt.to_string().contains(&value), "the receipt holds no secret");
 
+    // A successor takes the same two places; both versions live until one of them is known to be idle.
+    let rotated = world.ok(&["key", "rotate", "web/dev/API_TOKEN"]);
+    assert_eq!(rotated["status"], "active", "{rotated}");
+    let now = rotated["placements"].as_array().unwrap();
+    assert!(now.len() == 2 && now.iter().all(|placement| placement["verified"].is_string()), "{rotated}");
+    let successor = in_dotenv(world, "API_TOKEN").expect("the successor is in .env");
+    assert_ne!(successor, value);
+
     let revoke = ["--json", "key", "revoke", "web/dev/API_TOKEN", "--reason", "done"];
     let (code, status) = if ends == Ends::AtOnce { (0, "revoked") } else { (75, "in_progress") };
     let revoked = world.alice(&revoke).expect(code).json();
