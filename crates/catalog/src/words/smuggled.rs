@@ -73,7 +73,17 @@ fn find_from(text: &str, name: &str, from: usize) -> Option<usize> {
 }
 
 /// Orders about rules, and claims that somebody allowed it.
-const ORDERS: [&str; 86] = [
+const ORDERS: [&str; 96] = [
+    " in your head",
+    " anweisung an",
+    " instruction to",
+    " instruction for",
+    " to the model",
+    " to the planner",
+    " counts as",
+    " zaehlt als",
+    " ab sofort",
+    " consigne",
     " ignore previous",
     " ignore all",
     " ignore any",

@@ -1,0 +1,100 @@
+//! Texts that say no more than a name, or a verb and a name.
+
+use std::collections::BTreeSet;
+
+use super::clauses::acts;
+use super::hear::Heard;
+use super::knowledge::Kind;
+use super::lexicon::is_small;
+
+/// The words that name something, without verbs and without words that tell nothing apart.
+pub(super) fn content(heard: &Heard) -> BTreeSet<String> {
+    let words = heard.words.iter().enumerate();
+    words
+        .filter(|(at, word)| {
+            let says = word.stem == "who" || !is_small(&word.stem) && !is_filler(&word.stem);
+            !word.negated && says && (!acts(*at, heard) || word.several)
+        })
+        .map(|(_, word)| if word.named { format!("~{}", word.stem) } else { word.stem.clone() })
+        .collect()
+}
+
+/// The marks of the verbs that are said.
+pub(super) fn marks(heard: &Heard) -> Vec<&'static str> {
+    let mut marks = Vec::new();
+    for word in heard.words.iter().filter(|word| !word.negated && !word.several) {
+        for kind in word.kinds {
+            let mark = match kind {
+                Kind::Read => "r",
+                Kind::Create => "c",
+                Kind::Update => "u",
+                Kind::Delete => "d",
+            };
+            if !marks.contains(&mark) {
+                marks.push(mark);
+            }
+        }
+    }
+    marks
+}
+
+fn is_filler(stem: &str) -> bool {
+    matches!(
+        stem,
+        "old"
+            | "new"
+            | "latest"
+            | "current"
+            | "existing"
+            | "colleagu"
+            | "person"
+            | "customer"
+            | "employee"
+            | "pleas"
+            | "please"
+            | "stuff"
+            | "site"
+            | "websit"
+            | "project"
+            | "everything"
+            | "whol"
+            | "alway"
+            | "last"
+            | "next"
+            | "first"
+            | "properli"
+            | "nice"
+            | "fast"
+            | "asap"
+            | "urgent"
+            | "quickli"
+    )
+}
+
+/// Whether the words only name a thing, or ask for a key to it (`a droplet token`).
+pub(super) fn only_names(heard: &Heard) -> bool {
+    let content = heard.words.iter().filter(|word| !is_small(&word.stem) && !word.named);
+    // `access` is as often a product.
+    let last = heard.words.last().map(|word| word.stem.as_str());
+    let key = |word: &super::hear::Word| match word.stem.as_str() {
+        "token" | "key" | "permission" | "credential" => true,
+        "access" => last == Some("access"),
+        _ => false,
+    };
+    content.filter(|word| !key(word)).count() <= 2 && !says_something(heard)
+}
+
+/// Whether the words ask for a key.
+pub(super) fn asks_for_key(heard: &Heard) -> bool {
+    let key = |stem: &str| matches!(stem, "token" | "key" | "permission" | "credential" | "access");
+    heard.words.iter().any(|word| key(&word.stem))
+}
+
+/// Whether the words say or ask what is done, and do not only name a thing.
+pub(super) fn says_something(heard: &Heard) -> bool {
+    heard.words.iter().any(|word| {
+        !word.negated
+            && (!word.kinds.is_empty()
+                || matches!(word.stem.as_str(), "how" | "what" | "which" | "who" | "whether"))
+    })
+}
