@@ -7,16 +7,39 @@ use super::hear::Heard;
 use super::knowledge::Kind;
 use super::lexicon::is_small;
 
-/// The words that name something, without verbs and without words that tell nothing apart.
-pub(super) fn content(heard: &Heard) -> BTreeSet<String> {
-    let words = heard.words.iter().enumerate();
-    words
-        .filter(|(at, word)| {
-            let says = word.stem == "who" || !is_small(&word.stem) && !is_filler(&word.stem);
-            !word.negated && says && (!acts(*at, heard) || word.several)
-        })
-        .map(|(_, word)| if word.named { format!("~{}", word.stem) } else { word.stem.clone() })
-        .collect()
+/// The words that name something, without verbs that go with anything and without words that tell nothing apart.
+pub(super) fn content(heard: &Heard, with_keys: bool) -> BTreeSet<String> {
+    let words = heard.words.iter();
+    let said = words.filter(|word| !word.negated && counts(&word.stem) && (with_keys || !is_key(&word.stem)));
+    let all =
+        said.map(|word| if word.named { format!("~{}", word.stem) } else { word.stem.clone() }).collect();
+    without_verbs(all)
+}
+
+/// Some words without verbs that go with anything, unless they are all there is.
+pub(super) fn without_verbs(said: BTreeSet<String>) -> BTreeSet<String> {
+    const ANYTHING: &str = "creat mak add new list show see view get read fetch updat chang edit modifi set delet remov upload download run manag send write use us giv check look access handl put pull configur turn enabl disabl find stor sav let start";
+    let goes = |stem: &str| ANYTHING.split_ascii_whitespace().any(|word| word == stem);
+    if said.iter().all(|stem| goes(stem)) {
+        said
+    } else {
+        said.into_iter().filter(|stem| !goes(stem)).collect()
+    }
+}
+
+/// Whether something is done.
+pub(super) fn does(heard: &Heard) -> bool {
+    (0..heard.words.len()).any(|at| acts(at, heard))
+}
+
+/// Whether a word tells things apart.
+pub(super) fn counts(stem: &str) -> bool {
+    const TELLING: &str = "custom job dev app prod production nightli weekli daili hourli cron automat user team servic script stag test compani key token credential who two most everi all each";
+    TELLING.split_ascii_whitespace().any(|word| word == stem) || !is_small(stem) && !is_filler(stem)
+}
+
+fn is_key(stem: &str) -> bool {
+    matches!(stem, "token" | "key" | "credential")
 }
 
 /// The marks of the verbs that are said.
@@ -81,7 +104,9 @@ pub(super) fn only_names(heard: &Heard) -> bool {
         "access" => last == Some("access"),
         _ => false,
     };
-    content.filter(|word| !key(word)).count() <= 2 && !says_something(heard)
+    let asks =
+        heard.segments.iter().any(|segment| segment.question) || heard.words.iter().any(|word| word.negated);
+    content.filter(|word| !key(word)).count() <= 2 && !asks && !says_something(heard)
 }
 
 /// Whether the words ask for a key.

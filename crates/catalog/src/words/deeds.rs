@@ -29,7 +29,9 @@ pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge:
             .any(|word| heard.segments.get(word.segment).is_some_and(|segment| segment.question));
         let allowed = known.deeds.get(*deed).is_some_and(|deed| deed.reads || !heard.read_only && !asks);
         let reported = words.iter().any(|at| is_reported(*at, heard));
-        let acted = words.iter().any(|at| heard.words.get(*at).is_some_and(|word| !word.kinds.is_empty()));
+        let acted = words.iter().any(|at| {
+            acts(*at, heard) || heard.words.get(*at).is_some_and(|word| word.kinds == [Kind::Read])
+        });
         let allowed = allowed && (acted || !looks || known.deeds.get(*deed).is_some_and(|deed| deed.reads));
         let allowed = allowed && (!reported || known.deeds.get(*deed).is_some_and(|deed| deed.reads));
         if strong && fresh && allowed {
@@ -190,7 +192,9 @@ fn kinds(
         kinds
     };
     let asks = |segment: usize| heard.segments.get(segment).is_some_and(|segment| segment.question);
-    let usable = |segment: &usize| heard.segments.get(*segment).is_some_and(|segment| !segment.smuggles);
+    let usable = |segment: &usize| {
+        heard.segments.get(*segment).is_some_and(|segment| !segment.smuggles && !segment.names_permissions)
+    };
     let mut found: BTreeSet<Kind> = BTreeSet::new();
     // What only happens before the job is looked at, not done.
     let only_aside = |segment: &usize| heard.segments.get(*segment).is_some_and(|segment| segment.aside);

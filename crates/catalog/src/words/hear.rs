@@ -31,6 +31,8 @@ pub(super) struct Word {
     pub(super) meta: bool,
     /// It ends in `s`: several things, not an order.
     pub(super) several: bool,
+    /// It stands behind `that` or the like.
+    pub(super) after_that: bool,
     /// It ends in `ed`.
     pub(super) done: bool,
     /// It is `owner/name`.
@@ -74,6 +76,8 @@ pub(super) struct Heard {
     pub(super) segments: Vec<Segment>,
     pub(super) resources: Vec<Resource>,
     pub(super) read_only: bool,
+    /// A number tells which one is meant.
+    pub(super) has_numbers: bool,
     /// It asks, lists or reports, and does nothing else.
     pub(super) looks: bool,
     /// A name with letters that look like others.
@@ -126,6 +130,7 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
     heard.read_only = says_read_only(&heard);
     set_aside(&mut heard);
     heard.looks = only_looks(&heard);
+    heard.has_numbers = meant.contains(|letter: char| letter.is_ascii_digit());
     heard.smuggles =
         comment || heard.segments.iter().any(|segment| segment.smuggles || segment.names_permissions);
     heard
@@ -291,11 +296,36 @@ impl Hearing<'_> {
         }
         // `which turn keys` turns nothing.
         let asks_which = self.heard.words.iter().filter(|word| word.segment == segment).count() == 1;
+        // `find that request` requests nothing.
+        let points = self
+            .heard
+            .words
+            .iter()
+            .rev()
+            .nth(1)
+            .is_some_and(|word| word.segment == segment && !word.kinds.is_empty());
         let leads = self.heard.words.last().is_none_or(|word| {
             word.segment != segment
-                || leads_on(&word.stem) && !(asks_which && matches!(word.stem.as_str(), "which" | "what"))
+                || leads_on(&word.stem)
+                    && !(points && word.stem == "that")
+                    && !(asks_which && matches!(word.stem.as_str(), "which" | "what"))
                 || word.leads && is_small(&word.stem) && !before_noun(&word.stem)
         });
+        // `post the log of the build` reads the log.
+        if matches!(
+            stem.as_str(),
+            "log" | "list" | "status" | "report" | "summari" | "number" | "statistic" | "count" | "digest"
+        ) && let Some(word) = self
+            .heard
+            .words
+            .iter_mut()
+            .rev()
+            .find(|word| !matches!(word.stem.as_str(), "the" | "a" | "our" | "us"))
+            && matches!(word.stem.as_str(), "post" | "send" | "email" | "print")
+            && !word.kinds.is_empty()
+        {
+            word.kinds = &[Kind::Read];
+        }
         let several = lower.ends_with('s');
         // `the install script downloads it`: the script does the second, not the first.
         let does = several
@@ -307,7 +337,20 @@ impl Hearing<'_> {
             }
         }
         let leads = leads || does;
-        let goes_on = !leads && lower.ends_with("ing") && verb(&stem).iter().any(|kind| kind.writes());
+        let after_that = self.heard.words.last().is_some_and(|word| {
+            word.segment == segment
+                && matches!(word.stem.as_str(), "that" | "which" | "about" | "to" | "soon" | "will" | "they")
+                || word.segment == segment && !is_small(&word.stem) && word.kinds.is_empty()
+        });
+        // `running instances`, `the configured alerts`; but `it must be turned on`.
+        let passive = self.heard.words.last().is_some_and(|word| {
+            matches!(
+                word.stem.as_str(),
+                "be" | "is" | "are" | "get" | "been" | "wa" | "was" | "wer" | "being"
+            )
+        });
+        let participle = lower.ends_with("ing") || lower.ends_with("ed") && !passive;
+        let goes_on = !leads && participle && verb(&stem).iter().any(|kind| kind.writes());
         let kinds = match verb(&stem) {
             kinds if does => kinds,
             _ if named || describes || goes_on || asks && !first => &[],
@@ -317,6 +360,7 @@ impl Hearing<'_> {
         self.heard.words.push(Word {
             stem,
             names_repo: false,
+            after_that,
             done: lower.ends_with("ed"),
             describes: goes_on,
             number,
@@ -402,6 +446,10 @@ impl Hearing<'_> {
         if let Some(segment) = self.heard.segments.get_mut(last) {
             segment.heading = !acts;
             segment.before_colon = true;
+            let of_keys = segment.text.contains(" permission") || segment.text.contains(" scope");
+            for word in self.heard.words.iter_mut().filter(|word| of_keys && word.segment == last) {
+                word.meta = true;
+            }
         }
     }
 

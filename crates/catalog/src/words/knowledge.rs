@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::bare::{counts, without_verbs};
 use super::lexicon::{is_noun_too, is_small, negates, verb};
 use super::tokens::{stem, stems};
 
@@ -137,9 +138,11 @@ impl Knowledge {
         }
         if mark == "??" {
             let either: Vec<&'static str> = list(body).collect();
-            let said =
-                |phrase| stems(phrase).into_iter().filter(|stem| stem == "who" || !is_small(stem)).collect();
-            self.bare.extend(list(phrases).map(|phrase| (said(phrase), either.clone())));
+            let said = |phrase| -> BTreeSet<String> {
+                without_verbs(stems(phrase).into_iter().filter(|stem| counts(stem)).collect())
+            };
+            let known = list(phrases).map(|phrase| (said(phrase), either.clone()));
+            self.bare.extend(known.filter(|(said, _)| !said.is_empty()));
             return;
         }
         let Some(topic) = self.topics.len().checked_sub(1) else { return };
@@ -231,7 +234,7 @@ impl Knowledge {
             if let ([only], false, None) = (words.as_slice(), weak, deed) {
                 self.alone.insert(*only);
             }
-            let goes_on = text.split(' ').any(|word| word.ends_with("ing"));
+            let goes_on = text.split(' ').any(|word| word.ends_with("ing") || word.ends_with("ed"));
             let is_done = |word: &&str| word.ends_with("ed") && word.len() > 4;
             let done = text.split(' ').find(is_done).and_then(|word| self.number(&stem(word)));
             self.phrases.push(Phrase { topic, deed, words, weak, negates, joins, done, goes_on });

@@ -14,7 +14,7 @@ resiz scal replac patch tweak paus resum lock unlock extend block unblock allow 
 increas lower rais limit map link swap customiz activat deactivat bypass proxi forc fix harden upgrad downgrad convert migrat mov transfer authoriz \
 suspend archiv approv rol roll put rais decreas reduc protect restrict redirect rout rerout reconfigur overwrit reset maintain correct alter shift grow shrink unpaus snooz resolv triag enforc requir quarantin isolat ban rebas squash unban unarchiv appli deni amend reassign relabel reschedul relax demot elevat repair resync recheck reconnect bounc retir reactivat reenabl unmut mut silenc throttl unassociat associat";
 const DELETE: &str = "delet remov drop purg clean prun revok destroy clear wip kill tear teardown unassign detach dismiss evict uninstall unregist deregist \
-nuk eras trash cleanup gc terminat decommission unlink unset cancel abort delist expung empti rm get-rid rid throw unbind unmount discard deregister unregister expel unshar shut disassociat offboard";
+nuk eras trash cleanup gc terminat decommission unlink unset cancel abort delist expung empti rm get-rid rid throw unbind unmount discard deregister unregister expel unshar shut disassociat offboard forget";
 const ANY: &str = "manag administ crud sync synchroniz handl control reconcil";
 
 /// What a verb does; nothing for a word that is no verb.
@@ -41,7 +41,7 @@ pub(super) fn verb(stem: &str) -> &'static [Kind] {
 pub(super) fn verb_first(stem: &str) -> &'static [Kind] {
     match stem {
         "comment" | "tag" | "snapshot" | "fork" | "branch" | "dispatch" | "onboard" | "email" | "mount"
-        | "bind" | "mirror" | "transcod" | "releas" | "wir" | "hook" | "blocklist" => &[Kind::Create],
+        | "bind" | "mirror" | "transcod" | "releas" | "hook" | "blocklist" => &[Kind::Create],
         "cap" | "encrypt" | "sign" | "tighten" | "loosen" | "strip" | "hid" | "expos" | "freez"
         | "unfreez" | "promot" | "cordon" | "rotat" | "secur" | "allowlist" | "steer" | "reload"
         | "refresh" => &[Kind::Update],
@@ -123,7 +123,7 @@ key token api access permission credential agent bot script job tool app servic 
 mai might abl our min myself thei thos thes its he she him her what which cloudflar github aw amazon digitalocean tailscal sendgrid openrout \
 good real realli actual actualli basic basicalli simpl simpli quick quickli soon right again onli sam other anoth mor most less least much mani few lot \
 work use wanna gonna gotta try help be being abl seem keep kept com cam go goe going went mean sur sorri actualli mayb perhap least \
-prod production stag dev test nightli weekli daili hourli cron automat automaticali our befor after dur until till through within across between";
+prod production stag dev test nightli weekli daili hourli cron automat automaticali our befor after dur until till through within across between wir brauchen der das den ein ein und bitte für mit wer ich mir mein";
 
 /// Words that say nothing about the thing.
 pub(super) fn is_small(stem: &str) -> bool {

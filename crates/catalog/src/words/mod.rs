@@ -138,12 +138,15 @@ impl<'catalog> Planner<'catalog> {
 
     /// What the words may mean if they say no more than a name that several things have.
     fn said_barely(&self, heard: &Heard) -> Option<&[&'static str]> {
-        if heard.smuggles || heard.look_alike.is_some() {
+        if heard.smuggles || heard.look_alike.is_some() || heard.has_numbers {
             return None;
         }
-        let content = bare::content(heard);
-        let known = self.knowledge().bare.iter();
-        known.filter(|(said, _)| *said == content).map(|(_, either)| either.as_slice()).next_back()
+        let known = |with_keys: bool| {
+            let content = bare::content(heard, with_keys);
+            let known = self.knowledge().bare.iter();
+            known.filter(|(said, _)| *said == content).map(|(_, either)| either.as_slice()).next_back()
+        };
+        known(true).or_else(|| known(false).filter(|_| !bare::does(heard)))
     }
 
     /// Adds what the verbs of the text do with a thing, or the job that a label names.
@@ -363,7 +366,8 @@ impl<'catalog> Planner<'catalog> {
             .and_then(|known| known.deeds.get(deed))
             .is_some_and(|deed| deed.reads);
         let Some(candidate) = self.meant(meant).filter(|_| reads || !heard.read_only) else { return };
-        let new = answer.candidates.iter().all(|known| known.permissions != candidate.permissions);
+        let new = !candidate.permissions.is_empty()
+            && answer.candidates.iter().all(|known| known.permissions != candidate.permissions);
         if new && answer.candidates.len() < CANDIDATES {
             answer.candidates.push(candidate);
         }

@@ -195,7 +195,13 @@ pub(super) fn says_read_only(heard: &Heard) -> bool {
         .filter(|segment| !segment.smuggles)
         .map(|segment| segment.text.as_str())
         .collect();
-    let padded = format!("{whole} ");
+    // A thing that is called so is not the job.
+    let mut padded = format!("{whole} ");
+    for thing in
+        ["deploy key", "replica", "user", "role", "collaborator", "endpoint", "member", "key for", "ssh key"]
+    {
+        padded = padded.replace(&format!(" read only {thing}"), " ");
+    }
     SAYS.iter().any(|says| padded.contains(says))
 }
 
@@ -254,7 +260,11 @@ pub(super) fn only_looks(heard: &Heard) -> bool {
     let tells = |word: &&Word| {
         matches!(
             word.stem.as_str(),
-            "unverifi"
+            "sheet"
+                | "spreadsheet"
+                | "excel"
+                | "auditor"
+                | "unverifi"
                 | "unverified"
                 | "still"
                 | "overdu"
@@ -263,7 +273,7 @@ pub(super) fn only_looks(heard: &Heard) -> bool {
                 | "inventori"
                 | "overview"
                 | "whom"
-        ) || word.stem == "expir" && !word.leads
+        ) || word.stem == "expir" && word.after_that
     };
     sums_up
         || heard.words.iter().filter(counts).any(|word| tells(&word))
