@@ -14,6 +14,7 @@ mod find;
 mod grammar;
 mod guess;
 mod hear;
+mod heard;
 mod knowledge;
 mod least;
 mod lexicon;
@@ -138,7 +139,7 @@ impl<'catalog> Planner<'catalog> {
 
     /// What the words may mean if they say no more than a name that several things have.
     fn said_barely(&self, heard: &Heard) -> Option<&[&'static str]> {
-        if heard.smuggles || heard.look_alike.is_some() || heard.has_numbers {
+        if heard.look_alike.is_some() || heard.has_numbers || heard.words.iter().any(|word| word.negated) {
             return None;
         }
         let known = |with_keys: bool| {
@@ -193,7 +194,7 @@ impl<'catalog> Planner<'catalog> {
         if choice.wanted.len() == 1
             && first.bare
             && only_names(heard)
-            && (asks_for_key(heard) || self.is_collection(first.topic))
+            && (asks_for_key(heard) || bare::is_bare(heard) && self.is_collection(first.topic))
         {
             self.either_way(first.topic, heard, answer);
             if answer.candidates.len() > 1 {
