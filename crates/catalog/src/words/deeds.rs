@@ -171,7 +171,8 @@ fn kinds(
             let free = !word.negated && !word.named && !word.meta && !spent.contains(&at);
             let verb = word.leads && word.opens;
             // `get file blame` files nothing.
-            let thing = !(faint && is_faint(&word.stem)) && word.noun_too && !word.opens && !word.leads;
+            let looked_at = faint && is_faint(&word.stem);
+            let thing = !looked_at && word.noun_too && !word.opens && !word.leads;
             let noun = thing || nouns.contains(&at) && word.noun_too && !verb;
             others |= matches!(word.stem.as_str(), "who" | "whether" | "what" | "how");
             let faint = faint || begins_list(at, heard);

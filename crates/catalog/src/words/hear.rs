@@ -262,11 +262,10 @@ impl Hearing<'_> {
             .nth(1)
             .is_some_and(|word| word.segment == segment && !word.kinds.is_empty());
         let leads = self.heard.words.last().is_none_or(|word| {
-            word.segment != segment
-                || leads_on(&word.stem)
-                    && !(points && word.stem == "that")
-                    && !(asks_which && matches!(word.stem.as_str(), "which" | "what"))
-                || word.leads && is_small(&word.stem) && !before_noun(&word.stem)
+            let asking = asks_which && matches!(word.stem.as_str(), "which" | "what" | "whos");
+            let leads_on = leads_on(&word.stem) && !(points && word.stem == "that");
+            let goes_on = word.leads && word.small && !before_noun(&word.stem);
+            word.segment != segment || !asking && (leads_on || goes_on)
         });
         // `post the log of the build` reads the log.
         if matches!(
