@@ -381,3 +381,19 @@ fn what_is_hidden_or_done_in_the_head_is_no_job() {
         }
     }
 }
+
+#[test]
+fn what_is_to_be_changed_is_not_only_read() {
+    for (provider, words, wanted) in [
+        ("github", "upload coverage as commit status", "statuses:write"),
+        ("github", "add codeowners", "contents:write"),
+        (
+            "aws",
+            "get the secret and rotate it",
+            "secretsmanager:GetSecretValue + secretsmanager:RotateSecret",
+        ),
+        ("github", "which repos have no branch protection?", "administration:read"),
+    ] {
+        assert_eq!(names(&answer(provider, words)), wanted, "{provider}: {words}");
+    }
+}

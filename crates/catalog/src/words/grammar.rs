@@ -118,7 +118,10 @@ pub(super) fn is_making(stem: &str) -> bool {
 pub(super) fn before_noun(stem: &str) -> bool {
     matches!(
         stem,
-        "by" | "of"
+        "their"
+            | "its"
+            | "by"
+            | "of"
             | "for"
             | "with"
             | "from"

@@ -113,7 +113,8 @@ transfer archiv rout rol roll rais protect restrict redirect bypass lock purg dr
 publish produc plug scale scal patch trac profil sampl detect spot move forc proxi renew rewrit merg upgrad restart reboot submit post writ read open put upload upsert download add graph poll notifi upload share forward reserv captur retri rebuild grant bounc rerun wak grab recheck resync silenc redeploy throttl trigger sync invit";
     const VERBS: &str = "upload upsert add writ read put post download";
     static SET: OnceLock<HashSet<&'static str>> = OnceLock::new();
-    holds(&SET, THINGS, stem) && !VERBS.split_ascii_whitespace().any(|word| word == stem)
+    static REST: OnceLock<HashSet<&'static str>> = OnceLock::new();
+    holds(&SET, THINGS, stem) && !holds(&REST, VERBS, stem)
 }
 
 /// Those of them that open a sentence as a verb: `snapshot the disk`, but `build logs`.

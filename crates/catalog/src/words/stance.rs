@@ -13,7 +13,8 @@ pub(super) fn deny(heard: &mut Heard) {
         let Some((word, after)) = rest.split_first_mut() else { break };
         let next = after.first().map_or("", |next| next.stem.as_str());
         // `with no owner` tells things apart, it does not forbid.
-        let apart = word.stem == "no" && before.last().is_some_and(|word| word.stem == "with")
+        let apart = word.stem == "no"
+            && before.last().is_some_and(|word| matches!(word.stem.as_str(), "with" | "hav" | "ha"))
             || word.stem == "without" && next_is_noun(after) && !writes(before, word.segment);
         if let Some((segment, left)) = scope {
             let carried = word.segment == segment
@@ -72,6 +73,19 @@ pub(super) fn place(heard: &mut Heard) {
             segment.aside = own
                 .iter()
                 .any(|word| matches!(word.stem.as_str(), "can" | "could" | "that" | "wont" | "doesnt"));
+        }
+        // `as commit status` says what becomes of it, not when.
+        let clause = |word: &&Word| {
+            matches!(
+                word.stem.as_str(),
+                "we" | "i" | "it" | "they" | "soon" | "you" | "long" | "the" | "code"
+            ) || word.kinds.iter().any(|kind| kind.writes())
+        };
+        if own.first().is_some_and(|word| word.stem == "as")
+            && own.len() <= 4
+            && !own.iter().any(|word| clause(&word))
+        {
+            segment.aside = false;
         }
         // `for the whole organisation` says how far it reaches, not what it is for.
         if own.first().is_some_and(|word| word.stem == "for") {
