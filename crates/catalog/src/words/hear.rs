@@ -1,75 +1,19 @@
 //! What a text says: words in segments, with what is denied, named, merely mentioned, or only there to widen the key.
 
+use super::grammar::{before_noun, is_doer, is_making, is_past, is_person, leads_on, names_key};
 use super::knowledge::{Kind, Knowledge};
-use super::lexicon::{is_small, joins, names_next, opens_aside, opens_context, verb};
+use super::lexicon::{
+    is_noun_too, is_small, joins, names_next, opens_as_verb, opens_aside, opens_context, verb, verb_first,
+};
 use super::smuggled;
 use super::spelling::known_as;
-use super::stance::{deny, place, says_read_only, set_aside};
+use super::stance::{deny, describe, only_looks, place, says_read_only, set_aside};
 use super::text::{self, Break, Chunk, ChunkKind};
 use super::tokens::stem;
 use crate::catalog::Catalog;
 use crate::solve::Resource;
 
-/// A word of the text.
-#[derive(Debug)]
-pub(super) struct Word {
-    pub(super) stem: String,
-    /// Its number in the knowledge, and how sure that is: a mistyped word counts less.
-    pub(super) number: Option<usize>,
-    pub(super) trust: f32,
-    pub(super) segment: usize,
-    pub(super) negated: bool,
-    /// It is a name, not a word.
-    pub(super) named: bool,
-    pub(super) kinds: &'static [Kind],
-    /// It stands where a verb stands: first, or behind `to` and the like.
-    pub(super) leads: bool,
-    /// It was written out: a short form may stand there by chance.
-    pub(super) long: bool,
-    /// It only says that a key is wanted (`a token for ...`).
-    pub(super) meta: bool,
-    /// It ends in `s`: several things, not an order.
-    pub(super) several: bool,
-}
-
-/// A stretch of words that belong together.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Segment {
-    pub(super) sentence: usize,
-    /// A reason, a condition or a time.
-    pub(super) aside: bool,
-    /// Where something comes from or what it goes through.
-    pub(super) context: bool,
-    /// It stands in brackets.
-    pub(super) bracketed: bool,
-    /// It stands before a colon, without a verb: what the rest is about.
-    pub(super) heading: bool,
-    /// What happens there happens at somebody else's.
-    pub(super) elsewhere: bool,
-    /// It asks whether or what.
-    pub(super) question: bool,
-    /// It asks for rights rather than for a job, or gives orders about the rules.
-    pub(super) smuggles: bool,
-    /// It gives orders about rules, or claims that somebody allowed it.
-    pub(super) orders: bool,
-    /// It names permissions.
-    pub(super) names_permissions: bool,
-    /// Its text in lower case, words between single spaces.
-    pub(super) text: String,
-}
-
-/// A whole text, understood.
-#[derive(Debug, Default)]
-pub(super) struct Heard {
-    pub(super) words: Vec<Word>,
-    pub(super) segments: Vec<Segment>,
-    pub(super) resources: Vec<Resource>,
-    pub(super) read_only: bool,
-    /// A name with letters that look like others.
-    pub(super) look_alike: Option<String>,
-    /// The text asks for rights beyond a job.
-    pub(super) smuggles: bool,
-}
+pub(super) use super::heard::{Heard, Segment, Word};
 
 /// Hears a text with one provider's words.
 pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_names: bool) -> Heard {
@@ -92,6 +36,7 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
     }
     let comment = cleaned.had_comment;
     deny(&mut heard);
+    describe(&mut heard);
     place(&mut heard);
     for (at, segment) in heard.segments.iter_mut().enumerate() {
         segment.smuggles = smuggled::is_smuggled(&segment.text, segment.names_permissions, at == 0);
@@ -114,6 +59,8 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
     }
     heard.read_only = says_read_only(&heard);
     set_aside(&mut heard);
+    heard.looks = only_looks(&heard);
+    heard.has_numbers = meant.contains(|letter: char| letter.is_ascii_digit());
     heard.smuggles =
         comment || heard.segments.iter().any(|segment| segment.smuggles || segment.names_permissions);
     heard
@@ -161,6 +108,7 @@ impl Hearing<'_> {
                 self.word("ahost", false);
                 self.word("apath", false);
             }
+            ChunkKind::Thing("ip", _) => self.word("anip", false),
             ChunkKind::Thing("cidr", value) => {
                 self.resource("cidr", value.clone());
                 self.word("acidr", false);
@@ -193,6 +141,12 @@ impl Hearing<'_> {
         if self.provider == "github" && raw.matches('/').count() == 1 && !all_known {
             self.resource("repo", raw.to_owned());
             self.word("repo", true);
+            // It says `repo`, if less than the word does.
+            if let Some(word) = self.heard.words.last_mut() {
+                word.number = self.knowledge.number("repo");
+                word.trust = 0.5;
+                word.names_repo = true;
+            }
             return;
         }
         if let Some(kind) = name.or_else(|| (strange || shouted).then_some("name")) {
@@ -207,8 +161,34 @@ impl Hearing<'_> {
             return;
         }
         for part in parts {
-            self.word(part, false);
+            match self.glued(part) {
+                Some((one, other)) => {
+                    self.word(one, false);
+                    self.word(other, false);
+                }
+                None => self.word(part, false),
+            }
         }
+    }
+
+    /// Two known words that are written as one (`waitingroom`).
+    fn glued<'b>(&self, word: &'b str) -> Option<(&'b str, &'b str)> {
+        let lower = word.to_lowercase();
+        let known = |part: &str| self.knowledge.number(&stem(part)).is_some();
+        if !(8..=20).contains(&word.len())
+            || !word.is_ascii()
+            || known(&lower)
+            || !verb(&stem(&lower)).is_empty()
+        {
+            return None;
+        }
+        (4..=word.len() - 4)
+            .rev()
+            .find(|at| {
+                let (one, other) = lower.split_at(*at);
+                known(one) && known(other) && !is_small(&stem(one)) && !is_small(&stem(other))
+            })
+            .map(|at| word.split_at(at))
     }
 
     fn word(&mut self, text: &str, named: bool) {
@@ -262,7 +242,6 @@ impl Hearing<'_> {
                 lower.as_str(),
                 "monitoring" | "logging" | "tracking" | "scanning" | "testing" | "hosting"
             ) && !first;
-        let kinds = if named || describes || asks && !first { &[] } else { verb(&stem) };
         // `the security team wants` is who asks, not what about.
         if matches!(
             stem.as_str(),
@@ -271,11 +250,85 @@ impl Hearing<'_> {
         {
             before.number = None;
         }
+        // `which turn keys` turns nothing.
+        let asks_which =
+            self.heard.words.iter().rev().take_while(|word| word.segment == segment).count() == 1;
+        // `find that request` requests nothing.
+        let points = self
+            .heard
+            .words
+            .iter()
+            .rev()
+            .nth(1)
+            .is_some_and(|word| word.segment == segment && !word.kinds.is_empty());
         let leads = self.heard.words.last().is_none_or(|word| {
-            word.segment != segment || leads_on(&word.stem) || word.leads && is_small(&word.stem)
+            let asking = asks_which && matches!(word.stem.as_str(), "which" | "what" | "whos");
+            let leads_on = leads_on(&word.stem) && !(points && word.stem == "that");
+            let goes_on = word.leads && word.small && !before_noun(&word.stem);
+            word.segment != segment || !asking && (leads_on || goes_on)
         });
+        // `post the log of the build` reads the log.
+        if matches!(
+            stem.as_str(),
+            "log" | "list" | "status" | "report" | "summari" | "number" | "statistic" | "count" | "digest"
+        ) && let Some(word) = self
+            .heard
+            .words
+            .iter_mut()
+            .rev()
+            .find(|word| !matches!(word.stem.as_str(), "the" | "a" | "our" | "us"))
+            && matches!(word.stem.as_str(), "post" | "send" | "email" | "print")
+            && !word.kinds.is_empty()
+        {
+            word.kinds = &[Kind::Read];
+        }
+        let several = lower.ends_with('s');
+        // `the install script downloads it`: the script does the second, not the first.
+        let does = several
+            && !verb(&stem).is_empty()
+            && self.heard.words.last().is_some_and(|word| is_doer(&word.stem) && word.segment == segment);
+        if does {
+            for word in self.heard.words.iter_mut().filter(|word| word.segment == segment) {
+                word.kinds = &[];
+            }
+        }
+        let leads = leads || does;
+        let after_that = self.heard.words.last().is_some_and(|word| {
+            word.segment == segment
+                && matches!(word.stem.as_str(), "that" | "which" | "about" | "to" | "soon" | "will" | "they")
+                || word.segment == segment && !is_small(&word.stem) && word.kinds.is_empty()
+        });
+        // `running instances`, `the configured alerts`; but `it must be turned on`.
+        let passive = self.heard.words.last().is_some_and(|word| {
+            matches!(
+                word.stem.as_str(),
+                "be" | "is" | "are" | "get" | "been" | "wa" | "was" | "wer" | "being"
+            )
+        });
+        let participle = lower.ends_with("ing") || lower.ends_with("ed") && !passive;
+        let goes_on = !leads && participle && verb(&stem).iter().any(|kind| kind.writes());
+        // `addresses that take part`: how they are, not what is to be done.
+        let mut before = self.heard.words.iter().rev();
+        let relative = before.next().is_some_and(|word| word.stem == "that" && word.segment == segment)
+            && before
+                .next()
+                .is_some_and(|word| word.several && word.kinds.is_empty() && !is_doer(&word.stem));
+        let kinds = match verb(&stem) {
+            kinds if does => kinds,
+            _ if relative => &[],
+            _ if named || describes || goes_on || asks && !first => &[],
+            [] if leads && !several => verb_first(&stem),
+            kinds => kinds,
+        };
         self.heard.words.push(Word {
+            small: is_small(&stem),
+            noun_too: is_noun_too(&stem),
+            opens: opens_as_verb(&stem),
             stem,
+            names_repo: false,
+            after_that,
+            done: lower.ends_with("ed"),
+            describes: goes_on,
             number,
             trust,
             segment,
@@ -283,7 +336,7 @@ impl Hearing<'_> {
             named,
             kinds,
             leads,
-            several: lower.ends_with('s'),
+            several: several && !does,
             long: lower.len() >= 4,
             meta: false,
         });
@@ -355,9 +408,14 @@ impl Hearing<'_> {
     /// The segment before a colon says what the rest is about, unless it already does something.
     fn head(&mut self) {
         let Some(last) = self.heard.segments.len().checked_sub(1) else { return };
-        let acts = self.heard.words.iter().any(|word| word.segment == last && !word.kinds.is_empty());
+        let acts = self.heard.own(last).any(|(_, word)| !word.kinds.is_empty());
         if let Some(segment) = self.heard.segments.get_mut(last) {
             segment.heading = !acts;
+            segment.before_colon = true;
+            let of_keys = segment.text.contains(" permission") || segment.text.contains(" scope");
+            for word in self.heard.words.iter_mut().filter(|word| of_keys && word.segment == last) {
+                word.meta = true;
+            }
         }
     }
 
@@ -372,86 +430,4 @@ impl Hearing<'_> {
         }
         self.heard.segments.len() - 1
     }
-}
-
-fn is_past(word: &str) -> bool {
-    word.ends_with("ed")
-        && !matches!(
-            word,
-            "logged" | "signed" | "accessed" | "opened" | "connected" | "used" | "visited" | "approved"
-        )
-        || matches!(word, "did" | "made" | "broke" | "set" | "took" | "put")
-}
-
-fn is_person(stem: &str) -> bool {
-    matches!(
-        stem,
-        "team"
-            | "user"
-            | "staff"
-            | "employee"
-            | "peopl"
-            | "dev"
-            | "developer"
-            | "customer"
-            | "colleagu"
-            | "member"
-            | "partner"
-            | "agent"
-            | "app"
-            | "bot"
-            | "servic"
-    )
-}
-
-/// Words for the key itself.
-fn names_key(stem: &str) -> bool {
-    matches!(
-        stem,
-        "token" | "key" | "permission" | "access" | "scop" | "credential" | "right" | "permiss" | "rol"
-    )
-}
-
-fn is_making(stem: &str) -> bool {
-    matches!(stem, "creat" | "mak" | "generat" | "issu" | "mint" | "new" | "provision" | "add")
-}
-
-/// Words behind which a verb stands.
-fn leads_on(stem: &str) -> bool {
-    matches!(
-        stem,
-        "to" | "and"
-            | "must"
-            | "should"
-            | "can"
-            | "will"
-            | "i"
-            | "we"
-            | "pleas"
-            | "also"
-            | "then"
-            | "or"
-            | "it"
-            | "bot"
-            | "agent"
-            | "job"
-            | "script"
-            | "that"
-            | "let"
-            | "could"
-            | "may"
-            | "need"
-            | "want"
-            | "wants"
-            | "lets"
-            | "just"
-            | "only"
-            | "auto"
-            | "automaticalli"
-            | "so"
-            | "which"
-            | "pipelin"
-            | "cron"
-            | "you"
-    )
 }

@@ -1,13 +1,23 @@
 //! What a text brings along to widen the key: names of permissions, claims of approval, orders about the rules. It is
 //! taken out before anything is understood; what is left is the job.
 
+use std::collections::HashSet;
+
 use super::text::PERMISSION;
 use crate::catalog::Catalog;
 
 /// Puts a mark where a permission's name stands, so that the name says nothing about the job.
 pub(super) fn mask_names(text: &str, catalog: &Catalog) -> String {
     let mut masked = text.to_owned();
-    for permission in catalog.permissions().iter().filter(|permission| is_level(permission.name)) {
+    // Only names whose first word is there are looked for.
+    let lower = text.to_ascii_lowercase();
+    let said: HashSet<&str> = lower.split(|letter: char| !letter.is_alphanumeric()).collect();
+    let begins = |name: &str| {
+        let first = name.split(|letter: char| !letter.is_alphanumeric()).next().unwrap_or_default();
+        said.contains(first.to_ascii_lowercase().as_str())
+    };
+    let named = catalog.permissions().iter();
+    for permission in named.filter(|permission| is_level(permission.name) && begins(permission.name)) {
         let name = permission.name;
         let grave = permission.escalation || permission.high_blast;
         let mut from = 0;
@@ -73,7 +83,29 @@ fn find_from(text: &str, name: &str, from: usize) -> Option<usize> {
 }
 
 /// Orders about rules, and claims that somebody allowed it.
-const ORDERS: [&str; 86] = [
+const ORDERS: [&str; 108] = [
+    " hidden policy",
+    " secretly ",
+    " silently ",
+    " quietly ",
+    " nobody notices",
+    " nobody reviewing",
+    " nobody sees",
+    " without telling",
+    " dont tell",
+    " means account",
+    " translation hint",
+    " in our language",
+    " in your head",
+    " anweisung an",
+    " instruction to",
+    " instruction for",
+    " to the model",
+    " to the planner",
+    " counts as",
+    " zaehlt als",
+    " ab sofort",
+    " consigne",
     " ignore previous",
     " ignore all",
     " ignore any",
