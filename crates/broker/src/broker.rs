@@ -91,6 +91,8 @@ pub struct Health {
     pub sagas_open: u64,
     /// Credentials that are owed to a provider's revocation.
     pub revocations_owed: u64,
+    /// Versions that were replaced and live longer than their template says, because they are used or nobody can know.
+    pub drains_late: u64,
     /// Attempts of which nobody knows yet whether they made a key.
     pub attempts_uncertain: u64,
     /// Entries in the audit log.
@@ -195,6 +197,7 @@ impl Broker {
                 requests_pending: tx.requests_waiting()?,
                 sagas_open: tx.sagas_open()?,
                 revocations_owed: tx.revocations_count()?,
+                drains_late: tx.drains_late()?,
                 attempts_uncertain: tx.attempts_uncertain()?,
                 audit_entries: tx.audit_size()?,
             })

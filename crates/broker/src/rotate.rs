@@ -15,6 +15,7 @@ use keywright_core::policy::{
 };
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::saga::SagaKind;
+use keywright_core::store::Presence;
 use keywright_core::template::{ResolvedTemplate, Rotation};
 use keywright_core::text::Untrusted;
 use keywright_ledger::{LedgerError, Request};
@@ -199,6 +200,9 @@ impl Broker {
         let question = question(&plan, &applied.resolved, Some(key), counts);
         let (_, policies) = self.policies().await?;
         let decision = policies.decide(&question);
+        if decision.effect != Effect::Deny {
+            self.refuse_lost(&plan, key).await?;
+        }
         let alternative = match decision.effect {
             Effect::Allow => None,
             _ => policies.nearest(&question),
@@ -209,6 +213,27 @@ impl Broker {
 }
 
 impl Broker {
+    /// Whether a successor's value can be written: each place is there, and holds the key's value or none. Looked at before
+    /// anything is made, because from the first write on there is no way back.
+    async fn refuse_lost(&self, plan: &Plan, key: &Key) -> Result<()> {
+        for destination in &plan.destinations {
+            let store = self.outside.store(&destination.place.store).await?;
+            let presence = store.look(destination).await?;
+            let is_own = match &presence {
+                // Where the store can't tell whose it is, the ledger can: a place is one key's.
+                Presence::Ours { marker: None, .. } => true,
+                Presence::Ours { marker: Some(marker), .. } => {
+                    self.key_of(marker.as_str()).await.is_some_and(|found| found.id == key.id)
+                }
+                Presence::Absent | Presence::Foreign => false,
+            };
+            if !is_own {
+                self.may_write(destination, &presence, None).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// The key whose version a plan replaces, if it does.
     pub(crate) async fn replaced(&self, plan: &Plan) -> Result<Option<Key>> {
         let Some(key) = plan.rotates else { return Ok(None) };

@@ -36,6 +36,8 @@ pub struct Trace {
     pub drains: Vec<(Drain, Option<Verdict>)>,
     /// When the version in force is due to be replaced.
     pub rotates_at: Option<Timestamp>,
+    /// How often that failed since it last went well.
+    pub rotate_tries: u64,
     /// The entries about it, in order: those of its beginning and of its end where there are thousands.
     pub entries: Vec<Entry>,
 }
@@ -180,6 +182,7 @@ impl Broker {
                 saga: tx.saga_under_way(id)?,
                 drains: tx.drains(id)?.into_iter().map(|drain| (drain, None)).collect(),
                 rotates_at: tx.rotation_of(id)?.0,
+                rotate_tries: tx.rotation_of(id)?.1,
                 entries,
                 plan: tx.request_in_force(&key)?.plan,
                 request,

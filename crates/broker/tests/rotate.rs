@@ -376,6 +376,45 @@ async fn a_rotation_that_policy_denies_is_not_tried_every_second() {
 }
 
 #[tokio::test]
+async fn what_is_used_for_too_long_is_said_and_goes_on_working() {
+    let world = world("revoke-after-overlap").await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let old = read(&world).await;
+    rotate(&world).await;
+    for _ in 0..60 {
+        assert!(call(&world, &old).await, "a rotation breaks nobody");
+        pass(&world, 3_600).await;
+    }
+    assert_eq!(world.broker.health().await.unwrap().drains_late, 1);
+    let now = trace(&world).await;
+    assert_eq!(states(&now), [VersionState::Draining, VersionState::Active]);
+    let said = now.entries.iter().filter(|e| e.record().facts.get("phase") == Some(&"late".into())).count();
+    assert_eq!(said, 1, "once");
+}
+
+#[tokio::test]
+async fn a_place_that_somebody_else_took_is_seen_before_a_successor_is_made() {
+    let world = world("ask").await;
+    let folder = tempfile::tempdir().unwrap();
+    let wish = Ask {
+        destinations: vec!["dotenv:./.env#CF_TOKEN".to_owned(), "embedded:web/dev/CF_TOKEN".to_owned()],
+        cwd: Some(folder.path().display().to_string()),
+        ..ask("example.com", "CF_TOKEN")
+    };
+    world.request(&wish).await.unwrap();
+    std::fs::write(folder.path().join(".env"), "CF_TOKEN='by hand'\n").unwrap();
+    let ana = Caller::plain(Principal::Operator("ana".parse().unwrap()));
+    let error = world.broker.rotate(&ana, "CF_TOKEN", "now", WAIT).await.unwrap_err();
+    assert_eq!(error.code, Code::Conflict, "{error}");
+    assert_eq!((live(&world), trace(&world).await.versions.len()), (1, 1));
+    assert_eq!(std::fs::read_to_string(folder.path().join(".env")).unwrap(), "CF_TOKEN='by hand'\n");
+    // A place that holds nothing any more gets the successor.
+    std::fs::write(folder.path().join(".env"), "").unwrap();
+    assert_eq!(world.broker.rotate(&ana, "CF_TOKEN", "now", WAIT).await.unwrap().status, Status::Active);
+    assert!(std::fs::read_to_string(folder.path().join(".env")).unwrap().contains(&read(&world).await));
+}
+
+#[tokio::test]
 async fn an_agent_rotates_its_own_key_and_nobody_elses() {
     let world = world("ask").await;
     world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();

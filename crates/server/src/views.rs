@@ -295,8 +295,19 @@ pub fn keys(keys: &[KeySummary]) -> Value {
 /// Everything about one key.
 #[must_use]
 pub fn trace(trace: &Trace) -> Value {
-    let Trace { key, request, plan, versions, placements, revocations, saga, drains, rotates_at, entries } =
-        trace;
+    let Trace {
+        key,
+        request,
+        plan,
+        versions,
+        placements,
+        revocations,
+        saga,
+        drains,
+        rotates_at,
+        rotate_tries,
+        entries,
+    } = trace;
     let debts: Vec<Value> = revocations
         .iter()
         .map(|r| {
@@ -332,7 +343,7 @@ pub fn trace(trace: &Trace) -> Value {
         "unlocks": plan.unlocks,
         "mutating": plan.mutating,
         "rotation": plan.rotation,
-        "rotates_at": rotates_at.map(|at| at.to_string()),
+        "rotates_at": rotates_at.map(|at| at.to_string()), "rotate_tries": rotate_tries,
         "drains": drains.iter().map(|(drain, judged)| drained(drain, judged.as_ref())).collect::<Vec<_>>(),
         "versions": versions.iter().map(version).collect::<Vec<_>>(),
         "placements": placements.iter().map(placement).collect::<Vec<_>>(),

@@ -187,7 +187,8 @@ impl Broker {
             Err(error) => return Step::Later(error),
         };
         // What has to go for another reason goes at once.
-        let Some(disabling) = provider.disabling().filter(|_| work.key.state == KeyState::Active) else {
+        let is_urgent = work.key.state != KeyState::Active || old.iter().any(|one| one.drain.word.is_some());
+        let Some(disabling) = provider.disabling().filter(|_| !is_urgent) else {
             return self.owe_old(work, old).await;
         };
         for one in &old {
@@ -221,7 +222,8 @@ impl Broker {
         };
         let rest = Span::from_seconds((rules(work.plan()).quiet_for.seconds() / 4).min(LONGEST_REST));
         let until = old.iter().filter_map(|one| one.drain.disabled_at).map(|at| rest.after(at)).max();
-        match until.filter(|at| *at > self.now() && work.key.state == KeyState::Active) {
+        let is_urgent = work.key.state != KeyState::Active || old.iter().any(|one| one.drain.word.is_some());
+        match until.filter(|at| *at > self.now() && !is_urgent) {
             Some(until) => Step::Rests(
                 until,
                 format!("the old version is switched off until {}, then it ends", to_second(until)),

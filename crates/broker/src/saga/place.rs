@@ -122,7 +122,7 @@ impl Broker {
         }))
     }
 
-    async fn may_write(
+    pub(crate) async fn may_write(
         &self,
         destination: &Destination,
         presence: &Presence,
@@ -147,7 +147,7 @@ impl Broker {
     }
 
     /// The key of this home that a marker belongs to.
-    async fn key_of(&self, marker: &str) -> Option<Key> {
+    pub(crate) async fn key_of(&self, marker: &str) -> Option<Key> {
         let Recognised::Ours { attempt, .. } = self.keyring.markers().recognise(marker) else { return None };
         let key = self.ledger.read(move |tx| {
             let attempt = tx.attempt(attempt)?;

@@ -293,7 +293,11 @@ fn is_shown(placement: &Value, key: &str) -> bool {
 /// When the version in force is replaced, and by which rules.
 fn rotates_text(trace: &Value, now: Timestamp) -> String {
     let rules = trace.get("rotation").cloned().unwrap_or_default();
+    let tries = number(trace, "rotate_tries");
     match (field(trace, "rotates_at"), field(&rules, "every")) {
+        (at, _) if tries > 0 && !at.is_empty() => {
+            format!("tried in vain ({}); again {}", count(tries, "time", "times"), when::both(&at, now))
+        }
         (at, every) if !at.is_empty() => format!("{}, every {every}", when::both(&at, now)),
         (_, every) if !every.is_empty() => format!("every {every}"),
         _ => String::new(),

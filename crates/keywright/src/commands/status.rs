@@ -46,9 +46,12 @@ fn short(status: &Value) -> String {
         return "only revokes: see `keywright status`".to_owned();
     }
     let mut words = vec![count(number(health, "keys_active"), "key", "keys")];
-    for (name, word) in
-        [("requests_pending", "to review"), ("revocations_owed", "owed"), ("attempts_uncertain", "uncertain")]
-    {
+    for (name, word) in [
+        ("requests_pending", "to review"),
+        ("revocations_owed", "owed"),
+        ("attempts_uncertain", "uncertain"),
+        ("drains_late", "replaced and still alive"),
+    ] {
         match number(health, name) {
             0 => {}
             number => words.push(format!("{number} {word}")),
@@ -71,6 +74,7 @@ fn long(status: &Value) -> String {
             .add("to review", count(number(health, "requests_pending"), "request", "requests"))
             .add("under way", count(number(health, "sagas_open"), "saga", "sagas"))
             .add("owed", count(number(health, "revocations_owed"), "revocation", "revocations"))
+            .add("late", late(number(health, "drains_late")))
             .add("uncertain", uncertain(number(health, "attempts_uncertain")))
             .add("audit log", count(number(health, "audit_entries"), "entry", "entries"));
     }
@@ -97,4 +101,15 @@ fn uncertain(attempts: u64) -> String {
 
 fn is(value: &Value, name: &str) -> bool {
     value.get(name).and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// Versions that were replaced and live longer than they should.
+fn late(number: u64) -> String {
+    match number {
+        0 => String::new(),
+        number => format!(
+            "{} replaced, and used or of unknown use for too long: `keywright key show` says which",
+            count(number, "version is", "versions are")
+        ),
+    }
 }

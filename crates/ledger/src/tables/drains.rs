@@ -79,6 +79,16 @@ impl Tx<'_> {
         self.query(&sql, &[Value::text(key)])?.iter().map(|row| Drain::read(self, row)).collect()
     }
 
+    /// How many versions that were replaced live longer than they should.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn drains_late(&self) -> Result<u64> {
+        let sql = "SELECT COUNT(*) FROM drains d JOIN versions v ON v.id = d.version \
+                   WHERE d.alerted_at IS NOT NULL AND v.state = 'draining'";
+        self.first(sql, &[])?.map_or(Ok(0), |row| row.count(0))
+    }
+
     /// Keeps what was seen of a version.
     ///
     /// # Errors
