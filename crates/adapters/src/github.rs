@@ -1,8 +1,6 @@
 //! What every call to GitHub's REST API has in common, version 2022-11-28.
 
-use serde::Deserialize;
-
-use crate::rest::Said;
+use crate::rest::{RefusalBody, Said};
 
 /// GitHub's own address.
 pub(crate) const PUBLIC: &str = "https://api.github.com";
@@ -18,11 +16,7 @@ pub(crate) fn headers() -> Vec<(&'static str, String)> {
 
 /// GitHub's refusals: `{message, documentation_url, errors}`.
 pub(crate) fn said(body: &[u8]) -> Option<Said> {
-    #[derive(Deserialize)]
-    struct Refusal {
-        message: String,
-    }
-    let Refusal { message } = serde_json::from_slice(body).ok()?;
+    let message = RefusalBody::parse(body)?.text("/message")?;
     let code = message.to_ascii_lowercase().contains(PACE).then(|| PACE.to_owned());
     Some(Said { code, message })
 }

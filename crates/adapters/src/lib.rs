@@ -5,6 +5,8 @@
 
 mod aws;
 mod github;
+mod login;
+mod names;
 pub mod provider;
 mod rest;
 pub mod store;

@@ -17,6 +17,7 @@ use keywright_core::store::StoreError;
 use keywright_core::text::Untrusted;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::wire::{Call, Fault, Reply, Scrub, Wire, json_fault};
@@ -36,6 +37,29 @@ pub(crate) type ReadRefusal = fn(&[u8]) -> Option<Said>;
 pub(crate) struct Said {
     pub(crate) code: Option<String>,
     pub(crate) message: String,
+}
+
+/// The body of a refusal: JSON, in which a pointer (RFC 6901) names what is read. What has another type than the documented
+/// one is not there.
+pub(crate) struct RefusalBody(Value);
+
+impl RefusalBody {
+    pub(crate) fn parse(body: &[u8]) -> Option<Self> {
+        serde_json::from_slice(body).ok().map(Self)
+    }
+
+    pub(crate) fn at(&self, pointer: &str) -> Option<&Value> {
+        self.0.pointer(pointer)
+    }
+
+    pub(crate) fn text(&self, pointer: &str) -> Option<String> {
+        self.at(pointer)?.as_str().map(str::to_owned)
+    }
+
+    /// A whole number, as text.
+    pub(crate) fn number(&self, pointer: &str) -> Option<String> {
+        self.at(pointer)?.as_u64().map(|number| number.to_string())
+    }
 }
 
 /// A call that did not succeed.
@@ -133,6 +157,15 @@ pub(crate) fn parse<T: DeserializeOwned>(reply: &Reply) -> Result<T, Failure> {
         .map_err(|error| Failure::garbled(format!("status {}, and {}", reply.status, json_fault(&error))))
 }
 
+/// What a call found: nothing, where the thing is not there.
+pub(crate) fn found<T>(outcome: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match outcome {
+        Ok(found) => Ok(Some(found)),
+        Err(failure) if failure.is_not_found() => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
 /// Writes a body; it is wiped when dropped.
 pub(crate) fn body(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let why = || Cause::Unavailable("the request can't be written as JSON".to_owned());
@@ -152,6 +185,11 @@ impl Failure {
     /// An answer that makes no sense proves nothing.
     pub(crate) fn garbled(why: String) -> Self {
         Self { cause: Cause::Garbled(why), proof: Proof::Nothing }
+    }
+
+    /// What failed without an answer proves nothing either.
+    pub(crate) fn unavailable(why: impl Into<String>) -> Self {
+        Self { cause: Cause::Unavailable(why.into()), proof: Proof::Nothing }
     }
 
     /// Whether the credential was refused.

@@ -25,14 +25,16 @@ static FACTS: StoreFacts = StoreFacts {
 };
 
 /// Sealed values in the ledger.
-pub(crate) struct EmbeddedStore {
+pub struct EmbeddedStore {
     name: StoreName,
     ledger: Arc<Ledger>,
     keyring: Arc<Keyring>,
 }
 
 impl EmbeddedStore {
-    pub(crate) fn new(name: StoreName, ledger: Arc<Ledger>, keyring: Arc<Keyring>) -> Self {
+    /// The store over a ledger, whose values these keys seal.
+    #[must_use]
+    pub fn new(name: StoreName, ledger: Arc<Ledger>, keyring: Arc<Keyring>) -> Self {
         Self { name, ledger, keyring }
     }
 
@@ -97,6 +99,10 @@ impl Store for EmbeddedStore {
 
     async fn write(&self, write: &Write<'_>) -> Result<Written, StoreError> {
         let place = write.destination.place.place.clone();
+        if write.secret.len() > FACTS.max_value {
+            let why = format!("it has more than {} bytes", FACTS.max_value);
+            return Err(StoreError::Value { store: self.name.clone(), why });
+        }
         let placement = write.origin.placement;
         let owner = owner_of_value(placement);
         let sealed = self.keyring.seal(&owner, write.secret).map_err(|e| self.unavailable(&e))?;
@@ -162,6 +168,7 @@ impl Store for EmbeddedStore {
 }
 
 /// What a value is bound to: the placement that wrote it. It opens for nothing else, whatever a row says.
-pub(crate) fn owner_of_value(placement: PlacementId) -> String {
+#[must_use]
+pub fn owner_of_value(placement: PlacementId) -> String {
     format!("placement:{placement}")
 }

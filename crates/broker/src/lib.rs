@@ -25,6 +25,7 @@
 //! | [`admin`] | connections, stores, agents, operators, workloads |
 //! | `remove` | connections and stores that nothing needs any more |
 //! | [`trace`] | the audit log, read |
+//! | [`embedded`] | the sealed store in the ledger |
 //! | [`find`] | permissions by words and by operations |
 //! | [`record`] | what goes on record |
 //! | [`mask`] | secrets that an agent pasted into a call |
@@ -44,7 +45,7 @@ pub mod deliver;
 pub mod denied;
 mod derive;
 pub mod drift;
-mod embedded;
+pub mod embedded;
 mod ended;
 mod error;
 pub mod find;

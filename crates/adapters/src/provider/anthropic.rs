@@ -34,7 +34,7 @@ use super::{
     ConnectError, ConnectionConfig, PLAIN, ParameterKind, about_another, ended, no_such, unauthorized,
     unknown_kind, unsupported,
 };
-use crate::rest::{self, Failure, Rest, Said};
+use crate::rest::{self, Failure, RefusalBody, Rest, Said};
 use crate::wire::{Auth, Call};
 
 /// The kind, as in `provider add anthropic`.
@@ -90,17 +90,8 @@ fn is_id(text: &str) -> bool {
 
 /// `{"type": "error", "error": {"type": "...", "message": "..."}}`.
 fn said(body: &[u8]) -> Option<Said> {
-    #[derive(Deserialize)]
-    struct Refusal {
-        error: Inner,
-    }
-    #[derive(Deserialize)]
-    struct Inner {
-        r#type: String,
-        message: String,
-    }
-    let Refusal { error: Inner { r#type, message } } = serde_json::from_slice(body).ok()?;
-    Some(Said { code: Some(r#type), message })
+    let refusal = RefusalBody::parse(body)?;
+    Some(Said { code: Some(refusal.text("/error/type")?), message: refusal.text("/error/message")? })
 }
 
 #[derive(Deserialize)]

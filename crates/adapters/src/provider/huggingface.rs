@@ -32,9 +32,10 @@ use super::patience::until_known;
 use super::secret_text::SecretText;
 use super::{
     ConnectError, ConnectionConfig, PLAIN, ParameterKind, about_another, check_fits, check_is_confined_to,
-    confine_to, ended, minted, no_such, unauthorized, unknown_kind, unsupported,
+    confine_to, ended, minted, no_such, resolve_own, unauthorized, unknown_fields, unsupported,
 };
-use crate::rest::{self, Failure, Proof, Rest, Said, after_create};
+use crate::names::is_plain;
+use crate::rest::{self, Failure, Proof, RefusalBody, Rest, Said, after_create};
 use crate::wire::Call;
 
 /// The kind, as in `provider add huggingface`.
@@ -77,14 +78,11 @@ pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dy
 
 /// `{"error": "..."}`.
 fn said(body: &[u8]) -> Option<Said> {
-    let refusal: Refusal = serde_json::from_slice(body).ok()?;
-    Some(Said { code: None, message: refusal.error })
+    RefusalBody::parse(body)?.text("/error").map(|message| Said { code: None, message })
 }
 
 fn is_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-        && text.len() <= 96
+    is_plain(text, "-_.", 96) && !text.starts_with(['-', '_', '.'])
 }
 
 /// The id of an account or a token.
@@ -172,11 +170,6 @@ struct Scoped {
     permissions: BTreeSet<String>,
 }
 
-#[derive(Deserialize)]
-struct Refusal {
-    error: String,
-}
-
 fn told(failure: Failure) -> ProviderError {
     failure.of_provider(KIND, "such service account", NEEDS)
 }
@@ -261,14 +254,7 @@ impl Provider for HuggingFace {
     }
 
     async fn resolve(&self, kind: &str, value: &str) -> Result<Resource, ProviderError> {
-        match kind {
-            ORGANISATION if value == self.organisation => Ok(self.resource()),
-            ORGANISATION => {
-                let hint = format!("; it is for `{}`", self.organisation);
-                Err(no_such(KIND, kind, value, hint))
-            }
-            other => Err(unknown_kind(KIND, other, PARAMETERS)),
-        }
+        resolve_own(KIND, self.resource(), kind, value, PARAMETERS)
     }
 
     fn confine(
@@ -315,14 +301,7 @@ impl Provider for HuggingFace {
             if token.role != "fineGrained" {
                 note(&format!("role: {}", token.role));
             }
-            let cosmetic = ["_id", "createdAt", "last4"];
-            for (name, _) in token
-                .rest
-                .iter()
-                .filter(|(name, value)| !value.is_null() && !cosmetic.contains(&name.as_str()))
-            {
-                note(name);
-            }
+            unknown_fields(&token.rest, &["_id", "createdAt", "last4"]).for_each(&mut note);
             observed.permissions.extend(token.permissions);
             observed.expires_at = token.expiration;
         }

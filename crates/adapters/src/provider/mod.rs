@@ -30,6 +30,8 @@ use keywright_core::secret::Secret;
 use keywright_core::span::Span;
 use keywright_core::text::{Untrusted, escaped};
 
+use serde_json::{Map, Value};
+
 pub use config::{ConnectError, ConnectionConfig};
 pub use parameter::ParameterKind;
 
@@ -319,6 +321,29 @@ fn minted(
 fn unknown_kind(provider: &'static str, kind: &str, known: &[ParameterKind]) -> ProviderError {
     let known = known.iter().map(|known| format!("`{}`", known.kind)).collect::<Vec<_>>().join(", ");
     unsupported(provider, format!("it has no parameters of kind `{}` (it has: {known})", escaped(kind)))
+}
+
+/// A parameter of the kind that has one value in this connection: what its keys are of.
+fn resolve_own(
+    provider: &'static str,
+    own: Resource,
+    kind: &str,
+    value: &str,
+    known: &[ParameterKind],
+) -> Result<Resource, ProviderError> {
+    if kind != own.kind {
+        return Err(unknown_kind(provider, kind, known));
+    }
+    if value == own.id {
+        return Ok(own);
+    }
+    Err(no_such(provider, kind, value, format_args!("; it is for `{}`", own.id)))
+}
+
+/// The fields of an answer that say something and are not known.
+fn unknown_fields<'a>(fields: &'a Map<String, Value>, known: &'a [&str]) -> impl Iterator<Item = &'a str> {
+    let odd = fields.iter().filter(|(name, value)| !value.is_null() && !known.contains(&name.as_str()));
+    odd.map(|(name, _)| name.as_str())
 }
 
 /// Confines permissions of one scope to the one resource that is the connection's own, and refuses any other permission

@@ -32,7 +32,7 @@ use super::patience::until_known;
 use super::secret_text::SecretText;
 use super::{
     ConnectError, ConnectionConfig, PLAIN, ParameterKind, about_another, another_key, check_fits,
-    check_is_confined_to, confine_to, ended, minted, no_such, unauthorized, unknown_kind, unsupported,
+    check_is_confined_to, confine_to, ended, minted, resolve_own, unauthorized, unknown_fields, unsupported,
 };
 use crate::rest::{self, Cause, Failure, Proof, Rest, Said, after_create};
 use crate::wire::Call;
@@ -242,12 +242,7 @@ impl Provider for SendGrid {
     }
 
     async fn resolve(&self, kind: &str, value: &str) -> Result<Resource, ProviderError> {
-        let own = self.resource();
-        match kind {
-            ACCOUNT if value == own.id => Ok(own),
-            ACCOUNT => Err(no_such(KIND, kind, value, format_args!("; it is for `{}`", own.id))),
-            other => Err(unknown_kind(KIND, other, PARAMETERS)),
-        }
+        resolve_own(KIND, self.resource(), kind, value, PARAMETERS)
     }
 
     fn confine(
@@ -293,9 +288,9 @@ impl Provider for SendGrid {
     async fn read_back(&self, provider_key_id: &str) -> Result<ObservedGrant, ProviderError> {
         let key = self.key(provider_key_id).await?;
         let own = self.resource();
-        let odd = key.rest.iter().filter(|(name, value)| *name != "name" && !value.is_null());
+        let odd = unknown_fields(&key.rest, &["name"]).map(|name| Untrusted::capped(name, 120)).collect();
         Ok(ObservedGrant {
-            not_understood: odd.map(|(name, _)| Untrusted::capped(name, 120)).collect(),
+            not_understood: odd,
             permissions: powers(key.scopes),
             resources: BTreeSet::from([(own.kind, own.id)]),
             ..ObservedGrant::default()

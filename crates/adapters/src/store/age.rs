@@ -18,25 +18,22 @@ use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use age::x25519::{Identity, Recipient};
 use async_trait::async_trait;
-use keywright_core::id::PlacementId;
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
-use keywright_core::place::Place;
 use keywright_core::plan::Destination;
 use keywright_core::secret::Secret;
 use keywright_core::store::{Origin, Presence, Store, StoreError, StoreFacts, VerifyMode, Write, Written};
-use rustix::fs::{AtFlags, fsync, unlinkat};
-use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
-use super::dotenv::folder::Folder;
-use super::dotenv::replace::{Replaced, replace};
+use super::dotenv::blocking::{OwnedWrite, blocking};
+use super::dotenv::folder::{Contents, Folder};
+use super::dotenv::replace::{Replaced, TRIES, remove, replace};
 use super::dotenv::trouble::Trouble;
-use super::remote::{Held, Stamp, is_permitted, written};
+use super::remote::{At, Held, Stamp, is_permitted, written};
 use super::{StoreConfig, StoreConnectError};
+use crate::names::{hex, is_path};
 
 /// The kind's name.
 pub(super) const KIND: &str = "age";
@@ -54,14 +51,7 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
 pub(super) const CREDENTIAL: &str =
     "optional: an identity, `AGE-SECRET-KEY-1...`, of one of the recipients; values are read back with it";
 
-/// How often a write starts anew because another program changed the file in between.
-const TRIES: usize = 5;
-/// Longer than a disk and the lock together may take.
-const DEADLINE: Duration = Duration::from_secs(60);
 const ENDING: &str = ".age";
-
-/// The longest name of a directory or a file: file systems take 255 bytes, and what is written first has a longer name.
-const LONGEST_PART: usize = 200;
 
 pub(super) static FACTS: StoreFacts = StoreFacts {
     kind: KIND,
@@ -84,33 +74,24 @@ struct Desk {
     identity: Option<Identity>,
 }
 
-/// The lines beside a file: which file was written by whom.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Notes(Vec<(String, Stamp)>);
+/// A line beside a file: the digest of what was written there, and by whom.
+type Note = (String, Stamp);
 
-impl Notes {
-    fn read(folder: &Folder, file: &str) -> Result<Self, Trouble> {
-        let Some(contents) = folder.read(&name(file))? else { return Ok(Self::default()) };
-        let text = String::from_utf8_lossy(&contents.bytes).into_owned();
-        let line = |line: &str| {
-            let (digest, stamp) = line.split_once(' ')?;
-            Some((digest.to_owned(), Stamp::parse(stamp)?))
-        };
-        Ok(Self(text.lines().filter_map(line).collect()))
-    }
+fn read_notes(folder: &Folder, file: &str) -> Result<Vec<Note>, Trouble> {
+    let Some(contents) = folder.read(&name(file))? else { return Ok(Vec::new()) };
+    let text = String::from_utf8_lossy(&contents.bytes);
+    let line = |line: &str| {
+        let (digest, stamp) = line.split_once(' ')?;
+        Some((digest.to_owned(), Stamp::parse(stamp)?))
+    };
+    Ok(text.lines().filter_map(line).collect())
+}
 
-    fn write(&self, folder: &Folder, file: &str) -> Result<(), Trouble> {
-        let text: String =
-            self.0.iter().map(|(digest, stamp)| format!("{digest} {}\n", stamp.text())).collect();
-        let seen = folder.seen(&name(file))?;
-        match replace(folder, &name(file), text.as_bytes(), seen)? {
-            Replaced::Done => Ok(()),
-            Replaced::Overtaken => Err(restless()),
-        }
-    }
-
-    fn of(&self, digest: &str) -> Option<&Stamp> {
-        self.0.iter().find(|(known, _)| known == digest).map(|(_, stamp)| stamp)
+fn write_notes(folder: &Folder, file: &str, notes: &[&Note]) -> Result<(), Trouble> {
+    let text: String = notes.iter().map(|(digest, stamp)| format!("{digest} {}\n", stamp.text())).collect();
+    match replace(folder, &name(file), text.as_bytes(), folder.seen(&name(file))?)? {
+        Replaced::Done => Ok(()),
+        Replaced::Overtaken => Err(Trouble::restless()),
     }
 }
 
@@ -120,27 +101,44 @@ fn name(file: &str) -> String {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
 }
 
-fn restless() -> Trouble {
-    Trouble::Unavailable("another program keeps changing the file".into())
+/// A file, where there is one, and what is noted beside it.
+struct Found {
+    contents: Option<Contents>,
+    notes: Vec<Note>,
 }
 
-fn presence(stamp: Option<&Stamp>) -> Presence {
-    let ours = |stamp: &Stamp| stamp.clone().presence(Some(stamp.placement.to_string()));
-    stamp.map_or(Presence::Foreign, ours)
+impl Found {
+    fn read(folder: &Folder, file: &str) -> Result<Self, Trouble> {
+        Ok(Self { contents: folder.read(file)?, notes: read_notes(folder, file)? })
+    }
+
+    /// The note about the file as it is now.
+    fn note(&self) -> Option<&Note> {
+        let digest = digest(&self.contents.as_ref()?.bytes);
+        self.notes.iter().find(|(known, _)| *known == digest)
+    }
+
+    /// Whose the file is.
+    fn owner(&self) -> Option<&Stamp> {
+        self.note().map(|(_, stamp)| stamp)
+    }
+
+    fn presence(&self) -> Presence {
+        match (&self.contents, self.owner()) {
+            (None, _) => Presence::Absent,
+            (Some(_), None) => Presence::Foreign,
+            (Some(_), Some(stamp)) => stamp.clone().presence_by_placement(),
+        }
+    }
 }
 
 /// The directory below the root, empty for the root itself, and the file.
 fn split(place: &str) -> Result<(&str, &str), Trouble> {
-    let is_part = |part: &str| {
-        (1..=LONGEST_PART).contains(&part.len())
-            && !part.starts_with(['.', '-'])
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@+".contains(&b))
-    };
     let (directory, file) = place.rsplit_once('/').unwrap_or(("", place));
-    let fits = place.len() <= 400 && place.split('/').all(is_part) && file.len() > ENDING.len();
+    let fits = is_path(place, 400) && file.len() > ENDING.len();
     if fits && file.ends_with(ENDING) {
         return Ok((directory, file));
     }
@@ -196,81 +194,66 @@ impl Desk {
     fn look(&self, place: &str) -> Result<Presence, Trouble> {
         let (directory, file) = split(place)?;
         let Some(folder) = self.folder(directory)? else { return Ok(Presence::Absent) };
-        let Some(contents) = folder.read(file)? else { return Ok(Presence::Absent) };
-        Ok(presence(Notes::read(&folder, file)?.of(&digest(&contents.bytes))))
+        Ok(Found::read(&folder, file)?.presence())
     }
 
-    fn write(
-        &self,
-        place: &str,
-        stamp: &Stamp,
-        value: &Secret,
-        is_permitted: impl Fn(&Presence) -> bool,
-    ) -> Result<(), Trouble> {
+    fn write(&self, place: &str, write: &OwnedWrite) -> Result<(), Trouble> {
+        let OwnedWrite { expected, origin, secret } = write;
         let (directory, file) = split(place)?;
         let folder = self.made(directory)?;
         let _lock = folder.lock()?;
-        let sealed = self.seal(value)?;
+        let sealed = self.seal(secret)?;
         for _ in 0..TRIES {
-            let contents = folder.read(file)?;
-            let notes = Notes::read(&folder, file)?;
-            let found = contents.as_ref().map(|contents| digest(&contents.bytes));
-            let owner = found.as_ref().and_then(|digest| notes.of(digest));
-            if owner.is_some_and(|owner| owner.placement == stamp.placement) {
+            let found = Found::read(&folder, file)?;
+            if found.owner().is_some_and(|owner| owner.is_of(origin)) {
                 return Ok(());
             }
-            if found.is_some() && !is_permitted(&presence(owner)) {
+            if !is_permitted(expected, &found.presence()) {
                 return Err(Trouble::Conflict);
             }
-            let ours = (digest(&sealed), stamp.clone());
-            let kept = found.zip(owner.cloned());
-            Notes(std::iter::once(ours.clone()).chain(kept).collect()).write(&folder, file)?;
-            if replace(&folder, file, &sealed, contents.map(|contents| contents.seen))? == Replaced::Done {
-                if let Err(trouble) = Notes(vec![ours]).write(&folder, file) {
+            let ours = (digest(&sealed), Stamp::of(origin));
+            let both: Vec<&Note> = std::iter::once(&ours).chain(found.note()).collect();
+            write_notes(&folder, file, &both)?;
+            let seen = found.contents.map(|contents| contents.seen);
+            if replace(&folder, file, &sealed, seen)? == Replaced::Done {
+                if let Err(trouble) = write_notes(&folder, file, &[&ours]) {
                     tracing::debug!(?trouble, "a line about the file before is left beside it");
                 }
                 return Ok(());
             }
         }
-        Err(restless())
+        Err(Trouble::restless())
     }
 
-    fn verify(&self, place: &str, placement: PlacementId, value: &Secret) -> Result<VerifyMode, Trouble> {
+    fn verify(&self, place: &str, write: &OwnedWrite) -> Result<VerifyMode, Trouble> {
         let (directory, file) = split(place)?;
         let folder = self.folder(directory)?.ok_or(Trouble::Mismatch)?;
-        let contents = folder.read(file)?.ok_or(Trouble::Mismatch)?;
-        let notes = Notes::read(&folder, file)?;
-        if notes.of(&digest(&contents.bytes)).is_none_or(|stamp| stamp.placement != placement) {
+        let found = Found::read(&folder, file)?;
+        if !found.owner().is_some_and(|owner| owner.is_of(&write.origin)) {
             return Err(Trouble::Mismatch);
         }
+        let contents = found.contents.ok_or(Trouble::Mismatch)?;
         let Some(identity) = &self.identity else { return Ok(VerifyMode::StatusOnly) };
         let opened = age::decrypt(identity, &contents.bytes).map_err(|_| Trouble::Mismatch)?;
         let opened = Secret::from_utf8(opened).map_err(|_| Trouble::Mismatch)?;
-        if Held(opened).is(value) { Ok(VerifyMode::ReadBack) } else { Err(Trouble::Mismatch) }
+        if Held(opened).is(&write.secret) { Ok(VerifyMode::ReadBack) } else { Err(Trouble::Mismatch) }
     }
 
-    /// Takes the file and its notes away, if the placement wrote the file.
-    fn remove(&self, place: &str, placement: PlacementId) -> Result<(), Trouble> {
+    /// Takes the file and its notes away, if this origin's write left the file.
+    fn remove(&self, place: &str, origin: &Origin) -> Result<(), Trouble> {
         let (directory, file) = split(place)?;
         let Some(folder) = self.folder(directory)? else { return Ok(()) };
         let _lock = folder.lock()?;
-        let (contents, notes) = (folder.read(file)?, Notes::read(&folder, file)?);
-        let owner = match &contents {
-            Some(contents) => notes.of(&digest(&contents.bytes)),
+        let found = Found::read(&folder, file)?;
+        let owner = match found.contents {
+            Some(_) => found.owner(),
             // A write that did not come so far, or a removal that did.
-            None => notes.0.first().map(|(_, stamp)| stamp),
+            None => found.notes.first().map(|(_, stamp)| stamp),
         };
-        if owner.is_none_or(|owner| owner.placement != placement) {
-            return Ok(());
+        if owner.is_some_and(|owner| owner.is_of(origin)) {
+            remove(&folder, &[file, &name(file)])?;
         }
-        for file in [file, &name(file)] {
-            match unlinkat(&folder.fd, file, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(error) => return Err(Trouble::io("can't remove the file", error)),
-            }
-        }
-        fsync(&folder.fd)
-            .map_err(|error| Trouble::OutcomeUnknown(format!("the directory could not be synced: {error}")))
+        Ok(())
     }
 
     fn seal(&self, value: &Secret) -> Result<Vec<u8>, Trouble> {
@@ -292,10 +275,8 @@ impl Age {
     /// # Errors
     /// When a setting is missing or makes no sense, or the identity is of none of the recipients.
     pub(super) fn new(config: &StoreConfig, credential: Option<Secret>) -> Result<Self, StoreConnectError> {
-        let root = PathBuf::from(config.required(ROOT, "the directory of the files")?);
-        if !root.is_absolute() {
-            return Err(config.bad(ROOT, "must be an absolute directory"));
-        }
+        let root =
+            config.directory(ROOT)?.ok_or_else(|| config.missing(ROOT, "the directory of the files"))?;
         let listed = config.required(RECIPIENTS, "who can decrypt, as in `age1...`")?;
         let recipients: Vec<Recipient> = listed
             .split(',')
@@ -303,7 +284,8 @@ impl Age {
             .collect::<Result<_, _>>()
             .map_err(|error| config.bad(RECIPIENTS, format!("must be X25519 recipients: {error}")))?;
         let identity = credential.map(|credential| identity(&credential)).transpose();
-        let identity = identity.map_err(|why| config.bad("credential", why))?;
+        let identity = identity
+            .map_err(|_| config.bad("credential", "is not an identity as `age-keygen` makes them"))?;
         if identity.as_ref().is_some_and(|identity| !recipients.contains(&identity.to_public())) {
             return Err(config.bad(RECIPIENTS, "do not contain the one of the identity"));
         }
@@ -319,25 +301,15 @@ impl Age {
         work: impl FnOnce(&Desk, &str) -> Result<T, Trouble> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (desk, of_task) = (Arc::clone(&self.desk), place.to_owned());
-        let task = tokio::task::spawn_blocking(move || work(&desk, &of_task));
-        let result = match tokio::time::timeout(DEADLINE, task).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(error)) => Err(late(format!("the work on the file stopped: {error}"))),
-            Err(_) => Err(late(format!("the file did not answer in {} seconds", DEADLINE.as_secs()))),
-        };
-        result.map_err(|trouble| trouble.at(&self.name, place))
+        blocking(At { store: &self.name, place }, late, move || work(&desk, &of_task)).await
     }
 }
 
 /// Reads an identity: alone, or in a file as `age-keygen` writes it.
-fn identity(credential: &Secret) -> Result<Identity, String> {
+fn identity(credential: &Secret) -> Result<Identity, &'static str> {
     let mut lines = credential.expose_secret().lines().map(str::trim);
     let line = lines.find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default();
-    line.parse().map_err(|_| "is not an identity as `age-keygen` makes them".to_owned())
-}
-
-fn copy(secret: &Secret) -> Secret {
-    Secret::new(secret.expose_secret().to_owned())
+    line.parse()
 }
 
 #[async_trait]
@@ -361,9 +333,8 @@ impl Store for Age {
         _: &KeyName,
         _: Option<&str>,
     ) -> Result<Destination, StoreError> {
-        let Place { store, place } = destination.place;
-        self.at_the_desk(&place, Trouble::Unavailable, |desk, place| desk.look(place).map(drop)).await?;
-        Ok(Destination { place: Place { store, place }, base: None })
+        self.look(&destination).await?;
+        Ok(Destination { base: None, ..destination })
     }
 
     async fn look(&self, destination: &Destination) -> Result<Presence, StoreError> {
@@ -371,34 +342,30 @@ impl Store for Age {
     }
 
     async fn write(&self, write: &Write<'_>) -> Result<Written, StoreError> {
-        let value = copy(write.secret);
-        if value.is_empty() || value.expose_secret().len() > FACTS.max_value {
-            let why = "a file holds 1 byte to 512 KiB".to_owned();
-            return Err(StoreError::Value { store: self.name.clone(), why });
+        if !(1..=FACTS.max_value).contains(&write.secret.expose_secret().len()) {
+            let at = At { store: &self.name, place: &write.destination.place.place };
+            return Err(at.value("a file holds 1 byte to 512 KiB"));
         }
-        let (stamp, origin, expected) =
-            (Stamp::of(write.origin), write.origin.clone(), write.expected.clone());
-        let destination = write.destination.clone();
+        let owned = OwnedWrite::of(write);
         self.at_the_desk(&write.destination.place.place, Trouble::OutcomeUnknown, move |desk, place| {
-            let write = Write { destination: &destination, expected, origin: &origin, secret: &value };
-            desk.write(place, &stamp, &value, |seen| is_permitted(&write, seen))
+            desk.write(place, &owned)
         })
         .await?;
         Ok(written(write.origin.placement.to_string()))
     }
 
     async fn verify(&self, write: &Write<'_>, _: &Written) -> Result<VerifyMode, StoreError> {
-        let (value, placement) = (copy(write.secret), write.origin.placement);
+        let owned = OwnedWrite::of(write);
         self.at_the_desk(&write.destination.place.place, Trouble::Unavailable, move |desk, place| {
-            desk.verify(place, placement, &value)
+            desk.verify(place, &owned)
         })
         .await
     }
 
     async fn remove(&self, origin: &Origin, destination: &Destination) -> Result<(), StoreError> {
-        let placement = origin.placement;
+        let origin = origin.clone();
         self.at_the_desk(&destination.place.place, Trouble::OutcomeUnknown, move |desk, place| {
-            desk.remove(place, placement)
+            desk.remove(place, &origin)
         })
         .await
     }

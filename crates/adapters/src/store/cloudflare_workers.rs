@@ -28,7 +28,8 @@ use serde::{Deserialize, Serialize};
 use super::remote::{At, Stamp};
 use super::spots::{Put, Seen, Spots};
 use super::{StoreConfig, StoreConnectError};
-use crate::rest::{Failure, Rest, Said, body};
+use crate::names::{is_lower, is_plain};
+use crate::rest::{Failure, RefusalBody, Rest, Said, body};
 use crate::wire::Call;
 
 /// The kind's name.
@@ -63,7 +64,6 @@ pub(super) static FACTS: StoreFacts = StoreFacts {
 
 /// The Workers of one account.
 pub(super) struct CloudflareWorkers {
-    name: StoreName,
     account: String,
     script: Option<String>,
     rest: Rest,
@@ -137,18 +137,8 @@ fn noted(text: &str) -> Option<(PlacementId, &str)> {
 
 /// Cloudflare's refusals: `{success, errors: [{code, message}]}`.
 fn said(body: &[u8]) -> Option<Said> {
-    #[derive(Deserialize)]
-    struct Refusal {
-        errors: Vec<Fault>,
-    }
-    #[derive(Deserialize)]
-    struct Fault {
-        code: u64,
-        message: String,
-    }
-    let Refusal { errors } = serde_json::from_slice(body).ok()?;
-    let first = errors.into_iter().next()?;
-    Some(Said { code: Some(first.code.to_string()), message: first.message })
+    let refusal = RefusalBody::parse(body)?;
+    Some(Said { code: Some(refusal.number("/errors/0/code")?), message: refusal.text("/errors/0/message")? })
 }
 
 impl CloudflareWorkers {
@@ -161,12 +151,9 @@ impl CloudflareWorkers {
         if account.len() != 32 || !account.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(config.bad(ACCOUNT, "must have 32 hexadecimal digits"));
         }
-        let script = config.setting(SCRIPT).map(str::to_owned);
-        if script.as_ref().is_some_and(|script| !is_script(script)) {
-            return Err(config.bad(SCRIPT, "is not a name of a script"));
-        }
+        let script = config.fitting(SCRIPT, is_script, "is not a name of a script")?;
         let rest = Rest::new(config.wire(KIND, Some(PUBLIC))?, [&token], |_| false, said);
-        Ok(Self { name: config.name.clone(), account, script, rest, token })
+        Ok(Self { account, script, rest, token })
     }
 
     fn path<'a>(&'a self, rest: &[&'a str]) -> Vec<&'a str> {
@@ -185,17 +172,12 @@ impl CloudflareWorkers {
 }
 
 fn is_script(name: &str) -> bool {
-    (1..=255).contains(&name.len())
-        && !name.starts_with('-')
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))
+    is_lower(name, "-_", 255) && !name.starts_with('-')
 }
 
 /// A name in JavaScript.
 fn is_name(name: &str) -> bool {
-    (1..=200).contains(&name.len())
-        && !name.starts_with(|c: char| c.is_ascii_digit())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        && !name.starts_with(NOTES)
+    is_plain(name, "_", 200) && !name.starts_with(|c: char| c.is_ascii_digit()) && !name.starts_with(NOTES)
 }
 
 #[async_trait]
@@ -203,15 +185,11 @@ impl Spots for CloudflareWorkers {
     type Spot = Spot;
     type Seen = Names;
 
-    fn name(&self) -> &StoreName {
-        &self.name
-    }
-
     fn facts(&self) -> &'static StoreFacts {
         &FACTS
     }
 
-    async fn check(&self) -> Result<(), StoreError> {
+    async fn check(&self, store: &StoreName) -> Result<(), StoreError> {
         let path = match &self.script {
             Some(script) => self.path(&[script, "secrets"]),
             None => self.path(&[]),
@@ -219,7 +197,7 @@ impl Spots for CloudflareWorkers {
         let call = Call { max_body: Some(LONGEST_LIST), ..Call::get(path, &self.token) };
         let listed: Result<Envelope<Vec<serde_json::Value>>, Failure> = self.rest.json(call).await;
         let script = self.script.as_deref().unwrap_or_default();
-        listed.map(drop).map_err(|failure| self.failed(failure, At { store: &self.name, place: script }))
+        listed.map(drop).map_err(|failure| self.failed(failure, At { store, place: script }))
     }
 
     fn default_place(&self, project: &ProjectName, _: &EnvironmentName, name: &KeyName) -> String {
@@ -289,7 +267,7 @@ impl Spots for CloudflareWorkers {
         if failure.is_not_found() {
             return at.bad("there is no such Worker in the account, or the token does not reach it");
         }
-        failure.of_store(&self.name)
+        failure.of_store(at.store)
     }
 }
 

@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
-use keywright_core::place::Place;
 use keywright_core::plan::Destination;
 use keywright_core::secret::Secret;
 use keywright_core::store::{Origin, Presence, Store, StoreError, StoreFacts, VerifyMode, Write, Written};
@@ -27,6 +26,7 @@ use secret_service::{Collection, EncryptionType, Error, Item, SecretService};
 use super::StoreConfig;
 use super::remote::{At, Held, is_permitted, written};
 use super::tag::Tag;
+use crate::names::is_plain;
 
 /// The kind's name.
 pub(super) const KIND: &str = "keyring";
@@ -100,9 +100,7 @@ fn is_unknown(error: &Error) -> bool {
 
 /// `SERVICE` and `USERNAME`.
 fn split(place: &str) -> Option<(&str, &str)> {
-    let is_part = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@+:/".contains(&b))
-    };
+    let is_part = |part: &str| is_plain(part, "-_.@+:/", 400);
     place.rsplit_once('/').filter(|(service, user)| {
         place.len() <= 400 && is_part(service) && is_part(user) && !service.starts_with('/')
     })
@@ -212,7 +210,7 @@ impl Keyring {
         let before = self.found(&collection, spot).await?;
         let is_done = before.iter().any(|one| one.is_of(write.origin) && one.value.is(write.secret));
         if !is_done {
-            if !is_permitted(write, &presence(&before)) {
+            if !is_permitted(&write.expected, &presence(&before)) {
                 return Err(at.conflict());
             }
             let value = write.secret.expose_secret();
@@ -267,8 +265,7 @@ impl Store for Keyring {
         _: Option<&str>,
     ) -> Result<Destination, StoreError> {
         self.spot(&destination)?;
-        let Place { store, place } = destination.place;
-        Ok(Destination { place: Place { store, place }, base: None })
+        Ok(Destination { base: None, ..destination })
     }
 
     async fn look(&self, destination: &Destination) -> Result<Presence, StoreError> {

@@ -34,7 +34,8 @@ use super::remote::{At, Held};
 use super::spots::{Put, Seen, Spots};
 use super::tag::Tag;
 use super::{StoreConfig, StoreConnectError};
-use crate::rest::{Cause, Failure, Rest, Said, body};
+use crate::names::{is_lower, is_plain};
+use crate::rest::{Cause, Failure, RefusalBody, Rest, Said, body, found};
 use crate::wire::{CA_FILE, Call};
 
 /// The kind's name.
@@ -63,7 +64,6 @@ pub(super) static FACTS: StoreFacts = StoreFacts {
 
 /// The Secrets of one cluster.
 pub(super) struct Kubernetes {
-    name: StoreName,
     namespace: Option<String>,
     rest: Rest,
     token: Secret,
@@ -159,15 +159,8 @@ impl Seen for Found {
 
 /// The body of a refusal: a `Status`.
 fn said(body: &[u8]) -> Option<Said> {
-    #[derive(Deserialize)]
-    struct Status {
-        kind: String,
-        message: String,
-        #[serde(default)]
-        reason: Option<String>,
-    }
-    let Status { kind, message, reason } = serde_json::from_slice(body).ok()?;
-    (kind == "Status").then_some(Said { code: reason, message })
+    let status = RefusalBody::parse(body).filter(|body| body.text("/kind").as_deref() == Some("Status"))?;
+    Some(Said { code: status.text("/reason"), message: status.text("/message")? })
 }
 
 impl Kubernetes {
@@ -176,12 +169,10 @@ impl Kubernetes {
     /// # Errors
     /// When the address or a setting makes no sense.
     pub(super) fn new(config: &StoreConfig, token: Secret) -> Result<Self, StoreConnectError> {
-        let namespace = config.setting(NAMESPACE).map(str::to_owned);
-        if namespace.as_ref().is_some_and(|namespace| !is_label(namespace, 63)) {
-            return Err(config.bad(NAMESPACE, "is not a name of a namespace"));
-        }
+        let namespace =
+            config.fitting(NAMESPACE, |name| is_label(name, 63), "is not a name of a namespace")?;
         let rest = Rest::new(config.wire(KIND, None)?, [&token], |_| false, said);
-        Ok(Self { name: config.name.clone(), namespace, rest, token })
+        Ok(Self { namespace, rest, token })
     }
 
     fn path(spot: &Spot) -> Vec<&str> {
@@ -190,11 +181,7 @@ impl Kubernetes {
 
     /// `GET /api/v1/namespaces/{namespace}/secrets/{name}`.
     async fn object(&self, spot: &Spot) -> Result<Option<Object>, Failure> {
-        match self.rest.json(Call::get(Self::path(spot), &self.token)).await {
-            Ok(object) => Ok(Some(object)),
-            Err(failure) if failure.is_not_found() => Ok(None),
-            Err(failure) => Err(failure),
-        }
+        found(self.rest.json(Call::get(Self::path(spot), &self.token)).await)
     }
 
     /// `PATCH` with `application/apply-patch+yaml`, of which JSON is a part: this key with its annotation, or without
@@ -258,10 +245,7 @@ fn is_conflict(failure: &Failure) -> bool {
 }
 
 fn is_label(name: &str, longest: usize) -> bool {
-    (1..=longest).contains(&name.len())
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    is_lower(name, "-", longest) && !name.starts_with('-') && !name.ends_with('-')
 }
 
 fn is_subdomain(name: &str) -> bool {
@@ -270,10 +254,8 @@ fn is_subdomain(name: &str) -> bool {
 
 /// A key of a Secret that is the name of an annotation as well.
 fn is_key(key: &str) -> bool {
-    (1..=63).contains(&key.len())
-        && key.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && key.ends_with(|c: char| c.is_ascii_alphanumeric())
-        && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    let marks = ['-', '_', '.'];
+    is_plain(key, "-_.", 63) && !key.starts_with(marks) && !key.ends_with(marks)
 }
 
 #[async_trait]
@@ -281,15 +263,11 @@ impl Spots for Kubernetes {
     type Spot = Spot;
     type Seen = Found;
 
-    fn name(&self) -> &StoreName {
-        &self.name
-    }
-
     fn facts(&self) -> &'static StoreFacts {
         &FACTS
     }
 
-    async fn check(&self) -> Result<(), StoreError> {
+    async fn check(&self, store: &StoreName) -> Result<(), StoreError> {
         // Whoever is known may ask what they are allowed to do, and the answer changes nothing.
         let asked = json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
@@ -297,7 +275,7 @@ impl Spots for Kubernetes {
                 "namespace": self.namespace, "verb": "patch", "resource": "secrets",
             }},
         });
-        let told = |failure: Failure| failure.of_store(&self.name);
+        let told = |failure: Failure| failure.of_store(store);
         let path = vec!["apis", "authorization.k8s.io", "v1", "selfsubjectaccessreviews"];
         let call = Call::again(Method::POST, path, &self.token, body(&asked).map_err(told)?);
         let answer: serde_json::Value = self.rest.json(call).await.map_err(told)?;
@@ -305,7 +283,7 @@ impl Spots for Kubernetes {
         if self.namespace.is_some() && answer.pointer("/status/allowed") != Some(&json!(true)) {
             let namespace = self.namespace.as_deref().unwrap_or_default();
             let message = Untrusted::capped(&format!("it may not `patch` secrets in `{namespace}`"), 200);
-            return Err(StoreError::Unauthorized { store: self.name.clone(), message });
+            return Err(StoreError::Unauthorized { store: store.clone(), message });
         }
         Ok(())
     }
@@ -377,18 +355,16 @@ impl Spots for Kubernetes {
 
     fn failed(&self, failure: Failure, at: At<'_>) -> StoreError {
         if failure.is_not_found() {
-            let message = Untrusted::capped("there is no such namespace", 80);
-            return StoreError::Missing { store: at.store.clone(), message };
+            return at.missing("there is no such namespace");
         }
-        failure.of_store(&self.name)
+        failure.of_store(at.store)
     }
 
     fn not_written(&self, failure: Failure, at: At<'_>) -> StoreError {
         // Something else of the Secret changed in between, or another manager holds the name of the key.
         if is_conflict(&failure) {
-            let why = "the Secret changed meanwhile, or another field manager owns the key".to_owned();
-            return StoreError::Unavailable { store: self.name.clone(), why };
+            return at.unavailable("the Secret changed meanwhile, or another field manager owns the key");
         }
-        if failure.is_not_found() { self.failed(failure, at) } else { failure.of_write(&self.name) }
+        if failure.is_not_found() { self.failed(failure, at) } else { failure.of_write(at.store) }
     }
 }

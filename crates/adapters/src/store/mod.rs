@@ -27,7 +27,7 @@ mod vercel;
 
 use std::collections::BTreeMap;
 
-use spots::Spotted;
+use spots::spotted;
 
 use keywright_core::name::StoreName;
 use keywright_core::secret::Secret;
@@ -83,7 +83,7 @@ const REGISTRY: &[Registered] = &[
         kind: aws::secrets_manager::KIND,
         place: "the secret's name, as in `apps/web/API_TOKEN`",
         connect: |config, credential| {
-            Ok(Box::new(aws::secrets_manager::SecretsManager::new(&config, credential.as_ref())?))
+            spotted(&config, aws::secrets_manager::SecretsManager::new(&config, credential.as_ref())?)
         },
         facts: &aws::secrets_manager::FACTS,
         credential: Some(crate::aws::CREDENTIAL),
@@ -94,7 +94,7 @@ const REGISTRY: &[Registered] = &[
         kind: aws::parameters::KIND,
         place: "the parameter's name, as in `/apps/web/API_TOKEN`",
         connect: |config, credential| {
-            Ok(Box::new(Spotted(aws::parameters::Parameters::new(&config, credential.as_ref())?)))
+            spotted(&config, aws::parameters::Parameters::new(&config, credential.as_ref())?)
         },
         facts: &aws::parameters::FACTS,
         credential: Some(crate::aws::CREDENTIAL),
@@ -115,7 +115,9 @@ const REGISTRY: &[Registered] = &[
     Registered {
         kind: doppler::KIND,
         place: "`PROJECT/CONFIG#NAME`, as in `web/dev#API_TOKEN`; the name is the key's unless said",
-        connect: |config, credential| Ok(Box::new(doppler::Doppler::new(&config, config.must(credential)?)?)),
+        connect: |config, credential| {
+            spotted(&config, doppler::Doppler::new(&config, config.must(credential)?)?)
+        },
         facts: &doppler::FACTS,
         credential: Some("a service account's token, or a service token that may write"),
         address: Some("the API, where it is not `https://api.doppler.com`"),
@@ -125,7 +127,7 @@ const REGISTRY: &[Registered] = &[
         kind: infisical::KIND,
         place: "`ENVIRONMENT/FOLDER#NAME`, as in `dev/web#API_TOKEN`; the name is the key's unless said",
         connect: |config, credential| {
-            Ok(Box::new(Spotted(infisical::Infisical::new(&config, config.must(credential)?)?)))
+            spotted(&config, infisical::Infisical::new(&config, config.must(credential)?)?)
         },
         facts: &infisical::FACTS,
         credential: Some("the client secret of a machine identity with universal auth"),
@@ -176,10 +178,7 @@ const REGISTRY: &[Registered] = &[
         kind: cloudflare_workers::KIND,
         place: "`SCRIPT#NAME`; the name is the key's unless said",
         connect: |config, credential| {
-            Ok(Box::new(Spotted(cloudflare_workers::CloudflareWorkers::new(
-                &config,
-                config.must(credential)?,
-            )?)))
+            spotted(&config, cloudflare_workers::CloudflareWorkers::new(&config, config.must(credential)?)?)
         },
         facts: &cloudflare_workers::FACTS,
         credential: Some("a token with `Workers Scripts Write`"),
@@ -190,7 +189,7 @@ const REGISTRY: &[Registered] = &[
         kind: vercel::KIND,
         place: "`PROJECT@TARGET#NAME`, as in `web@production#API_TOKEN`; the name is the key's unless said",
         connect: |config, credential| {
-            Ok(Box::new(Spotted(vercel::Vercel::new(&config, config.must(credential)?)?)))
+            spotted(&config, vercel::Vercel::new(&config, config.must(credential)?)?)
         },
         facts: &vercel::FACTS,
         credential: Some("an access token, limited to the team"),
@@ -201,7 +200,7 @@ const REGISTRY: &[Registered] = &[
         kind: kubernetes::KIND,
         place: "`NAMESPACE/SECRET/KEY`",
         connect: |config, credential| {
-            Ok(Box::new(Spotted(kubernetes::Kubernetes::new(&config, config.must(credential)?)?)))
+            spotted(&config, kubernetes::Kubernetes::new(&config, config.must(credential)?)?)
         },
         facts: &kubernetes::FACTS,
         credential: Some("a token of a service account that may get, create, patch and delete secrets"),

@@ -19,11 +19,10 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
-use keywright_core::place::Place;
 use keywright_core::plan::Destination;
 use keywright_core::secret::Secret;
 use keywright_core::store::{Origin, Presence, Store, StoreError, StoreFacts, VerifyMode, Write, Written};
-use keywright_core::text::{Untrusted, escaped};
+use keywright_core::text::escaped;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
@@ -31,6 +30,7 @@ use super::child::{Ended, PATIENCE, Program};
 use super::remote::{At, is_permitted, same, written};
 use super::tag::Tag;
 use super::{StoreConfig, StoreConnectError};
+use crate::names::is_path;
 
 /// The kind's name.
 pub(super) const KIND: &str = "pass";
@@ -46,6 +46,8 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
     ),
     (GNUPG, "the home of GnuPG, an absolute directory; its own choice unless set"),
 ];
+
+const LONGEST_PLACE: usize = 200;
 
 /// What the second line starts with.
 const LINE: &str = "keywright: ";
@@ -106,19 +108,16 @@ impl Pass {
     /// # Errors
     /// When a directory is not absolute, or there is no home to find the usual one in.
     pub(super) fn new(config: &StoreConfig) -> Result<Self, StoreConnectError> {
-        let absolute = |name| match config.setting(name).map(PathBuf::from) {
-            Some(path) if !path.is_absolute() => Err(config.bad(name, "must be an absolute directory")),
-            path => Ok(path),
-        };
         let home = std::env::var_os("HOME").filter(|home| Path::new(home).is_absolute());
         let usual = || home.as_ref().map(|home| Path::new(home).join(".password-store"));
-        let directory = absolute(DIRECTORY)?
+        let directory = config
+            .directory(DIRECTORY)?
             .or_else(usual)
             .ok_or_else(|| config.bad(DIRECTORY, "is missing, and the broker's user has no home"))?;
         let mut variables: Vec<(&'static str, OsString)> = Vec::new();
         variables.extend(std::env::var_os("PATH").map(|path| ("PATH", path)));
         variables.extend(home.clone().map(|home| ("HOME", home)));
-        variables.extend(absolute(GNUPG)?.map(|home| ("GNUPGHOME", home.into())));
+        variables.extend(config.directory(GNUPG)?.map(|home| ("GNUPGHOME", home.into())));
         let gpg = Program { name: "gpg".to_owned(), variables: variables.clone(), patience: PATIENCE };
         variables.push(("PASSWORD_STORE_DIR", directory.clone().into()));
         // Without it, gpg asks questions on the terminal that the broker was started from.
@@ -142,28 +141,22 @@ impl Pass {
     /// The file in which the program keeps an entry. The password store itself may be a link, as many keep theirs; what
     /// is in it may not: nobody can tell from the place where a link leads.
     fn is_there(&self, place: &str) -> Result<bool, StoreError> {
+        let at = At { store: &self.name, place };
         let folders = place.match_indices('/').filter_map(|(end, _)| place.get(..end));
         for folder in folders {
             let found = self.directory.join(folder).symlink_metadata();
             if found.is_ok_and(|found| found.is_symlink()) {
-                return Err(StoreError::Unsafe {
-                    store: self.name.clone(),
-                    place: Untrusted::capped(place, 512),
-                    why: format!(
-                        "its directory `{folder}` is a symbolic link, which may lead out of the store"
-                    ),
-                    hint: "use a place in a directory that is no link".to_owned(),
-                });
+                let why =
+                    format!("its directory `{folder}` is a symbolic link, which may lead out of the store");
+                return Err(at.not_safe(why, "use a place in a directory that is no link"));
             }
         }
         match self.directory.join(format!("{place}.gpg")).symlink_metadata() {
             Ok(found) if found.is_file() => Ok(true),
-            Ok(_) => Err(StoreError::Unsafe {
-                store: self.name.clone(),
-                place: Untrusted::capped(place, 512),
-                why: "its file is not a regular one".to_owned(),
-                hint: "remove what lies there, or use another name".to_owned(),
-            }),
+            Ok(_) => {
+                let hint = "remove what lies there, or use another name";
+                Err(at.not_safe("its file is not a regular one", hint))
+            }
             Err(error)
                 if matches!(
                     error.kind(),
@@ -218,16 +211,6 @@ impl Pass {
     }
 }
 
-/// Names that mean the same to the program, to a file system and to a shell.
-fn is_place(place: &str) -> bool {
-    let is_segment = |segment: &str| {
-        !segment.is_empty()
-            && !segment.starts_with(['.', '-'])
-            && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@+".contains(&b))
-    };
-    place.len() <= 200 && place.split('/').all(is_segment)
-}
-
 #[async_trait]
 impl Store for Pass {
     fn facts(&self) -> &'static StoreFacts {
@@ -252,14 +235,13 @@ impl Store for Pass {
         _: &KeyName,
         _: Option<&str>,
     ) -> Result<Destination, StoreError> {
-        if !is_place(&destination.place.place) {
+        if !is_path(&destination.place.place, LONGEST_PLACE) {
             return Err(self.at(&destination).bad(
                 "write `FOLDER/NAME`, of letters, digits and `-_.@+`, where no part starts with a dot or a dash",
             ));
         }
         self.is_there(&destination.place.place)?;
-        let Place { store, place } = destination.place;
-        Ok(Destination { place: Place { store, place }, base: None })
+        Ok(Destination { base: None, ..destination })
     }
 
     async fn look(&self, destination: &Destination) -> Result<Presence, StoreError> {
@@ -272,7 +254,7 @@ impl Store for Pass {
         if value.len() > FACTS.max_value || value.is_empty() || value.contains(['\n', '\r', '\0']) {
             return Err(at.value("an entry's first line holds 1 byte to 64 KiB, and no line end"));
         }
-        if !is_place(place) {
+        if !is_path(place, LONGEST_PLACE) {
             return Err(at.bad("it is not `FOLDER/NAME`"));
         }
         let _turn = ONE_AT_A_TIME.lock().await;
@@ -281,7 +263,7 @@ impl Store for Pass {
         if seen.as_ref().is_some_and(|entry| entry.is_written(write)) {
             return Ok(done);
         }
-        if !is_permitted(write, &presence(seen.as_ref())) {
+        if !is_permitted(&write.expected, &presence(seen.as_ref())) {
             return Err(at.conflict());
         }
         let text = Zeroizing::new(format!("{value}\n{LINE}{}\n", Tag::new(write.origin, value).text()));
@@ -323,20 +305,5 @@ impl Store for Pass {
             return Err(self.unavailable(format!("`pass` removed nothing: {}", removed.complaint(None))));
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_is_a_path_that_no_program_reads_otherwise() {
-        for good in ["a", "web/dev/TOKEN", "web/a.b@c+d-e_f"] {
-            assert!(is_place(good), "{good}");
-        }
-        for bad in ["", "/a", "a/", "a//b", "../a", "a/.git", "-m", "a/-f", "a b", "a$b", "a\nb", "ä"] {
-            assert!(!is_place(bad), "{bad}");
-        }
     }
 }

@@ -4,12 +4,13 @@ use keywright_core::id::PlacementId;
 use keywright_core::marker::Marker;
 use keywright_core::name::StoreName;
 use keywright_core::secret::Secret;
-use keywright_core::store::{Origin, Presence, StoreError, Write, Written};
+use keywright_core::store::{Origin, Presence, StoreError, Written};
 use keywright_core::text::Untrusted;
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use crate::names::{hex, is_lower};
 use crate::rest::Failure;
 
 /// What stands beside a value where the store has room for it: whose copy it is.
@@ -48,16 +49,26 @@ impl Stamp {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(' ');
         let placement = PlacementId::parse(parts.next()?).ok()?;
-        let marker = parts.next().filter(|marker| (1..=64).contains(&marker.len()))?;
-        let is_label = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let marker = marker.bytes().all(is_label).then(|| Marker::from_ledger(marker.to_owned()))?;
+        let marker = parts.next().filter(|marker| is_lower(marker, "-", 64))?;
+        let marker = Marker::from_ledger(marker.to_owned());
         let check = parts.next().map(str::to_owned);
         parts.next().is_none().then_some(Self { placement, marker, check })
+    }
+
+    /// Whether this origin's write left it.
+    pub(super) fn is_of(&self, origin: &Origin) -> bool {
+        self.placement == origin.placement
     }
 
     /// What it means for whoever looks at the place.
     pub(super) fn presence(self, store_version: Option<String>) -> Presence {
         Presence::Ours { marker: Some(self.marker), store_version }
+    }
+
+    /// As [`Stamp::presence`], where the store has no name for the copy: it is called like its placement.
+    pub(super) fn presence_by_placement(self) -> Presence {
+        let version = self.placement.to_string();
+        self.presence(Some(version))
     }
 }
 
@@ -66,12 +77,12 @@ fn check(placement: &PlacementId, value: &Secret) -> String {
     for part in ["keywright/stamp/1\n", &placement.to_string(), "\n", value.expose_secret()] {
         hash.update(part.as_bytes());
     }
-    hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    hex(hash.finalize().iter().take(4))
 }
 
 /// The guard: what lies there must be what was expected. Nothing at all is never lost by a write.
-pub(super) fn is_permitted(write: &Write<'_>, seen: &Presence) -> bool {
-    match (&write.expected, seen) {
+pub(super) fn is_permitted(expected: &Presence, seen: &Presence) -> bool {
+    match (expected, seen) {
         (_, Presence::Absent) | (Presence::Foreign, Presence::Foreign) => true,
         (
             Presence::Ours { marker, store_version },
@@ -105,6 +116,19 @@ impl At<'_> {
 
     pub(super) fn mismatch(self) -> StoreError {
         StoreError::Mismatch { store: self.store.clone(), place: self.shown() }
+    }
+
+    pub(super) fn not_safe(self, why: impl Into<String>, hint: &str) -> StoreError {
+        let (store, place) = (self.store.clone(), self.shown());
+        StoreError::Unsafe { store, place, why: why.into(), hint: hint.to_owned() }
+    }
+
+    pub(super) fn missing(self, message: &str) -> StoreError {
+        StoreError::Missing { store: self.store.clone(), message: Untrusted::capped(message, 200) }
+    }
+
+    pub(super) fn unavailable(self, why: impl Into<String>) -> StoreError {
+        StoreError::Unavailable { store: self.store.clone(), why: why.into() }
     }
 
     pub(super) fn value(self, why: impl Into<String>) -> StoreError {

@@ -1,5 +1,6 @@
 //! Reading what an operator configured for a store.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keywright_core::secret::Secret;
@@ -41,12 +42,47 @@ impl StoreConfig {
 
     /// A setting that must be there.
     pub(super) fn required(&self, name: &str, what: &str) -> Result<&str, StoreConnectError> {
-        self.setting(name).ok_or_else(|| self.bad(name, format!("is missing: {what}")))
+        self.setting(name).ok_or_else(|| self.missing(name, what))
+    }
+
+    pub(super) fn missing(&self, name: &str, what: &str) -> StoreConnectError {
+        self.bad(name, format!("is missing: {what}"))
     }
 
     /// A setting, if it is there and not empty.
     pub(super) fn setting(&self, name: &str) -> Option<&str> {
         self.extra.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// A setting that has to fit; `why` says that it does not.
+    pub(super) fn fitting(
+        &self,
+        name: &str,
+        fits: impl Fn(&str) -> bool,
+        why: &str,
+    ) -> Result<Option<String>, StoreConnectError> {
+        match self.setting(name) {
+            Some(value) if !fits(value) => Err(self.bad(name, why)),
+            value => Ok(value.map(str::to_owned)),
+        }
+    }
+
+    /// A setting that is one of several words.
+    pub(super) fn one_of<'a>(
+        &self,
+        name: &str,
+        words: &[&'a str],
+    ) -> Result<Option<&'a str>, StoreConnectError> {
+        let Some(value) = self.setting(name) else { return Ok(None) };
+        let found = words.iter().find(|word| **word == value).copied();
+        let known = || words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+        found.map(Some).ok_or_else(|| self.bad(name, format!("must be one of {}", known())))
+    }
+
+    /// A setting that is a directory.
+    pub(super) fn directory(&self, name: &str) -> Result<Option<PathBuf>, StoreConnectError> {
+        let is_absolute = |path: &str| Path::new(path).is_absolute();
+        Ok(self.fitting(name, is_absolute, "must be an absolute directory")?.map(PathBuf::from))
     }
 
     /// The wire to the store's address, or to the service's public one.

@@ -7,9 +7,11 @@ use keywright_core::place::Place;
 use keywright_core::plan::Destination;
 use keywright_core::secret::Secret;
 use keywright_core::store::{Origin, Presence, Store, StoreError, StoreFacts, VerifyMode, Write, Written};
+use keywright_core::text::Untrusted;
 
 use super::remote::{At, is_permitted, written};
-use crate::rest::Failure;
+use super::{StoreConfig, StoreConnectError};
+use crate::rest::{Failure, Proof};
 
 /// A store of such places.
 #[async_trait]
@@ -21,12 +23,13 @@ pub(super) trait Spots: Send + Sync {
     /// Whether what is seen may be older than a write that was done; a value that is read back is enough then.
     const LAGS: bool = false;
 
-    fn name(&self) -> &StoreName;
+    /// What says whose a value is, where it is written after the value, as in "its note".
+    const CLAIM: &str = "";
 
     fn facts(&self) -> &'static StoreFacts;
 
-    /// See [`Store::check`].
-    async fn check(&self) -> Result<(), StoreError>;
+    /// See [`Store::check`]. `store` is what the operator called it.
+    async fn check(&self, store: &StoreName) -> Result<(), StoreError>;
 
     /// See [`Store::default_place`].
     fn default_place(&self, project: &ProjectName, environment: &EnvironmentName, name: &KeyName) -> String;
@@ -43,12 +46,13 @@ pub(super) trait Spots: Send + Sync {
 
     async fn see(&self, spot: &Self::Spot) -> Result<Self::Seen, Failure>;
 
-    /// Why nothing may be written over what was seen, although it is what was expected.
-    fn is_fit(&self, _: &Self::Seen, _: At<'_>) -> Result<(), StoreError> {
-        Ok(())
+    /// Makes ready for a write what was seen, or says why nothing may be written over it although it is what was expected.
+    async fn ready(&self, _: &Self::Spot, seen: Self::Seen, _: At<'_>) -> Result<Self::Seen, StoreError> {
+        Ok(seen)
     }
 
     /// Writes the value and whose it is over what was seen, so that what was half written is not taken for ours.
+    /// [`Put::Unclaimed`] leaves whose it is to [`Spots::claim`].
     async fn put(&self, spot: &Self::Spot, seen: &Self::Seen, write: &Write<'_>) -> Result<Put, Failure>;
 
     /// Whether the value that was seen is this one; `None` where nobody can read it.
@@ -59,6 +63,22 @@ pub(super) trait Spots: Send + Sync {
         secret: &Secret,
     ) -> Result<Option<bool>, Failure>;
 
+    /// Whether what was seen is this write's value, of which not all yet says that it is ours; `None` where that can't be
+    /// told. Never so where one call writes both.
+    fn is_unclaimed(&self, _: &Self::Seen, _: &Write<'_>) -> Option<bool> {
+        Some(false)
+    }
+
+    /// Says whose the value is that was seen: what the store calls the copy, where it has a name for it.
+    async fn claim(&self, _: &Self::Spot, _: &Self::Seen, _: &Write<'_>) -> Result<Option<String>, Failure> {
+        Ok(None)
+    }
+
+    /// Takes back a value that can't be claimed, because nobody could tell later whose it is. Whether it is gone.
+    async fn take_back(&self, _: &Self::Spot, _: &Write<'_>) -> bool {
+        false
+    }
+
     /// What is known of a value that can't be read, once it is seen to be ours.
     fn unread(&self) -> VerifyMode {
         VerifyMode::StatusOnly
@@ -67,19 +87,22 @@ pub(super) trait Spots: Send + Sync {
     /// Takes away what this origin's write left, and nothing else.
     async fn take(&self, spot: &Self::Spot, seen: &Self::Seen, origin: &Origin) -> Result<Put, Failure>;
 
+    /// Clears what still says whose the value was, once it is gone.
+    async fn clear(&self, _: &Self::Spot, _: &Self::Seen) {}
+
     /// Whether this failure to look says that nothing of ours can be there any more.
     fn is_gone(&self, _: &Failure) -> bool {
         false
     }
 
     /// What a failure means where nothing was written.
-    fn failed(&self, failure: Failure, _: At<'_>) -> StoreError {
-        failure.of_store(self.name())
+    fn failed(&self, failure: Failure, at: At<'_>) -> StoreError {
+        failure.of_store(at.store)
     }
 
     /// What a failed write means when what lies there now is what lay there before, or can't be seen.
     fn not_written(&self, failure: Failure, at: At<'_>) -> StoreError {
-        if failure.is_not_found() { self.failed(failure, at) } else { failure.of_write(self.name()) }
+        if failure.is_not_found() { self.failed(failure, at) } else { failure.of_write(at.store) }
     }
 }
 
@@ -97,18 +120,107 @@ pub(super) enum Put {
     Done(Option<String>),
     /// Somebody has to approve it first.
     Pending,
+    /// It says that the value is written; what is there has to be looked at, and claimed.
+    Unclaimed,
 }
 
 /// A store of such places, as the broker sees it.
-pub(super) struct Spotted<T>(pub(super) T);
+struct Spotted<T> {
+    name: StoreName,
+    store: T,
+}
+
+/// Opens a store of such places.
+pub(super) fn spotted<T: Spots + 'static>(
+    config: &StoreConfig,
+    store: T,
+) -> Result<Box<dyn Store>, StoreConnectError> {
+    Ok(Box::new(Spotted { name: config.name.clone(), store }))
+}
 
 impl<T: Spots> Spotted<T> {
     fn at<'a>(&'a self, destination: &'a Destination) -> At<'a> {
-        At { store: self.0.name(), place: &destination.place.place }
+        At { store: &self.name, place: &destination.place.place }
     }
 
     async fn seen(&self, spot: &T::Spot, at: At<'_>) -> Result<T::Seen, StoreError> {
-        self.0.see(spot).await.map_err(|failure| self.0.failed(failure, at))
+        self.store.see(spot).await.map_err(|failure| self.store.failed(failure, at))
+    }
+
+    /// What came of a write that was not simply done. Whatever the answer says, it is there or it is not.
+    async fn settle(
+        &self,
+        spot: &T::Spot,
+        before: Presence,
+        write: &Write<'_>,
+        said: Result<(), Failure>,
+    ) -> Result<Written, StoreError> {
+        let at = self.at(write.destination);
+        let proof = said.as_ref().err().map(|failure| failure.proof);
+        let error = match said {
+            // It says that it wrote, and shows another value: what it made of ours, or somebody else's.
+            Ok(()) => at.mismatch(),
+            Err(failure) => self.store.not_written(failure, at),
+        };
+        let now = match self.store.see(spot).await {
+            Ok(now) => now,
+            Err(unseen) if matches!(proof, None | Some(Proof::Claimed)) => {
+                return Err(at.unseen(error, &unseen));
+            }
+            Err(_) => return Err(error),
+        };
+        if now.is_of(write.origin) {
+            return Ok(done(version(now.presence()), write.origin));
+        }
+        match (self.store.is_unclaimed(&now, write), proof) {
+            (Some(true), _) | (None, None) => self.claim(spot, &now, write).await,
+            (None, Some(Proof::Nothing | Proof::Claimed)) => {
+                Err(at.unknown(format!("{error}, and what lies there does not tell whose it is")))
+            }
+            (_, Some(_)) if ![Presence::Absent, before].contains(&now.presence()) => Err(at.conflict()),
+            _ => Err(error),
+        }
+    }
+
+    /// What is left of a write beside a value that is not its own goes all the same.
+    async fn take_left(
+        &self,
+        spot: &T::Spot,
+        seen: &T::Seen,
+        origin: &Origin,
+        at: At<'_>,
+    ) -> Result<(), StoreError> {
+        let taken = self.store.take(spot, seen, origin).await;
+        taken.map(drop).map_err(|failure| self.store.not_written(failure, at))
+    }
+
+    /// Says whose the value is. Where that can't be written, the value is taken back.
+    async fn claim(&self, spot: &T::Spot, seen: &T::Seen, write: &Write<'_>) -> Result<Written, StoreError> {
+        let at = self.at(write.destination);
+        let failure = match self.store.claim(spot, seen, write).await {
+            Ok(version) => return Ok(done(version, write.origin)),
+            Err(failure) => failure,
+        };
+        let error = about(T::CLAIM, failure.of_store(at.store));
+        if self.store.take_back(spot, write).await {
+            return Err(error);
+        }
+        Err(at.unknown(format!("written, but not whose it is: {error}")))
+    }
+}
+
+/// Says that it is not the value that could not be written.
+fn about(claim: &str, error: StoreError) -> StoreError {
+    let said = |why: &str| format!("{claim}, which says whose value it is, can't be written: {why}");
+    let told = |message: &Untrusted| Untrusted::capped(&said(message.raw()), 400);
+    match error {
+        StoreError::Unavailable { store, why } => StoreError::Unavailable { store, why: said(&why) },
+        StoreError::Refused { store, message } => StoreError::Refused { store, message: told(&message) },
+        StoreError::Missing { store, message } => StoreError::Missing { store, message: told(&message) },
+        StoreError::Unauthorized { store, message } => {
+            StoreError::Unauthorized { store, message: told(&message) }
+        }
+        other => other,
     }
 }
 
@@ -127,15 +239,15 @@ fn version(presence: Presence) -> Option<String> {
 #[async_trait]
 impl<T: Spots> Store for Spotted<T> {
     fn facts(&self) -> &'static StoreFacts {
-        self.0.facts()
+        self.store.facts()
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.0.check().await
+        self.store.check(&self.name).await
     }
 
     fn default_place(&self, project: &ProjectName, environment: &EnvironmentName, name: &KeyName) -> String {
-        self.0.default_place(project, environment, name)
+        self.store.default_place(project, environment, name)
     }
 
     async fn accept(
@@ -145,21 +257,21 @@ impl<T: Spots> Store for Spotted<T> {
         _: Option<&str>,
     ) -> Result<Destination, StoreError> {
         let Place { store, place } = destination.place;
-        let place = Place { store, place: self.0.complete(place, name) };
+        let place = Place { store, place: self.store.complete(place, name) };
         let accepted = Destination { place, base: None };
-        self.0.spot(self.at(&accepted))?;
+        self.store.spot(self.at(&accepted))?;
         Ok(accepted)
     }
 
     async fn look(&self, destination: &Destination) -> Result<Presence, StoreError> {
         let at = self.at(destination);
-        Ok(self.seen(&self.0.spot(at)?, at).await?.presence())
+        Ok(self.seen(&self.store.spot(at)?, at).await?.presence())
     }
 
     async fn write(&self, write: &Write<'_>) -> Result<Written, StoreError> {
         let at = self.at(write.destination);
-        let spot = self.0.spot(at)?;
-        if let Some(why) = self.0.refuses(write.secret.expose_secret()) {
+        let spot = self.store.spot(at)?;
+        if let Some(why) = self.store.refuses(write.secret.expose_secret()) {
             return Err(at.value(why));
         }
         let seen = self.seen(&spot, at).await?;
@@ -167,37 +279,32 @@ impl<T: Spots> Store for Spotted<T> {
         if seen.is_of(write.origin) {
             return Ok(done(version(before), write.origin));
         }
-        if !is_permitted(write, &before) {
-            return Err(at.conflict());
+        if !is_permitted(&write.expected, &before) {
+            // Our own value, left by a crash before anything said whose it is.
+            let is_ours = self.store.is_unclaimed(&seen, write) == Some(true);
+            return if is_ours { self.claim(&spot, &seen, write).await } else { Err(at.conflict()) };
         }
-        self.0.is_fit(&seen, at)?;
-        let failure = match self.0.put(&spot, &seen, write).await {
-            Ok(Put::Done(version)) => return Ok(done(version, write.origin)),
-            Ok(Put::Pending) => return Err(at.pending()),
-            Err(failure) => failure,
-        };
-        // Whatever the answer says, it is there or it is not.
-        match self.0.see(&spot).await {
-            Ok(now) if now.is_of(write.origin) => Ok(done(version(now.presence()), write.origin)),
-            Ok(now) if ![Presence::Absent, before].contains(&now.presence()) => Err(at.conflict()),
-            Err(unseen) if failure.is_bare_denial() => {
-                Err(at.unseen(failure.of_write(self.0.name()), &unseen))
-            }
-            _ => Err(self.0.not_written(failure, at)),
+        let seen = self.store.ready(&spot, seen, at).await?;
+        let before = seen.presence();
+        match self.store.put(&spot, &seen, write).await {
+            Ok(Put::Done(version)) => Ok(done(version, write.origin)),
+            Ok(Put::Pending) => Err(at.pending()),
+            Ok(Put::Unclaimed) => self.settle(&spot, before, write, Ok(())).await,
+            Err(failure) => self.settle(&spot, before, write, Err(failure)).await,
         }
     }
 
     async fn verify(&self, write: &Write<'_>, said: &Written) -> Result<VerifyMode, StoreError> {
         let at = self.at(write.destination);
-        let spot = self.0.spot(at)?;
+        let spot = self.store.spot(at)?;
         let seen = self.seen(&spot, at).await?;
         let is_ours = seen.is_of(write.origin);
         if !is_ours && !T::LAGS {
             return Err(at.mismatch());
         }
-        let holds = self.0.holds(&spot, &seen, write.secret).await;
+        let holds = self.store.holds(&spot, &seen, write.secret).await;
         let is_same = || said.store_version.is_none() || said.store_version == version(seen.presence());
-        match (holds.map_err(|failure| self.0.failed(failure, at))?, self.0.unread()) {
+        match (holds.map_err(|failure| self.store.failed(failure, at))?, self.store.unread()) {
             (Some(true), _) => Ok(VerifyMode::ReadBack),
             (None, mode) if is_ours && (mode == VerifyMode::StatusOnly || is_same()) => Ok(mode),
             _ => Err(at.mismatch()),
@@ -206,31 +313,38 @@ impl<T: Spots> Store for Spotted<T> {
 
     async fn remove(&self, origin: &Origin, destination: &Destination) -> Result<(), StoreError> {
         let at = self.at(destination);
-        let spot = self.0.spot(at)?;
-        let seen = match self.0.see(&spot).await {
+        let spot = self.store.spot(at)?;
+        let seen = match self.store.see(&spot).await {
             Ok(seen) => seen,
-            Err(failure) if self.0.is_gone(&failure) => return Ok(()),
-            Err(failure) => return Err(self.0.failed(failure, at)),
+            Err(failure) if self.store.is_gone(&failure) => return Ok(()),
+            Err(failure) => return Err(self.store.failed(failure, at)),
         };
         if !seen.is_of(origin) {
-            // What is left of it beside a value that is not ours goes all the same.
-            let left = self.0.take(&spot, &seen, origin).await;
-            return left.map(drop).map_err(|failure| self.0.not_written(failure, at));
+            return self.take_left(&spot, &seen, origin, at).await;
         }
-        match self.0.take(&spot, &seen, origin).await {
-            Ok(Put::Done(_)) => {}
+        let failure = match self.store.take(&spot, &seen, origin).await {
             Ok(Put::Pending) => return Err(at.pending()),
-            Err(failure) if failure.is_not_found() => {}
-            Err(failure) => return Err(self.0.not_written(failure, at)),
-        }
+            Err(failure) if !failure.is_not_found() => Some(failure),
+            Ok(_) | Err(_) => None,
+        };
         // "Done" is what it says; gone is what is not there any more.
-        match self.0.see(&spot).await {
-            Ok(now) if now.is_of(origin) && !T::LAGS => {
+        match (self.store.see(&spot).await, failure) {
+            (Ok(now), Some(failure)) if now.is_of(origin) || T::LAGS => {
+                Err(self.store.not_written(failure, at))
+            }
+            (Ok(now), None) if now.is_of(origin) && !T::LAGS => {
                 Err(at.unknown("it says that it is gone, and shows it"))
             }
-            Ok(_) => Ok(()),
-            Err(failure) if self.0.is_gone(&failure) => Ok(()),
-            Err(failure) => Err(self.0.failed(failure, at)),
+            (Ok(now), failure) => {
+                if failure.is_some() {
+                    self.take_left(&spot, &now, origin, at).await?;
+                }
+                self.store.clear(&spot, &seen).await;
+                Ok(())
+            }
+            (Err(_), Some(failure)) => Err(self.store.not_written(failure, at)),
+            (Err(unseen), None) if self.store.is_gone(&unseen) => Ok(()),
+            (Err(unseen), None) => Err(self.store.failed(unseen, at)),
         }
     }
 }

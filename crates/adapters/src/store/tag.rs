@@ -7,6 +7,7 @@ use keywright_core::store::{Origin, Presence};
 use sha2::{Digest as _, Sha256};
 
 use super::remote::{Stamp, same};
+use crate::names::hex;
 
 /// A stamp and the check of the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,12 +39,12 @@ impl Tag {
 
     /// Whether this origin's write left it.
     pub(super) fn is_of(&self, origin: &Origin) -> bool {
-        self.stamp.placement == origin.placement
+        self.stamp.is_of(origin)
     }
 
     /// What it means for whoever looks: the copy is called like its placement.
     pub(super) fn presence(&self) -> Presence {
-        self.stamp.clone().presence(Some(self.stamp.placement.to_string()))
+        self.stamp.clone().presence_by_placement()
     }
 }
 
@@ -53,7 +54,7 @@ fn check(stamp: &Stamp, value: &str) -> String {
     for part in [stamp.text().as_str(), "\n", value] {
         hash.update(part.as_bytes());
     }
-    hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    hex(hash.finalize().iter().take(4))
 }
 
 #[cfg(test)]

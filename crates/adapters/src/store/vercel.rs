@@ -20,15 +20,15 @@ use async_trait::async_trait;
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
 use keywright_core::secret::Secret;
 use keywright_core::store::{Origin, Presence, StoreError, StoreFacts, VerifyMode, Write};
-use keywright_core::text::Untrusted;
 use reqwest::Method;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::remote::{At, Held};
 use super::spots::{Put, Seen, Spots};
 use super::tag::Tag;
 use super::{StoreConfig, StoreConnectError};
-use crate::rest::{Failure, Rest, Said, body};
+use crate::names::is_plain;
+use crate::rest::{Failure, RefusalBody, Rest, Said, body};
 use crate::wire::Call;
 
 /// The kind's name.
@@ -50,7 +50,10 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
     (TYPE, "`encrypted`, which is read back, or `sensitive`, which nobody reads; `encrypted` unless set"),
 ];
 
-const TARGETS: [&str; 3] = ["production", "preview", "development"];
+const TARGETS: [&str; 3] = [PRODUCTION, "preview", "development"];
+/// Whether a value can be read again, or not.
+const ENCRYPTED: &str = "encrypted";
+const SENSITIVE: &str = "sensitive";
 /// What a comment of ours starts with.
 const COMMENT: &str = "keywright: ";
 
@@ -63,25 +66,16 @@ pub(super) static FACTS: StoreFacts = StoreFacts {
     max_value: 64 << 10,
 };
 
-static SENSITIVE: StoreFacts = StoreFacts { verify: VerifyMode::StatusOnly, ..FACTS };
+static UNREADABLE: StoreFacts = StoreFacts { verify: VerifyMode::StatusOnly, ..FACTS };
 
 /// The projects of one team.
 pub(super) struct Vercel {
-    name: StoreName,
     team: Option<String>,
     project: Option<String>,
-    target: String,
-    kind: Kind,
+    target: &'static str,
+    kind: &'static str,
     rest: Rest,
     token: Secret,
-}
-
-/// Whether a value can be read again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Encrypted,
-    Sensitive,
 }
 
 /// A place, taken apart.
@@ -98,39 +92,26 @@ struct Listed {
     key: String,
     #[serde(rename = "type")]
     kind: String,
-    #[serde(default)]
-    target: Targets,
+    #[serde(default, deserialize_with = "one_or_several")]
+    target: Vec<String>,
     #[serde(default, rename = "gitBranch")]
     branch: Option<String>,
     #[serde(default)]
     comment: Option<String>,
 }
 
-/// One target, or several.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Targets {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Default for Targets {
-    fn default() -> Self {
-        Self::Many(Vec::new())
+/// Targets are a list, or one alone.
+fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Targets {
+        One(String),
+        Several(Vec<String>),
     }
-}
-
-impl Targets {
-    fn has(&self, target: &str) -> bool {
-        match self {
-            Self::One(one) => one == target,
-            Self::Many(many) => many.iter().any(|one| one == target),
-        }
-    }
-
-    fn is_one(&self) -> bool {
-        !matches!(self, Self::Many(many) if many.len() != 1)
-    }
+    Ok(match Targets::deserialize(deserializer)? {
+        Targets::One(one) => vec![one],
+        Targets::Several(several) => several,
+    })
 }
 
 #[derive(Deserialize)]
@@ -160,7 +141,7 @@ struct Variable<'a> {
     key: &'a str,
     value: &'a str,
     #[serde(rename = "type")]
-    kind: Kind,
+    kind: &'static str,
     target: [&'a str; 1],
     comment: &'a str,
 }
@@ -203,17 +184,8 @@ impl Seen for Found {
 
 /// Vercel's refusals: `{error: {code, message}}`.
 fn said(body: &[u8]) -> Option<Said> {
-    #[derive(Deserialize)]
-    struct Refusal {
-        error: Fault,
-    }
-    #[derive(Deserialize)]
-    struct Fault {
-        code: String,
-        message: String,
-    }
-    let Refusal { error } = serde_json::from_slice(body).ok()?;
-    Some(Said { code: Some(error.code), message: error.message })
+    let refusal = RefusalBody::parse(body)?;
+    Some(Said { code: Some(refusal.text("/error/code")?), message: refusal.text("/error/message")? })
 }
 
 impl Vercel {
@@ -222,37 +194,13 @@ impl Vercel {
     /// # Errors
     /// When the address or a setting makes no sense.
     pub(super) fn new(config: &StoreConfig, token: Secret) -> Result<Self, StoreConnectError> {
-        let (team, project) = (config.setting(TEAM), config.setting(PROJECT));
-        let target = config.setting(TARGET).unwrap_or("production");
-        let kind = match config.setting(TYPE) {
-            None | Some("encrypted") => Kind::Encrypted,
-            Some("sensitive") => Kind::Sensitive,
-            Some(_) => return Err(config.bad(TYPE, "must be `encrypted` or `sensitive`")),
-        };
-        if !TARGETS.contains(&target) {
-            return Err(config.bad(TARGET, format!("must be one of: {}", TARGETS.join(", "))));
-        }
-        let is_team = |id: &str| {
-            id.strip_prefix("team_").is_some_and(|rest| {
-                (1..=64).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric())
-            })
-        };
-        if team.is_some_and(|team| !is_team(team)) {
-            return Err(config.bad(TEAM, "must be a team's id, `team_...`"));
-        }
-        if project.is_some_and(|project| !is_project(project)) {
-            return Err(config.bad(PROJECT, "is not a name or an id of a project"));
-        }
+        let is_team = |id: &str| id.strip_prefix("team_").is_some_and(|rest| is_plain(rest, "", 64));
+        let team = config.fitting(TEAM, is_team, "must be a team's id, `team_...`")?;
+        let project = config.fitting(PROJECT, is_project, "is not a name or an id of a project")?;
+        let target = config.one_of(TARGET, &TARGETS)?.unwrap_or(PRODUCTION);
+        let kind = config.one_of(TYPE, &[ENCRYPTED, SENSITIVE])?.unwrap_or(ENCRYPTED);
         let rest = Rest::new(config.wire(KIND, Some(PUBLIC))?, [&token], |_| false, said);
-        Ok(Self {
-            name: config.name.clone(),
-            team: team.map(str::to_owned),
-            project: project.map(str::to_owned),
-            target: target.to_owned(),
-            kind,
-            rest,
-            token,
-        })
+        Ok(Self { team, project, target, kind, rest, token })
     }
 
     fn call<'a>(&self, call: Call<'a>) -> Call<'a> {
@@ -267,15 +215,11 @@ impl Vercel {
 }
 
 fn is_project(name: &str) -> bool {
-    (1..=100).contains(&name.len())
-        && !name.starts_with('.')
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    is_plain(name, "-_.", 100) && !name.starts_with('.')
 }
 
 fn is_name(name: &str) -> bool {
-    (1..=256).contains(&name.len())
-        && name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    is_plain(name, "_", 256) && name.starts_with(|c: char| c.is_ascii_alphabetic())
 }
 
 #[async_trait]
@@ -283,18 +227,11 @@ impl Spots for Vercel {
     type Spot = Spot;
     type Seen = Found;
 
-    fn name(&self) -> &StoreName {
-        &self.name
-    }
-
     fn facts(&self) -> &'static StoreFacts {
-        match self.kind {
-            Kind::Encrypted => &FACTS,
-            Kind::Sensitive => &SENSITIVE,
-        }
+        if self.kind == SENSITIVE { &UNREADABLE } else { &FACTS }
     }
 
-    async fn check(&self) -> Result<(), StoreError> {
+    async fn check(&self, store: &StoreName) -> Result<(), StoreError> {
         let call = match &self.project {
             Some(project) => Call::get(vec!["v9", "projects", project], &self.token),
             None => {
@@ -304,7 +241,7 @@ impl Spots for Vercel {
         };
         let place = self.project.as_deref().unwrap_or_default();
         let answer = self.rest.json::<serde_json::Value>(self.call(call)).await;
-        answer.map(drop).map_err(|failure| self.failed(failure, At { store: &self.name, place }))
+        answer.map(drop).map_err(|failure| self.failed(failure, At { store, place }))
     }
 
     fn default_place(&self, project: &ProjectName, _: &EnvironmentName, name: &KeyName) -> String {
@@ -321,7 +258,7 @@ impl Spots for Vercel {
             .ok_or_else(|| {
                 at.bad(format!("write `PROJECT@TARGET#NAME`, with one of the targets {}", TARGETS.join(", ")))
             })?;
-        if self.kind == Kind::Sensitive && target == "development" {
+        if self.kind == SENSITIVE && target == "development" {
             return Err(at.bad("the target `development` has no sensitive variables"));
         }
         Ok(Spot { project: project.to_owned(), target: target.to_owned(), name: name.to_owned() })
@@ -340,7 +277,7 @@ impl Spots for Vercel {
             return Err(Failure::garbled("its list of variables is not whole".to_owned()));
         }
         let is_here =
-            |one: &Listed| one.key == spot.name && one.target.has(&spot.target) && one.branch.is_none();
+            |one: &Listed| one.key == spot.name && one.target.contains(&spot.target) && one.branch.is_none();
         let Some(one) = envs.into_iter().find(is_here) else {
             // What is hidden is not gone.
             return if hidden > 0 && spot.target == PRODUCTION {
@@ -349,10 +286,10 @@ impl Spots for Vercel {
                 Ok(Found::Nothing)
             };
         };
-        let (id, is_alone) = (one.id, one.target.is_one());
+        let (id, is_alone) = (one.id, one.target.len() == 1);
         let tag = one.comment.as_deref().and_then(|text| Tag::parse(text.strip_prefix(COMMENT)?));
         let Some(tag) = tag.filter(|_| is_alone) else { return Ok(Found::Theirs { id, is_alone }) };
-        if one.kind == "sensitive" {
+        if one.kind == SENSITIVE {
             return Ok(Found::Ours { id, tag, value: None });
         }
         let call = Call::get([Self::env("v1", spot), vec![&id]].concat(), &self.token);
@@ -363,16 +300,12 @@ impl Spots for Vercel {
         Ok(Found::Theirs { id, is_alone })
     }
 
-    fn is_fit(&self, seen: &Found, at: At<'_>) -> Result<(), StoreError> {
+    async fn ready(&self, _: &Spot, seen: Found, at: At<'_>) -> Result<Found, StoreError> {
         if !matches!(seen, Found::Theirs { is_alone: false, .. }) {
-            return Ok(());
+            return Ok(seen);
         }
-        Err(StoreError::Unsafe {
-            store: self.name.clone(),
-            place: Untrusted::capped(at.place, 512),
-            why: "the variable is for other targets as well".to_owned(),
-            hint: "split it at Vercel, one variable a target, or use another name".to_owned(),
-        })
+        let hint = "split it at Vercel, one variable a target, or use another name";
+        Err(at.not_safe("the variable is for other targets as well", hint))
     }
 
     /// `POST /v10/projects/{project}/env` without `upsert`, `PATCH /v9/projects/{project}/env/{id}` over what is there.
@@ -418,6 +351,6 @@ impl Spots for Vercel {
         if failure.is_not_found() {
             return at.bad("there is no such project, or the token does not reach it; is `team` set?");
         }
-        failure.of_store(&self.name)
+        failure.of_store(at.store)
     }
 }

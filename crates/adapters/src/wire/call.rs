@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::sign::Signer;
 
 /// One call.
+#[derive(Clone)]
 pub(crate) struct Call<'a> {
     pub(crate) method: Method,
     /// The segments below the base URL; each is percent-encoded on its own, so none can leave its place.

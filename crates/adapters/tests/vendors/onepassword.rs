@@ -1,12 +1,13 @@
 //! 1Password: the contract against a stand-in of Connect, and the vendor's own client as reader.
 
+use keywright_core::plan::Destination;
 use keywright_core::store::{Presence, Store, StoreError, VerifyMode};
 use keywright_sandbox::vendors::onepassword::VAULT;
 use keywright_sandbox::vendors::{Running, start};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::support::contract::{Limits, Network, StoreCase, VALUE, keeps_the_stores_contract, origin};
+use crate::support::contract::{Limits, Network, Open, StoreCase, VALUE, keeps_the_stores_contract, origin};
 use crate::support::peers::Peer;
 use crate::support::stores::{destination, open, placed, refuses, run, written};
 use crate::support::{Proxy, peer};
@@ -64,33 +65,49 @@ fn store(url: &str, connect: &Running) -> Box<dyn Store> {
 async fn it_keeps_the_contract() {
     keeps_the_stores_contract(async || {
         let connect = start("1password").await.unwrap();
-        let (reader, writer) = (Admin::of(&connect), Admin::of(&connect));
         let parent = connect.parent.clone();
         let settings = [("vault", VAULT), ("timeout", "6s")];
-        let open = Box::new(move |url: &str| open("1password", url, &parent, &settings));
-        let (store, network) = Network::before(&connect.base_url, said, open).await;
-        StoreCase {
-            store,
-            network,
-            place: "web-dev-IT_{}#credential".to_owned(),
-            read: Box::new(move |place| {
-                let admin = reader.clone();
-                Box::pin(async move { admin.value(&place).await })
-            }),
-            put_foreign: Box::new(move |place, value| {
-                let admin = writer.clone();
-                Box::pin(async move { admin.put(&place, &value).await })
-            }),
-            limits: Limits::of("", 'a', 200, &format!("#{}", "f".repeat(200))),
-            secrets: vec![connect.parent.clone()],
-            peer: Box::new(connect),
-        }
+        case(connect, Box::new(move |url| open("1password", url, &parent, &settings))).await
     })
     .await;
 }
 
-pub fn said(status: u16) -> String {
-    format!(r#"{{"status":{status},"message":"refused with {status}"}}"#)
+/// A case whose peer is the stand-in of Connect.
+pub async fn case(connect: Running, open: Open) -> StoreCase {
+    let (reader, writer) = (Admin::of(&connect), Admin::of(&connect));
+    let said = |status| format!(r#"{{"status":{status},"message":"refused with {status}"}}"#);
+    let (store, network) = Network::before(&connect.base_url, said, open).await;
+    StoreCase {
+        store,
+        network,
+        place: "web-dev-IT_{}#credential".to_owned(),
+        read: Box::new(move |place| {
+            let admin = reader.clone();
+            Box::pin(async move { admin.value(&place).await })
+        }),
+        put_foreign: Box::new(move |place, value| {
+            let admin = writer.clone();
+            Box::pin(async move { admin.put(&place, &value).await })
+        }),
+        limits: Limits::of("", 'a', 200, &format!("#{}", "f".repeat(200))),
+        secrets: vec![connect.parent.clone()],
+        peer: Box::new(connect),
+    }
+}
+
+/// Places a value, and the next one in its place: the one item of the title, as it was left.
+pub async fn replaces_in_one_item(store: &dyn Store, admin: &Admin) -> (Destination, Value) {
+    let (at, mode) = placed(store, "web-dev-CF#token", 1).await;
+    assert_eq!(mode.unwrap(), VerifyMode::ReadBack);
+    let before = admin.items("web-dev-CF").await;
+    assert_eq!((before.len(), &before[0]["category"]), (1, &json!("API_CREDENTIAL")));
+    let seen = store.look(&at).await.unwrap();
+    assert_eq!(written(store, &at, 2, "next-value", seen).await.unwrap(), VerifyMode::ReadBack);
+    assert_eq!(admin.value("web-dev-CF#token").await.as_deref(), Some("next-value"));
+    let mut after = admin.items("web-dev-CF").await;
+    assert_eq!((after.len(), &after[0]["id"]), (1, &before[0]["id"]));
+    assert_eq!(after[0]["category"], before[0]["category"]);
+    (at, after.remove(0))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,14 +116,8 @@ async fn a_value_is_replaced_by_whole_fields_and_keeps_its_item() {
     let admin = Admin::of(&connect);
     let proxy = Proxy::start(&connect.base_url).await;
     let store = store(&proxy.url, &connect);
-    let (at, mode) = placed(store.as_ref(), "web-dev-CF#token", 1).await;
-    assert_eq!(mode.unwrap(), VerifyMode::ReadBack);
-    let before = admin.items("web-dev-CF").await;
-    assert_eq!((before.len(), &before[0]["category"]), (1, &json!("API_CREDENTIAL")));
-    let seen = store.look(&at).await.unwrap();
-    assert_eq!(written(store.as_ref(), &at, 2, "next-value", seen).await.unwrap(), VerifyMode::ReadBack);
-    let after = admin.items("web-dev-CF").await;
-    assert_eq!((after.len(), &after[0]["id"], &after[0]["version"]), (1, &before[0]["id"], &json!(2)));
+    let (at, after) = replaces_in_one_item(store.as_ref(), &admin).await;
+    assert_eq!(after["version"], 2);
     let patches: Vec<Value> = proxy
         .seen()
         .iter()
@@ -122,7 +133,7 @@ async fn a_value_is_replaced_by_whole_fields_and_keeps_its_item() {
         assert_eq!(patch[at]["value"]["id"], id);
     }
     // Changed by hand.
-    let id = after[0]["id"].as_str().unwrap();
+    let id = after["id"].as_str().unwrap();
     let by_hand = json!({"id": "token", "type": "CONCEALED", "label": "token", "value": "theirs"});
     admin
         .call(

@@ -3,16 +3,16 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use keywright_core::store::{Presence, Store, StoreError, VerifyMode};
+use keywright_core::store::{Presence, Store, StoreError};
 use keywright_sandbox::vendors::onepassword::VAULT;
 use keywright_sandbox::vendors::{Running, start};
 use tempfile::TempDir;
 
-use crate::onepassword::{Admin, leaves_a_persons_field, said};
-use crate::support::contract::{Limits, Network, StoreCase, keeps_the_stores_contract};
+use crate::onepassword::{Admin, case, leaves_a_persons_field, replaces_in_one_item};
+use crate::support::contract::{Network, StoreCase, keeps_the_stores_contract};
 use crate::support::opened::open;
 use crate::support::peers::programs;
-use crate::support::stores::{destination, placed, refuses, written};
+use crate::support::stores::{destination, placed, refuses};
 
 /// The program, for one server.
 struct Program {
@@ -49,7 +49,6 @@ async fn it_keeps_the_contract() {
     }
     keeps_the_stores_contract(async || {
         let connect = start("1password").await.unwrap();
-        let (reader, writer) = (Admin::of(&connect), Admin::of(&connect));
         let parent = connect.parent.clone();
         let open = Box::new(move |url: &str| {
             let program = Program::before(url).unwrap();
@@ -59,23 +58,9 @@ async fn it_keeps_the_contract() {
             std::mem::forget(program);
             store
         });
-        let (store, network) = Network::before(&connect.base_url, said, open).await;
-        StoreCase {
-            store,
-            network: network.map(|network| Network { is_ours: false, ..network }),
-            place: "web-dev-IT_{}#credential".to_owned(),
-            read: Box::new(move |place| {
-                let admin = reader.clone();
-                Box::pin(async move { admin.value(&place).await })
-            }),
-            put_foreign: Box::new(move |place, value| {
-                let admin = writer.clone();
-                Box::pin(async move { admin.put(&place, &value).await })
-            }),
-            limits: Limits::of("", 'a', 200, &format!("#{}", "f".repeat(200))),
-            secrets: vec![connect.parent.clone()],
-            peer: Box::new(connect),
-        }
+        let case = case(connect, open).await;
+        let network = case.network.map(|network| Network { is_ours: false, ..network });
+        StoreCase { network, ..case }
     })
     .await;
 }
@@ -85,17 +70,7 @@ async fn a_replacement_keeps_what_else_the_item_has() {
     let connect = start("1password").await.unwrap();
     let Some(program) = Program::before(&connect.base_url) else { return };
     let (store, admin) = (program.store(&connect), Admin::of(&connect));
-    let (at, mode) = placed(store.as_ref(), "web-dev-CF#token", 1).await;
-    assert_eq!(mode.unwrap(), VerifyMode::ReadBack);
-    let before = admin.items("web-dev-CF").await;
-    let seen = store.look(&at).await.unwrap();
-    assert_eq!(written(store.as_ref(), &at, 2, "next-value", seen).await.unwrap(), VerifyMode::ReadBack);
-    let after = admin.items("web-dev-CF").await;
-    assert_eq!(
-        (after.len(), &after[0]["id"], &after[0]["category"]),
-        (1, &before[0]["id"], &before[0]["category"])
-    );
-    assert_eq!(admin.value("web-dev-CF#token").await.as_deref(), Some("next-value"));
+    replaces_in_one_item(store.as_ref(), &admin).await;
 }
 
 #[tokio::test]

@@ -59,10 +59,8 @@ impl Reader<'_> {
     }
 
     fn unknown_fields(&mut self, of: &str, fields: &Map<String, Value>, known: &[&str]) {
-        for (name, value) in fields {
-            if !value.is_null() && !known.contains(&name.as_str()) {
-                self.note(&format!("{of}.{name}"));
-            }
+        for name in crate::provider::unknown_fields(fields, known) {
+            self.note(&format!("{of}.{name}"));
         }
     }
 

@@ -41,7 +41,8 @@ use super::{
     ConnectError, ConnectionConfig, PLAIN, ParameterKind, check_fits, check_is_whole, confine_to, ended,
     microusd, minted, no_such, unauthorized, unknown_kind, unsupported,
 };
-use crate::rest::{self, Failure, Rest, Said, after_create};
+use crate::names::is_plain;
+use crate::rest::{self, Failure, Rest, Said, after_create, found};
 use crate::wire::Call;
 use models::Models;
 use shapes::{Costs, CreateBody, Created, Deleted, Key, Known, Page, Project, Row, ServiceAccount};
@@ -101,11 +102,7 @@ pub(super) static FACTS: ProviderFacts =
 /// Prepares a connection. The account is the project, by its id.
 pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dyn Provider>, ConnectError> {
     let hint = "the id of the project that keys belong to, as in `proj_abc`";
-    let project = match &config.account {
-        None => return Err(ConnectError::Missing { provider: KIND, name: "account", hint }),
-        Some(id) if !is_project(id) => return Err(ConnectError::setting(KIND, "account", id, hint)),
-        Some(id) => id.clone(),
-    };
+    let project = config.account(KIND, is_project, hint)?;
     let rest = config.rest(KIND, BASE_URL, &parent, is_project, said)?;
     let probe_for = config.probe_for(KIND)?;
     Ok(Box::new(OpenAi { rest, parent, project, probe_for }))
@@ -118,9 +115,7 @@ fn said(body: &[u8]) -> Option<Said> {
 }
 
 fn is_project(text: &str) -> bool {
-    text.strip_prefix("proj_").is_some_and(|rest| {
-        !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-    })
+    text.strip_prefix("proj_").is_some_and(|rest| is_plain(rest, "_-", usize::MAX))
 }
 
 fn told(failure: Failure) -> ProviderError {
@@ -200,19 +195,13 @@ impl OpenAi {
     }
 
     async fn models(&self) -> Result<Models, ProviderError> {
-        match self.rest.json(self.get(&["model_permissions"])).await {
-            Ok(models) => Ok(Models::of(models)),
-            Err(failure) if failure.is_not_found() => Ok(Models::Any),
-            Err(failure) => Err(told(failure)),
-        }
+        let listed = found(self.rest.json(self.get(&["model_permissions"])).await).map_err(told)?;
+        Ok(listed.map_or(Models::Any, Models::of))
     }
 
     async fn spending(&self) -> Result<Spending, ProviderError> {
-        match self.rest.json(self.get(&["spend_limit"])).await {
-            Ok(limit) => Spending::of(&limit).map_err(told),
-            Err(failure) if failure.is_not_found() => Ok(Spending::Unlimited),
-            Err(failure) => Err(told(failure)),
-        }
+        let limit = found(self.rest.json(self.get(&["spend_limit"])).await).map_err(told)?;
+        limit.as_ref().map_or(Ok(Spending::Unlimited), Spending::of).map_err(told)
     }
 
     fn resource(&self, name: &str) -> Resource {

@@ -39,6 +39,7 @@ use super::{
     ConnectError, ConnectionConfig, PLAIN, ParameterKind, about_another, another_key, check_is_whole,
     confine_to, ended, microusd, minted, no_such, unauthorized, unknown_kind, unsupported, whole_seconds,
 };
+use crate::names::is_uuid;
 use crate::rest::{self, Failure, Rest, Said, after_create};
 use crate::wire::Call;
 use shapes::{CreateBody, Created, Data, Deleted, Key, OwnKey, SwitchBody, Workspace};
@@ -106,12 +107,6 @@ pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dy
 fn said(body: &[u8]) -> Option<Said> {
     let refusal: shapes::Refusal = serde_json::from_slice(body).ok()?;
     Some(Said { code: refusal.error.code.map(|code| code.to_string()), message: refusal.error.message })
-}
-
-fn is_uuid(text: &str) -> bool {
-    let dashes = [8, 13, 18, 23];
-    let fits = |(at, b): (usize, u8)| if dashes.contains(&at) { b == b'-' } else { b.is_ascii_hexdigit() };
-    text.len() == 36 && text.bytes().enumerate().all(fits)
 }
 
 impl OpenRouter {

@@ -33,7 +33,6 @@ use keywright_core::text::Untrusted;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tokio::sync::Mutex;
 use url::form_urlencoded::Serializer;
 
 use self::key::{CreateBody, TAGGED, is_over, text, time};
@@ -43,7 +42,8 @@ use super::{
     ConnectError, ConnectionConfig, PLAIN, PROBE_FOR, ParameterKind, Setting, TIMEOUT, about_another, ended,
     minted, no_such, unauthorized, unknown_kind, unsupported,
 };
-use crate::rest::{self, Failure, Rest, Said, after_create};
+use crate::login::{Login, Logins};
+use crate::rest::{self, Failure, RefusalBody, Rest, Said, after_create};
 use crate::wire::{Auth, Call};
 
 /// The kind, as in `provider add tailscale`.
@@ -85,11 +85,11 @@ pub(super) const PARAMETERS: &[ParameterKind] = &[
 /// A connection to one tailnet.
 struct Tailscale {
     rest: Rest,
-    parent: Arc<Secret>,
+    parent: Arc<Bearer>,
     tailnet: String,
     mints: Mints,
     probe_for: Duration,
-    login: Mutex<Option<Login>>,
+    logins: Logins<Bearer>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,12 +98,11 @@ enum Mints {
     OAuthClients,
 }
 
-/// A token that the parent logged in for.
-#[derive(Clone)]
-struct Login {
-    token: Arc<Secret>,
-    scope: String,
-    until: Instant,
+/// Who calls: the parent itself, or a token that it logged in for.
+struct Bearer {
+    token: Secret,
+    /// Where it is known.
+    scope: Option<String>,
 }
 
 /// Of auth keys, which is what a connection mints unless it says otherwise.
@@ -123,8 +122,8 @@ pub(super) fn connect(config: ConnectionConfig, parent: Secret) -> Result<Box<dy
     };
     let rest = config.rest(KIND, BASE_URL, &parent, is_id, said)?;
     let probe_for = config.probe_for(KIND)?;
-    let parent = Arc::new(parent);
-    Ok(Box::new(Tailscale { rest, parent, tailnet, mints, probe_for, login: Mutex::new(None) }))
+    let parent = Arc::new(Bearer { token: parent, scope: None });
+    Ok(Box::new(Tailscale { rest, parent, tailnet, mints, probe_for, logins: Logins::default() }))
 }
 
 /// As `kABC123CNTRL`.
@@ -134,11 +133,7 @@ fn is_id(text: &str) -> bool {
 
 /// `{"message": "..."}`.
 fn said(body: &[u8]) -> Option<Said> {
-    #[derive(Deserialize)]
-    struct Refusal {
-        message: String,
-    }
-    serde_json::from_slice(body).ok().map(|Refusal { message }| Said { code: None, message })
+    RefusalBody::parse(body)?.text("/message").map(|message| Said { code: None, message })
 }
 
 /// Whether a body is the one of a deletion: none, or an object of JSON. A portal's page is neither.
@@ -178,7 +173,7 @@ impl Tailscale {
     }
 
     /// `POST /oauth/token`: the grant `client_credentials` (RFC 6749, 4.4), as a form.
-    async fn log_in(&self, secret: &Secret) -> Result<Login, Failure> {
+    async fn log_in(&self, secret: &Secret) -> Result<Login<Bearer>, Failure> {
         let text = secret.expose_secret();
         let id = text.strip_prefix(CLIENT_SECRET).and_then(|rest| rest.split('-').next()).unwrap_or_default();
         let form = Serializer::new(String::new())
@@ -191,21 +186,14 @@ impl Tailscale {
         let call = Call { content_type: "application/x-www-form-urlencoded", ..call };
         let Granted { access_token, expires_in, scope } = self.rest.json(call).await?;
         let until = Instant::now() + Duration::from_secs(expires_in.min(3_600)).saturating_sub(MARGIN);
-        Ok(Login { token: Arc::new(access_token.into()), scope, until })
+        Ok(Login { given: Bearer { token: access_token.into(), scope: Some(scope) }, until })
     }
 
-    /// The parent as a bearer, and its scopes where they are known.
-    async fn bearer(&self) -> Result<(Arc<Secret>, Option<String>), Failure> {
-        if !self.parent.expose_secret().starts_with(CLIENT_SECRET) {
-            return Ok((Arc::clone(&self.parent), None));
+    async fn bearer(&self) -> Result<Arc<Bearer>, Failure> {
+        if !self.parent.token.expose_secret().starts_with(CLIENT_SECRET) {
+            return Ok(Arc::clone(&self.parent));
         }
-        let mut login = self.login.lock().await;
-        if let Some(login) = login.as_ref().filter(|login| login.until > Instant::now()) {
-            return Ok((Arc::clone(&login.token), Some(login.scope.clone())));
-        }
-        let fresh = self.log_in(&self.parent).await?;
-        *login = Some(fresh.clone());
-        Ok((fresh.token, Some(fresh.scope)))
+        self.logins.current(None, self.log_in(&self.parent.token)).await
     }
 
     fn path<'a>(&'a self, rest: &[&'a str]) -> Vec<&'a str> {
@@ -216,8 +204,8 @@ impl Tailscale {
 
     /// `GET .../keys/{id}`. What was revoked or has ended is shown for a while.
     async fn key(&self, id: &str) -> Result<Map<String, Value>, Failure> {
-        let (bearer, _) = self.bearer().await?;
-        self.rest.json(Call::get(self.path(&[id]), bearer.as_ref())).await
+        let bearer = self.bearer().await?;
+        self.rest.json(Call::get(self.path(&[id]), &bearer.token)).await
     }
 
     async fn live_key(&self, id: &str) -> Result<Map<String, Value>, ProviderError> {
@@ -232,9 +220,9 @@ impl Tailscale {
     }
 
     async fn create(&self, body: &CreateBody<'_>) -> Result<Created, Failure> {
-        let (bearer, _) =
+        let bearer =
             self.bearer().await.map_err(|failure| Failure { proof: rest::Proof::NotDone, ..failure })?;
-        self.rest.json(Call::once(Method::POST, self.path(&[]), bearer.as_ref(), rest::body(body)?)).await
+        self.rest.json(Call::once(Method::POST, self.path(&[]), &bearer.token, rest::body(body)?)).await
     }
 }
 
@@ -248,9 +236,9 @@ impl Provider for Tailscale {
     }
 
     async fn check(&self) -> Result<ParentHealth, ProviderError> {
-        let (_, scope) = self.bearer().await.map_err(|failure| self.told(failure))?;
+        let bearer = self.bearer().await.map_err(|failure| self.told(failure))?;
         let mut warnings = Vec::new();
-        let what = match &scope {
+        let what = match &bearer.scope {
             None => {
                 warnings
                     .push("it is a person's and may do everything; make an OAuth client instead".to_owned());
@@ -361,17 +349,17 @@ impl Provider for Tailscale {
     }
 
     async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
-        let (bearer, _) = self.bearer().await.map_err(|failure| self.told(failure))?;
-        let outcome = self.rest.send(Call::delete(self.path(&[provider_key_id]), bearer.as_ref())).await;
+        let bearer = self.bearer().await.map_err(|failure| self.told(failure))?;
+        let outcome = self.rest.send(Call::delete(self.path(&[provider_key_id]), &bearer.token)).await;
         ended(outcome, |reply| says_nothing(&reply.body), |failure| self.told(failure))
     }
 }
 
 impl Tailscale {
     async fn listed(&self, which: Listing) -> Result<Vec<Listed>, Failure> {
-        let (bearer, _) = self.bearer().await?;
+        let bearer = self.bearer().await?;
         let query = vec![("all", "true".to_owned())];
-        let call = Call { query, max_body: Some(LARGE), ..Call::get(self.path(&[]), bearer.as_ref()) };
+        let call = Call { query, max_body: Some(LARGE), ..Call::get(self.path(&[]), &bearer.token) };
         let Keys { keys } = self.rest.json(call).await?;
         let mut listed = Vec::new();
         for mut key in keys {

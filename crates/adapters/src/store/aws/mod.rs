@@ -3,14 +3,11 @@
 pub(super) mod parameters;
 pub(super) mod secrets_manager;
 
-use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
+use keywright_core::name::{EnvironmentName, KeyName, ProjectName};
 use keywright_core::secret::Secret;
-use keywright_core::store::StoreError;
-use keywright_core::text::Untrusted;
 
 use super::{StoreConfig, StoreConnectError};
 use crate::aws::{JsonApi, Keys, address, is_region};
-use crate::rest::Failure;
 
 /// What the settings of both are.
 const REGION: (&str, &str) = ("region", "the region, as in `eu-central-1`");
@@ -64,51 +61,4 @@ impl Common {
             None
         }
     }
-}
-
-/// What a failed write means. A refusal that is not in AWS's own words may hide that the write was done, so that
-/// `landed` looks before it is believed.
-async fn not_written(
-    store: &StoreName,
-    failure: Failure,
-    landed: impl Future<Output = Result<bool, StoreError>>,
-) -> StoreError {
-    let is_claim = failure.is_bare_denial();
-    let error = failure.of_write(store);
-    if !is_claim {
-        return error;
-    }
-    let why = match landed.await {
-        // A credential that is good for nothing has written nothing.
-        Ok(false) | Err(StoreError::Unauthorized { .. }) => return error,
-        Ok(true) => format!("{error}, and yet it is there"),
-        Err(unseen) => format!("{error}, and whether that is so can't be seen: {unseen}"),
-    };
-    StoreError::OutcomeUnknown { store: store.clone(), why }
-}
-
-/// What a failure means after the value itself was written: whatever the reason, it is there.
-fn unfinished(store: &StoreName, failure: Failure) -> StoreError {
-    match failure.of_write(store) {
-        error @ StoreError::OutcomeUnknown { .. } => error,
-        error => StoreError::OutcomeUnknown {
-            store: store.clone(),
-            why: format!("{error}, and yet the value is there"),
-        },
-    }
-}
-
-/// The error for a place that is none.
-fn no_place(store: &StoreName, place: &str, why: String) -> StoreError {
-    StoreError::Place { store: store.clone(), place: Untrusted::capped(place, 200), why }
-}
-
-/// The error for a place that is taken.
-fn taken(store: &StoreName, place: &str) -> StoreError {
-    StoreError::Conflict { store: store.clone(), place: Untrusted::capped(place, 200) }
-}
-
-/// The error for a place that holds something else than was written.
-fn mismatch(store: &StoreName, place: &str) -> StoreError {
-    StoreError::Mismatch { store: store.clone(), place: Untrusted::capped(place, 200) }
 }

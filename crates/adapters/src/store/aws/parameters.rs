@@ -17,15 +17,13 @@
 //! AWS takes them for references.
 
 use async_trait::async_trait;
-use keywright_core::id::PlacementId;
-use keywright_core::marker::Marker;
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
 use keywright_core::secret::Secret;
 use keywright_core::store::{Origin, Presence, StoreError, StoreFacts, VerifyMode, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::super::remote::{At, Held};
+use super::super::remote::{At, Held, Stamp};
 use super::super::spots::{Put, Seen, Spots};
 use super::super::{StoreConfig, StoreConnectError};
 use super::{Common, KMS_KEY, PREFIX, REGION};
@@ -55,7 +53,6 @@ pub(in crate::store) static FACTS: StoreFacts = StoreFacts {
 
 /// One region's parameters.
 pub(in crate::store) struct Parameters {
-    name: StoreName,
     common: Common,
 }
 
@@ -113,31 +110,27 @@ pub(in crate::store) struct Found(Option<Described>);
 
 /// `Keywright: <placement> <marker> version <number>`
 fn description(origin: &Origin, version: u64) -> String {
-    format!("{OURS}{} {} version {version}", origin.placement, origin.marker)
+    format!("{OURS}{} version {version}", Stamp::of(origin).text())
 }
 
 impl Described {
-    /// The placement and the marker, when the present value is one that we wrote.
-    fn origin(&self) -> Option<(PlacementId, Marker)> {
-        let mut words = self.description.strip_prefix(OURS)?.split(' ');
-        let (placement, marker) = (words.next()?.parse().ok()?, words.next()?);
-        let number: u64 = words.next().filter(|word| *word == "version").and(words.next())?.parse().ok()?;
-        (number == self.version).then(|| (placement, Marker::from_ledger(marker.to_owned())))
+    /// Whose the present value is, when it is one that we wrote.
+    fn stamp(&self) -> Option<Stamp> {
+        let (stamp, number) = self.description.strip_prefix(OURS)?.split_once(" version ")?;
+        let stamp = Stamp::parse(stamp)?;
+        (number.parse() == Ok(self.version)).then_some(stamp)
     }
 }
 
 impl Seen for Found {
     fn presence(&self) -> Presence {
         let Some(described) = &self.0 else { return Presence::Absent };
-        described.origin().map_or(Presence::Foreign, |(_, marker)| Presence::Ours {
-            marker: Some(marker),
-            store_version: Some(described.version.to_string()),
-        })
+        let ours = |stamp: Stamp| stamp.presence(Some(described.version.to_string()));
+        described.stamp().map_or(Presence::Foreign, ours)
     }
 
     fn is_of(&self, origin: &Origin) -> bool {
-        let own = self.0.as_ref().and_then(Described::origin);
-        own.is_some_and(|(placement, _)| placement == origin.placement)
+        self.0.as_ref().and_then(Described::stamp).is_some_and(|stamp| stamp.is_of(origin))
     }
 }
 
@@ -146,10 +139,7 @@ impl Parameters {
         config: &StoreConfig,
         credential: Option<&Secret>,
     ) -> Result<Self, StoreConnectError> {
-        Ok(Self {
-            name: config.name.clone(),
-            common: Common::open(config, credential, KIND, "ssm", "AmazonSSM")?,
-        })
+        Ok(Self { common: Common::open(config, credential, KIND, "ssm", "AmazonSSM")? })
     }
 
     async fn described(&self, name: &str) -> Result<Option<Described>, Failure> {
@@ -182,17 +172,13 @@ impl Spots for Parameters {
     /// The list of parameters follows.
     const LAGS: bool = true;
 
-    fn name(&self) -> &StoreName {
-        &self.name
-    }
-
     fn facts(&self) -> &'static StoreFacts {
         &FACTS
     }
 
-    async fn check(&self) -> Result<(), StoreError> {
+    async fn check(&self, store: &StoreName) -> Result<(), StoreError> {
         let name = format!("/{}keywright-check", self.common.prefix.trim_start_matches('/'));
-        self.described(&name).await.map(drop).map_err(|failure| failure.of_store(&self.name))
+        self.described(&name).await.map(drop).map_err(|failure| failure.of_store(store))
     }
 
     fn default_place(&self, project: &ProjectName, environment: &EnvironmentName, name: &KeyName) -> String {
@@ -273,11 +259,10 @@ impl Spots for Parameters {
         Ok(Put::Done(None))
     }
 
-    fn not_written(&self, failure: Failure, _: At<'_>) -> StoreError {
+    fn not_written(&self, failure: Failure, at: At<'_>) -> StoreError {
         if failure.code() == Some("ParameterAlreadyExists") {
-            let why = "it is there, but the list does not show it yet".to_owned();
-            return StoreError::Unavailable { store: self.name.clone(), why };
+            return at.unavailable("it is there, but the list does not show it yet");
         }
-        failure.of_write(&self.name)
+        failure.of_write(at.store)
     }
 }

@@ -23,18 +23,19 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use keywright_core::marker::Marker;
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
-use keywright_core::plan::Destination;
 use keywright_core::secret::Secret;
-use keywright_core::store::{Origin, Presence, Store, StoreError, StoreFacts, VerifyMode, Write, Written};
+use keywright_core::store::{Origin, Presence, StoreError, StoreFacts, VerifyMode, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
 
+use super::super::remote::{At, Held};
+use super::super::spots::{Put, Seen, Spots};
 use super::super::{StoreConfig, StoreConnectError};
-use super::{Common, KMS_KEY, PREFIX, REGION, no_place, not_written, taken, unfinished};
-use crate::rest::Failure;
+use super::{Common, KMS_KEY, PREFIX, REGION};
+use crate::names::hex;
+use crate::rest::{Failure, found};
 use crate::wire::Repeat;
 
 pub(in crate::store) const KIND: &str = "aws-secrets-manager";
@@ -61,10 +62,12 @@ pub(in crate::store) static FACTS: StoreFacts =
 
 /// One region's secrets.
 pub(in crate::store) struct SecretsManager {
-    name: StoreName,
     common: Common,
     window: u64,
 }
+
+/// What was found at a place.
+pub(in crate::store) struct Found(Option<Described>);
 
 /// What `DescribeSecret` says.
 #[derive(Deserialize)]
@@ -114,8 +117,7 @@ struct WrittenVersion {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct ReadValue {
-    #[serde(default)]
-    secret_string: String,
+    secret_string: Option<Held>,
 }
 
 impl Described {
@@ -128,27 +130,19 @@ impl Described {
         found.map(|(id, _)| id.as_str())
     }
 
-    fn stages(&self, version: &str) -> &[String] {
-        self.version_ids_to_stages.get(version).map_or(&[], Vec::as_slice)
+    /// Whether a version is in force, and nothing of the way there is left.
+    fn is_whole(&self, version: &str) -> bool {
+        self.with(CURRENT) == Some(version) && !self.stages(version).iter().any(|stage| stage == PENDING)
     }
 
-    fn presence(&self) -> Presence {
-        let current = self.with(CURRENT);
-        match current.and_then(|version| Some((version, marker_of(version)?))) {
-            _ if !self.has_our_tag() => Presence::Foreign,
-            _ if self.deleted_date.is_some() => Presence::Absent,
-            Some((version, marker)) => {
-                Presence::Ours { marker: Some(marker), store_version: Some(version.to_owned()) }
-            }
-            None => Presence::Foreign,
-        }
+    fn stages(&self, version: &str) -> &[String] {
+        self.version_ids_to_stages.get(version).map_or(&[], Vec::as_slice)
     }
 }
 
 /// The id of the version that a placement's write makes: `<marker>-<hash of the placement>`.
 fn token(origin: &Origin) -> String {
-    let hash = Sha256::digest(origin.placement.as_bytes());
-    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex(&Sha256::digest(origin.placement.as_bytes()));
     let mut token = format!("{}-{hash}", origin.marker);
     token.truncate(LONGEST_TOKEN);
     token
@@ -158,6 +152,27 @@ fn token(origin: &Origin) -> String {
 fn marker_of(version: &str) -> Option<Marker> {
     let (marker, _) = version.rsplit_once('-').filter(|(marker, _)| marker.starts_with("kw-"))?;
     Some(Marker::from_ledger(marker.to_owned()))
+}
+
+impl Seen for Found {
+    fn presence(&self) -> Presence {
+        let Some(secret) = &self.0 else { return Presence::Absent };
+        match secret.with(CURRENT).and_then(|version| Some((version, marker_of(version)?))) {
+            _ if !secret.has_our_tag() => Presence::Foreign,
+            _ if secret.deleted_date.is_some() => Presence::Absent,
+            Some((version, marker)) => {
+                Presence::Ours { marker: Some(marker), store_version: Some(version.to_owned()) }
+            }
+            None => Presence::Foreign,
+        }
+    }
+
+    fn is_of(&self, origin: &Origin) -> bool {
+        let token = token(origin);
+        self.0.as_ref().is_some_and(|secret| {
+            secret.has_our_tag() && secret.deleted_date.is_none() && secret.is_whole(&token)
+        })
+    }
 }
 
 impl SecretsManager {
@@ -171,7 +186,7 @@ impl SecretsManager {
             Some(_) => return Err(config.bad(WINDOW, "is a number of days from 7 to 30")),
         };
         let common = Common::open(config, credential, KIND, "secretsmanager", "secretsmanager")?;
-        Ok(Self { name: config.name.clone(), common, window })
+        Ok(Self { common, window })
     }
 
     /// All of these may be repeated: the token makes a repeated write one, the rest changes nothing a second time.
@@ -179,25 +194,11 @@ impl SecretsManager {
         self.common.api.send(Repeat::Safe, operation, body).await
     }
 
-    async fn describe(&self, name: &str) -> Result<Option<Described>, Failure> {
-        match self.call("DescribeSecret", &json!({ "SecretId": name })).await {
-            Ok(described) => Ok(Some(described)),
-            Err(failure) if failure.is_not_found() => Ok(None),
-            Err(failure) => Err(failure),
-        }
+    async fn described(&self, name: &str) -> Result<Option<Described>, Failure> {
+        found(self.call("DescribeSecret", &json!({ "SecretId": name })).await)
     }
 
-    async fn described(&self, name: &str) -> Result<Option<Described>, StoreError> {
-        self.describe(name).await.map_err(|failure| failure.of_store(&self.name))
-    }
-
-    /// Whether a version of ours is there, in whatever stage.
-    async fn has_version(&self, name: &str, token: &str) -> Result<bool, StoreError> {
-        let secret = self.described(name).await?;
-        Ok(secret.is_some_and(|secret| secret.version_ids_to_stages.contains_key(token)))
-    }
-
-    async fn create(&self, name: &str, token: &str, value: &str) -> Result<(), StoreError> {
+    async fn create(&self, name: &str, token: &str, value: &str) -> Result<(), Failure> {
         let body = CreateSecret {
             name,
             secret_string: value,
@@ -205,12 +206,7 @@ impl SecretsManager {
             tags: json!([{ "Key": TAG.0, "Value": TAG.1 }]),
             kms_key_id: self.common.kms_key.as_deref(),
         };
-        let made: Result<WrittenVersion, Failure> = self.call("CreateSecret", &body).await;
-        match made {
-            Ok(made) => self.is_the_one(&made, token),
-            Err(failure) if failure.code() == Some("ResourceExistsException") => Err(taken(&self.name, name)),
-            Err(failure) => Err(not_written(&self.name, failure, self.has_version(name, token)).await),
-        }
+        is_the_one(&self.call("CreateSecret", &body).await?, token)
     }
 
     /// Puts the value beside the current one, and then moves the label if it is still where it was.
@@ -220,41 +216,19 @@ impl SecretsManager {
         token: &str,
         value: &str,
         current: Option<&str>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), Failure> {
         let pending = PutSecretValue {
             secret_id: name,
             secret_string: value,
             client_request_token: token,
             version_stages: [PENDING],
         };
-        let put: WrittenVersion = match self.call("PutSecretValue", &pending).await {
-            Ok(put) => put,
-            Err(failure) => {
-                return Err(not_written(&self.name, failure, self.has_version(name, token)).await);
-            }
-        };
-        self.is_the_one(&put, token)?;
+        is_the_one(&self.call("PutSecretValue", &pending).await?, token)?;
         let mut label = json!({ "SecretId": name, "VersionStage": CURRENT, "MoveToVersionId": token });
         if let (Some(current), Some(fields)) = (current, label.as_object_mut()) {
             fields.insert("RemoveFromVersionId".to_owned(), json!(current));
         }
-        if let Err(failure) = self.call::<Value>("UpdateSecretVersionStage", &label).await {
-            // Also when the first of two equal calls had moved it and its answer was lost.
-            let now = self.described(name).await?;
-            match now.as_ref().map(|secret| secret.with(CURRENT)) {
-                Some(Some(version)) if version == token => {}
-                Some(version) if version == current => return Err(failure.of_write(&self.name)),
-                _ => return Err(taken(&self.name, name)),
-            }
-        }
-        self.not_pending(name, token).await
-    }
-
-    async fn not_pending(&self, name: &str, token: &str) -> Result<(), StoreError> {
-        match self.unlabel(name, PENDING, token).await {
-            Ok(()) => Ok(()),
-            Err(failure) => Err(unfinished(&self.name, failure)),
-        }
+        self.call::<Value>("UpdateSecretVersionStage", &label).await.map(drop)
     }
 
     async fn unlabel(&self, name: &str, stage: &str, version: &str) -> Result<(), Failure> {
@@ -264,150 +238,133 @@ impl SecretsManager {
             other => other.map(drop),
         }
     }
+}
 
-    fn is_the_one(&self, written: &WrittenVersion, token: &str) -> Result<(), StoreError> {
-        let why = || "the answer names another version than the one that was written".to_owned();
-        if written.version_id == token {
-            Ok(())
-        } else {
-            Err(StoreError::OutcomeUnknown { store: self.name.clone(), why: why() })
-        }
+fn is_the_one(written: &WrittenVersion, token: &str) -> Result<(), Failure> {
+    if written.version_id == token {
+        return Ok(());
     }
-
-    async fn restore(&self, name: &str) -> Result<(), StoreError> {
-        let restored = self.call::<Value>("RestoreSecret", &json!({ "SecretId": name })).await;
-        restored.map(drop).map_err(|failure| failure.of_store(&self.name))
-    }
-
-    async fn adopt(&self, name: &str) -> Result<(), StoreError> {
-        let body = json!({ "SecretId": name, "Tags": [{ "Key": TAG.0, "Value": TAG.1 }] });
-        match self.call::<Value>("TagResource", &body).await {
-            Ok(_) => Ok(()),
-            Err(failure) => Err(unfinished(&self.name, failure)),
-        }
-    }
+    Err(Failure::unavailable("the answer names another version than the one that was written"))
 }
 
 #[async_trait]
-impl Store for SecretsManager {
+impl Spots for SecretsManager {
+    /// The secret's name.
+    type Spot = String;
+    type Seen = Found;
+    const CLAIM: &str = "the label or the tag";
+
     fn facts(&self) -> &'static StoreFacts {
         &FACTS
     }
 
-    async fn check(&self) -> Result<(), StoreError> {
-        self.described(&format!("{}keywright-check", self.common.prefix)).await.map(drop)
+    async fn check(&self, store: &StoreName) -> Result<(), StoreError> {
+        let described = self.described(&format!("{}keywright-check", self.common.prefix)).await;
+        described.map(drop).map_err(|failure| failure.of_store(store))
     }
 
     fn default_place(&self, project: &ProjectName, environment: &EnvironmentName, name: &KeyName) -> String {
         self.common.default_name(project, environment, name)
     }
 
-    async fn accept(
-        &self,
-        destination: Destination,
-        _: &KeyName,
-        _: Option<&str>,
-    ) -> Result<Destination, StoreError> {
-        let place = &destination.place.place;
-        let like_an_arn = place.rsplit_once('-').is_some_and(|(_, end)| end.len() == 6);
-        let why = self.common.refuses(place, LONGEST_NAME, MARKS).or_else(|| {
+    fn complete(&self, place: String, _: &KeyName) -> String {
+        place
+    }
+
+    fn spot(&self, at: At<'_>) -> Result<String, StoreError> {
+        let like_an_arn = at.place.rsplit_once('-').is_some_and(|(_, end)| end.len() == 6);
+        let why = self.common.refuses(at.place, LONGEST_NAME, MARKS).or_else(|| {
             like_an_arn.then(|| {
                 "a name that ends in `-` and six characters is mistaken for a part of an ARN".to_owned()
             })
         });
-        match why {
-            Some(why) => Err(no_place(&self.name, place, why)),
-            None => Ok(Destination { base: None, ..destination }),
-        }
+        why.map_or_else(|| Ok(at.place.to_owned()), |why| Err(at.bad(why)))
     }
 
-    async fn look(&self, destination: &Destination) -> Result<Presence, StoreError> {
-        let described = self.described(&destination.place.place).await?;
-        Ok(described.map_or(Presence::Absent, |secret| secret.presence()))
+    fn refuses(&self, value: &str) -> Option<&'static str> {
+        (value.len() > FACTS.max_value).then_some("it has more than 65536 bytes")
     }
 
-    async fn write(&self, write: &Write<'_>) -> Result<Written, StoreError> {
-        let (name, token) = (write.destination.place.place.as_str(), token(write.origin));
-        let value = write.secret.expose_secret();
-        if value.len() > FACTS.max_value {
-            let why = format!("it has more than {} bytes", FACTS.max_value);
-            return Err(StoreError::Value { store: self.name.clone(), why });
+    async fn see(&self, name: &String) -> Result<Found, Failure> {
+        self.described(name).await.map(Found)
+    }
+
+    /// Restores what was deleted: what is current then is what a write replaces.
+    async fn ready(&self, name: &String, seen: Found, at: At<'_>) -> Result<Found, StoreError> {
+        if seen.0.as_ref().is_none_or(|secret| secret.deleted_date.is_none()) {
+            return Ok(seen);
         }
-        let written = Written { store_version: Some(token.clone()) };
-        let Some(secret) = self.described(name).await? else {
+        let told = |failure: Failure| failure.of_store(at.store);
+        self.call::<Value>("RestoreSecret", &json!({ "SecretId": name })).await.map_err(told)?;
+        self.see(name).await.map_err(told)
+    }
+
+    async fn put(&self, name: &String, seen: &Found, write: &Write<'_>) -> Result<Put, Failure> {
+        let (token, value) = (token(write.origin), write.secret.expose_secret());
+        let Some(secret) = &seen.0 else {
             self.create(name, &token, value).await?;
-            return Ok(written);
+            return Ok(Put::Done(Some(token)));
         };
-        let current = secret.with(CURRENT);
-        match (secret.presence(), &write.expected) {
-            (Presence::Absent, _) => {
-                self.restore(name).await?;
-                self.replace(name, &token, value, current).await?;
-            }
-            (Presence::Ours { .. }, _) if current == Some(&token) => {
-                if secret.stages(&token).iter().any(|stage| stage == PENDING) {
-                    self.not_pending(name, &token).await?;
-                }
-            }
-            (Presence::Ours { store_version: now, .. }, Presence::Ours { store_version: then, .. })
-                if now == *then =>
-            {
-                self.replace(name, &token, value, current).await?;
-            }
-            (Presence::Foreign, Presence::Foreign) => {
-                self.replace(name, &token, value, current).await?;
-                self.adopt(name).await?;
-            }
-            _ => return Err(taken(&self.name, name)),
-        }
-        Ok(written)
+        self.replace(name, &token, value, secret.with(CURRENT)).await?;
+        self.claim(name, seen, write).await.map(Put::Done)
     }
 
-    async fn verify(&self, write: &Write<'_>, _: &Written) -> Result<VerifyMode, StoreError> {
-        let (name, token) = (write.destination.place.place.as_str(), token(write.origin));
-        let mismatch = || super::mismatch(&self.name, name);
+    /// Where the version of this write is the current one. It may also be there and not in force.
+    fn is_unclaimed(&self, seen: &Found, write: &Write<'_>) -> Option<bool> {
+        let (secret, token) = (seen.0.as_ref(), token(write.origin));
+        let Some(secret) = secret.filter(|secret| secret.deleted_date.is_none()) else { return Some(false) };
+        let is_current = secret.with(CURRENT) == Some(&token);
+        (is_current || !secret.version_ids_to_stages.contains_key(&token)).then_some(is_current)
+    }
+
+    /// Takes the label of what is to come away, and makes the secret ours.
+    async fn claim(&self, name: &String, seen: &Found, write: &Write<'_>) -> Result<Option<String>, Failure> {
+        let token = token(write.origin);
+        self.unlabel(name, PENDING, &token).await?;
+        if !seen.0.as_ref().is_some_and(Described::has_our_tag) {
+            let body = json!({ "SecretId": name, "Tags": [{ "Key": TAG.0, "Value": TAG.1 }] });
+            self.call::<Value>("TagResource", &body).await?;
+        }
+        Ok(Some(token))
+    }
+
+    async fn holds(&self, name: &String, seen: &Found, secret: &Secret) -> Result<Option<bool>, Failure> {
         // Both named: a version that lost the label is an error and not another value.
-        let body = json!({ "SecretId": name, "VersionId": token, "VersionStage": CURRENT });
+        let version = seen.0.as_ref().and_then(|secret| secret.with(CURRENT));
+        let body = json!({ "SecretId": name, "VersionId": version, "VersionStage": CURRENT });
         match self.call::<ReadValue>("GetSecretValue", &body).await {
-            Ok(read) => {
-                let value = Secret::new(read.secret_string);
-                let same = value.expose_secret().as_bytes().ct_eq(write.secret.expose_secret().as_bytes());
-                if bool::from(same) { Ok(VerifyMode::ReadBack) } else { Err(mismatch()) }
-            }
+            Ok(read) => Ok(Some(read.secret_string.is_some_and(|value| value.is(secret)))),
             Err(failure) if failure.is_not_found() || failure.code() == Some("InvalidRequestException") => {
-                Err(mismatch())
+                Ok(Some(false))
             }
-            Err(failure) if failure.is_denied() => match self.described(name).await? {
-                Some(secret) if secret.with(CURRENT) == Some(&token) => Ok(VerifyMode::VersionMoved),
-                _ => Err(mismatch()),
-            },
-            Err(failure) => Err(failure.of_store(&self.name)),
+            Err(failure) if failure.is_denied() => Ok(None),
+            Err(failure) => Err(failure),
         }
     }
 
-    async fn remove(&self, origin: &Origin, destination: &Destination) -> Result<(), StoreError> {
-        let (name, token) = (destination.place.place.as_str(), token(origin));
-        let Some(secret) = self.described(name).await? else { return Ok(()) };
-        if secret.deleted_date.is_some() || !secret.has_our_tag() {
-            return Ok(());
+    fn unread(&self) -> VerifyMode {
+        VerifyMode::VersionMoved
+    }
+
+    async fn take(&self, name: &String, seen: &Found, origin: &Origin) -> Result<Put, Failure> {
+        let (own, token) = (seen.0.as_ref().filter(|secret| secret.has_our_tag()), token(origin));
+        let Some(secret) = own.filter(|secret| secret.deleted_date.is_none()) else {
+            return Ok(Put::Done(None));
+        };
+        if secret.with(CURRENT) == Some(&token) {
+            let body = json!({ "SecretId": name, "RecoveryWindowInDays": self.window });
+            self.call::<Value>("DeleteSecret", &body).await?;
+            return Ok(Put::Done(None));
         }
-        let done = |failure: Failure| failure.of_write(&self.name);
-        if secret.with(CURRENT) != Some(&token) {
-            // A newer value is in force; an older version without labels is one that AWS forgets.
-            for stage in secret.stages(&token) {
-                self.unlabel(name, stage, &token).await.map_err(done)?;
-            }
-            return Ok(());
+        // A newer value is in force; an older version without labels is one that AWS forgets.
+        for stage in secret.stages(&token) {
+            self.unlabel(name, stage, &token).await?;
         }
-        let body = json!({ "SecretId": name, "RecoveryWindowInDays": self.window });
-        match self.call::<Value>("DeleteSecret", &body).await {
-            Ok(_) => Ok(()),
-            Err(failure) => match self.described(name).await? {
-                // The first of two equal calls had done it.
-                None => Ok(()),
-                Some(secret) if secret.deleted_date.is_some() => Ok(()),
-                Some(_) => Err(done(failure)),
-            },
-        }
+        Ok(Put::Done(None))
+    }
+
+    fn not_written(&self, failure: Failure, at: At<'_>) -> StoreError {
+        let is_taken = failure.code() == Some("ResourceExistsException");
+        if is_taken { at.conflict() } else { failure.of_write(at.store) }
     }
 }

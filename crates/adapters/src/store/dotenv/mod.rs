@@ -17,6 +17,7 @@
 //! in `quote.rs`; which files can be edited safely at all is in `lines.rs`. A value that can't be written so, or a
 //! file that these four would not read alike, is refused.
 
+pub(super) mod blocking;
 mod editor;
 pub(super) mod folder;
 mod git;
@@ -31,18 +32,19 @@ pub(super) mod trouble;
 mod work;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
 use keywright_core::place::Place;
 use keywright_core::plan::Destination;
 use keywright_core::store::{Origin, Presence, Store, StoreError, StoreFacts, VerifyMode, Write, Written};
-use zeroize::Zeroizing;
 
+use self::blocking::{OwnedWrite, blocking};
+use self::folder::Folder;
 use self::spot::Spot;
 use self::trouble::Trouble;
 use self::work::{Job, Site};
+use super::remote::At;
 use super::{StoreConfig, StoreConnectError};
 
 /// The kind's name.
@@ -50,9 +52,6 @@ pub const KIND: &str = "dotenv";
 
 /// The setting that confines places to a directory.
 const ROOT: &str = "root";
-
-/// Longer than git and the lock together may take.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(super) static FACTS: StoreFacts = StoreFacts {
     kind: KIND,
@@ -75,11 +74,7 @@ impl Dotenv {
     /// # Errors
     /// When `root` is not an absolute path.
     pub(super) fn new(config: &StoreConfig) -> Result<Self, StoreConnectError> {
-        let root = config.setting(ROOT).map(PathBuf::from);
-        if root.as_ref().is_some_and(|root| !root.is_absolute()) {
-            return Err(config.bad(ROOT, "must be an absolute directory"));
-        }
-        Ok(Self { name: config.name.clone(), root })
+        Ok(Self { name: config.name.clone(), root: config.directory(ROOT)? })
     }
 
     /// The file behind a destination that went through [`Store::accept`].
@@ -94,29 +89,12 @@ impl Dotenv {
         found.map_err(|trouble| trouble.at(&self.name, &destination.place.place))
     }
 
-    /// Runs file and git work where it may block. `late` is what it means when it does not end in time.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        place: &str,
-        late: fn(String) -> Trouble,
-        work: impl FnOnce() -> Result<T, Trouble> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let task = tokio::task::spawn_blocking(work);
-        let result = match tokio::time::timeout(DEADLINE, task).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(error)) => Err(late(format!("the work on the file stopped: {error}"))),
-            Err(_) => Err(late(format!("the file did not answer in {} seconds", DEADLINE.as_secs()))),
-        };
-        result.map_err(|trouble| trouble.at(&self.name, place))
+    fn at<'a>(&'a self, destination: &'a Destination) -> At<'a> {
+        At { store: &self.name, place: &destination.place.place }
     }
 
     fn job(&self, write: &Write<'_>) -> Result<Job, StoreError> {
-        Ok(Job {
-            site: self.site(write.destination)?,
-            expected: write.expected.clone(),
-            origin: write.origin.clone(),
-            value: Zeroizing::new(write.secret.expose_secret().to_owned()),
-        })
+        Ok(Job { site: self.site(write.destination)?, write: OwnedWrite::of(write) })
     }
 }
 
@@ -128,8 +106,8 @@ impl Store for Dotenv {
 
     async fn check(&self) -> Result<(), StoreError> {
         let Some(root) = self.root.clone() else { return Ok(()) };
-        let shown = root.display().to_string();
-        self.blocking(&shown, Trouble::Unavailable, move || folder::Folder::open(&root)?.writable()).await
+        let at = At { store: &self.name, place: &root.display().to_string() };
+        blocking(at, Trouble::Unavailable, move || Folder::open(&root)?.writable()).await
     }
 
     fn default_place(&self, _: &ProjectName, _: &EnvironmentName, name: &KeyName) -> String {
@@ -145,7 +123,7 @@ impl Store for Dotenv {
         let (root, name, cwd) = (self.root.clone(), name.clone(), cwd.map(str::to_owned));
         let place = destination.place.place.clone();
         let Destination { place: Place { store, place: asked }, base } = destination;
-        self.blocking(&place, Trouble::Unavailable, move || {
+        blocking(At { store: &self.name, place: &place }, Trouble::Unavailable, move || {
             let spot = Spot::parse(&asked, Some(&name))?;
             let base = if spot.is_relative() { Some(work::base(base.or(cwd).as_deref())?) } else { None };
             let accepted = Destination { place: Place { store, place: spot.text() }, base };
@@ -158,23 +136,22 @@ impl Store for Dotenv {
 
     async fn look(&self, destination: &Destination) -> Result<Presence, StoreError> {
         let site = self.site(destination)?;
-        self.blocking(&destination.place.place, Trouble::Unavailable, move || site.look()).await
+        blocking(self.at(destination), Trouble::Unavailable, move || site.look()).await
     }
 
     async fn write(&self, write: &Write<'_>) -> Result<Written, StoreError> {
         let job = self.job(write)?;
-        self.blocking(&write.destination.place.place, Trouble::OutcomeUnknown, move || job.write()).await
+        blocking(self.at(write.destination), Trouble::OutcomeUnknown, move || job.write()).await
     }
 
     async fn verify(&self, write: &Write<'_>, _: &Written) -> Result<VerifyMode, StoreError> {
         let job = self.job(write)?;
-        self.blocking(&write.destination.place.place, Trouble::Unavailable, move || job.verify()).await
+        blocking(self.at(write.destination), Trouble::Unavailable, move || job.verify()).await
     }
 
     async fn remove(&self, origin: &Origin, destination: &Destination) -> Result<(), StoreError> {
         let site = self.site(destination)?;
         let placement = origin.placement;
-        self.blocking(&destination.place.place, Trouble::OutcomeUnknown, move || site.remove(&placement))
-            .await
+        blocking(self.at(destination), Trouble::OutcomeUnknown, move || site.remove(&placement)).await
     }
 }

@@ -19,6 +19,9 @@ const SCRATCH: &str = ".keywright-tmp";
 const IGNORE: &str = ".gitignore";
 const NEW: &str = "new";
 
+/// How often a write starts anew because another program saved the file in between.
+pub(in crate::store) const TRIES: usize = 5;
+
 /// What became of a replacement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum Replaced {
@@ -53,9 +56,27 @@ pub(in crate::store) fn replace(
     if let Err(error) = sweep(folder) {
         tracing::warn!(%error, "an empty directory `{SCRATCH}` was left behind");
     }
-    durable
-        .map_err(|error| Trouble::OutcomeUnknown(format!("the directory could not be synced: {error}")))?;
+    durable.map_err(unsynced)?;
     Ok(Replaced::Done)
+}
+
+/// Removes files for good; those that are not there are gone already.
+pub(in crate::store) fn remove(folder: &Folder, files: &[&str]) -> Result<(), Trouble> {
+    for file in files {
+        unlink(&folder.fd, file).map_err(|error| Trouble::io("can't remove the file", error))?;
+    }
+    fsync(&folder.fd).map_err(unsynced)
+}
+
+fn unsynced(error: Errno) -> Trouble {
+    Trouble::OutcomeUnknown(format!("the directory could not be synced: {error}"))
+}
+
+fn unlink(folder: &OwnedFd, file: &str) -> Result<(), Errno> {
+    match unlinkat(folder, file, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn prepare(folder: &Folder, text: &[u8]) -> std::io::Result<OwnedFd> {
@@ -86,10 +107,7 @@ fn sweep(folder: &Folder) -> std::io::Result<()> {
         Err(error) => return Err(error.into()),
     };
     for name in [NEW, IGNORE] {
-        match unlinkat(&scratch, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
+        unlink(&scratch, name)?;
     }
     Ok(unlinkat(&folder.fd, SCRATCH, AtFlags::REMOVEDIR)?)
 }

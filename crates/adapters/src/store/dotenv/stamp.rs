@@ -15,6 +15,8 @@ use keywright_core::marker::Marker;
 use keywright_core::store::Origin;
 use sha2::{Digest, Sha256};
 
+use crate::names::{hex, is_lower};
+
 const START: &str = "# keywright: managed, do not edit; ";
 
 /// What the comment says.
@@ -46,8 +48,9 @@ impl Stamp {
             key: KeyId::parse(field("key")?).ok()?,
             version: VersionId::parse(field("version")?).ok()?,
             placement: PlacementId::parse(field("placement")?).ok()?,
+            // Whether it is genuine is for the holder of the key to say.
             marker: field("marker")
-                .filter(|text| is_label(text))
+                .filter(|text| is_lower(text, "-", 64))
                 .map(str::to_owned)
                 .map(Marker::from_ledger)?,
             check: field("check").filter(|text| text.len() == 8).map(str::to_owned)?,
@@ -73,13 +76,7 @@ fn check(placement: &PlacementId, variable: &str, value: &str) -> String {
     for part in [placement.to_string().as_str(), "\n", variable, "\n", value] {
         hash.update(part.as_bytes());
     }
-    hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Markers are lower-case letters, digits and `-`; whether one is genuine is for the holder of the key to say.
-fn is_label(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    hex(hash.finalize().iter().take(4))
 }
 
 #[cfg(test)]

@@ -38,6 +38,11 @@ impl Trouble {
         }
     }
 
+    /// Each time that it was read, somebody else had written it since.
+    pub(in crate::store) fn restless() -> Self {
+        Self::Unavailable("another program keeps changing the file".into())
+    }
+
     pub(in crate::store) fn at(self, store: &StoreName, place: &str) -> StoreError {
         let store = store.clone();
         let place = Untrusted::capped(place, 512);

@@ -3,24 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use keywright_core::id::PlacementId;
-use keywright_core::store::{Origin, Presence, VerifyMode, Written};
-use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use keywright_core::store::{Presence, VerifyMode, Written};
 
+use super::blocking::OwnedWrite;
 use super::editor::{Editor, Standing};
 use super::folder::{Contents, Folder, LARGEST};
 use super::git;
 use super::quote::quoted;
-use super::replace::{Replaced, replace};
+use super::replace::{Replaced, TRIES, replace};
 use super::spot::Spot;
 use super::stamp::Stamp;
 use super::trouble::Trouble;
+use crate::store::remote::{is_permitted, same};
 
 /// The longest value in bytes: half of what Linux takes for one environment variable.
 pub(super) const LONGEST_VALUE: usize = 64 * 1024;
-
-/// How often a write starts anew because an editor saved the file in between.
-const TRIES: usize = 5;
 
 /// One variable in one file.
 pub(super) struct Site {
@@ -33,9 +30,7 @@ pub(super) struct Site {
 /// A write.
 pub(super) struct Job {
     pub(super) site: Site,
-    pub(super) expected: Presence,
-    pub(super) origin: Origin,
-    pub(super) value: Zeroizing<String>,
+    pub(super) write: OwnedWrite,
 }
 
 /// The real path of the directory that a relative place starts from.
@@ -69,14 +64,7 @@ impl Site {
         }
         let contents = self.folder()?.read(&self.spot.file)?;
         let editor = Editor::parse(bytes(contents.as_ref()))?;
-        Ok(match editor.standing(self.spot.variable.as_str()) {
-            Standing::Absent => Presence::Absent,
-            Standing::Foreign => Presence::Foreign,
-            Standing::Ours(stamp) => Presence::Ours {
-                store_version: Some(stamp.placement.to_string()),
-                marker: Some(stamp.marker),
-            },
-        })
+        Ok(presence(editor.standing(self.spot.variable.as_str())))
     }
 
     /// Takes the lines of a placement out. A value without its comment is somebody else's and stays.
@@ -94,7 +82,7 @@ impl Site {
                 return Ok(());
             }
         }
-        Err(restless())
+        Err(Trouble::restless())
     }
 
     /// The directory, held open, if it is a safe one.
@@ -120,12 +108,13 @@ impl Site {
 
 impl Job {
     pub(super) fn write(&self) -> Result<Written, Trouble> {
-        if self.value.len() > LONGEST_VALUE {
+        let value = self.write.secret.expose_secret();
+        if value.len() > LONGEST_VALUE {
             return Err(Trouble::Value(format!("it is longer than {LONGEST_VALUE} bytes")));
         }
-        let quoted = quoted(&self.value)?;
+        let quoted = quoted(value)?;
         let Site { spot, .. } = &self.site;
-        let stamp = Stamp::new(&self.origin, spot.variable.as_str(), &self.value);
+        let stamp = Stamp::new(&self.write.origin, spot.variable.as_str(), value);
         let folder = self.site.folder()?;
         git::check(&folder.path, &spot.file)?;
         let _lock = folder.lock()?;
@@ -136,8 +125,9 @@ impl Job {
             if shared == 0 && self.is_written(&editor) {
                 return Ok(self.written());
             }
-            if !self.is_written(&editor) {
-                self.permitted(&editor.standing(spot.variable.as_str()))?;
+            let seen = presence(editor.standing(spot.variable.as_str()));
+            if !self.is_written(&editor) && !is_permitted(&self.write.expected, &seen) {
+                return Err(Trouble::Conflict);
             }
             let text = editor.put(spot.variable.as_str(), &stamp, &quoted)?;
             if text.len() as u64 > LARGEST {
@@ -155,7 +145,7 @@ impl Job {
                 return Ok(self.written());
             }
         }
-        Err(restless())
+        Err(Trouble::restless())
     }
 
     /// Reads the file again and compares.
@@ -172,34 +162,26 @@ impl Job {
     fn is_written(&self, editor: &Editor<'_>) -> bool {
         let variable = self.site.spot.variable.as_str();
         let Standing::Ours(stamp) = editor.standing(variable) else { return false };
-        let same = editor
-            .value(variable)
-            .is_some_and(|value| bool::from(value.as_bytes().ct_eq(self.value.as_bytes())));
-        same && stamp.placement == self.origin.placement
-    }
-
-    /// The guard: what lies there must be what was expected. Nothing at all is never lost by a write.
-    fn permitted(&self, standing: &Standing) -> Result<(), Trouble> {
-        let allowed = match (&self.expected, standing) {
-            (_, Standing::Absent) | (Presence::Foreign, Standing::Foreign) => true,
-            (Presence::Ours { marker, store_version }, Standing::Ours(stamp)) => {
-                marker.as_ref().is_none_or(|marker| *marker == stamp.marker)
-                    && store_version.as_ref().is_none_or(|version| *version == stamp.placement.to_string())
-            }
-            _ => false,
-        };
-        if allowed { Ok(()) } else { Err(Trouble::Conflict) }
+        let secret = self.write.secret.expose_secret();
+        editor.value(variable).is_some_and(|value| same(value, secret))
+            && stamp.placement == self.write.origin.placement
     }
 
     fn written(&self) -> Written {
-        Written { store_version: Some(self.origin.placement.to_string()) }
+        Written { store_version: Some(self.write.origin.placement.to_string()) }
+    }
+}
+
+fn presence(standing: Standing) -> Presence {
+    match standing {
+        Standing::Absent => Presence::Absent,
+        Standing::Foreign => Presence::Foreign,
+        Standing::Ours(stamp) => {
+            Presence::Ours { store_version: Some(stamp.placement.to_string()), marker: Some(stamp.marker) }
+        }
     }
 }
 
 fn bytes(contents: Option<&Contents>) -> &[u8] {
     contents.map_or(&[], |contents| &contents.bytes)
-}
-
-fn restless() -> Trouble {
-    Trouble::Unavailable("another program keeps changing the file".into())
 }

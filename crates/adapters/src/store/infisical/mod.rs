@@ -34,7 +34,9 @@ use self::session::Door;
 use super::remote::{At, Held, Stamp};
 use super::spots::{Put, Seen, Spots};
 use super::{StoreConfig, StoreConnectError};
-use crate::rest::{Failure, Rest, Said, body, parse};
+use crate::login::Logins;
+use crate::names::{is_plain, is_uuid};
+use crate::rest::{Failure, RefusalBody, Rest, Said, body, parse};
 use crate::wire::{Auth, CA_FILE, Call, Repeat};
 
 /// The kind's name.
@@ -61,7 +63,6 @@ pub(super) static FACTS: StoreFacts = StoreFacts {
 
 /// One configured project.
 pub(super) struct Infisical {
-    name: StoreName,
     project: String,
     door: Door,
 }
@@ -124,28 +125,14 @@ struct Entry {
 }
 
 /// `{statusCode, error, message}`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Refusal {
-    status_code: u16,
-    message: Message,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Message {
-    Text(String),
-    Other(IgnoredAny),
-}
-
 fn said(body: &[u8]) -> Option<Said> {
-    let Refusal { status_code, message } = serde_json::from_slice(body).ok()?;
-    let message = match message {
-        Message::Text(text) => text,
+    let refusal = RefusalBody::parse(body)?;
+    let message = match refusal.at("/message")? {
+        Value::String(text) => text.clone(),
         // The input that was not understood, which may quote a value.
-        Message::Other(_) => "the request is not understood".to_owned(),
+        _ => "the request is not understood".to_owned(),
     };
-    Some(Said { code: Some(status_code.to_string()), message })
+    Some(Said { code: Some(refusal.number("/statusCode")?), message })
 }
 
 impl Entry {
@@ -169,8 +156,7 @@ impl Seen for Found {
     }
 
     fn is_of(&self, origin: &Origin) -> bool {
-        let stamp = self.0.as_ref().and_then(Entry::stamp);
-        stamp.is_some_and(|stamp| stamp.placement == origin.placement)
+        self.0.as_ref().and_then(Entry::stamp).is_some_and(|stamp| stamp.is_of(origin))
     }
 }
 
@@ -182,8 +168,9 @@ impl Infisical {
     pub(super) fn new(config: &StoreConfig, secret: Secret) -> Result<Self, StoreConnectError> {
         let client_id = config.required("client_id", "the client id of the machine identity")?.to_owned();
         let project = config.required("project_id", "the id of the project")?.to_owned();
-        let rest = Rest::new(config.wire(KIND, Some("https://app.infisical.com"))?, [&secret], is_id, said);
-        Ok(Self { name: config.name.clone(), project, door: Door::new(rest, client_id, secret) })
+        let rest = Rest::new(config.wire(KIND, Some("https://app.infisical.com"))?, [&secret], is_uuid, said);
+        let door = Door { rest, client_id, client_secret: secret, logins: Logins::default() };
+        Ok(Self { project, door })
     }
 
     fn target<'a>(&'a self, spot: &'a Spot) -> Target<'a> {
@@ -195,25 +182,22 @@ impl Infisical {
         }
     }
 
+    fn path(spot: &Spot) -> Vec<&str> {
+        vec!["api", "v4", "secrets", &spot.name]
+    }
+
     async fn read(&self, spot: &Spot, with_value: bool) -> Result<Option<Entry>, Failure> {
-        let query = [
-            ("projectId", self.project.as_str()),
-            ("environment", spot.environment.as_str()),
-            ("secretPath", spot.folder.as_str()),
-            ("type", "shared"),
-            ("viewSecretValue", if with_value { "true" } else { "false" }),
-            ("expandSecretReferences", "false"),
-            ("include_imports", "false"),
+        let query = vec![
+            ("projectId", self.project.clone()),
+            ("environment", spot.environment.clone()),
+            ("secretPath", spot.folder.clone()),
+            ("type", "shared".to_owned()),
+            ("viewSecretValue", with_value.to_string()),
+            ("expandSecretReferences", "false".to_owned()),
+            ("include_imports", "false".to_owned()),
         ];
-        let outcome = self
-            .door
-            .send(|| {
-                let mut call = Call::get(vec!["api", "v4", "secrets", &spot.name], Auth::Nobody);
-                call.query = query.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-                call
-            })
-            .await;
-        match outcome {
+        let call = Call { query, ..Call::get(Self::path(spot), Auth::Nobody) };
+        match self.door.send(call).await {
             Ok(reply) => match parse::<Answer>(&reply)?.secret {
                 Some(entry) => Ok(Some(entry)),
                 None => Err(Failure::garbled("it names no secret".to_owned())),
@@ -236,15 +220,8 @@ impl Infisical {
         repeat: Repeat,
         content: &impl Serialize,
     ) -> Result<Option<Entry>, Failure> {
-        let bytes = body(content)?;
-        let path = || vec!["api", "v4", "secrets", spot.name.as_str()];
-        let reply = self
-            .door
-            .send(|| match repeat {
-                Repeat::Never => Call::once(method.clone(), path(), Auth::Nobody, bytes.clone()),
-                Repeat::Safe => Call::again(method.clone(), path(), Auth::Nobody, bytes.clone()),
-            })
-            .await?;
+        let call = Call::once(method, Self::path(spot), Auth::Nobody, body(content)?);
+        let reply = self.door.send(Call { repeat, ..call }).await?;
         match parse::<Answer>(&reply)? {
             Answer { approval: Some(_), .. } => Ok(None),
             Answer { secret: Some(entry), .. } => Ok(Some(entry)),
@@ -258,32 +235,18 @@ fn trimmed(value: &str) -> (&str, bool) {
     (value.trim(), value.ends_with('\n'))
 }
 
-fn is_plain(text: &str, more: &[u8], longest: usize) -> bool {
-    (1..=longest).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
-}
-
-/// Ids are UUIDs.
-fn is_id(run: &str) -> bool {
-    run.len() == 36 && run.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
-}
-
 #[async_trait]
 impl Spots for Infisical {
     type Spot = Spot;
     type Seen = Found;
 
-    fn name(&self) -> &StoreName {
-        &self.name
-    }
-
     fn facts(&self) -> &'static StoreFacts {
         &FACTS
     }
 
-    async fn check(&self) -> Result<(), StoreError> {
+    async fn check(&self, store: &StoreName) -> Result<(), StoreError> {
         // What the identity may do shows only where it does it: permissions go by environment and folder.
-        self.door.log_in_again().await.map_err(|failure| failure.of_store(&self.name))
+        self.door.log_in_again().await.map_err(|failure| failure.of_store(store))
     }
 
     fn default_place(&self, _: &ProjectName, environment: &EnvironmentName, name: &KeyName) -> String {
@@ -296,8 +259,8 @@ impl Spots for Infisical {
         let (scope, name) = at.place.split_once('#').ok_or_else(shape)?;
         let (environment, folder) = scope.split_once('/').unwrap_or((scope, ""));
         let folders = if folder.is_empty() { Vec::new() } else { folder.split('/').collect() };
-        let is_scope = [environment].iter().chain(&folders).all(|part| is_plain(part, b"-_", 64));
-        if !is_scope || scope.ends_with('/') || !is_plain(name, b"-_.", 255) {
+        let is_scope = [environment].iter().chain(&folders).all(|part| is_plain(part, "-_", 64));
+        if !is_scope || scope.ends_with('/') || !is_plain(name, "-_.", 255) {
             return Err(shape());
         }
         let (environment, name) = (environment.to_owned(), name.to_owned());

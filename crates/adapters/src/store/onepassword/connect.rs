@@ -6,11 +6,11 @@
 use async_trait::async_trait;
 use keywright_core::secret::Secret;
 use reqwest::Method;
+use serde::Serialize;
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
 
 use super::items::{Item, Items, Listed, NewField, NewItem};
-use crate::rest::{Failure, Rest, Said, body};
+use crate::rest::{Failure, RefusalBody, Rest, Said, body, found};
 use crate::wire::Call;
 
 /// One vault behind a server.
@@ -30,13 +30,8 @@ struct Patch<'a> {
 
 /// `{"status": 401, "message": "..."}`.
 pub(super) fn said(body: &[u8]) -> Option<Said> {
-    #[derive(Deserialize)]
-    struct Refusal {
-        status: u16,
-        message: String,
-    }
-    let Refusal { status, message } = serde_json::from_slice(body).ok()?;
-    Some(Said { code: Some(status.to_string()), message })
+    let refusal = RefusalBody::parse(body)?;
+    Some(Said { code: Some(refusal.number("/status")?), message: refusal.text("/message")? })
 }
 
 impl Connect {
@@ -65,11 +60,7 @@ impl Items for Connect {
             self.rest.json(Call { query, ..Call::get(self.items(), &self.token) }).await?;
         let mut items = Vec::new();
         for item in listed.iter().filter(|item| item.is_called(title)) {
-            match self.rest.json(Call::get(self.item(&item.id), &self.token)).await {
-                Ok(item) => items.push(item),
-                Err(failure) if failure.is_not_found() => {}
-                Err(failure) => return Err(failure),
-            }
+            items.extend(found(self.rest.json(Call::get(self.item(&item.id), &self.token)).await)?);
         }
         Ok(items)
     }
@@ -96,9 +87,6 @@ impl Items for Connect {
     }
 
     async fn delete(&self, id: &str) -> Result<(), Failure> {
-        match self.rest.send(Call::delete(self.item(id), &self.token)).await {
-            Err(failure) if !failure.is_not_found() => Err(failure),
-            _ => Ok(()),
-        }
+        found(self.rest.send(Call::delete(self.item(id), &self.token)).await).map(drop)
     }
 }

@@ -269,7 +269,7 @@ impl Store for OnePassword {
             return Ok(written(item.store_version()));
         }
         let before = presence(&items, &spot);
-        if !is_permitted(write, &before) {
+        if !is_permitted(&write.expected, &before) {
             return Err(at.conflict());
         }
         let old = match items.as_slice() {

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::items::{Item, Items, Listed, NewField, NewItem};
-use crate::rest::{Cause, Failure, Proof, body};
+use crate::rest::{Cause, Failure, Proof, body, found};
 use crate::store::child::{PATIENCE, Program};
 use crate::wire::json_fault;
 
@@ -38,8 +38,7 @@ impl Op {
         let own = ["PATH", "HOME", "XDG_CONFIG_HOME"];
         variables.extend(own.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         let program = Program { name: self.program.clone(), variables, patience: PATIENCE };
-        let ended =
-            program.run(arguments, input).await.map_err(|why| nothing_known(Cause::Unavailable(why)))?;
+        let ended = program.run(arguments, input).await.map_err(Failure::unavailable)?;
         if ended.is_good {
             return Ok(ended.answer);
         }
@@ -68,11 +67,7 @@ impl Items for Op {
         let listed: Vec<Listed> = self.json(&["item", "list", "--vault", &self.vault], b"").await?;
         let mut items = Vec::new();
         for item in listed.iter().filter(|item| item.is_called(title)) {
-            match self.item(&item.id).await {
-                Ok(item) => items.push(item),
-                Err(failure) if failure.is_not_found() => {}
-                Err(failure) => return Err(failure),
-            }
+            items.extend(found(self.item(&item.id).await)?);
         }
         Ok(items)
     }
@@ -114,15 +109,8 @@ impl Items for Op {
     }
 
     async fn delete(&self, id: &str) -> Result<(), Failure> {
-        match self.run(&["item", "delete", id, "--vault", &self.vault], b"").await {
-            Err(failure) if !failure.is_not_found() => Err(failure),
-            _ => Ok(()),
-        }
+        found(self.run(&["item", "delete", id, "--vault", &self.vault], b"").await).map(drop)
     }
-}
-
-fn nothing_known(cause: Cause) -> Failure {
-    Failure { cause, proof: Proof::Nothing }
 }
 
 /// Reads a complaint, as in `[ERROR] 2026/11/26 08:00:00 "web" isn't an item in the "..." vault.`
@@ -143,7 +131,7 @@ fn said(complaint: &str, may_be_quoted: bool) -> Failure {
     if has(&["(429)", "Too many requests", "rate limit"]) {
         return Failure { cause: Cause::Throttled(None), proof: Proof::NotDone };
     }
-    nothing_known(Cause::Unavailable(format!("`op` failed: {message}")))
+    Failure::unavailable(format!("`op` failed: {message}"))
 }
 
 #[cfg(test)]

@@ -261,7 +261,7 @@ impl Store for Vault {
         if entry.is_current(write.origin.placement, now) {
             return Ok(written(entry.current.to_string()));
         }
-        if !is_permitted(write, &entry.presence(now)) {
+        if !is_permitted(&write.expected, &entry.presence(now)) {
             return self.adopt(&spot, &entry, write, at.conflict()).await;
         }
         let cas = entry.current;

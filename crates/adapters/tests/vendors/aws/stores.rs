@@ -243,7 +243,8 @@ async fn an_expectation_that_is_not_true_any_more_stops_a_write() {
 #[tokio::test]
 async fn a_removed_secret_can_be_restored_and_its_name_is_free_for_us_only() {
     let Some(aws) = Aws::start().await else { return };
-    let store = store(SECRETS.0, &aws.url, &aws.credential());
+    let proxy = Proxy::start(&aws.url).await;
+    let store = store(SECRETS.0, &proxy.url, &aws.credential());
     put(store.as_ref(), "it/ours", 1, VALUE, Presence::Absent).await.unwrap();
     store.remove(&origin(1), &at("it/ours")).await.unwrap();
     let deleted =
@@ -253,6 +254,17 @@ async fn a_removed_secret_can_be_restored_and_its_name_is_free_for_us_only() {
     let written = put(store.as_ref(), "it/ours", 2, "again", Presence::Absent).await.unwrap();
     assert_eq!(verify(store.as_ref(), "it/ours", 2, "again", &written).await.unwrap(), VerifyMode::ReadBack);
     assert_eq!(aws.python(deleted, &["it/ours"]).await, "False\n");
+    // Restored, and then the value is lost on its way: what lies there now is what the next try replaces.
+    store.remove(&origin(2), &at("it/ours")).await.unwrap();
+    for _ in 0..5 {
+        proxy.next("POST", "~PutSecretValue", Fault::LostBefore);
+    }
+    let lost = put(store.as_ref(), "it/ours", 4, "a third", Presence::Absent).await;
+    assert!(proxy.unmet() < 5 && lost.as_ref().is_err_and(StoreError::is_transient), "{lost:?}");
+    let restored = store.look(&at("it/ours")).await.unwrap();
+    assert!(matches!(&restored, Presence::Ours { marker: Some(marker), .. } if *marker == origin(2).marker));
+    put(store.as_ref(), "it/ours", 4, "a third", restored).await.unwrap();
+    assert_eq!(aws.python(SECRETS.1.read, &["it/ours"]).await, "a third\n");
     // What somebody else deleted may be restored by them.
     let theirs = r#"
 secrets = client("secretsmanager")

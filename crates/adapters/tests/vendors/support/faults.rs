@@ -1,18 +1,11 @@
 //! What a provider says when a call of a verb fails: every bad answer to every call, found by watching the verb at work.
 
-use std::collections::VecDeque;
-use std::sync::Mutex;
-
-use futures::future::join_all;
 use keywright_core::grant::ObservedGrant;
 use keywright_core::provider::{Listing, Minted, ProviderError};
-use keywright_core::redact::encodings;
 
 use super::contract::{ProviderCase, marker};
-use super::proxy::{Bad, Fault, Kind, RETRY_AFTER, bad_answers};
-
-/// How many cases are at work together: most of the time is waiting.
-const LANES: usize = 20;
+use super::harm::{self, Harm, harms, in_lanes, only_cold, quotes_nothing, scenes, steps_of};
+use super::proxy::{Bad, Kind, RETRY_AFTER, Seen};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {
@@ -45,39 +38,9 @@ const VERBS: [Verb; 12] = [
     Verb::EndItself,
 ];
 
-/// What happens to a call.
-#[derive(Debug, Clone)]
-enum Harm {
-    Bad(Bad),
-    /// An error that quotes everything.
-    Echo(u16),
-}
-
-/// One verb, and what happens to one of its calls.
-#[derive(Debug, Clone)]
-struct Scene {
-    verb: Verb,
-    /// How many calls come before, and the name of the call.
-    at: usize,
-    call: String,
-    /// Whether it is the call that makes the key.
-    creates: bool,
-    harm: Harm,
-    /// Of the marker.
-    number: u32,
-    /// Whether the connection is a new one, which has to log in first.
-    cold: bool,
-}
-
-/// A call of a verb, as it was seen.
-#[derive(Debug, Clone)]
-struct Step {
-    verb: Verb,
-    at: usize,
-    call: String,
-    creates: bool,
-    cold: bool,
-}
+type Step = harm::Step<Verb>;
+/// Its number is the one of the marker.
+type Scene = harm::Scene<Step>;
 
 impl Verb {
     fn needs_key(self) -> bool {
@@ -136,43 +99,25 @@ impl Scene {
     }
 
     async fn play(&self, case: &ProviderCase) {
-        let key = Self::prepare(self.verb, case, self.number).await;
-        let fault = match &self.harm {
-            Harm::Bad(bad) => bad.fault.clone(),
-            Harm::Echo(status) => Fault::Echo { status: *status },
-        };
+        let key = Self::prepare(self.step.verb, case, self.number).await;
         case.proxy.seen();
-        case.proxy.fail_from(self.at, fault);
-        let outcome = self.verb.run(case, key.as_ref(), self.number).await;
+        case.proxy.fail_from(self.step.at, self.harm.fault());
+        let outcome = self.step.verb.run(case, key.as_ref(), self.number).await;
         assert!(case.proxy.met() > 0, "{self:?}: the call was sent");
         let outcome = outcome.unwrap_or_else(|| panic!("{self:?}: it is not unsupported, it failed"));
         if let Err(error) = &outcome {
-            self.quotes_nothing(case, key.as_ref(), error);
+            let own = key.as_ref().map(|key| key.secret.expose_secret());
+            quotes_nothing(self, error, case.secrets.iter().map(String::as_str).chain(own));
         }
-        if self.creates {
+        if self.step.creates {
             let sent = case.proxy.seen().iter().filter(|call| call.is(case.create.0, case.create.1)).count();
             assert_eq!(sent, 1, "{self:?}: sent once");
         }
         if let Harm::Bad(bad) = &self.harm {
             self.judge(case, bad, key.as_ref(), &outcome).await;
         }
-        if !self.closes() {
+        if !self.harm.closes() {
             clean(case, self.number, key.as_ref()).await;
-        }
-    }
-
-    /// Whether the connection is closed for a while afterwards.
-    fn closes(&self) -> bool {
-        matches!(&self.harm, Harm::Bad(bad) if bad.kind == Kind::Throttled)
-    }
-
-    fn quotes_nothing(&self, case: &ProviderCase, key: Option<&Minted>, error: &ProviderError) {
-        let said = format!("{error} {error:?}");
-        let own = key.map(|key| key.secret.expose_secret().to_owned());
-        for secret in case.secrets.iter().chain(&own) {
-            for form in encodings(secret) {
-                assert!(!said.contains(form.as_str()), "{self:?}: an error quotes a secret: {said}");
-            }
         }
     }
 
@@ -183,9 +128,9 @@ impl Scene {
         key: Option<&Minted>,
         outcome: &Result<Option<ObservedGrant>, ProviderError>,
     ) {
-        let live = if self.verb == Verb::Mint { case.live(self.number).await } else { 0 };
-        match (self.verb, outcome) {
-            (Verb::Mint, Err(error)) if self.creates => {
+        let live = if self.step.verb == Verb::Mint { case.live(self.number).await } else { 0 };
+        match (self.step.verb, outcome) {
+            (Verb::Mint, Err(error)) if self.step.creates => {
                 let is_unknown = matches!(error, ProviderError::OutcomeUnknown { .. });
                 // What was made for the key may still be there.
                 assert!(create_fits(bad, error) || (is_unknown && live > 0), "{self:?}: {error:?}");
@@ -196,7 +141,7 @@ impl Scene {
                 assert!(is_unknown || live == 0, "{self:?}: it exists, yet {error}");
                 assert!(is_unknown || fits(bad, error), "{self:?}: {error:?}");
             }
-            (Verb::Mint, Ok(_)) => assert!(!self.creates && live == 1, "{self:?}: a key came out"),
+            (Verb::Mint, Ok(_)) => assert!(!self.step.creates && live == 1, "{self:?}: a key came out"),
             // A part that is not there, in the vendor's own words, is read as that, and shows.
             (Verb::ReadBack, Ok(Some(observed))) if bad.kind == Kind::Missing && bad.documented => {
                 let id = key.unwrap().provider_key_id.as_str();
@@ -210,7 +155,7 @@ impl Scene {
             // What is said to be gone and is not shows when it is in the way.
             (Verb::Revoke, Err(ProviderError::Refused { .. }))
                 if bad.kind == Kind::Missing && bad.documented => {}
-            (_, Ok(_)) if case.believed.iter().any(|call| self.call.starts_with(call)) => {}
+            (_, Ok(_)) if case.believed.iter().any(|call| self.step.call.starts_with(call)) => {}
             (Verb::Disable, Ok(_)) => {
                 let id = key.unwrap().provider_key_id.as_str();
                 let listed = case.provider.list(Listing::All).await.unwrap();
@@ -221,7 +166,7 @@ impl Scene {
             // It may tell of what it could not see as a warning.
             (Verb::Check, Ok(_)) => {
                 let may_not_look = bad.kind == Kind::Denied && bad.documented;
-                assert!(self.at > 0 || may_not_look, "{self:?}: who the parent is was never told");
+                assert!(self.step.at > 0 || may_not_look, "{self:?}: who the parent is was never told");
             }
             (_, Ok(_)) => panic!("{self:?}: it failed, and nobody says so"),
             (_, Err(error)) => assert!(fits(bad, error), "{self:?}: {error:?}"),
@@ -274,14 +219,9 @@ fn create_fits(bad: &Bad, error: &ProviderError) -> bool {
 /// Every call of every verb, by watching them.
 async fn steps(make: &impl AsyncFn() -> ProviderCase) -> Vec<Step> {
     let case = make().await;
-    let mut all: Vec<Step> = Vec::new();
     // The first time it may have to log in.
     let cold = watch(&case, Verb::Check, 98).await;
-    let warm = watch(&case, Verb::Check, 99).await;
-    all.extend(cold.into_iter().filter(|step| warm.iter().all(|other| other.call != step.call)));
-    for step in &mut all {
-        step.cold = true;
-    }
+    let mut all = only_cold(cold, &watch(&case, Verb::Check, 99).await);
     for (verb, number) in VERBS.into_iter().zip(100..) {
         all.extend(watch(&case, verb, number).await);
     }
@@ -295,13 +235,13 @@ async fn watch(case: &ProviderCase, verb: Verb, number: u32) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     if let Some(outcome) = verb.run(case, key.as_ref(), number).await {
         outcome.unwrap_or_else(|error| panic!("{verb:?}: {error}"));
-        for (at, seen) in case.proxy.seen().into_iter().enumerate() {
-            let call = seen.name();
+        let seen = case.proxy.seen();
+        let is_create = |seen: &Seen| verb == Verb::Mint && seen.is(case.create.0, case.create.1);
+        let creates = seen.iter().position(is_create);
+        for step in steps_of(verb, seen) {
             // One after the first of its name fails with it.
-            if !steps.iter().any(|step| step.call == call) {
-                let is_first = !steps.iter().any(|step| step.creates);
-                let creates = verb == Verb::Mint && is_first && seen.is(case.create.0, case.create.1);
-                steps.push(Step { verb, at, call, creates, cold: false });
+            if !steps.iter().any(|other| other.call == step.call) {
+                steps.push(Step { creates: creates == Some(step.at), ..step });
             }
         }
     }
@@ -320,43 +260,20 @@ async fn warm(make: &impl AsyncFn() -> ProviderCase) -> ProviderCase {
 pub async fn fails_clearly(make: &impl AsyncFn() -> ProviderCase) {
     let steps = steps(make).await;
     let ProviderCase { said, is_slow, .. } = make().await;
-    let harms = || {
-        let echoes = [400, 401, 403, 404, 409, 422, 500].map(Harm::Echo);
-        bad_answers(said).into_iter().map(Harm::Bad).chain(echoes)
-    };
-    let is_chosen = |step: &Step, harm: &Harm| match harm {
-        _ if !is_slow || step.creates => true,
-        Harm::Bad(bad) => bad.is_of_few(),
-        Harm::Echo(status) => *status == 400,
-    };
-    let all = steps.into_iter().flat_map(|step| harms().map(move |harm| (step.clone(), harm)));
-    let all = all.filter(|(step, harm)| is_chosen(step, harm));
-    let scenes: VecDeque<Scene> = all
-        .zip(1_000..)
-        .map(|((Step { verb, at, call, creates, cold }, harm), number)| Scene {
-            verb,
-            at,
-            call,
-            creates,
-            harm,
-            number,
-            cold,
-        })
-        .collect();
-    let scenes = Mutex::new(scenes);
-    let next = || scenes.lock().unwrap().pop_front();
-    join_all((0..LANES).map(|_| async {
+    let is_wanted = |step: &Step, harm: &Harm| !is_slow || step.creates || harm.is_of_few();
+    let harms = harms(said, &[400, 401, 403, 404, 409, 422, 500]);
+    in_lanes(scenes(&steps, &harms, is_wanted), async |next| {
         let mut case = warm(make).await;
         while let Some(scene) = next() {
-            if scene.cold {
+            if scene.step.cold {
                 scene.play(&make().await).await;
             } else {
                 scene.play(&case).await;
-                if scene.closes() {
+                if scene.harm.closes() {
                     case = warm(make).await;
                 }
             }
         }
-    }))
+    })
     .await;
 }

@@ -3,6 +3,7 @@
 
 pub mod contract;
 pub mod faults;
+pub mod harm;
 pub mod lives;
 pub mod openapi;
 pub mod opened;

@@ -1,20 +1,15 @@
 //! What a store says when a call of a verb fails: every bad answer to every call, found by watching the verb at work.
 
-use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use futures::future::join_all;
 use keywright_core::plan::Destination;
-use keywright_core::redact::encodings;
 use keywright_core::secret::Secret;
 use keywright_core::store::{Presence, StoreError, VerifyMode, Write, Written};
 
 use super::contract::{Network, StoreCase, VALUE, origin_of};
-use super::proxy::{Bad, Fault, Kind, bad_answers};
+use super::harm::{self, Harm, Step, harms, in_lanes, only_cold, quotes_nothing, scenes, steps_of};
+use super::proxy::{Bad, Kind};
 
-/// How many cases are at work together: most of the time is waiting.
-const LANES: usize = 20;
 /// What a replacing write leaves.
 const NEXT: &str = "Canary_value-next-9876543210+/=:abcdefghijklm";
 /// Tells the origin of the second write from the first one's.
@@ -32,27 +27,8 @@ enum Verb {
 
 const VERBS: [Verb; 6] = [Verb::Check, Verb::Look, Verb::Write, Verb::Replace, Verb::Verify, Verb::Remove];
 
-/// What happens to a call.
-#[derive(Debug, Clone)]
-enum Harm {
-    Bad(Bad),
-    /// An error that quotes everything.
-    Echo(u16),
-}
-
-/// One verb, and what happens to one of its calls.
-#[derive(Debug, Clone)]
-struct Scene {
-    verb: Verb,
-    /// How many calls come before, and the name of the call.
-    at: usize,
-    call: String,
-    harm: Harm,
-    /// Of the place.
-    number: u32,
-    /// Whether the store is a new one, which has to log in first.
-    cold: bool,
-}
+/// Its number is the one of the place.
+type Scene = harm::Scene<Step<Verb>>;
 
 /// What lies at the place before.
 struct Before {
@@ -115,27 +91,23 @@ fn network(case: &StoreCase) -> &Network {
 
 impl Scene {
     async fn play(&self, case: &mut StoreCase) {
-        let before = Before::of(self.verb, case, self.number).await;
-        let fault = match &self.harm {
-            Harm::Bad(bad) => bad.fault.clone(),
-            Harm::Echo(status) => Fault::Echo { status: *status },
-        };
+        let before = Before::of(self.step.verb, case, self.number).await;
         let proxy = &network(case).proxy;
-        proxy.fail_from(self.at, fault);
-        let outcome = before.run(self.verb, case, self.number).await;
+        proxy.fail_from(self.step.at, self.harm.fault());
+        let outcome = before.run(self.step.verb, case, self.number).await;
         assert!(proxy.met() > 0, "{self:?}: the call was sent");
-        if matches!(&self.harm, Harm::Bad(bad) if bad.kind == Kind::Throttled) {
+        if self.harm.closes() {
             // This one is closed for a while.
             case.store = (network(case).open)(&network(case).proxy.url);
             case.store.check().await.unwrap();
         }
         if let Err(error) = &outcome {
-            self.quotes_nothing(case, error);
+            quotes_nothing(self, error, case.secrets.iter().map(String::as_str).chain([VALUE, NEXT]));
         }
         if let Harm::Bad(bad) = &self.harm {
             self.judge(case, bad, &before, &outcome).await;
         }
-        let is_beside = matches!(self.verb, Verb::Replace | Verb::Remove)
+        let is_beside = matches!(self.step.verb, Verb::Replace | Verb::Remove)
             && outcome.is_ok()
             && matches!(&self.harm, Harm::Bad(Bad { kind: Kind::Missing, .. }));
         if !is_beside {
@@ -143,28 +115,19 @@ impl Scene {
         }
     }
 
-    fn quotes_nothing(&self, case: &StoreCase, error: &StoreError) {
-        let said = format!("{error} {error:?}");
-        for secret in case.secrets.iter().map(String::as_str).chain([VALUE, NEXT]) {
-            for form in encodings(secret) {
-                assert!(!said.contains(form.as_str()), "{self:?}: an error quotes a secret: {said}");
-            }
-        }
-    }
-
     async fn judge(&self, case: &StoreCase, bad: &Bad, before: &Before, outcome: &Result<Came, StoreError>) {
         // Who looks is told by the vendor itself that nothing is there.
         let is_told = bad.kind == Kind::Missing && (bad.documented || !network(case).is_ours);
         let stored = (case.read)(before.at.place.place.clone()).await;
-        match (self.verb, outcome) {
+        match (self.step.verb, outcome) {
             // As long as something was told, it may leave the rest.
-            (Verb::Check, Ok(_)) => assert!(self.at > 0 || is_told, "{self:?}: nothing was told"),
+            (Verb::Check, Ok(_)) => assert!(self.step.at > 0 || is_told, "{self:?}: nothing was told"),
             (Verb::Look, Ok(Came::Seen(seen))) => {
                 let fits = matches!(seen, Presence::Ours { .. }) || is_told;
                 assert!(fits, "{self:?}: {seen:?}");
             }
             (Verb::Write | Verb::Replace, Ok(_)) => {
-                let value = if self.verb == Verb::Write { VALUE } else { NEXT };
+                let value = if self.step.verb == Verb::Write { VALUE } else { NEXT };
                 // Who is told that nothing lies there puts something beside it, where a place has room for two.
                 let fits = is_told || stored.is_none_or(|stored| stored == value);
                 assert!(fits, "{self:?}: written means there");
@@ -176,14 +139,14 @@ impl Scene {
             }
             (Verb::Remove, Ok(_)) => {
                 let seen = case.store.look(&before.at).await.unwrap();
-                let looked = self.at == 0 || self.call.starts_with("GET");
+                let looked = self.step.at == 0 || self.step.call.starts_with("GET");
                 let is_gone = seen == Presence::Absent && stored.is_none();
                 // What SSM shows may be old, so that its own word counts there.
-                let counts = looked || self.call.contains("AmazonSSM");
+                let counts = looked || self.step.call.contains("AmazonSSM");
                 assert!(is_gone || (is_told && counts), "{self:?}: removed means gone: {seen:?}");
             }
             (Verb::Write | Verb::Replace, Err(error)) => {
-                let value = if self.verb == Verb::Write { VALUE } else { NEXT };
+                let value = if self.step.verb == Verb::Write { VALUE } else { NEXT };
                 let landed = stored.is_some_and(|stored| stored == value);
                 assert!(!landed || error.is_transient(), "{self:?}: it landed, yet {error}");
                 assert!(self.fits(case, bad, error), "{self:?}: {error:?}");
@@ -198,21 +161,21 @@ impl Scene {
 
     /// Through a program nobody sees what came.
     fn fits(&self, case: &StoreCase, bad: &Bad, error: &StoreError) -> bool {
-        let is_write = matches!(self.verb, Verb::Write | Verb::Replace | Verb::Remove);
+        let is_write = matches!(self.step.verb, Verb::Write | Verb::Replace | Verb::Remove);
         let is_unknown = is_write && matches!(error, StoreError::OutcomeUnknown { .. });
         // A login that is refused in the store's own words is one of a bad credential, whatever the status.
-        let is_login = self.cold && bad.documented && matches!(error, StoreError::Unauthorized { .. });
+        let is_login = self.step.cold && bad.documented && matches!(error, StoreError::Unauthorized { .. });
         !network(case).is_ours || is_unknown || is_login || fits(bad, error)
     }
 
     /// The same write again, without the harm, and then its removal.
     async fn comes_to_the_same_end(&self, case: &StoreCase, before: &Before) {
-        let (number, value, expected) = match self.verb {
+        let (number, value, expected) = match self.step.verb {
             Verb::Check => return,
             Verb::Replace => (self.number + SECOND, NEXT, before.present.clone()),
             _ => (self.number, VALUE, Presence::Absent),
         };
-        if matches!(self.verb, Verb::Write | Verb::Replace) {
+        if matches!(self.step.verb, Verb::Write | Verb::Replace) {
             let mut written = case.put(&before.at, number, value, expected.clone()).await;
             for _ in 0..20 {
                 if written.as_ref().is_err_and(StoreError::is_transient) {
@@ -254,74 +217,43 @@ fn fits(bad: &Bad, error: &StoreError) -> bool {
     }
 }
 
-/// A call of a verb, as it was seen.
-#[derive(Debug, Clone)]
-struct Step {
-    verb: Verb,
-    at: usize,
-    call: String,
-    cold: bool,
-}
-
 /// Every call of every verb, by watching them.
-async fn steps(case: &StoreCase) -> Vec<Step> {
-    let mut all = Vec::new();
+async fn steps(case: &StoreCase) -> Vec<Step<Verb>> {
     // The first time it may have to log in.
     let cold = watch(case, Verb::Check, 98).await;
-    let warm = watch(case, Verb::Check, 99).await;
-    let more = cold.into_iter().filter(|step| warm.iter().all(|other| other.call != step.call));
-    all.extend(more.map(|step| Step { cold: true, ..step }));
+    let mut all = only_cold(cold, &watch(case, Verb::Check, 99).await);
     for (verb, number) in VERBS.into_iter().zip(100..) {
         all.extend(watch(case, verb, number).await);
     }
     all
 }
 
-async fn watch(case: &StoreCase, verb: Verb, number: u32) -> Vec<Step> {
+async fn watch(case: &StoreCase, verb: Verb, number: u32) -> Vec<Step<Verb>> {
     let proxy = &network(case).proxy;
     let before = Before::of(verb, case, number).await;
     proxy.seen();
     before.run(verb, case, number).await.unwrap_or_else(|error| panic!("{verb:?}: {error}"));
-    let seen = proxy.seen().into_iter().enumerate();
-    seen.map(|(at, seen)| Step { verb, at, call: seen.name(), cold: false }).collect()
+    steps_of(verb, proxy.seen())
 }
 
 /// Every bad answer to every call of every verb.
 pub async fn fails_clearly(make: &impl AsyncFn() -> StoreCase) {
     let case = make().await;
     let steps = steps(&case).await;
-    let said = network(&case).said;
-    let harms = || {
-        let echoes = [400, 403, 500].map(Harm::Echo);
-        bad_answers(said).into_iter().map(Harm::Bad).chain(echoes)
-    };
-    let is_slow = !network(&case).is_ours;
-    // A program that is started for each call takes its time: what changes something is left.
-    let steps = steps.into_iter().filter(|step| !is_slow || !step.call.starts_with("GET"));
-    let harms = || {
-        harms().filter(|harm| match harm {
-            _ if !is_slow => true,
-            Harm::Bad(bad) => bad.is_of_few(),
-            Harm::Echo(status) => *status == 400,
-        })
-    };
-    let all = steps.flat_map(|step| harms().map(move |harm| (step.clone(), harm)));
-    let scenes: VecDeque<Scene> = all
-        .zip(1_000..)
-        .map(|((Step { verb, at, call, cold }, harm), number)| Scene { verb, at, call, harm, number, cold })
-        .collect();
-    let scenes = Mutex::new(scenes);
-    let next = || scenes.lock().unwrap().pop_front();
-    join_all((0..LANES).map(|_| async {
+    let Network { said, is_ours, .. } = network(&case);
+    // A program that is started for each call takes its time: what changes something, and the few, are left.
+    let is_wanted =
+        |step: &Step<Verb>, harm: &Harm| *is_ours || (!step.call.starts_with("GET") && harm.is_of_few());
+    in_lanes(scenes(&steps, &harms(*said, &[400, 403, 500]), is_wanted), async |next| {
         let mut case = make().await;
         case.store.check().await.unwrap();
         while let Some(scene) = next() {
-            if scene.cold {
+            if scene.step.cold {
                 scene.play(&mut make().await).await;
             } else {
                 scene.play(&mut case).await;
             }
         }
-    }))
+    })
     .await;
 }
