@@ -277,7 +277,10 @@ pub fn keys(keys: &[KeySummary]) -> Value {
         .iter()
         .map(|summary| {
             let key = &summary.key;
-            let lies = |p: &&Placement| !matches!(p.state, PlacementState::Removed | PlacementState::Left);
+            let lies = |p: &&Placement| {
+                let gone = [PlacementState::Removed, PlacementState::Left, PlacementState::Rejected];
+                p.state != PlacementState::Unwanted && !gone.contains(&p.state)
+            };
             let placed: Vec<String> =
                 summary.placements.iter().filter(lies).map(|p| p.destination.place.to_string()).collect();
             json!({
@@ -295,8 +298,19 @@ pub fn keys(keys: &[KeySummary]) -> Value {
 /// Everything about one key.
 #[must_use]
 pub fn trace(trace: &Trace) -> Value {
-    let Trace { key, request, plan, versions, placements, revocations, saga, drains, rotates_at, entries } =
-        trace;
+    let Trace {
+        key,
+        request,
+        plan,
+        versions,
+        placements,
+        open,
+        revocations,
+        saga,
+        drains,
+        rotates_at,
+        entries,
+    } = trace;
     let debts: Vec<Value> = revocations
         .iter()
         .map(|r| {
@@ -336,6 +350,7 @@ pub fn trace(trace: &Trace) -> Value {
         "drains": drains.iter().map(|(drain, judged)| drained(drain, judged.as_ref())).collect::<Vec<_>>(),
         "versions": versions.iter().map(version).collect::<Vec<_>>(),
         "placements": placements.iter().map(placement).collect::<Vec<_>>(),
+        "open": open,
         "revocations": debts,
         "entries": entries,
     })
