@@ -192,7 +192,8 @@ async fn a_rotation_that_is_rejected_leaves_the_key_as_it_was() {
     house.rest().await;
     house.pass(400).await;
     house.world.settle().await;
-    let ended = house.world.broker.check(&ana.principal, &begun.request.to_string(), Duration::ZERO).await.unwrap();
+    let ended =
+        house.world.broker.check(&ana.principal, &begun.request.to_string(), Duration::ZERO).await.unwrap();
     assert_eq!(ended.status, Status::Failed);
     assert!(says(&ended, "somebody rejected the change `cr_2` there"), "{ended:?}");
     let trace = house.world.broker.trace("KEY").await.unwrap();
