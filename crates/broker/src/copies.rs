@@ -1,16 +1,18 @@
 //! The copies of keys that end: taken out of their stores, and tried again until nothing of them lies there.
 
-use keywright_core::key::{Placement, PlacementState};
+use keywright_core::key::{Attempt, Placement, PlacementState};
 use keywright_core::plan::Destination;
-use keywright_core::store::{Origin, Presence};
+use keywright_core::store::{Change, Origin, Presence, Standing, Store, StoreError, Write};
 use keywright_ledger::{LedgerError, Revocation};
 
 use crate::broker::Broker;
 use crate::error::Result;
-use crate::record::of_copy;
+use crate::record::{fact_of, of_copy};
 
 /// The pause between tries to remove a dead value from its store, in seconds.
 const CLEAR_AGAIN: i64 = 60;
+/// The pause between looks at what waits for people in its store, in seconds.
+const PEOPLE_AGAIN: i64 = 300;
 
 impl Broker {
     /// Dead values are taken out of the stores. What can't be removed now is tried again.
@@ -22,11 +24,13 @@ impl Broker {
         }
     }
 
-    /// Tries again to remove the copies of versions that are revoked or owed.
+    /// Tries again to remove the copies of versions that are revoked or owed, and looks what became of those that wait for
+    /// people.
     pub(crate) async fn clear_places(&self) -> Result<usize> {
         let since =
-            self.now().checked_sub(jiff::SignedDuration::from_secs(CLEAR_AGAIN)).unwrap_or(self.now());
-        let left = self.ledger.read(move |tx| tx.placements_left(since)).await?;
+            |seconds| self.now().checked_sub(jiff::SignedDuration::from_secs(seconds)).unwrap_or(self.now());
+        let (untried, people) = (since(CLEAR_AGAIN), since(PEOPLE_AGAIN));
+        let left = self.ledger.read(move |tx| tx.placements_left(untried, people)).await?;
         let count = left.len();
         for placement in left {
             self.remove_copy(placement).await;
@@ -36,24 +40,26 @@ impl Broker {
 
     async fn remove_copy(&self, placement: Placement) {
         let (id, key, version) = (placement.id, placement.key, placement.version);
-        let marker = self.ledger.read(move |tx| {
+        let attempt = self.ledger.read(move |tx| {
             let attempt = tx.versions(key)?.into_iter().find(|v| v.id == version).map(|v| v.attempt);
-            attempt.map(|a| tx.attempt(a)).transpose().map(|a| a.map(|a| a.marker))
+            attempt.map(|a| tx.attempt(a)).transpose()
         });
-        let Ok(Some(marker)) = marker.await else { return };
-        let origin = Origin { placement: id, key, version, marker };
-        let last = match self.take_back(&origin, &placement.destination).await {
-            Ok(last) => Some(last),
+        let Ok(Some(attempt)) = attempt.await else { return };
+        let fate = match self.take_back(&attempt, &placement).await {
+            Ok(fate) => Some(fate),
             Err(error) => {
                 tracing::warn!(placement = %id, message = %error.message, "a dead value stays in its store for now");
                 None
             }
         };
         let written = self.ledger.write(move |tx| {
-            if tx.retire_placement(id, last)?
-                && let Some(last) = last
+            let next = fate.as_ref().map(|fate| (fate.state, fate.change.as_ref()));
+            if tx.retire_placement(id, next)?
+                && let Some(fate) = fate.filter(|fate| fate.state != placement.state)
             {
-                tx.audit(of_copy(tx.now(), &tx.key(key)?, &placement, last))?;
+                let mut record = of_copy(tx.now(), &tx.key(key)?, &placement, fate.state);
+                record.facts.extend(fate.change.as_ref().and_then(fact_of));
+                tx.audit(record)?;
             }
             Ok::<_, LedgerError>(())
         });
@@ -63,17 +69,80 @@ impl Broker {
     }
 
     /// Takes a value out of its store, and says what became of it: whatever lies there now and is not ours was left alone.
-    pub(crate) async fn take_back(
-        &self,
-        origin: &Origin,
-        destination: &Destination,
-    ) -> Result<PlacementState> {
+    /// What waits for people in the store is asked for once, and after that looked at.
+    pub(crate) async fn take_back(&self, attempt: &Attempt, placement: &Placement) -> Result<Fate> {
+        let Placement { destination, change, .. } = placement;
         let store = self.outside.store(&destination.place.store).await?;
-        store.remove(origin, destination).await?;
-        Ok(match store.look(destination).await {
+        let origin = Origin {
+            placement: placement.id,
+            key: placement.key,
+            version: placement.version,
+            marker: attempt.marker.clone(),
+        };
+        let known = change.clone().unwrap_or_default();
+        let waits = match placement.state {
+            PlacementState::Waiting | PlacementState::Unwanted => Some(known.clone()),
+            PlacementState::Writing => self.sent(store.as_ref(), attempt, &origin, destination).await?,
+            PlacementState::Leaving if store.lies(&origin, destination, &known).await? => {
+                match store.standing(destination, &known).await? {
+                    Standing::Open | Standing::Untold => return Ok(Fate::of(PlacementState::Leaving)),
+                    Standing::Closed => return Ok(Fate::of(PlacementState::Kept)),
+                    // It was removed, and lies there once more.
+                    Standing::Done => None,
+                }
+            }
+            _ => None,
+        };
+        let standing = match &waits {
+            Some(change) => store.withdraw(destination, change).await?,
+            None => Standing::Closed,
+        };
+        // What was approved meanwhile lies there, or will.
+        let change = waits.as_ref().unwrap_or(&known);
+        match store.remove_late(&origin, destination, change).await {
+            Ok(()) => {}
+            Err(StoreError::PendingApproval { change, .. }) => {
+                return Ok(Fate { state: PlacementState::Leaving, change: Some(change) });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        match (waits, standing) {
+            (Some(change), Standing::Open | Standing::Untold) => {
+                return Ok(Fate { state: PlacementState::Unwanted, change: Some(change) });
+            }
+            (Some(_), Standing::Closed) => return Ok(Fate::of(PlacementState::Removed)),
+            _ => {}
+        }
+        Ok(Fate::of(match store.look(destination).await {
             Ok(Presence::Foreign) => PlacementState::Left,
             // The removal is what counts; a look that fails takes nothing from it.
             Ok(Presence::Absent | Presence::Ours { .. }) | Err(_) => PlacementState::Removed,
-        })
+        }))
+    }
+
+    /// A change that a write left waiting whose answer never came, or came to a broker that died.
+    async fn sent(
+        &self,
+        store: &dyn Store,
+        attempt: &Attempt,
+        origin: &Origin,
+        destination: &Destination,
+    ) -> Result<Option<Change>> {
+        let Ok(secret) = self.sealed_copy(attempt.id).await else { return Ok(None) };
+        let write = Write { destination, expected: Presence::Absent, origin, secret: &secret };
+        Ok(store.awaited(&write).await?)
+    }
+}
+
+/// What became of a copy that was taken back.
+pub(crate) struct Fate {
+    pub(crate) state: PlacementState,
+    /// The change that the store has of it, where it is another one than before.
+    pub(crate) change: Option<Change>,
+}
+
+impl Fate {
+    fn of(state: PlacementState) -> Self {
+        Self { state, change: None }
     }
 }

@@ -21,11 +21,10 @@ pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerE
                 let owed = tx.revocations_of(key)?.into_iter().filter(|debt| debt.done_at.is_none());
                 reasons.extend(owed.filter_map(|debt| debt.trouble));
             }
-            let ends = matches!(tx.key(key)?.state, KeyState::Revoking | KeyState::Revoked);
-            reasons.extend(tx.placements(key)?.iter().filter(|_| ends).filter_map(what_stays));
-            if status == Status::InProgress && !ends {
-                reasons.extend(tx.placements(key)?.iter().filter_map(what_waits));
-            }
+            let state = tx.key(key)?.state;
+            // A rotation that waits says so in its own receipt.
+            let is_told = |p: &&Placement| p.state != PlacementState::Waiting || status == Status::InProgress;
+            reasons.extend(tx.placements(key)?.iter().filter(is_told).filter_map(|p| what_is_open(p, state)));
             let version =
                 in_force(tx.versions(key)?.into_iter().filter(|v| v.state != VersionState::Revoked));
             let mut placements = tx.placements(key)?;
@@ -79,21 +78,28 @@ pub(crate) fn in_force(versions: impl Iterator<Item = Version>) -> Option<Versio
     found
 }
 
-/// That a copy waits for a person, in words for whoever asked.
-fn what_waits(placement: &Placement) -> Option<String> {
-    let place = &placement.destination.place;
-    (placement.state == PlacementState::Waiting)
-        .then(|| format!("`{place}` waits for somebody's approval of the change in the store itself"))
-}
-
-/// What is still to be known of a copy of a key that ends.
-fn what_stays(placement: &Placement) -> Option<String> {
-    let place = &placement.destination.place;
+/// What is still to be known of a copy, or to be done about it by people, in words. `key` is the state of its key.
+pub(crate) fn what_is_open(placement: &Placement, key: KeyState) -> Option<String> {
+    let (place, store) = (&placement.destination.place, &placement.destination.place.store);
+    let change = placement.change.clone().unwrap_or_default();
     match placement.state {
-        PlacementState::Left => {
+        PlacementState::Waiting if matches!(key, KeyState::Minting | KeyState::Active) => Some(format!(
+            "`{place}` waits for somebody's approval of the change in the store itself: approve {change} in `{store}`"
+        )),
+        PlacementState::Leaving => Some(format!(
+            "a dead value lies at `{place}` until somebody approves its removal in the store itself: approve {change} in \
+             `{store}`"
+        )),
+        PlacementState::Unwanted => Some(format!(
+            "reject {change} in `{store}`: it would put a dead value at `{place}`; if it is approved, that is removed again"
+        )),
+        PlacementState::Kept => Some(format!(
+            "a dead value stays at `{place}`: somebody rejected its removal in `{store}`; remove it there by hand"
+        )),
+        PlacementState::Left if key != KeyState::Active => {
             Some(format!("what lies at `{place}` now is not what was written there, so it was left alone"))
         }
-        state if state.may_lie() => Some(format!(
+        state if state.may_lie() && matches!(key, KeyState::Revoking | KeyState::Revoked) => Some(format!(
             "its copy at `{place}` could not be taken away yet; a running broker tries again until it can"
         )),
         _ => None,

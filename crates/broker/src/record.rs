@@ -10,7 +10,7 @@ use keywright_core::id::AttemptId;
 use keywright_core::key::{Key, Placement, PlacementState};
 use keywright_core::plan::{Plan, Principal};
 use keywright_core::saga::Phase;
-use keywright_core::store::VerifyMode;
+use keywright_core::store::{Change, VerifyMode};
 use keywright_core::text::Untrusted;
 use keywright_ledger::Request;
 
@@ -116,8 +116,16 @@ pub(crate) fn of_placement(
 ) -> Record {
     let stage = match state {
         PlacementState::Planned | PlacementState::Writing => Stage::Intent,
-        PlacementState::Waiting | PlacementState::Written | PlacementState::Replaced => Stage::Note,
-        PlacementState::Verified | PlacementState::Removed | PlacementState::Left => Stage::Outcome,
+        PlacementState::Waiting
+        | PlacementState::Written
+        | PlacementState::Replaced
+        | PlacementState::Leaving
+        | PlacementState::Unwanted => Stage::Note,
+        PlacementState::Verified
+        | PlacementState::Rejected
+        | PlacementState::Removed
+        | PlacementState::Left
+        | PlacementState::Kept => Stage::Outcome,
     };
     let mut record = of_mint(at, Deed::KeyPlace, stage, request);
     record.subject.version = Some(placement.version.to_string());
@@ -133,9 +141,21 @@ pub(crate) fn of_placement(
             "undone",
             Untrusted::capped("what lies there is not what was written; left", 60),
         )),
+        PlacementState::Rejected => {
+            Some(Outcome::failed("rejected", Untrusted::capped("somebody rejected it in the store", 60)))
+        }
+        PlacementState::Kept => Some(Outcome::failed(
+            "rejected",
+            Untrusted::capped("somebody rejected its removal in the store; left", 60),
+        )),
         _ => None,
     };
     record
+}
+
+/// The change that a store has, in a record's facts.
+pub(crate) fn fact_of(change: &Change) -> Option<(String, serde_json::Value)> {
+    change.id().map(|id| ("change".to_owned(), serde_json::json!(id)))
 }
 
 /// How far a deed got, in a record's facts.

@@ -96,6 +96,8 @@ impl Broker {
                     &keys,
                 ));
             }
+            // Without its store nobody looks any more whether somebody approves them.
+            tx.forget_unwanted(&wanted)?;
             tx.remove_store(&wanted)?;
             tx.erase_sealed(&owner_of_store(&store))?;
             let mut record = Record::new(tx.now(), Deed::StoreRemove, Stage::Note, who);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use keywright_core::audit::{self, Deed, Stage};
 use keywright_core::id::RequestId;
+use keywright_core::key::PlacementState;
 use keywright_core::plan::{Digest, Plan, Principal};
 use keywright_core::policy::{Counts, Decision, Effect, Policies, Question};
 use keywright_core::receipt::{Receipt, Status};
@@ -144,10 +145,15 @@ impl Broker {
             return Err(BrokerError::missing(format!("there is no request `{id}`")));
         }
         let first = found.status;
-        self.wait_until(id, wait, |request| request.status != first || request.status.is_settled()).await
+        let waited = self.ledger.read(move |tx| waits_for_people(tx, &found)).await?;
+        let done = |request: &Request, waits| {
+            request.status != first || request.status.is_settled() || (waits && !waited)
+        };
+        self.wait_until(id, wait, done).await
     }
 
-    /// Waits for a recorded request to leave `in_progress`.
+    /// Waits for a recorded request to leave `in_progress`, or to wait for people in a store: how long they take nobody
+    /// knows.
     pub(crate) async fn settle(self: &Arc<Self>, id: RequestId, wait: Duration) -> Result<Receipt> {
         let saga = self.ledger.read(move |tx| tx.saga_of(id)).await?;
         if let Some(saga) = saga.filter(|saga| !saga.phase.is_final()) {
@@ -157,29 +163,30 @@ impl Broker {
             // As a rule it ends here, and nothing has to be looked at before.
             let _ = tokio::time::timeout(wait, running).await;
             let left = wait.saturating_sub(started.elapsed());
-            return self.wait_until(id, left, |request| request.status != Status::InProgress).await;
+            return self.wait_until(id, left, is_answer).await;
         }
-        self.wait_until(id, wait, |request| request.status != Status::InProgress).await
+        self.wait_until(id, wait, is_answer).await
     }
 
     async fn wait_until(
         &self,
         id: RequestId,
         wait: Duration,
-        done: impl Fn(&Request) -> bool,
+        done: impl Fn(&Request, bool) -> bool,
     ) -> Result<Receipt> {
         let deadline = tokio::time::Instant::now() + wait;
         let mut commits = self.ledger.commits();
         loop {
             commits.mark_unchanged();
-            let (request, receipt) = self
+            let (request, waits, receipt) = self
                 .ledger
                 .read(move |tx| {
                     let request = tx.request(id)?;
-                    receipt(tx, &request).map(|receipt| (request, receipt))
+                    let waits = waits_for_people(tx, &request)?;
+                    receipt(tx, &request).map(|receipt| (request, waits, receipt))
                 })
                 .await?;
-            if done(&request) {
+            if done(&request, waits) {
                 return Ok(receipt);
             }
             if tokio::time::timeout_at(deadline, commits.changed()).await.is_err() {
@@ -368,6 +375,18 @@ fn refuse_unmarked(applied: &AppliedTemplate) -> Result<()> {
             resolved.template.id
         ),
     ))
+}
+
+/// Whether a request is an answer as it stands: it is settled, or people have to do something first.
+fn is_answer(request: &Request, waits: bool) -> bool {
+    waits || request.status != Status::InProgress
+}
+
+/// Whether what a request is to place waits for somebody's approval in a store.
+fn waits_for_people(tx: &Tx<'_>, request: &Request) -> std::result::Result<bool, LedgerError> {
+    let under_way = request.status == Status::InProgress;
+    let Some(key) = request.key.or(request.plan.rotates).filter(|_| under_way) else { return Ok(false) };
+    Ok(tx.placements(key)?.iter().any(|placement| placement.state == PlacementState::Waiting))
 }
 
 /// Nobody approved yet.

@@ -11,7 +11,7 @@ use keywright_ledger::{AuditFilter, Drain, LedgerError, Request, Revocation, Sag
 
 use crate::broker::Broker;
 use crate::error::{BrokerError, Result};
-use crate::receipt::in_force;
+use crate::receipt::{in_force, what_is_open};
 use crate::rotate::rules;
 use crate::saga::class_of;
 
@@ -28,6 +28,8 @@ pub struct Trace {
     pub versions: Vec<Version>,
     /// Its placements.
     pub placements: Vec<Placement>,
+    /// What is still to be known of its copies, or to be done about them by people, in words.
+    pub open: Vec<String>,
     /// Its debts, paid ones included.
     pub revocations: Vec<Revocation>,
     /// The mint or the rotation that is under way, or is being undone.
@@ -175,9 +177,11 @@ impl Broker {
             stored.sort_by_key(|e| e.number);
             stored.dedup_by_key(|e| e.number);
             let entries = stored.iter().map(StoredEntry::entry).collect::<std::result::Result<_, _>>()?;
+            let placements = tx.placements(id)?;
             Ok::<_, LedgerError>(Trace {
                 versions: tx.versions(id)?,
-                placements: tx.placements(id)?,
+                open: placements.iter().filter_map(|placement| what_is_open(placement, key.state)).collect(),
+                placements,
                 revocations: tx.revocations_of(id)?,
                 saga: tx.saga_under_way(id)?,
                 drains: tx.drains(id)?.into_iter().map(|drain| (drain, None)).collect(),

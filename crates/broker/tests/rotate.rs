@@ -68,11 +68,7 @@ async fn call(world: &World, secret: &str) -> bool {
     let mut body = body;
     body["name"] = serde_json::json!(name);
     let sent = reqwest::Client::new().post(url).bearer_auth(secret).json(&body).send().await.unwrap();
-    let ok = sent.status().is_success();
-    if !ok {
-        println!("refused: {}", sent.text().await.unwrap());
-    }
-    ok
+    sent.status().is_success()
 }
 
 fn live(world: &World) -> usize {

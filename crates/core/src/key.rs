@@ -6,7 +6,7 @@ use crate::id::{AttemptId, KeyId, PlacementId, RequestId, VersionId};
 use crate::marker::Marker;
 use crate::name::{AgentName, ConnectionName, EnvironmentName, KeyName, Kind, ProjectName, TemplateId};
 use crate::plan::Destination;
-use crate::store::VerifyMode;
+use crate::store::{Change, VerifyMode};
 
 macro_rules! state {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
@@ -88,7 +88,16 @@ impl PlacementState {
     /// Whether a value that was written may still lie there, and is to be taken back when its key ends.
     #[must_use]
     pub fn may_lie(self) -> bool {
-        !matches!(self, Self::Planned | Self::Replaced | Self::Removed | Self::Left)
+        !matches!(
+            self,
+            Self::Planned | Self::Rejected | Self::Replaced | Self::Removed | Self::Left | Self::Kept
+        )
+    }
+
+    /// Whether its key ended, and people have to do something in the store before it is gone.
+    #[must_use]
+    pub fn is_ending_by_people(self) -> bool {
+        matches!(self, Self::Leaving | Self::Unwanted)
     }
 }
 
@@ -100,16 +109,25 @@ PlacementState {
     Writing = "writing",
     /// The store has the write, and does it once somebody approved it there.
     Waiting = "waiting",
+    /// Somebody rejected the write in the store: nothing of it lies there.
+    Rejected = "rejected",
     /// The store took it.
     Written = "written",
     /// It was looked at afterwards and is right.
     Verified = "verified",
     /// The successor's value lies there instead.
     Replaced = "replaced",
+    /// The store has the removal, and does it once somebody approved it there.
+    Leaving = "leaving",
+    /// Its key ended while the write waited for approval, and the store still has the write: somebody has to reject it there,
+    /// and what lands all the same is taken back.
+    Unwanted = "unwanted",
     /// It was taken back.
     Removed = "removed",
     /// It was to be taken back, and what lies there now is not what was written: that was left alone.
     Left = "left",
+    /// It was to be taken back, and somebody rejected that in the store: the dead value stays there.
+    Kept = "kept",
 });
 
 /// A managed credential with an id that survives rotation.
@@ -198,4 +216,6 @@ pub struct Placement {
     pub verified: Option<VerifyMode>,
     /// Where it stands.
     pub state: PlacementState,
+    /// The change that waits, or waited, for somebody's approval in the store.
+    pub change: Option<Change>,
 }

@@ -73,8 +73,136 @@ pub trait Store: Send + Sync {
     /// Takes back what was written, and nothing else. Success when it is already gone.
     ///
     /// # Errors
-    /// When it may still lie there.
+    /// [`StoreError::PendingApproval`] when somebody has to approve it first: it is asked for, and not to be asked for again.
+    /// Any other when it may still lie there.
     async fn remove(&self, origin: &Origin, destination: &Destination) -> Result<(), StoreError>;
+
+    /// A change that this write, begun before, may have left waiting for approval, where the store tells.
+    ///
+    /// # Errors
+    /// When it could not be looked for.
+    async fn awaited(&self, _write: &Write<'_>) -> Result<Option<Change>, StoreError> {
+        Ok(None)
+    }
+
+    /// How a change stands that waited for approval.
+    ///
+    /// # Errors
+    /// When it could not be looked at.
+    async fn standing(&self, _destination: &Destination, _change: &Change) -> Result<Standing, StoreError> {
+        Ok(Standing::Untold)
+    }
+
+    /// Withdraws a change that nobody approved yet, and says how it stands then. What was carried out stays.
+    ///
+    /// # Errors
+    /// When it may still be open.
+    async fn withdraw(&self, _destination: &Destination, _change: &Change) -> Result<Standing, StoreError> {
+        Ok(Standing::Untold)
+    }
+
+    /// Whether what this origin's write left still lies there, also where it came late, as this change, and nothing says yet
+    /// whose it is.
+    ///
+    /// # Errors
+    /// When it could not be looked at.
+    async fn lies(
+        &self,
+        origin: &Origin,
+        destination: &Destination,
+        _change: &Change,
+    ) -> Result<bool, StoreError> {
+        Ok(match self.look(destination).await? {
+            Presence::Ours { marker, .. } => marker.is_none_or(|marker| marker == origin.marker),
+            Presence::Absent | Presence::Foreign => false,
+        })
+    }
+
+    /// As [`Store::remove`], also of what came late, as this change.
+    ///
+    /// # Errors
+    /// As [`Store::remove`].
+    async fn remove_late(
+        &self,
+        origin: &Origin,
+        destination: &Destination,
+        _change: &Change,
+    ) -> Result<(), StoreError> {
+        self.remove(origin, destination).await
+    }
+}
+
+/// A change that a store has, and carries out once somebody approved it there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    id: Option<String>,
+    check: Option<String>,
+}
+
+impl Change {
+    /// `id` is what the store calls it, for its API and for people; `check` is by what its adapter knows a value again
+    /// that came late. Both are letters, digits, `-` and `_`, at most 64; anything else is left out.
+    #[must_use]
+    pub fn new(id: Option<&str>, check: Option<&str>) -> Self {
+        let kept = |part: Option<&str>| part.filter(|part| is_of_change(part)).map(str::to_owned);
+        Self { id: kept(id), check: kept(check) }
+    }
+
+    /// What the store calls it.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// By what its adapter knows the value again.
+    #[must_use]
+    pub fn check(&self) -> Option<&str> {
+        self.check.as_deref()
+    }
+
+    /// `ID:CHECK`, as the ledger keeps it; both may be empty.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("{}:{}", self.id().unwrap_or_default(), self.check().unwrap_or_default())
+    }
+
+    /// Reads [`Change::text`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (id, check) = text.split_once(':')?;
+        let part = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let read = Self { id: part(id), check: part(check) };
+        let is_sound = [&read.id, &read.check].into_iter().flatten().all(|part| is_of_change(part));
+        is_sound.then_some(read)
+    }
+}
+
+/// As in "the change `cr_1`"; without the name where the store has none.
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.id {
+            Some(id) => write!(f, "the change `{id}`"),
+            None => f.write_str("the change"),
+        }
+    }
+}
+
+fn is_of_change(part: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+    (1..=64).contains(&part.len()) && part.bytes().all(fits)
+}
+
+/// How a change stands that waited for somebody's approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody has decided yet.
+    Open,
+    /// It was carried out.
+    Done,
+    /// It was rejected or withdrawn: it is not carried out any more.
+    Closed,
+    /// The store does not tell, or not with this credential.
+    Untold,
 }
 
 /// What a store can and can't do.
@@ -205,11 +333,21 @@ pub enum StoreError {
         /// Where.
         place: Untrusted,
     },
-    /// It accepted the write but waits for somebody's approval.
-    #[error("store `{store}` waits for somebody's approval of the change")]
+    /// It has the change, and carries it out once somebody approved it there.
+    #[error("store `{store}` waits for somebody's approval of {change}")]
     PendingApproval {
         /// Which store.
         store: StoreName,
+        /// Which change.
+        change: Change,
+    },
+    /// It had the change, and somebody rejected it there.
+    #[error("store `{store}`: somebody rejected {change} there, so nothing was written")]
+    Rejected {
+        /// Which store.
+        store: StoreName,
+        /// Which change.
+        change: Change,
     },
     /// The credential does not work, or may not do this.
     #[error("store `{store}` does not accept its credential: {message}")]
@@ -242,5 +380,27 @@ impl StoreError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::OutcomeUnknown { .. } | Self::Unavailable { .. } | Self::PendingApproval { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_kept_as_its_store_and_its_adapter_know_it() {
+        for (id, check) in
+            [(Some("cr_1"), Some("00ff")), (Some("0f0a-1b"), None), (None, Some("00ff")), (None, None)]
+        {
+            let change = Change::new(id, check);
+            assert_eq!((change.id(), change.check()), (id, check));
+            assert_eq!(Change::parse(&change.text()), Some(change));
+        }
+        assert_eq!(Change::new(Some("../close"), Some("a b")), Change::default());
+        for bad in ["", "cr_1", "a/b:", ":a b", "a:b:c", &format!("{}:", "x".repeat(65))] {
+            assert_eq!(Change::parse(bad), None, "{bad}");
+        }
+        let named = [Change::new(Some("cr_1"), None), Change::default()].map(|change| change.to_string());
+        assert_eq!(named, ["the change `cr_1`", "the change"]);
     }
 }

@@ -277,7 +277,10 @@ pub fn keys(keys: &[KeySummary]) -> Value {
         .iter()
         .map(|summary| {
             let key = &summary.key;
-            let lies = |p: &&Placement| !matches!(p.state, PlacementState::Removed | PlacementState::Left);
+            let lies = |p: &&Placement| {
+                let gone = [PlacementState::Removed, PlacementState::Left, PlacementState::Rejected];
+                p.state != PlacementState::Unwanted && !gone.contains(&p.state)
+            };
             let placed: Vec<String> =
                 summary.placements.iter().filter(lies).map(|p| p.destination.place.to_string()).collect();
             json!({
@@ -301,6 +304,7 @@ pub fn trace(trace: &Trace) -> Value {
         plan,
         versions,
         placements,
+        open,
         revocations,
         saga,
         drains,
@@ -347,6 +351,7 @@ pub fn trace(trace: &Trace) -> Value {
         "drains": drains.iter().map(|(drain, judged)| drained(drain, judged.as_ref())).collect::<Vec<_>>(),
         "versions": versions.iter().map(version).collect::<Vec<_>>(),
         "placements": placements.iter().map(placement).collect::<Vec<_>>(),
+        "open": open,
         "revocations": debts,
         "entries": entries,
     })

@@ -4,7 +4,7 @@ use keywright_core::id::PlacementId;
 use keywright_core::marker::Marker;
 use keywright_core::name::StoreName;
 use keywright_core::secret::Secret;
-use keywright_core::store::{Origin, Presence, StoreError, Written};
+use keywright_core::store::{Change, Origin, Presence, StoreError, Written};
 use keywright_core::text::Untrusted;
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest as _, Sha256};
@@ -18,8 +18,7 @@ use crate::rest::Failure;
 pub(super) struct Stamp {
     pub(super) placement: PlacementId,
     pub(super) marker: Marker,
-    /// The start of a digest over the value, where the store does not tell a value that was changed by hand. 32 bits
-    /// give nothing of a credential away.
+    /// Over the value ([`check`]), where the store does not tell a value that was changed by hand.
     check: Option<String>,
 }
 
@@ -72,7 +71,8 @@ impl Stamp {
     }
 }
 
-fn check(placement: &PlacementId, value: &Secret) -> String {
+/// The start of a digest over a value, by which a placement knows it again. 32 bits give nothing of a credential away.
+pub(super) fn check(placement: &PlacementId, value: &Secret) -> String {
     let mut hash = Sha256::new();
     for part in ["keywright/stamp/1\n", &placement.to_string(), "\n", value.expose_secret()] {
         hash.update(part.as_bytes());
@@ -148,8 +148,8 @@ impl At<'_> {
         }
     }
 
-    pub(super) fn pending(self) -> StoreError {
-        StoreError::PendingApproval { store: self.store.clone() }
+    pub(super) fn pending(self, change: Change) -> StoreError {
+        StoreError::PendingApproval { store: self.store.clone(), change }
     }
 }
 

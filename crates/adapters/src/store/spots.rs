@@ -6,7 +6,9 @@ use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
 use keywright_core::place::Place;
 use keywright_core::plan::Destination;
 use keywright_core::secret::Secret;
-use keywright_core::store::{Origin, Presence, Store, StoreError, StoreFacts, VerifyMode, Write, Written};
+use keywright_core::store::{
+    Change, Origin, Presence, Standing, Store, StoreError, StoreFacts, VerifyMode, Write, Written,
+};
 use keywright_core::text::Untrusted;
 
 use super::remote::{At, is_permitted, written};
@@ -87,6 +89,27 @@ pub(super) trait Spots: Send + Sync {
     /// Takes away what this origin's write left, and nothing else.
     async fn take(&self, spot: &Self::Spot, seen: &Self::Seen, origin: &Origin) -> Result<Put, Failure>;
 
+    /// See [`Store::awaited`].
+    async fn awaited(&self, _: &Self::Spot, _: &Write<'_>) -> Result<Option<Change>, Failure> {
+        Ok(None)
+    }
+
+    /// See [`Store::standing`].
+    async fn standing(&self, _: &Self::Spot, _: &Change) -> Result<Standing, Failure> {
+        Ok(Standing::Untold)
+    }
+
+    /// See [`Store::withdraw`].
+    async fn withdraw(&self, _: &Self::Spot, _: &Change) -> Result<Standing, Failure> {
+        Ok(Standing::Untold)
+    }
+
+    /// Takes what was seen for this origin's, where it is the value that this change was to write and nothing says whose it
+    /// is. Never so where one call writes both.
+    fn recognise(&self, seen: Self::Seen, _: &Origin, _: &Change) -> Self::Seen {
+        seen
+    }
+
     /// Clears what still says whose the value was, once it is gone.
     async fn clear(&self, _: &Self::Spot, _: &Self::Seen) {}
 
@@ -119,7 +142,7 @@ pub(super) enum Put {
     /// It is done; what the store calls the copy, where it has a name for it.
     Done(Option<String>),
     /// Somebody has to approve it first.
-    Pending,
+    Pending(Change),
     /// It says that the value is written; what is there has to be looked at, and claimed.
     Unclaimed,
 }
@@ -192,6 +215,56 @@ impl<T: Spots> Spotted<T> {
     ) -> Result<(), StoreError> {
         let taken = self.store.take(spot, seen, origin).await;
         taken.map(drop).map_err(|failure| self.store.not_written(failure, at))
+    }
+
+    /// Removes what this origin's write left; also what came late as this change.
+    async fn remove_as(
+        &self,
+        origin: &Origin,
+        destination: &Destination,
+        late: Option<&Change>,
+    ) -> Result<(), StoreError> {
+        let at = self.at(destination);
+        let spot = self.store.spot(at)?;
+        let see = async || {
+            let seen = self.store.see(&spot).await?;
+            Ok::<_, Failure>(match late {
+                Some(change) => self.store.recognise(seen, origin, change),
+                None => seen,
+            })
+        };
+        let seen = match see().await {
+            Ok(seen) => seen,
+            Err(failure) if self.store.is_gone(&failure) => return Ok(()),
+            Err(failure) => return Err(self.store.failed(failure, at)),
+        };
+        if !seen.is_of(origin) {
+            return self.take_left(&spot, &seen, origin, at).await;
+        }
+        let failure = match self.store.take(&spot, &seen, origin).await {
+            Ok(Put::Pending(change)) => return Err(at.pending(change)),
+            Err(failure) if !failure.is_not_found() => Some(failure),
+            Ok(_) | Err(_) => None,
+        };
+        // "Done" is what it says; gone is what is not there any more.
+        match (see().await, failure) {
+            (Ok(now), Some(failure)) if now.is_of(origin) || T::LAGS => {
+                Err(self.store.not_written(failure, at))
+            }
+            (Ok(now), None) if now.is_of(origin) && !T::LAGS => {
+                Err(at.unknown("it says that it is gone, and shows it"))
+            }
+            (Ok(now), failure) => {
+                if failure.is_some() {
+                    self.take_left(&spot, &now, origin, at).await?;
+                }
+                self.store.clear(&spot, &seen).await;
+                Ok(())
+            }
+            (Err(_), Some(failure)) => Err(self.store.not_written(failure, at)),
+            (Err(unseen), None) if self.store.is_gone(&unseen) => Ok(()),
+            (Err(unseen), None) => Err(self.store.failed(unseen, at)),
+        }
     }
 
     /// Says whose the value is. Where that can't be written, the value is taken back.
@@ -288,7 +361,7 @@ impl<T: Spots> Store for Spotted<T> {
         let before = seen.presence();
         match self.store.put(&spot, &seen, write).await {
             Ok(Put::Done(version)) => Ok(done(version, write.origin)),
-            Ok(Put::Pending) => Err(at.pending()),
+            Ok(Put::Pending(change)) => Err(at.pending(change)),
             Ok(Put::Unclaimed) => self.settle(&spot, before, write, Ok(())).await,
             Err(failure) => self.settle(&spot, before, write, Err(failure)).await,
         }
@@ -312,39 +385,48 @@ impl<T: Spots> Store for Spotted<T> {
     }
 
     async fn remove(&self, origin: &Origin, destination: &Destination) -> Result<(), StoreError> {
+        self.remove_as(origin, destination, None).await
+    }
+
+    async fn awaited(&self, write: &Write<'_>) -> Result<Option<Change>, StoreError> {
+        let at = self.at(write.destination);
+        let found = self.store.awaited(&self.store.spot(at)?, write).await;
+        found.map_err(|failure| self.store.failed(failure, at))
+    }
+
+    async fn standing(&self, destination: &Destination, change: &Change) -> Result<Standing, StoreError> {
+        let at = self.at(destination);
+        let standing = self.store.standing(&self.store.spot(at)?, change).await;
+        standing.map_err(|failure| self.store.failed(failure, at))
+    }
+
+    async fn withdraw(&self, destination: &Destination, change: &Change) -> Result<Standing, StoreError> {
+        let at = self.at(destination);
+        let standing = self.store.withdraw(&self.store.spot(at)?, change).await;
+        standing.map_err(|failure| self.store.failed(failure, at))
+    }
+
+    async fn lies(
+        &self,
+        origin: &Origin,
+        destination: &Destination,
+        change: &Change,
+    ) -> Result<bool, StoreError> {
         let at = self.at(destination);
         let spot = self.store.spot(at)?;
-        let seen = match self.store.see(&spot).await {
-            Ok(seen) => seen,
-            Err(failure) if self.store.is_gone(&failure) => return Ok(()),
-            Err(failure) => return Err(self.store.failed(failure, at)),
-        };
-        if !seen.is_of(origin) {
-            return self.take_left(&spot, &seen, origin, at).await;
+        match self.store.see(&spot).await {
+            Ok(seen) => Ok(self.store.recognise(seen, origin, change).is_of(origin)),
+            Err(failure) if self.store.is_gone(&failure) => Ok(false),
+            Err(failure) => Err(self.store.failed(failure, at)),
         }
-        let failure = match self.store.take(&spot, &seen, origin).await {
-            Ok(Put::Pending) => return Err(at.pending()),
-            Err(failure) if !failure.is_not_found() => Some(failure),
-            Ok(_) | Err(_) => None,
-        };
-        // "Done" is what it says; gone is what is not there any more.
-        match (self.store.see(&spot).await, failure) {
-            (Ok(now), Some(failure)) if now.is_of(origin) || T::LAGS => {
-                Err(self.store.not_written(failure, at))
-            }
-            (Ok(now), None) if now.is_of(origin) && !T::LAGS => {
-                Err(at.unknown("it says that it is gone, and shows it"))
-            }
-            (Ok(now), failure) => {
-                if failure.is_some() {
-                    self.take_left(&spot, &now, origin, at).await?;
-                }
-                self.store.clear(&spot, &seen).await;
-                Ok(())
-            }
-            (Err(_), Some(failure)) => Err(self.store.not_written(failure, at)),
-            (Err(unseen), None) if self.store.is_gone(&unseen) => Ok(()),
-            (Err(unseen), None) => Err(self.store.failed(unseen, at)),
-        }
+    }
+
+    async fn remove_late(
+        &self,
+        origin: &Origin,
+        destination: &Destination,
+        change: &Change,
+    ) -> Result<(), StoreError> {
+        self.remove_as(origin, destination, Some(change)).await
     }
 }

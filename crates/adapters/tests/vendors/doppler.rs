@@ -1,6 +1,8 @@
 //! Doppler: the contract against a stand-in written from the vendor's CLI; what is read is checked against the document.
 
-use keywright_core::store::{Presence, Store, StoreError, VerifyMode};
+use keywright_core::plan::Destination;
+use keywright_core::secret::Secret;
+use keywright_core::store::{Change, Origin, Presence, Standing, Store, StoreError, VerifyMode, Write};
 use keywright_sandbox::vendors::{Running, start};
 use serde_json::{Value, json};
 
@@ -165,13 +167,143 @@ async fn a_store_that_keeps_another_value_is_told_so() {
     assert!(error.to_string().contains("does not hold what was written"), "{error}");
 }
 
+/// People's deeds in the dashboard.
+async fn people(doppler: &Running, deed: &str) {
+    let url = format!("{}/_standin/{deed}", doppler.base_url);
+    assert!(reqwest::Client::new().post(url).send().await.unwrap().status().is_success());
+}
+
+/// How many change requests are there.
+async fn requests(doppler: &Running) -> usize {
+    Admin::of(doppler).call("GET", "workplace/change_requests", json!({})).await.as_array().unwrap().len()
+}
+
+fn waiting(outcome: Result<VerifyMode, StoreError>) -> Change {
+    match outcome {
+        Err(StoreError::PendingApproval { change, .. }) => change,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn again<'a>(at: &'a Destination, origin: &'a Origin, secret: &'a Secret) -> Write<'a> {
+    Write { destination: at, expected: Presence::Absent, origin, secret }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_approval_is_not_stored() {
+async fn what_waits_for_approval_is_not_stored_and_is_known_again() {
     let doppler = start("doppler").await.unwrap();
     let store = store(&doppler.base_url, &doppler, &[]);
     let (at, outcome) = placed(store.as_ref(), "web/gated", 1).await;
-    assert!(matches!(outcome, Err(StoreError::PendingApproval { .. })), "{outcome:?}");
+    let change = waiting(outcome);
+    assert_eq!(change.id(), Some("cr_1"));
     assert_eq!(store.look(&at).await.unwrap(), Presence::Absent);
+    assert_eq!(store.standing(&at, &change).await.unwrap(), Standing::Open);
+    // Whoever sent it died before the answer; another value, and another place, is another change.
+    let (first, second) = (origin(1), origin(2));
+    let (same, other) = (Secret::new(VALUE.to_owned()), Secret::new("another".to_owned()));
+    assert_eq!(store.awaited(&again(&at, &first, &same)).await.unwrap(), Some(change.clone()));
+    assert_eq!(store.awaited(&again(&at, &second, &other)).await.unwrap(), None);
+    let elsewhere = destination(store.as_ref(), "api/gated").await;
+    assert_eq!(store.awaited(&again(&elsewhere, &first, &same)).await.unwrap(), None);
+    assert_eq!(store.standing(&elsewhere, &change).await.unwrap(), Standing::Untold);
+    people(&doppler, "approve").await;
+    assert_eq!(store.standing(&at, &change).await.unwrap(), Standing::Done);
+    assert_eq!(store.awaited(&again(&at, &first, &same)).await.unwrap(), None, "it waits no more");
+    assert_eq!(written(store.as_ref(), &at, 1, VALUE, Presence::Absent).await.unwrap(), VerifyMode::ReadBack);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_withdrawn_unless_somebody_was_faster() {
+    for (deed, standing) in [
+        (None, Standing::Closed),
+        (Some("reject"), Standing::Closed),
+        (Some("approve"), Standing::Done),
+        (Some("blindfold"), Standing::Untold),
+    ] {
+        let doppler = start("doppler").await.unwrap();
+        let store = store(&doppler.base_url, &doppler, &[]);
+        let (at, outcome) = placed(store.as_ref(), "web/gated", 1).await;
+        let change = waiting(outcome);
+        if let Some(deed) = deed {
+            people(&doppler, deed).await;
+        }
+        assert_eq!(store.withdraw(&at, &change).await.unwrap(), standing, "{deed:?}");
+        assert_eq!(store.standing(&at, &change).await.unwrap(), standing, "{deed:?}");
+        people(&doppler, "approve").await;
+        let lies = [Some("approve"), Some("blindfold")].contains(&deed);
+        assert_eq!(Admin::of(&doppler).secret("web/gated#IT_TOKEN").await.is_some(), lies, "{deed:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_people_made_more_of_is_not_closed() {
+    let doppler = start("doppler").await.unwrap();
+    let proxy = Proxy::start(&doppler.base_url).await;
+    let store = store(&proxy.url, &doppler, &[]);
+    let (at, outcome) = placed(store.as_ref(), "web/gated", 1).await;
+    let change = waiting(outcome);
+    let target =
+        json!({"project": {"slug": "web", "name": "web"}, "config": {"slug": "gated", "name": "gated"}});
+    let update = |name: &str| json!({"name": name});
+    let theirs = json!({"id": "cr_1", "status": "open", "units": [
+        {"id": "u", "status": "open", "target": target, "updates": [update("IT_TOKEN"), update("THEIRS")]},
+    ]});
+    let body = json!({"changeRequest": theirs}).to_string();
+    proxy.seen();
+    proxy.next("GET", "/change_request/cr_1", Fault::Answer { status: 200, headers: "", body });
+    assert_eq!(store.withdraw(&at, &change).await.unwrap(), Standing::Untold);
+    assert!(proxy.seen().iter().all(|call| call.method == "GET"), "nothing is closed");
+    // One that it does not let go is not closed either.
+    let body = r#"{"messages": ["no"], "success": false}"#.to_owned();
+    proxy.next("POST", "/close", Fault::Answer { status: 403, headers: "", body });
+    assert_eq!(store.withdraw(&at, &change).await.unwrap(), Standing::Untold);
+    // An answer that is lost is looked up.
+    proxy.next("POST", "/close", Fault::LostAfter);
+    assert_eq!(store.withdraw(&at, &change).await.unwrap(), Standing::Closed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_came_late_is_taken_back_and_nobody_elses_is() {
+    let doppler = start("doppler").await.unwrap();
+    let (store, admin) = (store(&doppler.base_url, &doppler, &[]), Admin::of(&doppler));
+    let (at, outcome) = placed(store.as_ref(), "web/gated", 1).await;
+    let change = waiting(outcome);
+    people(&doppler, "approve").await;
+    assert_eq!(store.look(&at).await.unwrap(), Presence::Foreign, "nothing says whose it is");
+    store.remove(&origin(1), &at).await.unwrap();
+    assert!(admin.secret("web/gated#IT_TOKEN").await.is_some());
+    assert!(store.lies(&origin(1), &at, &change).await.unwrap());
+    assert!(!store.lies(&origin(2), &at, &change).await.unwrap());
+    // The removal waits as well, and is asked for once.
+    let before = requests(&doppler).await;
+    let mut removal = Change::default();
+    for _ in 0..3 {
+        match store.remove_late(&origin(1), &at, &change).await {
+            Err(StoreError::PendingApproval { change, .. }) => removal = change,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((requests(&doppler).await, removal.id()), (before + 1, Some("cr_2")));
+    assert!(store.lies(&origin(1), &at, &removal).await.unwrap());
+    people(&doppler, "approve").await;
+    assert!(!store.lies(&origin(1), &at, &removal).await.unwrap());
+    store.remove_late(&origin(1), &at, &removal).await.unwrap();
+    admin.put("web/gated#IT_TOKEN", "theirs").await;
+    store.remove_late(&origin(1), &at, &change).await.unwrap();
+    assert_eq!(admin.secret("web/gated#IT_TOKEN").await.unwrap()["raw"], "theirs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_names_no_change_request_is_looked_up() {
+    let doppler = start("doppler").await.unwrap();
+    let proxy = Proxy::start(&doppler.base_url).await;
+    let store = store(&proxy.url, &doppler, &[]);
+    let body = r#"{"change_request": {}, "success": true}"#.to_owned();
+    proxy.next("POST", "/configs/config/secrets", Fault::AnswerAfter { status: 200, headers: "", body });
+    let change = waiting(placed(store.as_ref(), "web/gated", 1).await.1);
+    assert_eq!(change.id(), Some("cr_1"));
+    let values = proxy.seen().into_iter().filter(|call| call.path.contains("reveal=")).count();
+    assert_eq!(values, 1, "a value is shown only where it is compared");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,7 +361,7 @@ async fn places_and_values_that_doppler_would_change_are_refused() {
     assert!(matches!(missing, Err(StoreError::Missing { .. })), "{missing:?}");
 }
 
-/// The document knows no change requests, so that only what is read is checked, and the stand-in's answers.
+/// This document knows no change requests, so that only what is read is checked, and the stand-in's answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_read_satisfies_the_document() {
     let Some(file) = data("doppler-openapi.besteffort.json") else { return };

@@ -1,6 +1,6 @@
 //! Infisical: the contract against a stand-in written from the vendor's routes, and the vendor's own client as reader.
 
-use keywright_core::store::{Presence, Store, StoreError, VerifyMode};
+use keywright_core::store::{Presence, Standing, Store, StoreError, VerifyMode};
 use keywright_sandbox::vendors::infisical::{CLIENT_ID, PROJECT};
 use keywright_sandbox::vendors::{Running, start};
 use serde_json::{Value, json};
@@ -137,8 +137,40 @@ async fn an_approval_in_a_200_is_no_secret() {
     let infisical = start("infisical").await.unwrap();
     let store = store(&infisical.base_url, &infisical);
     let (at, outcome) = placed(store.as_ref(), "gated", 1).await;
-    assert!(matches!(outcome, Err(StoreError::PendingApproval { .. })), "{outcome:?}");
+    let Err(StoreError::PendingApproval { change, .. }) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(change.id(), Some("request-1"));
     assert_eq!(store.look(&at).await.unwrap(), Presence::Absent);
+    // A machine hears nothing of it.
+    people(&infisical, "reject").await;
+    assert_eq!(store.standing(&at, &change).await.unwrap(), Standing::Untold);
+    assert_eq!(store.withdraw(&at, &change).await.unwrap(), Standing::Untold);
+}
+
+/// People's deeds in the dashboard.
+async fn people(infisical: &Running, deed: &str) -> Value {
+    let url = format!("{}/_standin/{deed}", infisical.base_url);
+    let answer = reqwest::Client::new().post(url).send().await.unwrap();
+    assert!(answer.status().is_success(), "{deed}");
+    answer.json().await.unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_waits_lies_there_until_somebody_approves_it() {
+    let infisical = start("infisical").await.unwrap();
+    let proxy = Proxy::start(&infisical.base_url).await;
+    let store = store(&proxy.url, &infisical);
+    let (at, _) = placed(store.as_ref(), "gated", 1).await;
+    people(&infisical, "approve").await;
+    // An answer that is lost is no reason for a second request.
+    proxy.next("DELETE", "/api/v4/", Fault::LostBefore);
+    assert!(matches!(store.remove(&origin(1), &at).await, Err(StoreError::OutcomeUnknown { .. })));
+    let removal = store.remove(&origin(1), &at).await;
+    let Err(StoreError::PendingApproval { change, .. }) = removal else { panic!("{removal:?}") };
+    assert_eq!(people(&infisical, "list").await["approvals"].as_array().unwrap().len(), 2);
+    assert!(store.lies(&origin(1), &at, &change).await.unwrap());
+    people(&infisical, "approve").await;
+    assert!(!store.lies(&origin(1), &at, &change).await.unwrap());
+    store.remove(&origin(1), &at).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -184,6 +184,7 @@ impl Broker {
                     store_version: None,
                     verified: None,
                     state: PlacementState::Planned,
+                    change: None,
                 })
             })
             .collect()

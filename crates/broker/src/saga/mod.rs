@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use keywright_core::id::SagaId;
-use keywright_core::key::{Attempt, Key, KeyState, PlacementState, VersionState};
+use keywright_core::key::{Attempt, Key, KeyState, VersionState};
 use keywright_core::plan::Plan;
 use keywright_core::saga::{Phase, SagaKind};
 use keywright_core::span::Span;
@@ -169,10 +169,9 @@ impl Broker {
             let lives = key.state == KeyState::Active
                 && version.as_ref().is_some_and(|version| version.state != VersionState::Revoked);
             let written = match &version {
-                Some(version) if saga.kind == SagaKind::Rotate && lives => tx
-                    .placements(key.id)?
-                    .iter()
-                    .any(|p| p.version == version.id && p.state != PlacementState::Planned),
+                Some(version) if saga.kind == SagaKind::Rotate && lives => {
+                    tx.placements(key.id)?.iter().any(|p| p.version == version.id && p.state.may_lie())
+                }
                 _ => false,
             };
             let must_go_on = written || saga.phase.has_switched();

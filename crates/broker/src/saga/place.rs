@@ -9,14 +9,14 @@ use keywright_core::plan::{Destination, Plan};
 use keywright_core::receipt::Status;
 use keywright_core::saga::{Phase, SagaKind};
 use keywright_core::secret::Secret;
-use keywright_core::store::{Origin, Presence, Store, StoreError, Write, Written};
+use keywright_core::store::{Change, Origin, Presence, Standing, Store, StoreError, Write, Written};
 use keywright_ledger::LedgerError;
 
 use super::create::sealed_owner;
 use super::{Step, Work, later_or_never};
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code};
-use crate::record::{of_placement, of_request, who};
+use crate::record::{fact_of, of_placement, of_request, who};
 use crate::rotate::first_due;
 
 impl Broker {
@@ -50,23 +50,62 @@ impl Broker {
     }
 
     async fn place_one(&self, work: &Work, placement: &Placement) -> Result<(), Step> {
+        if placement.state == PlacementState::Rejected {
+            let (store, change) =
+                (placement.destination.place.store.clone(), placement.change.clone().unwrap_or_default());
+            return Err(Step::GiveUp(StoreError::Rejected { store, change }.into()));
+        }
         let store = self.outside.store(&placement.destination.place.store).await.map_err(Step::Later)?;
         let expected = self.expected(work, &store, placement).await?;
-        self.note(work, placement, PlacementState::Writing, None).await?;
-        self.crash_at.reached("mint.writing");
         let secret = self.sealed_copy(work.attempt.id).await.map_err(Step::GiveUp)?;
         let origin = origin(work, placement);
         let write = Write { destination: &placement.destination, expected, origin: &origin, secret: &secret };
+        if placement.state == PlacementState::Writing {
+            // Whoever sent it may have died before the answer came, or the answer was lost.
+            let awaited = store.awaited(&write).await.map_err(|error| later(placement, error))?;
+            if let Some(change) = awaited {
+                return Err(self.wait_for(work, placement, change).await);
+            }
+        }
+        self.note(work, placement, PlacementState::Writing, None).await?;
+        self.crash_at.reached("mint.writing");
         match store.write(&write).await {
             Ok(written) => self.note(work, placement, PlacementState::Written, Some(written)).await,
-            Err(error @ StoreError::PendingApproval { .. }) => {
-                self.note(work, placement, PlacementState::Waiting, None).await?;
-                Err(Step::Waits(error.into()))
+            Err(StoreError::PendingApproval { change, .. }) => {
+                Err(self.wait_for(work, placement, change).await)
             }
-            Err(error) => {
-                let transient = error.is_transient();
-                Err(later_or_never(error.into(), transient))
-            }
+            Err(error) => Err(later(placement, error)),
+        }
+    }
+
+    /// The store has the change, and somebody has to approve it there.
+    async fn wait_for(&self, work: &Work, placement: &Placement, change: Change) -> Step {
+        let (saga, request, waiting) = (work.saga.clone(), work.request.clone(), placement.clone());
+        let awaited = change.clone();
+        let noted = self.ledger.write(move |tx| {
+            tx.still_ours(&saga)?;
+            let mut record = of_placement(tx.now(), &request, &waiting, (PlacementState::Waiting, None));
+            record.facts.extend(fact_of(&awaited));
+            tx.audit(record)?;
+            tx.await_placement(waiting.id, &awaited)
+        });
+        match noted.await {
+            Ok(()) => waits(placement, change),
+            Err(error) => Step::Lost(LedgerError::into(error)),
+        }
+    }
+
+    /// The value does not lie there yet: nobody approved the change, or somebody rejected it.
+    async fn still_waits(&self, work: &Work, store: &Arc<dyn Store>, placement: &Placement) -> Step {
+        let change = placement.change.clone().unwrap_or_default();
+        match store.standing(&placement.destination, &change).await {
+            Ok(Standing::Closed) => match self.note(work, placement, PlacementState::Rejected, None).await {
+                // Loaded anew: whether there is a way back may depend on this very placement.
+                Ok(()) => Step::Went(work.saga.clone()),
+                Err(step) => step,
+            },
+            Ok(Standing::Open | Standing::Done | Standing::Untold) => waits(placement, change),
+            Err(error) => later(placement, error),
         }
     }
 
@@ -78,20 +117,14 @@ impl Broker {
         store: &Arc<dyn Store>,
         placement: &Placement,
     ) -> Result<Presence, Step> {
-        let presence = store.look(&placement.destination).await.map_err(|error| {
-            let transient = error.is_transient();
-            later_or_never(error.into(), transient)
-        })?;
+        let presence = store.look(&placement.destination).await.map_err(|error| later(placement, error))?;
         let own = Some(&work.attempt.marker);
         let is_own = matches!(&presence, Presence::Ours { marker, .. } if marker.as_ref() == own);
         match (placement.state, &presence) {
             // Either the half of our own write, or somebody's value. The store is asked to write where nothing lies: it sees
             // the value, finishes what is ours, and leaves what is not.
             (PlacementState::Writing | PlacementState::Waiting, Presence::Foreign) => Ok(Presence::Absent),
-            (PlacementState::Waiting, _) if !is_own => {
-                let store = placement.destination.place.store.clone();
-                Err(Step::Waits(StoreError::PendingApproval { store }.into()))
-            }
+            (PlacementState::Waiting, _) if !is_own => Err(self.still_waits(work, store, placement).await),
             _ if self.is_before(work, placement, &presence).await.map_err(Step::Lost)? => Ok(presence),
             _ => {
                 self.may_write(&placement.destination, &presence, own).await.map_err(Step::GiveUp)?;
@@ -261,6 +294,21 @@ impl Broker {
     }
 }
 
+fn waits(placement: &Placement, change: Change) -> Step {
+    let store = placement.destination.place.store.clone();
+    Step::Waits(StoreError::PendingApproval { store, change }.into())
+}
+
+/// What a store's failure means for the step. People take longer than a store is down, and whoever waits for them has tried
+/// often already.
+fn later(placement: &Placement, error: StoreError) -> Step {
+    let transient = error.is_transient();
+    match placement.state {
+        PlacementState::Waiting if transient => Step::Waits(error.into()),
+        _ => later_or_never(error.into(), transient),
+    }
+}
+
 /// Whether the copy of another key may be written over: only what is left of one that no longer lives.
 fn may_replace(destination: &Destination, key: Option<&Key>) -> Result<(), BrokerError> {
     let place = &destination.place;
@@ -287,7 +335,7 @@ fn may_replace(destination: &Destination, key: Option<&Key>) -> Result<(), Broke
 }
 
 /// Where a placement's value comes from.
-pub(super) fn origin(work: &Work, placement: &Placement) -> Origin {
+fn origin(work: &Work, placement: &Placement) -> Origin {
     Origin {
         placement: placement.id,
         key: placement.key,

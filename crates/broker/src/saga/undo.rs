@@ -10,12 +10,11 @@ use keywright_core::text::Untrusted;
 use keywright_ledger::{LedgerError, NewRevocation, Request, Saga, Tx};
 
 use super::create::{FIRST_LOOK, sealed_owner};
-use super::place::origin;
 use super::{Step, Work, lease};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Result};
-use crate::record::{failed, of_placement, of_request, system};
+use crate::record::{fact_of, failed, of_placement, of_request, system};
 use crate::rotate::again_after;
 
 impl Broker {
@@ -92,18 +91,21 @@ impl Broker {
             Err(error) => return Step::Lost(error),
         };
         for placement in placements {
-            if !placement.state.may_lie() {
+            // For people nobody waits here: what they leave undone is looked at for as long as it takes.
+            if !placement.state.may_lie() || placement.state.is_ending_by_people() {
                 continue;
             }
-            let last = match self.take_back(&origin(work, &placement), &placement.destination).await {
-                Ok(last) => last,
+            let fate = match self.take_back(&work.attempt, &placement).await {
+                Ok(fate) => fate,
                 Err(error) => return Step::Later(error),
             };
             let (saga, request) = (work.saga.clone(), work.request.clone());
             let removed = self.ledger.write(move |tx| {
                 tx.still_ours(&saga)?;
-                if tx.retire_placement(placement.id, Some(last))? {
-                    tx.audit(of_placement(tx.now(), &request, &placement, (last, None)))?;
+                if tx.retire_placement(placement.id, Some((fate.state, fate.change.as_ref())))? {
+                    let mut record = of_placement(tx.now(), &request, &placement, (fate.state, None));
+                    record.facts.extend(fate.change.as_ref().and_then(fact_of));
+                    tx.audit(record)?;
                 }
                 Ok(())
             });

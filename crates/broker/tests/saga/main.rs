@@ -5,6 +5,7 @@
 //! | `house` | a world whose ledger can be made to refuse a write, and the rest of the saga's life in a few words |
 //! | `twice` | what was done and not written down is done again |
 //! | `provider`, `stores` | a provider and stores that fail at each step |
+//! | `people` | stores in which people approve and reject changes |
 //! | `fence` | a saga that somebody else took over |
 //! | `sweep` | orphans, forgeries, look-alikes, and keys that come back |
 //! | `debts` | revocations, also when nothing can be put on record |
@@ -19,6 +20,7 @@
 mod debts;
 mod fence;
 mod house;
+mod people;
 mod provider;
 mod stores;
 mod sweep;

@@ -3,14 +3,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use keywright_broker::admin::NewStore;
-use keywright_broker::ask::Ask;
 use keywright_core::saga::Phase;
-use keywright_sandbox::vendors::infisical::{CLIENT_ID, PROJECT};
-use keywright_sandbox::vendors::{self, Running};
-use keywright_testkit::{DNS_EDIT, ask};
+use keywright_sandbox::vendors::Running;
 
 use crate::house::{ALWAYS, DOWN, House, VERIFY};
+use crate::people::gated;
 
 /// A key that was made, and whose next step is to be placed: what happens to the file meanwhile is up to the test.
 async fn about_to_be_placed(house: &House, name: &str) {
@@ -99,29 +96,6 @@ async fn a_directory_that_is_gone_ends_the_mint() {
     house.assert_ended("KEY", "failed").await;
 }
 
-/// A house with a store in which changes wait for somebody's approval, and an ask for a key that goes there.
-async fn gated(kind: &str, extra: &[(&str, &str)], place: &str) -> (House, Running, Ask) {
-    let (house, running) = (House::new().await, vendors::start(kind).await.unwrap());
-    let ana = house.world.ana().await;
-    let new = NewStore {
-        name: "gate".parse().unwrap(),
-        kind: kind.parse().unwrap(),
-        address: Some(running.base_url.clone()),
-        extra: extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-        credential: Some(keywright_core::secret::Secret::new(running.parent.clone())),
-    };
-    house.world.broker.add_store(&ana, new).await.unwrap();
-    let open = DNS_EDIT.replace("\"dotenv:*\"", "\"dotenv:*\", \"gate:*\"");
-    house.world.broker.apply_template(&ana, &open).await.unwrap();
-    let destinations = vec!["embedded:web/dev/KEY".to_owned(), format!("gate:{place}")];
-    (house, running, Ask { destinations, ..ask("example.com", "KEY") })
-}
-
-async fn calls_of(running: &Running, path: &str) {
-    let answer = reqwest::Client::new().post(format!("{}/_standin/{path}", running.base_url)).send().await;
-    assert!(answer.unwrap().status().is_success());
-}
-
 /// What the stand-in of Doppler is told besides its API's calls.
 async fn doppler(running: &Running, path: &str, body: &serde_json::Value) {
     let url = format!("{}/v3/{path}", running.base_url);
@@ -147,47 +121,4 @@ async fn a_write_that_came_half_of_the_way_is_finished_and_what_somebody_wrote_m
         house.world.settle().await;
         house.assert_ended("KEY", if is_theirs { "failed" } else { "active" }).await;
     }
-}
-
-#[tokio::test]
-async fn a_change_that_waits_for_approval_is_asked_for_once_and_waited_for() {
-    let infisical = [("client_id", CLIENT_ID), ("project_id", PROJECT)];
-    for (kind, extra, place) in
-        [("infisical", &infisical[..], "gated#KEY"), ("doppler", &[][..], "web/gated#KEY")]
-    {
-        let (house, running, ask) = gated(kind, extra, place).await;
-        let receipt = house.ask(&ask).await;
-        assert_eq!(receipt.status.as_str(), "in_progress", "{kind}: {:?}", receipt.reasons);
-        assert!(
-            receipt.reasons.iter().any(|why| why.contains("waits for somebody's approval")),
-            "{receipt:?}"
-        );
-        // Far more often than a store that is down is tried.
-        for _ in 0..20 {
-            house.pass(400).await;
-        }
-        assert_eq!((house.phase("KEY").await, house.status("KEY").await), (Phase::Probed, "in_progress"));
-        let asked = house
-            .records("KEY", keywright_core::audit::Deed::KeyPlace, keywright_core::audit::Stage::Note)
-            .await;
-        let waiting = asked.iter().filter(|record| record.facts["phase"] == "waiting").count();
-        assert_eq!(waiting, 1, "{kind}: the change was asked for once");
-        calls_of(&running, "approve").await;
-        house.pass(400).await;
-        house.assert_ended("KEY", "active").await;
-    }
-}
-
-#[tokio::test]
-async fn a_change_that_nobody_approves_ends_the_mint_after_a_day_and_leaves_no_key() {
-    let (house, _running, ask) = gated("doppler", &[], "web/gated#KEY").await;
-    house.ask(&ask).await;
-    let mut looks = 0;
-    while house.phase("KEY").await == Phase::Probed {
-        house.pass(400).await;
-        looks += 1;
-        assert!(looks < 400, "for ever");
-    }
-    house.world.settle().await;
-    house.assert_ended("KEY", "failed").await;
 }

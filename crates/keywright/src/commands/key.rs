@@ -247,6 +247,7 @@ pub(crate) fn show(trace: &Value) -> String {
                 },
             ),
         )
+        .all("copies", items(trace, "open").iter().filter_map(Value::as_str).map(crate::show::outside))
         .add("under way", trace.get("under_way").map(under_way_text).unwrap_or_default())
         .all("owed", owed.into_iter().map(|debt| owed_text(debt, now)))
         .all("revocation", done.into_iter().map(|debt| confirmed_text(debt, now)))

@@ -214,6 +214,7 @@ CREATE TABLE placements (
   store_version TEXT,
   verified TEXT,
   state TEXT NOT NULL,
+  change TEXT,
   updated_at BIGINT NOT NULL,
   mac BYTEA NOT NULL
 );

@@ -7,7 +7,7 @@ use keywright_core::name::{AgentName, ConnectionName, EnvironmentName, KeyName, 
 use keywright_core::place::Place;
 use keywright_core::plan::Destination;
 use keywright_core::secret::Fingerprint;
-use keywright_core::store::VerifyMode;
+use keywright_core::store::{Change, VerifyMode};
 
 use crate::error::{LedgerError, Result};
 use crate::sql::{Facts, Row, Tx, Value};
@@ -20,7 +20,8 @@ const VERSION: &str =
     "v.id, v.key_id, v.attempt, v.number, v.provider_key_id, v.expires_at, v.fingerprint, v.state, v.mac";
 pub(crate) const PLACEMENTS: Facts =
     Facts { table: "placements", what: "placement", count: 6, columns: PLACEMENT };
-const PLACEMENT: &str = "id, version, key_id, store, place, base, store_version, verified, state, mac";
+const PLACEMENT: &str =
+    "id, version, key_id, store, place, base, store_version, verified, state, change, mac";
 
 fn read_key(tx: &Tx<'_>, row: &Row) -> Result<Key> {
     KEYS.check(tx, row)?;
@@ -66,7 +67,17 @@ fn read_placement(tx: &Tx<'_>, row: &Row) -> Result<Placement> {
             .map(|t| VerifyMode::parse(t).ok_or(LedgerError::Damaged { what: "verify mode" }))
             .transpose()?,
         state: row.state(8, PlacementState::parse)?,
+        change: row
+            .maybe_text(9)?
+            .map(|t| Change::parse(t).ok_or(LedgerError::Damaged { what: "change in a store" }))
+            .transpose()?,
     })
+}
+
+/// The states of placements of which nothing is to be taken back, as SQL.
+fn nothing_lies() -> String {
+    let states = PlacementState::ALL.iter().filter(|state| !state.may_lie());
+    states.map(|state| format!("'{state}'")).collect::<Vec<_>>().join(", ")
 }
 
 impl Tx<'_> {
@@ -173,14 +184,15 @@ impl Tx<'_> {
         self.sound(&self.query(&sql, &[Value::text(connection)])?, read_key)
     }
 
-    /// The keys of which a copy lies in a store, newest first, at most 1,000.
+    /// The keys of which a copy lies in a store, newest first, at most 1,000. A change that nobody wants any more is no copy.
     ///
     /// # Errors
     /// When the ledger can't be read.
     pub fn keys_in_store(&self, store: &StoreName) -> Result<Vec<Key>> {
         let sql = format!(
             "SELECT {KEY} FROM keys WHERE id IN (SELECT key_id FROM placements WHERE store = $1 \
-             AND state NOT IN ('planned', 'replaced', 'removed', 'left')) ORDER BY created_at DESC, id DESC LIMIT 1000"
+             AND state NOT IN ({}, 'unwanted')) ORDER BY created_at DESC, id DESC LIMIT 1000",
+            nothing_lies()
         );
         self.sound(&self.query(&sql, &[Value::text(store)])?, read_key)
     }
@@ -377,31 +389,67 @@ impl Tx<'_> {
     }
 
     /// Copies of versions that are revoked, or owed by a key that is to end, that may still lie in their stores and were
-    /// not tried since a moment, at most 100.
+    /// not tried since a moment, at most 100. Those that wait for people in their stores: not since the other one.
     ///
     /// # Errors
     /// When the ledger can't be read.
-    pub fn placements_left(&self, untried_since: Timestamp) -> Result<Vec<Placement>> {
+    pub fn placements_left(
+        &self,
+        untried_since: Timestamp,
+        people_since: Timestamp,
+    ) -> Result<Vec<Placement>> {
         let sql = format!(
-            "SELECT {PLACEMENT} FROM placements WHERE state NOT IN ('planned', 'replaced', 'removed', 'left') AND updated_at <= $1 \
+            "SELECT {PLACEMENT} FROM placements WHERE (state IN ('leaving', 'unwanted') AND updated_at <= $2) \
+             OR (state NOT IN ('leaving', 'unwanted', {}) AND updated_at <= $1 \
              AND version IN (SELECT id FROM versions WHERE state = 'revoked' OR (state = 'revoking' \
-             AND key_id IN (SELECT id FROM keys WHERE state = 'revoking'))) ORDER BY updated_at LIMIT 100"
+             AND key_id IN (SELECT id FROM keys WHERE state = 'revoking')))) ORDER BY updated_at LIMIT 100",
+            nothing_lies()
         );
-        self.sound(&self.query(&sql, &[untried_since.into()])?, read_placement)
+        self.sound(&self.query(&sql, &[untried_since.into(), people_since.into()])?, read_placement)
     }
 
-    /// Writes what became of a copy that was to be taken back: its last state, or with `None` only that it was tried. `false`
-    /// when it has its last state already; two may remove one copy, and the later one changes nothing.
+    /// Writes what became of a copy that was to be taken back: its next state, with the change that the store has of it, or
+    /// with `None` only that it was tried. `false` when it has its last state already; two may remove one copy, and the
+    /// later one changes nothing.
     ///
     /// # Errors
     /// When the ledger can't be written.
-    pub fn retire_placement(&self, id: PlacementId, last: Option<PlacementState>) -> Result<bool> {
-        let changed = self.execute(
-            "UPDATE placements SET state = COALESCE($2, state), updated_at = $3 \
-             WHERE id = $1 AND state NOT IN ('replaced', 'removed', 'left')",
-            &[Value::text(id), Value::maybe(last.map(PlacementState::as_str)), self.now().into()],
+    pub fn retire_placement(
+        &self,
+        id: PlacementId,
+        next: Option<(PlacementState, Option<&Change>)>,
+    ) -> Result<bool> {
+        let sql = format!(
+            "UPDATE placements SET state = COALESCE($2, state), change = COALESCE($3, change), updated_at = $4 \
+             WHERE id = $1 AND state NOT IN ({})",
+            nothing_lies()
+        );
+        let (state, change) = next.map_or((None, None), |(state, change)| (Some(state.as_str()), change));
+        let values =
+            [Value::text(id), Value::maybe(state), Value::maybe(change.map(Change::text)), self.now().into()];
+        Ok(self.execute(&sql, &values)? > 0)
+    }
+
+    /// Records that a store waits for somebody's approval of a placement's write.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn await_placement(&self, id: PlacementId, change: &Change) -> Result<()> {
+        self.execute(
+            "UPDATE placements SET state = 'waiting', change = $2, updated_at = $3 WHERE id = $1",
+            &[Value::text(id), Value::text(change.text()), self.now().into()],
         )?;
-        Ok(changed > 0)
+        Ok(())
+    }
+
+    /// Gives up the changes that nobody wants any more in a store that goes.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn forget_unwanted(&self, store: &StoreName) -> Result<()> {
+        let sql = "UPDATE placements SET state = 'removed' WHERE store = $1 AND state = 'unwanted'";
+        self.execute(sql, &[Value::text(store)])?;
+        Ok(())
     }
 
     /// Moves a placement on, with what the store said about it.

@@ -1,7 +1,11 @@
 //! Doppler: projects `web` and `api` with the configs `dev`, `stg`, `prd` and `gated`, whose changes wait for approval.
 //!
-//! Change requests are judged as the vendor's CLI expects: each is carried out only if the name and value that it starts
-//! from are what lies there, with a real null for nothing; a value that is restricted is not compared.
+//! Changes are judged as the vendor's CLI expects: each is carried out only if the name and value that it starts from are
+//! what lies there, with a real null for nothing; a value that is restricted is not compared.
+//!
+//! Change requests are listed, shown and closed as the document of the vendor's MCP server has it. For tests there is more
+//! below `/_standin`: `approve` and `reject` do so with all that are open, `list` tells them, and `blindfold` has the token
+//! see none from now on, as one of a single config does.
 
 use std::collections::BTreeMap;
 
@@ -21,10 +25,27 @@ struct Doppler {
     secrets: BTreeMap<(String, String, String), Kept>,
     /// By project and name: a note is shared by the configs.
     notes: BTreeMap<(String, String), String>,
-    /// What waits for approval: where, and what it becomes; `None` is gone.
-    waiting: Vec<((String, String, String), Option<Kept>)>,
+    requests: Vec<Request>,
+    is_blind: bool,
 }
 
+/// A change request: one unit with one update.
+struct Request {
+    key: (String, String, String),
+    /// What the value becomes; `None` is gone.
+    kept: Option<Kept>,
+    standing: Standing,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Standing {
+    Open,
+    Applied,
+    Rejected,
+    Closed,
+}
+
+#[derive(Clone)]
 struct Kept {
     value: String,
     visibility: String,
@@ -37,7 +58,8 @@ pub(super) async fn start() -> Result<Running, SandboxError> {
         token: token.clone(),
         secrets: BTreeMap::new(),
         notes: BTreeMap::new(),
-        waiting: Vec::new(),
+        requests: Vec::new(),
+        is_blind: false,
     };
     door::serve(doppler, token, answer).await
 }
@@ -47,15 +69,8 @@ fn refused(status: u16, why: &str) -> Told {
 }
 
 fn answer(doppler: &mut Doppler, asked: &Asked) -> Told {
-    // Somebody approves what waits: for tests.
-    if (asked.method.as_str(), asked.segments().as_slice()) == ("POST", &["_standin", "approve"][..]) {
-        for (key, kept) in std::mem::take(&mut doppler.waiting) {
-            match kept {
-                Some(kept) => drop(doppler.secrets.insert(key, kept)),
-                None => drop(doppler.secrets.remove(&key)),
-            }
-        }
-        return (204, None);
+    if let ("POST", ["_standin", deed]) = (asked.method.as_str(), asked.segments().as_slice()) {
+        return doppler.by_people(deed);
     }
     if asked.bearer() != Some(doppler.token.as_str()) {
         return refused(401, "Invalid Auth token");
@@ -63,6 +78,9 @@ fn answer(doppler: &mut Doppler, asked: &Asked) -> Told {
     if asked.segments() == ["v3", "me"] {
         let me = json!({"type": "service_account", "name": "keywright", "slug": "00000000", "workplace": {}});
         return (200, Some(me));
+    }
+    if let ["v3", "workplace", "change_requests", rest @ ..] = asked.segments().as_slice() {
+        return doppler.requests(&asked.method, rest, asked);
     }
     let project = asked.query("project").unwrap_or_default();
     if !PROJECTS.contains(&project) {
@@ -96,7 +114,103 @@ fn answer(doppler: &mut Doppler, asked: &Asked) -> Told {
     }
 }
 
+/// What a change request is called.
+fn id(at: usize) -> String {
+    format!("cr_{}", at + 1)
+}
+
+impl Request {
+    /// As a list shows it, or by itself; its value where that is to be revealed.
+    fn shown(&self, at: usize, updates: bool, reveal: bool) -> Value {
+        let (project, config, name) = &self.key;
+        let named = |name: &str| json!({"slug": name, "name": name});
+        let unit_is = match self.standing {
+            Standing::Open | Standing::Closed => "open",
+            Standing::Applied => "applied",
+            Standing::Rejected => "canceled",
+        };
+        let mut unit = json!({
+            "id": format!("unit_{at}"), "status": unit_is,
+            "target": {"project": named(project), "environment": named(config), "config": named(config)},
+        });
+        if updates {
+            let mut update = json!({"name": name, "shouldDelete": self.kept.is_none(), "visType": 0});
+            if let Some(kept) = self.kept.as_ref().filter(|_| reveal) {
+                update["value"] = json!(kept.value);
+            }
+            unit["updates"] = json!([update]);
+        }
+        let status = if self.standing == Standing::Closed { "closed" } else { "open" };
+        let by = json!({"slug": "00000000", "type": "ServiceAccount", "name": "keywright", "isActive": true});
+        json!({
+            "id": id(at), "title": "", "status": status, "createdAt": "2026-01-01T00:00:00.000Z", "createdBy": by,
+            "units": [unit], "assigned": [],
+        })
+    }
+}
+
 impl Doppler {
+    /// What people do in the dashboard, with all requests that are open.
+    fn by_people(&mut self, deed: &str) -> Told {
+        for request in self.requests.iter_mut().filter(|request| request.standing == Standing::Open) {
+            match deed {
+                "approve" => {
+                    request.standing = Standing::Applied;
+                    match request.kept.clone() {
+                        Some(kept) => drop(self.secrets.insert(request.key.clone(), kept)),
+                        None => drop(self.secrets.remove(&request.key)),
+                    }
+                }
+                "reject" => request.standing = Standing::Rejected,
+                _ => {}
+            }
+        }
+        self.is_blind |= deed == "blindfold";
+        match deed {
+            "approve" | "reject" | "blindfold" => (204, None),
+            "list" => {
+                let status =
+                    |request: &Request| if request.standing == Standing::Open { "open" } else { "closed" };
+                let all = self.requests.iter().enumerate();
+                let listed: Vec<Value> =
+                    all.map(|(at, r)| json!({"id": id(at), "status": status(r)})).collect();
+                (200, Some(json!({"approvals": listed})))
+            }
+            _ => (404, None),
+        }
+    }
+
+    fn requests(&mut self, method: &str, path: &[&str], asked: &Asked) -> Told {
+        if self.is_blind {
+            return refused(403, "You do not have access to change requests.");
+        }
+        if let ("GET", []) = (method, path) {
+            let wanted = |shown: &Value| asked.query("status").is_none_or(|status| shown["status"] == status);
+            let number = |name: &str, or| asked.query(name).and_then(|n| n.parse().ok()).unwrap_or(or);
+            let (page, per_page) = (number("page", 1_usize).max(1), number("per_page", 20));
+            let all =
+                self.requests.iter().enumerate().rev().map(|(at, request)| request.shown(at, false, false));
+            let listed: Vec<Value> = all.filter(wanted).skip((page - 1) * per_page).take(per_page).collect();
+            return (200, Some(json!(listed)));
+        }
+        let found = path.get(1).and_then(|wanted| (0..self.requests.len()).find(|at| id(*at) == **wanted));
+        let Some((at, request)) = found.and_then(|at| Some((at, self.requests.get_mut(at)?))) else {
+            return refused(404, "Could not find requested change request");
+        };
+        match (method, path) {
+            ("GET", ["change_request", _]) => {
+                let reveal = asked.query("reveal").is_some_and(|reveal| reveal != "false");
+                (200, Some(json!({"changeRequest": request.shown(at, true, reveal)})))
+            }
+            ("POST", ["change_request", _, "close"]) if request.standing == Standing::Open => {
+                request.standing = Standing::Closed;
+                (200, Some(json!({"success": true})))
+            }
+            ("POST", ["change_request", _, "close"]) => refused(400, "This change request is not open"),
+            _ => refused(404, "Not found"),
+        }
+    }
+
     fn listed(&self, project: &str, config: &str, only: Option<&[&str]>) -> Value {
         let wanted = |name: &str| only.is_none_or(|only| only.contains(&name));
         let mut secrets = Map::new();
@@ -149,9 +263,10 @@ impl Doppler {
                     visibility: text("visibility").unwrap_or("masked".to_owned()),
                 });
                 let is_removal = change.get("shouldDelete") == Some(&Value::Bool(true));
-                self.waiting.push((key, kept.filter(|_| !is_removal)));
+                let kept = kept.filter(|_| !is_removal);
+                self.requests.push(Request { key, kept, standing: Standing::Open });
             }
-            let waits = json!({"id": format!("cr_{}", self.waiting.len()), "status": "pending"});
+            let waits = json!({"id": id(self.requests.len() - 1), "status": "open"});
             return (200, Some(json!({"change_request": waits, "success": true})));
         }
         for change in changes {

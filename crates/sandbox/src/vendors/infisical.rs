@@ -2,7 +2,9 @@
 //! and `blind`, whose values nobody may read; the folder `/web` is beside the root.
 //!
 //! It trims values as the server does, and tells a create from an update. The current API (v4) writes; the older one (v3,
-//! `raw`), which the vendor's own client uses, reads.
+//! `raw`), which the vendor's own client uses, reads. Approval requests are for people who logged in: the identity's token
+//! is refused. For tests there is more below `/_standin`: `approve` and `reject` do so with all requests that are open,
+//! `list` tells them, and `expire` ends every session.
 
 use std::collections::BTreeMap;
 
@@ -26,10 +28,18 @@ struct Infisical {
     tokens: Vec<String>,
     /// By environment, folder and name.
     secrets: BTreeMap<(String, String, String), Kept>,
-    /// What waits for approval: where, and what it becomes; `None` is gone.
-    waiting: Vec<((String, String, String), Option<Kept>)>,
+    requests: Vec<Request>,
 }
 
+/// An approval request.
+struct Request {
+    key: (String, String, String),
+    /// What the secret becomes; `None` is gone.
+    kept: Option<Kept>,
+    standing: &'static str,
+}
+
+#[derive(Clone)]
 struct Kept {
     value: String,
     version: u64,
@@ -43,7 +53,7 @@ pub(super) async fn start() -> Result<Running, SandboxError> {
         client_secret: client_secret.clone(),
         tokens: Vec::new(),
         secrets: BTreeMap::new(),
-        waiting: Vec::new(),
+        requests: Vec::new(),
     };
     door::serve(state, client_secret, answer).await
 }
@@ -55,20 +65,9 @@ fn refused(status: u16, error: &str, message: &str) -> Told {
 fn answer(state: &mut Infisical, asked: &Asked) -> Told {
     match (asked.method.as_str(), asked.segments().as_slice()) {
         ("POST", ["api", "v1", "auth", "universal-auth", "login"]) => state.login(asked),
-        // Ends every session: for tests.
-        ("POST", ["_standin", "expire"]) => {
-            state.tokens.clear();
-            (204, None)
-        }
-        // Somebody approves what waits: for tests.
-        ("POST", ["_standin", "approve"]) => {
-            for (key, kept) in std::mem::take(&mut state.waiting) {
-                match kept {
-                    Some(kept) => drop(state.secrets.insert(key, kept)),
-                    None => drop(state.secrets.remove(&key)),
-                }
-            }
-            (204, None)
+        ("POST", ["_standin", deed]) => state.by_people(deed),
+        (_, ["api", "v1", "secret-approval-requests", ..]) => {
+            refused(403, "ForbiddenError", "You are not allowed to access this resource")
         }
         (method, ["api", "v4", "secrets", name]) => state.secret(method, name, asked, "projectId"),
         ("GET", ["api", "v3", "secrets", "raw", name]) => state.secret("GET", name, asked, "workspaceId"),
@@ -76,7 +75,45 @@ fn answer(state: &mut Infisical, asked: &Asked) -> Told {
     }
 }
 
+fn approval(number: usize, standing: &str) -> Value {
+    let status = if standing == "open" { "open" } else { "closed" };
+    json!({
+        "id": format!("7c6d5e4f-1111-4222-8333-{number:012}"), "slug": format!("request-{number}"),
+        "status": status, "hasMerged": standing == "merged",
+    })
+}
+
 impl Infisical {
+    /// What people do in the dashboard, with all requests that are open; and a session that ends.
+    fn by_people(&mut self, deed: &str) -> Told {
+        for request in self.requests.iter_mut().filter(|request| request.standing == "open") {
+            match deed {
+                "approve" => {
+                    request.standing = "merged";
+                    match request.kept.clone() {
+                        Some(kept) => drop(self.secrets.insert(request.key.clone(), kept)),
+                        None => drop(self.secrets.remove(&request.key)),
+                    }
+                }
+                "reject" => request.standing = "rejected",
+                _ => {}
+            }
+        }
+        match deed {
+            "approve" | "reject" => (204, None),
+            "expire" => {
+                self.tokens.clear();
+                (204, None)
+            }
+            "list" => {
+                let all = self.requests.iter().enumerate();
+                let shown = all.map(|(at, request)| approval(at + 1, request.standing));
+                (200, Some(json!({"approvals": shown.collect::<Vec<_>>()})))
+            }
+            _ => (404, None),
+        }
+    }
+
     fn login(&mut self, asked: &Asked) -> Told {
         let given = (asked.text("/clientId"), asked.text("/clientSecret"));
         if given != (Some(CLIENT_ID), Some(self.client_secret.as_str())) {
@@ -114,10 +151,9 @@ impl Infisical {
                 version: self.secrets.get(&key).map_or(1, |old| old.version + 1),
                 metadata,
             });
-            self.waiting.push((key, kept.filter(|_| method != "DELETE")));
-            let id = format!("approval-{}", self.waiting.len());
-            let approval = json!({"id": id, "status": "open", "hasMerged": false});
-            return (200, Some(json!({"approval": approval})));
+            let kept = kept.filter(|_| method != "DELETE");
+            self.requests.push(Request { key, kept, standing: "open" });
+            return (200, Some(json!({"approval": approval(self.requests.len(), "open")})));
         }
         let hidden = environment == "blind" || asked.query("viewSecretValue") == Some("false");
         if environment == "blind" && method == "GET" && asked.query("viewSecretValue") != Some("false") {

@@ -85,7 +85,10 @@ fn next(receipt: &Value) -> Option<String> {
             word("match_code")
         ),
         Status::InProgress => {
-            format!("It is under way. Poll check_request with request {request} and wait_seconds 25.")
+            format!(
+                "It is under way. Where its reasons say that something has to be approved in a store, tell your human. \
+                 Poll check_request with request {request} and wait_seconds 25."
+            )
         }
         Status::Rejected => {
             "A human rejected it. Do not ask again unless your human wants you to.".to_owned()

@@ -13,24 +13,28 @@
 //! known after a write is that the name is listed.
 //!
 //! **Approval.** Where a policy makes a change wait, the answer names it instead of the secrets. Once somebody approved it
-//! the value lies there without a note, as after a crash.
+//! the value lies there without a note, as after a crash. Before a change is asked for again, those that are open are
+//! looked through, and one that is not wanted any more is closed (`waits.rs`).
 //!
-//! The API's documentation does not show change requests; they are as in the vendor's CLI (`pkg/http/api.go`,
-//! `pkg/models/api.go`), and so is what may be sent again: 429, and 5xx without a JSON body.
+//! What a change is made of, and what may be sent again (429, and 5xx without a JSON body), is as in the vendor's CLI
+//! (`pkg/http/api.go`, `pkg/models/api.go`); change requests are as in the document that its MCP server ships.
 
 mod note;
+mod waits;
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use keywright_core::id::PlacementId;
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
 use keywright_core::secret::Secret;
-use keywright_core::store::{Origin, Presence, StoreError, StoreFacts, VerifyMode, Write};
+use keywright_core::store::{Change, Origin, Presence, Standing, StoreError, StoreFacts, VerifyMode, Write};
 use reqwest::Method;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::remote::{At, Held, Stamp};
+use self::waits::Wanted;
+use super::remote::{At, Held, Stamp, check};
 use super::spots::{Put, Seen, Spots};
 use super::{StoreConfig, StoreConnectError};
 use crate::names::{is_plain, is_upper};
@@ -81,7 +85,14 @@ struct Answer {
     secrets: Option<BTreeMap<String, Entry>>,
     /// What waits for approval.
     #[serde(alias = "changeRequest")]
-    change_request: Option<IgnoredAny>,
+    change_request: Option<Named>,
+}
+
+/// A change request, as the answer to a change names it.
+#[derive(Deserialize)]
+struct Named {
+    #[serde(default)]
+    id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -95,12 +106,12 @@ struct Entry {
 
 #[derive(Serialize)]
 struct Changes<'a> {
-    change_requests: [Change<'a>; 1],
+    change_requests: [Edit<'a>; 1],
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Change<'a> {
+struct Edit<'a> {
     name: &'a str,
     original_name: Option<&'a str>,
     value: Option<&'a str>,
@@ -122,6 +133,8 @@ struct Note<'a> {
 pub(super) struct Found {
     entry: Option<Entry>,
     config: String,
+    /// Whose value it is, where it came late and nothing says so.
+    late: Option<PlacementId>,
 }
 
 /// `{messages, success}`.
@@ -132,6 +145,11 @@ fn said(body: &[u8]) -> Option<Said> {
     }
     let Refusal { messages } = serde_json::from_slice(body).ok()?;
     Some(Said { code: None, message: messages.join("; ") })
+}
+
+/// A change, as it is known again.
+fn known(id: Option<&str>, placement: PlacementId, value: Option<&Secret>) -> Change {
+    Change::new(id, value.map(|value| check(&placement, value)).as_deref())
 }
 
 impl Entry {
@@ -165,7 +183,7 @@ impl Seen for Found {
     }
 
     fn is_of(&self, origin: &Origin) -> bool {
-        self.stamp().is_some_and(|stamp| stamp.is_of(origin))
+        self.late == Some(origin.placement) || self.stamp().is_some_and(|stamp| stamp.is_of(origin))
     }
 }
 
@@ -195,13 +213,28 @@ impl Doppler {
         Ok(secrets.remove(&spot.name))
     }
 
-    /// Asks for one change, which may wait for approval.
-    async fn change(&self, spot: &Spot, change: Change<'_>) -> Result<Put, Failure> {
-        let body = body(&Changes { change_requests: [change] })?;
+    /// Asks for one change, which may wait for approval: of this value, or of its end.
+    async fn change(
+        &self,
+        spot: &Spot,
+        edit: Edit<'_>,
+        placement: PlacementId,
+        value: Option<&Secret>,
+    ) -> Result<Put, Failure> {
+        let wanted = match value {
+            Some(value) if !edit.should_delete => Wanted::Value(value),
+            _ => Wanted::Removal,
+        };
+        let body = body(&Changes { change_requests: [edit] })?;
         let call = Call::once(Method::POST, SECRETS.to_vec(), &self.token, body);
         let answer: Answer = self.rest.json(Call { query: spot.query(), ..call }).await?;
         match (answer.secrets, answer.change_request) {
-            (None, Some(_)) => Ok(Put::Pending),
+            (None, Some(Named { id: Some(id) })) => Ok(Put::Pending(known(Some(&id), placement, value))),
+            (None, Some(Named { id: None })) => {
+                // How the answer names it is not documented.
+                let id = self.open_request(spot, &wanted).await.unwrap_or_default();
+                Ok(Put::Pending(known(id.as_deref(), placement, value)))
+            }
             (Some(_), _) => Ok(Put::Unclaimed),
             (None, None) => Err(Failure::garbled("it names neither secrets nor a change request".to_owned())),
         }
@@ -215,9 +248,13 @@ impl Doppler {
         self.rest.send(Call { query, ..call }).await.map(drop)
     }
 
-    /// Deletes what lies there under the guard of its value.
-    async fn delete(&self, spot: &Spot, entry: &Entry) -> Result<Put, Failure> {
-        let change = Change {
+    /// Deletes what lies there under the guard of its value, unless that was asked for already and waits.
+    async fn delete(&self, spot: &Spot, entry: &Entry, placement: PlacementId) -> Result<Put, Failure> {
+        let value = entry.raw.as_ref().map(|raw| &raw.0);
+        if let Some(id) = self.open_request(spot, &Wanted::Removal).await? {
+            return Ok(Put::Pending(known(Some(&id), placement, value)));
+        }
+        let edit = Edit {
             name: &spot.name,
             original_name: Some(&spot.name),
             value: entry.original().flatten(),
@@ -225,7 +262,7 @@ impl Doppler {
             visibility: None,
             should_delete: true,
         };
-        self.change(spot, change).await
+        self.change(spot, edit, placement, value).await
     }
 }
 
@@ -280,13 +317,13 @@ impl Spots for Doppler {
     }
 
     async fn see(&self, spot: &Spot) -> Result<Found, Failure> {
-        Ok(Found { entry: self.entry(spot).await?, config: spot.config.clone() })
+        Ok(Found { entry: self.entry(spot).await?, config: spot.config.clone(), late: None })
     }
 
     /// Success is not all: the change may have been left out, for the guard's answer is not documented.
     async fn put(&self, spot: &Spot, seen: &Found, write: &Write<'_>) -> Result<Put, Failure> {
         let old = seen.entry.as_ref();
-        let change = Change {
+        let edit = Edit {
             name: &spot.name,
             original_name: old.map(|_| spot.name.as_str()),
             value: Some(write.secret.expose_secret()),
@@ -294,7 +331,7 @@ impl Spots for Doppler {
             visibility: Some(self.visibility),
             should_delete: false,
         };
-        self.change(spot, change).await
+        self.change(spot, edit, write.origin.placement, Some(write.secret)).await
     }
 
     fn is_unclaimed(&self, seen: &Found, write: &Write<'_>) -> Option<bool> {
@@ -320,7 +357,7 @@ impl Spots for Doppler {
     async fn take_back(&self, spot: &Spot, write: &Write<'_>) -> bool {
         match self.entry(spot).await {
             Ok(Some(entry)) if entry.raw.as_ref().is_some_and(|raw| raw.is(write.secret)) => {
-                matches!(self.delete(spot, &entry).await, Ok(Put::Unclaimed))
+                matches!(self.delete(spot, &entry, write.origin.placement).await, Ok(Put::Unclaimed))
             }
             _ => false,
         }
@@ -334,9 +371,30 @@ impl Spots for Doppler {
 
     async fn take(&self, spot: &Spot, seen: &Found, origin: &Origin) -> Result<Put, Failure> {
         match &seen.entry {
-            Some(entry) if seen.is_of(origin) => self.delete(spot, entry).await,
+            Some(entry) if seen.is_of(origin) => self.delete(spot, entry, origin.placement).await,
             _ => Ok(Put::Done(None)),
         }
+    }
+
+    async fn awaited(&self, spot: &Spot, write: &Write<'_>) -> Result<Option<Change>, Failure> {
+        let id = self.open_request(spot, &Wanted::Value(write.secret)).await?;
+        Ok(id.map(|id| known(Some(&id), write.origin.placement, Some(write.secret))))
+    }
+
+    async fn standing(&self, spot: &Spot, change: &Change) -> Result<Standing, Failure> {
+        self.standing_of(spot, change).await
+    }
+
+    async fn withdraw(&self, spot: &Spot, change: &Change) -> Result<Standing, Failure> {
+        self.close(spot, change).await
+    }
+
+    /// A value that was approved lies there without a note.
+    fn recognise(&self, seen: Found, origin: &Origin, change: &Change) -> Found {
+        let raw = seen.entry.as_ref().and_then(|entry| entry.raw.as_ref());
+        let is_late = seen.stamp().is_none()
+            && raw.is_some_and(|raw| Some(check(&origin.placement, &raw.0).as_str()) == change.check());
+        Found { late: is_late.then_some(origin.placement), ..seen }
     }
 
     /// The line is about a value that is gone. A note without its secret may be gone as well.

@@ -15,18 +15,19 @@
 //! **Values** are trimmed by the server, so one that would change is refused, and so is one with `${`, a reference.
 //!
 //! **Approval.** 200 may carry `approval` in place of the secret: nothing is written yet. Each further try asks for the
-//! same change again.
+//! same change again. How it stands nobody tells a machine: every route of `/api/v1/secret-approval-requests` takes a
+//! person's login only, so that a request is neither looked for, nor withdrawn, nor seen to be rejected.
 //!
-//! API: `backend/src/server/routes/v4/secret-router.ts` of the vendor's repository.
+//! API: `backend/src/server/routes/v4/secret-router.ts` of the vendor's repository, and beside it
+//! `backend/src/ee/routes/v1/secret-approval-request-router.ts`.
 
 mod session;
 
 use async_trait::async_trait;
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, StoreName};
 use keywright_core::secret::Secret;
-use keywright_core::store::{Origin, Presence, StoreError, StoreFacts, VerifyMode, Write};
+use keywright_core::store::{Change, Origin, Presence, StoreError, StoreFacts, VerifyMode, Write};
 use reqwest::Method;
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -37,7 +38,7 @@ use super::{StoreConfig, StoreConnectError};
 use crate::login::Logins;
 use crate::names::{is_plain, is_uuid};
 use crate::rest::{Failure, RefusalBody, Rest, Said, body, parse};
-use crate::wire::{Auth, CA_FILE, Call, Repeat};
+use crate::wire::{Auth, CA_FILE, Call};
 
 /// The kind's name.
 pub(super) const KIND: &str = "infisical";
@@ -110,7 +111,22 @@ struct Meta {
 #[derive(Deserialize)]
 struct Answer {
     secret: Option<Entry>,
-    approval: Option<IgnoredAny>,
+    approval: Option<Approval>,
+}
+
+/// What a person looks for in the list of requests.
+#[derive(Deserialize)]
+struct Approval {
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    slug: Option<String>,
+}
+
+/// What a change came to.
+enum Changed {
+    Done(Entry),
+    Waits(Change),
 }
 
 #[derive(Deserialize)]
@@ -212,19 +228,21 @@ impl Infisical {
         }
     }
 
-    /// Asks for a change; nothing comes back when it waits for approval.
+    /// Asks for a change, which may wait for approval.
     async fn change(
         &self,
         spot: &Spot,
         method: Method,
-        repeat: Repeat,
         content: &impl Serialize,
-    ) -> Result<Option<Entry>, Failure> {
+    ) -> Result<Changed, Failure> {
         let call = Call::once(method, Self::path(spot), Auth::Nobody, body(content)?);
-        let reply = self.door.send(Call { repeat, ..call }).await?;
+        let reply = self.door.send(call).await?;
         match parse::<Answer>(&reply)? {
-            Answer { approval: Some(_), .. } => Ok(None),
-            Answer { secret: Some(entry), .. } => Ok(Some(entry)),
+            Answer { approval: Some(Approval { id, slug }), .. } => {
+                // Lists show the slug.
+                Ok(Changed::Waits(Change::new(slug.as_deref().or(id.as_deref()), None)))
+            }
+            Answer { secret: Some(entry), .. } => Ok(Changed::Done(entry)),
             Answer { .. } => Err(Failure::garbled("it names neither a secret nor an approval".to_owned())),
         }
     }
@@ -298,8 +316,9 @@ impl Spots for Infisical {
         secret_metadata.push(Meta { key: ENTRY.to_owned(), value: stamp, more: Map::new() });
         let new = New { target: self.target(spot), secret_value: value, secret_metadata };
         let method = if seen.0.is_some() { Method::PATCH } else { Method::POST };
-        let Some(entry) = self.change(spot, method, Repeat::Never, &new).await? else {
-            return Ok(Put::Pending);
+        let entry = match self.change(spot, method, &new).await? {
+            Changed::Done(entry) => entry,
+            Changed::Waits(change) => return Ok(Put::Pending(change)),
         };
         if seen.0.as_ref().is_some_and(|old| entry.version != old.version + 1) {
             let place = write.destination.place.place.as_str();
@@ -320,7 +339,10 @@ impl Spots for Infisical {
         if !seen.is_of(origin) {
             return Ok(Put::Done(None));
         }
-        let gone = self.change(spot, Method::DELETE, Repeat::Safe, &self.target(spot)).await?;
-        Ok(gone.map_or(Put::Pending, |_| Put::Done(None)))
+        // Where it has to be approved, a second call would be a second request.
+        Ok(match self.change(spot, Method::DELETE, &self.target(spot)).await? {
+            Changed::Done(_) => Put::Done(None),
+            Changed::Waits(change) => Put::Pending(change),
+        })
     }
 }
