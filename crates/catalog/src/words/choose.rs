@@ -3,13 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::clauses::{
-    begins_with_and, commands, joined_apart, role, role_of, stands_aside, stands_for, stands_main, torn,
-};
+use super::clauses::{acts, begins_with_and, stands_aside, stands_for, stands_main};
 use super::deeds::deeds;
+use super::find::{Found, findings};
 use super::hear::{Heard, Word};
-use super::knowledge::{Knowledge, Phrase};
-use super::lexicon::{is_faint, is_noun_too, is_small, opens_as_verb};
+use super::knowledge::Knowledge;
+use super::lexicon::{is_faint, is_noun_too, is_small};
 
 /// A thing that the text is about, and what is to be done with it.
 #[derive(Debug, Clone)]
@@ -24,6 +23,8 @@ pub(super) struct Chosen {
     pub(super) bare: bool,
     /// How many words name it.
     pub(super) words: usize,
+    /// The words that its phrases take.
+    pub(super) acts: BTreeSet<usize>,
     /// A whole word names it, spelt as it is spelt.
     pub(super) sure: bool,
 }
@@ -33,9 +34,6 @@ const NEAR: f32 = 0.97;
 
 /// How much of the best topic's score another one needs to be asked for beside it.
 const BESIDE: f32 = 0.38;
-
-/// What two words say at least that stand together as in a name.
-const NAME: f32 = 6.0;
 
 /// Less than this is hardly said at all.
 const LEAST: f32 = 1.9;
@@ -48,15 +46,6 @@ const MAIN: f32 = 0.55;
 
 /// How much another topic has to say to be asked for beside the first: about one word that only it has.
 const ENOUGH: f32 = 3.4;
-
-/// What a phrase of the knowledge found in the text.
-#[derive(Clone)]
-struct Found {
-    deed: Option<usize>,
-    weak: bool,
-    positions: Vec<usize>,
-    worth: f32,
-}
 
 /// How a topic fares.
 #[derive(Default, Clone)]
@@ -124,7 +113,7 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
             Trust::Jobs => segment.is_some_and(|segment| !segment.smuggles),
             Trust::All => segment.is_some_and(|segment| !segment.orders),
         };
-        !word.named && trusted
+        (!word.named || word.names_repo) && trusted
     };
     let mut places: HashMap<usize, Vec<usize>> = HashMap::new();
     let mut denied: HashMap<usize, Vec<usize>> = HashMap::new();
@@ -224,13 +213,19 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
             |at: &usize| heard.words.get(*at).is_some_and(|word| begins_with_and(word.segment, heard));
         if standing.nouns.iter().any(brought) { LEAST } else { ENOUGH.min(top * BESIDE).max(LEAST) }
     };
+    let sentence = best
+        .nouns
+        .first()
+        .and_then(|at| heard.words.get(*at))
+        .and_then(|word| heard.segments.get(word.segment))
+        .map(|segment| segment.sentence);
     while choice.wanted.len() < 4 {
         let beside = strongest(&found, &taken, |topic, standing| {
             let plain = knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty());
             let new = choice.wanted.iter().all(|chosen| chosen.topic != topic);
             let apart =
                 |at: &usize| heard.words.get(*at).is_some_and(|word| !segments.contains(&word.segment));
-            let asked = standing.nouns.iter().any(|at| !acts(*at, heard) && is_asked(*at, heard));
+            let asked = standing.nouns.iter().any(|at| !acts(*at, heard) && is_asked(*at, heard, sentence));
             plain
                 && new
                 && asked
@@ -242,7 +237,79 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
         occupy(&mut segments, &mut taken, &standing);
         choice.wanted.push(chosen(topic, &standing, heard, knowledge));
     }
+    share(&found, &taken, heard, knowledge, &mut choice);
     choice
+}
+
+/// Adds what a second verb does with a thing that is taken already: `list the prs and merge the green ones`.
+fn share(
+    found: &BTreeMap<usize, Vec<Found>>,
+    taken: &BTreeSet<usize>,
+    heard: &Heard,
+    knowledge: &Knowledge,
+    choice: &mut Choice,
+) {
+    let free = |at: usize| {
+        let Some(word) = heard.words.get(at) else { return false };
+        let main = heard.segments.get(word.segment).is_some_and(|segment| {
+            !segment.aside
+                && !segment.context
+                && !segment.elsewhere
+                && !segment.bracketed
+                && !segment.question
+        });
+        let apart =
+            taken.iter().all(|thing| heard.words.get(*thing).is_some_and(|one| one.segment != word.segment));
+        word.leads && !word.kinds.is_empty() && main && apart && begins_with_and(word.segment, heard)
+    };
+    // The clause says no more than the verb, or speaks of `them`.
+    let refers = |at: usize| {
+        let segment = heard.words.get(at).map(|word| word.segment);
+        let mut own = heard.words.iter().enumerate().filter(|(_, word)| Some(word.segment) == segment);
+        own.clone()
+            .any(|(_, word)| matches!(word.stem.as_str(), "it" | "them" | "thos" | "those" | "one" | "ones"))
+            || own.all(|(place, word)| place == at || is_small(&word.stem))
+    };
+    for at in (0..heard.words.len()).filter(|at| free(*at) && refers(*at)) {
+        let adds = |one: &&Found| {
+            one.positions.contains(&at)
+                && !one.weak
+                && one.positions.len() > 1
+                && one
+                    .positions
+                    .iter()
+                    .all(|place| *place == at || taken.contains(place) || acts(*place, heard))
+                && one.positions.iter().any(|place| taken.contains(place))
+        };
+        let mut best: Option<(usize, &Found)> = None;
+        for (topic, list) in found {
+            let plain = knowledge.topics.get(*topic).is_some_and(|topic| topic.either.is_empty());
+            let new = choice.wanted.iter().all(|chosen| chosen.topic != *topic);
+            for one in list.iter().filter(adds).filter(|_| plain && new) {
+                if best.is_none_or(|(_, known)| one.worth > known.worth) {
+                    best = Some((*topic, one));
+                }
+            }
+        }
+        let known = choice.wanted.iter().any(|chosen| chosen.acts.contains(&at));
+        if let Some((topic, one)) = best.filter(|_| !known && choice.wanted.len() < 4) {
+            let standing = Standing::of(std::slice::from_ref(one), &BTreeSet::new());
+            // The verb is spent there.
+            let kinds = heard.words.get(at).map_or(&[] as &[_], |word| word.kinds);
+            for other in &mut choice.wanted {
+                let Some(known) = knowledge.topics.get(other.topic).filter(|_| other.deeds.len() > 1) else {
+                    continue;
+                };
+                other.deeds.retain(|deed| {
+                    known
+                        .deeds
+                        .get(*deed)
+                        .is_none_or(|deed| deed.reads || !deed.kinds.iter().any(|kind| kinds.contains(kind)))
+                });
+            }
+            choice.wanted.push(chosen(topic, &standing, heard, knowledge));
+        }
+    }
 }
 
 /// Scores this close are the same; then the later topic is taken, for words with several meanings stand last.
@@ -281,15 +348,8 @@ fn choice_is_made(heard: &Heard, segment: usize) -> bool {
     first.is_some_and(|first| segment >= first)
 }
 
-/// Whether a word does something and names nothing.
-fn acts(at: usize, heard: &Heard) -> bool {
-    heard.words.get(at).is_some_and(|word| {
-        !word.kinds.is_empty() && (!is_noun_too(&word.stem) || word.leads && opens_as_verb(&word.stem))
-    })
-}
-
 /// Whether the word stands where things are asked for, not where they are only mentioned.
-fn is_asked(at: usize, heard: &Heard) -> bool {
+fn is_asked(at: usize, heard: &Heard, sentence: Option<usize>) -> bool {
     let Some(word) = heard.words.get(at) else { return false };
     let Some(segment) = heard.segments.get(word.segment) else { return false };
     if segment.aside
@@ -297,126 +357,17 @@ fn is_asked(at: usize, heard: &Heard) -> bool {
         || segment.bracketed
         || segment.names_permissions
         || segment.elsewhere
+        || segment.before_colon
         || segment.question && choice_is_made(heard, word.segment)
     {
         return false;
     }
     let own = heard.words.iter().enumerate().filter(|(_, other)| other.segment == word.segment);
-    let verbs = own.clone().any(|(place, other)| place != at && !other.kinds.is_empty() && !other.negated);
+    let verbs = own
+        .clone()
+        .any(|(place, other)| place != at && !other.kinds.is_empty() && !other.negated && other.leads);
     let listed = own.filter(|(_, other)| !is_small(&other.stem)).count() <= 4;
-    verbs || listed && !segment.heading
-}
-
-fn findings(
-    heard: &Heard,
-    knowledge: &Knowledge,
-    places: &HashMap<usize, Vec<usize>>,
-    denied: &HashMap<usize, Vec<usize>>,
-) -> BTreeMap<usize, Vec<Found>> {
-    let mut candidates: BTreeSet<usize> = BTreeSet::new();
-    for number in places.keys() {
-        candidates.extend(knowledge.phrases_of.get(*number).into_iter().flatten());
-    }
-    let mut findings: BTreeMap<usize, Vec<Found>> = BTreeMap::new();
-    for position in candidates {
-        let Some(phrase) = knowledge.phrases.get(position) else { continue };
-        // `do not cache` is something to do.
-        let places = if phrase.negates { denied } else { places };
-        if let Some(found) = find(phrase, heard, knowledge, places) {
-            findings.entry(phrase.topic).or_default().push(found);
-        }
-    }
-    findings
-}
-
-/// Where a phrase stands in the text: all of its words close together.
-fn find(
-    phrase: &Phrase,
-    heard: &Heard,
-    knowledge: &Knowledge,
-    places: &HashMap<usize, Vec<usize>>,
-) -> Option<Found> {
-    let mut lists: Vec<Vec<usize>> = Vec::with_capacity(phrase.words.len());
-    for (place, number) in phrase.words.iter().enumerate() {
-        let known = places.get(number)?.iter().copied();
-        // `list the rules` names no list.
-        let begins = place == 0 && phrase.words.len() > 1;
-        let usable = |at: &usize| phrase.deed.is_some() || begins || !commands(*at, heard);
-        let list: Vec<usize> = known.filter(usable).collect();
-        if list.is_empty() {
-            return None;
-        }
-        lists.push(list);
-    }
-    let anchor = lists.iter().min_by_key(|list| list.len())?;
-    let mut best: Option<(usize, Vec<usize>)> = None;
-    for at in anchor.iter() {
-        let mut positions: Vec<usize> = Vec::with_capacity(lists.len());
-        for list in &lists {
-            let nearest = list.iter().min_by_key(|place| (place.abs_diff(*at), **place))?;
-            positions.push(*nearest);
-        }
-        let span = positions.iter().max()? - positions.iter().min()? + 1;
-        if best.as_ref().is_none_or(|(known, _)| span < *known) {
-            best = Some((span, positions));
-        }
-    }
-    let (span, positions) = best?;
-    if !phrase.joins && (joined_apart(&positions, heard) || torn(&positions, heard)) {
-        return None;
-    }
-    let length = positions.len();
-    let sentence = |at: &usize| {
-        heard.words.get(*at).and_then(|word| heard.segments.get(word.segment)).map(|segment| segment.sentence)
-    };
-    let together = positions.windows(2).all(|pair| match pair {
-        [one, other] => sentence(one) == sentence(other),
-        _ => true,
-    });
-    let ordered = positions.windows(2).all(|pair| matches!(pair, [one, other] if one < other));
-    let closeness = match span - length {
-        0 if ordered => 1.15,
-        0 => 1.1,
-        1 | 2 if ordered => 1.03,
-        1 | 2 => 1.0,
-        3 | 4 => 0.75,
-        5..=8 => 0.5,
-        _ => 0.3,
-    };
-    if !together {
-        return None;
-    }
-    let within = |at: &usize| heard.words.get(*at).map(|word| word.segment);
-    let one_segment =
-        positions.windows(2).all(|pair| matches!(pair, [one, other] if within(one) == within(other)));
-    // `delete queue` is not what a queue does that deletes.
-    let turned = phrase.deed.is_some() && !ordered && positions.first().is_some_and(|at| acts(*at, heard));
-    let closeness = if turned { closeness * 0.35 } else { closeness };
-    let context = positions.iter().filter(|at| stands_for(**at, heard)).count();
-    let closeness = if context > 0 && context < positions.len() { closeness * 0.7 } else { closeness };
-    let closeness = match (together, one_segment) {
-        (true, true) => closeness,
-        (true, false) => closeness * 0.85,
-        _ => closeness * 0.7,
-    };
-    let mut worth = 0.0;
-    for at in &positions {
-        let word = heard.words.get(*at)?;
-        let segment = heard.segments.get(word.segment)?;
-        let role = role(segment);
-        worth += knowledge.weight.get(word.number?).copied().unwrap_or(0.0) * word.trust * role;
-    }
-    let whole = 1.0 + 0.2 * (length as f32 - 1.0);
-    let weak = if phrase.weak { 0.5 } else { 1.0 };
-    // Everyday words that stand together as they do in a name are that name.
-    let name = phrase.deed.is_none()
-        && length > 1
-        && span == length
-        && ordered
-        && positions.iter().all(|at| !acts(*at, heard));
-    let floor = if name { NAME + 1.4 * (length as f32 - 2.0) } else { 0.0 };
-    let worth = (worth * closeness * whole * weak).max(floor * weak * role_of(&positions, heard));
-    Some(Found { deed: phrase.deed, weak: phrase.weak, positions, worth })
+    verbs || listed && !segment.heading && Some(segment.sentence) == sentence
 }
 
 fn chosen(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge) -> Chosen {
@@ -439,6 +390,7 @@ fn chosen(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledg
         score: standing.score(),
         at: standing.nouns.first().copied().unwrap_or_default(),
         words,
+        acts: standing.worth.keys().copied().collect(),
         sure,
         bare: standing.deeds.is_empty(),
     }

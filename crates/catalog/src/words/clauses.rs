@@ -1,10 +1,12 @@
 //! Where words stand: in the main clause or aside, on one side of an `and` or on two.
 
-use super::hear::{Heard, Segment, Word};
+use super::hear::{Heard, Segment};
+use super::knowledge::Knowledge;
 use super::lexicon::{is_noun_too, is_small, joins, opens_as_verb};
 
-/// Whether words lie in two clauses that each do something: `compare branches and create a tag` compares no tags.
-pub(super) fn joined_apart(positions: &[usize], heard: &Heard) -> bool {
+/// Whether words lie in two clauses that each do something to a thing of their own: `compare branches and create a tag`
+/// compares no tags, but `list prs and merge the green ones` merges them.
+pub(super) fn joined_apart(positions: &[usize], heard: &Heard, knowledge: &Knowledge) -> bool {
     let segment_of = |at: &usize| heard.words.get(*at).map_or(0, |word| word.segment);
     let first = positions.iter().map(segment_of).min().unwrap_or_default();
     let own = |segment: usize| heard.words.iter().filter(move |word| word.segment == segment);
@@ -15,23 +17,32 @@ pub(super) fn joined_apart(positions: &[usize], heard: &Heard) -> bool {
                 && (!is_noun_too(&word.stem) || opens_as_verb(&word.stem) && !word.several)
         })
     };
+    positions.iter().map(segment_of).filter(|segment| *segment != first).any(|segment| {
+        does(segment)
+            && does(first)
+            && [segment, first].iter().any(|one| names_more(*one, positions, heard, knowledge))
+    })
+}
+
+/// Whether words lie on two sides of an `and` behind which something else is named.
+pub(super) fn torn(positions: &[usize], heard: &Heard, knowledge: &Knowledge) -> bool {
+    let segment_of = |at: &usize| heard.words.get(*at).map_or(0, |word| word.segment);
+    let first = positions.iter().map(segment_of).min().unwrap_or_default();
     positions
         .iter()
         .map(segment_of)
         .filter(|segment| *segment != first)
-        .any(|segment| does(segment) && does(first))
+        .any(|segment| begins_with_and(segment, heard) && names_more(segment, positions, heard, knowledge))
 }
 
-/// Whether words lie on two sides of an `and` behind which something else is named.
-pub(super) fn torn(positions: &[usize], heard: &Heard) -> bool {
-    let segment_of = |at: &usize| heard.words.get(*at).map_or(0, |word| word.segment);
-    let first = positions.iter().map(segment_of).min().unwrap_or_default();
-    positions.iter().map(segment_of).filter(|segment| *segment != first).any(|segment| {
-        let own = || heard.words.iter().enumerate().filter(|(_, word)| word.segment == segment);
-        let other = |(at, word): (usize, &Word)| {
-            !positions.contains(&at) && !word.named && !is_small(&word.stem) && word.number.is_some()
-        };
-        begins_with_and(segment, heard) && own().any(other)
+/// Whether a segment names something besides these words.
+fn names_more(segment: usize, positions: &[usize], heard: &Heard, knowledge: &Knowledge) -> bool {
+    heard.words.iter().enumerate().filter(|(_, word)| word.segment == segment).any(|(at, word)| {
+        !positions.contains(&at)
+            && !word.named
+            && !is_small(&word.stem)
+            && word.number.is_some_and(|number| knowledge.alone.contains(&number))
+            && !acts(at, heard)
     })
 }
 
@@ -88,4 +99,11 @@ pub(super) fn commands(at: usize, heard: &Heard) -> bool {
         && matches!(word.stem.as_str(), "list" | "check" | "report" | "view" | "monitor" | "watch" | "track")
         && own().filter(|(place, _)| *place < at).all(|(_, other)| is_small(&other.stem))
         && own().any(|(place, other)| place > at && !is_small(&other.stem))
+}
+
+/// Whether a word does something and names nothing.
+pub(super) fn acts(at: usize, heard: &Heard) -> bool {
+    heard.words.get(at).is_some_and(|word| {
+        !word.kinds.is_empty() && (!is_noun_too(&word.stem) || word.leads && opens_as_verb(&word.stem))
+    })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::choose::Standing;
+use super::clauses::{acts, begins_with_and};
 use super::hear::Heard;
 use super::knowledge::{Kind, Knowledge, Topic};
 use super::lexicon::{is_faint, is_noun_too, is_small, opens_as_verb};
@@ -14,7 +15,9 @@ pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge:
         standing.deeds.iter().map(|(deed, (worth, words))| (*deed, *worth, words)).collect();
     called.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     let mut picked: Vec<usize> = Vec::new();
+    let looks = heard.looks && known.deeds.iter().any(|deed| deed.reads);
     let mut spent: BTreeSet<usize> = BTreeSet::new();
+    let mut done: BTreeSet<usize> = BTreeSet::new();
     let topic_words: BTreeSet<usize> = standing.nouns.iter().copied().collect();
     for (deed, worth, words) in &called {
         let strong = called.first().is_some_and(|(_, best, _)| *worth >= best * 0.45);
@@ -26,13 +29,29 @@ pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge:
             .any(|word| heard.segments.get(word.segment).is_some_and(|segment| segment.question));
         let allowed = known.deeds.get(*deed).is_some_and(|deed| deed.reads || !heard.read_only && !asks);
         let reported = words.iter().any(|at| is_reported(*at, heard));
+        let acted = words.iter().any(|at| {
+            acts(*at, heard) || heard.words.get(*at).is_some_and(|word| word.kinds == [Kind::Read])
+        });
+        let allowed = allowed && (acted || !looks || known.deeds.get(*deed).is_some_and(|deed| deed.reads));
         let allowed = allowed && (!reported || known.deeds.get(*deed).is_some_and(|deed| deed.reads));
         if strong && fresh && allowed {
+            let does = |at: &usize| {
+                acts(*at, heard)
+                    && heard.words.get(*at).is_some_and(|word| {
+                        known
+                            .deeds
+                            .get(*deed)
+                            .is_some_and(|deed| word.kinds.iter().any(|kind| deed.kinds.contains(kind)))
+                    })
+            };
+            if words.iter().any(does) {
+                done.insert(*deed);
+            }
             picked.push(*deed);
             spent.extend(words.iter());
         }
     }
-    let mut kinds = kinds(standing, heard, &spent, &topic_words);
+    let (mut kinds, mut joint) = kinds(standing, heard, &spent, &topic_words);
     let denied: BTreeSet<Kind> = heard
         .words
         .iter()
@@ -46,6 +65,7 @@ pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge:
     if kinds.len() > 1 || picked.is_empty() {
         kinds.retain(|kind| !denied.contains(kind) || denied.len() > 1 && kinds_asked(heard, *kind));
     }
+    joint.retain(|kind| kinds.contains(kind));
     // Of a job that changes a thing and one that shows it, both called by its name, `get` means the second.
     if kinds == BTreeSet::from([Kind::Read])
         && let Some((top, most, words)) = called.first()
@@ -59,6 +79,9 @@ pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge:
     {
         picked = vec![*shows];
     }
+    if looks && picked.is_empty() {
+        kinds.insert(Kind::Read);
+    }
     // A verb outweighs what a deed is called: `read the rules` does not edit them.
     if !kinds.is_empty() {
         picked.retain(|deed| {
@@ -66,6 +89,7 @@ pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge:
                 .deeds
                 .get(*deed)
                 .is_none_or(|deed| deed.named || deed.kinds.iter().any(|kind| kinds.contains(kind)))
+                || done.contains(deed)
         });
     }
     // A job that deletes is not one without deleting.
@@ -79,6 +103,15 @@ pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge:
         for kind in &kinds {
             add_for(*kind, known, &mut picked, standing, heard.read_only);
         }
+    }
+    // `create and delete the group`: both, though one of them is a job of its own.
+    let said: BTreeSet<Kind> = spent
+        .iter()
+        .filter_map(|at| heard.words.get(*at))
+        .flat_map(|word| word.kinds.iter().copied())
+        .collect();
+    for kind in joint.difference(&said) {
+        add_for(*kind, known, &mut picked, standing, heard.read_only);
     }
     if picked.is_empty() && !heard.read_only {
         picked.extend((!known.deeds.is_empty()).then_some(0));
@@ -127,7 +160,7 @@ fn kinds(
     heard: &Heard,
     spent: &BTreeSet<usize>,
     nouns: &BTreeSet<usize>,
-) -> BTreeSet<Kind> {
+) -> (BTreeSet<Kind>, BTreeSet<Kind>) {
     let own: BTreeSet<usize> =
         standing.worth.keys().filter_map(|at| heard.words.get(*at)).map(|word| word.segment).collect();
     let verbs = |segment: usize, faint: bool| {
@@ -141,6 +174,7 @@ fn kinds(
             let thing = !faint && is_noun_too(&word.stem) && !opens_as_verb(&word.stem) && !word.leads;
             let noun = thing || nouns.contains(&at) && is_noun_too(&word.stem) && !verb;
             others |= matches!(word.stem.as_str(), "who" | "whether" | "what" | "how");
+            let faint = faint || begins_list(at, heard);
             if free && (!noun || faint && is_faint(&word.stem)) && (faint || !is_faint(&word.stem)) {
                 match word.stem.as_str() {
                     "open" if !word.leads => {}
@@ -158,13 +192,16 @@ fn kinds(
         kinds
     };
     let asks = |segment: usize| heard.segments.get(segment).is_some_and(|segment| segment.question);
-    let usable = |segment: &usize| heard.segments.get(*segment).is_some_and(|segment| !segment.smuggles);
+    let usable = |segment: &usize| {
+        heard.segments.get(*segment).is_some_and(|segment| !segment.smuggles && !segment.names_permissions)
+    };
     let mut found: BTreeSet<Kind> = BTreeSet::new();
     // What only happens before the job is looked at, not done.
     let only_aside = |segment: &usize| heard.segments.get(*segment).is_some_and(|segment| segment.aside);
     if own.iter().all(only_aside) && heard.segments.len() > own.len() {
-        return BTreeSet::from([Kind::Read]);
+        return (BTreeSet::from([Kind::Read]), BTreeSet::new());
     }
+    let mut joint: BTreeSet<Kind> = BTreeSet::new();
     for segment in &own {
         let aside = heard.segments.get(*segment).is_some_and(|segment| segment.aside);
         if !aside || own.len() == 1 {
@@ -174,7 +211,12 @@ fn kinds(
         if let Some(before) = segment.checked_sub(1).filter(usable)
             && is_bare(before, heard, &own)
         {
-            found.extend(verbs(before, false));
+            let joins = begins_with_and(*segment, heard);
+            let theirs = verbs(before, joins);
+            if joins {
+                joint.extend(&theirs);
+            }
+            found.extend(theirs);
         }
         let mut next = segment + 1;
         while next < heard.segments.len()
@@ -182,7 +224,11 @@ fn kinds(
             && goes_on(*segment, next, heard)
             && is_bare(next, heard, &own)
         {
-            found.extend(verbs(next, false));
+            let theirs = verbs(next, false);
+            if begins_with_and(next, heard) {
+                joint.extend(&theirs);
+            }
+            found.extend(theirs);
             next += 1;
         }
     }
@@ -215,7 +261,18 @@ fn kinds(
             }
         }
     }
-    found
+    (found, joint)
+}
+
+/// Whether another verb follows at once: `get put delete`.
+fn begins_list(at: usize, heard: &Heard) -> bool {
+    let (Some(one), Some(other)) = (heard.words.get(at), heard.words.get(at + 1)) else { return false };
+    one.leads
+        && one.kinds.len() == 1
+        && one.segment == other.segment
+        && !other.kinds.is_empty()
+        && other.kinds != one.kinds
+        && !is_noun_too(&other.stem)
 }
 
 /// Whether what is opened comes into being by it: a ticket, not a file.

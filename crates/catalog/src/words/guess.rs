@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::answer::{Answer, Candidate, Status};
 use super::choose::{Trust, choose};
 use super::hear::{Heard, hear};
+use super::knowledge::Kind;
 use super::lexicon::{is_small, verb};
 use super::tokens::stems;
 use super::{BOOKS, CANDIDATES, LONGEST, Planner, least, plan};
@@ -76,7 +77,9 @@ impl<'catalog> Planner<'catalog> {
         if things.is_empty() || things.len() > 8 {
             return;
         }
-        let reads = said.iter().any(|stem| verb(stem).iter().any(|kind| !kind.writes()));
+        let asks = heard.words.iter().any(|word| word.kinds == [Kind::Read])
+            || heard.segments.iter().any(|segment| segment.question);
+        let reads = asks || said.iter().any(|stem| verb(stem).iter().any(|kind| !kind.writes()));
         let writes = said.iter().any(|stem| verb(stem).iter().any(|kind| kind.writes()));
         let found = self.catalog.operations(&said.join(" "), LOOKED_AT);
         let mut best: Vec<(usize, Candidate<'catalog>)> = Vec::new();
@@ -105,6 +108,9 @@ impl<'catalog> Planner<'catalog> {
             [(most, _), (next, _), ..] => *most >= 2 && most > next && *most == things.len(),
             [] => false,
         };
+        // Without a verb nothing is changed on a guess.
+        let clear = clear
+            && (reads || writes || best.first().is_some_and(|(_, one)| !self.any_changes(&one.operations)));
         let mut best = best.into_iter().map(|(_, candidate)| candidate);
         if clear
             && let Some(only) = best.next()
@@ -117,6 +123,11 @@ impl<'catalog> Planner<'catalog> {
         if answer.status == Status::Question && answer.candidates.len() == 1 {
             answer.candidates.clear();
         }
+    }
+
+    fn any_changes(&self, operations: &[String]) -> bool {
+        let known = |name: &String| self.catalog.all_operations().iter().find(|one| one.to_string() == *name);
+        operations.iter().any(|name| known(name).is_none_or(|operation| self.changes(operation)))
     }
 
     fn changes(&self, operation: &Operation) -> bool {

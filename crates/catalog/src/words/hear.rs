@@ -1,10 +1,11 @@
 //! What a text says: words in segments, with what is denied, named, merely mentioned, or only there to widen the key.
 
+use super::grammar::{before_noun, is_doer, is_making, is_past, is_person, leads_on, names_key};
 use super::knowledge::{Kind, Knowledge};
-use super::lexicon::{is_small, joins, names_next, opens_aside, opens_context, verb};
+use super::lexicon::{is_small, joins, names_next, opens_aside, opens_context, verb, verb_first};
 use super::smuggled;
 use super::spelling::known_as;
-use super::stance::{deny, place, says_read_only, set_aside};
+use super::stance::{deny, only_looks, place, says_read_only, set_aside};
 use super::text::{self, Break, Chunk, ChunkKind};
 use super::tokens::stem;
 use crate::catalog::Catalog;
@@ -30,6 +31,14 @@ pub(super) struct Word {
     pub(super) meta: bool,
     /// It ends in `s`: several things, not an order.
     pub(super) several: bool,
+    /// It stands behind `that` or the like.
+    pub(super) after_that: bool,
+    /// It ends in `ed`.
+    pub(super) done: bool,
+    /// It is `owner/name`.
+    pub(super) names_repo: bool,
+    /// A verb that says how a thing is (`running instances`).
+    pub(super) describes: bool,
 }
 
 /// A stretch of words that belong together.
@@ -44,6 +53,8 @@ pub(super) struct Segment {
     pub(super) bracketed: bool,
     /// It stands before a colon, without a verb: what the rest is about.
     pub(super) heading: bool,
+    /// A colon follows.
+    pub(super) before_colon: bool,
     /// What happens there happens at somebody else's.
     pub(super) elsewhere: bool,
     /// It asks whether or what.
@@ -65,6 +76,10 @@ pub(super) struct Heard {
     pub(super) segments: Vec<Segment>,
     pub(super) resources: Vec<Resource>,
     pub(super) read_only: bool,
+    /// A number tells which one is meant.
+    pub(super) has_numbers: bool,
+    /// It asks, lists or reports, and does nothing else.
+    pub(super) looks: bool,
     /// A name with letters that look like others.
     pub(super) look_alike: Option<String>,
     /// The text asks for rights beyond a job.
@@ -114,6 +129,8 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
     }
     heard.read_only = says_read_only(&heard);
     set_aside(&mut heard);
+    heard.looks = only_looks(&heard);
+    heard.has_numbers = meant.contains(|letter: char| letter.is_ascii_digit());
     heard.smuggles =
         comment || heard.segments.iter().any(|segment| segment.smuggles || segment.names_permissions);
     heard
@@ -161,6 +178,7 @@ impl Hearing<'_> {
                 self.word("ahost", false);
                 self.word("apath", false);
             }
+            ChunkKind::Thing("ip", _) => self.word("anip", false),
             ChunkKind::Thing("cidr", value) => {
                 self.resource("cidr", value.clone());
                 self.word("acidr", false);
@@ -193,6 +211,12 @@ impl Hearing<'_> {
         if self.provider == "github" && raw.matches('/').count() == 1 && !all_known {
             self.resource("repo", raw.to_owned());
             self.word("repo", true);
+            // It says `repo`, if less than the word does.
+            if let Some(word) = self.heard.words.last_mut() {
+                word.number = self.knowledge.number("repo");
+                word.trust = 0.5;
+                word.names_repo = true;
+            }
             return;
         }
         if let Some(kind) = name.or_else(|| (strange || shouted).then_some("name")) {
@@ -262,7 +286,6 @@ impl Hearing<'_> {
                 lower.as_str(),
                 "monitoring" | "logging" | "tracking" | "scanning" | "testing" | "hosting"
             ) && !first;
-        let kinds = if named || describes || asks && !first { &[] } else { verb(&stem) };
         // `the security team wants` is who asks, not what about.
         if matches!(
             stem.as_str(),
@@ -271,11 +294,75 @@ impl Hearing<'_> {
         {
             before.number = None;
         }
+        // `which turn keys` turns nothing.
+        let asks_which = self.heard.words.iter().filter(|word| word.segment == segment).count() == 1;
+        // `find that request` requests nothing.
+        let points = self
+            .heard
+            .words
+            .iter()
+            .rev()
+            .nth(1)
+            .is_some_and(|word| word.segment == segment && !word.kinds.is_empty());
         let leads = self.heard.words.last().is_none_or(|word| {
-            word.segment != segment || leads_on(&word.stem) || word.leads && is_small(&word.stem)
+            word.segment != segment
+                || leads_on(&word.stem)
+                    && !(points && word.stem == "that")
+                    && !(asks_which && matches!(word.stem.as_str(), "which" | "what"))
+                || word.leads && is_small(&word.stem) && !before_noun(&word.stem)
         });
+        // `post the log of the build` reads the log.
+        if matches!(
+            stem.as_str(),
+            "log" | "list" | "status" | "report" | "summari" | "number" | "statistic" | "count" | "digest"
+        ) && let Some(word) = self
+            .heard
+            .words
+            .iter_mut()
+            .rev()
+            .find(|word| !matches!(word.stem.as_str(), "the" | "a" | "our" | "us"))
+            && matches!(word.stem.as_str(), "post" | "send" | "email" | "print")
+            && !word.kinds.is_empty()
+        {
+            word.kinds = &[Kind::Read];
+        }
+        let several = lower.ends_with('s');
+        // `the install script downloads it`: the script does the second, not the first.
+        let does = several
+            && !verb(&stem).is_empty()
+            && self.heard.words.last().is_some_and(|word| is_doer(&word.stem) && word.segment == segment);
+        if does {
+            for word in self.heard.words.iter_mut().filter(|word| word.segment == segment) {
+                word.kinds = &[];
+            }
+        }
+        let leads = leads || does;
+        let after_that = self.heard.words.last().is_some_and(|word| {
+            word.segment == segment
+                && matches!(word.stem.as_str(), "that" | "which" | "about" | "to" | "soon" | "will" | "they")
+                || word.segment == segment && !is_small(&word.stem) && word.kinds.is_empty()
+        });
+        // `running instances`, `the configured alerts`; but `it must be turned on`.
+        let passive = self.heard.words.last().is_some_and(|word| {
+            matches!(
+                word.stem.as_str(),
+                "be" | "is" | "are" | "get" | "been" | "wa" | "was" | "wer" | "being"
+            )
+        });
+        let participle = lower.ends_with("ing") || lower.ends_with("ed") && !passive;
+        let goes_on = !leads && participle && verb(&stem).iter().any(|kind| kind.writes());
+        let kinds = match verb(&stem) {
+            kinds if does => kinds,
+            _ if named || describes || goes_on || asks && !first => &[],
+            [] if leads && !several => verb_first(&stem),
+            kinds => kinds,
+        };
         self.heard.words.push(Word {
             stem,
+            names_repo: false,
+            after_that,
+            done: lower.ends_with("ed"),
+            describes: goes_on,
             number,
             trust,
             segment,
@@ -283,7 +370,7 @@ impl Hearing<'_> {
             named,
             kinds,
             leads,
-            several: lower.ends_with('s'),
+            several: several && !does,
             long: lower.len() >= 4,
             meta: false,
         });
@@ -358,6 +445,11 @@ impl Hearing<'_> {
         let acts = self.heard.words.iter().any(|word| word.segment == last && !word.kinds.is_empty());
         if let Some(segment) = self.heard.segments.get_mut(last) {
             segment.heading = !acts;
+            segment.before_colon = true;
+            let of_keys = segment.text.contains(" permission") || segment.text.contains(" scope");
+            for word in self.heard.words.iter_mut().filter(|word| of_keys && word.segment == last) {
+                word.meta = true;
+            }
         }
     }
 
@@ -372,86 +464,4 @@ impl Hearing<'_> {
         }
         self.heard.segments.len() - 1
     }
-}
-
-fn is_past(word: &str) -> bool {
-    word.ends_with("ed")
-        && !matches!(
-            word,
-            "logged" | "signed" | "accessed" | "opened" | "connected" | "used" | "visited" | "approved"
-        )
-        || matches!(word, "did" | "made" | "broke" | "set" | "took" | "put")
-}
-
-fn is_person(stem: &str) -> bool {
-    matches!(
-        stem,
-        "team"
-            | "user"
-            | "staff"
-            | "employee"
-            | "peopl"
-            | "dev"
-            | "developer"
-            | "customer"
-            | "colleagu"
-            | "member"
-            | "partner"
-            | "agent"
-            | "app"
-            | "bot"
-            | "servic"
-    )
-}
-
-/// Words for the key itself.
-fn names_key(stem: &str) -> bool {
-    matches!(
-        stem,
-        "token" | "key" | "permission" | "access" | "scop" | "credential" | "right" | "permiss" | "rol"
-    )
-}
-
-fn is_making(stem: &str) -> bool {
-    matches!(stem, "creat" | "mak" | "generat" | "issu" | "mint" | "new" | "provision" | "add")
-}
-
-/// Words behind which a verb stands.
-fn leads_on(stem: &str) -> bool {
-    matches!(
-        stem,
-        "to" | "and"
-            | "must"
-            | "should"
-            | "can"
-            | "will"
-            | "i"
-            | "we"
-            | "pleas"
-            | "also"
-            | "then"
-            | "or"
-            | "it"
-            | "bot"
-            | "agent"
-            | "job"
-            | "script"
-            | "that"
-            | "let"
-            | "could"
-            | "may"
-            | "need"
-            | "want"
-            | "wants"
-            | "lets"
-            | "just"
-            | "only"
-            | "auto"
-            | "automaticalli"
-            | "so"
-            | "which"
-            | "pipelin"
-            | "cron"
-            | "you"
-    )
 }

@@ -3,8 +3,9 @@
 //! The form is described in `catalogs/README.md`. A file is read on first use; its phrases become lists of word
 //! numbers, and every word knows the phrases it stands in.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::bare::{counts, without_verbs};
 use super::lexicon::{is_noun_too, is_small, negates, verb};
 use super::tokens::{stem, stems};
 
@@ -61,6 +62,10 @@ pub(super) struct Phrase {
     pub(super) negates: bool,
     /// It says `and` itself.
     pub(super) joins: bool,
+    /// Its word such as `merged`: what was done, and is not asked for.
+    pub(super) done: Option<usize>,
+    /// It has a word such as `running`.
+    pub(super) goes_on: bool,
 }
 
 /// One provider's knowledge.
@@ -70,6 +75,10 @@ pub(super) struct Knowledge {
     pub(super) phrases: Vec<Phrase>,
     /// For each word the phrases that contain it.
     pub(super) phrases_of: Vec<Vec<usize>>,
+    /// Words that name something by themselves.
+    pub(super) alone: HashSet<usize>,
+    /// Words that mean several things where they are all that is said.
+    pub(super) bare: Vec<(BTreeSet<String>, Vec<&'static str>)>,
     /// How much each word says: rare ones more.
     pub(super) weight: Vec<f32>,
     numbers: HashMap<String, usize>,
@@ -111,7 +120,7 @@ impl Knowledge {
 
     #[cfg(test)]
     pub(super) fn knows_mark(mark: &str) -> bool {
-        matches!(mark, "@" | "=" | "?" | "*" | "+")
+        matches!(mark, "@" | "=" | "?" | "??" | "*" | "+")
             || deed_mark(mark.split(':').next().unwrap_or_default()).is_some()
     }
 
@@ -125,6 +134,15 @@ impl Knowledge {
             self.topics.push(Topic { id: body.trim(), deeds: Vec::new(), either: Vec::new() });
             let topic = self.topics.len() - 1;
             all.extend(list(phrases).map(|phrase| (topic, None, phrase)));
+            return;
+        }
+        if mark == "??" {
+            let either: Vec<&'static str> = list(body).collect();
+            let said = |phrase| -> BTreeSet<String> {
+                without_verbs(stems(phrase).into_iter().filter(|stem| counts(stem)).collect())
+            };
+            let known = list(phrases).map(|phrase| (said(phrase), either.clone()));
+            self.bare.extend(known.filter(|(said, _)| !said.is_empty()));
             return;
         }
         let Some(topic) = self.topics.len().checked_sub(1) else { return };
@@ -159,7 +177,9 @@ impl Knowledge {
             _ => {
                 let (mark, label) = mark.split_once(':').unwrap_or((mark, ""));
                 let Some((kinds, named)) = deed_mark(mark) else { return };
-                let reads = mark == "r" || mark == "xr";
+                let only_gets =
+                    || !mark.contains(['c', 'u', 'd', 'w']) && list(body).all(|one| one.starts_with("GET "));
+                let reads = mark == "r" || mark == "xr" || only_gets();
                 last.deeds.push(Deed { kinds, reads, named, label, operations: list(body).collect() });
                 let deed = Some(last.deeds.len() - 1);
                 all.extend(list(phrases).map(|phrase| (topic, deed, phrase)));
@@ -211,7 +231,13 @@ impl Knowledge {
                     list.push(self.phrases.len());
                 }
             }
-            self.phrases.push(Phrase { topic, deed, words, weak, negates, joins });
+            if let ([only], false, None) = (words.as_slice(), weak, deed) {
+                self.alone.insert(*only);
+            }
+            let goes_on = text.split(' ').any(|word| word.ends_with("ing") || word.ends_with("ed"));
+            let is_done = |word: &&str| word.ends_with("ed") && word.len() > 4;
+            let done = text.split(' ').find(is_done).and_then(|word| self.number(&stem(word)));
+            self.phrases.push(Phrase { topic, deed, words, weak, negates, joins, done, goes_on });
         }
         // As with BM25, scaled so that a word of one topic says the same at every provider.
         let topics = self.topics.len() as f32;

@@ -27,7 +27,8 @@ fn named<'a>(catalog: &Catalog, operations: &'a [String]) -> (Vec<&'a str>, Vec<
     let mut granted = Vec::new();
     let mut rest = Vec::new();
     for operation in operations {
-        if catalog.provider() == "sendgrid" && catalog.permission_by_id(operation).is_ok() {
+        if matches!(catalog.provider(), "sendgrid" | "github") && catalog.permission_by_id(operation).is_ok()
+        {
             granted.push(operation.as_str());
         } else {
             rest.push(operation);

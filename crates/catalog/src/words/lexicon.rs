@@ -5,16 +5,16 @@ use super::knowledge::Kind;
 const READ: &str = "read who list show see view get fetch check inspect monitor watch export dump report audit count what which \
 lookup look search find queri scrap describ inventori verifi compar tail graph investigat analyz brows \
 poll observ visualiz know display examin track pull overview retriev discover enumerat observabiliti summariz visibiliti scan \
-diff preview crawl consult fetcher reader viewer readonli visualis listen peek preview statistic statu status histori usag metric";
+diff preview crawl consult fetcher reader viewer readonli visualis listen peek download learn prove evaluat estimat forecast predict detect spot trac profil sampl collect gather pull preview statistic statu status histori usag metric";
 const CREATE: &str = "creat mak mint add new open issu order generat regist provision launch spin setup upload put push writ insert post publish \
 send enqueu attach start submit schedul upsert stor sav ingest import install deploy invok trigger execut subscrib invit \
-build copi restor emit plac produc fil append bootstrap seed populat host establish bak kick backport request tak introduc enrol alloc allocat commission buy purchas run record rais";
+build copi restor emit plac produc fil append bootstrap seed populat host establish bak kick backport request tak introduc enrol alloc allocat commission buy purchas run record rais register spawn duplicat enroll reserv grant share deliver forward repli respond render recreat rebuild redeploy rerun retri recover redriv captur wak grab";
 const UPDATE: &str = "updat chang edit modifi set enabl disabl turn toggl flip switch renam rotat bump adjust configur tun point assign rewrit renew \
 resiz scal replac patch tweak paus resum lock unlock extend block unblock allow permit restart reboot stop merg clos reopen label mark pin promot \
 increas lower rais limit map link swap customiz activat deactivat bypass proxi forc fix harden upgrad downgrad convert migrat mov transfer authoriz \
-suspend archiv approv rol roll put rais decreas reduc protect restrict redirect rout rerout reconfigur overwrit reset maintain correct alter shift grow shrink unpaus snooz resolv triag enforc requir quarantin isolat ban rebas squash unban unarchiv";
+suspend archiv approv rol roll put rais decreas reduc protect restrict redirect rout rerout reconfigur overwrit reset maintain correct alter shift grow shrink unpaus snooz resolv triag enforc requir quarantin isolat ban rebas squash unban unarchiv appli deni amend reassign relabel reschedul relax demot elevat repair resync recheck reconnect bounc retir reactivat reenabl unmut mut silenc throttl unassociat associat";
 const DELETE: &str = "delet remov drop purg clean prun revok destroy clear wip kill tear teardown unassign detach dismiss evict uninstall unregist deregist \
-nuk eras trash cleanup gc terminat decommission unlink unset cancel abort delist expung empti rm get-rid rid";
+nuk eras trash cleanup gc terminat decommission unlink unset cancel abort delist expung empti rm get-rid rid throw unbind unmount discard deregister unregister expel unshar shut disassociat offboard forget";
 const ANY: &str = "manag administ crud sync synchroniz handl control reconcil";
 
 /// What a verb does; nothing for a word that is no verb.
@@ -34,6 +34,19 @@ pub(super) fn verb(stem: &str) -> &'static [Kind] {
         &[Kind::Read]
     } else {
         &[]
+    }
+}
+
+/// What words do that are verbs only where a verb stands: `tag the disks`, but not `the tag of a disk`.
+pub(super) fn verb_first(stem: &str) -> &'static [Kind] {
+    match stem {
+        "comment" | "tag" | "snapshot" | "fork" | "branch" | "dispatch" | "onboard" | "email" | "mount"
+        | "bind" | "mirror" | "transcod" | "releas" | "hook" | "blocklist" => &[Kind::Create],
+        "cap" | "encrypt" | "sign" | "tighten" | "loosen" | "strip" | "hid" | "expos" | "freez"
+        | "unfreez" | "promot" | "cordon" | "rotat" | "secur" | "allowlist" | "steer" | "reload"
+        | "refresh" => &[Kind::Update],
+        "eject" => &[Kind::Delete],
+        _ => &[],
     }
 }
 
@@ -89,7 +102,7 @@ pub(super) fn is_noun_too(stem: &str) -> bool {
     const THINGS: &str = "list view look pull request resolv check monitor watch export dump report audit count search queri inventori statistic statu status histori usag metric track overview scan diff preview \
 display tail order setup run record issu plac host file fil import build copi backup purchas alloc chang set turn flip switch point block permit stop clos label mark pin limit map link \
 transfer archiv rout rol roll rais protect restrict redirect bypass lock purg drop clean flush cleanup kill invalidat control handl manag administ trash test log store stor sav schedul deploy \
-publish produc plug scale scal patch move forc proxi renew rewrit merg upgrad restart reboot submit post writ read open put upload upsert download add graph poll notifi upload";
+publish produc plug scale scal patch trac profil sampl detect spot move forc proxi renew rewrit merg upgrad restart reboot submit post writ read open put upload upsert download add graph poll notifi upload share forward reserv captur retri rebuild grant bounc rerun wak grab recheck resync silenc redeploy throttl";
     const VERBS: &str = "upload upsert add writ read put post download";
     let holds = |list: &str| list.split_ascii_whitespace().any(|word| word == stem);
     holds(THINGS) && !holds(VERBS)
@@ -110,7 +123,7 @@ key token api access permission credential agent bot script job tool app servic 
 mai might abl our min myself thei thos thes its he she him her what which cloudflar github aw amazon digitalocean tailscal sendgrid openrout \
 good real realli actual actualli basic basicalli simpl simpli quick quickli soon right again onli sam other anoth mor most less least much mani few lot \
 work use wanna gonna gotta try help be being abl seem keep kept com cam go goe going went mean sur sorri actualli mayb perhap least \
-prod production stag dev test nightli weekli daili hourli cron automat automaticali our befor after dur until till through within across between";
+prod production stag dev test nightli weekli daili hourli cron automat automaticali our befor after dur until till through within across between wir brauchen der das den ein ein und bitte für mit wer ich mir mein";
 
 /// Words that say nothing about the thing.
 pub(super) fn is_small(stem: &str) -> bool {

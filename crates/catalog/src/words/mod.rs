@@ -6,9 +6,12 @@
 //! is understood.
 
 mod answer;
+mod bare;
 mod choose;
 mod clauses;
 mod deeds;
+mod find;
+mod grammar;
 mod guess;
 mod hear;
 mod knowledge;
@@ -28,6 +31,7 @@ pub use guess::plan_any;
 
 use crate::catalog::Catalog;
 use crate::permission::Permission;
+use bare::{asks_for_key, only_names, says_something};
 use choose::{Choice, Chosen, Trust, choose};
 use hear::{Heard, hear};
 use knowledge::{Kind, Knowledge};
@@ -115,11 +119,50 @@ impl<'catalog> Planner<'catalog> {
                 choice = choose(&named, knowledge, Trust::All);
             }
         }
+        if let Some(either) = self.said_barely(&heard) {
+            for meant in either {
+                self.candidate_by(meant, &heard, &mut answer);
+            }
+            if answer.candidates.len() > 1 {
+                self.offer(&mut answer);
+                return answer;
+            }
+            answer.candidates.clear();
+        }
         self.settle(&heard, &choice, second, &mut answer);
         if let Some(name) = &heard.look_alike {
             self.doubt(name, &mut answer);
         }
         answer
+    }
+
+    /// What the words may mean if they say no more than a name that several things have.
+    fn said_barely(&self, heard: &Heard) -> Option<&[&'static str]> {
+        if heard.smuggles || heard.look_alike.is_some() || heard.has_numbers {
+            return None;
+        }
+        let known = |with_keys: bool| {
+            let content = bare::content(heard, with_keys);
+            let known = self.knowledge().bare.iter();
+            known.filter(|(said, _)| *said == content).map(|(_, either)| either.as_slice()).next_back()
+        };
+        known(true).or_else(|| known(false).filter(|_| !bare::does(heard)))
+    }
+
+    /// Adds what the verbs of the text do with a thing, or the job that a label names.
+    fn candidate_by(&self, meant: &str, heard: &Heard, answer: &mut Answer<'catalog>) {
+        if meant.contains('.') {
+            return self.candidate(meant, heard, answer);
+        }
+        let mut marks = bare::marks(heard);
+        if marks.is_empty() {
+            let topic = self.knowledge().topic(meant).and_then(|topic| self.knowledge().topics.get(topic));
+            let first = topic.and_then(|topic| topic.deeds.first());
+            marks.push(if first.is_some_and(|deed| deed.reads) { "r" } else { "c" });
+        }
+        for mark in marks {
+            self.candidate(&format!("{meant}.{mark}"), heard, answer);
+        }
     }
 
     /// Turns what was chosen into an answer.
@@ -147,7 +190,11 @@ impl<'catalog> Planner<'catalog> {
             self.offer(answer);
             return;
         }
-        if choice.wanted.len() == 1 && first.bare && only_names(heard) {
+        if choice.wanted.len() == 1
+            && first.bare
+            && only_names(heard)
+            && (asks_for_key(heard) || self.is_collection(first.topic))
+        {
             self.either_way(first.topic, heard, answer);
             if answer.candidates.len() > 1 {
                 self.offer(answer);
@@ -206,6 +253,14 @@ impl<'catalog> Planner<'catalog> {
         planned.permissions.iter().any(|one| one.escalation || one.high_blast)
     }
 
+    /// Whether there are several of a thing, that come and go: a setting is only ever turned on or off.
+    fn is_collection(&self, topic: usize) -> bool {
+        let deeds =
+            self.knowledge().topics.get(topic).map_or(&[] as &[knowledge::Deed], |topic| &topic.deeds);
+        let can = |kind: Kind| deeds.iter().any(|deed| deed.kinds == [kind] && !deed.operations.is_empty());
+        can(Kind::Create) && can(Kind::Delete)
+    }
+
     /// Whether anything that is done to a thing makes keys or costs the account.
     fn can_escalate(&self, topic: usize) -> bool {
         let deeds = self.knowledge().topics.get(topic).map_or(0, |topic| topic.deeds.len());
@@ -217,6 +272,7 @@ impl<'catalog> Planner<'catalog> {
                 at: 0,
                 words: 0,
                 bare: false,
+                acts: std::collections::BTreeSet::new(),
                 sure: true,
             }]))
         })
@@ -273,6 +329,7 @@ impl<'catalog> Planner<'catalog> {
             at: 0,
             words: 0,
             bare: false,
+            acts: std::collections::BTreeSet::new(),
             sure: true,
         }]))
     }
@@ -309,7 +366,8 @@ impl<'catalog> Planner<'catalog> {
             .and_then(|known| known.deeds.get(deed))
             .is_some_and(|deed| deed.reads);
         let Some(candidate) = self.meant(meant).filter(|_| reads || !heard.read_only) else { return };
-        let new = answer.candidates.iter().all(|known| known.permissions != candidate.permissions);
+        let new = !candidate.permissions.is_empty()
+            && answer.candidates.iter().all(|known| known.permissions != candidate.permissions);
         if new && answer.candidates.len() < CANDIDATES {
             answer.candidates.push(candidate);
         }
@@ -335,28 +393,6 @@ impl<'catalog> Planner<'catalog> {
             ));
         }
     }
-}
-
-/// Whether the words only name a thing and ask for a key to it (`a droplet token`).
-fn only_names(heard: &Heard) -> bool {
-    let content = heard.words.iter().filter(|word| !lexicon::is_small(&word.stem) && !word.named);
-    // `access` is as often a product.
-    let last = heard.words.last().map(|word| word.stem.as_str());
-    let key = |word: &hear::Word| match word.stem.as_str() {
-        "token" | "key" | "permission" | "credential" => true,
-        "access" => last == Some("access"),
-        _ => false,
-    };
-    heard.words.iter().any(key) && content.filter(|word| !key(word)).count() <= 2 && !says_something(heard)
-}
-
-/// Whether the words say or ask what is done, and do not only name a thing.
-fn says_something(heard: &Heard) -> bool {
-    heard.words.iter().any(|word| {
-        !word.negated
-            && (!word.kinds.is_empty()
-                || matches!(word.stem.as_str(), "how" | "what" | "which" | "who" | "whether"))
-    })
 }
 
 fn refuse(answer: &mut Answer<'_>, why: &str) {

@@ -73,7 +73,29 @@ fn find_from(text: &str, name: &str, from: usize) -> Option<usize> {
 }
 
 /// Orders about rules, and claims that somebody allowed it.
-const ORDERS: [&str; 86] = [
+const ORDERS: [&str; 108] = [
+    " hidden policy",
+    " secretly ",
+    " silently ",
+    " quietly ",
+    " nobody notices",
+    " nobody reviewing",
+    " nobody sees",
+    " without telling",
+    " dont tell",
+    " means account",
+    " translation hint",
+    " in our language",
+    " in your head",
+    " anweisung an",
+    " instruction to",
+    " instruction for",
+    " to the model",
+    " to the planner",
+    " counts as",
+    " zaehlt als",
+    " ab sofort",
+    " consigne",
     " ignore previous",
     " ignore all",
     " ignore any",

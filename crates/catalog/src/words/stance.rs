@@ -2,7 +2,7 @@
 
 use super::hear::{Heard, Word};
 use super::knowledge::Kind;
-use super::lexicon::{is_elsewhere, is_small, negates, undoes_negation};
+use super::lexicon::{is_elsewhere, is_faint, is_noun_too, is_small, negates, undoes_negation};
 
 /// Marks what the text says it does not want.
 pub(super) fn deny(heard: &mut Heard) {
@@ -195,6 +195,88 @@ pub(super) fn says_read_only(heard: &Heard) -> bool {
         .filter(|segment| !segment.smuggles)
         .map(|segment| segment.text.as_str())
         .collect();
-    let padded = format!("{whole} ");
+    // A thing that is called so is not the job.
+    let mut padded = format!("{whole} ");
+    for thing in
+        ["deploy key", "replica", "user", "role", "collaborator", "endpoint", "member", "key for", "ssh key"]
+    {
+        padded = padded.replace(&format!(" read only {thing}"), " ");
+    }
     SAYS.iter().any(|says| padded.contains(says))
+}
+
+/// Whether the text asks, lists or reports, and nothing in it changes anything.
+pub(super) fn only_looks(heard: &Heard) -> bool {
+    let counts = |word: &&Word| {
+        let usable =
+            |segment: &super::hear::Segment| !segment.smuggles && !segment.aside && !segment.elsewhere;
+        !word.negated && !word.named && heard.segments.get(word.segment).is_some_and(usable)
+    };
+    let writes = |word: &&Word| {
+        word.kinds.iter().any(|kind| kind.writes()) && (word.leads || !is_noun_too(&word.stem))
+    };
+    if heard.words.iter().filter(counts).any(|word| writes(&word)) {
+        return false;
+    }
+    let reads = |word: &&Word| word.kinds == [Kind::Read] && word.leads && !is_faint(&word.stem);
+    let first =
+        heard.words.iter().filter(counts).find(|word| !is_small(&word.stem) || word.kinds == [Kind::Read]);
+    // `number of nodes`, `names of the secrets`.
+    let sums_up = first.is_some_and(|word| {
+        matches!(
+            word.stem.as_str(),
+            "nam"
+                | "name"
+                | "number"
+                | "shar"
+                | "share"
+                | "report"
+                | "status"
+                | "histori"
+                | "count"
+                | "list"
+                | "total"
+                | "siz"
+                | "size"
+                | "usag"
+                | "metric"
+                | "sum"
+                | "ag"
+                | "age"
+                | "state"
+                | "stat"
+        ) && heard
+            .words
+            .iter()
+            .skip_while(|other| !std::ptr::eq(*other, word))
+            .nth(1)
+            .is_some_and(|next| next.stem == "of")
+            || matches!(
+                word.stem.as_str(),
+                "overview" | "inventori" | "which" | "what" | "who" | "how" | "whom" | "wich"
+            )
+    });
+    // `tokens that expire` are looked up.
+    let tells = |word: &&Word| {
+        matches!(
+            word.stem.as_str(),
+            "sheet"
+                | "spreadsheet"
+                | "excel"
+                | "auditor"
+                | "unverifi"
+                | "unverified"
+                | "still"
+                | "overdu"
+                | "statistic"
+                | "usag"
+                | "inventori"
+                | "overview"
+                | "whom"
+        ) || word.stem == "expir" && word.after_that
+    };
+    sums_up
+        || heard.words.iter().filter(counts).any(|word| tells(&word))
+        || heard.segments.iter().any(|segment| segment.question && !segment.smuggles)
+        || heard.words.iter().filter(counts).any(|word| reads(&word))
 }

@@ -129,7 +129,7 @@ fn what_a_deed_is_called_calls_it() {
                     topic = knowledge.topic(rest.split(" | ").next().unwrap().trim()).unwrap();
                     deed = None;
                 }
-                "=" | "?" | "#" => {}
+                "=" | "?" | "??" | "#" => {}
                 "*" | "+" => deed = Some(deed.map_or(3, |deed| deed + 4)),
                 _ if Knowledge::knows_mark(mark) => deed = Some(deed.map_or(0, |deed| deed + 1)),
                 _ => {}

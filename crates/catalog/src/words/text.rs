@@ -237,6 +237,9 @@ fn classify(core: &str) -> ChunkKind<'_> {
     {
         return ChunkKind::Thing("cidr", core.to_owned());
     }
+    if core.parse::<std::net::IpAddr>().is_ok() {
+        return ChunkKind::Thing("ip", core.to_owned());
+    }
     if core.chars().all(numeric) && core.contains(['.', '/', ':']) {
         return ChunkKind::Nothing;
     }

@@ -109,6 +109,7 @@ fn canonical(word: &str) -> &str {
         "ajouter" | "creer" | "créer" | "anlegen" | "hinzufügen" | "erstellen" | "crear" | "agregar"
         | "criar" | "aggiungere" => "create",
         "supprimer" | "löschen" | "eliminar" | "borrar" | "entfernen" | "cancellare" => "delete",
+        "liste" | "lista" => "list",
         "lister" | "anzeigen" | "lesen" | "leer" | "listar" | "mostrar" | "lire" | "auflisten"
         | "afficher" => "show",
         "modifier" | "ändern" | "actualizar" | "aktualisieren" | "cambiar" | "bearbeiten" => "update",

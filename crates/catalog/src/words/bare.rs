@@ -1,0 +1,125 @@
+//! Texts that say no more than a name, or a verb and a name.
+
+use std::collections::BTreeSet;
+
+use super::clauses::acts;
+use super::hear::Heard;
+use super::knowledge::Kind;
+use super::lexicon::is_small;
+
+/// The words that name something, without verbs that go with anything and without words that tell nothing apart.
+pub(super) fn content(heard: &Heard, with_keys: bool) -> BTreeSet<String> {
+    let words = heard.words.iter();
+    let said = words.filter(|word| !word.negated && counts(&word.stem) && (with_keys || !is_key(&word.stem)));
+    let all =
+        said.map(|word| if word.named { format!("~{}", word.stem) } else { word.stem.clone() }).collect();
+    without_verbs(all)
+}
+
+/// Some words without verbs that go with anything, unless they are all there is.
+pub(super) fn without_verbs(said: BTreeSet<String>) -> BTreeSet<String> {
+    const ANYTHING: &str = "creat mak add new list show see view get read fetch updat chang edit modifi set delet remov upload download run manag send write use us giv check look access handl put pull configur turn enabl disabl find stor sav let start";
+    let goes = |stem: &str| ANYTHING.split_ascii_whitespace().any(|word| word == stem);
+    if said.iter().all(|stem| goes(stem)) {
+        said
+    } else {
+        said.into_iter().filter(|stem| !goes(stem)).collect()
+    }
+}
+
+/// Whether something is done.
+pub(super) fn does(heard: &Heard) -> bool {
+    (0..heard.words.len()).any(|at| acts(at, heard))
+}
+
+/// Whether a word tells things apart.
+pub(super) fn counts(stem: &str) -> bool {
+    const TELLING: &str = "custom job dev app prod production nightli weekli daili hourli cron automat user team servic script stag test compani key token credential who two most everi all each";
+    TELLING.split_ascii_whitespace().any(|word| word == stem) || !is_small(stem) && !is_filler(stem)
+}
+
+fn is_key(stem: &str) -> bool {
+    matches!(stem, "token" | "key" | "credential")
+}
+
+/// The marks of the verbs that are said.
+pub(super) fn marks(heard: &Heard) -> Vec<&'static str> {
+    let mut marks = Vec::new();
+    for word in heard.words.iter().filter(|word| !word.negated && !word.several) {
+        for kind in word.kinds {
+            let mark = match kind {
+                Kind::Read => "r",
+                Kind::Create => "c",
+                Kind::Update => "u",
+                Kind::Delete => "d",
+            };
+            if !marks.contains(&mark) {
+                marks.push(mark);
+            }
+        }
+    }
+    marks
+}
+
+fn is_filler(stem: &str) -> bool {
+    matches!(
+        stem,
+        "old"
+            | "new"
+            | "latest"
+            | "current"
+            | "existing"
+            | "colleagu"
+            | "person"
+            | "customer"
+            | "employee"
+            | "pleas"
+            | "please"
+            | "stuff"
+            | "site"
+            | "websit"
+            | "project"
+            | "everything"
+            | "whol"
+            | "alway"
+            | "last"
+            | "next"
+            | "first"
+            | "properli"
+            | "nice"
+            | "fast"
+            | "asap"
+            | "urgent"
+            | "quickli"
+    )
+}
+
+/// Whether the words only name a thing, or ask for a key to it (`a droplet token`).
+pub(super) fn only_names(heard: &Heard) -> bool {
+    let content = heard.words.iter().filter(|word| !is_small(&word.stem) && !word.named);
+    // `access` is as often a product.
+    let last = heard.words.last().map(|word| word.stem.as_str());
+    let key = |word: &super::hear::Word| match word.stem.as_str() {
+        "token" | "key" | "permission" | "credential" => true,
+        "access" => last == Some("access"),
+        _ => false,
+    };
+    let asks =
+        heard.segments.iter().any(|segment| segment.question) || heard.words.iter().any(|word| word.negated);
+    content.filter(|word| !key(word)).count() <= 2 && !asks && !says_something(heard)
+}
+
+/// Whether the words ask for a key.
+pub(super) fn asks_for_key(heard: &Heard) -> bool {
+    let key = |stem: &str| matches!(stem, "token" | "key" | "permission" | "credential" | "access");
+    heard.words.iter().any(|word| key(&word.stem))
+}
+
+/// Whether the words say or ask what is done, and do not only name a thing.
+pub(super) fn says_something(heard: &Heard) -> bool {
+    heard.words.iter().any(|word| {
+        !word.negated
+            && (!word.kinds.is_empty()
+                || matches!(word.stem.as_str(), "how" | "what" | "which" | "who" | "whether"))
+    })
+}
