@@ -1,11 +1,16 @@
 //! What a text says: words in segments, with what is denied, named, merely mentioned, or only there to widen the key.
 
+use super::foreign::{forbids_abroad, is_english, mostly_unknown};
 use super::grammar::{before_noun, is_doer, is_making, is_past, is_person, leads_on, names_key};
 use super::knowledge::{Kind, Knowledge};
-use super::lexicon::{is_small, joins, names_next, opens_aside, opens_context, verb, verb_first};
+use super::lexicon::{
+    is_noun_too, is_small, joins, names_next, opens_aside, opens_context, verb, verb_first,
+};
+use super::quoted::own_words;
+use super::relative;
 use super::smuggled;
 use super::spelling::known_as;
-use super::stance::{deny, only_looks, place, says_read_only, set_aside};
+use super::stance::{deny, forbids_writes, only_looks, place, says_read_only, set_aside};
 use super::text::{self, Break, Chunk, ChunkKind};
 use super::tokens::stem;
 use crate::catalog::Catalog;
@@ -84,12 +89,17 @@ pub(super) struct Heard {
     pub(super) look_alike: Option<String>,
     /// The text asks for rights beyond a job.
     pub(super) smuggles: bool,
+    /// No word of it shows that it is English.
+    pub(super) foreign: bool,
+    /// Something is only quoted, or somebody else said it.
+    pub(super) left_out: bool,
 }
 
 /// Hears a text with one provider's words.
 pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_names: bool) -> Heard {
     let provider = catalog.provider();
-    let cleaned = text::clean(words);
+    let own = own_words(words, catalog);
+    let cleaned = text::clean(&own.text);
     let mut heard = Heard { look_alike: text::look_alike(&cleaned.text), ..Heard::default() };
     let meant = text::last_meant(&cleaned.text);
     let masked = if keep_names { meant.to_owned() } else { smuggled::mask_names(meant, catalog) };
@@ -108,6 +118,7 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
     let comment = cleaned.had_comment;
     deny(&mut heard);
     place(&mut heard);
+    relative::describe(&mut heard);
     for (at, segment) in heard.segments.iter_mut().enumerate() {
         segment.smuggles = smuggled::is_smuggled(&segment.text, segment.names_permissions, at == 0);
         segment.orders = smuggled::gives_orders(&segment.text);
@@ -127,7 +138,9 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
             }
         }
     }
-    heard.read_only = says_read_only(&heard);
+    heard.read_only = says_read_only(&heard) || forbids_writes(&own.reported) || forbids_abroad(words);
+    heard.foreign = !is_english(words) && mostly_unknown(&heard);
+    heard.left_out = own.left_out;
     set_aside(&mut heard);
     heard.looks = only_looks(&heard);
     heard.has_numbers = meant.contains(|letter: char| letter.is_ascii_digit());
@@ -183,6 +196,15 @@ impl Hearing<'_> {
                 self.resource("cidr", value.clone());
                 self.word("acidr", false);
             }
+            // What was quoted is a name, and only of a thing whose kind was said is more known.
+            ChunkKind::Thing("quoted", value) => match self.last_named.take() {
+                Some(kind) if !value.is_empty() => {
+                    self.resource(kind, value.clone());
+                    self.word(kind, true);
+                    self.last_named = None;
+                }
+                _ => self.word("aname", true),
+            },
             ChunkKind::Thing(kind, value) => {
                 let kind = self.last_named.take().filter(|_| *kind == "name").unwrap_or(kind);
                 self.resource(kind, value.clone());
@@ -331,6 +353,15 @@ impl Hearing<'_> {
         let does = several
             && !verb(&stem).is_empty()
             && self.heard.words.last().is_some_and(|word| is_doer(&word.stem) && word.segment == segment);
+        // `read the workflow runs` runs none.
+        let ordered = self.heard.words.iter().any(|word| {
+            word.segment == segment
+                && word.leads
+                && !word.several
+                && word.kinds == [Kind::Read]
+                && !is_noun_too(&word.stem)
+        });
+        let does = does && !ordered;
         if does {
             for word in self.heard.words.iter_mut().filter(|word| word.segment == segment) {
                 word.kinds = &[];

@@ -154,6 +154,8 @@ pub(super) fn negates(word: &str) -> bool {
             | "excluding"
             | "minus"
             | "nothing"
+            | "nobodi"
+            | "noon"
             | "isnt"
             | "arent"
             | "none"

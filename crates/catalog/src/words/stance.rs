@@ -188,6 +188,14 @@ const SAYS: [&str; 48] = [
     " viewing only",
 ];
 
+/// Whether a raw text says that nothing may change.
+pub(super) fn forbids_writes(text: &str) -> bool {
+    let lower = text.to_lowercase().replace(['\'', '\u{2019}'], "");
+    let words = lower.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
+    let padded = format!(" {} ", words.collect::<Vec<_>>().join(" "));
+    SAYS.iter().any(|says| padded.contains(says))
+}
+
 pub(super) fn says_read_only(heard: &Heard) -> bool {
     let whole: String = heard
         .segments

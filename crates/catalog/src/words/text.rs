@@ -1,5 +1,7 @@
 //! The surface of a text: what is invisible goes, what is punctuation becomes pauses, what is a name stays whole.
 
+use super::quoted::{NAME, NAME_ENDS};
+
 /// How much a text pauses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Break {
@@ -58,7 +60,7 @@ pub(super) fn clean(words: &str) -> Cleaned {
         rest = after.split_once("-->").map_or("", |(_, behind)| behind);
     }
     text.push_str(rest);
-    let visible = |letter: &char| !matches!(*letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{ad}' | PERMISSION);
+    let visible = |letter: &char| !matches!(*letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{ad}');
     let text = text
         .chars()
         .filter(visible)
@@ -142,6 +144,9 @@ fn chunk(raw: &str) -> Chunk<'_> {
             closes: false,
         };
     }
+    if let Some((name, tail)) = raw.strip_prefix(NAME).and_then(|rest| rest.split_once(NAME_ENDS)) {
+        return named(raw, name, tail);
+    }
     if raw.contains(PERMISSION) {
         let after = if raw.ends_with([',', ')']) {
             Break::Soft
@@ -178,7 +183,26 @@ fn chunk(raw: &str) -> Chunk<'_> {
     ]);
     let tail = opened.get(core.len()..).unwrap_or_default();
     let closes = tail.contains([')', ']', '}']);
-    let after = if tail.contains('?') {
+    Chunk { before: Break::None, raw: core, kind: classify(core), after: pause(tail), opens, closes }
+}
+
+/// A name that stood between quotation marks.
+fn named<'a>(raw: &'a str, name: &str, tail: &str) -> Chunk<'a> {
+    let kind = match classify(name) {
+        ChunkKind::Host(host) => ChunkKind::Host(host),
+        ChunkKind::Page(host) => ChunkKind::Page(host),
+        ChunkKind::Thing(kind, value) => ChunkKind::Thing(kind, value),
+        ChunkKind::Nothing | ChunkKind::Permission | ChunkKind::Words(_) => {
+            ChunkKind::Thing("quoted", name.to_owned())
+        }
+    };
+    let after = pause(tail);
+    Chunk { before: Break::None, raw, kind, after, opens: false, closes: tail.contains([')', ']', '}']) }
+}
+
+/// The pause that the marks behind a word make.
+fn pause(tail: &str) -> Break {
+    if tail.contains('?') {
         Break::Ask
     } else if tail.contains([';', '.', '!']) {
         Break::Hard
@@ -188,8 +212,7 @@ fn chunk(raw: &str) -> Chunk<'_> {
         Break::Soft
     } else {
         Break::None
-    };
-    Chunk { before: Break::None, raw: core, kind: classify(core), after, opens, closes }
+    }
 }
 
 fn classify(core: &str) -> ChunkKind<'_> {
