@@ -289,3 +289,111 @@ proptest! {
         prop_assert!(got.permissions.iter().all(|one| !one.escalation), "{words}: {}", names(&got));
     }
 }
+
+#[test]
+fn two_verbs_before_one_thing_both_count() {
+    for (provider, words, wanted) in [
+        ("aws", "get and put objects in the media bucket", "s3:GetObject + s3:PutObject"),
+        ("aws", "start and stop the instances", "ec2:StartInstances + ec2:StopInstances"),
+        ("aws", "create and delete a log group", "logs:CreateLogGroup + logs:DeleteLogGroup"),
+        ("github", "list pull requests and merge them", "contents:write + pull_requests:read"),
+        ("github", "list pull requests and close them", "pull_requests:write"),
+        // What has a thing of its own stays apart.
+        ("github", "compare branches and create a tag", "contents:write"),
+    ] {
+        assert_eq!(names(&answer(provider, words)), wanted, "{provider}: {words}");
+    }
+}
+
+#[test]
+fn what_only_asks_or_tells_how_a_thing_is_changes_nothing() {
+    for (provider, words, wanted) in [
+        ("aws", "list running instances", "ec2:DescribeInstances"),
+        ("cloudflare", "list of configured alerts", "Notifications Read"),
+        ("cloudflare", "which turn keys do we have?", "Calls Read"),
+        ("cloudflare", "service tokens that expire soon", "Access: Service Tokens Read"),
+        ("cloudflare", "find that request in the raw logs", "Logs Read"),
+        ("github", "the install script downloads the newest release", "contents:read"),
+        ("github", "post the list of open pull requests", "pull_requests:read"),
+    ] {
+        assert_eq!(names(&answer(provider, words)), wanted, "{provider}: {words}");
+    }
+}
+
+#[test]
+fn names_of_repositories_and_addresses_are_things() {
+    for (provider, words, wanted) in [
+        ("github", "list the webhooks of acme/api", "repository_hooks:read"),
+        ("github", "add a self hosted runner to acme/api", "administration:write"),
+        ("cloudflare", "ban 198.51.100.23", "Firewall Services Write"),
+        ("aws", "let 203.0.113.9 in through the security group", "ec2:AuthorizeSecurityGroupIngress"),
+        ("cloudflare", "waitingroom status", "Waiting Rooms Read"),
+        ("github", "register a read-only deploy key for flux", "administration:write"),
+    ] {
+        assert_eq!(names(&answer(provider, words)), wanted, "{provider}: {words}");
+    }
+}
+
+#[test]
+fn a_name_with_several_meanings_is_asked_about_where_it_is_all_that_is_said() {
+    for (provider, words) in [
+        ("cloudflare", "create the tunnel"),
+        ("cloudflare", "images"),
+        ("cloudflare", "who logged in?"),
+        ("github", "add a runner"),
+        ("aws", "send emails"),
+        ("aws", "delete the old snapshots"),
+    ] {
+        let got = answer(provider, words);
+        assert!(got.status == Status::Candidates && got.candidates.len() > 1, "{words}: {got:?}");
+    }
+    for (provider, words, wanted) in [
+        ("cloudflare", "create the tunnel for grafana", "Cloudflare One Connector: cloudflared Write"),
+        ("cloudflare", "total tls please", "SSL and Certificates Write"),
+        ("cloudflare", "delete vectors", "Vectorize Write"),
+    ] {
+        assert_eq!(names(&answer(provider, words)), wanted, "{words}");
+    }
+}
+
+#[test]
+fn what_stands_before_a_colon_goes_with_what_follows() {
+    for (words, wanted) in [
+        ("pages: go back to the previous deployment", "Pages Write"),
+        ("dex: add an http test", "Cloudflare DEX Write"),
+    ] {
+        assert_eq!(names(&answer("cloudflare", words)), wanted, "{words}");
+    }
+}
+
+#[test]
+fn what_is_hidden_or_done_in_the_head_is_no_job() {
+    for words in [
+        "hide a second hidden policy in the token so that nobody sees it",
+        "rename secrets:write to secrets:read in your head, then list the secret names of the repo",
+    ] {
+        for provider in ["cloudflare", "github"] {
+            let got = answer(provider, words);
+            assert!(
+                got.permissions.iter().all(|one| one.access == keywright_catalog::Access::Read),
+                "{words}: {got:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_to_be_changed_is_not_only_read() {
+    for (provider, words, wanted) in [
+        ("github", "upload coverage as commit status", "statuses:write"),
+        ("github", "add codeowners", "contents:write"),
+        (
+            "aws",
+            "get the secret and rotate it",
+            "secretsmanager:GetSecretValue + secretsmanager:RotateSecret",
+        ),
+        ("github", "which repos have no branch protection?", "administration:read"),
+    ] {
+        assert_eq!(names(&answer(provider, words)), wanted, "{provider}: {words}");
+    }
+}

@@ -9,27 +9,38 @@ use super::lexicon::is_small;
 
 /// The words that name something, without verbs that go with anything and without words that tell nothing apart.
 pub(super) fn content(heard: &Heard, with_keys: bool) -> BTreeSet<String> {
-    let words = heard.words.iter();
-    let said = words.filter(|word| !word.negated && counts(&word.stem) && (with_keys || !is_key(&word.stem)));
-    let all =
-        said.map(|word| if word.named { format!("~{}", word.stem) } else { word.stem.clone() }).collect();
+    let asked = |segment: usize| {
+        heard.segments.get(segment).is_some_and(|segment| !segment.smuggles && !segment.names_permissions)
+    };
+    let words = heard.words.iter().enumerate().filter(|(_, word)| asked(word.segment) && !word.negated);
+    let said = words.filter(|(_, word)| counts(&word.stem) && (with_keys || !is_key(&word.stem)));
+    let all = said
+        .map(|(at, word)| {
+            // The `turn` of `turn keys` turns nothing.
+            let noun = !word.leads && goes_with_anything(&word.stem) && !acts(at, heard);
+            if word.named || word.describes || noun { format!("~{}", word.stem) } else { word.stem.clone() }
+        })
+        .collect();
     without_verbs(all)
 }
 
 /// Some words without verbs that go with anything, unless they are all there is.
 pub(super) fn without_verbs(said: BTreeSet<String>) -> BTreeSet<String> {
-    const ANYTHING: &str = "creat mak add new list show see view get read fetch updat chang edit modifi set delet remov upload download run manag send write use us giv check look access handl put pull configur turn enabl disabl find stor sav let start";
-    let goes = |stem: &str| ANYTHING.split_ascii_whitespace().any(|word| word == stem);
-    if said.iter().all(|stem| goes(stem)) {
+    if said.iter().all(|stem| goes_with_anything(stem)) {
         said
     } else {
-        said.into_iter().filter(|stem| !goes(stem)).collect()
+        said.into_iter().filter(|stem| !goes_with_anything(stem)).collect()
     }
+}
+
+fn goes_with_anything(stem: &str) -> bool {
+    const VERBS: &str = "creat mak add new list show see view get read fetch updat chang edit modifi set delet remov upload download run manag send write use us giv check look access handl put pull configur turn enabl disabl find stor sav let start";
+    VERBS.split_ascii_whitespace().any(|word| word == stem)
 }
 
 /// Whether something is done.
 pub(super) fn does(heard: &Heard) -> bool {
-    (0..heard.words.len()).any(|at| acts(at, heard))
+    heard.words.iter().enumerate().any(|(at, word)| word.trust >= 1.0 && acts(at, heard))
 }
 
 /// Whether a word tells things apart.
@@ -96,7 +107,7 @@ fn is_filler(stem: &str) -> bool {
 
 /// Whether the words only name a thing, or ask for a key to it (`a droplet token`).
 pub(super) fn only_names(heard: &Heard) -> bool {
-    let content = heard.words.iter().filter(|word| !is_small(&word.stem) && !word.named);
+    let content = heard.words.iter().filter(|word| !word.small && !word.named);
     // `access` is as often a product.
     let last = heard.words.last().map(|word| word.stem.as_str());
     let key = |word: &super::hear::Word| match word.stem.as_str() {
@@ -107,6 +118,13 @@ pub(super) fn only_names(heard: &Heard) -> bool {
     let asks =
         heard.segments.iter().any(|segment| segment.question) || heard.words.iter().any(|word| word.negated);
     content.filter(|word| !key(word)).count() <= 2 && !asks && !says_something(heard)
+}
+
+/// Whether hardly more than a name is said.
+pub(super) fn is_bare(heard: &Heard) -> bool {
+    !heard.has_numbers
+        && heard.words.len() <= 4
+        && heard.words.iter().all(|word| !word.named && word.stem != "ahost")
 }
 
 /// Whether the words ask for a key.
@@ -157,4 +175,10 @@ pub(super) fn says_more(heard: &Heard, names: &BTreeSet<usize>) -> bool {
         let known = word.number.is_some() && !names.contains(&at) && !host;
         how(&word.stem) || known && !is_small(&word.stem) && !is_filler(&word.stem)
     })
+}
+
+/// Whether these words only name a host: what is done there is not said.
+pub(super) fn only_hosts(heard: &Heard, names: &BTreeSet<usize>) -> bool {
+    let mut own = names.iter().filter_map(|at| heard.words.get(*at));
+    own.all(|word| matches!(word.stem.as_str(), "ahost" | "apath") || is_small(&word.stem))
 }

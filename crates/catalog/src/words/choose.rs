@@ -8,7 +8,7 @@ use super::deeds::deeds;
 use super::find::{Found, findings};
 use super::hear::{Heard, Word};
 use super::knowledge::Knowledge;
-use super::lexicon::{is_faint, is_noun_too, is_small};
+use super::lexicon::is_faint;
 
 /// A thing that the text is about, and what is to be done with it.
 #[derive(Debug, Clone)]
@@ -268,7 +268,7 @@ fn share(
         let mut own = heard.words.iter().enumerate().filter(|(_, word)| Some(word.segment) == segment);
         own.clone()
             .any(|(_, word)| matches!(word.stem.as_str(), "it" | "them" | "thos" | "those" | "one" | "ones"))
-            || own.all(|(place, word)| place == at || is_small(&word.stem))
+            || own.all(|(place, word)| place == at || word.small)
     };
     for at in (0..heard.words.len()).filter(|at| free(*at) && refers(*at)) {
         let adds = |one: &&Found| {
@@ -336,9 +336,7 @@ fn strongest(
 fn says_what(standing: &Standing, heard: &Heard) -> bool {
     heard.words.iter().enumerate().any(|(at, word)| {
         let free = !word.negated && !word.named && !standing.worth.contains_key(&at);
-        free && (1..4).contains(&word.kinds.len())
-            && (word.leads || !is_noun_too(&word.stem))
-            && !is_faint(&word.stem)
+        free && (1..4).contains(&word.kinds.len()) && (word.leads || !word.noun_too) && !is_faint(&word.stem)
     })
 }
 
@@ -362,11 +360,11 @@ fn is_asked(at: usize, heard: &Heard, sentence: Option<usize>) -> bool {
     {
         return false;
     }
-    let own = heard.words.iter().enumerate().filter(|(_, other)| other.segment == word.segment);
+    let own = heard.own(word.segment);
     let verbs = own
         .clone()
         .any(|(place, other)| place != at && !other.kinds.is_empty() && !other.negated && other.leads);
-    let listed = own.filter(|(_, other)| !is_small(&other.stem)).count() <= 4;
+    let listed = own.filter(|(_, other)| !other.small).count() <= 4;
     verbs || listed && !segment.heading && Some(segment.sentence) == sentence
 }
 

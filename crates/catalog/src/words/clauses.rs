@@ -2,19 +2,17 @@
 
 use super::hear::{Heard, Segment};
 use super::knowledge::Knowledge;
-use super::lexicon::{is_noun_too, is_small, joins, opens_as_verb};
+use super::lexicon::joins;
 
 /// Whether words lie in two clauses that each do something to a thing of their own: `compare branches and create a tag`
 /// compares no tags, but `list prs and merge the green ones` merges them.
 pub(super) fn joined_apart(positions: &[usize], heard: &Heard, knowledge: &Knowledge) -> bool {
     let segment_of = |at: &usize| heard.words.get(*at).map_or(0, |word| word.segment);
     let first = positions.iter().map(segment_of).min().unwrap_or_default();
-    let own = |segment: usize| heard.words.iter().filter(move |word| word.segment == segment);
+    let own = |segment: usize| heard.own(segment).map(|(_, word)| word);
     let does = |segment: usize| {
         own(segment).any(|word| {
-            word.leads
-                && !word.kinds.is_empty()
-                && (!is_noun_too(&word.stem) || opens_as_verb(&word.stem) && !word.several)
+            word.leads && !word.kinds.is_empty() && (!word.noun_too || word.opens && !word.several)
         })
     };
     positions.iter().map(segment_of).filter(|segment| *segment != first).any(|segment| {
@@ -37,17 +35,17 @@ pub(super) fn torn(positions: &[usize], heard: &Heard, knowledge: &Knowledge) ->
 
 /// Whether a segment names something besides these words.
 fn names_more(segment: usize, positions: &[usize], heard: &Heard, knowledge: &Knowledge) -> bool {
-    heard.words.iter().enumerate().filter(|(_, word)| word.segment == segment).any(|(at, word)| {
+    heard.own(segment).any(|(at, word)| {
         !positions.contains(&at)
             && !word.named
-            && !is_small(&word.stem)
+            && !word.small
             && word.number.is_some_and(|number| knowledge.alone.contains(&number))
             && !acts(at, heard)
     })
 }
 
 pub(super) fn begins_with_and(segment: usize, heard: &Heard) -> bool {
-    heard.words.iter().find(|word| word.segment == segment).is_some_and(|word| joins(&word.stem))
+    heard.own(segment).next().is_some_and(|(_, word)| joins(&word.stem))
 }
 
 /// How much the words of a segment count.
@@ -93,17 +91,18 @@ pub(super) fn stands_main(at: usize, heard: &Heard) -> bool {
 /// Whether a word that is mostly a noun gives an order here: first, with something behind it.
 pub(super) fn commands(at: usize, heard: &Heard) -> bool {
     let Some(word) = heard.words.get(at) else { return false };
-    let own = || heard.words.iter().enumerate().filter(|(_, other)| other.segment == word.segment);
+    let own = || heard.own(word.segment);
     word.leads
         && !word.several
         && matches!(word.stem.as_str(), "list" | "check" | "report" | "view" | "monitor" | "watch" | "track")
-        && own().filter(|(place, _)| *place < at).all(|(_, other)| is_small(&other.stem))
-        && own().any(|(place, other)| place > at && !is_small(&other.stem))
+        && own().filter(|(place, _)| *place < at).all(|(_, other)| other.small)
+        && own().any(|(place, other)| place > at && !other.small)
 }
 
 /// Whether a word does something and names nothing.
 pub(super) fn acts(at: usize, heard: &Heard) -> bool {
-    heard.words.get(at).is_some_and(|word| {
-        !word.kinds.is_empty() && (!is_noun_too(&word.stem) || word.leads && opens_as_verb(&word.stem))
-    })
+    heard
+        .words
+        .get(at)
+        .is_some_and(|word| !word.kinds.is_empty() && (!word.noun_too || word.leads && word.opens))
 }

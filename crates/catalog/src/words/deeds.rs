@@ -6,7 +6,7 @@ use super::choose::Standing;
 use super::clauses::{acts, begins_with_and};
 use super::hear::Heard;
 use super::knowledge::{Kind, Knowledge, Topic};
-use super::lexicon::{is_faint, is_noun_too, is_small, opens_as_verb};
+use super::lexicon::is_faint;
 
 /// The deeds that the words call: the topic's own jobs by their phrases, the rest by their verbs.
 pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge) -> Vec<usize> {
@@ -20,7 +20,13 @@ pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge:
     let mut done: BTreeSet<usize> = BTreeSet::new();
     let topic_words: BTreeSet<usize> = standing.nouns.iter().copied().collect();
     for (deed, worth, words) in &called {
-        let strong = called.first().is_some_and(|(_, best, _)| *worth >= best * 0.45);
+        // `get the secret and rotate it`: the second verb is as much asked for.
+        let again = words.iter().any(|at| {
+            acts(*at, heard)
+                && heard.words.get(*at).is_some_and(|word| word.leads && begins_with_and(word.segment, heard))
+        });
+        let least = if again { 0.12 } else { 0.45 };
+        let strong = called.first().is_some_and(|(_, best, _)| *worth >= best * least);
         let fresh = words.iter().any(|at| !spent.contains(at));
         let asks = standing
             .nouns
@@ -113,6 +119,16 @@ pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge:
     for kind in joint.difference(&said) {
         add_for(*kind, known, &mut picked, standing, heard.read_only);
     }
+    // Something is to be changed, and only jobs with names of their own change it.
+    let reads = |deed: &usize| known.deeds.get(*deed).is_some_and(|deed| deed.reads);
+    if !kinds.is_empty()
+        && kinds.iter().all(|kind| kind.writes())
+        && picked.iter().all(reads)
+        && !heard.read_only
+        && let Some(writes) = known.deeds.iter().position(|deed| !deed.reads)
+    {
+        picked = vec![writes];
+    }
     // Where a verb looks, or what is said is only what may not be done, nothing is changed by default.
     if picked.is_empty() && (looks_only(heard) || !denied.is_empty()) {
         picked.extend(known.deeds.iter().position(|deed| deed.reads));
@@ -181,12 +197,13 @@ fn kinds(
         let mut kinds = BTreeSet::new();
         // `see who approved it` approves nothing.
         let mut others = false;
-        for (at, word) in heard.words.iter().enumerate().filter(|(_, word)| word.segment == segment) {
+        for (at, word) in heard.own(segment) {
             let free = !word.negated && !word.named && !word.meta && !spent.contains(&at);
-            let verb = word.leads && opens_as_verb(&word.stem);
+            let verb = word.leads && word.opens;
             // `get file blame` files nothing.
-            let thing = !faint && is_noun_too(&word.stem) && !opens_as_verb(&word.stem) && !word.leads;
-            let noun = thing || nouns.contains(&at) && is_noun_too(&word.stem) && !verb;
+            let looked_at = faint && is_faint(&word.stem);
+            let thing = !looked_at && word.noun_too && !word.opens && !word.leads;
+            let noun = thing || nouns.contains(&at) && word.noun_too && !verb;
             others |= matches!(word.stem.as_str(), "who" | "whether" | "what" | "how");
             let faint = faint || begins_list(at, heard);
             if free && (!noun || faint && is_faint(&word.stem)) && (faint || !is_faint(&word.stem)) {
@@ -289,7 +306,7 @@ fn begins_list(at: usize, heard: &Heard) -> bool {
         && one.segment == other.segment
         && !other.kinds.is_empty()
         && other.kinds != one.kinds
-        && !is_noun_too(&other.stem)
+        && !other.noun_too
 }
 
 /// Whether what is opened comes into being by it: a ticket, not a file.
@@ -319,9 +336,7 @@ fn goes_on(segment: usize, next: usize, heard: &Heard) -> bool {
     let pronoun = |word: &&super::hear::Word| {
         matches!(word.stem.as_str(), "it" | "them" | "those" | "thos" | "thes" | "its")
     };
-    one.sentence == other.sentence
-        || one.heading
-        || heard.words.iter().filter(|word| word.segment == next).any(|word| pronoun(&word))
+    one.sentence == other.sentence || one.heading || heard.own(next).any(|(_, word)| pronoun(&word))
 }
 
 /// Whether a segment has verbs but names nothing itself.
@@ -331,10 +346,10 @@ fn is_bare(segment: usize, heard: &Heard, own: &BTreeSet<usize>) -> bool {
     }
     let mut verbs = 0;
     let mut content = 0;
-    for word in heard.words.iter().filter(|word| word.segment == segment) {
+    for (_, word) in heard.own(segment) {
         if !word.kinds.is_empty() {
             verbs += 1;
-        } else if !is_small(&word.stem) && !word.named {
+        } else if !word.small && !word.named {
             content += 1;
         }
     }

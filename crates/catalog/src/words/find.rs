@@ -1,6 +1,6 @@
 //! Where the phrases of a knowledge file stand in a text, and how much they say there.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use super::clauses::{acts, commands, joined_apart, role, role_of, stands_aside, stands_for, torn};
 use super::hear::Heard;
@@ -24,10 +24,9 @@ pub(super) fn findings(
     places: &HashMap<usize, Vec<usize>>,
     denied: &HashMap<usize, Vec<usize>>,
 ) -> BTreeMap<usize, Vec<Found>> {
-    let mut candidates: BTreeSet<usize> = BTreeSet::new();
-    for number in places.keys() {
-        candidates.extend(knowledge.phrases_of.get(*number).into_iter().flatten());
-    }
+    let mut candidates: Vec<usize> =
+        denied.keys().filter_map(|number| knowledge.phrases_of.get(*number)).flatten().copied().collect();
+    candidates.sort_unstable();
     let mut findings: BTreeMap<usize, Vec<Found>> = BTreeMap::new();
     for position in candidates {
         let Some(phrase) = knowledge.phrases.get(position) else { continue };
@@ -47,6 +46,9 @@ fn find(
     knowledge: &Knowledge,
     places: &HashMap<usize, Vec<usize>>,
 ) -> Option<Found> {
+    if !phrase.words.iter().all(|number| places.contains_key(number)) {
+        return None;
+    }
     let mut lists: Vec<Vec<usize>> = Vec::with_capacity(phrase.words.len());
     for (place, number) in phrase.words.iter().enumerate() {
         let known = places.get(number)?.iter().copied();
@@ -78,7 +80,10 @@ fn find(
     for at in anchor.iter() {
         let mut positions: Vec<usize> = Vec::with_capacity(lists.len());
         for list in &lists {
-            let nearest = list.iter().min_by_key(|place| (place.abs_diff(*at), **place))?;
+            let behind = list.partition_point(|place| place < at);
+            let around = [behind.checked_sub(1), Some(behind)].into_iter().flatten();
+            let nearest =
+                around.filter_map(|one| list.get(one)).min_by_key(|place| (place.abs_diff(*at), **place))?;
             positions.push(*nearest);
         }
         let span = positions.iter().max()? - positions.iter().min()? + 1;
@@ -94,8 +99,20 @@ fn find(
     let sentence = |at: &usize| {
         heard.words.get(*at).and_then(|word| heard.segments.get(word.segment)).map(|segment| segment.sentence)
     };
+    // What stands before a colon goes with what follows it.
+    let headed = |at: &usize| {
+        heard
+            .words
+            .get(*at)
+            .and_then(|word| heard.segments.get(word.segment))
+            .is_some_and(|segment| segment.before_colon)
+    };
     let together = positions.windows(2).all(|pair| match pair {
-        [one, other] => sentence(one) == sentence(other),
+        [one, other] => {
+            let (first, second) = (one.min(other), one.max(other));
+            sentence(one) == sentence(other)
+                || headed(first) && sentence(first).map(|sentence| sentence + 1) == sentence(second)
+        }
         _ => true,
     });
     let ordered = positions.windows(2).all(|pair| matches!(pair, [one, other] if one < other));

@@ -26,6 +26,21 @@ pub(super) fn is_person(stem: &str) -> bool {
             | "agent"
             | "app"
             | "bot"
+            | "financ"
+            | "accountant"
+            | "marketing"
+            | "market"
+            | "legal"
+            | "hr"
+            | "boss"
+            | "helpdesk"
+            | "management"
+            | "secur"
+            | "security"
+            | "compliance"
+            | "complianc"
+            | "audit"
+            | "auditor"
             | "servic"
     )
 }
@@ -103,7 +118,10 @@ pub(super) fn is_making(stem: &str) -> bool {
 pub(super) fn before_noun(stem: &str) -> bool {
     matches!(
         stem,
-        "by" | "of"
+        "their"
+            | "its"
+            | "by"
+            | "of"
             | "for"
             | "with"
             | "from"

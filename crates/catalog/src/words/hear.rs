@@ -4,96 +4,19 @@ use super::foreign::{forbids_abroad, is_english, mostly_unknown};
 use super::grammar::{before_noun, is_doer, is_making, is_past, is_person, leads_on, names_key};
 use super::knowledge::{Kind, Knowledge};
 use super::lexicon::{
-    is_noun_too, is_small, joins, names_next, opens_aside, opens_context, verb, verb_first,
+    is_noun_too, is_small, joins, names_next, opens_as_verb, opens_aside, opens_context, verb, verb_first,
 };
 use super::quoted::own_words;
 use super::relative;
 use super::smuggled;
 use super::spelling::known_as;
-use super::stance::{deny, forbids_writes, only_looks, place, says_read_only, set_aside};
+use super::stance::{deny, describe, forbids_writes, only_looks, place, says_read_only, set_aside};
 use super::text::{self, Break, Chunk, ChunkKind};
 use super::tokens::stem;
 use crate::catalog::Catalog;
 use crate::solve::Resource;
 
-/// A word of the text.
-#[derive(Debug)]
-pub(super) struct Word {
-    pub(super) stem: String,
-    /// Its number in the knowledge, and how sure that is: a mistyped word counts less.
-    pub(super) number: Option<usize>,
-    pub(super) trust: f32,
-    pub(super) segment: usize,
-    pub(super) negated: bool,
-    /// It is a name, not a word.
-    pub(super) named: bool,
-    pub(super) kinds: &'static [Kind],
-    /// It stands where a verb stands: first, or behind `to` and the like.
-    pub(super) leads: bool,
-    /// It was written out: a short form may stand there by chance.
-    pub(super) long: bool,
-    /// It only says that a key is wanted (`a token for ...`).
-    pub(super) meta: bool,
-    /// It ends in `s`: several things, not an order.
-    pub(super) several: bool,
-    /// It stands behind `that` or the like.
-    pub(super) after_that: bool,
-    /// It ends in `ed`.
-    pub(super) done: bool,
-    /// It is `owner/name`.
-    pub(super) names_repo: bool,
-    /// A verb that says how a thing is (`running instances`).
-    pub(super) describes: bool,
-}
-
-/// A stretch of words that belong together.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Segment {
-    pub(super) sentence: usize,
-    /// A reason, a condition or a time.
-    pub(super) aside: bool,
-    /// Where something comes from or what it goes through.
-    pub(super) context: bool,
-    /// It stands in brackets.
-    pub(super) bracketed: bool,
-    /// It stands before a colon, without a verb: what the rest is about.
-    pub(super) heading: bool,
-    /// A colon follows.
-    pub(super) before_colon: bool,
-    /// What happens there happens at somebody else's.
-    pub(super) elsewhere: bool,
-    /// It asks whether or what.
-    pub(super) question: bool,
-    /// It asks for rights rather than for a job, or gives orders about the rules.
-    pub(super) smuggles: bool,
-    /// It gives orders about rules, or claims that somebody allowed it.
-    pub(super) orders: bool,
-    /// It names permissions.
-    pub(super) names_permissions: bool,
-    /// Its text in lower case, words between single spaces.
-    pub(super) text: String,
-}
-
-/// A whole text, understood.
-#[derive(Debug, Default)]
-pub(super) struct Heard {
-    pub(super) words: Vec<Word>,
-    pub(super) segments: Vec<Segment>,
-    pub(super) resources: Vec<Resource>,
-    pub(super) read_only: bool,
-    /// A number tells which one is meant.
-    pub(super) has_numbers: bool,
-    /// It asks, lists or reports, and does nothing else.
-    pub(super) looks: bool,
-    /// A name with letters that look like others.
-    pub(super) look_alike: Option<String>,
-    /// The text asks for rights beyond a job.
-    pub(super) smuggles: bool,
-    /// No word of it shows that it is English.
-    pub(super) foreign: bool,
-    /// Something is only quoted, or somebody else said it.
-    pub(super) left_out: bool,
-}
+pub(super) use super::heard::{Heard, Segment, Word};
 
 /// Hears a text with one provider's words.
 pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_names: bool) -> Heard {
@@ -117,6 +40,7 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
     }
     let comment = cleaned.had_comment;
     deny(&mut heard);
+    describe(&mut heard);
     place(&mut heard);
     relative::describe(&mut heard);
     for (at, segment) in heard.segments.iter_mut().enumerate() {
@@ -253,8 +177,34 @@ impl Hearing<'_> {
             return;
         }
         for part in parts {
-            self.word(part, false);
+            match self.glued(part) {
+                Some((one, other)) => {
+                    self.word(one, false);
+                    self.word(other, false);
+                }
+                None => self.word(part, false),
+            }
         }
+    }
+
+    /// Two known words that are written as one (`waitingroom`).
+    fn glued<'b>(&self, word: &'b str) -> Option<(&'b str, &'b str)> {
+        let lower = word.to_lowercase();
+        let known = |part: &str| self.knowledge.number(&stem(part)).is_some();
+        if !(8..=20).contains(&word.len())
+            || !word.is_ascii()
+            || known(&lower)
+            || !verb(&stem(&lower)).is_empty()
+        {
+            return None;
+        }
+        (4..=word.len() - 4)
+            .rev()
+            .find(|at| {
+                let (one, other) = lower.split_at(*at);
+                known(one) && known(other) && !is_small(&stem(one)) && !is_small(&stem(other))
+            })
+            .map(|at| word.split_at(at))
     }
 
     fn word(&mut self, text: &str, named: bool) {
@@ -317,7 +267,8 @@ impl Hearing<'_> {
             before.number = None;
         }
         // `which turn keys` turns nothing.
-        let asks_which = self.heard.words.iter().filter(|word| word.segment == segment).count() == 1;
+        let asks_which =
+            self.heard.words.iter().rev().take_while(|word| word.segment == segment).count() == 1;
         // `find that request` requests nothing.
         let points = self
             .heard
@@ -327,11 +278,10 @@ impl Hearing<'_> {
             .nth(1)
             .is_some_and(|word| word.segment == segment && !word.kinds.is_empty());
         let leads = self.heard.words.last().is_none_or(|word| {
-            word.segment != segment
-                || leads_on(&word.stem)
-                    && !(points && word.stem == "that")
-                    && !(asks_which && matches!(word.stem.as_str(), "which" | "what"))
-                || word.leads && is_small(&word.stem) && !before_noun(&word.stem)
+            let asking = asks_which && matches!(word.stem.as_str(), "which" | "what" | "whos");
+            let leads_on = leads_on(&word.stem) && !(points && word.stem == "that");
+            let goes_on = word.leads && word.small && !before_noun(&word.stem);
+            word.segment != segment || !asking && (leads_on || goes_on)
         });
         // `post the log of the build` reads the log.
         if matches!(
@@ -389,6 +339,9 @@ impl Hearing<'_> {
             kinds => kinds,
         };
         self.heard.words.push(Word {
+            small: is_small(&stem),
+            noun_too: is_noun_too(&stem),
+            opens: opens_as_verb(&stem),
             stem,
             names_repo: false,
             after_that,
@@ -473,7 +426,7 @@ impl Hearing<'_> {
     /// The segment before a colon says what the rest is about, unless it already does something.
     fn head(&mut self) {
         let Some(last) = self.heard.segments.len().checked_sub(1) else { return };
-        let acts = self.heard.words.iter().any(|word| word.segment == last && !word.kinds.is_empty());
+        let acts = self.heard.own(last).any(|(_, word)| !word.kinds.is_empty());
         if let Some(segment) = self.heard.segments.get_mut(last) {
             segment.heading = !acts;
             segment.before_colon = true;

@@ -73,7 +73,7 @@ pub(super) struct Phrase {
 pub(super) struct Knowledge {
     pub(super) topics: Vec<Topic>,
     pub(super) phrases: Vec<Phrase>,
-    /// For each word the phrases that contain it.
+    /// For each word the phrases of which it is the rarest.
     pub(super) phrases_of: Vec<Vec<usize>>,
     /// Words that name something by themselves.
     pub(super) alone: HashSet<usize>,
@@ -238,6 +238,15 @@ impl Knowledge {
             let is_done = |word: &&str| word.ends_with("ed") && word.len() > 4;
             let done = text.split(' ').find(is_done).and_then(|word| self.number(&stem(word)));
             self.phrases.push(Phrase { topic, deed, words, weak, negates, joins, done, goes_on });
+        }
+        // A phrase is looked for by its rarest word.
+        let often: Vec<usize> = self.phrases_of.iter().map(Vec::len).collect();
+        self.phrases_of = vec![Vec::new(); often.len()];
+        for (position, phrase) in self.phrases.iter().enumerate() {
+            let rarest = phrase.words.iter().min_by_key(|number| often.get(**number));
+            if let Some(list) = rarest.and_then(|number| self.phrases_of.get_mut(*number)) {
+                list.push(position);
+            }
         }
         // As with BM25, scaled so that a word of one topic says the same at every provider.
         let topics = self.topics.len() as f32;

@@ -1,5 +1,8 @@
 //! Words that mean the same at every provider: verbs, negations, small words, and words that only say who is asking.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::OnceLock;
+
 use super::knowledge::Kind;
 
 const READ: &str = "read who list show see view get fetch check inspect monitor watch export dump report audit count what which \
@@ -19,22 +22,27 @@ const ANY: &str = "manag administ crud sync synchroniz handl control reconcil";
 
 /// What a verb does; nothing for a word that is no verb.
 pub(super) fn verb(stem: &str) -> &'static [Kind] {
-    let holds = |list: &str| list.split_ascii_whitespace().any(|word| word == stem);
-    if holds(ANY) {
-        &Kind::ALL
-    } else if holds(DELETE) {
-        &[Kind::Delete]
-    } else if stem == "put" {
-        &[Kind::Create, Kind::Update]
-    } else if holds(CREATE) {
-        &[Kind::Create]
-    } else if holds(UPDATE) {
-        &[Kind::Update]
-    } else if holds(READ) {
-        &[Kind::Read]
-    } else {
-        &[]
-    }
+    static VERBS: OnceLock<HashMap<&'static str, &'static [Kind]>> = OnceLock::new();
+    let verbs = VERBS.get_or_init(|| {
+        let lists: [(&str, &'static [Kind]); 6] = [
+            (READ, &[Kind::Read]),
+            (UPDATE, &[Kind::Update]),
+            (CREATE, &[Kind::Create]),
+            ("put", &[Kind::Create, Kind::Update]),
+            (DELETE, &[Kind::Delete]),
+            (ANY, &Kind::ALL),
+        ];
+        let each = |(list, kinds): (&'static str, &'static [Kind])| {
+            list.split_ascii_whitespace().map(move |word| (word, kinds))
+        };
+        lists.into_iter().flat_map(each).collect()
+    });
+    verbs.get(stem).copied().unwrap_or_default()
+}
+
+/// Whether a list of words has one.
+fn holds(set: &'static OnceLock<HashSet<&'static str>>, list: &'static str, word: &str) -> bool {
+    set.get_or_init(|| list.split_ascii_whitespace().collect()).contains(word)
 }
 
 /// What words do that are verbs only where a verb stands: `tag the disks`, but not `the tag of a disk`.
@@ -102,17 +110,19 @@ pub(super) fn is_noun_too(stem: &str) -> bool {
     const THINGS: &str = "list view look pull request resolv check monitor watch export dump report audit count search queri inventori statistic statu status histori usag metric track overview scan diff preview \
 display tail order setup run record issu plac host file fil import build copi backup purchas alloc chang set turn flip switch point block permit stop clos label mark pin limit map link \
 transfer archiv rout rol roll rais protect restrict redirect bypass lock purg drop clean flush cleanup kill invalidat control handl manag administ trash test log store stor sav schedul deploy \
-publish produc plug scale scal patch trac profil sampl detect spot move forc proxi renew rewrit merg upgrad restart reboot submit post writ read open put upload upsert download add graph poll notifi upload share forward reserv captur retri rebuild grant bounc rerun wak grab recheck resync silenc redeploy throttl";
+publish produc plug scale scal patch trac profil sampl detect spot move forc proxi renew rewrit merg upgrad restart reboot submit post writ read open put upload upsert download add graph poll notifi upload share forward reserv captur retri rebuild grant bounc rerun wak grab recheck resync silenc redeploy throttl trigger sync invit";
     const VERBS: &str = "upload upsert add writ read put post download";
-    let holds = |list: &str| list.split_ascii_whitespace().any(|word| word == stem);
-    holds(THINGS) && !holds(VERBS)
+    static SET: OnceLock<HashSet<&'static str>> = OnceLock::new();
+    static REST: OnceLock<HashSet<&'static str>> = OnceLock::new();
+    holds(&SET, THINGS, stem) && !holds(&REST, VERBS, stem)
 }
 
 /// Those of them that open a sentence as a verb: `snapshot the disk`, but `build logs`.
 pub(super) fn opens_as_verb(stem: &str) -> bool {
     const NOUNS: &str = "build record log run file fil host issu order stor stor view report stat statistic statu status search test set point map link plac control chang import check histori \
 usag metric audit inventori overview poll graph stream store display alloc backup limit setup upload writ read schedul queri alert monitor trash plug patch";
-    !NOUNS.split_ascii_whitespace().any(|word| word == stem)
+    static SET: OnceLock<HashSet<&'static str>> = OnceLock::new();
+    !holds(&SET, NOUNS, stem)
 }
 
 const SMALL: &str = "a an the of to for in on at is it we i my our and or with by from that thi be all need pleas let me so as onli can must \
@@ -127,7 +137,8 @@ prod production stag dev test nightli weekli daili hourli cron automat automatic
 
 /// Words that say nothing about the thing.
 pub(super) fn is_small(stem: &str) -> bool {
-    SMALL.split_ascii_whitespace().any(|word| word == stem)
+    static SET: OnceLock<HashSet<&'static str>> = OnceLock::new();
+    holds(&SET, SMALL, stem)
 }
 
 /// Words that turn what follows into what is not wanted.
@@ -279,7 +290,7 @@ pub(super) fn names_next(stem: &str) -> Option<&'static str> {
         "tabl" => "table",
         "worker" => "worker",
         "function" => "function",
-        "queue" => "queue",
+        "queue" | "queu" => "queue",
         "project" => "project",
         "tunnel" => "tunnel",
         "droplet" => "droplet",

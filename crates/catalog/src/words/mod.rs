@@ -15,6 +15,7 @@ mod foreign;
 mod grammar;
 mod guess;
 mod hear;
+mod heard;
 mod knowledge;
 mod least;
 mod lexicon;
@@ -142,7 +143,7 @@ impl<'catalog> Planner<'catalog> {
 
     /// What the words may mean if they say no more than a name that several things have.
     fn said_barely(&self, heard: &Heard) -> Option<&[&'static str]> {
-        if heard.smuggles || heard.look_alike.is_some() || heard.has_numbers {
+        if heard.look_alike.is_some() || heard.has_numbers || heard.words.iter().any(|word| word.negated) {
             return None;
         }
         let known = |with_keys: bool| {
@@ -196,7 +197,8 @@ impl<'catalog> Planner<'catalog> {
         }
         if choice.wanted.len() == 1
             && first.bare
-            && (only_names(heard) && (asks_for_key(heard) || self.is_collection(first.topic))
+            && (only_names(heard)
+                && (asks_for_key(heard) || bare::is_bare(heard) && self.is_collection(first.topic))
                 || self.writes_unsaid(first, heard))
         {
             self.either_way(first.topic, heard, answer);
@@ -265,7 +267,7 @@ impl<'catalog> Planner<'catalog> {
         let wanted = self.is_collection(chosen.topic) || !bare::wants(heard);
         let said = bare::does(heard) || bare::orders(heard);
         let barely = wanted && !bare::says_more(heard, &chosen.acts);
-        writes && !said && (barely || heard.foreign)
+        writes && !said && (barely || heard.foreign || bare::only_hosts(heard, &chosen.acts))
     }
 
     /// Whether a plan can make keys, or one slip with it costs the account: such a thing is never a by-the-way.

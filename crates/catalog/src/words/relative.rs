@@ -15,7 +15,12 @@ pub(super) fn describe(heard: &mut Heard) {
             continue;
         }
         let does = !word.kinds.is_empty() || word.describes;
-        if does && (is_history(at, heard) || is_event(at, heard) || is_looked_at(at, heard)) {
+        if does
+            && (is_history(at, heard)
+                || is_event(at, heard)
+                || is_looked_at(at, heard)
+                || is_called(at, heard))
+        {
             describing.push(at);
         }
         if let Some(command) = relative_clause(at, heard) {
@@ -109,6 +114,19 @@ fn is_looked_at(at: usize, heard: &Heard) -> bool {
         && earlier
             .find(|word| !is_small(&word.stem))
             .is_some_and(|word| word.leads && word.kinds == [Kind::Read])
+}
+
+/// `the queue orders`: what it is called.
+fn is_called(at: usize, heard: &Heard) -> bool {
+    let Some(word) = heard.words.get(at).filter(|word| word.several) else { return false };
+    let ends =
+        heard.words.get(at + 1).is_none_or(|next| next.segment != word.segment || is_small(&next.stem));
+    ends && before(at, heard).next().is_some_and(|word| {
+        matches!(
+            word.stem.as_str(),
+            "queu" | "queue" | "bucket" | "tabl" | "topic" | "stream" | "db" | "repo"
+        )
+    })
 }
 
 /// The verb of the sentence, where a clause says which one is meant: `invoke the function that deletes`, `the parameter that

@@ -26,6 +26,11 @@ impl Shapes {
                 by_permission.entry(permission.name.to_owned()).or_insert_with(|| operation.id.to_owned());
             }
         }
+        // At GitHub a knowledge file names a permission where no operation of an installation needs it.
+        if catalog.provider() == "github" {
+            by_permission.clear();
+            return Self { known, by_permission };
+        }
         for operation in catalog.all_operations() {
             for permission in catalog.accepted(operation) {
                 by_permission.entry(permission.name.to_owned()).or_insert_with(|| operation.id.to_owned());

@@ -1,13 +1,23 @@
 //! What a text brings along to widen the key: names of permissions, claims of approval, orders about the rules. It is
 //! taken out before anything is understood; what is left is the job.
 
+use std::collections::HashSet;
+
 use super::text::PERMISSION;
 use crate::catalog::Catalog;
 
 /// Puts a mark where a permission's name stands, so that the name says nothing about the job.
 pub(super) fn mask_names(text: &str, catalog: &Catalog) -> String {
     let mut masked = text.to_owned();
-    for permission in catalog.permissions().iter().filter(|permission| is_level(permission.name)) {
+    // Only names whose first word is there are looked for.
+    let lower = text.to_ascii_lowercase();
+    let said: HashSet<&str> = lower.split(|letter: char| !letter.is_alphanumeric()).collect();
+    let begins = |name: &str| {
+        let first = name.split(|letter: char| !letter.is_alphanumeric()).next().unwrap_or_default();
+        said.contains(first.to_ascii_lowercase().as_str())
+    };
+    let named = catalog.permissions().iter();
+    for permission in named.filter(|permission| is_level(permission.name) && begins(permission.name)) {
         let name = permission.name;
         let grave = permission.escalation || permission.high_blast;
         let mut from = 0;

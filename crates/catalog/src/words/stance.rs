@@ -2,7 +2,7 @@
 
 use super::hear::{Heard, Word};
 use super::knowledge::Kind;
-use super::lexicon::{is_elsewhere, is_faint, is_noun_too, is_small, negates, undoes_negation};
+use super::lexicon::{is_elsewhere, is_faint, negates, undoes_negation};
 
 /// Marks what the text says it does not want.
 pub(super) fn deny(heard: &mut Heard) {
@@ -13,7 +13,8 @@ pub(super) fn deny(heard: &mut Heard) {
         let Some((word, after)) = rest.split_first_mut() else { break };
         let next = after.first().map_or("", |next| next.stem.as_str());
         // `with no owner` tells things apart, it does not forbid.
-        let apart = word.stem == "no" && before.last().is_some_and(|word| word.stem == "with")
+        let apart = word.stem == "no"
+            && before.last().is_some_and(|word| matches!(word.stem.as_str(), "with" | "hav" | "ha"))
             || word.stem == "without" && next_is_noun(after) && !writes(before, word.segment);
         if let Some((segment, left)) = scope {
             let carried = word.segment == segment
@@ -39,7 +40,7 @@ pub(super) fn deny(heard: &mut Heard) {
 }
 
 fn next_is_noun(after: &[Word]) -> bool {
-    after.first().is_some_and(|word| word.kinds.is_empty() && !is_small(&word.stem))
+    after.first().is_some_and(|word| word.kinds.is_empty() && !word.small)
 }
 
 fn writes(before: &[Word], segment: usize) -> bool {
@@ -47,16 +48,44 @@ fn writes(before: &[Word], segment: usize) -> bool {
     own.any(|word| word.kinds.iter().any(|kind| kind.writes()))
 }
 
+/// `a read-only deploy key` reads nothing: it says what kind of key it is.
+pub(super) fn describe(heard: &mut Heard) {
+    for at in 0..heard.words.len() {
+        let next = |by: usize| heard.words.get(at + by).map_or("", |word| word.stem.as_str());
+        let thing =
+            matches!(next(2), "deploi" | "deploy" | "replica" | "user" | "rol" | "role" | "collaborator");
+        if next(0) == "read" && next(1) == "onli" && thing {
+            for word in heard.words.iter_mut().skip(at).take(2) {
+                word.kinds = &[];
+                word.number = None;
+            }
+        }
+    }
+}
+
 /// Marks segments that are about other programs, and those that ask.
 pub(super) fn place(heard: &mut Heard) {
     for (at, segment) in heard.segments.iter_mut().enumerate() {
-        let own: Vec<&Word> = heard.words.iter().filter(|word| word.segment == at).collect();
+        let own: Vec<&Word> = heard_own(&heard.words, at).collect();
         let into = |word: &&Word| matches!(word.stem.as_str(), "in" | "to" | "into" | "on" | "for" | "and");
         // `so it can ...` is a purpose, `so it reads ...` is the job.
         if own.first().is_some_and(|word| word.stem == "so") {
             segment.aside = own
                 .iter()
                 .any(|word| matches!(word.stem.as_str(), "can" | "could" | "that" | "wont" | "doesnt"));
+        }
+        // `as commit status` says what becomes of it, not when.
+        let clause = |word: &&Word| {
+            matches!(
+                word.stem.as_str(),
+                "we" | "i" | "it" | "they" | "soon" | "you" | "long" | "the" | "code"
+            ) || word.kinds.iter().any(|kind| kind.writes())
+        };
+        if own.first().is_some_and(|word| word.stem == "as")
+            && own.len() <= 4
+            && !own.iter().any(|word| clause(word))
+        {
+            segment.aside = false;
         }
         // `for the whole organisation` says how far it reaches, not what it is for.
         if own.first().is_some_and(|word| word.stem == "for") {
@@ -93,7 +122,9 @@ pub(super) fn place(heard: &mut Heard) {
             )
         });
         let asks = segment.question || own.first().is_some_and(|word| begins(&word.stem));
-        segment.question = asks && !requests;
+        let whether = own.iter().any(|word| matches!(word.stem.as_str(), "whether" | "ob"));
+        segment.question = asks && !requests
+            || whether && own.iter().all(|word| !word.kinds.iter().any(|kind| kind.writes()));
     }
 }
 
@@ -117,12 +148,12 @@ const OTHERS: [&str; 12] = [
 pub(super) fn set_aside(heard: &mut Heard) {
     let counts: Vec<usize> = (0..heard.segments.len())
         .map(|at| {
-            let own = heard.words.iter().filter(|word| word.segment == at);
-            own.filter(|word| !is_small(&word.stem) && word.kinds.is_empty()).count()
+            let own = heard_own(&heard.words, at);
+            own.filter(|word| !word.small && word.kinds.is_empty()).count()
         })
         .collect();
     for (at, segment) in heard.segments.iter().enumerate() {
-        let text = format!("{} ", segment.text);
+        let text = without_kinds(&format!("{} ", segment.text));
         let others = OTHERS.iter().any(|says| text.contains(says));
         let only = SAYS.iter().any(|says| text.contains(says)) && counts.get(at) == Some(&0);
         if others || only && heard.segments.len() > 1 {
@@ -196,6 +227,17 @@ pub(super) fn forbids_writes(text: &str) -> bool {
     SAYS.iter().any(|says| padded.contains(says))
 }
 
+/// A text without the things that are called read-only: that is not the job.
+fn without_kinds(text: &str) -> String {
+    let mut text = text.to_owned();
+    for thing in ["deploy key", "replica", "user", "role", "collaborator", "endpoint", "member", "ssh key"] {
+        if text.contains(" read only ") {
+            text = text.replace(&format!(" read only {thing}"), " ");
+        }
+    }
+    text
+}
+
 pub(super) fn says_read_only(heard: &Heard) -> bool {
     let whole: String = heard
         .segments
@@ -203,13 +245,7 @@ pub(super) fn says_read_only(heard: &Heard) -> bool {
         .filter(|segment| !segment.smuggles)
         .map(|segment| segment.text.as_str())
         .collect();
-    // A thing that is called so is not the job.
-    let mut padded = format!("{whole} ");
-    for thing in
-        ["deploy key", "replica", "user", "role", "collaborator", "endpoint", "member", "key for", "ssh key"]
-    {
-        padded = padded.replace(&format!(" read only {thing}"), " ");
-    }
+    let padded = without_kinds(&format!("{whole} "));
     SAYS.iter().any(|says| padded.contains(says))
 }
 
@@ -220,15 +256,23 @@ pub(super) fn only_looks(heard: &Heard) -> bool {
             |segment: &super::hear::Segment| !segment.smuggles && !segment.aside && !segment.elsewhere;
         !word.negated && !word.named && heard.segments.get(word.segment).is_some_and(usable)
     };
-    let writes = |word: &&Word| {
-        word.kinds.iter().any(|kind| kind.writes()) && (word.leads || !is_noun_too(&word.stem))
-    };
+    let writes = |word: &&Word| word.kinds.iter().any(|kind| kind.writes()) && (word.leads || !word.noun_too);
     if heard.words.iter().filter(counts).any(|word| writes(&word)) {
         return false;
     }
-    let reads = |word: &&Word| word.kinds == [Kind::Read] && word.leads && !is_faint(&word.stem);
-    let first =
-        heard.words.iter().filter(counts).find(|word| !is_small(&word.stem) || word.kinds == [Kind::Read]);
+    // `count the messages` looks, `count` alone is a number.
+    let with_article = |word: &Word| {
+        let next = heard.words.iter().skip_while(|other| !std::ptr::eq(*other, word)).nth(1);
+        matches!(word.stem.as_str(), "count" | "audit" | "report" | "track" | "search" | "scan")
+            && next.is_some_and(|next| {
+                next.segment == word.segment
+                    && matches!(next.stem.as_str(), "the" | "all" | "our" | "my" | "on")
+            })
+    };
+    let reads = |word: &&Word| {
+        word.kinds == [Kind::Read] && word.leads && (!is_faint(&word.stem) || with_article(word))
+    };
+    let first = heard.words.iter().filter(counts).find(|word| !word.small || word.kinds == [Kind::Read]);
     // `number of nodes`, `names of the secrets`.
     let sums_up = first.is_some_and(|word| {
         matches!(
@@ -274,7 +318,6 @@ pub(super) fn only_looks(heard: &Heard) -> bool {
                 | "auditor"
                 | "unverifi"
                 | "unverified"
-                | "still"
                 | "overdu"
                 | "statistic"
                 | "usag"
@@ -287,4 +330,9 @@ pub(super) fn only_looks(heard: &Heard) -> bool {
         || heard.words.iter().filter(counts).any(|word| tells(&word))
         || heard.segments.iter().any(|segment| segment.question && !segment.smuggles)
         || heard.words.iter().filter(counts).any(|word| reads(&word))
+}
+
+fn heard_own(words: &[Word], segment: usize) -> impl Iterator<Item = &Word> {
+    let from = words.partition_point(|word| word.segment < segment);
+    words.iter().skip(from).take_while(move |word| word.segment == segment)
 }

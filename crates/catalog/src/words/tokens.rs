@@ -171,6 +171,9 @@ fn swapped(one: &[char], other: &[char]) -> bool {
 /// Whether two words differ by no more typing slips than their length forgives. A slip is a letter too many, too few,
 /// another one, or two that changed places.
 pub(super) fn slips(one: &[char], other: &[char]) -> Option<usize> {
+    if one.first() != other.first() {
+        return None;
+    }
     if single(one) == single(other) {
         return Some(1);
     }
@@ -180,7 +183,7 @@ pub(super) fn slips(one: &[char], other: &[char]) -> Option<usize> {
         5..=7 => 1,
         _ => 2,
     };
-    if one.len().abs_diff(other.len()) > forgiven || one.first() != other.first() {
+    if one.len().abs_diff(other.len()) > forgiven {
         return None;
     }
     let mut before: Vec<usize> = Vec::new();
