@@ -9,19 +9,17 @@ use super::lexicon::{is_noun_too, is_small, verb, verb_first};
 /// Takes the deeds out of words that only describe.
 pub(super) fn describe(heard: &mut Heard) {
     let mut describing: Vec<usize> = Vec::new();
+    let mut naming: Vec<usize> = Vec::new();
     for at in 0..heard.words.len() {
         let Some(word) = heard.words.get(at) else { break };
         if word.named || word.leads && first_in_segment(at, heard) {
             continue;
         }
         let does = !word.kinds.is_empty() || word.describes;
-        if does
-            && (is_history(at, heard)
-                || is_event(at, heard)
-                || is_looked_at(at, heard)
-                || is_called(at, heard))
-        {
+        if does && is_history(at, heard) {
             describing.push(at);
+        } else if does && (is_event(at, heard) || is_looked_at(at, heard) || is_called(at, heard)) {
+            naming.push(at);
         }
         if let Some(command) = relative_clause(at, heard) {
             set_apart(at, command, heard);
@@ -31,6 +29,11 @@ pub(super) fn describe(heard: &mut Heard) {
         if let Some(word) = heard.words.get_mut(at) {
             word.kinds = &[];
             word.describes = true;
+        }
+    }
+    for at in naming {
+        if let Some(word) = heard.words.get_mut(at) {
+            word.kinds = &[];
         }
     }
 }

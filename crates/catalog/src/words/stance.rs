@@ -81,10 +81,7 @@ pub(super) fn place(heard: &mut Heard) {
                 "we" | "i" | "it" | "they" | "soon" | "you" | "long" | "the" | "code"
             ) || word.kinds.iter().any(|kind| kind.writes())
         };
-        if own.first().is_some_and(|word| word.stem == "as")
-            && own.len() <= 4
-            && !own.iter().any(|word| clause(word))
-        {
+        if own.first().is_some_and(|word| word.stem == "as") && own.len() <= 4 && !own.iter().any(clause) {
             segment.aside = false;
         }
         // `for the whole organisation` says how far it reaches, not what it is for.
