@@ -45,7 +45,7 @@ pub(super) fn does(heard: &Heard) -> bool {
 
 /// Whether a word tells things apart.
 pub(super) fn counts(stem: &str) -> bool {
-    const TELLING: &str = "custom job dev app prod production nightli weekli daili hourli cron automat user team servic script stag test compani key token credential who two most everi all each";
+    const TELLING: &str = "custom job dev app prod production nightli weekli daili hourli cron automat user team servic script stag test compani key token credential who how when which what two most everi all each";
     TELLING.split_ascii_whitespace().any(|word| word == stem) || !is_small(stem) && !is_filler(stem)
 }
 

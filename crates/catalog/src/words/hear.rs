@@ -332,8 +332,15 @@ impl Hearing<'_> {
         });
         let participle = lower.ends_with("ing") || lower.ends_with("ed") && !passive;
         let goes_on = !leads && participle && verb(&stem).iter().any(|kind| kind.writes());
+        // `addresses that take part`: how they are, not what is to be done.
+        let mut before = self.heard.words.iter().rev();
+        let relative = before.next().is_some_and(|word| word.stem == "that" && word.segment == segment)
+            && before
+                .next()
+                .is_some_and(|word| word.several && word.kinds.is_empty() && !is_doer(&word.stem));
         let kinds = match verb(&stem) {
             kinds if does => kinds,
+            _ if relative => &[],
             _ if named || describes || goes_on || asks && !first => &[],
             [] if leads && !several => verb_first(&stem),
             kinds => kinds,
