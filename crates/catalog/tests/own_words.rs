@@ -190,3 +190,64 @@ fn a_name_without_a_verb_is_never_written_to() {
         assert!(got.status != Status::Plan || names(&got).contains("Read"), "{words}: {got:?}");
     }
 }
+
+fn named(answer: &Answer<'_>) -> Vec<String> {
+    answer.resources.iter().map(|one| format!("{} {}", one.kind, one.value)).collect()
+}
+
+#[test]
+fn only_what_the_job_is_about_is_a_resource() {
+    for (provider, words, wanted) in [
+        ("cloudflare", "read dns records of example.com not evil.com", &["zone example.com"] as &[&str]),
+        ("cloudflare", "read dns records of example.com, like we did for evil.com", &["zone example.com"]),
+        ("aws", "read s3 bucket my-bucket and not bucket other-bucket", &["bucket my-bucket"]),
+        ("cloudflare", "email admin@example.com and read dns of good.com", &["zone good.com"]),
+        // Where nothing else is named, less is meant there, not everywhere.
+        ("cloudflare", "manage dns, never delete records of example.com", &["zone example.com"]),
+        ("cloudflare", "read dns of https://example.com:foo@evil.com/path", &["zone evil.com"]),
+        ("cloudflare", "read dns of https://example.com@evil.com/", &["zone evil.com"]),
+        ("cloudflare", "read dns of dev.example.com", &["zone example.com", "host dev.example.com"]),
+        ("cloudflare", "read dns of foo.github.io", &["zone foo.github.io"]),
+        ("github", "clone https://github.com/acme/web", &["repo acme/web"]),
+        ("github", "clone git@github.com:acme/web.git", &["repo acme/web"]),
+        (
+            "aws",
+            "read s3 arn:aws:s3:::foo,arn:aws:s3:::bar",
+            &["arn arn:aws:s3:::foo", "arn arn:aws:s3:::bar"],
+        ),
+        ("aws", "read objects of arn:aws:s3:::my-*", &["arn arn:aws:s3:::my-*"]),
+        (
+            "aws",
+            "read objects of arn:aws:s3:::home/${aws:PrincipalTag/x}",
+            &["arn arn:aws:s3:::home/${aws:PrincipalTag/x}"],
+        ),
+        ("aws", "read objects of s3 bucket foo*", &["bucket foo*"]),
+    ] {
+        assert_eq!(named(&answer(provider, words)), wanted, "{provider}: {words}");
+    }
+}
+
+#[test]
+fn a_policy_stands_in_the_answer_and_a_wildcard_is_for_a_human() {
+    let got = serde_json::to_value(answer("aws", "read objects of arn:aws:s3:::assets/*")).unwrap();
+    assert_eq!(got["policy"]["statements"][0]["actions"][0], "s3:GetObject");
+    assert_eq!(got["policy"]["statements"][0]["resources"][0], "arn:aws:s3:::assets/*");
+    assert_eq!(got["policy"]["fits_a_session"], true);
+    assert!(got["needs_a_human"].to_string().contains("more than one"), "{got}");
+    let plain = serde_json::to_value(answer("cloudflare", "purge the cache")).unwrap();
+    assert!(plain.get("policy").is_none() && plain.get("needs_a_human").is_none(), "{plain}");
+}
+
+#[test]
+fn the_end_of_a_whole_thing_is_for_a_human() {
+    for (provider, words) in [
+        ("aws", "terminate every ec2 instance"),
+        ("aws", "delete rds database prod"),
+        ("digitalocean", "destroy all droplets"),
+        ("cloudflare", "delete the d1 database"),
+    ] {
+        assert!(!answer(provider, words).needs_a_human.is_empty(), "{words}");
+    }
+    assert!(answer("cloudflare", "delete a dns record of example.com").needs_a_human.is_empty());
+    assert_eq!(names(&answer("aws", "disable guardduty")), "guardduty:UpdateDetector");
+}

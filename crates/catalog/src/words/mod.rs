@@ -16,12 +16,14 @@ mod grammar;
 mod guess;
 mod hear;
 mod heard;
+mod hosts;
 mod knowledge;
 mod least;
 mod lexicon;
 mod quoted;
 mod relative;
 mod reported;
+mod resources;
 mod shapes;
 mod smuggled;
 mod spelling;
@@ -404,6 +406,7 @@ impl<'catalog> Planner<'catalog> {
                 why: "the job, once the name is confirmed".to_owned(),
             };
             answer.proof.clear();
+            answer.narrowed = None;
             answer.candidates.insert(0, planned);
             answer.candidates.truncate(CANDIDATES);
         }

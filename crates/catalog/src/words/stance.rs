@@ -26,7 +26,8 @@ pub(super) fn deny(heard: &mut Heard) {
                 scope = None;
             }
         }
-        let instead = (word.stem == "instead" && next == "of") || (word.stem == "rather" && next == "than");
+        let instead = (word.stem == "instead" && next == "of")
+            || (matches!(word.stem.as_str(), "rather" | "other") && next == "than");
         if (negates(&word.stem) && !undoes_negation(next) && !apart) || instead {
             let needless = matches!(next, "need" | "necessari" | "requir" | "want" | "includ");
             if needless && after.get(1).is_none_or(|later| later.segment != word.segment) {
