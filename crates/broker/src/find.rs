@@ -194,6 +194,7 @@ fn plan(plain: &Plain, catalogs: &[Named]) -> Result<Answer<'static>> {
         refused: None,
         proof: least.proof,
         needs_a_human: least.needs_a_human,
+        narrowed: least.narrowed,
     })
 }
 
@@ -215,6 +216,7 @@ fn refused(provider: &'static str, why: String) -> Answer<'static> {
         refused: Some(why),
         proof: Vec::new(),
         needs_a_human: Vec::new(),
+        narrowed: None,
     }
 }
 

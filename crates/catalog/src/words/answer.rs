@@ -3,7 +3,12 @@
 use serde::Serialize;
 
 use crate::permission::Permission;
+use crate::solve::narrow::Narrowed;
 use crate::solve::{Least, Proof, Resource, granted};
+
+/// Things whose end takes everything in them along.
+const WHOLE: &str = "bucket table dbinstance dbcluster cluster instance filesystem trail stack hostedzone volume keydeletion database droplet \
+zone namespace repo domain nodegroup project replicationgroup cachecluster backupvault vault userpool detector registry d1 index queue keyspace org app";
 
 /// How an answer is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -73,6 +78,9 @@ pub struct Answer<'catalog> {
     /// Why a human has to decide. Empty where nobody has to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub needs_a_human: Vec<String>,
+    /// AWS: the statements of a policy, confined to the resources that were named.
+    #[serde(rename = "policy", skip_serializing_if = "Option::is_none")]
+    pub narrowed: Option<Narrowed>,
 }
 
 impl<'catalog> Answer<'catalog> {
@@ -90,6 +98,7 @@ impl<'catalog> Answer<'catalog> {
             refused: None,
             proof: Vec::new(),
             needs_a_human: Vec::new(),
+            narrowed: None,
         }
     }
 
@@ -100,5 +109,61 @@ impl<'catalog> Answer<'catalog> {
         self.permissions = least.permissions;
         self.proof = least.proof;
         self.needs_a_human = least.needs_a_human;
+        self.needs_a_human.extend(self.operations.iter().filter_map(|name| ends_a_thing(name)));
+        let several = |one: &&Resource| one.value.contains(['*', '?']) || one.value.contains("${");
+        let open = self.resources.iter().filter(several);
+        self.needs_a_human
+            .extend(open.map(|one| format!("`{}`: may name more than one resource", one.value)));
+        self.narrowed = least.narrowed;
+    }
+}
+
+/// Why a human decides about an operation that ends a whole thing, and not something in it.
+fn ends_a_thing(operation: &str) -> Option<String> {
+    let thing = match operation.split_once(' ') {
+        Some((method, path)) => {
+            let path = path.split('#').next().unwrap_or_default().trim_end_matches('/');
+            let last = path.rsplit('/').find(|part| !part.starts_with('{')).unwrap_or_default();
+            // `DELETE /zones/{zone_id}/dns_records/{id}` ends a record, `DELETE /zones/{zone_id}` the zone.
+            let ends = method == "DELETE" && (path.ends_with('}') || path.matches('/').count() <= 3);
+            ends.then(|| last.replace(['_', '-'], ""))?
+        }
+        None => {
+            let action = operation.split_once(':').map_or("", |(_, action)| action);
+            let verbs = ["Delete", "Terminate", "Schedule", "Destroy"];
+            verbs.iter().find_map(|verb| action.strip_prefix(verb))?.to_owned()
+        }
+    };
+    let thing = thing.to_lowercase();
+    let one = thing.strip_suffix('s').unwrap_or(&thing);
+    let whole = WHOLE.split_ascii_whitespace().any(|known| known == one || known == thing);
+    whole.then(|| format!("`{operation}`: what it ends is gone, with all that is in it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ends_a_thing;
+
+    #[test]
+    fn the_end_of_a_whole_thing_is_for_a_human() {
+        for (operation, ends) in [
+            ("ec2:TerminateInstances", true),
+            ("kms:ScheduleKeyDeletion", true),
+            ("rds:DeleteDBInstance", true),
+            ("dynamodb:DeleteTable", true),
+            ("s3:DeleteBucket", true),
+            ("cloudtrail:DeleteTrail", true),
+            ("DELETE /accounts/{account_id}/d1/database/{database_id}", true),
+            ("DELETE /v2/droplets/{droplet_id}", true),
+            ("DELETE /v2/kubernetes/clusters/{cluster_id}", true),
+            ("DELETE /zones/{zone_id}", true),
+            ("DELETE /repos/{owner}/{repo}", true),
+            ("s3:DeleteObject", false),
+            ("dynamodb:DeleteItem", false),
+            ("DELETE /zones/{zone_id}/dns_records/{dns_record_id}", false),
+            ("POST /zones", false),
+        ] {
+            assert_eq!(ends_a_thing(operation).is_some(), ends, "{operation}");
+        }
     }
 }

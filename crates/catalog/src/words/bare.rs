@@ -40,7 +40,7 @@ fn goes_with_anything(stem: &str) -> bool {
 
 /// Whether something is done.
 pub(super) fn does(heard: &Heard) -> bool {
-    (0..heard.words.len()).any(|at| acts(at, heard))
+    heard.words.iter().enumerate().any(|(at, word)| word.trust >= 1.0 && acts(at, heard))
 }
 
 /// Whether a word tells things apart.
@@ -140,4 +140,45 @@ pub(super) fn says_something(heard: &Heard) -> bool {
             && (!word.kinds.is_empty()
                 || matches!(word.stem.as_str(), "how" | "what" | "which" | "who" | "whether"))
     })
+}
+
+/// Whether a text asks for what it names (`total tls please`).
+pub(super) fn wants(heard: &Heard) -> bool {
+    let asking = |stem: &str| matches!(stem, "pleas" | "want" | "need" | "wir" | "brauch" | "let");
+    heard.words.iter().any(|word| asking(&word.stem))
+}
+
+/// Whether a text begins with an order whose verb is as often a noun: `issue a cert`, `set the flag`.
+pub(super) fn orders(heard: &Heard) -> bool {
+    heard.words.iter().enumerate().any(|(at, word)| {
+        let article = |next: &super::hear::Word| {
+            next.segment == word.segment
+                && matches!(next.stem.as_str(), "a" | "an" | "the" | "our" | "my" | "all" | "new" | "custom")
+        };
+        word.leads
+            && !word.several
+            && !word.negated
+            && !word.kinds.is_empty()
+            && heard.words.get(at + 1).is_some_and(article)
+    })
+}
+
+/// Whether a text says anything besides these words that is understood.
+pub(super) fn says_more(heard: &Heard, names: &BTreeSet<usize>) -> bool {
+    // `/old -> /new`
+    if heard.words.iter().filter(|word| word.named && word.stem == "path").count() > 1 {
+        return true;
+    }
+    let how = |stem: &str| matches!(stem, "with" | "into" | "against" | "via" | "must" | "should");
+    heard.words.iter().enumerate().filter(|(_, word)| !word.named && !word.negated).any(|(at, word)| {
+        let host = matches!(word.stem.as_str(), "ahost" | "apath");
+        let known = word.number.is_some() && !names.contains(&at) && !host;
+        how(&word.stem) || known && !is_small(&word.stem) && !is_filler(&word.stem)
+    })
+}
+
+/// Whether these words only name a host: what is done there is not said.
+pub(super) fn only_hosts(heard: &Heard, names: &BTreeSet<usize>) -> bool {
+    let mut own = names.iter().filter_map(|at| heard.words.get(*at));
+    own.all(|word| matches!(word.stem.as_str(), "ahost" | "apath") || is_small(&word.stem))
 }

@@ -129,6 +129,10 @@ pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge:
     {
         picked = vec![writes];
     }
+    // Where a verb looks, or what is said is only what may not be done, nothing is changed by default.
+    if picked.is_empty() && (looks_only(heard) || !denied.is_empty()) {
+        picked.extend(known.deeds.iter().position(|deed| deed.reads));
+    }
     if picked.is_empty() && !heard.read_only {
         picked.extend((!known.deeds.is_empty()).then_some(0));
     }
@@ -138,6 +142,16 @@ pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge:
     picked.sort_unstable();
     picked.dedup();
     picked
+}
+
+/// Whether the only verbs are those of looking.
+fn looks_only(heard: &Heard) -> bool {
+    let verbs = || heard.words.iter().enumerate().filter(|(at, word)| !word.negated && acts(*at, heard));
+    let reads = heard
+        .words
+        .iter()
+        .any(|word| !word.negated && word.leads && word.kinds == [Kind::Read] && word.stem != "get");
+    reads && verbs().all(|(_, word)| word.kinds == [Kind::Read])
 }
 
 fn kinds_asked(heard: &Heard, kind: Kind) -> bool {
@@ -198,7 +212,10 @@ fn kinds(
                     "open" if !opens_anew(at, heard) => {
                         kinds.insert(Kind::Read);
                     }
-                    _ if others => kinds.extend(word.kinds.iter().copied().filter(|kind| !kind.writes())),
+                    // `the records` record nothing.
+                    _ if others || noun && !word.leads => {
+                        kinds.extend(word.kinds.iter().copied().filter(|kind| !kind.writes()))
+                    }
                     _ => kinds.extend(word.kinds.iter().copied()),
                 }
             }

@@ -1,13 +1,18 @@
 //! What a text says: words in segments, with what is denied, named, merely mentioned, or only there to widen the key.
 
+use super::foreign::{forbids_abroad, is_english, mostly_unknown};
 use super::grammar::{before_noun, is_doer, is_making, is_past, is_person, leads_on, names_key};
+use super::hosts::zone_of;
 use super::knowledge::{Kind, Knowledge};
 use super::lexicon::{
     is_noun_too, is_small, joins, names_next, opens_as_verb, opens_aside, opens_context, verb, verb_first,
 };
+use super::quoted::own_words;
+use super::relative;
+use super::resources::{Mention, kept};
 use super::smuggled;
 use super::spelling::known_as;
-use super::stance::{deny, describe, only_looks, place, says_read_only, set_aside};
+use super::stance::{deny, describe, forbids_writes, only_looks, place, says_read_only, set_aside};
 use super::text::{self, Break, Chunk, ChunkKind};
 use super::tokens::stem;
 use crate::catalog::Catalog;
@@ -18,7 +23,8 @@ pub(super) use super::heard::{Heard, Segment, Word};
 /// Hears a text with one provider's words.
 pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_names: bool) -> Heard {
     let provider = catalog.provider();
-    let cleaned = text::clean(words);
+    let own = own_words(words, catalog);
+    let cleaned = text::clean(&own.text);
     let mut heard = Heard { look_alike: text::look_alike(&cleaned.text), ..Heard::default() };
     let meant = text::last_meant(&cleaned.text);
     let masked = if keep_names { meant.to_owned() } else { smuggled::mask_names(meant, catalog) };
@@ -31,6 +37,8 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
         bracket: false,
         last_named: None,
     };
+    // Two ARNs in a list are two.
+    let masked = masked.replace(",arn:", ", arn:");
     for chunk in text::chunks(&masked) {
         hearing.chunk(&chunk, keep_names);
     }
@@ -38,6 +46,7 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
     deny(&mut heard);
     describe(&mut heard);
     place(&mut heard);
+    relative::describe(&mut heard);
     for (at, segment) in heard.segments.iter_mut().enumerate() {
         segment.smuggles = smuggled::is_smuggled(&segment.text, segment.names_permissions, at == 0);
         segment.orders = smuggled::gives_orders(&segment.text);
@@ -57,7 +66,10 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
             }
         }
     }
-    heard.read_only = says_read_only(&heard);
+    heard.resources = kept(&heard);
+    heard.read_only = says_read_only(&heard) || forbids_writes(&own.reported) || forbids_abroad(words);
+    heard.foreign = !is_english(words) && mostly_unknown(&heard);
+    heard.left_out = own.left_out;
     set_aside(&mut heard);
     heard.looks = only_looks(&heard);
     heard.has_numbers = meant.contains(|letter: char| letter.is_ascii_digit());
@@ -95,16 +107,23 @@ impl Hearing<'_> {
                 }
             }
             ChunkKind::Host(name) => {
-                let kind = if self.provider == "aws" && self.last_named == Some("bucket") {
-                    "bucket"
+                if self.provider == "aws" && self.last_named == Some("bucket") {
+                    self.resource("bucket", name.clone());
                 } else {
-                    "zone"
-                };
-                self.resource(kind, text::zone_of(name, kind));
+                    self.host(name, false);
+                }
+                self.word("ahost", false);
+            }
+            ChunkKind::Mail(name) => {
+                // Whoever mails somebody changes nothing here.
+                if let Some(word) = self.heard.words.last_mut().filter(|word| word.stem == "email") {
+                    word.kinds = &[];
+                }
+                self.host(name, true);
                 self.word("ahost", false);
             }
             ChunkKind::Page(name) => {
-                self.resource("zone", text::zone_of(name, "zone"));
+                self.host(name, false);
                 self.word("ahost", false);
                 self.word("apath", false);
             }
@@ -113,6 +132,17 @@ impl Hearing<'_> {
                 self.resource("cidr", value.clone());
                 self.word("acidr", false);
             }
+            // What was quoted is a name, and only of a thing whose kind was said is more known.
+            ChunkKind::Thing("quoted", value) => match self.last_named.take() {
+                Some(kind) if !value.is_empty() => {
+                    self.resource(kind, value.clone());
+                    self.word(kind, true);
+                    self.last_named = None;
+                }
+                _ => self.word("aname", true),
+            },
+            ChunkKind::Thing("repo", value) if self.provider == "github" => self.repo(value),
+            ChunkKind::Thing("repo", _) => self.word("aname", true),
             ChunkKind::Thing(kind, value) => {
                 let kind = self.last_named.take().filter(|_| *kind == "name").unwrap_or(kind);
                 self.resource(kind, value.clone());
@@ -139,14 +169,7 @@ impl Hearing<'_> {
         let shouted = raw.contains('_')
             && raw.chars().all(|letter| letter.is_ascii_uppercase() || !letter.is_alphabetic());
         if self.provider == "github" && raw.matches('/').count() == 1 && !all_known {
-            self.resource("repo", raw.to_owned());
-            self.word("repo", true);
-            // It says `repo`, if less than the word does.
-            if let Some(word) = self.heard.words.last_mut() {
-                word.number = self.knowledge.number("repo");
-                word.trust = 0.5;
-                word.names_repo = true;
-            }
+            self.repo(raw.strip_suffix(".git").unwrap_or(raw));
             return;
         }
         if let Some(kind) = name.or_else(|| (strange || shouted).then_some("name")) {
@@ -287,6 +310,15 @@ impl Hearing<'_> {
         let does = several
             && !verb(&stem).is_empty()
             && self.heard.words.last().is_some_and(|word| is_doer(&word.stem) && word.segment == segment);
+        // `read the workflow runs` runs none.
+        let ordered = self.heard.words.iter().any(|word| {
+            word.segment == segment
+                && word.leads
+                && !word.several
+                && word.kinds == [Kind::Read]
+                && !is_noun_too(&word.stem)
+        });
+        let does = does && !ordered;
         if does {
             for word in self.heard.words.iter_mut().filter(|word| word.segment == segment) {
                 word.kinds = &[];
@@ -342,11 +374,35 @@ impl Hearing<'_> {
         });
     }
 
-    fn resource(&mut self, kind: &'static str, value: String) {
-        let found = Resource { kind: kind.to_owned(), value };
-        if !self.heard.resources.contains(&found) {
-            self.heard.resources.push(found);
+    /// It says `repo`, if less than the word does.
+    fn repo(&mut self, name: &str) {
+        self.resource("repo", name.to_owned());
+        self.word("repo", true);
+        if let Some(word) = self.heard.words.last_mut() {
+            word.number = self.knowledge.number("repo");
+            word.trust = 0.5;
+            word.names_repo = true;
         }
+    }
+
+    /// A host says its zone, which is a guess where it is not the host itself.
+    fn host(&mut self, name: &str, by_mail: bool) {
+        let zone = zone_of(name);
+        if let Some(zone) = &zone {
+            self.mention("zone", zone.clone(), by_mail);
+        }
+        if zone.as_deref() != Some(name) && !by_mail {
+            self.mention("host", name.to_owned(), by_mail);
+        }
+    }
+
+    fn resource(&mut self, kind: &'static str, value: String) {
+        self.mention(kind, value, false);
+    }
+
+    fn mention(&mut self, kind: &'static str, value: String, by_mail: bool) {
+        let resource = Resource { kind: kind.to_owned(), value };
+        self.heard.mentions.push(Mention { at: self.heard.words.len(), resource, by_mail });
     }
 
     fn pause(&mut self, pause: Break) {

@@ -1,6 +1,7 @@
 //! A text, understood: its words in segments, and what is true of the whole.
 
 use super::knowledge::Kind;
+use super::resources::Mention;
 use crate::solve::Resource;
 
 /// A word of the text.
@@ -72,6 +73,7 @@ pub(super) struct Heard {
     pub(super) words: Vec<Word>,
     pub(super) segments: Vec<Segment>,
     pub(super) resources: Vec<Resource>,
+    pub(super) mentions: Vec<Mention>,
     pub(super) read_only: bool,
     /// A number tells which one is meant.
     pub(super) has_numbers: bool,
@@ -81,6 +83,10 @@ pub(super) struct Heard {
     pub(super) look_alike: Option<String>,
     /// The text asks for rights beyond a job.
     pub(super) smuggles: bool,
+    /// No word of it shows that it is English.
+    pub(super) foreign: bool,
+    /// Something is only quoted, or somebody else said it.
+    pub(super) left_out: bool,
 }
 
 impl Heard {

@@ -165,6 +165,8 @@ pub(super) fn negates(word: &str) -> bool {
             | "excluding"
             | "minus"
             | "nothing"
+            | "nobodi"
+            | "noon"
             | "isnt"
             | "arent"
             | "none"
@@ -288,7 +290,7 @@ pub(super) fn names_next(stem: &str) -> Option<&'static str> {
         "tabl" => "table",
         "worker" => "worker",
         "function" => "function",
-        "queue" => "queue",
+        "queue" | "queu" => "queue",
         "project" => "project",
         "tunnel" => "tunnel",
         "droplet" => "droplet",

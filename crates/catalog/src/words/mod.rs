@@ -11,13 +11,19 @@ mod choose;
 mod clauses;
 mod deeds;
 mod find;
+mod foreign;
 mod grammar;
 mod guess;
 mod hear;
 mod heard;
+mod hosts;
 mod knowledge;
 mod least;
 mod lexicon;
+mod quoted;
+mod relative;
+mod reported;
+mod resources;
 mod shapes;
 mod smuggled;
 mod spelling;
@@ -193,8 +199,9 @@ impl<'catalog> Planner<'catalog> {
         }
         if choice.wanted.len() == 1
             && first.bare
-            && only_names(heard)
-            && (asks_for_key(heard) || bare::is_bare(heard) && self.is_collection(first.topic))
+            && (only_names(heard)
+                && (asks_for_key(heard) || bare::is_bare(heard) && self.is_collection(first.topic))
+                || self.writes_unsaid(first, heard))
         {
             self.either_way(first.topic, heard, answer);
             if answer.candidates.len() > 1 {
@@ -246,7 +253,23 @@ impl<'catalog> Planner<'catalog> {
             answer.refused = Some(
                 "names of permissions, and words about rules and approvals, were not followed".to_owned(),
             );
+        } else if heard.left_out {
+            answer.refused = Some(
+                "what the text only quotes, or says that somebody else says, was not followed".to_owned(),
+            );
         }
+    }
+
+    /// Whether something would be changed though the text says no more than its name: no verb, and nothing else that is
+    /// understood.
+    fn writes_unsaid(&self, chosen: &Chosen, heard: &Heard) -> bool {
+        let topic = self.knowledge().topics.get(chosen.topic);
+        let deeds = topic.map_or(&[] as &[knowledge::Deed], |topic| &topic.deeds);
+        let writes = chosen.deeds.iter().any(|deed| deeds.get(*deed).is_some_and(|deed| !deed.reads));
+        let wanted = self.is_collection(chosen.topic) || !bare::wants(heard);
+        let said = bare::does(heard) || bare::orders(heard);
+        let barely = wanted && !bare::says_more(heard, &chosen.acts);
+        writes && !said && (barely || heard.foreign || bare::only_hosts(heard, &chosen.acts))
     }
 
     /// Whether a plan can make keys, or one slip with it costs the account: such a thing is never a by-the-way.
@@ -383,6 +406,7 @@ impl<'catalog> Planner<'catalog> {
                 why: "the job, once the name is confirmed".to_owned(),
             };
             answer.proof.clear();
+            answer.narrowed = None;
             answer.candidates.insert(0, planned);
             answer.candidates.truncate(CANDIDATES);
         }

@@ -26,7 +26,8 @@ pub(super) fn deny(heard: &mut Heard) {
                 scope = None;
             }
         }
-        let instead = (word.stem == "instead" && next == "of") || (word.stem == "rather" && next == "than");
+        let instead = (word.stem == "instead" && next == "of")
+            || (matches!(word.stem.as_str(), "rather" | "other") && next == "than");
         if (negates(&word.stem) && !undoes_negation(next) && !apart) || instead {
             let needless = matches!(next, "need" | "necessari" | "requir" | "want" | "includ");
             if needless && after.get(1).is_none_or(|later| later.segment != word.segment) {
@@ -216,6 +217,14 @@ const SAYS: [&str; 48] = [
     " viewing only",
 ];
 
+/// Whether a raw text says that nothing may change.
+pub(super) fn forbids_writes(text: &str) -> bool {
+    let lower = text.to_lowercase().replace(['\'', '\u{2019}'], "");
+    let words = lower.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
+    let padded = format!(" {} ", words.collect::<Vec<_>>().join(" "));
+    SAYS.iter().any(|says| padded.contains(says))
+}
+
 /// A text without the things that are called read-only: that is not the job.
 fn without_kinds(text: &str) -> String {
     let mut text = text.to_owned();
@@ -249,7 +258,18 @@ pub(super) fn only_looks(heard: &Heard) -> bool {
     if heard.words.iter().filter(counts).any(|word| writes(&word)) {
         return false;
     }
-    let reads = |word: &&Word| word.kinds == [Kind::Read] && word.leads && !is_faint(&word.stem);
+    // `count the messages` looks, `count` alone is a number.
+    let with_article = |word: &Word| {
+        let next = heard.words.iter().skip_while(|other| !std::ptr::eq(*other, word)).nth(1);
+        matches!(word.stem.as_str(), "count" | "audit" | "report" | "track" | "search" | "scan")
+            && next.is_some_and(|next| {
+                next.segment == word.segment
+                    && matches!(next.stem.as_str(), "the" | "all" | "our" | "my" | "on")
+            })
+    };
+    let reads = |word: &&Word| {
+        word.kinds == [Kind::Read] && word.leads && (!is_faint(&word.stem) || with_article(word))
+    };
     let first = heard.words.iter().filter(counts).find(|word| !word.small || word.kinds == [Kind::Read]);
     // `number of nodes`, `names of the secrets`.
     let sums_up = first.is_some_and(|word| {

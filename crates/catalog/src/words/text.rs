@@ -1,5 +1,8 @@
 //! The surface of a text: what is invisible goes, what is punctuation becomes pauses, what is a name stays whole.
 
+use super::hosts::{host_of_url, repo_of};
+use super::quoted::{NAME, NAME_ENDS};
+
 /// How much a text pauses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Break {
@@ -30,6 +33,8 @@ pub(super) enum ChunkKind<'a> {
     Permission,
     /// A host name.
     Host(String),
+    /// The host of a mail address.
+    Mail(String),
     /// A host name with a path.
     Page(String),
     /// A name of a kind.
@@ -58,7 +63,7 @@ pub(super) fn clean(words: &str) -> Cleaned {
         rest = after.split_once("-->").map_or("", |(_, behind)| behind);
     }
     text.push_str(rest);
-    let visible = |letter: &char| !matches!(*letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{ad}' | PERMISSION);
+    let visible = |letter: &char| !matches!(*letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{ad}');
     let text = text
         .chars()
         .filter(visible)
@@ -142,6 +147,9 @@ fn chunk(raw: &str) -> Chunk<'_> {
             closes: false,
         };
     }
+    if let Some((name, tail)) = raw.strip_prefix(NAME).and_then(|rest| rest.split_once(NAME_ENDS)) {
+        return named(raw, name, tail);
+    }
     if raw.contains(PERMISSION) {
         let after = if raw.ends_with([',', ')']) {
             Break::Soft
@@ -173,12 +181,71 @@ fn chunk(raw: &str) -> Chunk<'_> {
     }
     let opened = raw.trim_start_matches(['(', '[', '{', '<', '\'', '`', '*', '\u{201c}', '\u{201e}', '#']);
     let opens = raw.starts_with(['(', '[', '{']);
+    if let Some((arn, tail)) = arn(opened) {
+        let kind = classify(arn);
+        return Chunk {
+            before: Break::None,
+            raw: arn,
+            kind,
+            after: pause(tail),
+            opens,
+            closes: tail.contains(')'),
+        };
+    }
+    if let Some((name, tail)) = with_wildcard(opened).filter(|_| !raw.starts_with('*')) {
+        return named(raw, name, tail);
+    }
     let core = opened.trim_end_matches([
         ')', ']', '}', '>', '\'', '`', '*', ',', ';', ':', '.', '!', '?', '\u{201d}', '\u{2026}',
     ]);
     let tail = opened.get(core.len()..).unwrap_or_default();
     let closes = tail.contains([')', ']', '}']);
-    let after = if tail.contains('?') {
+    Chunk { before: Break::None, raw: core, kind: classify(core), after: pause(tail), opens, closes }
+}
+
+/// An ARN and what stands behind it: wildcards and variables are part of it.
+fn arn(opened: &str) -> Option<(&str, &str)> {
+    if !opened.starts_with("arn:") {
+        return None;
+    }
+    let mut core = opened.trim_end_matches([')', ']', '>', '\'', '`', ',', ';', ':', '.', '!']);
+    // One mark at the end asks; several stand for letters.
+    if core.ends_with('?') && !core.ends_with("??") {
+        core = core.trim_end_matches(['?', ')', '.']);
+    }
+    if core.ends_with('}') && !core.contains("${") {
+        core = core.trim_end_matches('}');
+    }
+    Some((core, opened.get(core.len()..)?))
+}
+
+/// A name that ends in a wildcard, and what stands behind it: `foo*` is not `foo`.
+fn with_wildcard(opened: &str) -> Option<(&str, &str)> {
+    let core = opened.trim_end_matches([')', ']', '\'', '`', ',', ';', ':', '.', '!', '?']);
+    let stem = core.strip_suffix('*')?.trim_end_matches('*');
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
+    let name = !stem.is_empty() && stem.chars().all(plain);
+    name.then(|| (core, opened.get(core.len()..).unwrap_or_default()))
+}
+
+/// A name that stood between quotation marks.
+fn named<'a>(raw: &'a str, name: &str, tail: &str) -> Chunk<'a> {
+    let kind = match classify(name) {
+        ChunkKind::Host(host) => ChunkKind::Host(host),
+        ChunkKind::Mail(host) => ChunkKind::Mail(host),
+        ChunkKind::Page(host) => ChunkKind::Page(host),
+        ChunkKind::Thing(kind, value) => ChunkKind::Thing(kind, value),
+        ChunkKind::Nothing | ChunkKind::Permission | ChunkKind::Words(_) => {
+            ChunkKind::Thing("quoted", name.to_owned())
+        }
+    };
+    let after = pause(tail);
+    Chunk { before: Break::None, raw, kind, after, opens: false, closes: tail.contains([')', ']', '}']) }
+}
+
+/// The pause that the marks behind a word make.
+fn pause(tail: &str) -> Break {
+    if tail.contains('?') {
         Break::Ask
     } else if tail.contains([';', '.', '!']) {
         Break::Hard
@@ -188,16 +255,18 @@ fn chunk(raw: &str) -> Chunk<'_> {
         Break::Soft
     } else {
         Break::None
-    };
-    Chunk { before: Break::None, raw: core, kind: classify(core), after, opens, closes }
+    }
 }
 
 fn classify(core: &str) -> ChunkKind<'_> {
     if core.is_empty() {
         return ChunkKind::Nothing;
     }
+    if let Some(repo) = repo_of(core) {
+        return ChunkKind::Thing("repo", repo);
+    }
     if let Some((scheme, rest)) = core.split_once("://") {
-        let host = rest.split(['/', ':', '?']).next().unwrap_or_default();
+        let host = host_of_url(rest);
         if scheme.eq_ignore_ascii_case("s3") || scheme.eq_ignore_ascii_case("r2") {
             return ChunkKind::Thing("bucket", host.to_owned());
         }
@@ -212,8 +281,8 @@ fn classify(core: &str) -> ChunkKind<'_> {
     if is_permission(core) {
         return ChunkKind::Permission;
     }
-    if let Some((_, host)) = core.split_once('@').filter(|(_, host)| is_host(host)) {
-        return ChunkKind::Host(host.to_owned());
+    if let Some((_, host)) = core.rsplit_once('@').filter(|(_, host)| is_host(host)) {
+        return ChunkKind::Mail(host.to_owned());
     }
     if let Some((host, _)) = core.split_once('/').filter(|(host, _)| is_host(host.trim_start_matches("*."))) {
         return ChunkKind::Page(host.trim_start_matches("*.").to_owned());
@@ -341,30 +410,4 @@ fn is_host(core: &str) -> bool {
             !label.is_empty()
                 && label.chars().all(|letter| letter.is_alphanumeric() || "-_*".contains(letter))
         })
-}
-
-/// The zone that a host name is in: its last two labels, or three below the shared suffixes that people meet.
-pub(super) fn zone_of(host: &str, kind: &str) -> String {
-    if kind != "zone" {
-        return host.to_owned();
-    }
-    let labels: Vec<&str> = host.split('.').collect();
-    let two = labels.iter().rev().take(2).rev().copied().collect::<Vec<_>>().join(".");
-    let shared = matches!(
-        two.as_str(),
-        "co.uk"
-            | "com.au"
-            | "co.jp"
-            | "com.br"
-            | "co.nz"
-            | "org.uk"
-            | "co.in"
-            | "com.tr"
-            | "com.mx"
-            | "co.za"
-            | "ac.uk"
-            | "gov.uk"
-    );
-    let keep = if shared { 3 } else { 2 };
-    labels.iter().rev().take(keep).rev().copied().collect::<Vec<_>>().join(".")
 }

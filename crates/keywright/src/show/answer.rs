@@ -42,8 +42,24 @@ fn plan(answer: &Value) -> Facts {
                 .iter()
                 .map(|one| format!("{} {}", field(one, "kind"), field(one, "value"))),
         )
+        .add("policy", answer.get("policy").map_or_else(String::new, policy))
         .all("because", items(answer, "proof").iter().map(proof))
         .all("a human decides", items(answer, "needs_a_human").iter().filter_map(Value::as_str).map(outside))
+}
+
+/// How long the policy is, and what it does not confine.
+fn policy(policy: &Value) -> String {
+    let fits = policy.get("fits_a_session").and_then(Value::as_bool).unwrap_or(false);
+    let fits = if fits { "fits a session" } else { "too long for a session: it takes a role of its own" };
+    let open: Vec<String> = ["unconfined", "unconfinable"]
+        .iter()
+        .flat_map(|list| items(policy, list))
+        .filter_map(Value::as_str)
+        .map(outside)
+        .collect();
+    let open =
+        if open.is_empty() { String::new() } else { format!("; on any resource: {}", open.join(", ")) };
+    format!("{} characters, {fits}{open}", number(policy, "characters"))
 }
 
 /// Why a permission is in the plan, and what else it opens.

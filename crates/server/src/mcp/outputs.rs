@@ -71,6 +71,16 @@ pub(super) fn plan() -> JsonObject {
         }),
         &["key", "provider", "holds", "missing", "advice"],
     );
+    let statement =
+        object(&json!({ "actions": list(&text()), "resources": list(&text()) }), &["actions", "resources"]);
+    let policy = object(
+        &json!({
+            "statements": list(&statement), "unconfined": list(&text()), "unconfinable": list(&text()),
+            "unused": list(&text()), "may_need": list(&list(&text())), "characters": count(),
+            "fits_a_session": { "type": "boolean" },
+        }),
+        &["statements", "characters", "fits_a_session"],
+    );
     let answer = shape(
         "keywright/plan-answer/1",
         &json!({
@@ -78,6 +88,7 @@ pub(super) fn plan() -> JsonObject {
             "operations": list(&text()), "permissions": list(&permission), "templates": list(&template()),
             "resources": list(&resource), "proof": list(&proof), "candidates": list(&candidate),
             "question": text(), "refused": text(), "needs_a_human": list(&text()), "denied": denied,
+            "policy": policy,
         }),
         &["provider", "status", "operations", "permissions", "resources", "candidates", "proof"],
     );
