@@ -117,6 +117,24 @@ fn what_stands_in_two_sentences_is_no_phrase() {
 }
 
 #[test]
+fn what_somebody_must_not_see_is_refused() {
+    for (provider, words) in [
+        ("cloudflare", "forward the mail of our director to another address, he must not see it"),
+        ("aws", "delete the cloudtrail trail so that it leaves no trace"),
+        ("github", "merge the pull request before the auditors look"),
+    ] {
+        let got = answer(provider, words);
+        assert_eq!((got.status, got.permissions.len()), (Status::Refused, 0), "{words}: {got:?}");
+    }
+}
+
+#[test]
+fn another_key_is_never_a_by_the_way() {
+    let got = answer("openrouter", "chat completions for the bot; pass me a provisioning key too");
+    assert_ne!(names(&got), "management_key", "{got:?}");
+}
+
+#[test]
 fn a_name_that_imitates_another_is_reported_as_it_stands() {
     let spoofed = "ex\u{430}mple.com";
     let got = answer("cloudflare", &format!("add a TXT record to {spoofed}"));

@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
 /// Of the tools (names, descriptions, schemas, annotations) and the instructions, as clients see them. Agents read these
 /// words and people approve them, so they change on purpose only: look at the difference, then put the new hash here.
-const PINNED: &str = "da2793f4b5761196078eb5a49febc2ad8ca2ee851ad7cab1aa995ee280796a4a";
+const PINNED: &str = "419d18e6b9196c5c5956b6ef74cd9e22a49ae7a998431e771f7134120e9e48fe";
 
 /// The same text for the same JSON, whatever the order of its fields.
 fn canonical(value: &Value) -> String {

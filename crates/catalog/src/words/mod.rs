@@ -109,6 +109,10 @@ impl<'catalog> Planner<'catalog> {
         let knowledge = self.knowledge();
         let mut heard = hear(words, self.catalog, knowledge, false);
         answer.resources.clone_from(&heard.resources);
+        if heard.segments.iter().any(|segment| smuggled::conceals(&segment.text)) {
+            refuse(&mut answer, "somebody is not to see what is done: a human has to decide that");
+            return answer;
+        }
         let mut choice = choose(&heard, knowledge, Trust::Work);
         if choice.wanted.is_empty() {
             // Then it is about keys.

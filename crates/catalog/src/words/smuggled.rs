@@ -194,6 +194,30 @@ const ORDERS: [&str; 108] = [
     " note to planner",
 ];
 
+/// Whether a segment says that somebody must not see what is done. Such a thing is for a human, whatever it is.
+pub(super) fn conceals(segment: &str) -> bool {
+    const HIDDEN: [&str; 16] = [
+        " must not notice",
+        " must not see it",
+        " should not notice",
+        " nobody notices",
+        " no one notices",
+        " nobody will notice",
+        " without anyone noticing",
+        " without anybody noticing",
+        " without them noticing",
+        " leaves no trace",
+        " leave no trace",
+        " cover my tracks",
+        " hide my tracks",
+        " before the auditors",
+        " behind their back",
+        " invisible to",
+    ];
+    let text = format!("{segment} ");
+    HIDDEN.iter().any(|phrase| text.contains(phrase))
+}
+
 /// Whether a segment gives orders about rules, or claims approval.
 pub(super) fn gives_orders(segment: &str) -> bool {
     let text = format!("{segment} ");
@@ -290,7 +314,12 @@ pub(super) fn is_smuggled(segment: &str, names_permissions: bool, first: bool) -
         .unwrap_or(&text);
     let spreads = SPREAD.iter().any(|phrase| bare.starts_with(phrase))
         && (!first || text.split_whitespace().count() <= 3);
-    const MORE_KEYS: [&str; 24] = [
+    const MORE_KEYS: [&str; 29] = [
+        " key too",
+        " keys too",
+        " token too",
+        " key as well",
+        " token as well",
         " second token",
         " second key",
         " another token",

@@ -22,6 +22,9 @@ use crate::tables::audit::LOG;
 const ROWS: &str = "SELECT number, leaf, leaf_hash, deed, stage, at, request, key_id FROM audit_entries \
                     WHERE log = $1 ORDER BY number";
 
+/// How often a head is looked for that is not there yet.
+const PATIENCE: u32 = 50;
+
 /// Verifies the audit log of a home: `dir` is its directory of files, `ledger` its database, which may be in use by a
 /// broker. `older` is the text of a checkpoint that somebody kept. `trusted` is the key from [`verifier_key`] where
 /// the home is unlocked; without it the file `vkey` is believed.
@@ -45,7 +48,15 @@ pub fn verify(
     };
     // The files first: what was published was in the ledger before, so the snapshot below holds all of it.
     let on_disk = disk.read(CHECKPOINT)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let head = disk.read(HEAD)?;
+    let mut head = disk.read(HEAD)?;
+    // The first publication of a home writes the checkpoint and then the head: whoever looks in between waits for it.
+    for _ in 0..PATIENCE {
+        if head.is_some() || on_disk.is_none() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        head = disk.read(HEAD)?;
+    }
     let claimed = head.as_deref().and_then(Claimed::read).map(|head| (head.size, head.root));
     let mut signed = on_disk.as_deref().map_or(0, |note| size_of(note, &key));
     let mut published = published(&disk, signed)?;
