@@ -22,7 +22,7 @@ use crate::tables::audit::LOG;
 const ROWS: &str = "SELECT number, leaf, leaf_hash, deed, stage, at, request, key_id FROM audit_entries \
                     WHERE log = $1 ORDER BY number";
 
-/// How often a head is looked for that is not there yet.
+/// How often files are looked at again that are just being written.
 const PATIENCE: u32 = 50;
 
 /// Verifies the audit log of a home: `dir` is its directory of files, `ledger` its database, which may be in use by a
@@ -47,19 +47,8 @@ pub fn verify(
         return Ok(Report { log: None, entries: 0, root: Hash::OF_NOTHING, covered: 0, findings });
     };
     // The files first: what was published was in the ledger before, so the snapshot below holds all of it.
-    let on_disk = disk.read(CHECKPOINT)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let mut head = disk.read(HEAD)?;
-    // The first publication of a home writes the checkpoint and then the head: whoever looks in between waits for it.
-    for _ in 0..PATIENCE {
-        if head.is_some() || on_disk.is_none() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        head = disk.read(HEAD)?;
-    }
+    let Files { on_disk, head, mut signed, mut published } = files(&disk, &key)?;
     let claimed = head.as_deref().and_then(Claimed::read).map(|head| (head.size, head.root));
-    let mut signed = on_disk.as_deref().map_or(0, |note| size_of(note, &key));
-    let mut published = published(&disk, signed)?;
     read_only(ledger, |tx| {
         findings.extend(tx.foreign()?.map(|what| Finding::Schema { what }));
         findings.extend(tx.entry_of_another_type()?.map(|entry| Finding::Columns { entry }));
@@ -300,6 +289,32 @@ fn key(
     };
     findings.extend(what.map(|what| Finding::Key { what }));
     Ok(trusted.cloned().or_else(|| found.and_then(std::result::Result::ok)))
+}
+
+/// What lies beside the ledger.
+struct Files {
+    on_disk: Option<String>,
+    head: Option<Vec<u8>>,
+    signed: u64,
+    published: u64,
+}
+
+/// Reads them. The first publication of a home writes tiles, then the checkpoint, then the head: whoever looks in between waits
+/// for what is still to come.
+fn files(disk: &Disk, key: &VerifierKey) -> Result<Files> {
+    let mut looks = 0;
+    loop {
+        let on_disk = disk.read(CHECKPOINT)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let head = disk.read(HEAD)?;
+        let signed = on_disk.as_deref().map_or(0, |note| size_of(note, key));
+        let published = published(disk, signed)?;
+        let is_whole = if on_disk.is_some() { head.is_some() } else { published == 0 };
+        looks += 1;
+        if is_whole || looks > PATIENCE {
+            return Ok(Files { on_disk, head, signed, published });
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
 }
 
 /// How many entries the files hold, `signed` of them at least. Tiles are written before the checkpoint, so there may
