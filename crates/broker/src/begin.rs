@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use keywright_core::audit::{Deed, Stage};
 use keywright_core::id::{AttemptId, KeyId, SagaId};
 use keywright_core::key::{Attempt, AttemptOutcome, Key, KeyState};
+use keywright_core::marker::Marker;
 use keywright_core::plan::{Destination, Plan, Principal};
 use keywright_core::saga::SagaKind;
 use keywright_ledger::{LedgerError, NewSaga, Request, Tx};
@@ -82,20 +83,7 @@ fn begin_mint(
         attempt: ids.attempt,
         digest: request.digest,
     })?;
-    tx.add_attempt(
-        &Attempt {
-            id: ids.attempt,
-            key: ids.key,
-            number: 1,
-            marker: marker.clone(),
-            connection: plan.connection.clone(),
-            sent_at: None,
-            outcome: AttemptOutcome::Unsent,
-            provider_key_id: None,
-            expires_at: None,
-        },
-        ids.saga,
-    )?;
+    add_attempt(tx, ids, ids.key, plan, &marker)?;
     request.key = Some(ids.key);
     let who = crate::record::who(&plan.principal);
     let mut record = of_request(tx.now(), Deed::KeyMint, Stage::Intent, who, request);
@@ -172,20 +160,7 @@ fn begin_rotation(
         }
         other => other.into(),
     })?;
-    tx.add_attempt(
-        &Attempt {
-            id: ids.attempt,
-            key,
-            number: 1,
-            marker: marker.clone(),
-            connection: plan.connection.clone(),
-            sent_at: None,
-            outcome: AttemptOutcome::Unsent,
-            provider_key_id: None,
-            expires_at: None,
-        },
-        ids.saga,
-    )?;
+    add_attempt(tx, ids, key, plan, &marker)?;
     // Until the outcome is known, the schedule leaves it alone.
     let (_, tries) = tx.rotation_of(key)?;
     tx.set_rotation(key, None, tries)?;
@@ -197,4 +172,26 @@ fn begin_rotation(
     record.facts.insert("marker".to_owned(), serde_json::json!(marker.as_str()));
     request.entry = tx.audit(record)?;
     Ok(tx.set_request_key(request.id, key, request.entry)?)
+}
+
+/// The first try of a saga to make what its plan says.
+fn add_attempt(
+    tx: &Tx<'_>,
+    ids: &NewIds,
+    key: KeyId,
+    plan: &Plan,
+    marker: &Marker,
+) -> std::result::Result<(), LedgerError> {
+    let attempt = Attempt {
+        id: ids.attempt,
+        key,
+        number: 1,
+        marker: marker.clone(),
+        connection: plan.connection.clone(),
+        sent_at: None,
+        outcome: AttemptOutcome::Unsent,
+        provider_key_id: None,
+        expires_at: None,
+    };
+    tx.add_attempt(&attempt, ids.saga)
 }
