@@ -58,6 +58,8 @@ pub(crate) struct ParsedAsk {
     pub(crate) withheld: Vec<String>,
     /// The key whose version is to be replaced; an asker says that with another verb.
     pub(crate) rotates: Option<KeyId>,
+    /// The credential that comes under management; said with another verb too.
+    pub(crate) adopts: Option<String>,
     pub(crate) digest: [u8; 32],
 }
 
@@ -133,6 +135,7 @@ impl Ask {
             cwd: self.cwd.clone(),
             withheld: Vec::new(),
             rotates: None,
+            adopts: None,
             digest: self.digest(),
         })
     }

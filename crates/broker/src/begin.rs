@@ -95,7 +95,7 @@ fn begin_mint(
 }
 
 /// A name that is not free belongs to a key that lives or is being made; one that has ended frees it.
-fn place_taken(destination: &Destination, holder: &Key) -> BrokerError {
+pub(crate) fn place_taken(destination: &Destination, holder: &Key) -> BrokerError {
     let Key { project, environment, name, .. } = holder;
     let how = if holder.state == KeyState::Minting { "is being made right now" } else { "lives" };
     let message =
@@ -106,7 +106,7 @@ fn place_taken(destination: &Destination, holder: &Key) -> BrokerError {
     ))
 }
 
-fn name_taken(tx: &Tx<'_>, plan: &Plan, error: LedgerError) -> BrokerError {
+pub(crate) fn name_taken(tx: &Tx<'_>, plan: &Plan, error: LedgerError) -> BrokerError {
     if !matches!(error, LedgerError::Exists { .. }) {
         return error.into();
     }

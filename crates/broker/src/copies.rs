@@ -72,6 +72,10 @@ impl Broker {
     /// What waits for people in the store is asked for once, and after that looked at.
     pub(crate) async fn take_back(&self, attempt: &Attempt, placement: &Placement) -> Result<Fate> {
         let Placement { destination, change, .. } = placement;
+        // It was never this broker's value.
+        if placement.state == PlacementState::Adopted {
+            return Ok(Fate::of(PlacementState::Left));
+        }
         let store = self.outside.store(&destination.place.store).await?;
         let origin = Origin {
             placement: placement.id,

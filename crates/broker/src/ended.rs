@@ -101,7 +101,11 @@ pub(crate) fn to_end(tx: &Tx<'_>, key: KeyId) -> std::result::Result<Vec<Made>, 
         let entry = stored.entry()?;
         let record = entry.record();
         let id = record.facts.get("provider_key_id").and_then(serde_json::Value::as_str);
-        if let (Deed::KeyMint, Stage::Note, Some(id)) = (record.deed, record.stage, id)
+        let came = matches!(
+            (record.deed, record.stage),
+            (Deed::KeyMint, Stage::Note) | (Deed::KeyAdopt, Stage::Outcome)
+        );
+        if let (true, Some(id)) = (came, id)
             && made.iter().all(|known| known.provider_key_id != id)
         {
             let attempt = record.subject.attempt.as_deref().and_then(|id| AttemptId::parse(id).ok());

@@ -367,11 +367,17 @@ impl Broker {
 
     /// The template that a key was made from, as it is in force; its last known form when it no longer is.
     pub(crate) async fn template_of(&self, key: &Key) -> Result<ResolvedTemplate> {
-        let id = key.template.clone();
-        let found = self.ledger.read(move |tx| tx.template(&id)).await?;
-        found.map(|applied| applied.resolved).ok_or_else(|| {
-            BrokerError::missing(format!("template `{}` of the key is no longer in force", key.template))
-        })
+        let of = key.clone();
+        let (id, found) = self
+            .ledger
+            .read(move |tx| {
+                let id = tx.request_in_force(&of)?.plan.template;
+                tx.template(&id).map(|found| (id, found))
+            })
+            .await?;
+        found
+            .map(|applied| applied.resolved)
+            .ok_or_else(|| BrokerError::missing(format!("template `{id}` of the key is no longer in force")))
     }
 }
 

@@ -14,6 +14,8 @@
 //! | `limits` | what policy counts, and the brake on asking |
 //! | [`review`] | pending requests: show, reject, expire |
 //! | [`approve`] | pending requests: approve, as asked or with less |
+//! | [`inventory`], [`adopt`] | keys that were made elsewhere: what there is, and one put under management |
+//! | [`switch_off`] | a key that is there and does not work for a while |
 //! | `rotate` | the wish for a successor: decided, recorded, begun; and what is due by itself |
 //! | `saga` | mint and rotation, step by step, with their undo |
 //! | [`revoke`], `copies`, `sweep` | the debts, what lies in stores, and the orphans |
@@ -33,6 +35,7 @@
 //! | `scheduler` | what has to happen without anybody asking |
 
 pub mod admin;
+pub mod adopt;
 pub mod approve;
 pub mod ask;
 pub mod auth;
@@ -51,6 +54,7 @@ mod error;
 pub mod find;
 pub mod guards;
 pub mod home;
+pub mod inventory;
 pub mod kinds;
 mod limits;
 pub mod mask;
@@ -68,6 +72,7 @@ mod saga;
 mod scheduler;
 mod soundness;
 mod sweep;
+pub mod switch_off;
 pub mod trace;
 
 pub use broker::{Broker, Health, Options};

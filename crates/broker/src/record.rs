@@ -118,6 +118,7 @@ pub(crate) fn of_placement(
         PlacementState::Planned | PlacementState::Writing => Stage::Intent,
         PlacementState::Waiting
         | PlacementState::Written
+        | PlacementState::Adopted
         | PlacementState::Replaced
         | PlacementState::Leaving
         | PlacementState::Unwanted => Stage::Note,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use keywright_core::audit::{Deed, Stage};
 use keywright_core::id::{AttemptId, KeyId, RequestId};
-use keywright_core::key::{Key, KeyState};
+use keywright_core::key::{Key, KeyState, PlacementState};
 use keywright_core::plan::{Plan, Principal};
 use keywright_core::policy::{
     Authorized, Ceiling, Counts, Effect, Facts, KeyFacts, Policies, Question, Refusal,
@@ -169,6 +169,12 @@ impl Broker {
             return Err(BrokerError::new(Code::Conflict, format!("key `{full}` is {}", key.state))
                 .hint("only a key that is active has a version to replace; ask for a new one"));
         }
+        let id = key.id;
+        if self.ledger.read(move |tx| tx.disabled_since(id)).await?.is_some() {
+            let full = format!("{}/{}/{}", key.project, key.environment, key.name);
+            return Err(BrokerError::new(Code::Conflict, format!("key `{full}` is switched off"))
+                .hint(format!("switch it on again first: `keywright key enable {full}`; or revoke it")));
+        }
         let (principal, digest) = (caller.principal.clone(), digest_of(key.id));
         let waiting =
             self.ledger.read(move |tx| tx.pending_twin(principal.kind(), principal.name(), &digest)).await?;
@@ -192,7 +198,10 @@ impl Broker {
     ) -> Result<(ParsedAsk, Considered)> {
         let of = key.clone();
         let before = self.ledger.read(move |tx| tx.request_in_force(&of)).await?.plan;
-        let template = self.applied(&key.template).await?.resolved;
+        if before.template.is_of_adopted() {
+            return Err(no_template(key, &before));
+        }
+        let template = self.applied(&before.template).await?.resolved;
         let ask = successor(key, &before, &template, reason);
         let (plan, applied) = self.derive(id, principal, &ask).await?;
         refuse_wider(&plan, &before)?;
@@ -216,6 +225,13 @@ impl Broker {
     /// Whether a successor's value can be written: each place is there, and holds the key's value or none. Looked at before
     /// anything is made, because from the first write on there is no way back.
     async fn refuse_lost(&self, plan: &Plan, key: &Key) -> Result<()> {
+        let id = key.id;
+        let placements = self.ledger.read(move |tx| tx.placements(id)).await?;
+        let adopted: Vec<_> = placements
+            .into_iter()
+            .filter(|p| p.state == PlacementState::Adopted)
+            .map(|p| p.destination)
+            .collect();
         for destination in &plan.destinations {
             let store = self.outside.store(&destination.place.store).await?;
             let presence = store.look(destination).await?;
@@ -225,7 +241,8 @@ impl Broker {
                 Presence::Ours { marker: Some(marker), .. } => {
                     self.key_of(marker.as_str()).await.is_some_and(|found| found.id == key.id)
                 }
-                Presence::Absent | Presence::Foreign => false,
+                Presence::Foreign => adopted.contains(destination),
+                Presence::Absent => false,
             };
             if !is_own {
                 self.may_write(destination, &presence, None).await?;
@@ -288,8 +305,20 @@ fn successor(key: &Key, before: &Plan, template: &ResolvedTemplate, reason: Untr
         cwd: before.destinations.iter().find_map(|d| d.base.clone()),
         withheld: grants.filter(|id| !had.contains(id)).map(str::to_owned).collect(),
         rotates: Some(key.id),
+        adopts: None,
         digest: digest_of(key.id),
     }
+}
+
+/// A key that was made elsewhere, and of which no template says what a successor may do.
+fn no_template(key: &Key, plan: &Plan) -> BrokerError {
+    let full = format!("{}/{}/{}", key.project, key.environment, key.name);
+    let message = format!("key `{full}` was made elsewhere, and no template says what its successor may do");
+    BrokerError::new(Code::Conflict, message).hint(format!(
+        "adopt it once more, with `--template`: `keywright key adopt {} {} --template ID`",
+        plan.connection,
+        plan.adopts.as_deref().unwrap_or("ID")
+    ))
 }
 
 /// What tells the wish to rotate a key from other asks.

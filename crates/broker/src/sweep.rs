@@ -101,9 +101,18 @@ impl Broker {
         let expected = self.ledger.scan(move |tx| tx.live_versions(&of)).await?;
         let provider = self.outside.provider(connection).await?;
         for version in expected.into_iter().filter(|v| !seen.contains(&v.provider_key_id)) {
-            found.missing.push(version.key.to_string());
+            // One that was made elsewhere has no marker by which it would be in this list.
+            let attempt = version.attempt;
+            let made = self.ledger.read(move |tx| tx.attempt(attempt)).await;
+            let has_marker = made.is_ok_and(|attempt| attempt.outcome != AttemptOutcome::Adopted);
+            if has_marker {
+                found.missing.push(version.key.to_string());
+            }
             // A list may lag behind; only the answer about this very one counts.
             if let Err(ProviderError::NotFound { .. }) = provider.read_back(&version.provider_key_id).await {
+                if !has_marker {
+                    found.missing.push(version.key.to_string());
+                }
                 match self.note_gone(&version).await {
                     // Its key's row was edited or is gone: `doctor` says so, and the others are looked at all the same.
                     Err(error) if error.edited || error.code == Code::NotFound => {

@@ -40,6 +40,8 @@ pub struct Trace {
     pub rotates_at: Option<Timestamp>,
     /// How often that failed since it last went well.
     pub rotate_tries: u64,
+    /// Since when it is switched off at the provider.
+    pub disabled_at: Option<Timestamp>,
     /// The entries about it, in order: those of its beginning and of its end where there are thousands.
     pub entries: Vec<Entry>,
 }
@@ -66,6 +68,8 @@ pub struct KeySummary {
     pub placements: Vec<Placement>,
     /// Whether a revocation is still owed.
     pub debt: bool,
+    /// Since when it is switched off at the provider.
+    pub disabled_at: Option<Timestamp>,
 }
 
 fn summary(tx: &Tx<'_>, key: Key) -> std::result::Result<KeySummary, LedgerError> {
@@ -74,6 +78,7 @@ fn summary(tx: &Tx<'_>, key: Key) -> std::result::Result<KeySummary, LedgerError
         placements: placements_of(tx, key.id, version.as_ref())?,
         version,
         debt: tx.revocations_of(key.id)?.iter().any(|r| r.done_at.is_none()),
+        disabled_at: tx.disabled_since(key.id)?,
         key,
     })
 }
@@ -187,6 +192,7 @@ impl Broker {
                 drains: tx.drains(id)?.into_iter().map(|drain| (drain, None)).collect(),
                 rotates_at: tx.rotation_of(id)?.0,
                 rotate_tries: tx.rotation_of(id)?.1,
+                disabled_at: tx.disabled_since(id)?,
                 entries,
                 plan: tx.request_in_force(&key)?.plan,
                 request,

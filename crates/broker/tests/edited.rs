@@ -15,7 +15,7 @@ const CHANGES: &[(&str, &[&str])] = &[
     ("stores", &[]),
     ("proposals", &["state"]),
     ("requests", &["status", "reasons", "key_id", "entry", "decided_at"]),
-    ("keys", &["state", "rotate_at", "rotate_tries"]),
+    ("keys", &["state", "rotate_at", "rotate_tries", "disabled_at"]),
     ("attempts", &["sent_at", "outcome", "provider_key_id", "expires_at", "sweep_at", "absent_seen"]),
     ("versions", &["state", "created_at"]),
     ("placements", &["store_version", "verified", "state", "change", "updated_at"]),

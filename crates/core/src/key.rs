@@ -82,6 +82,8 @@ AttemptOutcome {
     AbsentSoFar = "absent_so_far",
     /// The provider refused it: nothing was made.
     Refused = "refused",
+    /// Nothing was sent: the credential was made elsewhere, and an operator put it under management.
+    Adopted = "adopted",
 });
 
 impl PlacementState {
@@ -115,6 +117,9 @@ PlacementState {
     Written = "written",
     /// It was looked at afterwards and is right.
     Verified = "verified",
+    /// Somebody else's value, over which a successor of the key may be written: an operator said that the place is the
+    /// key's. It is never taken away.
+    Adopted = "adopted",
     /// The successor's value lies there instead.
     Replaced = "replaced",
     /// The store has the removal, and does it once somebody approved it there.

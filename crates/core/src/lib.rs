@@ -10,6 +10,7 @@
 //! | [`grant`] | what a key may do, as the provider understands it |
 //! | [`template`], [`plan`], [`policy`], [`approval`] | ask, exact effect, decision, human consent |
 //! | [`key`], [`saga`], [`marker`], [`drain`] | the life of a key, what survives a crash, when a version may end |
+//! | [`inventory`] | what lies at a provider besides, and what is wrong with it |
 //! | [`audit`] | the log that shows tampering |
 //! | [`receipt`] | all that an agent ever gets back |
 //! | [`provider`], [`store`] | the two joints to the outside world |
@@ -19,6 +20,7 @@ pub mod audit;
 pub mod drain;
 pub mod grant;
 pub mod id;
+pub mod inventory;
 pub mod key;
 pub mod marker;
 pub mod name;

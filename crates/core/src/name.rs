@@ -179,12 +179,28 @@ impl TemplateId {
         }
     }
 
+    /// What stands in the place of a template for a key that was made elsewhere and put under management without one. No
+    /// template can have this id.
+    #[must_use]
+    pub fn of_adopted(provider: &Kind) -> Self {
+        Self(format!("{provider}{ADOPTED}").into())
+    }
+
+    /// Whether this is no template's id, but [`TemplateId::of_adopted`].
+    #[must_use]
+    pub fn is_of_adopted(&self) -> bool {
+        self.0.ends_with(ADOPTED)
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
+
+/// How the id of a key without a template ends.
+const ADOPTED: &str = "/adopted";
 
 impl fmt::Display for TemplateId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

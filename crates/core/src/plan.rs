@@ -124,6 +124,9 @@ pub struct Plan {
     /// The key whose version it replaces; absent for a new key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotates: Option<KeyId>,
+    /// The credential, by the provider's id of it, that was made elsewhere and comes under management; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopts: Option<String>,
     /// Operations that the permissions unlock, and how many of them change something.
     pub unlocks: u32,
     /// How many of `unlocks` change something.

@@ -78,6 +78,14 @@ pub trait Provider: Send + Sync {
     /// When the list could not be read to its end: a partial list is never returned.
     async fn list(&self, which: Listing) -> Result<Vec<Listed>, ProviderError>;
 
+    /// The parent credential's own id, where it stands in the list: it must not be taken for a key.
+    ///
+    /// # Errors
+    /// When it could not be read.
+    async fn own_key_id(&self) -> Result<Option<String>, ProviderError> {
+        Ok(None)
+    }
+
     /// Ends the credential. Success when it is already gone.
     ///
     /// # Errors

@@ -243,7 +243,8 @@ impl Template {
         if provider != Some(self.provider.as_str()) {
             return Err(TemplateError::Id { id: self.id.clone(), provider: self.provider.clone() });
         }
-        let rules: [(bool, &'static str); 8] = [
+        let rules: [(bool, &'static str); 9] = [
+            (self.id.is_of_adopted(), "`adopted` stands for keys without a template; give it another name"),
             (self.permissions.is_empty(), "a template without permissions makes no key; name at least one"),
             (self.permissions.len() > 100, "a template has at most 100 permissions"),
             (self.title.trim().is_empty() || self.title.len() > 200, "give it a title of 1 to 200 bytes"),

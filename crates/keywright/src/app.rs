@@ -367,6 +367,9 @@ fn changes_keys(call: &OperatorCall) -> bool {
         OperatorCall::KeyRequest { dry_run: false, .. }
             | OperatorCall::KeyRotate { .. }
             | OperatorCall::KeyEndOld { .. }
+            | OperatorCall::KeyAdopt { .. }
+            | OperatorCall::KeyDisable { .. }
+            | OperatorCall::KeyEnable { .. }
             | OperatorCall::KeyRevoke { .. }
             | OperatorCall::ProjectTeardown { .. }
             | OperatorCall::ReviewApprove { .. }

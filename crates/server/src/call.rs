@@ -398,6 +398,34 @@ pub enum OperatorCall {
         /// Why.
         reason: String,
     },
+    /// The credentials that nobody manages.
+    KeyUnmanaged {
+        /// Of this connection; of all when absent.
+        connection: Option<String>,
+    },
+    /// Put a credential that was made elsewhere under management.
+    KeyAdopt {
+        /// The connection that sees it.
+        connection: String,
+        /// The provider's id of it.
+        provider_key_id: String,
+        /// What it is called, and what its successor is; an empty template for none.
+        ask: Box<Ask>,
+    },
+    /// Switch a key off at its provider.
+    KeyDisable {
+        /// Its id or name.
+        key: String,
+        /// Why.
+        reason: String,
+    },
+    /// Switch it on again.
+    KeyEnable {
+        /// Its id or name.
+        key: String,
+        /// Why.
+        reason: String,
+    },
     /// Revoke one key.
     KeyRevoke {
         /// Its id or name.

@@ -322,6 +322,11 @@ impl Provider for SendGrid {
         Ok(rows.map(|row| Listed::of(row.api_key_id, &row.name)).collect())
     }
 
+    /// A key is `SG.ID.SECRET`.
+    async fn own_key_id(&self) -> Result<Option<String>, ProviderError> {
+        Ok(self.parent.expose_secret().split('.').nth(1).map(str::to_owned))
+    }
+
     async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
         let call = self.of_account(Call::delete(vec!["v3", "api_keys", provider_key_id], &self.parent));
         let told = |failure| told(failure, "api_keys.delete");

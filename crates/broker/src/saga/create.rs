@@ -140,7 +140,7 @@ impl Broker {
                 expires_at,
                 state: VersionState::Minted,
             };
-            tx.add_version(&version, &fingerprint)?;
+            tx.add_version(&version, Some(&fingerprint))?;
             for placement in placements {
                 tx.add_placement(&Placement { version: version.id, ..placement })?;
             }

@@ -120,6 +120,9 @@ impl Broker {
         let presence = store.look(&placement.destination).await.map_err(|error| later(placement, error))?;
         let own = Some(&work.attempt.marker);
         let is_own = matches!(&presence, Presence::Ours { marker, .. } if marker.as_ref() == own);
+        if presence == Presence::Foreign && self.is_adopted(work, placement).await.map_err(Step::Lost)? {
+            return self.over_adopted(work, store, placement).await;
+        }
         match (placement.state, &presence) {
             // Either the half of our own write, or somebody's value. The store is asked to write where nothing lies: it sees
             // the value, finishes what is ours, and leaves what is not.
@@ -153,6 +156,32 @@ impl Broker {
         Ok(placements.iter().any(|p| {
             p.version != version && p.destination == destination && p.state == PlacementState::Verified
         }))
+    }
+
+    /// Whether an operator gave a place over to the key, whatever lies there.
+    async fn is_adopted(&self, work: &Work, placement: &Placement) -> Result<bool, BrokerError> {
+        let (key, destination) = (work.key.id, placement.destination.clone());
+        let placements = self.ledger.read(move |tx| tx.placements(key)).await?;
+        let is_it = |p: &Placement| p.state == PlacementState::Adopted && p.destination == destination;
+        Ok(placements.iter().any(is_it))
+    }
+
+    /// Somebody's value lies where the successor's is to lie, and may be written over; or the change that does it waits.
+    async fn over_adopted(
+        &self,
+        work: &Work,
+        store: &Arc<dyn Store>,
+        placement: &Placement,
+    ) -> Result<Presence, Step> {
+        if placement.state != PlacementState::Waiting {
+            return Ok(Presence::Foreign);
+        }
+        let change = placement.change.clone().unwrap_or_default();
+        match store.standing(&placement.destination, &change).await {
+            // What was approved is there now, or half of it.
+            Ok(Standing::Done) => Ok(Presence::Foreign),
+            _ => Err(self.still_waits(work, store, placement).await),
+        }
     }
 
     pub(crate) async fn may_write(

@@ -55,6 +55,8 @@ deeds! {
     KeyRotate = "key.rotate", "A key moved from one version to the next.";
     KeyRevoke = "key.revoke", "A version was revoked at the provider.";
     KeySweep = "key.sweep", "Reconciling found a version that nobody owned, and dealt with it.";
+    KeyDisable = "key.disable", "A key was switched off at the provider, and can be switched on again.";
+    KeyEnable = "key.enable", "A key that was switched off was switched on again.";
     KeyAdopt = "key.adopt", "A key made elsewhere came under management.";
     SecretRead = "secret.read", "A workload's or operator's run read secrets.";
     TemplatePropose = "template.propose", "An agent proposed a template.";

@@ -182,7 +182,7 @@ impl KeyFacts {
             project: key.project.clone(),
             environment: key.environment.clone(),
             provider: key.provider.clone(),
-            template: key.template.clone(),
+            template: template.template.id.clone(),
             tier: template.template.tier,
             escalation: !template.escalation.is_empty(),
             agent: key.agent.clone(),

@@ -1,7 +1,10 @@
 //! `keywright key`
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use keywright_broker::ask::Ask;
+use keywright_server::answer::Failure;
 use keywright_server::call::OperatorCall;
 use serde_json::Value;
 
@@ -43,6 +46,12 @@ enum Command {
         /// Those that were revoked or failed as well.
         #[arg(long)]
         all: bool,
+        /// The keys that were made elsewhere and that nobody manages, with what is wrong with them.
+        #[arg(long, conflicts_with_all = ["project", "env", "state", "debt", "all"])]
+        unmanaged: bool,
+        /// Of those, only the ones that this connection sees.
+        #[arg(long, value_name = "NAME", requires = "unmanaged")]
+        connection: Option<String>,
     },
     /// Show one key, without its secret.
     Show {
@@ -59,12 +68,21 @@ enum Command {
     },
     /// Replace a key's version by a successor, and end the old one once it is idle.
     Rotate(super::rotate::Args),
-    /// Take a key that was made elsewhere under management (not in this version).
-    #[command(hide = true)]
-    Adopt {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        _rest: Vec<String>,
-    },
+    /// Switch a key off at its provider, where that can be taken back.
+    Disable(Switched),
+    /// Switch a key on again.
+    Enable(Switched),
+    /// Put a key that was made elsewhere under management.
+    Adopt(super::adopt::Args),
+}
+
+#[derive(clap::Args)]
+struct Switched {
+    /// Its id, its name, or project/environment/NAME.
+    key: String,
+    /// Why; it goes on record.
+    #[arg(long, value_name = "T", default_value = "an operator said so")]
+    reason: String,
 }
 
 #[derive(clap::Args)]
@@ -100,7 +118,8 @@ struct Request {
 pub(crate) async fn run(app: &App, args: Args) -> Done {
     match args.command {
         Command::Request(request) => ask(app, request).await,
-        Command::List { project, env, state, debt, all } => {
+        Command::List { unmanaged: true, connection, .. } => super::adopt::unmanaged(app, connection).await,
+        Command::List { project, env, state, debt, all, .. } => {
             let is_narrow = project.is_some() || env.is_some() || state.is_some() || debt;
             let is_whole = all || state.is_some() || debt;
             let make = || OperatorCall::KeyList {
@@ -121,21 +140,26 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
             receipt::revoked(app.everyday(make).await?)
         }
         Command::Rotate(args) => super::rotate::run(app, args).await,
-        Command::Adopt { .. } => Err(errors::unsupported("adopting a key")),
+        Command::Disable(Switched { key, reason }) => {
+            let make = || OperatorCall::KeyDisable { key: key.clone(), reason: reason.clone() };
+            let trace = app.everyday(make).await?;
+            let text = show(&trace);
+            Ok(Output::new(trace, text)
+                .talk("next: `keywright key enable` takes it back, `keywright key revoke` ends it"))
+        }
+        Command::Enable(Switched { key, reason }) => {
+            let trace = app.signed(OperatorCall::KeyEnable { key, reason }).await?;
+            let text = show(&trace);
+            Ok(Output::new(trace, text))
+        }
+        Command::Adopt(args) => super::adopt::run(app, args).await,
     }
 }
 
 async fn ask(app: &App, request: Request) -> Done {
-    let mut parameters = std::collections::BTreeMap::new();
-    for (name, value) in request.parameters.into_iter().map(Setting::into_pair) {
-        if parameters.insert(name.clone(), value).is_some() {
-            let name = keywright_core::text::escaped(&name);
-            return Err(errors::usage(format!("parameter `{name}` is given twice")));
-        }
-    }
     let ask = Ask {
         template: request.template,
-        parameters,
+        parameters: parameters(request.parameters)?,
         project: request.project,
         environment: request.env,
         name: request.name,
@@ -161,6 +185,18 @@ async fn ask(app: &App, request: Request) -> Done {
     receipt::done(answer)
 }
 
+/// Parameters by name, each given once.
+pub(crate) fn parameters(given: Vec<Setting>) -> Result<BTreeMap<String, String>, Failure> {
+    let mut parameters = BTreeMap::new();
+    for (name, value) in given.into_iter().map(Setting::into_pair) {
+        if parameters.insert(name.clone(), value).is_some() {
+            let name = keywright_core::text::escaped(&name);
+            return Err(errors::usage(format!("parameter `{name}` is given twice")));
+        }
+    }
+    Ok(parameters)
+}
+
 /// The keys as people see them: the live ones, unless the whole list was wanted. Programs get every one.
 fn list(keys: Value, is_narrow: bool, is_whole: bool) -> Done {
     let now = Timestamp::now();
@@ -179,7 +215,11 @@ fn list(keys: Value, is_narrow: bool, is_whole: bool) -> Done {
             strong(field(key, "name")),
             plain(field(key, "project")),
             plain(field(key, "environment")),
-            if is_owed { (format!("{state}, owed"), Tone::Bad) } else { (state.clone(), of_state(&state)) },
+            match (is_owed, field(key, "disabled_at").is_empty()) {
+                (true, _) => (format!("{state}, owed"), Tone::Bad),
+                (false, false) if is_alive => ("switched off".to_owned(), Tone::Warn),
+                _ => (state.clone(), of_state(&state)),
+            },
             plain(if expires.is_empty() || !is_alive { String::new() } else { when::short(&expires, now) }),
             plain(field(key, "template")),
             plain(field(key, "id")),
@@ -227,6 +267,8 @@ pub(crate) fn show(trace: &Value) -> String {
         .add("for", format!("{} / {}", field(&key, "project"), field(&key, "environment")))
         .add("made at", format!("{} ({})", field(&key, "connection"), field(&key, "provider")))
         .add("template", field(&key, "template"))
+        .add("adopted", adopted_text(trace))
+        .add("switched off", when::both(&field(&key, "disabled_at"), now))
         .all("may", items(trace, "permissions").iter().map(permission))
         .all("on", items(trace, "resources").iter().map(resource))
         .add("unlocks", crate::show::plan::unlocks(trace))
@@ -259,6 +301,14 @@ pub(crate) fn show(trace: &Value) -> String {
         .add("decided by", joined(trace, "decided_by"))
         .add("approved by", joined(trace, "approved_by"));
     format!("{head}\n{}", facts.render())
+}
+
+/// Where a key comes from that this broker did not make.
+fn adopted_text(trace: &Value) -> String {
+    match field(trace, "adopted") {
+        id if id.is_empty() => id,
+        id => format!("made elsewhere, as {}", crate::show::outside(&id)),
+    }
 }
 
 /// How far a mint is, or that it is being undone, and what stands in the way.

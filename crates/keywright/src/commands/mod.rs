@@ -1,5 +1,6 @@
 //! The commands, one file each. A command reads its words, makes a call, and shapes the answer for people.
 
+pub(crate) mod adopt;
 pub(crate) mod agent;
 pub(crate) mod audit;
 pub(crate) mod catalog;

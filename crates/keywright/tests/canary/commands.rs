@@ -85,7 +85,10 @@ const COMMANDS: &str = "
     1  spend
     0  key rotate LIVE
     0* key rotate LIVE --end-old
-    1  key adopt x
+    0  key list --unmanaged
+    1* key adopt cf 00000000000000000000000000000000 --project p{n} --env dev --name N --reason {sentence}
+    0  key disable LIVE --reason {sentence}
+    0* key enable LIVE
     0  logout
     5  key list
     0* login

@@ -164,6 +164,7 @@ CREATE TABLE keys (
   created_at BIGINT NOT NULL,
   rotate_at BIGINT,
   rotate_tries BIGINT NOT NULL DEFAULT 0,
+  disabled_at BIGINT,
   mac BYTEA NOT NULL
 );
 CREATE INDEX keys_to_rotate ON keys (rotate_at) WHERE rotate_at IS NOT NULL;
@@ -197,7 +198,7 @@ CREATE TABLE versions (
   provider_key_id TEXT NOT NULL,
   expires_at BIGINT,
   state TEXT NOT NULL,
-  fingerprint TEXT NOT NULL,
+  fingerprint TEXT,
   created_at BIGINT NOT NULL,
   mac BYTEA NOT NULL,
   UNIQUE (key_id, number)

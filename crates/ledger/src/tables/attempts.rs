@@ -42,9 +42,17 @@ impl Tx<'_> {
             Value::text(&attempt.connection),
         ];
         self.execute(
-            "INSERT INTO attempts (id, key_id, saga, number, marker, connection, outcome, expires_at, mac) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-            &FACTS.with(self, facts, [Value::text(attempt.outcome), attempt.expires_at.into()])?,
+            "INSERT INTO attempts (id, key_id, saga, number, marker, connection, outcome, provider_key_id, expires_at, mac) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            &FACTS.with(
+                self,
+                facts,
+                [
+                    Value::text(attempt.outcome),
+                    Value::maybe(attempt.provider_key_id.as_deref()),
+                    attempt.expires_at.into(),
+                ],
+            )?,
         )?;
         Ok(())
     }

@@ -221,11 +221,11 @@ impl Tx<'_> {
         if matches!(to, KeyState::Revoked | KeyState::Failed) { self.release(id) } else { Ok(()) }
     }
 
-    /// Records a version that the provider made.
+    /// Records a version that the provider made. Of one that was made elsewhere nobody knows the secret, nor its fingerprint.
     ///
     /// # Errors
     /// When the ledger can't be written.
-    pub fn add_version(&self, version: &Version, fingerprint: &Fingerprint) -> Result<()> {
+    pub fn add_version(&self, version: &Version, fingerprint: Option<&Fingerprint>) -> Result<()> {
         let facts = vec![
             Value::text(version.id),
             Value::text(version.key),
@@ -233,7 +233,7 @@ impl Tx<'_> {
             version.number.into(),
             version.provider_key_id.as_str().into(),
             version.expires_at.into(),
-            fingerprint.to_hex().as_str().into(),
+            Value::maybe(fingerprint.map(Fingerprint::to_hex)),
         ];
         self.execute(
             "INSERT INTO versions (id, key_id, attempt, number, provider_key_id, expires_at, fingerprint, state, \
@@ -281,9 +281,58 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn keys_to_rotate(&self, limit: u32) -> Result<Vec<KeyId>> {
         let sql = "SELECT id FROM keys WHERE rotate_at IS NOT NULL AND rotate_at <= $1 AND state = 'active' \
-                   ORDER BY rotate_at LIMIT $2";
+                   AND disabled_at IS NULL ORDER BY rotate_at LIMIT $2";
         let rows = self.query(sql, &[self.now().into(), i64::from(limit).into()])?;
         rows.iter().map(|row| row.parse(0, "key id")).collect()
+    }
+
+    /// Since when a key is switched off at the provider; `None` while it is on.
+    ///
+    /// # Errors
+    /// [`LedgerError::Missing`].
+    pub fn disabled_since(&self, id: KeyId) -> Result<Option<Timestamp>> {
+        let row = self.first("SELECT disabled_at FROM keys WHERE id = $1", &[Value::text(id)])?;
+        let row = row.ok_or_else(|| LedgerError::Missing { what: "key", name: id.to_string() })?;
+        row.maybe_time(0)
+    }
+
+    /// Sets whether a key is switched off at the provider.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn set_disabled(&self, id: KeyId, is_off: bool) -> Result<()> {
+        let at = is_off.then(|| self.now());
+        self.execute("UPDATE keys SET disabled_at = $2 WHERE id = $1", &[Value::text(id), at.into()])?;
+        Ok(())
+    }
+
+    /// The key that has, or had, a credential of a connection, by the provider's id of it; the newest where there are several.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn key_of_credential(
+        &self,
+        connection: &ConnectionName,
+        provider_key_id: &str,
+    ) -> Result<Option<(Key, Version)>> {
+        let sql = format!(
+            "SELECT {VERSION} FROM versions v JOIN keys k ON k.id = v.key_id WHERE k.connection = $1 \
+             AND v.provider_key_id = $2 ORDER BY v.created_at DESC, v.id DESC LIMIT 1"
+        );
+        let row = self.first(&sql, &[Value::text(connection), provider_key_id.into()])?;
+        let version = row.map(|row| read_version(self, &row)).transpose()?;
+        version.map(|version| Ok((self.key(version.key)?, version))).transpose()
+    }
+
+    /// The provider's ids of every credential of a connection that has a version.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn credentials_of(&self, connection: &ConnectionName) -> Result<Vec<String>> {
+        let sql =
+            "SELECT v.provider_key_id FROM versions v JOIN keys k ON k.id = v.key_id WHERE k.connection = $1";
+        let rows = self.query(sql, &[Value::text(connection)])?;
+        rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
     }
 
     /// When a key's version is due to be replaced, and how often that failed since it last went well.
@@ -315,16 +364,17 @@ impl Tx<'_> {
         self.first(&sql, &[Value::text(attempt)])?.map(|row| read_version(self, &row)).transpose()
     }
 
-    /// The fingerprint of a version's secret.
+    /// The fingerprint of a version's secret, where that is known.
     ///
     /// # Errors
     /// [`LedgerError::Missing`].
-    pub fn fingerprint(&self, version: VersionId) -> Result<Fingerprint> {
+    pub fn fingerprint(&self, version: VersionId) -> Result<Option<Fingerprint>> {
         let sql = format!("SELECT {VERSION} FROM versions v WHERE id = $1");
         let row = self.first(&sql, &[Value::text(version)])?;
         let row = row.ok_or_else(|| LedgerError::Missing { what: "version", name: version.to_string() })?;
         VERSIONS.check(self, &row)?;
-        Fingerprint::from_hex(row.text(6)?).ok_or(LedgerError::Damaged { what: "fingerprint" })
+        let read = |text| Fingerprint::from_hex(text).ok_or(LedgerError::Damaged { what: "fingerprint" });
+        row.maybe_text(6)?.map(read).transpose()
     }
 
     /// The fingerprints of all versions in hexadecimal digits, the newest first, at most `limit`.
@@ -332,7 +382,7 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn fingerprints(&self, limit: u32) -> Result<Vec<String>> {
-        let sql = "SELECT fingerprint FROM versions ORDER BY id DESC LIMIT $1";
+        let sql = "SELECT fingerprint FROM versions WHERE fingerprint IS NOT NULL ORDER BY id DESC LIMIT $1";
         let rows = self.query(sql, &[i64::from(limit).into()])?;
         rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
     }

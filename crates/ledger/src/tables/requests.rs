@@ -274,14 +274,14 @@ impl Tx<'_> {
         self.query(sql, &[Value::text(key)])?.iter().map(|row| row.parse(0, "request id")).collect()
     }
 
-    /// The request whose plan a key follows now: of its last rotation, or the one that made it.
+    /// The request whose plan a key follows now: of its last rotation or adoption, or the one that made it.
     ///
     /// # Errors
     /// When the ledger can't be read, or a row was edited.
     pub fn request_in_force(&self, key: &Key) -> Result<Request> {
         for id in self.requests_of_key(key.id)?.into_iter().rev() {
             let request = self.request(id)?;
-            if request.plan.rotates == Some(key.id) {
+            if request.plan.rotates == Some(key.id) || request.plan.adopts.is_some() {
                 return Ok(request);
             }
         }

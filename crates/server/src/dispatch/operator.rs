@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keywright_broker::admin::{NewConnection, NewStore};
+use keywright_broker::adopt::Adoption;
 use keywright_broker::auth::Proven;
 use keywright_broker::record::Caller;
+use keywright_broker::switch_off::Switch;
 use keywright_broker::trace::KeyFilter;
 use keywright_broker::{Broker, Code};
 use keywright_ledger::AuditFilter;
@@ -61,6 +63,10 @@ pub(super) async fn run(
         | Op::KeyDenied { .. }
         | Op::KeyRotate { .. }
         | Op::KeyEndOld { .. }
+        | Op::KeyUnmanaged { .. }
+        | Op::KeyAdopt { .. }
+        | Op::KeyDisable { .. }
+        | Op::KeyEnable { .. }
         | Op::KeyRevoke { .. }
         | Op::ProjectTeardown { .. }
         | Op::RequestCheck { .. }
@@ -259,6 +265,24 @@ async fn keys(broker: &Arc<Broker>, peer: &Peer, operator: &Proven, call: Op) ->
         Op::KeyEndOld { key, reason } => {
             broker.end_old(operator, &key, &reason).await?;
             Ok(views::trace(&broker.key(&caller.principal, &key).await?))
+        }
+        Op::KeyUnmanaged { connection } => {
+            let connection = connection.map(|name| name.parse()).transpose().map_err(invalid)?;
+            Ok(views::unmanaged(&broker.inventory(connection.as_ref()).await?))
+        }
+        Op::KeyAdopt { connection, provider_key_id, ask } => {
+            let adoption = Adoption { connection, provider_key_id, ask: *ask };
+            let adopted = broker.adopt(operator, &adoption).await?;
+            let trace = broker.key(&caller.principal, &adopted.key.id.to_string()).await?;
+            Ok(views::adopted(&trace, &adopted.differences))
+        }
+        Op::KeyDisable { key, reason } => {
+            let switched = broker.switch_key(operator, &key, Switch::Off, &reason).await?;
+            Ok(views::trace(&broker.key(&caller.principal, &switched.id.to_string()).await?))
+        }
+        Op::KeyEnable { key, reason } => {
+            let switched = broker.switch_key(operator, &key, Switch::On, &reason).await?;
+            Ok(views::trace(&broker.key(&caller.principal, &switched.id.to_string()).await?))
         }
         Op::KeyRevoke { key, reason } => Ok(views::receipt(&broker.revoke(&caller, &key, &reason).await?)),
         Op::ProjectTeardown { project } => {

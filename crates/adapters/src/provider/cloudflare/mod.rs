@@ -202,6 +202,10 @@ impl Provider for Cloudflare {
         self.list_tokens(which).await
     }
 
+    async fn own_key_id(&self) -> Result<Option<String>, ProviderError> {
+        Ok(Some(self.verify_parent().await?.id))
+    }
+
     async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
         let path = self.owner.token(provider_key_id)?;
         match self.api.delete(path, "token", self.owner.write_permission()).await {

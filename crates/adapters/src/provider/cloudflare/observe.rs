@@ -109,7 +109,15 @@ impl Reader<'_> {
         for (key, value) in &policy.resources {
             match Kind::read(key, value) {
                 Some((kind, id)) => resources.push((kind, id)),
-                None => self.note(&format!("resource {key}: {value}")),
+                None => {
+                    self.note(&format!("resource {key}: {value}"));
+                    // Whoever looks at what is at the provider has to see that it is everything.
+                    if let Some(kind) = key.strip_suffix(".*") {
+                        observed
+                            .resources
+                            .insert((Untrusted::capped(kind, LONGEST_PART).to_string(), "*".to_owned()));
+                    }
+                }
             }
         }
         let mut used = BTreeSet::new();

@@ -60,7 +60,7 @@ impl Cloudflare {
         Ok(ParentHealth { what, expires_at: verified.expires_on, quota, warnings })
     }
 
-    async fn verify_parent(&self) -> Result<Verified, ProviderError> {
+    pub(super) async fn verify_parent(&self) -> Result<Verified, ProviderError> {
         let about = About { what: "token", needs: "an active token of this owner" };
         match self.api.show::<Verified>(self.owner.tokens_and("verify"), about).await {
             Ok(verified) if verified.status == "active" => Ok(verified),

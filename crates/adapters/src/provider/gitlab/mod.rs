@@ -374,6 +374,11 @@ impl Provider for GitLab {
         Ok(listed)
     }
 
+    async fn own_key_id(&self) -> Result<Option<String>, ProviderError> {
+        let own = self.own(&self.parent).await.map_err(Self::told)?;
+        Ok(self.is_fine.then(|| format!("user:{}", own.id)))
+    }
+
     async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
         let path = Id::parse(provider_key_id)?.path();
         // A good answer is 204 without a body; any other comes from elsewhere.

@@ -348,6 +348,11 @@ impl Provider for Tailscale {
         self.listed(which).await.map_err(|failure| self.told(failure))
     }
 
+    /// A secret is `tskey-KIND-ID-SECRET`.
+    async fn own_key_id(&self) -> Result<Option<String>, ProviderError> {
+        Ok(self.parent.token.expose_secret().split('-').nth(2).map(str::to_owned))
+    }
+
     async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
         let bearer = self.bearer().await.map_err(|failure| self.told(failure))?;
         let outcome = self.rest.send(Call::delete(self.path(&[provider_key_id]), &bearer.token)).await;

@@ -1,0 +1,104 @@
+//! Switch off, switch on: a key that is still there and does not work, where its provider has that. Reversible, so it is what
+//! to do first about a key that somebody may have got hold of.
+
+use keywright_core::audit::{Deed, Outcome, Stage};
+use keywright_core::key::{Key, KeyState, VersionState};
+use keywright_core::provider::ProviderError;
+use keywright_ledger::LedgerError;
+
+use crate::auth::Proven;
+use crate::broker::Broker;
+use crate::error::{BrokerError, Code, Result};
+use crate::record::{Caller, failed, of_key};
+
+/// Which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Switch {
+    /// It works.
+    On,
+    /// It does not.
+    Off,
+}
+
+impl Switch {
+    fn deed(self) -> Deed {
+        match self {
+            Self::On => Deed::KeyEnable,
+            Self::Off => Deed::KeyDisable,
+        }
+    }
+}
+
+impl Broker {
+    /// Switches every version of a key that lives off, or the one in force on again. Twice is as good as once.
+    ///
+    /// # Errors
+    /// When there is no such key, it is over, or its provider has no switch; also when the provider did not confirm.
+    pub async fn switch_key(&self, operator: &Proven, key: &str, to: Switch, reason: &str) -> Result<Key> {
+        // To switch off is what to do at once; to switch on gives something back.
+        if to == Switch::On {
+            operator.signing()?;
+        }
+        let id = self.find_key(key).await?;
+        let key = self.ledger.read(move |tx| tx.key(id)).await?;
+        if key.state != KeyState::Active {
+            let full = format!("{}/{}/{}", key.project, key.environment, key.name);
+            return Err(BrokerError::new(Code::Conflict, format!("key `{full}` is {}", key.state))
+                .hint("only an active key can be switched off and on"));
+        }
+        if self.ledger.read(move |tx| tx.saga_under_way(id)).await?.is_some() {
+            return Err(BrokerError::new(Code::TryAgain, "a rotation of this key is under way")
+                .hint("wait until it is over; `keywright key revoke` needs not wait"));
+        }
+        let provider = self.outside.provider(&key.connection).await?;
+        let Some(disabling) = provider.disabling() else {
+            return Err(BrokerError::new(
+                Code::Unsupported,
+                format!("{} has no switch for its keys", provider.facts().kind),
+            )
+            .hint("`keywright key rotate` replaces it, `keywright key revoke` ends it"));
+        };
+        let reason = self.kept(reason, 500).await?;
+        let who = Caller::plain(keywright_core::plan::Principal::Operator(operator.name().clone())).who();
+        let mut record = of_key(self.now(), to.deed(), Stage::Intent, who, &key);
+        record.facts.insert("because".to_owned(), serde_json::json!(reason.raw()));
+        let mut ended = record.clone();
+        let versions = self.ledger.write(move |tx| {
+            tx.audit(record)?;
+            // What is on record as off is off: from here on that is not certain any more.
+            if to == Switch::On {
+                tx.set_disabled(id, false)?;
+            }
+            tx.versions(id)
+        });
+        let versions = versions.await?;
+        let mut outcome = Ok(());
+        for version in versions.iter().filter(|v| v.state == VersionState::Active) {
+            let switched = match to {
+                Switch::On => disabling.enable(&version.provider_key_id).await,
+                Switch::Off => disabling.disable(&version.provider_key_id).await,
+            };
+            match switched {
+                Ok(()) => {}
+                Err(error @ ProviderError::NotFound { .. }) => {
+                    self.note_gone(version).await?;
+                    outcome = Err(BrokerError::from(error));
+                }
+                Err(error) => outcome = Err(BrokerError::from(error)),
+            }
+        }
+        ended.at = self.now();
+        ended.stage = Stage::Outcome;
+        ended.result = Some(outcome.as_ref().map_or_else(failed, |()| Outcome::done()));
+        let is_off = outcome.is_ok() && to == Switch::Off;
+        let written = self.ledger.write(move |tx| {
+            if is_off {
+                tx.set_disabled(id, true)?;
+            }
+            tx.audit(ended)?;
+            tx.key(id)
+        });
+        let key = written.await.map_err(|error: LedgerError| BrokerError::from(error))?;
+        outcome.map(|()| key)
+    }
+}

@@ -1,0 +1,181 @@
+//! Keys as JSON: those that are managed, and those that nobody manages.
+
+use keywright_broker::inventory::Inventory;
+use keywright_broker::trace::{KeySummary, Trace};
+use keywright_core::audit::Entry;
+use keywright_core::drain::Verdict;
+use keywright_core::key::{Placement, PlacementState, Version};
+use keywright_core::text::escaped;
+use keywright_ledger::Drain;
+use serde_json::{Value, json};
+
+/// Keys without secrets.
+#[must_use]
+pub fn keys(keys: &[KeySummary]) -> Value {
+    let all: Vec<Value> = keys
+        .iter()
+        .map(|summary| {
+            let key = &summary.key;
+            let lies = |p: &&Placement| {
+                let gone = [PlacementState::Removed, PlacementState::Left, PlacementState::Rejected];
+                p.state != PlacementState::Unwanted && !gone.contains(&p.state)
+            };
+            let placed: Vec<String> =
+                summary.placements.iter().filter(lies).map(|p| p.destination.place.to_string()).collect();
+            json!({
+                "id": key.id, "name": key.name, "project": key.project, "environment": key.environment,
+                "provider": key.provider, "template": key.template, "agent": key.agent,
+                "state": key.state.as_str(), "created_at": key.created_at.to_string(),
+                "expires_at": summary.version.as_ref().and_then(|v| v.expires_at).map(|at| at.to_string()),
+                "placements": placed, "debt": summary.debt,
+                "disabled_at": summary.disabled_at.map(|at| at.to_string()),
+            })
+        })
+        .collect();
+    json!({ "schema": "keywright/keys/1", "keys": all })
+}
+
+/// Everything about one key.
+#[must_use]
+pub fn trace(trace: &Trace) -> Value {
+    let Trace {
+        key,
+        request,
+        plan,
+        versions,
+        placements,
+        open,
+        revocations,
+        saga,
+        drains,
+        rotates_at,
+        rotate_tries,
+        disabled_at,
+        entries,
+    } = trace;
+    let debts: Vec<Value> = revocations
+        .iter()
+        .map(|r| {
+            json!({
+                "owed_since": r.owed_since.to_string(), "reason": r.reason, "tries": r.tries, "trouble": r.trouble,
+                "done_at": r.done_at.map(|at| at.to_string()),
+            })
+        })
+        .collect();
+    json!({
+        "schema": "keywright/trace/1",
+        "key": {
+            "id": key.id, "name": key.name, "project": key.project, "environment": key.environment,
+            "provider": key.provider, "connection": key.connection, "template": key.template,
+            "state": key.state.as_str(), "created_at": key.created_at.to_string(),
+            "disabled_at": disabled_at.map(|at| at.to_string()),
+        },
+        "adopted": plan.adopts,
+        "under_way": saga.as_ref().map(|saga| json!({
+            "what": saga.kind.as_str(), "request": saga.request,
+            "phase": saga.phase.to_string(), "tries": saga.tries, "trouble": saga.trouble,
+        })),
+        "reasons": request.reasons,
+        "asked_by": request.plan.principal,
+        "asked_at": request.created_at.to_string(),
+        "purpose": request.plan.purpose.to_string(),
+        "prompt": request.prompt.as_deref().map(escaped),
+        "claimed": request.claimed,
+        "decided_by": request.policies,
+        "plan_digest": request.digest.to_string(),
+        "approvals_needed": request.approvals_needed,
+        "approved_by": approvers(entries),
+        "permissions": plan.permissions,
+        "resources": plan.resources,
+        "unlocks": plan.unlocks,
+        "mutating": plan.mutating,
+        "rotation": plan.rotation,
+        "rotates_at": rotates_at.map(|at| at.to_string()), "rotate_tries": rotate_tries,
+        "drains": drains.iter().map(|(drain, judged)| drained(drain, judged.as_ref())).collect::<Vec<_>>(),
+        "versions": versions.iter().map(version).collect::<Vec<_>>(),
+        "placements": placements.iter().map(placement).collect::<Vec<_>>(),
+        "open": open,
+        "revocations": debts,
+        "entries": entries,
+    })
+}
+
+/// A key that has just come under management, with what its successor will differ in.
+#[must_use]
+pub fn adopted(key: &Trace, differences: &[String]) -> Value {
+    let mut value = trace(key);
+    if let Some(fields) = value.as_object_mut() {
+        let said: Vec<String> = differences.iter().map(|one| escaped(one)).collect();
+        fields.insert("differences".to_owned(), json!(said));
+    }
+    value
+}
+
+/// The credentials that nobody manages.
+#[must_use]
+pub fn unmanaged(inventory: &Inventory) -> Value {
+    let time = |at: Option<jiff::Timestamp>| at.map(|at| at.to_string());
+    let keys: Vec<Value> = inventory
+        .keys
+        .iter()
+        .map(|key| {
+            let resources = key.grant.iter().flat_map(|grant| &grant.resources);
+            let resources: Vec<Value> =
+                resources.map(|(kind, id)| json!({ "kind": escaped(kind), "id": escaped(id) })).collect();
+            let odd = key.grant.iter().flat_map(|grant| &grant.not_understood);
+            json!({
+                "connection": key.connection, "provider_key_id": escaped(&key.listed.provider_key_id),
+                "label": key.listed.label.to_string(), "enabled": key.listed.enabled,
+                "created_at": time(key.listed.created_at), "last_used_at": time(key.listed.last_used_at),
+                "expires_at": time(key.listed.expires_at), "permissions": key.permissions, "resources": resources,
+                "not_understood": odd.map(ToString::to_string).collect::<Vec<_>>(),
+                "risks": key.risks.iter().map(|risk| risk.as_str()).collect::<Vec<_>>(),
+                "why": key.risks.iter().map(|risk| risk.words()).collect::<Vec<_>>(),
+                "trouble": key.trouble.as_deref().map(escaped), "is_parent": key.is_parent,
+            })
+        })
+        .collect();
+    json!({
+        "schema": "keywright/unmanaged/1", "keys": keys, "connections": inventory.connections,
+        "unread": inventory.unread.iter().map(|(name, why)| (name.to_string(), json!(escaped(why))))
+            .collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+fn approvers(entries: &[Entry]) -> Vec<String> {
+    entries.iter().flat_map(|e| e.record().signatures.iter().map(|s| s.by.clone())).collect()
+}
+
+fn version(version: &Version) -> Value {
+    json!({
+        "id": version.id, "number": version.number, "state": version.state.as_str(),
+        "provider_key_id": version.provider_key_id, "expires_at": version.expires_at.map(|at| at.to_string()),
+    })
+}
+
+/// What is known of the use of a version that was replaced.
+fn drained(drain: &Drain, judged: Option<&Verdict>) -> Value {
+    let time = |at: Option<jiff::Timestamp>| at.map(|at| at.to_string());
+    let seen = &drain.observed;
+    let (verdict, idle_at) = match judged {
+        Some(Verdict::Idle { .. }) => (Some("idle"), None),
+        Some(Verdict::NotYet { last_sign: Some(_), idle_at }) => (Some("in_use"), Some(*idle_at)),
+        Some(Verdict::NotYet { last_sign: None, idle_at }) => (Some("quiet_so_far"), Some(*idle_at)),
+        Some(Verdict::Unknowable { .. }) => (Some("unknowable"), None),
+        None => (None, None),
+    };
+    json!({
+        "version": drain.version, "since": seen.since.to_string(), "verdict": verdict, "idle_at": time(idle_at),
+        "looked_at": time(seen.looked_at), "last_used_at": time(seen.last_used_at),
+        "last_sign": time(seen.last_sign()), "tokens": seen.usage.and_then(|u| u.tokens),
+        "cost_microusd": seen.usage.and_then(|u| u.cost_microusd), "alerted_at": time(drain.alerted_at),
+        "disabled_at": time(drain.disabled_at), "word": drain.word.as_deref().map(escaped),
+    })
+}
+
+fn placement(placement: &Placement) -> Value {
+    json!({
+        "place": placement.destination.place.to_string(), "base": placement.destination.base,
+        "state": placement.state.as_str(), "verified": placement.verified.map(|mode| mode.as_str()),
+    })
+}
