@@ -15,6 +15,7 @@
 //! | [`review`] | pending requests: show, reject, expire |
 //! | [`approve`] | pending requests: approve, as asked or with less |
 //! | [`inventory`], [`adopt`] | keys that were made elsewhere: what there is, and one put under management |
+//! | [`spend`] | what keys used and cost |
 //! | [`switch_off`] | a key that is there and does not work for a while |
 //! | `rotate` | the wish for a successor: decided, recorded, begun; and what is due by itself |
 //! | `saga` | mint and rotation, step by step, with their undo |
@@ -71,6 +72,7 @@ mod rotate;
 mod saga;
 mod scheduler;
 mod soundness;
+pub mod spend;
 mod sweep;
 pub mod switch_off;
 pub mod trace;

@@ -254,6 +254,7 @@ impl Broker {
 
     /// Tries one debt. Success when the provider says that the credential is gone, or never was.
     pub(crate) async fn pay(&self, debt: &Revocation) {
+        self.count_last(debt).await;
         let paid = match self.outside.provider(&debt.connection).await {
             Ok(provider) => match provider.revoke(&debt.provider_key_id).await {
                 Err(ProviderError::Unsupported { .. }) if provider.facts().recovery == Recovery::Expiry => {

@@ -199,7 +199,8 @@ impl Broker {
         let of = key.clone();
         let before = self.ledger.read(move |tx| tx.request_in_force(&of)).await?.plan;
         if before.template.is_of_adopted() {
-            return Err(no_template(key, &before));
+            let provider = self.outside.provider(&key.connection).await?;
+            return Err(no_template(key, &before, provider.facts().no_mint));
         }
         let template = self.applied(&before.template).await?.resolved;
         let ask = successor(key, &before, &template, reason);
@@ -311,8 +312,14 @@ fn successor(key: &Key, before: &Plan, template: &ResolvedTemplate, reason: Untr
 }
 
 /// A key that was made elsewhere, and of which no template says what a successor may do.
-fn no_template(key: &Key, plan: &Plan) -> BrokerError {
+fn no_template(key: &Key, plan: &Plan, no_mint: Option<&str>) -> BrokerError {
     let full = format!("{}/{}/{}", key.project, key.environment, key.name);
+    if let Some(instead) = no_mint {
+        let message = format!("no successor of key `{full}` can be made: {instead}");
+        return BrokerError::new(Code::Conflict, message).hint(format!(
+            "make one by hand, put it where this one lies, and end this one: `keywright key revoke {full}`"
+        ));
+    }
     let message = format!("key `{full}` was made elsewhere, and no template says what its successor may do");
     BrokerError::new(Code::Conflict, message).hint(format!(
         "adopt it once more, with `--template`: `keywright key adopt {} {} --template ID`",

@@ -14,6 +14,7 @@ const PUBLISH: Duration = Duration::from_millis(200);
 /// How long a stop waits for what is under way.
 const GRACE: Duration = Duration::from_secs(5);
 const RECONCILE: Duration = Duration::from_secs(3_600);
+const COUNT: Duration = Duration::from_secs(3_600);
 
 impl Broker {
     /// Does what is due, once: approved requests, rotations, sagas, debts, expired keys, dead values, uncertain attempts, overdue
@@ -55,6 +56,7 @@ impl Broker {
         tokio::join!(
             self.run_ticks(stop.clone()),
             self.run_reconciles(stop.clone()),
+            self.run_counts(stop.clone()),
             self.run_publishing(stop)
         );
     }
@@ -90,6 +92,21 @@ impl Broker {
             tokio::select! {
                 _ = stop.changed() => return,
                 reconciled = self.reconcile() => report("reconcile", reconciled),
+            }
+        }
+    }
+
+    /// What keys used is counted also while nobody asks, so that spending has a history.
+    async fn run_counts(&self, mut stop: watch::Receiver<bool>) {
+        let mut count = tokio::time::interval(COUNT);
+        loop {
+            tokio::select! {
+                _ = stop.changed() => return,
+                _ = count.tick() => {}
+            }
+            tokio::select! {
+                _ = stop.changed() => return,
+                counted = self.count_usage() => report("count", counted),
             }
         }
     }

@@ -61,6 +61,13 @@ impl Span {
         let seconds = i64::try_from(self.0).unwrap_or(i64::MAX);
         start.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
     }
+
+    /// The moment this long before another one; saturates at the beginning of time.
+    #[must_use]
+    pub fn before(self, end: Timestamp) -> Timestamp {
+        let seconds = i64::try_from(self.0).unwrap_or(i64::MAX);
+        end.checked_sub(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MIN)
+    }
 }
 
 impl fmt::Display for Span {

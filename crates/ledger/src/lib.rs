@@ -30,4 +30,5 @@ pub use tables::{
     revocations::{NewRevocation, Revocation},
     sagas::{NewSaga, Saga},
     soundness::Soundness,
+    usage::UsageCount,
 };

@@ -412,6 +412,13 @@ pub enum OperatorCall {
         /// What it is called, and what its successor is; an empty template for none.
         ask: Box<Ask>,
     },
+    /// What keys used and cost.
+    Spend {
+        /// By key, project, environment, agent or purpose.
+        by: String,
+        /// Since how long ago, as in `30d`; ever when absent.
+        since: Option<String>,
+    },
     /// Switch a key off at its provider.
     KeyDisable {
         /// Its id or name.

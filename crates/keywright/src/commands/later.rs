@@ -12,9 +12,6 @@ pub(crate) enum Command {
     /// Take escaped secrets out of files (not in this version).
     #[command(hide = true)]
     Scrub(Rest),
-    /// What keys cost (not in this version).
-    #[command(hide = true)]
-    Spend(Rest),
 }
 
 #[derive(clap::Args)]
@@ -27,6 +24,5 @@ pub(crate) async fn run(_: &App, command: Command) -> Done {
     Err(errors::unsupported(match command {
         Command::Scan(_) => "`scan`",
         Command::Scrub(_) => "`scrub`",
-        Command::Spend(_) => "`spend`",
     }))
 }

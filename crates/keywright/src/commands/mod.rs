@@ -25,6 +25,7 @@ mod rotate;
 pub(crate) mod run;
 pub(crate) mod sandbox;
 pub(crate) mod serve;
+pub(crate) mod spend;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod store;

@@ -82,7 +82,8 @@ const COMMANDS: &str = "
     0  completions bash
     1  scan .
     1  scrub .
-    1  spend
+    0  spend
+    0  spend --by purpose --since 30d
     0  key rotate LIVE
     0* key rotate LIVE --end-old
     0  key list --unmanaged

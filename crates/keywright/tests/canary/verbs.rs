@@ -71,6 +71,7 @@ pub(crate) fn operators(verb: &str, key: &str, request: &str) -> Value {
         "key_denied" => json!({ "key": key, "operations": ["POST /zones/{zone_id}/dns_records"] }),
         "key_rotate" => json!({ "key": key, "reason": "r", "wait_seconds": 0 }),
         "key_end_old" => json!({ "key": key, "reason": "r" }),
+        "spend" => json!({ "by": "key" }),
         "key_unmanaged" => json!({}),
         "key_adopt" => json!({ "connection": "cf", "provider_key_id": "0".repeat(32), "ask": ask("EVIL") }),
         "key_disable" | "key_enable" => json!({ "key": key, "reason": "r" }),

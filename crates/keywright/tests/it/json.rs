@@ -68,6 +68,8 @@ fn every_command_answers_with_a_document_that_names_its_schema() {
         (vec!["key", "rotate", "web/dev/CF_TOKEN"], 0, "receipt"),
         (vec!["key", "rotate", "web/dev/CF_TOKEN", "--end-old"], 0, "trace"),
         (vec!["key", "list", "--unmanaged"], 0, "unmanaged"),
+        (vec!["spend"], 0, "spend"),
+        (vec!["key", "adopt", "cf", "none", "--project", "p", "--env", "dev", "--name", "N"], 1, "error"),
         (vec!["key", "disable", "web/dev/CF_TOKEN"], 0, "trace"),
         (vec!["key", "enable", "web/dev/CF_TOKEN"], 0, "trace"),
         (vec!["key", "revoke", "web/dev/CF_TOKEN"], 0, "receipt"),

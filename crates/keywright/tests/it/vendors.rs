@@ -155,6 +155,28 @@ fn provider_with(kind: &str, more: &[&str], template: &str, parameters: &[&str])
     world.ok(&["template", "apply", template, "--destination", "vault:secret/apps/*"]);
     let second = ("vault:secret/apps/web#API_TOKEN", READ_BACK);
     into_two_places(&world, &ask(template, parameters), second, Ends::AtOnce);
+    what_else_there_is(&world, kind);
+}
+
+/// What nobody manages is listed where the provider has a list, what was used is counted where it counts, and what was ours
+/// is in neither.
+fn what_else_there_is(world: &World, kind: &str) {
+    let listed = world.alice(&["--json", "key", "list", "--unmanaged"]);
+    if kind == "github" {
+        assert_eq!(listed.code, 6, "{}", listed.out);
+        assert!(listed.out.contains("has no list of its credentials"), "{}", listed.out);
+    } else {
+        assert_eq!(listed.code, 0, "{}{}", listed.out, listed.err);
+        let listed = listed.json();
+        assert_eq!(listed["connections"], serde_json::json!([kind]), "{listed}");
+        let labels: Vec<&str> =
+            listed["keys"].as_array().unwrap().iter().map(|key| key["label"].as_str().unwrap()).collect();
+        assert!(labels.iter().all(|label| !label.starts_with("kw-")), "{labels:?}");
+    }
+    let spent = world.ok(&["spend"]);
+    let is_metered = ["openrouter", "openai"].contains(&kind);
+    assert_eq!(!spent["rows"].as_array().unwrap().is_empty(), is_metered, "{spent}");
+    assert_eq!(spent["unmetered"], if is_metered { 0 } else { 2 }, "{spent}");
 }
 
 /// A key of the sandbox into `.env` and into a store.
@@ -402,6 +424,64 @@ fn anthropic_cannot_mint_and_says_what_works() {
     assert_eq!(ran.code, 3, "{}{}", ran.out, ran.err);
     assert!(ran.err.contains("no template makes keys at `anthropic`"), "{}", ran.err);
     assert!(ran.err.contains("Workload Identity Federation"), "{}", ran.err);
+}
+
+#[test]
+fn a_key_that_was_made_at_anthropic_is_adopted_switched_off_counted_and_ended() {
+    let world = home();
+    let anthropic = StandIn::start(&world, "anthropic");
+    anthropic.add(&world, "provider", "--base-url");
+    let listed = world.ok(&["key", "list", "--unmanaged", "--connection", "anthropic"]);
+    assert_eq!(listed["keys"].as_array().map(Vec::len), Some(3), "{listed}");
+    let adopted = world.ok(&[
+        "key",
+        "adopt",
+        "anthropic",
+        "apikey_0001",
+        "--project",
+        "web",
+        "--env",
+        "dev",
+        "--name",
+        "ANTHROPIC_API_KEY",
+        "--reason",
+        "the app's own",
+    ]);
+    assert_eq!((&adopted["key"]["state"], &adopted["adopted"]), (&"active".into(), &"apikey_0001".into()));
+    let ids = |listed: &Value| {
+        let keys = listed["keys"].as_array().unwrap().clone();
+        keys.iter().map(|key| key["provider_key_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&world.ok(&["key", "list", "--unmanaged"])), ["apikey_0002", "apikey_0003"]);
+    let spent = world.ok(&["spend"]);
+    assert_eq!(spent["rows"][0]["name"], "web/dev/ANTHROPIC_API_KEY", "{spent}");
+    assert_eq!(spent["rows"][0]["tokens"], 3_468, "{spent}");
+    assert_eq!(spent["rows"][0]["cost_microusd"], Value::Null, "Anthropic tells no cost by key: {spent}");
+    // Before it was counted for the first time nobody knows when it was used.
+    let lately = world.ok(&["spend", "--since", "1h", "--by", "agent"]);
+    assert_eq!(
+        (&lately["rows"][0]["tokens"], &lately["rows"][0]["is_partial"]),
+        (&0.into(), &true.into()),
+        "{lately}"
+    );
+    assert_eq!(lately["rows"][0]["name"], "operator alice", "{lately}");
+    let off = world.ok(&["key", "disable", "ANTHROPIC_API_KEY", "--reason", "a spike"]);
+    assert!(off["key"]["disabled_at"].is_string(), "{off}");
+    let listed = world.alice(&["key", "list"]).expect(0);
+    assert!(listed.out.contains("switched off"), "{}", listed.out);
+    let on = world.ok(&["key", "enable", "ANTHROPIC_API_KEY"]);
+    assert_eq!(on["key"]["disabled_at"], Value::Null);
+    let refused = world.alice(&["key", "rotate", "ANTHROPIC_API_KEY"]);
+    assert_eq!(refused.code, 7, "{}{}", refused.out, refused.err);
+    assert!(refused.err.contains("Workload Identity Federation"), "{}", refused.err);
+    let revoked = world.ok(&["key", "revoke", "ANTHROPIC_API_KEY"]);
+    assert_eq!(revoked["status"], "revoked", "{revoked}");
+    assert_eq!(ids(&world.ok(&["key", "list", "--unmanaged"])), ["apikey_0002", "apikey_0003"]);
+    let entries = world.ok(&["audit", "trace", "ANTHROPIC_API_KEY"])["entries"].clone();
+    let deeds: Vec<&str> = entries.as_array().unwrap().iter().filter_map(|e| e["deed"].as_str()).collect();
+    for deed in ["key.adopt", "key.disable", "key.enable", "key.revoke"] {
+        assert!(deeds.contains(&deed), "{deeds:?}");
+    }
 }
 
 /// moto: AWS, with state.

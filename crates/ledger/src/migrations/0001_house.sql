@@ -274,6 +274,16 @@ CREATE TABLE drains (
 );
 CREATE INDEX drains_by_key ON drains (key_id);
 
+-- What providers counted of a version in all its life; a row where the count moved.
+CREATE TABLE usage_counts (
+  version TEXT NOT NULL REFERENCES versions (id),
+  at BIGINT NOT NULL,
+  tokens BIGINT,
+  cost_microusd BIGINT,
+  mac BYTEA NOT NULL,
+  PRIMARY KEY (version, at)
+);
+
 -- A debt to a provider. It stays owed until the provider confirms; there is no number of tries that ends it.
 CREATE TABLE revocations (
   id TEXT PRIMARY KEY,

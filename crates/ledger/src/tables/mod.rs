@@ -16,4 +16,5 @@ pub(crate) mod revocations;
 pub(crate) mod sagas;
 pub(crate) mod sealed;
 pub(crate) mod soundness;
+pub(crate) mod usage;
 pub(crate) mod vouched;

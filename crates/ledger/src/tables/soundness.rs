@@ -1,6 +1,6 @@
 //! Looking through all rows that are vouched for.
 
-use super::{attempts, configured, drains, embedded, guards, keys, requests, revocations, sagas};
+use super::{attempts, configured, drains, embedded, guards, keys, requests, revocations, sagas, usage};
 use crate::error::{LedgerError, Result};
 use crate::sql::Tx;
 use keywright_core::text::Untrusted;
@@ -70,6 +70,7 @@ impl Tx<'_> {
             &sagas::FACTS,
             &drains::FACTS,
             &revocations::FACTS,
+            &usage::FACTS,
         ] {
             found.rows += facts.edited(self, &mut found.edited)?;
         }

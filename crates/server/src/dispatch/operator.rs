@@ -7,9 +7,11 @@ use keywright_broker::admin::{NewConnection, NewStore};
 use keywright_broker::adopt::Adoption;
 use keywright_broker::auth::Proven;
 use keywright_broker::record::Caller;
+use keywright_broker::spend::By;
 use keywright_broker::switch_off::Switch;
 use keywright_broker::trace::KeyFilter;
 use keywright_broker::{Broker, Code};
+use keywright_core::span::Span;
 use keywright_ledger::AuditFilter;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -65,6 +67,7 @@ pub(super) async fn run(
         | Op::KeyEndOld { .. }
         | Op::KeyUnmanaged { .. }
         | Op::KeyAdopt { .. }
+        | Op::Spend { .. }
         | Op::KeyDisable { .. }
         | Op::KeyEnable { .. }
         | Op::KeyRevoke { .. }
@@ -275,6 +278,11 @@ async fn keys(broker: &Arc<Broker>, peer: &Peer, operator: &Proven, call: Op) ->
             let adopted = broker.adopt(operator, &adoption).await?;
             let trace = broker.key(&caller.principal, &adopted.key.id.to_string()).await?;
             Ok(views::adopted(&trace, &adopted.differences))
+        }
+        Op::Spend { by, since } => {
+            let since = since.map(|text| Span::parse(&text)).transpose().map_err(invalid)?;
+            let by_what = By::parse(&by)?;
+            Ok(views::spend(&by, &broker.spend(by_what, since).await?))
         }
         Op::KeyDisable { key, reason } => {
             let switched = broker.switch_key(operator, &key, Switch::Off, &reason).await?;

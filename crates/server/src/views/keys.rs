@@ -1,13 +1,17 @@
-//! Keys as JSON: those that are managed, and those that nobody manages.
+//! Keys as JSON: those that are managed, those that nobody manages, and what they cost.
+
+use std::collections::BTreeMap;
 
 use keywright_broker::inventory::Inventory;
+use keywright_broker::spend::Spend;
 use keywright_broker::trace::{KeySummary, Trace};
 use keywright_core::audit::Entry;
 use keywright_core::drain::Verdict;
 use keywright_core::key::{Placement, PlacementState, Version};
+use keywright_core::name::ConnectionName;
 use keywright_core::text::escaped;
 use keywright_ledger::Drain;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Keys without secrets.
 #[must_use]
@@ -111,6 +115,30 @@ pub fn adopted(key: &Trace, differences: &[String]) -> Value {
     value
 }
 
+/// What keys used and cost.
+#[must_use]
+pub fn spend(by: &str, spend: &Spend) -> Value {
+    let rows: Vec<Value> = spend
+        .rows
+        .iter()
+        .map(|row| {
+            json!({
+                "name": escaped(&row.name), "keys": row.keys, "tokens": row.usage.tokens,
+                "cost_microusd": row.usage.cost_microusd, "counted_at": row.counted_at.to_string(),
+                "is_partial": row.is_partial,
+            })
+        })
+        .collect();
+    json!({
+        "schema": "keywright/spend/1", "by": by, "since": spend.since.map(|at| at.to_string()), "rows": rows,
+        "unmetered": spend.unmetered, "unread": unread(&spend.unread),
+    })
+}
+
+fn unread(unread: &BTreeMap<ConnectionName, String>) -> Value {
+    unread.iter().map(|(name, why)| (name.to_string(), json!(escaped(why)))).collect::<Map<_, _>>().into()
+}
+
 /// The credentials that nobody manages.
 #[must_use]
 pub fn unmanaged(inventory: &Inventory) -> Value {
@@ -137,8 +165,7 @@ pub fn unmanaged(inventory: &Inventory) -> Value {
         .collect();
     json!({
         "schema": "keywright/unmanaged/1", "keys": keys, "connections": inventory.connections,
-        "unread": inventory.unread.iter().map(|(name, why)| (name.to_string(), json!(escaped(why))))
-            .collect::<serde_json::Map<_, _>>(),
+        "unread": unread(&inventory.unread),
     })
 }
 

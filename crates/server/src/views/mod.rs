@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 mod keys;
 
-pub use keys::{adopted, keys, trace, unmanaged};
+pub use keys::{adopted, keys, spend, trace, unmanaged};
 
 /// Puts a schema on an object that has none.
 #[must_use]

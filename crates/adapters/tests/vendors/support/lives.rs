@@ -201,6 +201,16 @@ pub async fn what_is_foreign_stays(case: &StoreCase) {
         assert_eq!(stored, "theirs");
     }
     assert_eq!(case.store.look(&at).await.unwrap(), Presence::Foreign);
+    // Unless an operator said that the place is ours.
+    for _ in 0..2 {
+        case.put(&at, 4, VALUE, Presence::Foreign).await.unwrap();
+    }
+    assert!(matches!(case.store.look(&at).await.unwrap(), Presence::Ours { .. }));
+    if let Some(stored) = (case.read)(at.place.place.clone()).await {
+        assert_eq!(stored, VALUE);
+    }
+    case.store.remove(&origin(4), &at).await.unwrap();
+    assert_eq!(case.store.look(&at).await.unwrap(), Presence::Absent);
 }
 
 pub async fn a_value_is_any_text_up_to_its_limit(case: &StoreCase) {

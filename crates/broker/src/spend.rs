@@ -1,0 +1,264 @@
+//! Spend: what keys used and cost, as their providers count it. A count is kept where it moved, so that what a key cost since
+//! some day is the difference of two.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use keywright_core::key::{Key, Version};
+use keywright_core::name::ConnectionName;
+use keywright_core::provider::{Provider, Usage};
+use keywright_core::span::Span;
+use keywright_ledger::{LedgerError, Revocation, Tx};
+
+use crate::broker::Broker;
+use crate::error::{BrokerError, Result};
+
+/// How many keys of a connection are asked about in the same moment.
+const AT_A_TIME: usize = 4;
+/// How long a revocation may wait for the last count.
+const LAST_COUNT: Duration = Duration::from_secs(2);
+
+/// By what spending is summed up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// One row a key.
+    Key,
+    /// One row a project.
+    Project,
+    /// One row an environment of a project.
+    Environment,
+    /// One row an agent, or an operator, who asked.
+    Agent,
+    /// One row a purpose, as it was given.
+    Purpose,
+}
+
+impl By {
+    /// Reads the word.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(text: &str) -> Result<Self> {
+        match text {
+            "key" => Ok(Self::Key),
+            "project" => Ok(Self::Project),
+            "environment" => Ok(Self::Environment),
+            "agent" => Ok(Self::Agent),
+            "purpose" => Ok(Self::Purpose),
+            _ => Err(BrokerError::invalid(
+                "spending is summed up by key, project, environment, agent or purpose",
+            )),
+        }
+    }
+}
+
+/// What was spent.
+#[derive(Debug, Clone, Default)]
+pub struct Spend {
+    /// The rows, the most expensive first.
+    pub rows: Vec<Row>,
+    /// From when on; everything when absent.
+    pub since: Option<Timestamp>,
+    /// Keys whose provider counts nothing by key.
+    pub unmetered: usize,
+    /// The connections whose counts could not be read just now, with the reason; their rows are older.
+    pub unread: BTreeMap<ConnectionName, String>,
+}
+
+/// One sum.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Of what.
+    pub name: String,
+    /// How many keys are in it.
+    pub keys: usize,
+    /// What they used.
+    pub usage: Usage,
+    /// When the oldest of the counts in it was read.
+    pub counted_at: Timestamp,
+    /// Whether what was used before the first count is missing, because nobody counted at its beginning.
+    pub is_partial: bool,
+}
+
+/// What one key used.
+struct Counted {
+    usage: Usage,
+    at: Timestamp,
+    is_partial: bool,
+}
+
+impl Broker {
+    /// What keys used and cost, by their providers' counts of this moment.
+    ///
+    /// # Errors
+    /// When the ledger can't be read or written. A provider that can't be asked is part of the answer.
+    pub async fn spend(&self, by: By, since: Option<Span>) -> Result<Spend> {
+        let unread = self.count_usage().await?;
+        let now = self.now();
+        let since = since.map(|span| span.before(now));
+        let rows = self.ledger.scan(move |tx| {
+            let mut sums: BTreeMap<String, Row> = BTreeMap::new();
+            let mut unmetered = 0;
+            for key in tx.keys(None, None, None, 100_000)? {
+                let Some(counted) = counted(tx, &key, since)? else {
+                    unmetered += 1;
+                    continue;
+                };
+                let name = name(tx, &key, by)?;
+                let row = sums.entry(name.clone()).or_insert(Row {
+                    name,
+                    keys: 0,
+                    usage: Usage::default(),
+                    counted_at: counted.at,
+                    is_partial: false,
+                });
+                row.keys += 1;
+                row.usage = plus(row.usage, counted.usage);
+                row.counted_at = row.counted_at.min(counted.at);
+                row.is_partial |= counted.is_partial;
+            }
+            Ok::<_, LedgerError>((sums, unmetered))
+        });
+        let (sums, unmetered) = rows.await?;
+        let mut rows: Vec<Row> = sums.into_values().collect();
+        rows.sort_by_key(|row| std::cmp::Reverse((row.usage.cost_microusd, row.usage.tokens)));
+        Ok(Spend { rows, since, unmetered, unread })
+    }
+
+    /// Asks every provider that counts by key what the living versions used, and keeps it. Returns the connections that could
+    /// not be read.
+    pub(crate) async fn count_usage(&self) -> Result<BTreeMap<ConnectionName, String>> {
+        let mut unread = BTreeMap::new();
+        for connection in self.ledger.read(|tx| tx.sound_connections()).await? {
+            let provider = match self.outside.provider(&connection.name).await {
+                Ok(provider) => provider,
+                Err(error) => {
+                    unread.insert(connection.name, error.message);
+                    continue;
+                }
+            };
+            if provider.metered().is_none() {
+                continue;
+            }
+            let of = connection.name.clone();
+            let versions = self.ledger.scan(move |tx| tx.live_versions(&of)).await?;
+            let counting = versions.into_iter().map(|version| {
+                let provider = std::sync::Arc::clone(&provider);
+                async move { self.count(provider.as_ref(), &version).await }
+            });
+            let counted: Vec<_> = futures::stream::iter(counting).buffer_unordered(AT_A_TIME).collect().await;
+            if let Some(error) = counted.into_iter().find_map(std::result::Result::err) {
+                unread.insert(connection.name, error.message);
+            }
+        }
+        Ok(unread)
+    }
+
+    /// Keeps what a provider counts of a version now, where it counts.
+    pub(crate) async fn count(&self, provider: &dyn Provider, version: &Version) -> Result<()> {
+        let Some(metered) = provider.metered() else { return Ok(()) };
+        let usage = metered.usage(&version.provider_key_id).await?;
+        let id = version.id;
+        Ok(self.ledger.write(move |tx| tx.count_usage(id, usage)).await?)
+    }
+
+    /// What a version used is asked once more, because nobody can afterwards. A moment is spent on it, and no more.
+    pub(crate) async fn count_last(&self, debt: &Revocation) {
+        let (Some(key), Some(version)) = (debt.key, debt.version) else { return };
+        let counting = async {
+            let provider = self.outside.provider(&debt.connection).await?;
+            if provider.metered().is_none() {
+                return Ok(());
+            }
+            let versions = self.ledger.read(move |tx| tx.versions(key)).await?;
+            match versions.iter().find(|known| known.id == version) {
+                Some(version) => self.count(provider.as_ref(), version).await,
+                None => Ok(()),
+            }
+        };
+        match tokio::time::timeout(LAST_COUNT, counting).await {
+            Ok(Ok(())) => {}
+            Ok(Err(BrokerError { message, .. })) => tracing::debug!(%message, "not counted before it ended"),
+            Err(_) => {
+                tracing::debug!(revocation = %debt.id, "not counted before it ended: no answer in time")
+            }
+        }
+    }
+}
+
+/// What a key's versions used since some moment; `None` where nobody ever counted it.
+fn counted(
+    tx: &Tx<'_>,
+    key: &Key,
+    since: Option<Timestamp>,
+) -> std::result::Result<Option<Counted>, LedgerError> {
+    let mut sum: Option<Counted> = None;
+    for version in tx.versions(key.id)? {
+        let Some(last) = tx.usage_until(version.id, Timestamp::MAX)? else { continue };
+        let attempt = tx.attempt(version.attempt)?;
+        let (before, is_partial) = match since {
+            None => (Usage::default(), false),
+            Some(since) => match tx.usage_until(version.id, since)? {
+                Some(before) => (before.usage, false),
+                // It began afterwards, so everything is since then.
+                None if attempt.sent_at.is_some_and(|at| at >= since) => (Usage::default(), false),
+                // What it used before anybody counted is not known to be since then.
+                None => (tx.usage_first(version.id)?.map(|first| first.usage).unwrap_or_default(), true),
+            },
+        };
+        let used = minus(last.usage, before);
+        sum = Some(match sum {
+            None => Counted { usage: used, at: last.at, is_partial },
+            Some(sum) => Counted {
+                usage: plus(sum.usage, used),
+                // The version in force is the one that still moves.
+                at: sum.at.max(last.at),
+                is_partial: sum.is_partial || is_partial,
+            },
+        });
+    }
+    Ok(sum)
+}
+
+fn name(tx: &Tx<'_>, key: &Key, by: By) -> std::result::Result<String, LedgerError> {
+    Ok(match by {
+        By::Key => format!("{}/{}/{}", key.project, key.environment, key.name),
+        By::Project => key.project.to_string(),
+        By::Environment => format!("{}/{}", key.project, key.environment),
+        By::Agent => tx.request(key.request)?.plan.principal.to_string(),
+        By::Purpose => tx.request(key.request)?.plan.purpose.to_string(),
+    })
+}
+
+fn plus(one: Usage, two: Usage) -> Usage {
+    let sum = |one: Option<u64>, two: Option<u64>| match (one, two) {
+        (None, other) | (other, None) => other,
+        (Some(one), Some(two)) => Some(one.saturating_add(two)),
+    };
+    Usage { cost_microusd: sum(one.cost_microusd, two.cost_microusd), tokens: sum(one.tokens, two.tokens) }
+}
+
+/// A count that went back, which providers correct, is nothing and not less than nothing.
+fn minus(all: Usage, before: Usage) -> Usage {
+    let left = |all: Option<u64>, before: Option<u64>| all.map(|all| all.saturating_sub(before.unwrap_or(0)));
+    Usage {
+        cost_microusd: left(all.cost_microusd, before.cost_microusd),
+        tokens: left(all.tokens, before.tokens),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_provider_does_not_count_stays_unknown_and_nothing_becomes_negative() {
+        let usage = |cost, tokens| Usage { cost_microusd: cost, tokens };
+        assert_eq!(plus(usage(Some(1), None), usage(Some(2), None)), usage(Some(3), None));
+        assert_eq!(plus(usage(None, Some(4)), usage(Some(2), Some(1))), usage(Some(2), Some(5)));
+        assert_eq!(minus(usage(Some(5), None), usage(Some(2), Some(9))), usage(Some(3), None));
+        assert_eq!(minus(usage(Some(1), Some(1)), usage(Some(2), Some(1))), usage(Some(0), Some(0)));
+    }
+}
