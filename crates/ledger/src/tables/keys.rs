@@ -1,13 +1,10 @@
-//! Keys, their versions and their placements.
+//! Keys and their versions.
 
 use jiff::Timestamp;
-use keywright_core::id::{KeyId, PlacementId, VersionId};
-use keywright_core::key::{Key, KeyState, Placement, PlacementState, Version, VersionState};
+use keywright_core::id::{KeyId, VersionId};
+use keywright_core::key::{Key, KeyState, Version, VersionState};
 use keywright_core::name::{AgentName, ConnectionName, EnvironmentName, KeyName, ProjectName, StoreName};
-use keywright_core::place::Place;
-use keywright_core::plan::Destination;
 use keywright_core::secret::Fingerprint;
-use keywright_core::store::{Change, VerifyMode};
 
 use crate::error::{LedgerError, Result};
 use crate::sql::{Facts, Row, Tx, Value};
@@ -18,10 +15,6 @@ const KEY: &str =
 pub(crate) const VERSIONS: Facts = Facts { table: "versions", what: "version", count: 7, columns: VERSION };
 const VERSION: &str =
     "v.id, v.key_id, v.attempt, v.number, v.provider_key_id, v.expires_at, v.fingerprint, v.state, v.mac";
-pub(crate) const PLACEMENTS: Facts =
-    Facts { table: "placements", what: "placement", count: 6, columns: PLACEMENT };
-const PLACEMENT: &str =
-    "id, version, key_id, store, place, base, store_version, verified, state, change, mac";
 
 fn read_key(tx: &Tx<'_>, row: &Row) -> Result<Key> {
     KEYS.check(tx, row)?;
@@ -51,33 +44,6 @@ fn read_version(tx: &Tx<'_>, row: &Row) -> Result<Version> {
         expires_at: row.maybe_time(5)?,
         state: row.state(7, VersionState::parse)?,
     })
-}
-
-fn read_placement(tx: &Tx<'_>, row: &Row) -> Result<Placement> {
-    PLACEMENTS.check(tx, row)?;
-    let place = Place { store: row.parse(3, "store name")?, place: row.text(4)?.to_owned() };
-    Ok(Placement {
-        id: row.parse(0, "placement id")?,
-        version: row.parse(1, "version id")?,
-        key: row.parse(2, "key id")?,
-        destination: Destination { place, base: row.maybe_text(5)?.map(str::to_owned) },
-        store_version: row.maybe_text(6)?.map(str::to_owned),
-        verified: row
-            .maybe_text(7)?
-            .map(|t| VerifyMode::parse(t).ok_or(LedgerError::Damaged { what: "verify mode" }))
-            .transpose()?,
-        state: row.state(8, PlacementState::parse)?,
-        change: row
-            .maybe_text(9)?
-            .map(|t| Change::parse(t).ok_or(LedgerError::Damaged { what: "change in a store" }))
-            .transpose()?,
-    })
-}
-
-/// The states of placements of which nothing is to be taken back, as SQL.
-fn nothing_lies() -> String {
-    let states = PlacementState::ALL.iter().filter(|state| !state.may_lie());
-    states.map(|state| format!("'{state}'")).collect::<Vec<_>>().join(", ")
 }
 
 impl Tx<'_> {
@@ -192,7 +158,7 @@ impl Tx<'_> {
         let sql = format!(
             "SELECT {KEY} FROM keys WHERE id IN (SELECT key_id FROM placements WHERE store = $1 \
              AND state NOT IN ({}, 'unwanted')) ORDER BY created_at DESC, id DESC LIMIT 1000",
-            nothing_lies()
+            super::placements::nothing_lies()
         );
         self.sound(&self.query(&sql, &[Value::text(store)])?, read_key)
     }
@@ -405,125 +371,6 @@ impl Tx<'_> {
     /// When the ledger can't be written.
     pub fn set_version_state(&self, id: VersionId, state: VersionState) -> Result<()> {
         self.execute("UPDATE versions SET state = $2 WHERE id = $1", &[Value::text(id), Value::text(state)])?;
-        Ok(())
-    }
-
-    /// Records a placement that is about to be written.
-    ///
-    /// # Errors
-    /// When the ledger can't be written.
-    pub fn add_placement(&self, placement: &Placement) -> Result<()> {
-        let facts = vec![
-            Value::text(placement.id),
-            Value::text(placement.version),
-            Value::text(placement.key),
-            Value::text(&placement.destination.place.store),
-            placement.destination.place.place.as_str().into(),
-            Value::maybe(placement.destination.base.as_deref()),
-        ];
-        self.execute(
-            "INSERT INTO placements (id, version, key_id, store, place, base, state, updated_at, mac) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-            &PLACEMENTS.with(self, facts, [Value::text(placement.state), self.now().into()])?,
-        )?;
-        Ok(())
-    }
-
-    /// The placements of a key, in a fixed order.
-    ///
-    /// # Errors
-    /// When the ledger can't be read.
-    pub fn placements(&self, key: KeyId) -> Result<Vec<Placement>> {
-        let sql = format!("SELECT {PLACEMENT} FROM placements WHERE key_id = $1 ORDER BY id");
-        self.query(&sql, &[Value::text(key)])?.iter().map(|row| read_placement(self, row)).collect()
-    }
-
-    /// Copies of versions that are revoked, or owed by a key that is to end, that may still lie in their stores and were
-    /// not tried since a moment, at most 100. Those that wait for people in their stores: not since the other one.
-    ///
-    /// # Errors
-    /// When the ledger can't be read.
-    pub fn placements_left(
-        &self,
-        untried_since: Timestamp,
-        people_since: Timestamp,
-    ) -> Result<Vec<Placement>> {
-        let sql = format!(
-            "SELECT {PLACEMENT} FROM placements WHERE (state IN ('leaving', 'unwanted') AND updated_at <= $2) \
-             OR (state NOT IN ('leaving', 'unwanted', {}) AND updated_at <= $1 \
-             AND version IN (SELECT id FROM versions WHERE state = 'revoked' OR (state = 'revoking' \
-             AND key_id IN (SELECT id FROM keys WHERE state = 'revoking')))) ORDER BY updated_at LIMIT 100",
-            nothing_lies()
-        );
-        self.sound(&self.query(&sql, &[untried_since.into(), people_since.into()])?, read_placement)
-    }
-
-    /// Writes what became of a copy that was to be taken back: its next state, with the change that the store has of it, or
-    /// with `None` only that it was tried. `false` when it has its last state already; two may remove one copy, and the
-    /// later one changes nothing.
-    ///
-    /// # Errors
-    /// When the ledger can't be written.
-    pub fn retire_placement(
-        &self,
-        id: PlacementId,
-        next: Option<(PlacementState, Option<&Change>)>,
-    ) -> Result<bool> {
-        let sql = format!(
-            "UPDATE placements SET state = COALESCE($2, state), change = COALESCE($3, change), updated_at = $4 \
-             WHERE id = $1 AND state NOT IN ({})",
-            nothing_lies()
-        );
-        let (state, change) = next.map_or((None, None), |(state, change)| (Some(state.as_str()), change));
-        let values =
-            [Value::text(id), Value::maybe(state), Value::maybe(change.map(Change::text)), self.now().into()];
-        Ok(self.execute(&sql, &values)? > 0)
-    }
-
-    /// Records that a store waits for somebody's approval of a placement's write.
-    ///
-    /// # Errors
-    /// When the ledger can't be written.
-    pub fn await_placement(&self, id: PlacementId, change: &Change) -> Result<()> {
-        self.execute(
-            "UPDATE placements SET state = 'waiting', change = $2, updated_at = $3 WHERE id = $1",
-            &[Value::text(id), Value::text(change.text()), self.now().into()],
-        )?;
-        Ok(())
-    }
-
-    /// Gives up the changes that nobody wants any more in a store that goes.
-    ///
-    /// # Errors
-    /// When the ledger can't be written.
-    pub fn forget_unwanted(&self, store: &StoreName) -> Result<()> {
-        let sql = "UPDATE placements SET state = 'removed' WHERE store = $1 AND state = 'unwanted'";
-        self.execute(sql, &[Value::text(store)])?;
-        Ok(())
-    }
-
-    /// Moves a placement on, with what the store said about it.
-    ///
-    /// # Errors
-    /// When the ledger can't be written.
-    pub fn move_placement(
-        &self,
-        id: PlacementId,
-        state: PlacementState,
-        store_version: Option<&str>,
-        verified: Option<VerifyMode>,
-    ) -> Result<()> {
-        self.execute(
-            "UPDATE placements SET state = $2, store_version = COALESCE($3, store_version), \
-             verified = COALESCE($4, verified), updated_at = $5 WHERE id = $1",
-            &[
-                Value::text(id),
-                Value::text(state),
-                Value::maybe(store_version),
-                Value::maybe(verified),
-                self.now().into(),
-            ],
-        )?;
         Ok(())
     }
 }

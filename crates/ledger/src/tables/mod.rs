@@ -11,6 +11,7 @@ pub(crate) mod guards;
 pub(crate) mod keys;
 pub(crate) mod meta;
 pub(crate) mod operators;
+pub(crate) mod placements;
 pub(crate) mod requests;
 pub(crate) mod revocations;
 pub(crate) mod sagas;

@@ -1,6 +1,8 @@
 //! Looking through all rows that are vouched for.
 
-use super::{attempts, configured, drains, embedded, guards, keys, requests, revocations, sagas, usage};
+use super::{
+    attempts, configured, drains, embedded, guards, keys, placements, requests, revocations, sagas, usage,
+};
 use crate::error::{LedgerError, Result};
 use crate::sql::Tx;
 use keywright_core::text::Untrusted;
@@ -65,7 +67,7 @@ impl Tx<'_> {
             &keys::KEYS,
             &attempts::FACTS,
             &keys::VERSIONS,
-            &keys::PLACEMENTS,
+            &placements::FACTS,
             &embedded::FACTS,
             &sagas::FACTS,
             &drains::FACTS,
