@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use keywright_core::audit::{Deed, Record, Stage, Subject, Who};
 use keywright_core::id::SealedId;
+use keywright_core::key::{Key, VersionState};
 use keywright_core::name::{
     AgentName, ConnectionName, EnvironmentName, Kind, OperatorName, ProjectName, StoreName, WorkloadName,
 };
@@ -91,7 +92,9 @@ impl Broker {
         let owner = owner_of_connection(&connection);
         let sealed = self.keyring.seal(&owner, &new.credential)?;
         self.secret_came(&new.credential).await?;
-        let health = connect(&connection, new.credential)?.check().await?;
+        let provider = connect(&connection, new.credential)?;
+        let health = provider.check().await?;
+        self.refuse_managed(&connection, provider.own_key_id().await?).await?;
         let who = operator.caller().who();
         let (known, digest) = (known_as(CONNECTION, connection.name.as_str()), of_connection(&connection));
         let coming = digest.clone();
@@ -109,6 +112,32 @@ impl Broker {
         written.await?;
         self.rails.coming(&known, &digest);
         Ok(health)
+    }
+
+    /// A key that this home manages is replaced and revoked one day; a connection that lives by it would go with it.
+    async fn refuse_managed(&self, connection: &Connection, own: Option<String>) -> Result<()> {
+        let Some(own) = own else { return Ok(()) };
+        let (kind, base_url) = (connection.kind.clone(), connection.base_url.clone());
+        let held = self.ledger.read(move |tx| {
+            for other in tx.sound_connections()? {
+                if other.kind == kind
+                    && other.base_url == base_url
+                    && let Some((key, version)) = tx.key_of_credential(&other.name, &own)?
+                    && version.state != VersionState::Revoked
+                {
+                    return Ok(Some(key));
+                }
+            }
+            Ok::<_, LedgerError>(None)
+        });
+        match held.await? {
+            None => Ok(()),
+            Some(Key { project, environment, name, .. }) => Err(BrokerError::new(
+                Code::Conflict,
+                format!("this credential is the key `{project}/{environment}/{name}` of this home"),
+            )
+            .hint("a key is replaced and revoked one day, and the connection would go with it; make a credential of its own")),
+        }
     }
 
     /// The connections, without their credentials.

@@ -14,10 +14,11 @@ use keywright_core::key::{
 };
 use keywright_core::marker::Recognised;
 use keywright_core::name::{ConnectionName, TemplateId};
-use keywright_core::plan::{Plan, Principal};
+use keywright_core::plan::{Destination, Plan, Principal};
 use keywright_core::provider::{Listed, Listing, Provider, Recovery};
 use keywright_core::receipt::Status;
 use keywright_core::span::Span;
+use keywright_core::store::Presence;
 use keywright_core::template::Tier;
 use keywright_core::text::Untrusted;
 use keywright_ledger::{LedgerError, NewRequest, Request, Tx};
@@ -31,7 +32,6 @@ use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
 use crate::inventory::{named, unnamed};
 use crate::record::{Caller, of_request};
-use crate::rotate::first_due;
 
 /// What stands in a plan for the life of a key that has no end: it is not asked of anybody.
 const NO_END: u64 = 365 * 86_400;
@@ -80,6 +80,8 @@ struct Found {
     listed: Listed,
     observed: ObservedGrant,
     differences: Vec<String>,
+    /// Where somebody's value lies, which a successor's may be written over.
+    theirs: Vec<Destination>,
 }
 
 impl Broker {
@@ -93,8 +95,9 @@ impl Broker {
         let connection = ConnectionName::parse(&adoption.connection).map_err(BrokerError::invalid)?;
         let provider = self.outside.provider(&connection).await?;
         let listed = self.listed(provider.as_ref(), &connection, &adoption.provider_key_id).await?;
-        let (of, id) = (connection.clone(), listed.provider_key_id.clone());
-        let known = self.ledger.read(move |tx| tx.key_of_credential(&of, &id)).await?;
+        let peers = self.peers(&connection).await?;
+        let (of, id) = (peers.clone(), listed.provider_key_id.clone());
+        let known = self.ledger.read(move |tx| held(tx, &of, &id)).await?;
         let known = match known {
             Some((key, version)) => Some(self.to_adopt_again(key, &version, &adoption.ask).await?),
             None => None,
@@ -104,7 +107,7 @@ impl Broker {
         let seen = Seen { connection: &connection, provider: provider.as_ref(), listed, observed };
         let found = self.find_out(&caller, seen, adoption, known.as_ref()).await?;
         let differences = found.differences.clone();
-        let key = self.put_under_management(&caller, found, known).await?;
+        let key = self.put_under_management(&caller, found, known, peers).await?;
         Ok(Adopted { key, differences })
     }
 
@@ -125,17 +128,17 @@ impl Broker {
             BrokerError::missing(format!("connection `{connection}` sees no key with the id `{shown}`"))
                 .hint(format!("`keywright key list --unmanaged --connection {connection}` shows their ids"))
         })?;
-        if provider.own_key_id().await?.as_deref() == Some(id) {
+        if self.parents(connection).await?.contains(id) {
             return Err(BrokerError::new(
                 Code::Conflict,
-                format!("`{shown}` is the credential of connection `{connection}` itself"),
+                format!("`{shown}` is the credential of a connection of this home itself"),
             )
             .hint(
                 "a key that was adopted is replaced and revoked one day, and the connection would go with it",
             ));
         }
         match self.keyring.markers().recognise(found.label.raw()) {
-            Recognised::Foreign => Ok(found),
+            Recognised::Foreign if !Listing::Marked.wants(found.label.raw()) => Ok(found),
             Recognised::Ours { attempt, .. } => {
                 let known = self.ledger.read(move |tx| tx.attempt(attempt)).await.is_ok();
                 let message = format!("`{shown}` is a key that this home made");
@@ -145,7 +148,7 @@ impl Broker {
                     "nobody owns it: `keywright reconcile` revokes it"
                 }))
             }
-            Recognised::Forged => Err(BrokerError::new(
+            Recognised::Foreign | Recognised::Forged => Err(BrokerError::new(
                 Code::Conflict,
                 format!("`{shown}` is named as Keywright names its keys, and not by this home"),
             )
@@ -196,6 +199,13 @@ impl Broker {
             (given.project, given.environment, given.name) =
                 (key.project.to_string(), key.environment.to_string(), key.name.to_string());
         }
+        if [&given.project, &given.environment, &given.name].into_iter().any(String::is_empty) {
+            return Err(BrokerError::invalid("it needs a name from now on")
+                .hint("say what it is called: --project P --env E --name NAME"));
+        }
+        if seen.observed.expires_at.or(seen.listed.expires_at).is_some_and(|end| end <= self.now()) {
+            return Err(BrokerError::new(Code::Conflict, "it has ended already; there is nothing to manage"));
+        }
         let purpose = self.kept(&given.purpose, LONGEST_PURPOSE).await?;
         if given.template.is_empty() {
             if !given.parameters.is_empty() || !given.destinations.is_empty() {
@@ -204,7 +214,8 @@ impl Broker {
                 ));
             }
             let plan = self.without_template(id, caller, &seen, &given, purpose)?;
-            return Ok(Found { plan, listed: seen.listed, observed: seen.observed, differences: Vec::new() });
+            let Seen { listed, observed, .. } = seen;
+            return Ok(Found { plan, listed, observed, differences: Vec::new(), theirs: Vec::new() });
         }
         let mut ask = given.parse()?;
         (ask.purpose, ask.adopts) = (purpose, Some(seen.listed.provider_key_id.clone()));
@@ -218,11 +229,25 @@ impl Broker {
                 ),
             ));
         }
+        let theirs = self.theirs(&plan).await?;
         let differences = seen.provider.facts().differences(plan.grant(self.now()), &seen.observed);
         // When a successor ends is the template's business, and no surprise.
         let differences = differences.iter().filter(|one| !matches!(one, Difference::Expiry { .. }));
         let differences = differences.map(|one| said(plan.provider.as_str(), one)).collect();
-        Ok(Found { plan, listed: seen.listed, observed: seen.observed, differences })
+        Ok(Found { plan, listed: seen.listed, observed: seen.observed, differences, theirs })
+    }
+
+    /// The places of a plan where somebody's value lies. One that holds another key's is refused.
+    async fn theirs(&self, plan: &Plan) -> Result<Vec<Destination>> {
+        let mut theirs = Vec::new();
+        for destination in &plan.destinations {
+            let store = self.outside.store(&destination.place.store).await?;
+            match store.look(destination).await? {
+                Presence::Foreign => theirs.push(destination.clone()),
+                presence => self.may_write(destination, &presence, None).await?,
+            }
+        }
+        Ok(theirs)
     }
 
     /// What the key is, as the provider shows it: no plan of anything, but what stands in the place of one.
@@ -273,10 +298,16 @@ impl Broker {
     }
 
     /// One transaction: request, key, version and the places that are its own from now on, with the entry about it.
-    async fn put_under_management(&self, caller: &Caller, found: Found, known: Option<Key>) -> Result<Key> {
+    async fn put_under_management(
+        &self,
+        caller: &Caller,
+        found: Found,
+        known: Option<Key>,
+        peers: Vec<ConnectionName>,
+    ) -> Result<Key> {
         let now = self.now();
         let mut placements = Vec::new();
-        for _ in &found.plan.destinations {
+        for _ in &found.theirs {
             placements.push(PlacementId::generate(now, entropy()?));
         }
         placements.sort_unstable();
@@ -291,9 +322,27 @@ impl Broker {
         let keyring = Arc::clone(&self.keyring);
         let who = caller.who();
         let written = self.ledger.write(move |tx| {
-            let Found { plan, listed, observed, differences } = found;
+            let Found { plan, listed, observed, differences, theirs } = found;
             // It may have been removed since it was looked at.
             tx.connection(&plan.connection)?;
+            // Nor may anybody else have adopted or revoked the key.
+            let again = match (known, held(tx, &peers, &listed.provider_key_id)?) {
+                (None, None) => None,
+                (Some(known), Some((key, version)))
+                    if known.id == key.id
+                        && version.state == VersionState::Active
+                        && may_have_template(tx, &key)? =>
+                {
+                    Some((key, version))
+                }
+                _ => {
+                    return Err(BrokerError::new(
+                        Code::Conflict,
+                        "somebody else adopted or revoked it just now",
+                    )
+                    .hint("`keywright key list` shows what became of it"));
+                }
+            };
             let mut request = Request {
                 id: plan.request,
                 digest,
@@ -318,23 +367,21 @@ impl Broker {
             record.result = Some(Outcome::done());
             record.subject.attempt = Some(ids.attempt.to_string());
             record.facts.insert("provider_key_id".to_owned(), serde_json::json!(listed.provider_key_id));
+            let may = named(request.plan.provider.as_str(), &observed).permissions;
+            record.facts.insert(MAY.to_owned(), serde_json::json!(may));
+            record.facts.insert(ON.to_owned(), serde_json::json!(unnamed(&observed)));
             record.facts.insert("label".to_owned(), serde_json::json!(listed.label.to_string()));
             record.facts.insert("differences".to_owned(), serde_json::json!(differences));
             request.entry = tx.audit(record)?;
             tx.add_request(&NewRequest { request: &request, idempotency_key: None })?;
-            let (key, version) = match known {
-                Some(key) => {
-                    let versions = tx.versions(key.id)?;
-                    let own = versions.iter().find(|v| v.provider_key_id == listed.provider_key_id);
-                    let version = own.ok_or(LedgerError::Conflict { what: "the key" })?.id;
-                    (key, version)
-                }
+            let (key, version) = match again {
+                Some((key, version)) => (key, version.id),
                 None => (add_rows(tx, &request, &ids, &listed, &observed, &keyring)?, ids.version),
             };
             if let Some((destination, holder)) = tx.claim(key.id, &request.plan.destinations)? {
                 return Err(place_taken(destination, &holder));
             }
-            for (id, destination) in ids.placements.iter().zip(&request.plan.destinations) {
+            for (id, destination) in ids.placements.iter().zip(&theirs) {
                 tx.add_placement(&Placement {
                     id: *id,
                     version,
@@ -346,8 +393,6 @@ impl Broker {
                     change: None,
                 })?;
             }
-            let due = first_due(&request.plan, key.id, ids.attempt, tx.now());
-            tx.set_rotation(key.id, due, 0)?;
             if !listed.enabled {
                 tx.set_disabled(key.id, true)?;
             }
@@ -355,6 +400,30 @@ impl Broker {
         });
         written.await
     }
+}
+
+/// What an adoption's entry calls what the key may do, and on what, as its provider said then.
+pub const MAY: &str = "may";
+/// As [`MAY`].
+pub const ON: &str = "on";
+
+/// The key that holds a credential, at whichever of the connections that see it.
+fn held(
+    tx: &Tx<'_>,
+    peers: &[ConnectionName],
+    provider_key_id: &str,
+) -> std::result::Result<Option<(Key, Version)>, LedgerError> {
+    for peer in peers {
+        if let Some(found) = tx.key_of_credential(peer, provider_key_id)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a key lives, was adopted, and has no template yet.
+fn may_have_template(tx: &Tx<'_>, key: &Key) -> std::result::Result<bool, LedgerError> {
+    Ok(key.state == KeyState::Active && tx.request_in_force(key)?.plan.template.is_of_adopted())
 }
 
 /// Key, attempt and version of a credential that nobody of this home made. The marker is the attempt's name here only: it was
@@ -416,14 +485,16 @@ fn said(provider: &str, difference: &Difference) -> String {
         found.map_or_else(|| Untrusted::capped(id, 120).to_string(), |found| found.name.to_owned())
     };
     match difference {
-        Difference::ExtraPermission(id) => format!("it may `{}`, which its successor may not", name(id)),
-        Difference::MissingPermission(id) => format!("its successor may `{}`, which it may not", name(id)),
+        Difference::ExtraPermission(id) => format!("it may do `{}`, which its successor may not", name(id)),
+        Difference::MissingPermission(id) => format!("its successor may do `{}`, which it may not", name(id)),
         Difference::ExtraResource(what) => {
             format!("it reaches `{}`, which its successor does not", Untrusted::capped(what, 120))
         }
         Difference::MissingResource(what) => {
             format!("its successor reaches `{}`, which it does not", Untrusted::capped(what, 120))
         }
+        Difference::Budget => "its spending cap is another one than its successor's".to_owned(),
+        Difference::IpCondition => "it works from other networks than its successor".to_owned(),
         other => other.to_string(),
     }
 }

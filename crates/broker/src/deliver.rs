@@ -61,6 +61,7 @@ impl Broker {
             .await?;
         let keys: Vec<Key> =
             keys.into_iter().filter(|k| wanted.only.is_empty() || wanted.only.contains(&k.name)).collect();
+        let keys = self.without_unread(keys).await?;
         self.refuse_gaps(&keys, &wanted, &project)?;
         for key in &keys {
             self.may_deliver(&actor, &principal, key).await?;
@@ -98,6 +99,20 @@ impl Broker {
         });
         written.await?;
         Ok(opened?.into_iter().map(|(key, secret)| Delivered { name: key.name, secret }).collect())
+    }
+
+    /// Without the keys that were made elsewhere and never replaced: nobody here has their values.
+    async fn without_unread(&self, keys: Vec<Key>) -> Result<Vec<Key>> {
+        let kept = self.ledger.read(move |tx| {
+            let mut kept = Vec::with_capacity(keys.len());
+            for key in keys {
+                if !(key.template.is_of_adopted() && tx.request_in_force(&key)?.plan.is_adoption()) {
+                    kept.push(key);
+                }
+            }
+            Ok::<_, LedgerError>(kept)
+        });
+        Ok(kept.await?)
     }
 
     /// The values of those keys that lie in the embedded store.
@@ -150,7 +165,7 @@ impl Broker {
     }
 
     async fn may_deliver(&self, actor: &Actor, principal: &Principal, key: &Key) -> Result<()> {
-        let template = self.applied(&key.template).await?.resolved;
+        let template = self.template_of(key).await?;
         let counts = self.counts(principal).await?;
         let (_, policies) = self.policies().await?;
         let nobody = nobody();

@@ -14,6 +14,7 @@ use keywright_core::marker::Recognised;
 use keywright_core::name::ConnectionName;
 use keywright_core::provider::{Listed, Listing, Provider, ProviderError, Recovery};
 use keywright_core::text::Untrusted;
+use keywright_ledger::{Connection, LedgerError};
 
 use crate::broker::Broker;
 use crate::error::{BrokerError, Result};
@@ -50,8 +51,12 @@ pub struct Unmanaged {
     pub trouble: Option<String>,
     /// What is wrong with it, the worst first.
     pub risks: Vec<Risk>,
-    /// Whether it is the connection's own credential.
+    /// Whether it is a connection's own credential.
     pub is_parent: bool,
+    /// Whether it is named as Keywright names its keys: another home's, most likely.
+    pub is_marked: bool,
+    /// Whether the provider says when it was used; then no time means never.
+    pub tells_use: bool,
 }
 
 /// A credential's permissions as the catalog names them, and those of them that can make keys.
@@ -86,7 +91,7 @@ impl Broker {
             }
         }
         // Stable: those that are equally bad stay in the provider's order.
-        found.keys.sort_by_key(|key| (key.is_parent, std::cmp::Reverse(weight(&key.risks))));
+        found.keys.sort_by_key(|key| (key.is_parent || key.is_marked, std::cmp::Reverse(weight(&key.risks))));
         Ok(found)
     }
 
@@ -96,10 +101,18 @@ impl Broker {
             let kind = provider.facts().kind;
             return Err(BrokerError::invalid(format_args!("{kind} has no list of its credentials")));
         }
-        let (listed, own) = (provider.list(Listing::All).await?, provider.own_key_id().await?);
-        let of = connection.clone();
-        let managed: BTreeSet<String> =
-            self.ledger.scan(move |tx| tx.credentials_of(&of)).await?.into_iter().collect();
+        let listed = provider.list(Listing::All).await?;
+        let (parents, peers) = (self.parents(connection).await?, self.peers(connection).await?);
+        let managed: BTreeSet<String> = self
+            .ledger
+            .scan(move |tx| {
+                let each = peers.iter().map(|peer| tx.credentials_of(peer));
+                each.collect::<std::result::Result<Vec<_>, LedgerError>>()
+            })
+            .await?
+            .into_iter()
+            .flatten()
+            .collect();
         let is_unmanaged = |one: &Listed| {
             !managed.contains(&one.provider_key_id)
                 && !matches!(self.keyring.markers().recognise(one.label.raw()), Recognised::Ours { .. })
@@ -108,10 +121,38 @@ impl Broker {
         let now = self.now();
         let looking = left.into_iter().enumerate().map(|(place, listed)| {
             let (provider, connection) = (Arc::clone(&provider), connection.clone());
-            let is_parent = own.as_ref() == Some(&listed.provider_key_id);
+            let is_parent = parents.contains(&listed.provider_key_id);
             async move { look(provider.as_ref(), connection, listed, is_parent, place < LOOKED_AT, now).await }
         });
         Ok(futures::stream::iter(looking).buffered(AT_A_TIME).collect().await)
+    }
+
+    /// The connections that see the same provider, this one among them: an id means the same credential at each.
+    pub(crate) async fn peers(&self, connection: &ConnectionName) -> Result<Vec<ConnectionName>> {
+        let all = self.ledger.read(|tx| tx.sound_connections()).await?;
+        let at = |one: &Connection| (one.kind.clone(), one.base_url.clone());
+        let own = all.iter().find(|one| one.name == *connection).map(at);
+        Ok(all.iter().filter(|one| Some(at(one)) == own).map(|one| one.name.clone()).collect())
+    }
+
+    /// The ids of the credentials by which connections see this provider. One of another connection that can't be asked now is
+    /// left out.
+    pub(crate) async fn parents(&self, connection: &ConnectionName) -> Result<BTreeSet<String>> {
+        let mut parents = BTreeSet::new();
+        for peer in self.peers(connection).await? {
+            let own = match self.outside.provider(&peer).await {
+                Ok(provider) => provider.own_key_id().await.map_err(BrokerError::from),
+                Err(error) => Err(error),
+            };
+            match own {
+                Ok(own) => parents.extend(own),
+                Err(error) if peer == *connection => return Err(error),
+                Err(error) => {
+                    tracing::warn!(connection = %peer, message = %error.message, "its own key's id is not known")
+                }
+            }
+        }
+        Ok(parents)
     }
 }
 
@@ -153,7 +194,8 @@ async fn look(
     };
     let risks = risks(&known, now);
     let permissions = named.map(|named| named.permissions).unwrap_or_default();
-    Unmanaged { connection, listed, grant, permissions, trouble, risks, is_parent }
+    let is_marked = Listing::Marked.wants(listed.label.raw());
+    Unmanaged { connection, listed, grant, permissions, trouble, risks, is_parent, is_marked, tells_use }
 }
 
 /// What a credential may do, by the catalog. A permission that it does not know keeps the provider's id as its name.

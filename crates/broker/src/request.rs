@@ -363,7 +363,7 @@ fn too_many_waiting() -> BrokerError {
 }
 
 /// A template that can make keys and that no operator marked never gets as far as a decision.
-fn refuse_unmarked(applied: &AppliedTemplate) -> Result<()> {
+pub(crate) fn refuse_unmarked(applied: &AppliedTemplate) -> Result<()> {
     let resolved = &applied.resolved;
     if resolved.escalation.is_empty() || !resolved.template.escalation.is_empty() {
         return Ok(());

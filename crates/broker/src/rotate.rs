@@ -27,7 +27,7 @@ use crate::broker::Broker;
 use crate::clock::{back_off, entropy};
 use crate::error::{BrokerError, Code, Result};
 use crate::record::{Caller, of_key};
-use crate::request::Considered;
+use crate::request::{Considered, refuse_unmarked};
 
 /// How many keys begin their rotation in one tick.
 const AT_A_TIME: u32 = 32;
@@ -207,6 +207,9 @@ impl Broker {
         let (plan, applied) = self.derive(id, principal, &ask).await?;
         refuse_wider(&plan, &before)?;
         let counts = self.counts(principal).await?;
+        if plan.adopts.is_some() {
+            refuse_unmarked(&applied)?;
+        }
         let question = question(&plan, &applied.resolved, Some(key), counts);
         let (_, policies) = self.policies().await?;
         let decision = policies.decide(&question);
@@ -259,14 +262,15 @@ impl Broker {
     }
 }
 
-/// What policy is asked about a plan: of a new key, or of a successor.
+/// What policy is asked about a plan: of a new key, or of a successor. The first successor of a key that was made elsewhere
+/// is a new key: nobody has decided yet that there may be one.
 pub(crate) fn question(
     plan: &Plan,
     template: &ResolvedTemplate,
     replaces: Option<&Key>,
     counts: Counts,
 ) -> Question {
-    match replaces {
+    match replaces.filter(|_| plan.adopts.is_none()) {
         None => Question::plan(plan, template, counts),
         Some(key) => {
             Question::rotate(plan.principal.clone(), KeyFacts::of(key, template), Some(plan), counts)
@@ -282,7 +286,7 @@ pub(crate) fn authorize(
     replaces: Option<&Key>,
     facts: &Facts<'_>,
 ) -> std::result::Result<Authorized<Plan>, Refusal> {
-    match replaces {
+    match replaces.filter(|_| plan.adopts.is_none()) {
         None => policies.authorize(plan, ceiling, facts),
         Some(key) => policies.authorize_rotation(plan, ceiling, &KeyFacts::of(key, ceiling.template), facts),
     }
@@ -306,7 +310,7 @@ fn successor(key: &Key, before: &Plan, template: &ResolvedTemplate, reason: Untr
         cwd: before.destinations.iter().find_map(|d| d.base.clone()),
         withheld: grants.filter(|id| !had.contains(id)).map(str::to_owned).collect(),
         rotates: Some(key.id),
-        adopts: None,
+        adopts: before.adopts.clone().filter(|_| before.rotates.is_none()),
         digest: digest_of(key.id),
     }
 }

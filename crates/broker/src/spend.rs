@@ -6,17 +6,20 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use keywright_core::key::{Key, Version};
+use keywright_core::id::VersionId;
+use keywright_core::key::{Key, KeyState, Version, VersionState};
 use keywright_core::name::ConnectionName;
-use keywright_core::provider::{Provider, Usage};
+use keywright_core::provider::{Provider, ProviderError, Usage};
 use keywright_core::span::Span;
-use keywright_ledger::{LedgerError, Revocation, Tx};
+use keywright_ledger::{LedgerError, Revocation, Tx, UsageCount};
 
 use crate::broker::Broker;
 use crate::error::{BrokerError, Result};
 
 /// How many keys of a connection are asked about in the same moment.
 const AT_A_TIME: usize = 4;
+/// How far two counts may lie apart where a broker runs: twice its pace.
+const PACE: Span = Span::from_seconds(2 * 3_600);
 /// How long a revocation may wait for the last count.
 const LAST_COUNT: Duration = Duration::from_secs(2);
 
@@ -61,7 +64,7 @@ pub struct Spend {
     pub rows: Vec<Row>,
     /// From when on; everything when absent.
     pub since: Option<Timestamp>,
-    /// Keys whose provider counts nothing by key.
+    /// Living keys that nobody counted: their provider counts nothing by key, or was not asked yet.
     pub unmetered: usize,
     /// The connections whose counts could not be read just now, with the reason; their rows are older.
     pub unread: BTreeMap<ConnectionName, String>,
@@ -78,7 +81,11 @@ pub struct Row {
     pub usage: Usage,
     /// When the oldest of the counts in it was read.
     pub counted_at: Timestamp,
-    /// Whether what was used before the first count is missing, because nobody counted at its beginning.
+    /// Of how many of them nobody knows the cost, which is missing in the sum.
+    pub cost_unknown: usize,
+    /// Of how many of them nobody knows the tokens.
+    pub tokens_unknown: usize,
+    /// Whether something may be missing, because nobody counted at the beginning of the time.
     pub is_partial: bool,
 }
 
@@ -103,7 +110,7 @@ impl Broker {
             let mut unmetered = 0;
             for key in tx.keys(None, None, None, 100_000)? {
                 let Some(counted) = counted(tx, &key, since)? else {
-                    unmetered += 1;
+                    unmetered += usize::from(key.state == KeyState::Active);
                     continue;
                 };
                 let name = name(tx, &key, by)?;
@@ -112,9 +119,13 @@ impl Broker {
                     keys: 0,
                     usage: Usage::default(),
                     counted_at: counted.at,
+                    cost_unknown: 0,
+                    tokens_unknown: 0,
                     is_partial: false,
                 });
                 row.keys += 1;
+                row.cost_unknown += usize::from(counted.usage.cost_microusd.is_none());
+                row.tokens_unknown += usize::from(counted.usage.tokens.is_none());
                 row.usage = plus(row.usage, counted.usage);
                 row.counted_at = row.counted_at.min(counted.at);
                 row.is_partial |= counted.is_partial;
@@ -159,7 +170,12 @@ impl Broker {
     /// Keeps what a provider counts of a version now, where it counts.
     pub(crate) async fn count(&self, provider: &dyn Provider, version: &Version) -> Result<()> {
         let Some(metered) = provider.metered() else { return Ok(()) };
-        let usage = metered.usage(&version.provider_key_id).await?;
+        let usage = match metered.usage(&version.provider_key_id).await {
+            Ok(usage) => usage,
+            // Somebody ended it at the provider.
+            Err(ProviderError::NotFound { .. }) => return self.note_gone(version).await,
+            Err(error) => return Err(error.into()),
+        };
         let id = version.id;
         Ok(self.ledger.write(move |tx| tx.count_usage(id, usage)).await?)
     }
@@ -174,8 +190,14 @@ impl Broker {
             }
             let versions = self.ledger.read(move |tx| tx.versions(key)).await?;
             match versions.iter().find(|known| known.id == version) {
-                Some(version) => self.count(provider.as_ref(), version).await,
-                None => Ok(()),
+                Some(known) if known.state != VersionState::Revoked => match provider.metered() {
+                    Some(metered) => {
+                        let (id, usage) = (known.id, metered.usage(&known.provider_key_id).await?);
+                        Ok(self.ledger.write(move |tx| tx.count_usage(id, usage)).await?)
+                    }
+                    None => Ok(()),
+                },
+                _ => Ok(()),
             }
         };
         match tokio::time::timeout(LAST_COUNT, counting).await {
@@ -200,26 +222,41 @@ fn counted(
         let attempt = tx.attempt(version.attempt)?;
         let (before, is_partial) = match since {
             None => (Usage::default(), false),
-            Some(since) => match tx.usage_until(version.id, since)? {
-                Some(before) => (before.usage, false),
-                // It began afterwards, so everything is since then.
-                None if attempt.sent_at.is_some_and(|at| at >= since) => (Usage::default(), false),
-                // What it used before anybody counted is not known to be since then.
-                None => (tx.usage_first(version.id)?.map(|first| first.usage).unwrap_or_default(), true),
-            },
+            // It began afterwards, so everything is since then.
+            Some(since) if attempt.sent_at.is_some_and(|at| at >= since) => (Usage::default(), false),
+            Some(since) => before(tx, version.id, since)?,
         };
         let used = minus(last.usage, before);
         sum = Some(match sum {
-            None => Counted { usage: used, at: last.at, is_partial },
+            None => Counted { usage: used, at: last.seen_until, is_partial },
             Some(sum) => Counted {
                 usage: plus(sum.usage, used),
-                // The version in force is the one that still moves.
-                at: sum.at.max(last.at),
+                // The version in force is the one that is still counted.
+                at: sum.at.max(last.seen_until),
                 is_partial: sum.is_partial || is_partial,
             },
         });
     }
     Ok(sum)
+}
+
+/// What a version had used at a moment, and whether that is only known too high, so that what it used since is too low. Within
+/// the usual pace of counting a count stands for its whole time.
+fn before(
+    tx: &Tx<'_>,
+    version: VersionId,
+    since: Timestamp,
+) -> std::result::Result<(Usage, bool), LedgerError> {
+    let (known, next) = (tx.usage_until(version, since)?, tx.usage_after(version, since)?);
+    let first_after = |next: &UsageCount, seen: Timestamp| next.at <= PACE.after(seen);
+    Ok(match (known, next) {
+        (Some(known), None) => (known.usage, known.seen_until < since),
+        (Some(known), Some(next)) if known.seen_until >= since || first_after(&next, known.seen_until) => {
+            (known.usage, false)
+        }
+        (_, Some(next)) => (next.usage, true),
+        (None, None) => (Usage::default(), true),
+    })
 }
 
 fn name(tx: &Tx<'_>, key: &Key, by: By) -> std::result::Result<String, LedgerError> {

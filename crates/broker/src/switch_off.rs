@@ -2,7 +2,7 @@
 //! to do first about a key that somebody may have got hold of.
 
 use keywright_core::audit::{Deed, Outcome, Stage};
-use keywright_core::key::{Key, KeyState, VersionState};
+use keywright_core::key::{Key, KeyState, Version, VersionState};
 use keywright_core::provider::ProviderError;
 use keywright_ledger::LedgerError;
 
@@ -46,9 +46,10 @@ impl Broker {
             return Err(BrokerError::new(Code::Conflict, format!("key `{full}` is {}", key.state))
                 .hint("only an active key can be switched off and on"));
         }
-        if self.ledger.read(move |tx| tx.saga_under_way(id)).await?.is_some() {
-            return Err(BrokerError::new(Code::TryAgain, "a rotation of this key is under way")
-                .hint("wait until it is over; `keywright key revoke` needs not wait"));
+        let saga = self.ledger.read(move |tx| tx.saga_under_way(id)).await?;
+        if saga.is_some_and(|saga| !saga.phase.has_switched()) {
+            return Err(BrokerError::new(Code::TryAgain, "a successor of this key is being made")
+                .hint("try again in a moment; `keywright key revoke` needs not wait"));
         }
         let provider = self.outside.provider(&key.connection).await?;
         let Some(disabling) = provider.disabling() else {
@@ -56,7 +57,9 @@ impl Broker {
                 Code::Unsupported,
                 format!("{} has no switch for its keys", provider.facts().kind),
             )
-            .hint("`keywright key rotate` replaces it, `keywright key revoke` ends it"));
+            .hint(
+                "`keywright key revoke` ends it, `keywright key rotate` replaces it where it has a template",
+            ));
         };
         let reason = self.kept(reason, 500).await?;
         let who = Caller::plain(keywright_core::plan::Principal::Operator(operator.name().clone())).who();
@@ -69,11 +72,21 @@ impl Broker {
             if to == Switch::On {
                 tx.set_disabled(id, false)?;
             }
-            tx.versions(id)
+            // What a rotation switched off before it ends stays off.
+            let rested: Vec<_> = tx
+                .drains(id)?
+                .into_iter()
+                .filter(|drain| drain.disabled_at.is_some())
+                .map(|d| d.version)
+                .collect();
+            let mut versions = tx.versions(id)?;
+            versions.retain(|v| to == Switch::Off || !rested.contains(&v.id));
+            Ok::<_, LedgerError>(versions)
         });
         let versions = versions.await?;
         let mut outcome = Ok(());
-        for version in versions.iter().filter(|v| v.state == VersionState::Active) {
+        let lives = |v: &&Version| matches!(v.state, VersionState::Active | VersionState::Draining);
+        for version in versions.iter().filter(lives) {
             let switched = match to {
                 Switch::On => disabling.enable(&version.provider_key_id).await,
                 Switch::Off => disabling.disable(&version.provider_key_id).await,
@@ -82,7 +95,9 @@ impl Broker {
                 Ok(()) => {}
                 Err(error @ ProviderError::NotFound { .. }) => {
                     self.note_gone(version).await?;
-                    outcome = Err(BrokerError::from(error));
+                    outcome = Err(BrokerError::from(error).hint(
+                        "somebody ended it at the provider; that is on record now (`keywright key show`)",
+                    ));
                 }
                 Err(error) => outcome = Err(BrokerError::from(error)),
             }

@@ -72,7 +72,10 @@ pub struct KeySummary {
     pub disabled_at: Option<Timestamp>,
 }
 
-fn summary(tx: &Tx<'_>, key: Key) -> std::result::Result<KeySummary, LedgerError> {
+fn summary(tx: &Tx<'_>, mut key: Key) -> std::result::Result<KeySummary, LedgerError> {
+    if key.template.is_of_adopted() {
+        key.template = tx.request_in_force(&key)?.plan.template;
+    }
     let version = in_force(tx.versions(key.id)?.into_iter());
     Ok(KeySummary {
         placements: placements_of(tx, key.id, version.as_ref())?,

@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use keywright_broker::admin::NewConnection;
 use keywright_broker::adopt::{Adopted, Adoption};
 use keywright_broker::ask::Ask;
+use keywright_broker::deliver::{Reader, Wanted};
 use keywright_broker::inventory::Unmanaged;
 use keywright_broker::record::Caller;
 use keywright_broker::switch_off::Switch;
@@ -16,6 +18,7 @@ use keywright_core::inventory::Risk;
 use keywright_core::key::{KeyState, PlacementState, VersionState};
 use keywright_core::plan::Principal;
 use keywright_core::receipt::Status;
+use keywright_core::secret::Secret;
 use keywright_sandbox::{Fault, FaultKind, TokenStatus};
 use keywright_testkit::{DNS_EDIT, World, ask};
 use serde_json::{Value, json};
@@ -201,13 +204,13 @@ async fn the_next_rotation_replaces_an_adopted_key_in_the_place_where_its_value_
     let adopted = adopt(&world, &adoption).await.unwrap();
     assert_eq!(
         adopted.differences,
-        ["it may `DNS Read`, which its successor may not"],
+        ["it may do `DNS Read`, which its successor may not"],
         "the template gives only what the job needs"
     );
     let known = trace(&world).await;
     assert_eq!(known.placements.len(), 1);
     assert_eq!(known.placements[0].state, PlacementState::Adopted);
-    assert!(known.rotates_at.is_some(), "by the template's schedule");
+    assert_eq!(known.rotates_at, None, "an operator begins the first rotation");
     assert!(std::fs::read_to_string(&file).unwrap().contains(&secret), "nothing is written yet");
     let receipt = world.broker.rotate(&ana(), "CF_TOKEN", "it is time", WAIT).await.unwrap();
     assert_eq!(receipt.status, Status::Active, "{receipt:?}");
@@ -223,7 +226,8 @@ async fn the_next_rotation_replaces_an_adopted_key_in_the_place_where_its_value_
     assert_eq!(states, [VersionState::Revoked, VersionState::Active]);
     assert!(status(&world, &id).is_none_or(|status| status != TokenStatus::Active));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text, "the successor's value stays");
-    assert_eq!(done.plan.adopts, None);
+    assert!(!done.plan.is_adoption());
+    assert!(done.rotates_at.is_some(), "from now on by the template's schedule");
     // And again, as any other key.
     let receipt = world.broker.rotate(&ana(), "CF_TOKEN", "again", WAIT).await.unwrap();
     assert_eq!(receipt.status, Status::Active, "{receipt:?}");
@@ -283,12 +287,12 @@ async fn what_must_not_be_adopted_is_refused_with_words() {
     };
     let cases: [(Adoption, Code, &str); 9] = [
         (bare("0123456789abcdef0123456789abcdef"), Code::NotFound, "sees no key with the id"),
-        (bare(&parent), Code::Conflict, "is the credential of connection `cf` itself"),
+        (bare(&parent), Code::Conflict, "is the credential of a connection of this home itself"),
         (bare(&ours.id), Code::Conflict, "is a key that this home made"),
         (bare(&forged), Code::Conflict, "named as Keywright names its keys, and not by this home"),
         (with(|a| a.connection = "nowhere".to_owned()), Code::NotFound, "nowhere"),
         (with(|a| a.ask.name = "PATH".to_owned()), Code::InvalidArgument, "would change how programs run"),
-        (with(|a| a.ask.name = String::new()), Code::InvalidArgument, "a key name"),
+        (with(|a| a.ask.name = String::new()), Code::InvalidArgument, "it needs a name from now on"),
         (
             with(|a| a.ask.destinations = vec!["embedded:web/dev/X".to_owned()]),
             Code::InvalidArgument,
@@ -355,4 +359,126 @@ async fn a_switch_that_the_provider_did_not_confirm_is_not_called_off() {
     pass(&world, 21 * 86_400).await;
     let ours = world.broker.trace("OURS").await.unwrap();
     assert_eq!(ours.versions.len(), 1, "nor by the schedule");
+}
+
+/// A second connection to the same provider, under another credential.
+async fn second_connection(world: &World, name: &str, secret: String) -> Result<(), BrokerError> {
+    let new = NewConnection {
+        name: name.parse().unwrap(),
+        kind: "cloudflare".parse().unwrap(),
+        base_url: Some(world.sandbox.base_url()),
+        account: Some(world.sandbox.account_id().to_owned()),
+        extra: std::collections::BTreeMap::new(),
+        credential: Secret::new(secret),
+    };
+    world.broker.add_connection(&world.ana().await, new).await.map(drop)
+}
+
+/// A credential that could be a connection's.
+async fn parent(world: &World) -> (String, String) {
+    let account = json!({ format!("com.cloudflare.api.account.{}", world.sandbox.account_id()): "*" });
+    let id = by_hand(world, "second parent", &[MAKES_TOKENS], account, Some("2099-01-01T00:00:00Z")).await;
+    let secret = world.sandbox.secret_of(&id).unwrap();
+    (id, secret)
+}
+
+#[tokio::test]
+async fn the_first_successor_of_an_adopted_key_is_decided_as_a_new_key() {
+    let world = world().await;
+    let id = by_hand(&world, "prod", &[DNS_READ], zone(&world, "example.com"), None).await;
+    let mut adoption = by_template(&id);
+    adoption.ask.environment = "production".to_owned();
+    adopt(&world, &adoption).await.unwrap();
+    let receipt = world.broker.rotate(&ana(), "CF_TOKEN", "it is time", WAIT).await.unwrap();
+    assert_eq!(receipt.status, Status::PendingApproval, "{receipt:?}");
+    assert_eq!(receipt.approvals.needed, 2);
+    assert_eq!(trace(&world).await.versions.len(), 1, "nothing was made");
+    // Nor does time bring one.
+    pass(&world, 40 * 86_400).await;
+    assert_eq!(trace(&world).await.versions.len(), 1);
+}
+
+#[tokio::test]
+async fn what_another_home_made_is_not_taken() {
+    let (ours, theirs) = (world().await, world().await);
+    theirs.request(&ask("example.com", "MINE")).await.unwrap();
+    let name = theirs.sandbox.live_tokens_named_like("kw-").pop().unwrap().name;
+    let id = by_hand(&ours, &name, &[DNS_READ], zone(&ours, "example.com"), None).await;
+    let error = refused(&ours, &bare(&id)).await;
+    assert!(error.message.contains("named as Keywright names its keys"), "{error:?}");
+    let found = unmanaged(&ours).await;
+    assert!(found.iter().find(|one| one.listed.provider_key_id == id).unwrap().is_marked);
+}
+
+#[tokio::test]
+async fn no_connection_lives_by_a_key_and_no_key_is_a_connections() {
+    let world = world().await;
+    let (id, secret) = parent(&world).await;
+    second_connection(&world, "cf2", secret).await.unwrap();
+    let error = refused(&world, &bare(&id)).await;
+    assert!(error.message.contains("is the credential of a connection of this home itself"), "{error:?}");
+    let parents: Vec<_> = unmanaged(&world).await.into_iter().filter(|one| one.is_parent).collect();
+    assert_eq!(parents.len(), 4, "both connections see both");
+    // And the other way round.
+    let (id, secret) = parent(&world).await;
+    adopt(&world, &bare(&id)).await.unwrap();
+    let error = second_connection(&world, "cf3", secret).await.unwrap_err();
+    assert!(error.message.contains("is the key `web/dev/CF_TOKEN` of this home"), "{error:?}");
+}
+
+#[tokio::test]
+async fn one_credential_is_one_key_however_often_and_from_wherever_it_is_adopted() {
+    let world = world().await;
+    let (_, secret) = parent(&world).await;
+    second_connection(&world, "cf2", secret).await.unwrap();
+    let id = usual(&world).await;
+    let named = |connection: &str, name: &str| {
+        let mut adoption = bare(&id);
+        adoption.connection = connection.to_owned();
+        adoption.ask.name = name.to_owned();
+        adoption
+    };
+    let wishes = [named("cf", "ONE"), named("cf", "TWO"), named("cf2", "THREE")];
+    let done = futures::future::join_all(wishes.iter().map(|wish| adopt(&world, wish))).await;
+    assert_eq!(done.iter().filter(|one| one.is_ok()).count(), 1, "{done:?}");
+    let late = refused(&world, &named("cf2", "FOUR")).await;
+    assert_eq!(late.code, Code::Conflict, "{late:?}");
+    assert!(unmanaged(&world).await.iter().all(|one| one.listed.provider_key_id != id));
+}
+
+#[tokio::test]
+async fn a_program_gets_the_keys_that_there_are_values_of() {
+    let world = world().await;
+    world.request(&ask("example.com", "OURS")).await.unwrap();
+    let id = usual(&world).await;
+    adopt(&world, &bare(&id)).await.unwrap();
+    let ana_proven = world.ana().await;
+    let read = || async {
+        let wanted = Wanted { project: Some("web".parse().unwrap()), ..Wanted::default() };
+        let delivered = world.broker.deliver(&Reader::Operator(&ana_proven), wanted).await.unwrap();
+        delivered.into_iter().map(|one| one.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(read().await, ["OURS"]);
+    adopt(&world, &by_template(&id)).await.unwrap();
+    assert_eq!(read().await, ["OURS"], "nobody has its value yet");
+    let receipt = world.broker.rotate(&ana(), "CF_TOKEN", "it is time", WAIT).await.unwrap();
+    assert_eq!(receipt.status, Status::Active, "{receipt:?}");
+    let mut names = read().await;
+    names.sort();
+    assert_eq!(names, ["CF_TOKEN", "OURS"]);
+}
+
+#[tokio::test]
+async fn a_key_that_drains_is_switched_off_with_both_its_versions() {
+    let world = world().await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    world.broker.rotate(&ana(), "CF_TOKEN", "it is time", WAIT).await.unwrap();
+    let ids: Vec<_> = trace(&world).await.versions.into_iter().map(|v| v.provider_key_id).collect();
+    assert_eq!(ids.len(), 2);
+    let proven = world.ana().await;
+    let all = |expected: TokenStatus| ids.iter().all(|id| status(&world, id) == Some(expected));
+    world.broker.switch_key(&proven, "CF_TOKEN", Switch::Off, "a leak").await.unwrap();
+    assert!(all(TokenStatus::Disabled));
+    world.broker.switch_key(&proven, "CF_TOKEN", Switch::On, "none").await.unwrap();
+    assert!(all(TokenStatus::Active), "neither was switched off by the rotation");
 }

@@ -124,7 +124,8 @@ pub struct Plan {
     /// The key whose version it replaces; absent for a new key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotates: Option<KeyId>,
-    /// The credential, by the provider's id of it, that was made elsewhere and comes under management; absent otherwise.
+    /// The credential, by the provider's id of it, that was made elsewhere and comes under management, or is replaced for the
+    /// first time; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopts: Option<String>,
     /// Operations that the permissions unlock, and how many of them change something.
@@ -210,6 +211,12 @@ impl Plan {
         hash.update(b"keywright/plan/1\n");
         hash.update(self.canonical()?);
         Ok(Digest(hash.finalize().into()))
+    }
+
+    /// Whether it only puts a key that was made elsewhere under management.
+    #[must_use]
+    pub fn is_adoption(&self) -> bool {
+        self.adopts.is_some() && self.rotates.is_none()
     }
 
     /// What the provider is asked for when the key is minted at `now`. Expiry is cut to whole seconds.

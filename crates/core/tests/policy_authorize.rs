@@ -336,8 +336,9 @@ fn a_successor_is_for_its_own_key_and_the_scheduler_may_make_it() {
         policies.authorize_rotation(successor, Ceiling { template: &template, version: 3 }, &key, &facts)
     };
     assert!(rotate(&|_| {}).is_ok(), "a production key that was approved is rotated without people");
-    let others: [Change<'_>; 4] = [
+    let others: [Change<'_>; 5] = [
         &|p| p.rotates = None,
+        &|p| p.adopts = Some("made elsewhere".to_owned()),
         &|p| p.project = "shop".parse().unwrap(),
         &|p| p.environment = "production".parse().unwrap(),
         &|p| p.name = "OTHER".parse().unwrap(),

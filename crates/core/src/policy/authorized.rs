@@ -141,7 +141,7 @@ impl<T> Authorized<T> {
 }
 
 impl Policies {
-    /// The only way to an `Authorized<Plan>` for a new key: the plan is within its template (whatever policy says),
+    /// The only way to an `Authorized<Plan>` for a new key, and for the first successor of one that was made elsewhere: the plan is within its template (whatever policy says),
     /// describes that template as it is in force, its escalation class is marked and approved, and the policies
     /// allow it with the approvals that there are.
     ///
@@ -154,7 +154,7 @@ impl Policies {
         facts: &Facts<'_>,
     ) -> Result<Authorized<Plan>, Refusal> {
         check_ceiling(&plan, ceiling)?;
-        if let Some(key) = plan.rotates {
+        if let Some(key) = plan.rotates.filter(|_| plan.adopts.is_none()) {
             return Err(Refusal::OtherKey { key, what: "kind (it is a new key)" });
         }
         self.permit(&Question::plan(&plan, ceiling.template, facts.counts), facts)?;
@@ -176,6 +176,8 @@ impl Policies {
         check_ceiling(&plan, ceiling)?;
         let differs = [
             (plan.rotates != Some(key.id), "key"),
+            // Its first successor is decided as a new key.
+            (plan.adopts.is_some(), "origin (it was made elsewhere)"),
             (plan.project != key.project, "project"),
             (plan.environment != key.environment, "environment"),
             (plan.name != key.name, "name"),

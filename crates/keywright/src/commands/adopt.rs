@@ -87,8 +87,12 @@ pub(crate) async fn unmanaged(app: &App, connection: Option<String>) -> Done {
         let is_parent = key.get("is_parent").and_then(Value::as_bool).unwrap_or(false);
         let is_off = key.get("enabled").and_then(Value::as_bool) == Some(false);
         let risks = joined(key, "why");
+        let tells_use = key.get("tells_use").and_then(Value::as_bool).unwrap_or(false);
+        let is_endless = items(key, "risks").iter().any(|risk| risk == "no_expiry");
+        let is_marked = key.get("is_marked").and_then(Value::as_bool).unwrap_or(false);
         let risks = match (is_parent, is_off) {
-            (true, _) => ("the connection's own".to_owned(), Tone::Plain),
+            _ if is_marked => ("another home's, by its name".to_owned(), Tone::Plain),
+            (true, _) => ("a connection's own".to_owned(), Tone::Plain),
             (_, true) => (format!("switched off; {risks}").trim_end_matches("; ").to_owned(), Tone::Warn),
             (_, false) if risks.is_empty() => ("none known".to_owned(), Tone::Good),
             _ => (risks, Tone::Bad),
@@ -96,9 +100,9 @@ pub(crate) async fn unmanaged(app: &App, connection: Option<String>) -> Done {
         list.row(vec![
             strong(field(key, "label")),
             plain(field(key, "connection")),
-            plain(time(key, "created_at", now)),
-            plain(time(key, "last_used_at", now)),
-            plain(time(key, "expires_at", now)),
+            plain(time(key, "created_at", None, now)),
+            plain(time(key, "last_used_at", tells_use.then_some("never"), now)),
+            plain(time(key, "expires_at", is_endless.then_some("never"), now)),
             plain(may(key)),
             risks,
             plain(field(key, "provider_key_id")),
@@ -130,9 +134,10 @@ pub(crate) async fn unmanaged(app: &App, connection: Option<String>) -> Done {
     })
 }
 
-fn time(key: &Value, name: &str, now: Timestamp) -> String {
+/// A time; where there is none, what that means, or that nobody knows.
+fn time(key: &Value, name: &str, none: Option<&str>, now: Timestamp) -> String {
     match field(key, name) {
-        none if none.is_empty() => "?".to_owned(),
+        at if at.is_empty() => none.unwrap_or("?").to_owned(),
         at => when::short(&at, now),
     }
 }

@@ -221,7 +221,7 @@ fn list(keys: Value, is_narrow: bool, is_whole: bool) -> Done {
                 _ => (state.clone(), of_state(&state)),
             },
             plain(if expires.is_empty() || !is_alive { String::new() } else { when::short(&expires, now) }),
-            plain(field(key, "template")),
+            plain(template_text(key)),
             plain(field(key, "id")),
         ]);
     }
@@ -266,11 +266,12 @@ pub(crate) fn show(trace: &Value) -> String {
         )
         .add("for", format!("{} / {}", field(&key, "project"), field(&key, "environment")))
         .add("made at", format!("{} ({})", field(&key, "connection"), field(&key, "provider")))
-        .add("template", field(&key, "template"))
+        .add("template", template_text(&key))
         .add("adopted", adopted_text(trace))
         .add("switched off", when::both(&field(&key, "disabled_at"), now))
         .all("may", items(trace, "permissions").iter().map(permission))
         .all("on", items(trace, "resources").iter().map(resource))
+        .all("successor", successor_text(trace))
         .add("unlocks", crate::show::plan::unlocks(trace))
         .all("version", items(trace, "versions").iter().map(|version| version_text(version, now)))
         .add("rotates", rotates_text(trace, now))
@@ -308,6 +309,23 @@ fn adopted_text(trace: &Value) -> String {
     match field(trace, "adopted") {
         id if id.is_empty() => id,
         id => format!("made elsewhere, as {}", crate::show::outside(&id)),
+    }
+}
+
+/// What a successor of a key that was made elsewhere may do, and on what.
+fn successor_text(trace: &Value) -> Vec<String> {
+    let successor = trace.get("successor").cloned().unwrap_or_default();
+    let may = items(&successor, "permissions").iter().map(permission);
+    may.map(|may| format!("may {may}"))
+        .chain(items(&successor, "resources").iter().map(|on| format!("on {}", resource(on))))
+        .collect()
+}
+
+/// The template, where there is one.
+fn template_text(key: &Value) -> String {
+    match field(key, "template") {
+        none if none.ends_with("/adopted") => "none".to_owned(),
+        id => id,
     }
 }
 

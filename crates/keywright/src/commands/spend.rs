@@ -27,15 +27,18 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
     let spent = app.everyday(make).await?;
     let now = Timestamp::now();
     let mut list = List::new(&[heading(&args.by), "cost", "tokens", "keys", "last counted"]);
-    let mut is_partial = false;
+    let (mut is_partial, mut is_mixed) = (false, false);
     for row in items(&spent, "rows") {
         let misses = row.get("is_partial").and_then(Value::as_bool).unwrap_or(false);
         is_partial |= misses;
+        is_mixed |= [("cost_microusd", "cost_unknown"), ("tokens", "tokens_unknown")]
+            .iter()
+            .any(|(sum, unknown)| !row[*sum].is_null() && number(row, unknown) > 0);
         let name = field(row, "name");
         list.row(vec![
             strong(if name.is_empty() { "(none given)".to_owned() } else { name }),
-            plain(format!("{}{}", if misses { "at least " } else { "" }, dollars(row))),
-            plain(row.get("tokens").and_then(Value::as_u64).map_or_else(|| "?".to_owned(), thousands)),
+            plain(at_least(dollars(row), misses || number(row, "cost_unknown") > 0)),
+            plain(at_least(tokens(row), misses || number(row, "tokens_unknown") > 0)),
             plain(number(row, "keys").to_string()),
             plain(when::short(&field(row, "counted_at"), now)),
         ]);
@@ -56,6 +59,9 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
     }
     if is_partial {
         output = output.talk("at least: nobody counted at the beginning of that time");
+    }
+    if is_mixed {
+        output = output.talk("at least: not every provider in a sum tells both cost and tokens");
     }
     if unmetered > 0 {
         output = output.talk(format!(
@@ -86,6 +92,15 @@ fn dollars(row: &Value) -> String {
             format!("${}.{:02}", thousands(cents / 100), cents % 100)
         }
     }
+}
+
+fn tokens(row: &Value) -> String {
+    row.get("tokens").and_then(Value::as_u64).map_or_else(|| "?".to_owned(), thousands)
+}
+
+/// What is known, where there may be more.
+fn at_least(text: String, may_be_more: bool) -> String {
+    if may_be_more && text != "?" { format!("at least {text}") } else { text }
 }
 
 fn thousands(number: u64) -> String {

@@ -280,6 +280,7 @@ CREATE TABLE usage_counts (
   at BIGINT NOT NULL,
   tokens BIGINT,
   cost_microusd BIGINT,
+  seen_until BIGINT NOT NULL,
   mac BYTEA NOT NULL,
   PRIMARY KEY (version, at)
 );

@@ -281,7 +281,7 @@ impl Tx<'_> {
     pub fn request_in_force(&self, key: &Key) -> Result<Request> {
         for id in self.requests_of_key(key.id)?.into_iter().rev() {
             let request = self.request(id)?;
-            if request.plan.rotates == Some(key.id) || request.plan.adopts.is_some() {
+            if request.plan.rotates == Some(key.id) || request.plan.is_adoption() {
                 return Ok(request);
             }
         }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use keywright_broker::adopt::{MAY, ON};
 use keywright_broker::inventory::Inventory;
 use keywright_broker::spend::Spend;
 use keywright_broker::trace::{KeySummary, Trace};
-use keywright_core::audit::Entry;
+use keywright_core::audit::{Deed, Entry};
 use keywright_core::drain::Verdict;
 use keywright_core::key::{Placement, PlacementState, Version};
 use keywright_core::name::ConnectionName;
@@ -66,15 +67,23 @@ pub fn trace(trace: &Trace) -> Value {
             })
         })
         .collect();
+    // Of a key that was made elsewhere the plan says what its successor may.
+    let theirs =
+        entries.iter().map(Entry::record).rfind(|r| r.deed == Deed::KeyAdopt).filter(|_| plan.is_adoption());
+    let fact = |name: &str| theirs.and_then(|record| record.facts.get(name)).cloned();
+    let may = fact(MAY).unwrap_or_else(|| json!(plan.permissions));
+    let on = fact(ON).unwrap_or_else(|| json!(plan.resources));
+    let successor = (plan.is_adoption() && !plan.template.is_of_adopted())
+        .then(|| json!({ "permissions": plan.permissions, "resources": plan.resources }));
     json!({
         "schema": "keywright/trace/1",
         "key": {
             "id": key.id, "name": key.name, "project": key.project, "environment": key.environment,
-            "provider": key.provider, "connection": key.connection, "template": key.template,
+            "provider": key.provider, "connection": key.connection, "template": plan.template,
             "state": key.state.as_str(), "created_at": key.created_at.to_string(),
             "disabled_at": disabled_at.map(|at| at.to_string()),
         },
-        "adopted": plan.adopts,
+        "adopted": plan.adopts.as_ref().filter(|_| plan.is_adoption()),
         "under_way": saga.as_ref().map(|saga| json!({
             "what": saga.kind.as_str(), "request": saga.request,
             "phase": saga.phase.to_string(), "tries": saga.tries, "trouble": saga.trouble,
@@ -89,8 +98,9 @@ pub fn trace(trace: &Trace) -> Value {
         "plan_digest": request.digest.to_string(),
         "approvals_needed": request.approvals_needed,
         "approved_by": approvers(entries),
-        "permissions": plan.permissions,
-        "resources": plan.resources,
+        "permissions": may,
+        "resources": on,
+        "successor": successor,
         "unlocks": plan.unlocks,
         "mutating": plan.mutating,
         "rotation": plan.rotation,
@@ -125,6 +135,7 @@ pub fn spend(by: &str, spend: &Spend) -> Value {
             json!({
                 "name": escaped(&row.name), "keys": row.keys, "tokens": row.usage.tokens,
                 "cost_microusd": row.usage.cost_microusd, "counted_at": row.counted_at.to_string(),
+                "cost_unknown": row.cost_unknown, "tokens_unknown": row.tokens_unknown,
                 "is_partial": row.is_partial,
             })
         })
@@ -160,6 +171,7 @@ pub fn unmanaged(inventory: &Inventory) -> Value {
                 "risks": key.risks.iter().map(|risk| risk.as_str()).collect::<Vec<_>>(),
                 "why": key.risks.iter().map(|risk| risk.words()).collect::<Vec<_>>(),
                 "trouble": key.trouble.as_deref().map(escaped), "is_parent": key.is_parent,
+                "is_marked": key.is_marked, "tells_use": key.tells_use,
             })
         })
         .collect();
