@@ -66,6 +66,7 @@ pub mod revoke;
 mod rotate;
 mod saga;
 mod scheduler;
+mod sight;
 mod soundness;
 mod sweep;
 pub mod trace;
