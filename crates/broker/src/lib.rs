@@ -70,6 +70,7 @@ mod sight;
 mod soundness;
 mod sweep;
 pub mod trace;
+mod whose;
 
 pub use broker::{Broker, Health, Options};
 pub use error::{BrokerError, Code};

@@ -47,7 +47,7 @@ enum Command {
     },
     /// Find the least permissions for operations, with their proof.
     Needs {
-        /// What the job calls, as `METHOD /path` or by the vendor's own name, as in `s3:GetObject`.
+        /// What the job calls, as `METHOD /path` or `METHOD URL`, or by the vendor's own name, as in `s3:GetObject`.
         #[arg(required = true, value_name = "OPERATION")]
         operations: Vec<String>,
         /// At this provider; at the one that knows the operations when absent.
@@ -192,7 +192,7 @@ async fn import(app: &App, file: &Path, provider: &str, groups: Option<&Path>, f
 }
 
 fn search(words: &str, provider: Option<&str>, limit: u32) -> Done {
-    let found = find(words, provider, limit)?;
+    let (found, note) = find(words, provider, limit)?;
     let mut list = List::new(&["permission", "access", "changes", "scope", "provider"]);
     for permission in &found {
         let tone = if permission.escalation { Tone::Warn } else { Tone::Strong };
@@ -205,10 +205,17 @@ fn search(words: &str, provider: Option<&str>, limit: u32) -> Done {
             plain(permission.provider.as_str()),
         ]);
     }
-    let value = json!({ "schema": "keywright/permissions/1", "permissions": found });
+    let mut value = json!({ "schema": "keywright/permissions/1", "permissions": found });
+    if let (Some(object), Some(note)) = (value.as_object_mut(), &note) {
+        object.insert("note".to_owned(), json!(note));
+    }
     if found.is_empty() {
         return Ok(Output::new(value, "nothing matches")
             .talk("try other words, as in `dns edit` or `worker script`"));
     }
-    Ok(Output::new(value, list.render()))
+    let output = Output::new(value, list.render());
+    Ok(match note {
+        Some(note) => output.talk(outside(&note)),
+        None => output,
+    })
 }

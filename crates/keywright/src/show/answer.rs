@@ -11,6 +11,14 @@ pub(crate) fn answer(answer: &Value) -> String {
     let provider = field(answer, "provider");
     let question = field(answer, "question");
     let refused = field(answer, "refused");
+    let text = whole(answer, &provider, &question, &refused);
+    match field(answer, "note") {
+        note if note.is_empty() => text,
+        note => format!("{text}note: {note}\n"),
+    }
+}
+
+fn whole(answer: &Value, provider: &str, question: &str, refused: &str) -> String {
     match field(answer, "status").as_str() {
         "plan" => {
             let head = format!("the least permissions at {provider}").green().to_string();
@@ -18,7 +26,7 @@ pub(crate) fn answer(answer: &Value) -> String {
             format!("{head}\n{}{followed}{}", plan(answer).render(), others(answer, "or"))
         }
         "candidates" => {
-            let question = if question.is_empty() { "which of these is it?".to_owned() } else { question };
+            let question = if question.is_empty() { "which of these is it?" } else { question };
             let head = format!("it may mean several things at {provider}: {question}");
             format!("{}\n{}", head.yellow(), others(answer, "one"))
         }
