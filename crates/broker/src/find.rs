@@ -283,10 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn words_alone_find_their_provider() {
-        let plain = Plain { intent: Some("list the pull requests of acme/web".to_owned()), ..Plain::default() };
+    fn words_that_name_a_provider_are_answered_for_it() {
+        let plain = Plain {
+            intent: Some("list the pull requests of acme/web at github".to_owned()),
+            ..Plain::default()
+        };
         let planned = plan_of(&plain).unwrap();
-        assert_eq!((planned.answer.provider, planned.note), ("github", None));
+        assert_eq!(planned.answer.provider, "github");
+        assert!(planned.note.unwrap().contains("`github`, which is named"));
         let (found, note) = find("cache purge", None, 1).unwrap();
         assert_eq!((found.first().unwrap().name.as_str(), note), ("Cache Purge", None));
         let (found, note) = find("read buckets at aws", None, 5).unwrap();

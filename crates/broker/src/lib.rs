@@ -44,6 +44,7 @@ pub mod crash;
 pub mod deliver;
 pub mod denied;
 mod derive;
+pub mod differs;
 pub mod drift;
 pub mod embedded;
 mod ended;
@@ -71,6 +72,7 @@ mod soundness;
 mod sweep;
 pub mod trace;
 mod whose;
+mod wider;
 
 pub use broker::{Broker, Health, Options};
 pub use error::{BrokerError, Code};

@@ -192,7 +192,7 @@ fn every_operation_is_found_by_a_path_of_its_own() {
         let catalog = Catalog::for_provider(provider).unwrap();
         let plain = |path: &str| path.starts_with('/') && !path.contains('<');
         for operation in catalog.all_operations().iter().filter(|one| plain(one.path)).step_by(3) {
-            let concrete = operation.path.replace('{', "zq").replace('}', "zq");
+            let concrete = operation.path.replace(['{', '}'], "zq");
             let text = format!("{} {concrete}", operation.method.to_lowercase());
             let found = catalog.called(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
             let same = catalog.operation(&found.operation).unwrap();

@@ -1,5 +1,7 @@
 //! The nouns as JSON. Lists are `{schema, <nouns>: [...]}`; ids are plain strings; times are RFC 3339 in UTC.
 
+use std::collections::BTreeMap;
+
 use keywright_broker::DryRun;
 use keywright_broker::denied::Denied;
 use keywright_broker::find::{self, Found, Planned};
@@ -137,6 +139,22 @@ pub fn with_held(mut value: Value, held: impl Fn(&str) -> Option<String>) -> Val
         let why = template.get("id").and_then(Value::as_str).and_then(&held);
         if let (Some(object), Some(why)) = (template.as_object_mut(), why) {
             object.insert("held".to_owned(), json!(why));
+        }
+    };
+    match value.get_mut("templates").and_then(Value::as_array_mut) {
+        Some(templates) => templates.iter_mut().for_each(mark),
+        None => mark(&mut value),
+    }
+    value
+}
+
+/// Each template with what is known to be wider of it than its numbers say, where something is.
+#[must_use]
+pub fn with_wider(mut value: Value, wider: &BTreeMap<String, Vec<String>>) -> Value {
+    let mark = |template: &mut Value| {
+        let said = template.get("id").and_then(Value::as_str).and_then(|id| wider.get(id));
+        if let (Some(said), Some(object)) = (said.filter(|said| !said.is_empty()), template.as_object_mut()) {
+            object.insert("wider".to_owned(), json!(said));
         }
     };
     match value.get_mut("templates").and_then(Value::as_array_mut) {

@@ -301,13 +301,12 @@ async fn a_proposed_template_waits_for_review_and_can_not_be_used() {
     });
     let answer = client.call("propose_template", proposal.clone()).await;
     let request = answer["request"].as_str().unwrap();
-    let Pending::Template { template, why, .. } =
-        serving.world.broker.review(request, &Less::default()).await.unwrap()
+    let Pending::Template(proposed) = serving.world.broker.review(request, &Less::default()).await.unwrap()
     else {
         panic!("it is a proposal");
     };
     assert_eq!(
-        (template.as_str(), why.to_string().as_str()),
+        (proposed.template.as_str(), proposed.why.to_string().as_str()),
         ("cloudflare/dns-look", "the report needs the records")
     );
     let early = with(ask("CF"), "template", json!("cloudflare/dns-look"));

@@ -1,6 +1,6 @@
 //! `keywright catalog`
 
-use keywright_broker::drift::{Widening, Wider};
+use keywright_broker::drift::{Widening, Wider, mark};
 use keywright_broker::find::{Plain, find, makes_keys, plan_of};
 use std::path::{Path, PathBuf};
 
@@ -172,6 +172,7 @@ async fn import(app: &App, file: &Path, provider: &str, groups: Option<&Path>, f
         name: one.name.clone(),
         operations: one.operations.len(),
         mutating: one.mutating,
+        mark: mark(one.operations.iter().map(String::as_str)),
     };
     let mut value = json!({
         "schema": "keywright/catalog-import/1", "provider": provider, "from": publication.from, "sha256": sha256,

@@ -168,11 +168,19 @@ pub(crate) fn import(import: &Value) -> String {
 
 /// What a provider lists now, against the catalog.
 pub(crate) fn refresh(listed: &Value) -> String {
+    let is_parents = field(listed, "of") == "parent";
     let head = format!(
-        "{} lists {}",
+        "{} {} {}",
         field(listed, "connection"),
+        if is_parents { "can give" } else { "lists" },
         count(number(listed, "permissions"), "permission", "permissions")
     );
+    let short = listed.get("short").and_then(Value::as_object);
+    let short = short.into_iter().flatten().map(|(template, lacks)| {
+        let lacks: Vec<String> =
+            lacks.as_array().into_iter().flatten().filter_map(Value::as_str).map(outside).collect();
+        format!("{} needs {}", outside(template), lacks.join(", "))
+    });
     let pair = |between: &'static str| {
         move |one: &Value| {
             let part = |at: usize| match one.get(at) {
@@ -190,6 +198,7 @@ pub(crate) fn refresh(listed: &Value) -> String {
     let held = listed.get("held").and_then(Value::as_object);
     let facts = Facts::new()
         .all("gone", texts("gone"))
+        .all("can't give", short)
         .all("new", texts("new"))
         .all("renamed", items(listed, "renamed").iter().map(pair(" is now ")))
         .all("other scope", items(listed, "rescoped").iter().map(pair(" is for ")))
@@ -200,7 +209,13 @@ pub(crate) fn refresh(listed: &Value) -> String {
             }),
         )
         .render();
-    if facts.is_empty() { format!("{head}, as the catalog has them") } else { format!("{head}\n{facts}") }
+    match (facts.is_empty(), is_parents) {
+        (true, true) => {
+            format!("{head}, which is enough for every template in force; the catalog knows them all")
+        }
+        (true, false) => format!("{head}, as the catalog has them"),
+        _ => format!("{head}\n{facts}"),
+    }
 }
 
 /// What a key lacks for operations that were refused to it.

@@ -200,6 +200,13 @@ fn publication(more: &str) -> String {
     serde_json::json!({"openapi": "3.0.3", "info": {}, "paths": paths}).to_string()
 }
 
+/// A template that ships, under another id.
+fn shipped_with(id: &str, other: &str) -> String {
+    let path = format!("{id}.toml");
+    let (_, source) = keywright_catalog::templates::PACK.iter().find(|(name, _)| *name == path).unwrap();
+    source.replace(id, other)
+}
+
 #[test]
 fn what_became_wider_is_held_until_an_operator_applies_it_again() {
     let world = World::empty();
@@ -230,11 +237,29 @@ fn what_became_wider_is_held_until_an_operator_applies_it_again() {
     }
     let listed = world.ok(&["template", "show", "cloudflare/dns-read"]);
     assert!(listed["held"].as_str().unwrap().contains("DNS Read"), "{listed}");
+    // Its numbers are those that ship, and the screens say so.
+    assert!(listed["wider"][0].as_str().unwrap().contains("`DNS Read` opens 1 operations more"), "{listed}");
+    let text = world.alice(&["template", "show", "cloudflare/dns-read"]).expect(0).out;
+    assert!(
+        text.contains("(November)") && text.contains("what it unlocks is counted without that"),
+        "{text}"
+    );
+    let text = world.alice(&["template", "list"]).expect(0).out;
+    let line = text.lines().find(|line| line.contains("dns-read")).unwrap();
+    assert!(line.contains("and more") && line.contains("(held)"), "{text}");
+    // A new one with such a permission is put in force with a word.
+    let own = world.file("own.toml", &shipped_with("cloudflare/dns-read", "cloudflare/own"));
+    let text = world.alice(&["template", "apply", &own]).expect(0).out;
+    assert!(text.contains("(November): it may do more than is counted here"), "{text}");
     let purge = [&["key", "request", "cloudflare/cache-purge"], &ask("PURGE")[..]].concat();
     assert_eq!(world.ok(&purge)["status"], "active", "the others are as they were");
     // The log is what holds it: whoever looks at it anew holds it as well.
     assert_eq!(world.ok(&["template", "apply", "cloudflare/dns-read"])["templates"][0]["version"], 2);
     assert_eq!(world.ok(&read("AFTER"))["status"], "active");
+    // What an operator released is not held for the same again.
+    let again = world.ok(&["catalog", "import", &file, "--from", "November again"]);
+    assert_eq!(again["held"], serde_json::json!({}), "{again}");
+    assert_eq!(world.ok(&read("ONCE_MORE"))["status"], "active");
     let entries = world.ok(&["audit", "log", "--limit", "100"]).to_string();
     assert!(entries.contains("catalog.import") && entries.contains("November"));
 }
