@@ -244,7 +244,7 @@ impl Broker {
             let store = self.outside.store(&destination.place.store).await?;
             match store.look(destination).await? {
                 Presence::Foreign => theirs.push(destination.clone()),
-                presence => self.may_write(destination, &presence, None).await?,
+                presence => self.may_write(plan, destination, &presence, None).await?,
             }
         }
         Ok(theirs)

@@ -12,6 +12,7 @@ use keywright_ledger::{LedgerError, NewSaga, Request, Tx};
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
 use crate::record::of_request;
+use crate::sight::{no_free_name, occupied, sees};
 
 /// The ids of a saga, made before the transaction that uses them.
 pub(crate) struct NewIds {
@@ -72,7 +73,10 @@ fn begin_mint(
     })
     .map_err(|error| name_taken(tx, plan, error))?;
     if let Some((destination, holder)) = tx.claim(ids.key, &plan.destinations)? {
-        return Err(place_taken(destination, &holder));
+        return Err(match sees(&plan.principal, &holder) {
+            true => place_taken(destination, &holder),
+            false => occupied(&plan.principal, destination),
+        });
     }
     let marker = keyring.markers().marker(tx.epoch()?, ids.attempt);
     tx.add_saga(&NewSaga {
@@ -116,6 +120,7 @@ pub(crate) fn name_taken(tx: &Tx<'_>, plan: &Plan, error: LedgerError) -> Broker
             && matches!(key.state, KeyState::Minting | KeyState::Active)
     };
     match tx.keys_named(&plan.name).map(|keys| keys.into_iter().find(is_it)) {
+        Ok(Some(key)) if !sees(&plan.principal, &key) => no_free_name(&full),
         Ok(Some(key)) if key.state == KeyState::Minting => {
             let message = format!("a key of the name `{full}` is being made right now ({})", key.id);
             BrokerError::new(Code::Conflict, message)

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use jiff::Timestamp;
-use keywright_core::id::{KeyId, RequestId};
+use keywright_core::id::RequestId;
 use keywright_core::name::{ConnectionName, OperatorName};
 use keywright_core::policy::Policies;
 use keywright_core::provider::Provider;
@@ -309,38 +309,6 @@ impl Broker {
         self.known.get_or_try_init(|| async { self.gather_known().await.map(Arc::new) }).await
     }
 
-    /// The request that a key answers, and the keys of a name: what people type when they mean a key.
-    pub(crate) async fn find_key(&self, text: &str) -> Result<KeyId> {
-        if let Ok(id) = KeyId::parse(text) {
-            return Ok(id);
-        }
-        let (project, environment, name) = match text.split('/').collect::<Vec<_>>().as_slice() {
-            [name] => (None, None, (*name).to_owned()),
-            [project, environment, name] => {
-                (Some((*project).to_owned()), Some((*environment).to_owned()), (*name).to_owned())
-            }
-            _ => return Err(unknown_key(text)),
-        };
-        let name = keywright_core::name::KeyName::parse(&name).map_err(|_| unknown_key(text))?;
-        let mut keys = self.ledger.read(move |tx| tx.keys_named(&name)).await?;
-        keys.retain(|key| {
-            project.as_deref().is_none_or(|p| p == key.project.as_str())
-                && environment.as_deref().is_none_or(|e| e == key.environment.as_str())
-        });
-        let live: Vec<_> = keys.iter().filter(|k| k.state == keywright_core::key::KeyState::Active).collect();
-        match (live.as_slice(), keys.as_slice()) {
-            ([one], _) => Ok(one.id),
-            ([], [newest, ..]) => Ok(newest.id),
-            ([], []) => Err(unknown_key(text)),
-            (several, _) => {
-                let ids =
-                    several.iter().map(|k| format!("{}/{}/{}", k.project, k.environment, k.name)).collect();
-                Err(BrokerError::new(Code::InvalidArgument, format!("`{text}` names several keys"))
-                    .alternatives(ids))
-            }
-        }
-    }
-
     pub(crate) fn find_request(text: &str) -> Result<RequestId> {
         RequestId::parse(text).map_err(BrokerError::invalid)
     }
@@ -391,9 +359,4 @@ pub(crate) async fn unlock(
     let unlocked = tokio::task::spawn_blocking(work).await;
     let (slot, unlocked) = unlocked.map_err(|e| BrokerError::new(Code::Internal, e.to_string()))??;
     Ok((slot, unlocked.master.keyring(instance), unlocked.signing))
-}
-
-fn unknown_key(text: &str) -> BrokerError {
-    BrokerError::missing(format!("there is no key `{}`", keywright_core::text::escaped(text)))
-        .hint("`keywright key list` shows them; a key goes by its id, its name, or project/environment/NAME")
 }

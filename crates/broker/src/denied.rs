@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use keywright_catalog::Called;
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, TemplateId};
-use keywright_core::plan::Principal;
+use keywright_core::plan::{Plan, Principal};
+use keywright_core::text::Untrusted;
 use keywright_ledger::AppliedTemplate;
 use serde::Serialize;
 
@@ -58,7 +60,9 @@ impl Broker {
         let trace = self.key(principal, key).await?;
         let plan = &trace.request.plan;
         let held: Vec<&str> = plan.permissions.iter().map(|p| p.id.as_str()).collect();
-        let missing = find::missing(plan.provider.as_str(), &held, operations)?;
+        let calls = find::called(plan.provider.as_str(), operations)?;
+        let operations: Vec<String> = calls.iter().map(|call| call.operation.clone()).collect();
+        let missing = find::missing(plan.provider.as_str(), &held, &operations)?;
         let mut denied = Denied {
             key: trace.key.id.to_string(),
             provider: plan.provider.to_string(),
@@ -69,14 +73,23 @@ impl Broker {
         };
         if missing.is_empty() {
             let on: Vec<&str> = plan.resources.iter().map(|r| r.name.as_str()).collect();
-            denied.advice = format!(
-                "its permissions open these operations, so look elsewhere: it is confined to {}, ends at its time, and may be \
-                 confined to networks",
-                on.join(", ")
-            );
+            let beyond = beyond(plan, &calls);
+            denied.advice = match beyond.is_empty() {
+                true => format!(
+                    "its permissions open these operations, so look elsewhere: it is confined to {}, ends at its time, and may \
+                     be confined to networks",
+                    on.join(", ")
+                ),
+                false => format!(
+                    "its permissions open these operations, but it is confined to {}, and the call is about {}: ask for a key \
+                     for that",
+                    on.join(", "),
+                    beyond.join(", ")
+                ),
+            };
             return Ok(denied);
         }
-        let wider = self.wider(principal, &held, operations, plan.provider.as_str()).await?;
+        let wider = self.wider(principal, &held, &operations, plan.provider.as_str()).await?;
         let Some((template, replaces)) = wider else {
             denied.advice = format!(
                 "no template that you may use has {}; propose one with exactly these permissions, and a human decides",
@@ -128,4 +141,19 @@ impl Broker {
         fitting.sort_by_key(narrow);
         Ok(fitting.into_iter().next())
     }
+}
+
+/// What the calls name of a kind that the key is confined to, and that is none of its own.
+fn beyond(plan: &Plan, calls: &[Called]) -> Vec<String> {
+    let mut beyond = Vec::new();
+    for called in calls.iter().flat_map(|call| &call.resources) {
+        let of_kind =
+            || plan.resources.iter().filter(|own| own.kind.rsplit('.').next() == Some(called.kind.as_str()));
+        let is_own = of_kind().any(|own| own.id == called.value || own.name == called.value);
+        if of_kind().next().is_some() && !is_own {
+            beyond.push(format!("{} {}", called.kind, Untrusted::capped(&called.value, 200)));
+        }
+    }
+    beyond.dedup();
+    beyond
 }

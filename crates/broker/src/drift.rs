@@ -1,20 +1,22 @@
 //! Vendors let permissions that exist open more: a key that was approved then may do more than what was approved. An operator who
 //! imports a newer publication learns what became wider, and templates that hold such a permission wait for another look.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keywright_catalog::Catalog;
 use keywright_core::audit::{Deed, Record, Stage};
 use keywright_core::name::{ConnectionName, Kind};
-use keywright_core::provider::PermissionNow;
+use keywright_core::provider::{PermissionNow, Whose};
+use keywright_core::template::ResolvedTemplate;
 use keywright_core::text::Untrusted;
 use keywright_ledger::LedgerError;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::auth::Proven;
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
-use crate::rails::HOLDS;
+use crate::wider::facts;
 
 /// What a newer publication makes wider.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,15 +42,22 @@ pub struct Wider {
     pub operations: usize,
     /// How many of them change something.
     pub mutating: usize,
+    /// A digest of exactly what it opens more, so that the same is known again.
+    #[serde(default)]
+    pub mark: String,
 }
 
 /// What a provider lists now, against the catalog.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Listed {
+    /// Whose permissions they are: all that the provider has, or those that the parent can give.
+    pub of: Whose,
     /// How many permissions there are now.
     pub permissions: usize,
-    /// In the catalog and not listed: `name (scope)`.
+    /// In the catalog and not listed, where all are: `name (scope)`.
     pub gone: Vec<String>,
+    /// Templates in force that grant what the parent can't give, and what; their keys can't be made.
+    pub short: BTreeMap<String, Vec<String>>,
     /// Listed and not in the catalog, by name. A key can't have them.
     pub new: Vec<String>,
     /// Under the same id with another name: the former name, and the name now.
@@ -76,22 +85,40 @@ impl Broker {
         };
         let catalog = Catalog::for_provider(kind).map_err(BrokerError::invalid)?;
         let now = lists.permissions_now().await?;
-        let mut listed = Listed { permissions: now.len(), ..Listed::default() };
+        let mut listed = Listed {
+            of: lists.of(),
+            permissions: now.len(),
+            gone: Vec::new(),
+            short: BTreeMap::new(),
+            new: Vec::new(),
+            renamed: Vec::new(),
+            rescoped: Vec::new(),
+            held: BTreeMap::new(),
+        };
+        if listed.of == Whose::Parent {
+            listed.short = self.short_of(kind, connection, &now).await?;
+        }
         let mut widened = Vec::new();
         // An account's connection is not shown what is for users.
-        let is_shown = |scope: &str| now.iter().any(|one| one.scopes.iter().any(|listed| listed == scope));
+        let is_parents = listed.of == Whose::Parent;
+        let is_shown =
+            |scope: &str| is_parents || now.iter().any(|one| one.scopes.iter().any(|listed| listed == scope));
         for permission in catalog.permissions().iter().filter(|permission| is_shown(permission.scope)) {
             let Some(is) = now.iter().find(|one| one.id == permission.id) else {
-                listed.gone.push(permission.label());
+                if listed.of == Whose::Provider {
+                    listed.gone.push(permission.label());
+                }
                 continue;
             };
             if is.name.raw() != permission.name {
                 listed.renamed.push((permission.name.to_owned(), is.name.clone()));
             }
-            if is.scopes != [permission.scope] {
+            if !is.scopes.is_empty() && is.scopes != [permission.scope] {
                 let scopes = is.scopes.iter().map(|scope| Untrusted::capped(scope, 60).to_string()).collect();
+                let mark = mark(is.scopes.iter().map(String::as_str));
                 listed.rescoped.push((permission.name.to_owned(), scopes));
                 widened.push(Wider {
+                    mark,
                     permission: permission.id.to_owned(),
                     name: permission.name.to_owned(),
                     operations: 0,
@@ -99,7 +126,13 @@ impl Broker {
                 });
             }
         }
-        let is_new = |one: &&PermissionNow| catalog.permission_by_id(&one.id).is_err();
+        // A parent's level holds the lower ones, also those that the provider does not have by themselves.
+        let of = |id: &str| id.split(':').next().unwrap_or_default().to_owned();
+        let known: BTreeSet<String> = catalog.permissions().iter().map(|one| of(one.id)).collect();
+        let is_new = |one: &&PermissionNow| match is_parents {
+            true => !known.contains(&of(&one.id)),
+            false => catalog.permission_by_id(&one.id).is_err(),
+        };
         listed.new = now.iter().filter(is_new).map(|one| one.name.to_string()).collect();
         if !widened.is_empty() {
             let provider = Kind::parse(kind).map_err(BrokerError::invalid)?;
@@ -108,6 +141,32 @@ impl Broker {
             listed.held = self.hold_wider(operator, &widening).await?;
         }
         Ok(listed)
+    }
+
+    /// The templates in force of which the parent of a connection can't give everything, and what it can't.
+    async fn short_of(
+        &self,
+        kind: &str,
+        connection: &ConnectionName,
+        now: &[PermissionNow],
+    ) -> Result<BTreeMap<String, Vec<String>>> {
+        let mut short = BTreeMap::new();
+        for applied in self.templates().await? {
+            let template = &applied.resolved.template;
+            let is_of_it = template.provider.as_str() == kind
+                && template.connection.as_ref().is_none_or(|wanted| wanted == connection);
+            let lacks: Vec<String> = applied
+                .resolved
+                .permissions
+                .iter()
+                .filter(|wanted| is_of_it && now.iter().all(|held| held.id != wanted.id))
+                .map(|wanted| wanted.name.clone())
+                .collect();
+            if !lacks.is_empty() {
+                short.insert(template.id.to_string(), lacks);
+            }
+        }
+        Ok(short)
     }
 
     /// Puts an import on record, and holds the templates of which a permission became wider: no key is made from them until an
@@ -126,26 +185,21 @@ impl Broker {
             if applied.resolved.template.provider != widening.provider {
                 continue;
             }
-            let has = |wider: &&Wider| applied.resolved.permissions.iter().any(|p| p.id == wider.permission);
-            let why: Vec<String> = widening.widened.iter().filter(has).map(Wider::said).collect();
-            if !why.is_empty() {
-                holds.insert(applied.resolved.template.id.to_string(), why.join("; "));
+            let ids: Vec<&str> = applied.resolved.permissions.iter().map(|p| p.id.as_str()).collect();
+            let id = &applied.resolved.template.id;
+            if let Some(why) = self.rails.wider().holds(id.as_str(), &ids, widening) {
+                holds.insert(id.to_string(), why);
             }
         }
-        let (who, holding, widening) = (operator.caller().who(), holds.clone(), widening.clone());
+        let mut record = Record::new(self.now(), Deed::CatalogImport, Stage::Note, operator.caller().who());
+        facts(&mut record, widening, &holds)?;
+        let written = record.clone();
         let written = self.ledger.write(move |tx| {
-            let mut record = Record::new(tx.now(), Deed::CatalogImport, Stage::Note, who);
-            let text = |text: &str| serde_json::json!(Untrusted::capped(text, 200));
-            record.facts.insert("provider".to_owned(), serde_json::json!(widening.provider));
-            record.facts.insert("from".to_owned(), text(&widening.from));
-            record.facts.insert("sha256".to_owned(), text(&widening.sha256));
-            record.facts.insert("widened".to_owned(), serde_json::json!(widening.widened.len()));
-            record.facts.insert(HOLDS.to_owned(), serde_json::json!(holding));
-            tx.audit(record)?;
+            tx.audit(written)?;
             Ok::<_, LedgerError>(())
         });
         written.await?;
-        self.rails.hold(holds.clone());
+        self.rails.imported(&record);
         Ok(holds)
     }
 
@@ -154,10 +208,24 @@ impl Broker {
     pub fn held(&self, template: &str) -> Option<String> {
         self.rails.held(template)
     }
+
+    /// What is known to be wider of a template's permissions than its numbers say, which are those of the catalog that ships.
+    #[must_use]
+    pub fn wider_of(&self, template: &ResolvedTemplate) -> Vec<String> {
+        let ids: Vec<&str> = template.permissions.iter().map(|p| p.id.as_str()).collect();
+        self.rails.wider().of(template.template.provider.as_str(), &ids)
+    }
+}
+
+/// A digest of what makes something wider.
+pub fn mark<'a>(what: impl Iterator<Item = &'a str>) -> String {
+    let mut all: Vec<&str> = what.collect();
+    all.sort_unstable();
+    Sha256::digest(all.join("\n")).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Wider {
-    fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         let name = Untrusted::capped(&self.name, 80);
         if self.operations == 0 {
             return format!("`{name}` is for other kinds of resources now");

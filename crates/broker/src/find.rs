@@ -1,16 +1,17 @@
 //! Finding permissions by words, and the least permissions for operations.
 
 use keywright_adapters::provider;
-use keywright_catalog::built_in::BUILT_IN;
-use keywright_catalog::solve::Wanted;
+use keywright_catalog::called::Called;
+use keywright_catalog::solve::{Resource, Wanted};
 pub use keywright_catalog::words::Answer;
 use keywright_catalog::words::{self, Candidate, Status};
-use keywright_catalog::{Catalog, Permission};
+use keywright_catalog::{Catalog, CatalogError, Permission};
 use keywright_core::text::Untrusted;
 use serde::Serialize;
 
 use crate::broker::Broker;
 use crate::error::{BrokerError, Result};
+use crate::whose::{Connected, Named, Whose, note_on, quoted, searched, whose};
 
 /// What kind of JSON a planner's answer is.
 const ANSWER: &str = "keywright/plan-answer/1";
@@ -47,14 +48,19 @@ pub struct Plain {
     pub provider: Option<String>,
 }
 
-impl Plain {
-    fn names(&self) -> Vec<&str> {
-        self.operations.iter().map(String::as_str).collect()
-    }
+/// A planner's answer, and what has to be said about the provider that it is for.
+#[derive(Debug, Clone, Serialize)]
+pub struct Planned {
+    /// The answer.
+    #[serde(flatten)]
+    pub answer: Answer<'static>,
+    /// For which provider it is, where the ask names another one, or one without a connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 impl Broker {
-    /// Permissions that match some words, the best first.
+    /// Permissions that match some words, the best first, and what has to be said about their provider.
     ///
     /// # Errors
     /// When there is no catalog for the provider.
@@ -63,41 +69,32 @@ impl Broker {
         query: &str,
         provider: Option<&str>,
         limit: u32,
-    ) -> Result<Vec<Found>> {
-        search(query, &self.catalogs(provider).await?, limit)
+    ) -> Result<(Vec<Found>, Option<String>)> {
+        let (catalogs, note) = searched(query, provider, &self.connected().await?)?;
+        Ok((search(query, &catalogs, limit)?, note))
     }
 
     /// The least permissions for plain words or operations, with their proof.
     ///
     /// # Errors
     /// When there is no catalog for the provider.
-    pub async fn plan_plain(&self, plain: &Plain) -> Result<Answer<'static>> {
-        plan(plain, &self.catalogs(plain.provider.as_deref()).await?)
+    pub async fn plan_plain(&self, plain: &Plain) -> Result<Planned> {
+        plan(plain, &self.connected().await?)
     }
 
-    /// The catalogs that an answer may come from: of the one provider, or of those that have a connection, before which
-    /// no other one is of use to anybody; all of them where there is none yet.
-    async fn catalogs(&self, provider: Option<&str>) -> Result<Vec<Named>> {
-        let all = catalogs(provider)?;
-        if provider.is_some() {
-            return Ok(all);
-        }
+    async fn connected(&self) -> Result<Connected> {
         let connections = self.ledger.read(|tx| tx.connections()).await?;
-        let is_connected = |(kind, _): &Named| connections.iter().any(|c| c.kind.as_str() == *kind);
-        let connected: Vec<Named> = all.iter().copied().filter(is_connected).collect();
-        Ok(if connected.is_empty() { all } else { connected })
+        Ok(Connected::To(connections.iter().map(|connection| connection.kind.to_string()).collect()))
     }
 }
 
-/// A provider's kind and its catalog.
-type Named = (&'static str, &'static Catalog);
-
-/// Permissions that match some words, the best first. Needs no broker.
+/// Permissions that match some words, the best first, and what has to be said about their provider. Needs no broker.
 ///
 /// # Errors
 /// When there is no catalog for the provider.
-pub fn find(query: &str, provider: Option<&str>, limit: u32) -> Result<Vec<Found>> {
-    search(query, &catalogs(provider)?, limit)
+pub fn find(query: &str, provider: Option<&str>, limit: u32) -> Result<(Vec<Found>, Option<String>)> {
+    let (catalogs, note) = searched(query, provider, &Connected::Unknown)?;
+    Ok((search(query, &catalogs, limit)?, note))
 }
 
 fn search(query: &str, catalogs: &[Named], limit: u32) -> Result<Vec<Found>> {
@@ -116,14 +113,23 @@ fn search(query: &str, catalogs: &[Named], limit: u32) -> Result<Vec<Found>> {
 ///
 /// # Errors
 /// When there is no catalog for the provider.
-pub fn plan_of(plain: &Plain) -> Result<Answer<'static>> {
-    plan(plain, &catalogs(plain.provider.as_deref())?)
+pub fn plan_of(plain: &Plain) -> Result<Planned> {
+    plan(plain, &Connected::Unknown)
 }
 
 /// Whether this version makes keys at a provider.
 #[must_use]
 pub fn makes_keys(provider_kind: &str) -> bool {
     provider::facts_of(provider_kind).is_some_and(|facts| facts.no_mint.is_none())
+}
+
+/// Operations of a provider in whatever form they were called, as its catalog has them.
+///
+/// # Errors
+/// When there is no catalog for the provider, or an operation is not known.
+pub fn called(provider: &str, operations: &[String]) -> Result<Vec<Called>> {
+    let catalog = Catalog::for_provider(provider).map_err(BrokerError::invalid)?;
+    operations.iter().map(|one| catalog.called(one).map_err(BrokerError::invalid)).collect()
 }
 
 /// What is missing, so that whoever holds these permissions of a provider, by id, can call these operations.
@@ -143,46 +149,68 @@ pub fn opens(provider: &str, held: &[&str], operations: &[String]) -> bool {
     Catalog::for_provider(provider).is_ok_and(|catalog| catalog.opens(held, &operations))
 }
 
-/// The catalog that a job is about: the first that knows one of its operations, or has the best answer to its words.
-fn meant(plain: &Plain, catalogs: &[Named]) -> Option<Named> {
-    let knows = |(_, catalog): &&Named| plain.operations.iter().any(|name| catalog.operation(name).is_ok());
-    let intent = plain.intent.as_deref().unwrap_or_default();
-    let score = |(_, catalog): &Named| catalog.search(intent, 1).first().map_or(0.0, |best| best.score);
-    let best = || catalogs.iter().rev().max_by(|one, two| score(one).total_cmp(&score(two)));
-    catalogs.iter().find(knows).or_else(best).copied()
+fn plan(plain: &Plain, connected: &Connected) -> Result<Planned> {
+    let words = plain.intent.as_deref().unwrap_or_default();
+    let (catalogs, note) = match whose(plain, connected)? {
+        Whose::Of(catalogs, note) => (catalogs, note),
+        Whose::Either(kinds) => {
+            let answer = Answer {
+                status: Status::Question,
+                question: Some(format!("at which provider is it, of {}?", quoted(&kinds))),
+                ..nothing("")
+            };
+            return Ok(Planned { answer, note: None });
+        }
+    };
+    let answer = match (catalogs.as_slice(), plain.operations.first()) {
+        ([(kind, catalog)], _) => plan_at(kind, catalog, plain),
+        (_, None) => words::plan_any(words),
+        (_, Some(first)) => {
+            let name = Untrusted::capped(first, 200);
+            return Err(BrokerError::missing(format!("no catalog has an operation `{name}`"))
+                .hint("write `METHOD /path`, or the vendor's own name, and say the provider: the answer names the nearest ones then"));
+        }
+    };
+    let is_said = plain.provider.is_some() || !plain.operations.is_empty();
+    let note = note.or_else(|| note_on(answer.provider, words, connected).filter(|_| !is_said));
+    Ok(Planned { answer, note })
 }
 
-fn plan(plain: &Plain, catalogs: &[Named]) -> Result<Answer<'static>> {
-    if let (true, [_, _, ..]) = (plain.operations.is_empty(), catalogs) {
-        return Ok(words::plan_any(plain.intent.as_deref().unwrap_or_default()));
-    }
-    let is_known = |(_, catalog): &Named| plain.operations.iter().any(|name| catalog.operation(name).is_ok());
-    if let (Some(first), [_, _, ..]) = (plain.operations.first(), catalogs)
-        && !catalogs.iter().any(is_known)
-    {
-        let name = Untrusted::capped(first, 200);
-        return Err(BrokerError::missing(format!("no catalog has an operation `{name}`"))
-            .hint("write `METHOD /path`, or the vendor's own name, and say the provider: the answer names the nearest ones then"));
-    }
-    let Some((kind, catalog)) = meant(plain, catalogs) else {
-        return Err(BrokerError::missing("there is no catalog"));
-    };
+/// The answer of one provider's catalog.
+fn plan_at(kind: &'static str, catalog: &'static Catalog, plain: &Plain) -> Answer<'static> {
     if let Some(instead) = provider::facts_of(kind).and_then(|facts| facts.no_mint) {
-        return Ok(refused(kind, format!("no keys can be made at `{kind}`: {instead}")));
+        return refused(kind, format!("no keys can be made at `{kind}`: {instead}"));
     }
     if plain.operations.is_empty() {
-        return Ok(words::plan(plain.intent.as_deref().unwrap_or_default(), catalog));
+        return words::plan(plain.intent.as_deref().unwrap_or_default(), catalog);
     }
-    let wanted: Vec<Wanted<'_>> = plain.names().into_iter().map(Wanted::from).collect();
-    let least = match catalog.least(&wanted, &[]) {
+    let mut calls = Vec::with_capacity(plain.operations.len());
+    for operation in &plain.operations {
+        match catalog.called(operation) {
+            Ok(called) => calls.push(called),
+            Err(error @ CatalogError::AmbiguousCall { .. }) => {
+                let question = Some(format!("{error}?"));
+                return Answer { status: Status::Question, question, ..nothing(kind) };
+            }
+            Err(error) => return refused(kind, error.to_string()),
+        }
+    }
+    let wanted: Vec<Wanted<'_>> = calls.iter().map(|call| Wanted::from(call.operation.as_str())).collect();
+    let mut resources: Vec<Resource> = Vec::new();
+    for resource in calls.iter().flat_map(|call| &call.resources) {
+        if !resources.contains(resource) {
+            resources.push(resource.clone());
+        }
+    }
+    let least = match catalog.least(&wanted, &resources) {
         Ok(least) => least,
-        Err(error) => return Ok(refused(kind, error.to_string())),
+        Err(error) => return refused(kind, error.to_string()),
     };
     if let Some(key_maker) = least.permissions.iter().find(|permission| permission.escalation) {
         let why = key_maker.why.unwrap_or("it can make keys or change permissions");
-        return Ok(refused(kind, format!("it takes `{}`: {why}", key_maker.name)));
+        return refused(kind, format!("it takes `{}`: {why}", key_maker.name));
     }
-    Ok(Answer {
+    Answer {
         schema: ANSWER,
         provider: least.provider,
         status: Status::Plan,
@@ -195,7 +223,7 @@ fn plan(plain: &Plain, catalogs: &[Named]) -> Result<Answer<'static>> {
         proof: least.proof,
         needs_a_human: least.needs_a_human,
         narrowed: least.narrowed,
-    })
+    }
 }
 
 fn tie(permissions: Vec<&'static Permission>) -> Candidate<'static> {
@@ -204,6 +232,10 @@ fn tie(permissions: Vec<&'static Permission>) -> Candidate<'static> {
 }
 
 fn refused(provider: &'static str, why: String) -> Answer<'static> {
+    Answer { refused: Some(why), ..nothing(provider) }
+}
+
+fn nothing(provider: &'static str) -> Answer<'static> {
     Answer {
         schema: ANSWER,
         provider,
@@ -213,23 +245,10 @@ fn refused(provider: &'static str, why: String) -> Answer<'static> {
         resources: Vec::new(),
         candidates: Vec::new(),
         question: None,
-        refused: Some(why),
+        refused: None,
         proof: Vec::new(),
         needs_a_human: Vec::new(),
         narrowed: None,
-    }
-}
-
-fn catalogs(provider: Option<&str>) -> Result<Vec<Named>> {
-    match provider {
-        Some(provider) => {
-            let catalog = Catalog::for_provider(provider).map_err(BrokerError::invalid)?;
-            Ok(vec![(catalog.provider(), catalog)])
-        }
-        None => BUILT_IN
-            .iter()
-            .map(|b| b.catalog().map(|c| (c.provider(), c)).map_err(BrokerError::invalid))
-            .collect(),
     }
 }
 
@@ -253,26 +272,28 @@ mod tests {
 
     #[test]
     fn where_no_keys_can_be_made_the_answer_says_what_there_is_instead() {
-        let plain = Plain { intent: Some("call a model".to_owned()), ..Plain::default() };
-        let answer = plan(&plain, &catalogs(Some("anthropic")).unwrap()).unwrap();
+        let plain = Plain {
+            intent: Some("call a model".to_owned()),
+            provider: Some("anthropic".to_owned()),
+            ..Plain::default()
+        };
+        let answer = plan_of(&plain).unwrap().answer;
         assert_eq!((answer.status, answer.permissions.len()), (Status::Refused, 0));
         assert!(answer.refused.unwrap().contains("Workload Identity Federation"));
     }
 
     #[test]
-    fn a_job_is_about_the_provider_that_knows_its_operations_or_its_words() {
-        let all = catalogs(None).unwrap();
-        assert!(all.len() > 1 && all.first().is_some_and(|(kind, _)| *kind != "cloudflare"));
-        let of_operations = |name: &str| Plain { operations: vec![name.to_owned()], ..Plain::default() };
-        let of_words = |words: &str| Plain { intent: Some(words.to_owned()), ..Plain::default() };
-        for (plain, kind) in [
-            (of_operations("POST /zones/{zone_id}/dns_records"), "cloudflare"),
-            (of_operations("GET /repos/{owner}/{repo}/issues"), "github"),
-            (of_words("purge the cache"), "cloudflare"),
-        ] {
-            assert_eq!(meant(&plain, &all).unwrap().0, kind, "{plain:?}");
-        }
-        let found = search("cache purge", &all, 1).unwrap();
-        assert_eq!(found.first().unwrap().name, "Cache Purge");
+    fn words_that_name_a_provider_are_answered_for_it() {
+        let plain = Plain {
+            intent: Some("list the pull requests of acme/web at github".to_owned()),
+            ..Plain::default()
+        };
+        let planned = plan_of(&plain).unwrap();
+        assert_eq!(planned.answer.provider, "github");
+        assert!(planned.note.unwrap().contains("`github`, which is named"));
+        let (found, note) = find("cache purge", None, 1).unwrap();
+        assert_eq!((found.first().unwrap().name.as_str(), note), ("Cache Purge", None));
+        let (found, note) = find("read buckets at aws", None, 5).unwrap();
+        assert!(found.iter().all(|one| one.provider == "aws") && note.unwrap().contains("`aws`"));
     }
 }

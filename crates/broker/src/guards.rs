@@ -9,12 +9,14 @@ use keywright_catalog::{Catalog, CatalogError};
 use keywright_core::audit::{Deed, Record, Stage, Subject};
 use keywright_core::grant::Permission;
 use keywright_core::key::Key;
+use keywright_core::look::doubt;
 use keywright_core::name::TemplateId;
 use keywright_core::plan::Principal;
 use keywright_core::policy::{
     CaseResult, DEFAULT_POLICIES, Policies, Question, TemplateFacts, explain, run_cases,
 };
 use keywright_core::template::{PermissionRef, ResolvedTemplate, Template};
+use keywright_core::text::escaped;
 use keywright_ledger::{AppliedPolicy, AppliedTemplate, LedgerError, Tx};
 
 use crate::auth::Proven;
@@ -85,6 +87,7 @@ pub fn check_template(source: &str) -> Result<CheckedTemplate> {
             footprint.credentials
         ));
     }
+    warnings.extend(doubts(&template));
     for (name, parameter) in &template.parameters {
         if parameter.allow.is_none() {
             warnings.push(format!(
@@ -99,6 +102,22 @@ pub fn check_template(source: &str) -> Result<CheckedTemplate> {
         warnings,
         narrower,
     })
+}
+
+/// What in a template looks like something else.
+pub(crate) fn doubts(template: &Template) -> Vec<String> {
+    let mut texts: Vec<(String, &str)> = vec![("the title".to_owned(), &template.title)];
+    for (name, parameter) in &template.parameters {
+        texts.push(("the name of a parameter".to_owned(), name));
+        let values = parameter.allow.iter().flatten().chain(&parameter.default);
+        texts.extend(
+            values.map(|value| (format!("a value of parameter `{}`", escaped(name)), value.as_str())),
+        );
+    }
+    let places: Vec<String> = template.limits.destinations.iter().map(ToString::to_string).collect();
+    texts.extend(places.iter().map(|place| ("a destination".to_owned(), place.as_str())));
+    texts.extend(template.operations.iter().map(|one| ("an operation".to_owned(), one.as_str())));
+    texts.into_iter().filter_map(|(what, text)| Some(format!("{what}: {}", doubt(text)?))).collect()
 }
 
 /// A template whose keys could never be made is not put in force: each parameter is of a kind that the provider knows, and
@@ -247,7 +266,11 @@ impl Broker {
         only_if: impl FnOnce(&Tx<'_>) -> std::result::Result<(), LedgerError> + Send + 'static,
     ) -> Result<(CheckedTemplate, u64)> {
         self.refuse_if_forked()?;
-        let checked = check_template(source)?;
+        let mut checked = check_template(source)?;
+        let wider = self.wider_of(&checked.resolved);
+        checked
+            .warnings
+            .extend(wider.iter().map(|said| format!("{said}: it may do more than is counted here")));
         let signature = operator.signing()?.sign(&signed("template", source)).to_bytes();
         let (resolved, source, by) = (checked.resolved.clone(), source.to_owned(), operator.name().clone());
         let who = operator.caller().who();
@@ -266,6 +289,9 @@ impl Broker {
             record.facts.insert("mutating".to_owned(), serde_json::json!(resolved.mutating));
             let names: Vec<&str> = resolved.permissions.iter().map(|p| p.name.as_str()).collect();
             record.facts.insert("permissions".to_owned(), serde_json::json!(names));
+            if !wider.is_empty() {
+                record.facts.insert("wider".to_owned(), serde_json::json!(wider.len()));
+            }
             tx.audit(record)?;
             Ok::<_, LedgerError>((version, digest))
         });

@@ -3,22 +3,27 @@
 
 use keywright_core::audit::{Deed, Record, Stage, Subject};
 use keywright_core::id::RequestId;
+use keywright_core::look::{look, spelled};
 use keywright_core::plan::Principal;
 use keywright_core::policy::{Action, Actor, Facts, TemplateFacts};
+use keywright_core::template::Template;
 use keywright_core::text::Untrusted;
-use keywright_ledger::Proposal;
+use keywright_ledger::{AppliedTemplate, Proposal};
 
 use crate::auth::Proven;
 use crate::broker::Broker;
 use crate::clock::entropy;
+use crate::differs::between;
 use crate::error::{BrokerError, Code, Result};
-use crate::guards::{CheckedTemplate, check_template};
+use crate::guards::{CheckedTemplate, check_template, doubts};
 use crate::record::Caller;
 use crate::request::nobody;
-use crate::review::Pending;
+use crate::review::{Pending, Proposed};
 
 /// How many proposals of one agent may wait at a time.
 const PENDING_AT_MOST: usize = 10;
+/// How many names that look like others are told.
+const ALIKE: usize = 10;
 
 impl Broker {
     /// Keeps an agent's proposal for review. It counts for nothing until an operator applies it.
@@ -112,20 +117,81 @@ impl Broker {
         self.put_in_force(operator, shown, move |tx| tx.settle_proposal(id, "applied")).await
     }
 
-    /// A proposal as a reviewer sees it, beside what it would replace.
-    pub(crate) async fn pending_template(&self, proposal: Proposal) -> Result<Pending> {
-        let id = proposal.template.clone();
-        let in_force = self.ledger.read(move |tx| tx.template(&id)).await?;
-        Ok(Pending::Template {
+    /// A proposal as a reviewer sees it, beside what it would replace, given the templates in force.
+    pub(crate) async fn pending_template(
+        &self,
+        proposal: Proposal,
+        templates: &[AppliedTemplate],
+    ) -> Result<Pending> {
+        let waits = proposal.state == "pending";
+        let in_force = templates.iter().find(|one| waits && one.resolved.template.id == proposal.template);
+        let checked = check_template(&proposal.source).ok();
+        let held = in_force.and_then(|_| self.held(proposal.template.as_str()));
+        let mut red_flags = Vec::new();
+        if let Some(checked) = &checked {
+            red_flags.extend(doubts(&checked.resolved.template));
+            red_flags.extend(alike(&checked.resolved.template, templates));
+            let wider = self.wider_of(&checked.resolved).into_iter();
+            red_flags.extend(wider.map(|said| format!("{said}: it may do more than is counted here")));
+        }
+        if let Some(why) = &held {
+            red_flags.push(format!("the one in force is held, and this would release it: {why}"));
+        }
+        let differs = match (in_force, &checked) {
+            (Some(in_force), Some(checked)) => between(&in_force.resolved, &checked.resolved),
+            _ => Vec::new(),
+        };
+        Ok(Pending::Template(Box::new(Proposed {
             request: proposal.request,
             status: proposal.state,
             agent: proposal.agent.to_string(),
             template: proposal.template.to_string(),
             why: Untrusted::capped(&proposal.why, 1_000),
             source: Untrusted::capped(&proposal.source, 64 * 1_024),
-            replaces: in_force.as_ref().map(|applied| applied.version),
+            red_flags,
+            replaces: in_force.map(|applied| applied.version),
+            differs,
+            held,
             in_force: in_force.map(|applied| Untrusted::capped(&applied.source, 64 * 1_024)),
             created_at: proposal.created_at,
-        })
+        })))
     }
+}
+
+/// What a proposed template has under a name that looks like one of those in force: its id, and the values that it allows.
+fn alike(proposed: &Template, templates: &[AppliedTemplate]) -> Vec<String> {
+    let mut found = Vec::new();
+    let values = |of: &Template| -> Vec<String> {
+        of.parameters
+            .values()
+            .flat_map(|one| one.allow.iter().flatten().chain(&one.default))
+            .cloned()
+            .collect()
+    };
+    let own: Vec<(String, String)> =
+        values(proposed).into_iter().map(|value| (look(&value), value)).collect();
+    let id = look(proposed.id.as_str());
+    for known in templates.iter().map(|one| &one.resolved.template) {
+        if known.id != proposed.id && look(known.id.as_str()) == id {
+            found.push(format!("its id looks like `{}`, which is in force", known.id));
+        }
+        for value in values(known) {
+            let seen = look(&value);
+            for (_, other) in
+                own.iter().filter(|(look, own)| *look == seen && !own.eq_ignore_ascii_case(&value))
+            {
+                let shown = |text: &str| Untrusted::capped(&spelled(text), 120);
+                found.push(format!(
+                    "`{}` looks like `{}`, which `{}` allows",
+                    shown(other),
+                    shown(&value),
+                    known.id
+                ));
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    found.truncate(ALIKE);
+    found
 }

@@ -5,7 +5,7 @@
 //! another one than the log, and whoever was removed stays so.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use keywright_core::audit::{Deed, Frontier, Hash, Record, Stage};
 use keywright_core::id::RequestId;
@@ -18,13 +18,12 @@ use keywright_ledger::{
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{BrokerError, Code, Result};
+use crate::wider::Known;
 
 /// The fact of an audit entry that holds the digest.
 pub(crate) const FACT: &str = "digest";
 /// The fact of an entry about a mint that says how far it is.
 pub(crate) const PHASE: &str = "phase";
-/// The fact of an import that says which templates it holds, and why.
-pub(crate) const HOLDS: &str = "holds";
 /// What the policy goes by, beside the templates' ids.
 pub(crate) const POLICY: &str = "policy";
 /// The nouns of those who are let in.
@@ -48,9 +47,8 @@ pub(crate) struct Rails {
     /// The requests that came to their end: their mint made a key or failed, they were turned down, or nobody decided in
     /// time. What was approved of them counts no more.
     spent: RwLock<HashSet<RequestId>>,
-    /// The templates of which a permission became wider at the provider since they were applied, and what became wider. Nothing
-    /// is made from them until an operator applies them again.
-    held: RwLock<HashMap<String, String>>,
+    /// What became wider at providers, and the templates from which nothing is made until an operator applies them again.
+    wider: RwLock<Known>,
 }
 
 impl Rails {
@@ -62,12 +60,12 @@ impl Rails {
     pub(crate) async fn read(ledger: &Ledger) -> Result<(Self, Frontier)> {
         let found = ledger.scan(|tx| {
             let (mut found, mut spent, mut tree) = (HashMap::new(), HashSet::new(), Frontier::new());
-            let mut held = HashMap::new();
+            let mut wider = Known::default();
             loop {
                 let filter = AuditFilter { from: tree.size(), limit: PAGE, ..AuditFilter::default() };
                 let page = tx.audit_entries(&filter)?;
                 if page.is_empty() {
-                    return Ok((found, spent, held, tree));
+                    return Ok((found, spent, wider, tree));
                 }
                 for stored in &page {
                     // Of what it says, and not of what stands beside it: an entry that was edited must not pass for
@@ -91,11 +89,13 @@ impl Rails {
                     }
                     match record.deed {
                         Deed::CatalogImport => {
-                            held.extend(holds(record));
+                            wider.imported(record);
                             continue;
                         }
                         Deed::TemplateApply => {
-                            drop(record.subject.template.as_ref().and_then(|id| held.remove(id)));
+                            if let Some(id) = &record.subject.template {
+                                wider.applied(id);
+                            }
                         }
                         _ => {}
                     }
@@ -125,16 +125,16 @@ impl Rails {
                 }
             }
         });
-        let (known, spent, held, tree) =
+        let (known, spent, wider, tree) =
             found.await.map_err(|error: LedgerError| BrokerError::from(error))?;
-        Ok((Self { known: RwLock::new(known), spent: RwLock::new(spent), held: RwLock::new(held) }, tree))
+        Ok((Self { known: RwLock::new(known), spent: RwLock::new(spent), wider: RwLock::new(wider) }, tree))
     }
 
     /// What the log says now, in place of what it said.
     pub(crate) fn replace(&self, fresh: Self) {
         let (known, spent) = (fresh.known.into_inner(), fresh.spent.into_inner());
-        *self.held.write().unwrap_or_else(PoisonError::into_inner) =
-            fresh.held.into_inner().unwrap_or_else(PoisonError::into_inner);
+        *self.wider.write().unwrap_or_else(PoisonError::into_inner) =
+            fresh.wider.into_inner().unwrap_or_else(PoisonError::into_inner);
         *self.known.write().unwrap_or_else(PoisonError::into_inner) =
             known.unwrap_or_else(PoisonError::into_inner);
         *self.spent.write().unwrap_or_else(PoisonError::into_inner) =
@@ -151,14 +151,19 @@ impl Rails {
         self.spent.write().unwrap_or_else(PoisonError::into_inner).insert(request);
     }
 
-    /// Nothing is made from these templates until they are applied again; with each, why.
-    pub(crate) fn hold(&self, templates: impl IntoIterator<Item = (String, String)>) {
-        self.held.write().unwrap_or_else(PoisonError::into_inner).extend(templates);
+    /// Takes in an entry about an import.
+    pub(crate) fn imported(&self, record: &Record) {
+        self.wider.write().unwrap_or_else(PoisonError::into_inner).imported(record);
+    }
+
+    /// What is known of permissions that became wider.
+    pub(crate) fn wider(&self) -> RwLockReadGuard<'_, Known> {
+        self.wider.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What became wider of a template since it was applied.
     pub(crate) fn held(&self, template: &str) -> Option<String> {
-        self.held.read().unwrap_or_else(PoisonError::into_inner).get(template).cloned()
+        self.wider().held(template)
     }
 
     /// Whether nothing of a template became wider since an operator applied it.
@@ -190,7 +195,9 @@ impl Rails {
         if let Some(digests) = all.get_mut(name) {
             digests.retain(|known| known == digest);
         }
-        self.held.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        if name != POLICY {
+            self.wider.write().unwrap_or_else(PoisonError::into_inner).applied(name);
+        }
     }
 
     /// Whoever it was is not let in any more.
@@ -307,13 +314,6 @@ impl LetIn for Operator {
 /// What somebody who is let in goes by; no template's id has a space.
 pub(crate) fn known_as(noun: &str, name: &str) -> String {
     format!("{noun} `{name}`")
-}
-
-/// The templates that an import holds, and why.
-fn holds(record: &Record) -> Vec<(String, String)> {
-    let holds = record.facts.get(HOLDS).and_then(serde_json::Value::as_object);
-    let why = |why: &serde_json::Value| why.as_str().unwrap_or("a permission became wider").to_owned();
-    holds.into_iter().flatten().map(|(template, said)| (template.clone(), why(said))).collect()
 }
 
 /// Whether an entry says that a key was made for a request, or that none will be.

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use keywright_core::approval::quorum;
 use keywright_core::audit::{Deed, Record, Stage, Subject};
 use keywright_core::id::RequestId;
+use keywright_core::look::doubt;
 use keywright_core::name::OperatorName;
 use keywright_core::plan::Plan;
 use keywright_core::receipt::Status;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use crate::approve::Less;
 use crate::auth::Proven;
 use crate::broker::Broker;
+use crate::differs::Difference;
 use crate::error::Result;
 use crate::record::of_request;
 
@@ -58,26 +60,36 @@ pub enum Pending {
     /// A key that somebody asked for.
     Key(Box<Review>),
     /// A template that an agent proposed.
-    Template {
-        /// The request's id.
-        request: RequestId,
-        /// Who proposed it.
-        agent: String,
-        /// Its id.
-        template: String,
-        /// Why, in the agent's words.
-        why: Untrusted,
-        /// `pending`, `applied` or `rejected`.
-        status: String,
-        /// The file as proposed.
-        source: Untrusted,
-        /// Which version of the template in force it would replace.
-        replaces: Option<u64>,
-        /// The file that is in force.
-        in_force: Option<Untrusted>,
-        /// When.
-        created_at: Timestamp,
-    },
+    Template(Box<Proposed>),
+}
+
+/// A template that an agent proposed, beside what it would replace.
+#[derive(Debug, Clone, Serialize)]
+pub struct Proposed {
+    /// The request's id.
+    pub request: RequestId,
+    /// Who proposed it.
+    pub agent: String,
+    /// Its id.
+    pub template: String,
+    /// Why, in the agent's words.
+    pub why: Untrusted,
+    /// `pending`, `applied` or `rejected`.
+    pub status: String,
+    /// The file as proposed.
+    pub source: Untrusted,
+    /// What deserves a second look, worst first.
+    pub red_flags: Vec<String>,
+    /// Which version of the template in force it would replace.
+    pub replaces: Option<u64>,
+    /// What would differ from that.
+    pub differs: Vec<Difference>,
+    /// Why that is held.
+    pub held: Option<String>,
+    /// The file that is in force.
+    pub in_force: Option<Untrusted>,
+    /// When.
+    pub created_at: Timestamp,
 }
 
 impl Broker {
@@ -99,8 +111,9 @@ impl Broker {
         }
         reviews.sort_by_key(|r| (std::cmp::Reverse(r.red_flags.len()), r.created_at));
         let mut inbox: Vec<Pending> = reviews.into_iter().map(|r| Pending::Key(Box::new(r))).collect();
+        let templates = if proposals.is_empty() { Vec::new() } else { self.templates().await? };
         for proposal in proposals {
-            inbox.push(self.pending_template(proposal).await?);
+            inbox.push(self.pending_template(proposal, &templates).await?);
         }
         Ok(inbox)
     }
@@ -118,7 +131,7 @@ impl Broker {
                 let request = self.narrowed(request, less).await?;
                 Ok(Pending::Key(Box::new(self.review_of(request).await?)))
             }
-            (Err(_), Some(proposal)) => self.pending_template(proposal).await,
+            (Err(_), Some(proposal)) => self.pending_template(proposal, &self.templates().await?).await,
             (Err(error), None) => Err(error.into()),
         }
     }
@@ -182,7 +195,7 @@ impl Broker {
             status: request.status,
             digest: request.digest.to_string(),
             match_code: request.digest.match_code(),
-            red_flags: red_flags(&request.plan),
+            red_flags: self.red_flags(&request.plan),
             approved_by: approved_by.into_iter().map(ToString::to_string).collect(),
             plan: request.plan,
             reasons: request.reasons,
@@ -193,6 +206,23 @@ impl Broker {
             created_at: request.created_at,
             expires_at: request.expires_at,
         })
+    }
+}
+
+impl Broker {
+    /// What deserves a second look: what the plan itself shows, what became wider since, what looks like something else.
+    fn red_flags(&self, plan: &Plan) -> Vec<String> {
+        let mut flags = red_flags(plan);
+        let ids: Vec<&str> = plan.permissions.iter().map(|p| p.id.as_str()).collect();
+        let wider = self.rails.wider().of(plan.provider.as_str(), &ids);
+        flags.extend(wider.into_iter().map(|said| format!("{said}: it may do more than is counted here")));
+        let places: Vec<String> = plan.destinations.iter().map(|one| one.place.to_string()).collect();
+        let names = plan.parameters.values().chain(plan.resources.iter().map(|one| &one.name)).chain(&places);
+        let mut doubts: Vec<String> = names.filter_map(|name| doubt(name)).collect();
+        doubts.sort();
+        doubts.dedup();
+        flags.extend(doubts);
+        flags
     }
 }
 

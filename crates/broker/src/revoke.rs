@@ -54,8 +54,7 @@ impl Broker {
     /// # Errors
     /// When there is no such key, or policy does not let the caller.
     pub async fn revoke(self: &Arc<Self>, caller: &Caller, key: &str, reason: &str) -> Result<Receipt> {
-        let id = self.find_key(key).await?;
-        let key = self.visible_key(&caller.principal, id).await?;
+        let key = self.visible_key(&caller.principal, key).await?;
         self.may(&caller.principal, Action::Revoke, &key).await?;
         let reason = self.kept(reason, 500).await?;
         self.revoke_key(caller, &key, reason.raw()).await?;
@@ -344,17 +343,6 @@ impl Broker {
         });
         futures::future::join_all(paying).await;
         Ok(count)
-    }
-
-    /// A key that the principal may know of. An agent knows its own only.
-    pub(crate) async fn visible_key(&self, principal: &Principal, id: KeyId) -> Result<Key> {
-        let key = self.ledger.read(move |tx| tx.key(id)).await?;
-        match principal {
-            Principal::Agent(name) if key.agent.as_ref() != Some(name) => {
-                Err(BrokerError::missing(format!("there is no key `{id}`")))
-            }
-            _ => Ok(key),
-        }
     }
 
     /// Asks policy about a verb on a key.

@@ -49,8 +49,7 @@ impl Broker {
         reason: &str,
         wait: Duration,
     ) -> Result<Receipt> {
-        let id = self.find_key(key).await?;
-        let key = self.visible_key(&caller.principal, id).await?;
+        let key = self.visible_key(&caller.principal, key).await?;
         if let Some(under_way) = self.rotation_under_way(&key).await? {
             return self.settle(under_way, wait).await;
         }
@@ -249,7 +248,7 @@ impl Broker {
                 Presence::Absent => false,
             };
             if !is_own {
-                self.may_write(destination, &presence, None).await?;
+                self.may_write(plan, destination, &presence, None).await?;
             }
         }
         Ok(())

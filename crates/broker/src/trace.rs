@@ -128,9 +128,8 @@ impl Broker {
     /// # Errors
     /// When there is none, or it is another agent's.
     pub async fn key(&self, principal: &Principal, text: &str) -> Result<Trace> {
-        let id = self.find_key(text).await?;
-        self.visible_key(principal, id).await?;
-        self.trace_key(id).await
+        let key = self.visible_key(principal, text).await?;
+        self.trace_key(key.id).await
     }
 
     /// Everything about the key of an id, a name, or a fingerprint (8 or more hexadecimal digits).

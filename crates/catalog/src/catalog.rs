@@ -192,15 +192,24 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::UnknownOperation`] with operations that come close.
     pub fn operation(&self, name: &str) -> Result<&Operation, CatalogError> {
+        self.find(name).ok_or_else(|| self.unknown_operation(name))
+    }
+
+    fn find(&self, name: &str) -> Option<&Operation> {
         let (bare, variant) = split_variant(name);
-        let found = self.position_of(bare).and_then(|position| self.operations.get(position));
-        found.filter(|one| variant.is_none_or(|variant| self.variant(one, variant).is_some())).ok_or_else(
-            || {
-                let nearest =
-                    self.operations(bare, HINTS).iter().map(|found| found.item.to_string()).collect();
-                CatalogError::UnknownOperation { asked: name.to_owned(), nearest }
-            },
-        )
+        let found = self.position_of(bare).and_then(|position| self.operations.get(position))?;
+        variant.is_none_or(|variant| self.variant(found, variant).is_some()).then_some(found)
+    }
+
+    /// Whether it has an operation of this name, and variant where one is said.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    pub(crate) fn unknown_operation(&self, name: &str) -> CatalogError {
+        let (bare, _) = split_variant(name);
+        let nearest = self.operations(bare, HINTS).iter().map(|found| found.item.to_string()).collect();
+        CatalogError::UnknownOperation { asked: name.to_owned(), nearest }
     }
 
     pub(crate) fn operation_at(&self, position: usize) -> Option<&Operation> {

@@ -55,6 +55,34 @@ pub enum CatalogError {
         /// What it can be.
         variants: Vec<String>,
     },
+    /// A call to a host that is not the provider's documented one.
+    #[error(
+        "`{host}` is not where {provider} documents its API{}; nothing is concluded about calls to it, so give `METHOD /path` alone \
+         if it is one of {provider}'s",
+        documented(bases)
+    )]
+    ForeignHost {
+        /// The host.
+        host: String,
+        /// The provider.
+        provider: &'static str,
+        /// Where its API is.
+        bases: Vec<String>,
+    },
+    /// A concrete path that several operations fit equally well.
+    #[error("`{asked}` may be {}: say which", quoted(candidates))]
+    AmbiguousCall {
+        /// What was asked for.
+        asked: String,
+        /// The operations.
+        candidates: Vec<String>,
+    },
+    /// A path or URL alone.
+    #[error("`{asked}` does not say how it is called: write the method before it, as in `GET {asked}`")]
+    MethodNeeded {
+        /// What was asked for.
+        asked: String,
+    },
     /// A job without operations, or with too many to search through.
     #[error("a job has from 1 to {most} operations that can be searched through")]
     JobSize {
@@ -76,6 +104,10 @@ impl CatalogError {
         let pair = |permission: &&Permission| (permission.id.to_owned(), permission.scope.to_owned());
         Self::AmbiguousPermission { name: name.to_owned(), candidates: candidates.iter().map(pair).collect() }
     }
+}
+
+fn documented(bases: &[String]) -> String {
+    if bases.is_empty() { String::new() } else { format!(" ({})", quoted(bases)) }
 }
 
 fn unresolved_listed(names: &[String]) -> String {

@@ -7,6 +7,8 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`catalog`] | a provider's data: look up by id and by name, search |
+//! | [`called`] | operations as somebody has them who called one: concrete paths and URLs |
+//! | [`naming`] | which provider a text names |
 //! | [`permission`], [`operation`] | one line each of the data |
 //! | [`footprint`] | what a set of permissions opens |
 //! | [`solve`] | operations to the least permissions, with the proof |
@@ -17,6 +19,7 @@
 //! | [`built_in`], [`templates`] | the catalogs and the template pack that ship |
 
 pub mod built_in;
+pub mod called;
 pub mod catalog;
 pub mod compile;
 pub mod error;
@@ -24,6 +27,7 @@ pub mod footprint;
 mod format;
 mod hash;
 pub mod import;
+pub mod naming;
 mod nearest;
 pub mod operation;
 pub mod permission;
@@ -33,6 +37,7 @@ pub mod templates;
 pub mod words;
 
 pub use built_in::BUILT_IN;
+pub use called::Called;
 pub use catalog::Catalog;
 pub use error::CatalogError;
 pub use footprint::Footprint;

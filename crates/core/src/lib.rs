@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`id`], [`name`], [`place`], [`span`] | the small types that can't be wrong |
 //! | [`secret`], [`text`], [`redact`] | what must not leak, what must not be trusted, what finds a leak |
+//! | [`look`] | names that look like others |
 //! | [`grant`] | what a key may do, as the provider understands it |
 //! | [`template`], [`plan`], [`policy`], [`approval`] | ask, exact effect, decision, human consent |
 //! | [`key`], [`saga`], [`marker`], [`drain`] | the life of a key, what survives a crash, when a version may end |
@@ -22,6 +23,7 @@ pub mod grant;
 pub mod id;
 pub mod inventory;
 pub mod key;
+pub mod look;
 pub mod marker;
 pub mod name;
 mod permissions_now;

@@ -13,6 +13,21 @@ pub trait PermissionsNow: Send + Sync {
     /// # Errors
     /// When the list could not be read to its end.
     async fn permissions_now(&self) -> Result<Vec<PermissionNow>, ProviderError>;
+
+    /// Whose permissions they are.
+    fn of(&self) -> Whose {
+        Whose::Provider
+    }
+}
+
+/// Whose permissions a provider lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Whose {
+    /// All that there are: one that is not listed is gone.
+    Provider,
+    /// Those of the parent: it can't give one that is not listed.
+    Parent,
 }
 
 /// A permission as the provider lists it now.
@@ -22,6 +37,6 @@ pub struct PermissionNow {
     pub id: String,
     /// Its name.
     pub name: Untrusted,
-    /// The kinds of resources that it applies to, each in one word of the provider's adapter.
+    /// The kinds of resources that it applies to, each in one word of the provider's adapter; none where the list does not say.
     pub scopes: Vec<String>,
 }

@@ -10,7 +10,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-pub use crate::permissions_now::{PermissionNow, PermissionsNow};
+pub use crate::permissions_now::{PermissionNow, PermissionsNow, Whose};
 
 use crate::grant::{Difference, Grant, ObservedGrant, Permission, Resource};
 use crate::marker::Marker;

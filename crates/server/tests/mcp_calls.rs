@@ -92,6 +92,49 @@ async fn a_key_is_found_planned_requested_listed_and_revoked_and_no_message_hold
 }
 
 #[tokio::test]
+async fn no_agent_is_answered_for_another_provider_than_it_names_without_being_told() {
+    let serving = Serving::new().await;
+    let client = Client::connect(serving.agent("bot").await, ERAS[0]).await;
+    // Only Cloudflare is connected.
+    let plan = |intent: &str| json!({ "intent": intent });
+    for (asked, provider, note) in [
+        (plan("list the DNS records of example.com"), "cloudflare", ""),
+        (plan("list the DNS records of example.com at cloudflare"), "cloudflare", ""),
+        (plan("list the buckets at aws"), "aws", "no connection to it"),
+        (plan("add a deploy key to acme/web on GitHub"), "github", "no connection to it"),
+        (plan("list the models in our openai account"), "openai", "no connection to it"),
+        (
+            plan("add the TXT record that GitHub wants for example.com"),
+            "cloudflare",
+            "though the words name `github`",
+        ),
+        (
+            json!({ "intent": "list the buckets at aws", "provider": "cloudflare" }),
+            "cloudflare",
+            "as was said, though the words name `aws`",
+        ),
+        (
+            json!({ "operations": ["get https://api.github.com/repos/acme/web/issues"] }),
+            "github",
+            "no connection to it",
+        ),
+        (
+            json!({ "operations": ["get /zones/023e105f4ecef8ad9ca31a8372d0c353/dns_records?page=2"] }),
+            "cloudflare",
+            "",
+        ),
+    ] {
+        let answer = client.call("plan_key", asked.clone()).await;
+        assert_eq!(answer["provider"], provider, "{asked}: {answer}");
+        let said = answer["note"].as_str().unwrap_or_default();
+        assert!(if note.is_empty() { said.is_empty() } else { said.contains(note) }, "{asked}: {said}");
+    }
+    let found = client.call("find_permissions", json!({ "query": "read objects at aws" })).await;
+    assert!(found["permissions"].as_array().unwrap().iter().all(|one| one["provider"] == "aws"), "{found}");
+    assert!(found["note"].as_str().unwrap().contains("no connection to it"), "{found}");
+}
+
+#[tokio::test]
 async fn a_pending_request_is_polled_and_the_wait_holds_up_no_other_call() {
     let serving = Serving::new().await;
     apply_long(&serving.world).await;
@@ -258,13 +301,12 @@ async fn a_proposed_template_waits_for_review_and_can_not_be_used() {
     });
     let answer = client.call("propose_template", proposal.clone()).await;
     let request = answer["request"].as_str().unwrap();
-    let Pending::Template { template, why, .. } =
-        serving.world.broker.review(request, &Less::default()).await.unwrap()
+    let Pending::Template(proposed) = serving.world.broker.review(request, &Less::default()).await.unwrap()
     else {
         panic!("it is a proposal");
     };
     assert_eq!(
-        (template.as_str(), why.to_string().as_str()),
+        (proposed.template.as_str(), proposed.why.to_string().as_str()),
         ("cloudflare/dns-look", "the report needs the records")
     );
     let early = with(ask("CF"), "template", json!("cloudflare/dns-look"));

@@ -20,7 +20,8 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
+    Listed, Listing, Minted, ParentHealth, PermissionNow, PermissionsNow, Provider, ProviderError,
+    ProviderFacts, Whose,
 };
 use keywright_core::secret::Secret;
 use keywright_core::text::Untrusted;
@@ -331,5 +332,27 @@ impl Provider for SendGrid {
         let call = self.of_account(Call::delete(vec!["v3", "api_keys", provider_key_id], &self.parent));
         let told = |failure| told(failure, "api_keys.delete");
         ended(self.rest.send(call).await, |reply| reply.status == 204, told)
+    }
+
+    fn permissions_now(&self) -> Option<&dyn PermissionsNow> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl PermissionsNow for SendGrid {
+    /// `GET /v3/scopes`: what the parent has, which is all that it can give.
+    async fn permissions_now(&self) -> Result<Vec<PermissionNow>, ProviderError> {
+        let held = self.scopes(&self.parent).await.map_err(|failure| told(failure, "an active key"))?;
+        let now = |scope: String| PermissionNow {
+            name: Untrusted::capped(&scope, 120),
+            id: scope,
+            scopes: Vec::new(),
+        };
+        Ok(powers(held).into_iter().map(now).collect())
+    }
+
+    fn of(&self) -> Whose {
+        Whose::Parent
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use keywright_adapters::provider::{ConnectionConfig, connect};
-use keywright_core::provider::{ParentHealth, ProviderError};
+use keywright_core::provider::{ParentHealth, Provider, ProviderError, Whose};
 use keywright_core::secret::Secret;
 use keywright_sandbox::vendors;
 use serde_json::{Value, json};
@@ -12,6 +12,14 @@ use crate::support::{Fault, Proxy};
 
 /// Checks the parent of a provider that answers one call like this.
 async fn checked(kind: &str, path: &str, answer: &Value) -> Result<ParentHealth, ProviderError> {
+    let (provider, proxy, _running) = answering(kind, path, answer).await;
+    let health = provider.check().await;
+    assert_eq!(proxy.unmet(), 0, "{kind}: `{path}` is asked");
+    health
+}
+
+/// A provider that answers one call like this; it lives as long as its stand-in.
+async fn answering(kind: &str, path: &str, answer: &Value) -> (Box<dyn Provider>, Proxy, vendors::Running) {
     let running = vendors::start(kind).await.unwrap();
     let proxy = Proxy::start(&running.base_url).await;
     let stand_in = vendors::ALL.iter().find(|stand_in| stand_in.kind == kind).unwrap();
@@ -22,9 +30,7 @@ async fn checked(kind: &str, path: &str, answer: &Value) -> Result<ParentHealth,
     let config = ConnectionConfig { base_url: Some(proxy.url.clone()), account, extra };
     let provider = connect(kind, config, Secret::new(running.parent.clone())).unwrap();
     proxy.next("GET", path, Fault::Answer { status: 200, headers: "", body: answer.to_string() });
-    let health = provider.check().await;
-    assert_eq!(proxy.unmet(), 0, "{kind}: `{path}` is asked");
-    health
+    (provider, proxy, running)
 }
 
 fn hugging_face(permissions: &[&str]) -> Value {
@@ -88,4 +94,33 @@ async fn a_parent_that_may_do_too_much_is_warned_about() {
         let warnings = checked(kind, path, &answer).await.unwrap_or_else(|e| panic!("{kind}: {e}")).warnings;
         assert!(warnings.iter().any(|warning| warning.contains(said)), "{kind}: {said}: {warnings:?}");
     }
+}
+
+#[tokio::test]
+async fn what_a_parent_can_give_is_listed() {
+    for (kind, path, answer, ids) in [
+        (
+            "sendgrid",
+            "/scopes",
+            json!({"scopes": ["2fa_required", "mail.send", "api_keys.read"]}),
+            &["api_keys.read", "mail.send"][..],
+        ),
+        (
+            "github",
+            "/app/installations/",
+            installation("selected", &json!({"issues": "write", "metadata": "read"}), None),
+            &["issues:read", "issues:write", "metadata:read"],
+        ),
+    ] {
+        let (provider, _proxy, _running) = answering(kind, path, &answer).await;
+        let lists = provider.permissions_now().unwrap();
+        assert_eq!(lists.of(), Whose::Parent, "{kind}");
+        let now = lists.permissions_now().await.unwrap();
+        assert_eq!(now.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ids, "{kind}");
+        assert!(now.iter().all(|one| one.scopes.is_empty() && one.name.raw() == one.id), "{kind}");
+    }
+    let odd = installation("selected", &json!({"issues": "own"}), None);
+    let (provider, _proxy, _running) = answering("github", "/app/installations/", &odd).await;
+    let error = provider.permissions_now().unwrap().permissions_now().await.unwrap_err();
+    assert!(matches!(error, ProviderError::Garbled { .. }) && error.to_string().contains("`own`"), "{error}");
 }

@@ -18,6 +18,7 @@ use crate::broker::Broker;
 use crate::error::{BrokerError, Code};
 use crate::record::{fact_of, of_placement, of_request, who};
 use crate::rotate::first_due;
+use crate::sight::{occupied, sees};
 
 impl Broker {
     /// Writes each placement that is not written yet.
@@ -44,7 +45,7 @@ impl Broker {
         for destination in &plan.destinations {
             let store = self.outside.store(&destination.place.store).await?;
             let presence = store.look(destination).await?;
-            self.may_write(destination, &presence, None).await?;
+            self.may_write(plan, destination, &presence, None).await?;
         }
         Ok(())
     }
@@ -130,7 +131,9 @@ impl Broker {
             (PlacementState::Waiting, _) if !is_own => Err(self.still_waits(work, store, placement).await),
             _ if self.is_before(work, placement, &presence).await.map_err(Step::Lost)? => Ok(presence),
             _ => {
-                self.may_write(&placement.destination, &presence, own).await.map_err(Step::GiveUp)?;
+                self.may_write(&work.request.plan, &placement.destination, &presence, own)
+                    .await
+                    .map_err(Step::GiveUp)?;
                 Ok(presence)
             }
         }
@@ -186,6 +189,7 @@ impl Broker {
 
     pub(crate) async fn may_write(
         &self,
+        plan: &Plan,
         destination: &Destination,
         presence: &Presence,
         own: Option<&Marker>,
@@ -198,13 +202,9 @@ impl Broker {
                     Some(marker) => self.key_of(marker.as_str()).await,
                     None => None,
                 };
-                may_replace(destination, key.as_ref())
+                may_replace(plan, destination, key.as_ref())
             }
-            Presence::Foreign => Err(StoreError::Conflict {
-                store: destination.place.store.clone(),
-                place: keywright_core::text::Untrusted::capped(&destination.place.place, 200),
-            }
-            .into()),
+            Presence::Foreign => Err(occupied(&plan.principal, destination)),
         }
     }
 
@@ -339,10 +339,11 @@ fn later(placement: &Placement, error: StoreError) -> Step {
 }
 
 /// Whether the copy of another key may be written over: only what is left of one that no longer lives.
-fn may_replace(destination: &Destination, key: Option<&Key>) -> Result<(), BrokerError> {
+fn may_replace(plan: &Plan, destination: &Destination, key: Option<&Key>) -> Result<(), BrokerError> {
     let place = &destination.place;
     let (message, hint) = match key {
         Some(key) if matches!(key.state, KeyState::Revoked | KeyState::Failed) => return Ok(()),
+        Some(key) if !sees(&plan.principal, key) => return Err(occupied(&plan.principal, destination)),
         Some(key) if key.state == KeyState::Revoking => (
             format!("`{place}` holds key {}, whose revocation the provider has not confirmed yet", key.id),
             "it is tried again until it does (`keywright reconcile` tries now), and then the place is free; until then \

@@ -1,6 +1,6 @@
 //! `keywright catalog`
 
-use keywright_broker::drift::{Widening, Wider};
+use keywright_broker::drift::{Widening, Wider, mark};
 use keywright_broker::find::{Plain, find, makes_keys, plan_of};
 use std::path::{Path, PathBuf};
 
@@ -47,7 +47,7 @@ enum Command {
     },
     /// Find the least permissions for operations, with their proof.
     Needs {
-        /// What the job calls, as `METHOD /path` or by the vendor's own name, as in `s3:GetObject`.
+        /// What the job calls, as `METHOD /path` or `METHOD URL`, or by the vendor's own name, as in `s3:GetObject`.
         #[arg(required = true, value_name = "OPERATION")]
         operations: Vec<String>,
         /// At this provider; at the one that knows the operations when absent.
@@ -172,6 +172,7 @@ async fn import(app: &App, file: &Path, provider: &str, groups: Option<&Path>, f
         name: one.name.clone(),
         operations: one.operations.len(),
         mutating: one.mutating,
+        mark: mark(one.operations.iter().map(String::as_str)),
     };
     let mut value = json!({
         "schema": "keywright/catalog-import/1", "provider": provider, "from": publication.from, "sha256": sha256,
@@ -192,7 +193,7 @@ async fn import(app: &App, file: &Path, provider: &str, groups: Option<&Path>, f
 }
 
 fn search(words: &str, provider: Option<&str>, limit: u32) -> Done {
-    let found = find(words, provider, limit)?;
+    let (found, note) = find(words, provider, limit)?;
     let mut list = List::new(&["permission", "access", "changes", "scope", "provider"]);
     for permission in &found {
         let tone = if permission.escalation { Tone::Warn } else { Tone::Strong };
@@ -205,10 +206,17 @@ fn search(words: &str, provider: Option<&str>, limit: u32) -> Done {
             plain(permission.provider.as_str()),
         ]);
     }
-    let value = json!({ "schema": "keywright/permissions/1", "permissions": found });
+    let mut value = json!({ "schema": "keywright/permissions/1", "permissions": found });
+    if let (Some(object), Some(note)) = (value.as_object_mut(), &note) {
+        object.insert("note".to_owned(), json!(note));
+    }
     if found.is_empty() {
         return Ok(Output::new(value, "nothing matches")
             .talk("try other words, as in `dns edit` or `worker script`"));
     }
-    Ok(Output::new(value, list.render()))
+    let output = Output::new(value, list.render());
+    Ok(match note {
+        Some(note) => output.talk(outside(&note)),
+        None => output,
+    })
 }

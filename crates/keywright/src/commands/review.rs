@@ -125,11 +125,16 @@ fn list(inbox: Value) -> Done {
         if field(pending, "kind") == "template" {
             list.row(vec![
                 strong(field(pending, "request")),
-                plain(format!("template {}", field(pending, "template"))),
+                plain(match pending.get("replaces").and_then(Value::as_u64) {
+                    Some(version) => {
+                        format!("template {}, in place of version {version}", field(pending, "template"))
+                    }
+                    None => format!("template {}", field(pending, "template")),
+                }),
                 plain(""),
                 plain(field(pending, "agent")),
                 asked,
-                plain(""),
+                (joined(pending, "red_flags"), Tone::Bad),
             ]);
             continue;
         }
@@ -161,9 +166,7 @@ fn request(review: &Value) -> String {
     let plan = review.get("plan").cloned().unwrap_or_default();
     let status = field(review, "status");
     let mut text = format!("{}\n  {}\n", field(review, "request").bold(), toned(&status, of_state(&status)));
-    for flag in items(review, "red_flags").iter().filter_map(Value::as_str) {
-        text.push_str(&format!("  {} {}\n", toned("!", Tone::Bad), toned(&outside(flag), Tone::Bad)));
-    }
+    text.push_str(&flags(review));
     let approved = joined(review, "approved_by");
     let claimed = review.get("claimed").and_then(Value::as_object);
     let claimed = claimed
@@ -187,10 +190,41 @@ fn request(review: &Value) -> String {
     text
 }
 
+fn flags(pending: &Value) -> String {
+    let flags = items(pending, "red_flags").iter().filter_map(Value::as_str);
+    flags.map(|flag| format!("  {} {}\n", toned("!", Tone::Bad), toned(&outside(flag), Tone::Bad))).collect()
+}
+
+/// What a proposal would change: what goes, what comes, what becomes another.
+fn difference(one: &Value) -> String {
+    let what = field(one, "what");
+    match (one.get("before").and_then(Value::as_str), one.get("after").and_then(Value::as_str)) {
+        (Some(before), Some(after)) => format!("~ {what}: {} is now {}", outside(before), outside(after)),
+        (Some(before), None) => format!("- {what}: {}", outside(before)),
+        (None, after) => format!("+ {what}: {}", outside(after.unwrap_or_default())),
+    }
+}
+
 fn proposal(pending: &Value) -> String {
     let source = pending.get("source").and_then(Value::as_str).unwrap_or_default();
+    let replaces = pending.get("replaces").and_then(Value::as_u64);
+    let differs: Vec<String> = items(pending, "differs").iter().map(difference).collect();
+    let same = replaces.is_some() && differs.is_empty();
     let facts = Facts::new()
         .add("template", field(pending, "template"))
+        .add(
+            "replaces",
+            replaces.map_or_else(String::new, |version| format!("version {version}, which is in force")),
+        )
+        .add(
+            "held",
+            match field(pending, "held") {
+                why if why.is_empty() => why,
+                why => format!("the version in force makes no key until one is applied: {why}"),
+            },
+        )
+        .all("changes", differs)
+        .add("changes", if same { "nothing that is enforced" } else { "" })
         .add("proposed by", format!("agent {}", field(pending, "agent")))
         .add("why", said(pending, "why"))
         .add("proposed", when::both(&field(pending, "created_at"), Timestamp::now()));
@@ -201,9 +235,45 @@ fn proposal(pending: &Value) -> String {
         Err(error) => toned(&format!("it can't be applied: {}\n", outside(&error.message)), Tone::Bad),
     };
     format!(
-        "{}\n{}{checked}\n{}",
+        "{}\n{}{}{checked}\n{}",
         field(pending, "request").bold(),
+        flags(pending),
         facts.render(),
         source_lines(source, "  ")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_proposal_shows_what_it_replaces_and_what_looks_like_something_else() {
+        let pending = json!({
+            "kind": "template", "request": "req_1", "template": "cloudflare/dns-edit", "agent": "bot", "why": "more",
+            "created_at": "2026-11-26T12:00:00Z", "source": "not a template", "replaces": 3,
+            "held": "`DNS Write` opens 1 operations more",
+            "red_flags": ["the title: `D\\u{39d}S` has letters that look like others"],
+            "differs": [
+                { "what": "permission", "after": "DNS Write (zone)" }, { "what": "permission", "before": "DNS Read (zone)" },
+                { "what": "ttl_max", "before": "30d", "after": "90d" },
+            ],
+        });
+        let text = anstream::adapter::strip_str(&whole(&pending)).to_string();
+        for line in [
+            "! the title: `D\\u{39d}S` has letters that look like others",
+            "replaces     version 3, which is in force",
+            "held         the version in force makes no key until one is applied: `DNS Write` opens 1 operations more",
+            "changes      + permission: DNS Write (zone)",
+            "- permission: DNS Read (zone)",
+            "~ ttl_max: 30d is now 90d",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+        let same = json!({ "kind": "template", "replaces": 3, "differs": [], "source": "" });
+        let text = anstream::adapter::strip_str(&whole(&same)).to_string();
+        assert!(text.contains("nothing that is enforced"), "{text}");
+    }
 }

@@ -185,6 +185,11 @@ fn in_force(template: &Value) -> String {
         .add("tier", field(template, "tier"))
         .all("may", items(template, "permissions").iter().map(permission))
         .add("unlocks", unlocks(template))
+        .all("wider now", items(template, "wider").iter().filter_map(Value::as_str).map(outside))
+        .add(
+            "",
+            if items(template, "wider").is_empty() { "" } else { "what it unlocks is counted without that" },
+        )
         .add("lives", format!("{}, at most {}", field(&limits, "ttl_default"), field(&limits, "ttl_max")))
         .add("goes to", joined(&limits, "destinations"))
         .render()
@@ -207,7 +212,15 @@ fn list(templates: Value) -> Done {
             strong(field(template, "id")),
             plain(field(template, "tier")),
             plain(field(&limits, "ttl_default")),
-            plain(changes(number(template, "mutating"), number(template, "unlocks"))),
+            plain(match items(template, "wider").is_empty() {
+                true => changes(number(template, "mutating"), number(template, "unlocks")),
+                false => {
+                    format!(
+                        "{}, and more",
+                        changes(number(template, "mutating"), number(template, "unlocks"))
+                    )
+                }
+            }),
             match held(template) {
                 why if why.is_empty() => plain(field(template, "title")),
                 _ => (format!("{} (held)", field(template, "title")), Tone::Warn),

@@ -11,6 +11,14 @@ pub(crate) fn answer(answer: &Value) -> String {
     let provider = field(answer, "provider");
     let question = field(answer, "question");
     let refused = field(answer, "refused");
+    let text = whole(answer, &provider, &question, &refused);
+    match field(answer, "note") {
+        note if note.is_empty() => text,
+        note => format!("{text}note: {note}\n"),
+    }
+}
+
+fn whole(answer: &Value, provider: &str, question: &str, refused: &str) -> String {
     match field(answer, "status").as_str() {
         "plan" => {
             let head = format!("the least permissions at {provider}").green().to_string();
@@ -18,7 +26,7 @@ pub(crate) fn answer(answer: &Value) -> String {
             format!("{head}\n{}{followed}{}", plan(answer).render(), others(answer, "or"))
         }
         "candidates" => {
-            let question = if question.is_empty() { "which of these is it?".to_owned() } else { question };
+            let question = if question.is_empty() { "which of these is it?" } else { question };
             let head = format!("it may mean several things at {provider}: {question}");
             format!("{}\n{}", head.yellow(), others(answer, "one"))
         }
@@ -160,11 +168,19 @@ pub(crate) fn import(import: &Value) -> String {
 
 /// What a provider lists now, against the catalog.
 pub(crate) fn refresh(listed: &Value) -> String {
+    let is_parents = field(listed, "of") == "parent";
     let head = format!(
-        "{} lists {}",
+        "{} {} {}",
         field(listed, "connection"),
+        if is_parents { "can give" } else { "lists" },
         count(number(listed, "permissions"), "permission", "permissions")
     );
+    let short = listed.get("short").and_then(Value::as_object);
+    let short = short.into_iter().flatten().map(|(template, lacks)| {
+        let lacks: Vec<String> =
+            lacks.as_array().into_iter().flatten().filter_map(Value::as_str).map(outside).collect();
+        format!("{} needs {}", outside(template), lacks.join(", "))
+    });
     let pair = |between: &'static str| {
         move |one: &Value| {
             let part = |at: usize| match one.get(at) {
@@ -182,6 +198,7 @@ pub(crate) fn refresh(listed: &Value) -> String {
     let held = listed.get("held").and_then(Value::as_object);
     let facts = Facts::new()
         .all("gone", texts("gone"))
+        .all("can't give", short)
         .all("new", texts("new"))
         .all("renamed", items(listed, "renamed").iter().map(pair(" is now ")))
         .all("other scope", items(listed, "rescoped").iter().map(pair(" is for ")))
@@ -192,7 +209,13 @@ pub(crate) fn refresh(listed: &Value) -> String {
             }),
         )
         .render();
-    if facts.is_empty() { format!("{head}, as the catalog has them") } else { format!("{head}\n{facts}") }
+    match (facts.is_empty(), is_parents) {
+        (true, true) => {
+            format!("{head}, which is enough for every template in force; the catalog knows them all")
+        }
+        (true, false) => format!("{head}, as the catalog has them"),
+        _ => format!("{head}\n{facts}"),
+    }
 }
 
 /// What a key lacks for operations that were refused to it.

@@ -107,6 +107,80 @@ fn what_was_refused_to_a_key_is_explained_with_a_request_that_would_do() {
     world.assert_nothing_leaked();
 }
 
+#[test]
+fn an_operation_is_taken_as_whoever_was_refused_has_it() {
+    let zone = "023e105f4ecef8ad9ca31a8372d0c353";
+    let written = format!("get https://api.cloudflare.com/client/v4/zones/{zone}/dns_records/?type=TXT");
+    let (code, answer, text) = catalog(&["needs", &written]);
+    assert_eq!((code, names(&answer)), (0, vec!["DNS Read"]));
+    assert_eq!(answer["operations"][0], "GET /zones/{zone_id}/dns_records");
+    assert_eq!(
+        (&answer["resources"][0]["kind"], &answer["resources"][0]["value"]),
+        (&"zone".into(), &zone.into())
+    );
+    assert!(text.contains(&format!("zone {zone}")), "{text}");
+    let (code, answer, _) = catalog(&["needs", "get /repos/acme/web/issues?state=open"]);
+    assert_eq!(
+        (code, &answer["provider"], &answer["resources"][0]["value"]),
+        (0, &"github".into(), &"acme/web".into())
+    );
+
+    let foreign = format!("GET https://api.cloudflare.com.evil.example/client/v4/zones/{zone}/dns_records");
+    let (code, answer, text) = catalog(&["needs", &foreign, "--provider", "cloudflare"]);
+    assert_eq!((code, &answer["status"]), (1, &"refused".into()));
+    assert!(
+        text.contains("`api.cloudflare.com.evil.example` is not where cloudflare documents its API"),
+        "{text}"
+    );
+    let (code, answer, _) = catalog(&["needs", "POST /chat/completions"]);
+    assert_eq!(
+        (code, &answer["question"]),
+        (0, &"at which provider is it, of `openai` and `openrouter`?".into())
+    );
+
+    let world = World::empty();
+    world.init();
+    world.connect();
+    world.ok(&["template", "apply", "cloudflare/dns-read"]);
+    let ask = ["--project", "web", "--env", "dev", "--name", "CF_TOKEN", "--param", "zone=example.com"];
+    world.ok(&[&["key", "request", "cloudflare/dns-read"], &ask[..]].concat());
+    let create = format!("post https://api.cloudflare.com/client/v4/zones/{zone}/dns_records");
+    let denied = world.ok(&["catalog", "needs", &create, "--refused-to", "CF_TOKEN"]);
+    assert_eq!(denied["missing"][0], "DNS Write");
+    // It may do that, and the call was about another zone than its own.
+    let denied = world.ok(&["catalog", "needs", &written, "--refused-to", "CF_TOKEN"]);
+    let advice = denied["advice"].as_str().unwrap();
+    assert!(
+        advice.contains("confined to example.com") && advice.contains(&format!("about zone {zone}")),
+        "{denied}"
+    );
+}
+
+#[test]
+fn an_answer_for_another_provider_than_the_words_name_says_so() {
+    let (_, answer, text) = catalog(&["plan", "list the buckets at aws"]);
+    assert_eq!((&answer["provider"], names(&answer)), (&"aws".into(), vec!["s3:ListAllMyBuckets"]));
+    assert!(text.contains("note: this is for `aws`, which is named"), "{text}");
+    let (_, answer, text) = catalog(&["plan", "list the buckets at aws", "--provider", "cloudflare"]);
+    assert_eq!(answer["provider"], "cloudflare");
+    assert!(text.contains("as was said, though the words name `aws`"), "{text}");
+    let (_, answer, _) = catalog(&["plan", "read the usage in our openai account"]);
+    assert_eq!(answer["provider"], "openai", "{answer}");
+    let (code, answer, _) = catalog(&["plan", "copy what is on aws and what is on github"]);
+    assert_eq!((code, &answer["status"]), (0, &"question".into()));
+    let (_, answer, text) = catalog(&[
+        "plan",
+        "add the TXT record that GitHub wants for example.com",
+        "--provider",
+        "cloudflare",
+    ]);
+    assert_eq!((names(&answer), answer.get("note")), (vec!["DNS Write"], None), "{text}");
+    let (_, found, _) = catalog(&["search", "read objects at aws"]);
+    let of_aws =
+        |found: &Value| found["permissions"].as_array().unwrap().iter().all(|one| one["provider"] == "aws");
+    assert!(of_aws(&found) && found["note"].as_str().unwrap().contains("`aws`"), "{found}");
+}
+
 /// A description as Cloudflare publishes it, in which `DNS Read` opens one operation more than in the catalog that ships.
 fn publication(more: &str) -> String {
     let operation =
@@ -124,6 +198,13 @@ fn publication(more: &str) -> String {
     }
     paths.insert(more.to_owned(), serde_json::json!({"delete": operation("dns-records-wipe", "DNS Read")}));
     serde_json::json!({"openapi": "3.0.3", "info": {}, "paths": paths}).to_string()
+}
+
+/// A template that ships, under another id.
+fn shipped_with(id: &str, other: &str) -> String {
+    let path = format!("{id}.toml");
+    let (_, source) = keywright_catalog::templates::PACK.iter().find(|(name, _)| *name == path).unwrap();
+    source.replace(id, other)
 }
 
 #[test]
@@ -156,11 +237,29 @@ fn what_became_wider_is_held_until_an_operator_applies_it_again() {
     }
     let listed = world.ok(&["template", "show", "cloudflare/dns-read"]);
     assert!(listed["held"].as_str().unwrap().contains("DNS Read"), "{listed}");
+    // Its numbers are those that ship, and the screens say so.
+    assert!(listed["wider"][0].as_str().unwrap().contains("`DNS Read` opens 1 operations more"), "{listed}");
+    let text = world.alice(&["template", "show", "cloudflare/dns-read"]).expect(0).out;
+    assert!(
+        text.contains("(November)") && text.contains("what it unlocks is counted without that"),
+        "{text}"
+    );
+    let text = world.alice(&["template", "list"]).expect(0).out;
+    let line = text.lines().find(|line| line.contains("dns-read")).unwrap();
+    assert!(line.contains("and more") && line.contains("(held)"), "{text}");
+    // A new one with such a permission is put in force with a word.
+    let own = world.file("own.toml", &shipped_with("cloudflare/dns-read", "cloudflare/own"));
+    let text = world.alice(&["template", "apply", &own]).expect(0).out;
+    assert!(text.contains("(November): it may do more than is counted here"), "{text}");
     let purge = [&["key", "request", "cloudflare/cache-purge"], &ask("PURGE")[..]].concat();
     assert_eq!(world.ok(&purge)["status"], "active", "the others are as they were");
     // The log is what holds it: whoever looks at it anew holds it as well.
     assert_eq!(world.ok(&["template", "apply", "cloudflare/dns-read"])["templates"][0]["version"], 2);
     assert_eq!(world.ok(&read("AFTER"))["status"], "active");
+    // What an operator released is not held for the same again.
+    let again = world.ok(&["catalog", "import", &file, "--from", "November again"]);
+    assert_eq!(again["held"], serde_json::json!({}), "{again}");
+    assert_eq!(world.ok(&read("ONCE_MORE"))["status"], "active");
     let entries = world.ok(&["audit", "log", "--limit", "100"]).to_string();
     assert!(entries.contains("catalog.import") && entries.contains("November"));
 }

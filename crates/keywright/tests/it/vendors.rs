@@ -237,6 +237,49 @@ fn tailscale_oauth_clients() {
     provider_with("tailscale", &["mints=oauth-clients"], "tailscale/devices-read", &[]);
 }
 
+/// What a parent can give is held against the templates in force, and the catalog.
+#[test]
+fn what_a_parent_can_not_give_is_told() {
+    for (kind, enough, more, lacks) in [
+        ("sendgrid", "sendgrid/mail-send", "sendgrid/templates-edit", "templates.create"),
+        ("github", "github/issues-edit", "github/own", "administration:read"),
+    ] {
+        let world = home();
+        let stand_in = StandIn::start(&world, kind);
+        stand_in.add(&world, "provider", "--base-url");
+        world.ok(&["template", "apply", enough]);
+        let listed = world.ok(&["catalog", "refresh", kind]);
+        assert_eq!((&listed["of"], &listed["short"]), (&"parent".into(), &serde_json::json!({})), "{listed}");
+        assert_eq!(
+            (&listed["new"], &listed["gone"]),
+            (&serde_json::json!([]), &serde_json::json!([])),
+            "{listed}"
+        );
+        let text = world.alice(&["catalog", "refresh", kind]).expect(0).out;
+        assert!(text.contains("enough for every template in force"), "{text}");
+        let own = r#"
+id = "github/own"
+title = "Look at settings"
+provider = "github"
+tier = "standard"
+permissions = ["administration:read"]
+escalation = ["administration:read"]
+[parameters.repository]
+kind = "github.repository"
+allow = ["acme/web"]
+[limits]
+ttl_max = "1h"
+destinations = ["embedded:*"]
+"#;
+        let file = world.file("own.toml", own);
+        world.ok(&["template", "apply", if more == "github/own" { &file } else { more }]);
+        let listed = world.ok(&["catalog", "refresh", kind]);
+        assert!(listed["short"][more].as_array().unwrap().contains(&lacks.into()), "{listed}");
+        let text = world.alice(&["catalog", "refresh", kind]).expect(0).out;
+        assert!(text.contains(&format!("{more} needs")) && text.contains(lacks), "{text}");
+    }
+}
+
 #[test]
 fn doppler() {
     store("doppler", "web/dev#API_TOKEN", READ_BACK);

@@ -34,9 +34,10 @@ pub(super) async fn run(
     let caller = Caller { principal: principal.clone(), verified: peer.verified(), claimed };
     match call {
         AgentCall::FindPermissions { query, provider, limit } => {
-            let found = broker.find_permissions(&query, provider.as_deref(), limit.unwrap_or(10)).await?;
+            let (found, note) =
+                broker.find_permissions(&query, provider.as_deref(), limit.unwrap_or(10)).await?;
             let templates = broker.usable_templates(&principal).await?;
-            Ok(views::found(&found, &views::matching(templates, Some(&query))))
+            Ok(views::found(&found, &views::matching(templates, Some(&query)), note.as_deref()))
         }
         AgentCall::ListTemplates { query } => {
             let templates = broker.usable_templates(&principal).await?;

@@ -1,5 +1,6 @@
 //! What operators can say.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use keywright_broker::switch_off::Switch;
 use keywright_broker::trace::KeyFilter;
 use keywright_broker::{Broker, Code};
 use keywright_core::span::Span;
-use keywright_ledger::AuditFilter;
+use keywright_ledger::{AppliedTemplate, AuditFilter};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -172,7 +173,9 @@ async fn stores(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, F
 async fn guards(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, Failure> {
     match call {
         Op::TemplateShow { id } => {
-            Ok(views::with_held(views::template(&broker.template(&id).await?), |id| broker.held(id)))
+            let applied = broker.template(&id).await?;
+            let shown = views::with_held(views::template(&applied), |id| broker.held(id));
+            Ok(views::with_wider(shown, &wider(broker, std::slice::from_ref(&applied))))
         }
         Op::TemplateApply { source } => {
             let (checked, version) = broker.apply_template(operator, &source).await?;
@@ -199,8 +202,20 @@ async fn guards(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, F
             let lines = broker.explain(&request).await?;
             Ok(json!({ "schema": "keywright/explanation/1", "request": request, "lines": lines }))
         }
-        _ => Ok(views::with_held(views::templates(&broker.templates().await?), |id| broker.held(id))),
+        _ => {
+            let templates = broker.templates().await?;
+            let shown = views::with_held(views::templates(&templates), |id| broker.held(id));
+            Ok(views::with_wider(shown, &wider(broker, &templates)))
+        }
     }
+}
+
+/// What became wider of templates than their numbers say, by id.
+fn wider(broker: &Broker, templates: &[AppliedTemplate]) -> BTreeMap<String, Vec<String>> {
+    templates
+        .iter()
+        .map(|one| (one.resolved.template.id.to_string(), broker.wider_of(&one.resolved)))
+        .collect()
 }
 
 async fn people(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, Failure> {

@@ -66,7 +66,7 @@ pub(super) struct PlanKey {
     /// The job in plain words, when you know neither operations nor template.
     #[schemars(length(min = 1, max = 1000))]
     intent: Option<String>,
-    /// The API calls that the job makes, as `METHOD /path`: the most exact way to ask.
+    /// The API calls that the job makes, as `METHOD /path` or `METHOD URL`: the most exact way to ask.
     #[serde(default)]
     #[schemars(length(max = 50), inner(length(min = 1, max = 300)))]
     operations: Vec<String>,

@@ -19,7 +19,7 @@ pub(super) fn standing() -> JsonObject {
 pub(super) fn permissions() -> JsonObject {
     answers([shape(
         "keywright/permissions/1",
-        &json!({ "permissions": list(&permission_found()), "templates": list(&template()) }),
+        &json!({ "permissions": list(&permission_found()), "templates": list(&template()), "note": text() }),
         &["permissions", "templates"],
     )])
 }
@@ -87,7 +87,7 @@ pub(super) fn plan() -> JsonObject {
             "provider": text(), "status": { "enum": ["plan", "candidates", "question", "refused"] },
             "operations": list(&text()), "permissions": list(&permission), "templates": list(&template()),
             "resources": list(&resource), "proof": list(&proof), "candidates": list(&candidate),
-            "question": text(), "refused": text(), "needs_a_human": list(&text()), "denied": denied,
+            "question": text(), "refused": text(), "note": text(), "needs_a_human": list(&text()), "denied": denied,
             "policy": policy,
         }),
         &["provider", "status", "operations", "permissions", "resources", "candidates", "proof"],

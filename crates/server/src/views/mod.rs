@@ -1,8 +1,10 @@
 //! The nouns as JSON. Lists are `{schema, <nouns>: [...]}`; ids are plain strings; times are RFC 3339 in UTC.
 
+use std::collections::BTreeMap;
+
 use keywright_broker::DryRun;
 use keywright_broker::denied::Denied;
-use keywright_broker::find::{self, Answer, Found};
+use keywright_broker::find::{self, Found, Planned};
 use keywright_broker::guards::CheckedTemplate;
 use keywright_broker::review::Pending;
 use keywright_core::audit::Entry;
@@ -138,6 +140,22 @@ pub fn with_held(mut value: Value, held: impl Fn(&str) -> Option<String>) -> Val
         let why = template.get("id").and_then(Value::as_str).and_then(&held);
         if let (Some(object), Some(why)) = (template.as_object_mut(), why) {
             object.insert("held".to_owned(), json!(why));
+        }
+    };
+    match value.get_mut("templates").and_then(Value::as_array_mut) {
+        Some(templates) => templates.iter_mut().for_each(mark),
+        None => mark(&mut value),
+    }
+    value
+}
+
+/// Each template with what is known to be wider of it than its numbers say, where something is.
+#[must_use]
+pub fn with_wider(mut value: Value, wider: &BTreeMap<String, Vec<String>>) -> Value {
+    let mark = |template: &mut Value| {
+        let said = template.get("id").and_then(Value::as_str).and_then(|id| wider.get(id));
+        if let (Some(said), Some(object)) = (said.filter(|said| !said.is_empty()), template.as_object_mut()) {
+            object.insert("wider".to_owned(), json!(said));
         }
     };
     match value.get_mut("templates").and_then(Value::as_array_mut) {
@@ -285,19 +303,24 @@ pub fn pending(pending: &Pending) -> Value {
 
 /// Permissions and templates that match some words.
 #[must_use]
-pub fn found(found: &[Found], templates: &[(AppliedTemplate, Option<u8>)]) -> Value {
+pub fn found(found: &[Found], templates: &[(AppliedTemplate, Option<u8>)], note: Option<&str>) -> Value {
     let lines: Vec<Value> = templates.iter().map(|(t, approvals)| template_line(t, *approvals)).collect();
-    json!({ "schema": "keywright/permissions/1", "permissions": found, "templates": lines })
+    let mut value = json!({ "schema": "keywright/permissions/1", "permissions": found, "templates": lines });
+    if let (Some(object), Some(note)) = (value.as_object_mut(), note) {
+        object.insert("note".to_owned(), json!(note));
+    }
+    value
 }
 
 /// An answer to plain words or operations, with the templates that would serve: those that open each operation, or, where no
 /// operation is known, those that match the words.
 #[must_use]
 pub fn plain_answer(
-    answer: &Answer<'_>,
+    planned: &Planned,
     intent: Option<&str>,
     templates: Vec<(AppliedTemplate, Option<u8>)>,
 ) -> Value {
+    let answer = &planned.answer;
     let serving: Vec<_> = if answer.operations.is_empty() {
         matching(templates, intent)
     } else {
@@ -313,7 +336,7 @@ pub fn plain_answer(
     };
     let serving: Vec<Value> =
         serving.iter().take(20).map(|(t, approvals)| template_line(t, *approvals)).collect();
-    let mut value = plan_answer(answer);
+    let mut value = plan_answer(planned);
     if let Some(object) = value.as_object_mut() {
         object.insert("templates".to_owned(), json!(serving));
     }
@@ -339,6 +362,6 @@ pub fn denied(denied: &Denied) -> Value {
 
 /// An answer to plain words or operations.
 #[must_use]
-pub fn plan_answer(answer: &Answer<'_>) -> Value {
-    serde_json::to_value(answer).unwrap_or_default()
+pub fn plan_answer(planned: &Planned) -> Value {
+    serde_json::to_value(planned).unwrap_or_default()
 }

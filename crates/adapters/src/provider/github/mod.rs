@@ -35,7 +35,8 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    EndsItself, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts, Recovery,
+    EndsItself, Listed, Listing, Minted, ParentHealth, PermissionNow, PermissionsNow, Provider,
+    ProviderError, ProviderFacts, Recovery, Whose,
 };
 use keywright_core::secret::Secret;
 use keywright_core::text::{Untrusted, escaped};
@@ -445,6 +446,38 @@ impl Provider for GitHub {
 
     fn ending_itself(&self) -> Option<&dyn EndsItself> {
         Some(self)
+    }
+
+    fn permissions_now(&self) -> Option<&dyn PermissionsNow> {
+        Some(self)
+    }
+}
+
+/// The levels of a permission, each of which holds those before it.
+const LEVELS: [&str; 3] = ["read", "write", "admin"];
+
+#[async_trait]
+impl PermissionsNow for GitHub {
+    /// `GET /app/installations/{id}`: what the App may do in it, which is all that its tokens can have.
+    async fn permissions_now(&self) -> Result<Vec<PermissionNow>, ProviderError> {
+        let path = vec!["app", "installations", &self.installation];
+        let installation: Installation = self.as_app(path).await.map_err(Self::told)?;
+        let mut now = Vec::new();
+        for (name, level) in installation.permissions {
+            let most = LEVELS.iter().position(|known| *known == level).ok_or_else(|| {
+                let why = format!("`{}` is no level of a permission", Untrusted::capped(&level, 40));
+                ProviderError::Garbled { provider: KIND, why }
+            })?;
+            now.extend(LEVELS.iter().take(most + 1).map(|level| {
+                let id = format!("{name}:{level}");
+                PermissionNow { name: Untrusted::capped(&id, 120), id, scopes: Vec::new() }
+            }));
+        }
+        Ok(now)
+    }
+
+    fn of(&self) -> Whose {
+        Whose::Parent
     }
 }
 
