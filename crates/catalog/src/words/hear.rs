@@ -1,9 +1,10 @@
 //! What a text says: words in segments, with what is denied, named, merely mentioned, or only there to widen the key.
 
 use super::foreign::{forbids_abroad, is_english, mostly_unknown};
-use super::grammar::{before_noun, is_doer, is_making, is_past, is_person, leads_on, names_key};
+use super::grammar::{before_noun, is_doer, is_making, is_past, is_person, leads_on, names_key, second_verb};
 use super::hosts::zone_of;
 use super::knowledge::{Kind, Knowledge};
+use super::leaning::leaning;
 use super::lexicon::{
     is_noun_too, is_small, joins, names_next, opens_as_verb, opens_aside, opens_context, verb, verb_first,
 };
@@ -12,7 +13,9 @@ use super::relative;
 use super::resources::{Mention, kept};
 use super::smuggled;
 use super::spelling::known_as;
-use super::stance::{deny, describe, forbids_writes, only_looks, place, says_read_only, set_aside};
+use super::stance::{
+    carry, deny, describe, exists, forbids_writes, only_looks, place, says_read_only, set_aside,
+};
 use super::text::{self, Break, Chunk, ChunkKind};
 use super::tokens::stem;
 use crate::catalog::Catalog;
@@ -44,9 +47,11 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
     }
     let comment = cleaned.had_comment;
     deny(&mut heard);
+    exists(&mut heard);
     describe(&mut heard);
     place(&mut heard);
     relative::describe(&mut heard);
+    carry(&mut heard, |word| word.number.is_some_and(|number| knowledge.alone.contains(&number)));
     for (at, segment) in heard.segments.iter_mut().enumerate() {
         segment.smuggles = smuggled::is_smuggled(&segment.text, segment.names_permissions, at == 0);
         segment.orders = smuggled::gives_orders(&segment.text);
@@ -71,6 +76,7 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
     heard.foreign = !is_english(words) && mostly_unknown(&heard);
     heard.left_out = own.left_out;
     set_aside(&mut heard);
+    heard.leaning = leaning(&heard, |_, _| true);
     heard.looks = only_looks(&heard);
     heard.has_numbers = meant.contains(|letter: char| letter.is_ascii_digit());
     heard.smuggles =
@@ -309,7 +315,8 @@ impl Hearing<'_> {
         // `the install script downloads it`: the script does the second, not the first.
         let does = several
             && !verb(&stem).is_empty()
-            && self.heard.words.last().is_some_and(|word| is_doer(&word.stem) && word.segment == segment);
+            && (self.heard.words.last().is_some_and(|word| is_doer(&word.stem) && word.segment == segment)
+                || second_verb(&self.heard.words, segment, &stem));
         // `read the workflow runs` runs none.
         let ordered = self.heard.words.iter().any(|word| {
             word.segment == segment
@@ -338,7 +345,11 @@ impl Hearing<'_> {
             )
         });
         let participle = lower.ends_with("ing") || lower.ends_with("ed") && !passive;
-        let goes_on = !leads && participle && verb(&stem).iter().any(|kind| kind.writes());
+        // No order ends in `ed`: `configured alerts` are looked at.
+        let past = lower.ends_with("ed")
+            && !passive
+            && !matches!(lower.as_str(), "embed" | "feed" | "seed" | "shed" | "need");
+        let goes_on = (!leads || past) && participle && verb(&stem).iter().any(|kind| kind.writes());
         // `addresses that take part`: how they are, not what is to be done.
         let mut before = self.heard.words.iter().rev();
         let relative = before.next().is_some_and(|word| word.stem == "that" && word.segment == segment)

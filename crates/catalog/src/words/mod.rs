@@ -18,12 +18,15 @@ mod hear;
 mod heard;
 mod hosts;
 mod knowledge;
+mod leaning;
 mod least;
 mod lexicon;
+mod opinion;
 mod quoted;
 mod relative;
 mod reported;
 mod resources;
+mod scope;
 mod shapes;
 mod smuggled;
 mod spelling;
@@ -42,10 +45,16 @@ use bare::{asks_for_key, only_names, says_something};
 use choose::{Choice, Chosen, Trust, choose};
 use hear::{Heard, hear};
 use knowledge::{Kind, Knowledge};
+use leaning::leaning;
+use opinion::Opinion;
+use scope::placed;
 use shapes::Shapes;
 
 /// A longer text is not a job but a document; nothing is read of it, for half a text may mean the opposite.
 const LONGEST: usize = 4000;
+
+/// A text that leans so far asks for a change, though no verb says so.
+const LEANS_TO_CHANGE: f32 = 1.0;
 
 /// How many candidates an answer holds.
 const CANDIDATES: usize = 3;
@@ -56,11 +65,12 @@ struct Book {
     text: &'static str,
     read: OnceLock<Knowledge>,
     shapes: OnceLock<Shapes>,
+    opinion: OnceLock<Opinion>,
 }
 
 impl Book {
     const fn new(provider: &'static str, text: &'static str) -> Self {
-        Self { provider, text, read: OnceLock::new(), shapes: OnceLock::new() }
+        Self { provider, text, read: OnceLock::new(), shapes: OnceLock::new(), opinion: OnceLock::new() }
     }
 }
 
@@ -105,6 +115,20 @@ impl<'catalog> Planner<'catalog> {
         self.book.shapes.get_or_init(|| Shapes::of(self.catalog))
     }
 
+    fn opinion(&self) -> &'static Opinion {
+        self.book.opinion.get_or_init(|| Opinion::of(self.knowledge(), self.shapes(), self.catalog))
+    }
+
+    /// Takes what explains the words far better than what the rules chose.
+    fn reconsider(&self, heard: &Heard, choice: &mut Choice) {
+        let chosen: Vec<usize> = choice.wanted.iter().map(|chosen| chosen.topic).collect();
+        let better = self.opinion().instead(heard, self.knowledge(), &choice.scores(), &chosen);
+        if let Some(topic) = better {
+            let words = self.opinion().words_for(topic, heard);
+            choice.take_instead(topic, &words, heard, self.knowledge());
+        }
+    }
+
     fn plan(&self, words: &str, mut answer: Answer<'catalog>) -> Answer<'catalog> {
         let knowledge = self.knowledge();
         let mut heard = hear(words, self.catalog, knowledge, false);
@@ -114,6 +138,7 @@ impl<'catalog> Planner<'catalog> {
             return answer;
         }
         let mut choice = choose(&heard, knowledge, Trust::Work);
+        self.reconsider(&heard, &mut choice);
         if choice.wanted.is_empty() {
             // Then it is about keys.
             for word in &mut heard.words {
@@ -218,7 +243,13 @@ impl<'catalog> Planner<'catalog> {
         let (wanted, left): (Vec<Chosen>, Vec<Chosen>) = choice.wanted.iter().cloned().partition(|chosen| {
             chosen.at == leader || !self.is_grave(&self.candidate_of(std::slice::from_ref(chosen)))
         });
-        let planned = self.candidate_of(&wanted);
+        let mut planned = self.candidate_of(&wanted);
+        let placed = placed(self.catalog.provider(), &planned.operations, heard, self.shapes());
+        if placed != planned.operations {
+            let least = least::of(self.catalog, &placed, &[]);
+            planned.permissions = least.map(|least| least.permissions).unwrap_or_default();
+            planned.operations = placed;
+        }
         if self.is_grave(&planned) && !(first.sure && (first.words > 1 || says_something(heard))) {
             answer.question = Some(format!("is it about {}?", planned.why));
             return;
@@ -269,6 +300,10 @@ impl<'catalog> Planner<'catalog> {
     fn writes_unsaid(&self, chosen: &Chosen, heard: &Heard) -> bool {
         let topic = self.knowledge().topics.get(chosen.topic);
         let deeds = topic.map_or(&[] as &[knowledge::Deed], |topic| &topic.deeds);
+        let beside = |at: usize, word: &hear::Word| !chosen.acts.contains(&at) && word.stem != "ahost";
+        if leaning(heard, beside) > LEANS_TO_CHANGE {
+            return false;
+        }
         let writes = chosen.deeds.iter().any(|deed| deeds.get(*deed).is_some_and(|deed| !deed.reads));
         let wanted = self.is_collection(chosen.topic) || !bare::wants(heard);
         let said = bare::does(heard) || bare::orders(heard);
