@@ -11,7 +11,7 @@ use super::lexicon::{
 use super::quoted::own_words;
 use super::relative;
 use super::resources::{Mention, kept};
-use super::smuggled;
+use super::smuggled::{Told, mask_names};
 use super::spelling::known_as;
 use super::stance::{
     carry, deny, describe, exists, forbids_writes, only_looks, place, says_read_only, set_aside,
@@ -30,7 +30,7 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
     let cleaned = text::clean(&own.text);
     let mut heard = Heard { look_alike: text::look_alike(&cleaned.text), ..Heard::default() };
     let meant = text::last_meant(&cleaned.text);
-    let masked = if keep_names { meant.to_owned() } else { smuggled::mask_names(meant, catalog) };
+    let masked = if keep_names { meant.to_owned() } else { mask_names(meant, catalog) };
     let mut hearing = Hearing {
         heard: &mut heard,
         provider,
@@ -52,16 +52,17 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
     place(&mut heard);
     relative::describe(&mut heard);
     carry(&mut heard, |word| word.number.is_some_and(|number| knowledge.alone.contains(&number)));
+    let told = Told::of(&heard.segments.iter().map(|segment| segment.text.as_str()).collect::<String>());
     for (at, segment) in heard.segments.iter_mut().enumerate() {
-        segment.smuggles = smuggled::is_smuggled(&segment.text, segment.names_permissions, at == 0);
-        segment.orders = smuggled::gives_orders(&segment.text);
+        segment.smuggles = told.is_smuggled(&segment.text, segment.names_permissions, at == 0);
+        segment.orders = told.gives_orders(&segment.text);
     }
     // `approved by security` stands in two segments.
     for at in 1..heard.segments.len() {
         let (before, rest) = heard.segments.split_at_mut(at);
         if let (Some(one), Some(other)) = (before.last_mut(), rest.first_mut())
             && one.sentence == other.sentence
-            && smuggled::gives_orders(&format!("{}{}", one.text, other.text))
+            && told.gives_orders(&format!("{}{}", one.text, other.text))
         {
             for segment in [one, other] {
                 // The job may stand beside it.
@@ -318,12 +319,9 @@ impl Hearing<'_> {
             && (self.heard.words.last().is_some_and(|word| is_doer(&word.stem) && word.segment == segment)
                 || second_verb(&self.heard.words, segment, &stem));
         // `read the workflow runs` runs none.
-        let ordered = self.heard.words.iter().any(|word| {
-            word.segment == segment
-                && word.leads
-                && !word.several
-                && word.kinds == [Kind::Read]
-                && !is_noun_too(&word.stem)
+        let mut own = self.heard.words.iter().rev().take_while(|word| word.segment == segment);
+        let ordered = own.any(|word| {
+            word.leads && !word.several && word.kinds == [Kind::Read] && !is_noun_too(&word.stem)
         });
         let does = does && !ordered;
         if does {
