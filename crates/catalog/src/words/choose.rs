@@ -105,22 +105,21 @@ impl Choice {
             .collect()
     }
 
-    /// Takes another topic instead, which these words speak for.
-    pub(super) fn take_instead(
-        &mut self,
+    /// What is to be done with a topic if it is meant, for which these words speak.
+    pub(super) fn meaning(
+        &self,
         topic: usize,
         words: &BTreeMap<usize, f32>,
         heard: &Heard,
         knowledge: &Knowledge,
-    ) {
+    ) -> Chosen {
         let found = self.found.get(&topic).map_or(&[] as &[Found], Vec::as_slice);
         let mut standing = Standing::of(found, &BTreeSet::new());
         for (at, says) in words {
             standing.worth.entry(*at).or_insert(*says);
             standing.nouns.insert(*at);
         }
-        self.near.clear();
-        self.wanted = vec![chosen(topic, &standing, heard, knowledge)];
+        chosen(topic, &standing, heard, knowledge)
     }
 }
 

@@ -4,7 +4,7 @@ use super::foreign::{forbids_abroad, is_english, mostly_unknown};
 use super::grammar::{before_noun, is_doer, is_making, is_past, is_person, leads_on, names_key, second_verb};
 use super::hosts::zone_of;
 use super::knowledge::{Kind, Knowledge};
-use super::leaning::leaning;
+use super::leaning::{leaning, learn};
 use super::lexicon::{
     is_noun_too, is_small, joins, names_next, opens_as_verb, opens_aside, opens_context, verb, verb_first,
 };
@@ -51,6 +51,7 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
     describe(&mut heard);
     place(&mut heard);
     relative::describe(&mut heard);
+    learn(&mut heard);
     carry(&mut heard, |word| word.number.is_some_and(|number| knowledge.alone.contains(&number)));
     let told = Told::of(&heard.segments.iter().map(|segment| segment.text.as_str()).collect::<String>());
     for (at, segment) in heard.segments.iter_mut().enumerate() {

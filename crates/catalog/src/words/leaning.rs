@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use super::BOOKS;
 use super::hear::{Heard, Word};
-use super::knowledge::phrases_by_deed;
+use super::knowledge::{Kind, phrases_by_deed};
 use super::tokens::stems;
 
 /// What a word is held to have been said besides, in phrases: rare words say little.
@@ -43,6 +43,34 @@ fn leanings() -> &'static HashMap<String, f32> {
             .map(|(stem, [read, write])| (stem, share(write, changes) - share(read, looks)))
             .collect()
     })
+}
+
+/// What a verb that no list has leans at least, to be taken for one that makes something.
+const A_VERB: f32 = 1.5;
+
+/// Takes words for verbs that no list has: they stand where a verb stands, a thing follows, and phrases that change
+/// something have them (`and leaves a review`).
+pub(super) fn learn(heard: &mut Heard) {
+    for at in 0..heard.words.len() {
+        let Some(word) = heard.words.get(at) else { break };
+        let unknown = word.leads && word.kinds.is_empty() && !word.small && !word.named && !word.describes;
+        let follows = heard.words.get(at + 1).filter(|next| next.segment == word.segment);
+        let thing = follows.is_some_and(|next| {
+            matches!(
+                next.stem.as_str(),
+                "a" | "an" | "the" | "it" | "its" | "them" | "our" | "my" | "thi" | "thes" | "new"
+            )
+        });
+        let leans = leanings().get(&word.stem).is_some_and(|leans| *leans > A_VERB);
+        if unknown
+            && !word.negated
+            && thing
+            && leans
+            && let Some(word) = heard.words.get_mut(at)
+        {
+            word.kinds = &[Kind::Create];
+        }
+    }
 }
 
 /// Which way the words of a text lean that may count: below nothing they look, above they change something.

@@ -49,6 +49,7 @@ use leaning::leaning;
 use opinion::Opinion;
 use scope::placed;
 use shapes::Shapes;
+use stance::changes;
 
 /// A longer text is not a job but a document; nothing is read of it, for half a text may mean the opposite.
 const LONGEST: usize = 4000;
@@ -122,11 +123,24 @@ impl<'catalog> Planner<'catalog> {
     /// Takes what explains the words far better than what the rules chose.
     fn reconsider(&self, heard: &Heard, choice: &mut Choice) {
         let chosen: Vec<usize> = choice.wanted.iter().map(|chosen| chosen.topic).collect();
-        let better = self.opinion().instead(heard, self.knowledge(), &choice.scores(), &chosen);
-        if let Some(topic) = better {
-            let words = self.opinion().words_for(topic, heard);
-            choice.take_instead(topic, &words, heard, self.knowledge());
-        }
+        let opinion = self.opinion();
+        let scores = opinion.scores(heard, &choice.scores());
+        let meaning =
+            |topic| choice.meaning(topic, &opinion.words_for(topic, heard), heard, self.knowledge());
+        let chosen = match opinion.instead(&scores, heard, self.knowledge(), &chosen) {
+            Some(topic) => {
+                let instead = meaning(topic);
+                choice.near.clear();
+                choice.wanted = vec![instead];
+                vec![topic]
+            }
+            None => chosen,
+        };
+        let meaning =
+            |topic| choice.meaning(topic, &opinion.words_for(topic, heard), heard, self.knowledge());
+        let others: Vec<Chosen> =
+            opinion.others(&scores, self.knowledge(), &chosen).into_iter().map(meaning).collect();
+        choice.near.extend(others);
     }
 
     fn plan(&self, words: &str, mut answer: Answer<'catalog>) -> Answer<'catalog> {
@@ -260,10 +274,22 @@ impl<'catalog> Planner<'catalog> {
         }
         for near in &choice.near {
             let other = self.candidate_of(std::slice::from_ref(near));
-            let new = !other.permissions.is_empty() && other.permissions != planned.permissions;
+            let known = answer.candidates.iter().any(|known| known.permissions == other.permissions);
+            let new = !other.permissions.is_empty()
+                && other.permissions != planned.permissions
+                && !known
+                && !self.is_grave(&other);
             if new && answer.candidates.len() + 1 < CANDIDATES {
                 answer.candidates.push(other);
             }
+        }
+        if choice.wanted.len() == 1 && !changes(heard) && !heard.read_only && answer.candidates.is_empty() {
+            // Without a verb it may as well be the other way.
+            self.either_way(first.topic, heard, answer);
+            answer
+                .candidates
+                .retain(|other| other.permissions != planned.permissions && !self.is_grave(other));
+            answer.candidates.truncate(CANDIDATES - 1);
         }
         match least::of(self.catalog, &planned.operations, &heard.resources) {
             Ok(least) => {

@@ -37,6 +37,9 @@ const RULES: f32 = 0.7;
 /// How much better another thing has to explain the text to be taken instead.
 const CLEARLY: f32 = 1.2;
 
+/// How much of it another thing has to explain to be named beside the plan.
+const AS_WELL: f32 = 0.45;
+
 /// How much has to be explained where the rules see nothing.
 const ENOUGH: f32 = 7.0;
 
@@ -93,8 +96,8 @@ impl Opinion {
         Self { says: says.into_iter().map(|(word, list)| (word, rare(list))).collect(), topics }
     }
 
-    /// How well each topic explains the text.
-    fn scores(&self, heard: &Heard) -> Vec<f32> {
+    /// How well each topic explains the text, together with what the rules say.
+    pub(super) fn scores(&self, heard: &Heard, by_rules: &BTreeMap<usize, f32>) -> Vec<f32> {
         let mut scores = vec![0.0; self.topics];
         let mut counted: HashSet<&str> = HashSet::new();
         for (word, segment) in asked(heard) {
@@ -124,6 +127,11 @@ impl Opinion {
                 }
             }
         }
+        for (topic, by_rules) in by_rules {
+            if let Some(score) = scores.get_mut(*topic) {
+                *score += by_rules * RULES;
+            }
+        }
         scores
     }
 
@@ -143,23 +151,21 @@ impl Opinion {
     /// Another topic that explains the text far better than those that the rules chose.
     pub(super) fn instead(
         &self,
+        scores: &[f32],
         heard: &Heard,
         knowledge: &Knowledge,
-        by_rules: &BTreeMap<usize, f32>,
         chosen: &[usize],
     ) -> Option<usize> {
-        let mut scores = self.scores(heard);
-        for (topic, score) in by_rules {
-            if let Some(all) = scores.get_mut(*topic) {
-                *all += score * RULES;
-            }
-        }
         let plain = |topic: usize| knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty());
         let at = |topic: usize| scores.get(topic).copied().unwrap_or_default();
         let best =
             (0..scores.len()).filter(|topic| plain(*topic)).max_by(|a, b| at(*a).total_cmp(&at(*b)))?;
         let now = chosen.iter().map(|topic| at(*topic)).fold(0.0, f32::max);
-        let clear = if chosen.is_empty() { at(best) >= ENOUGH } else { at(best) > now * CLEARLY };
+        let clear = if chosen.is_empty() {
+            at(best) >= ENOUGH && self.words_for(best, heard).len() > 1 && !says_anything(heard)
+        } else {
+            at(best) > now * CLEARLY
+        };
         let more = chosen.is_empty()
             || asked(heard).any(|(word, _)| {
                 let stands = |topic: usize| {
@@ -171,6 +177,26 @@ impl Opinion {
             });
         (clear && more && !chosen.contains(&best) && chosen.iter().all(|topic| plain(*topic))).then_some(best)
     }
+
+    /// What else the text may be about, the best first.
+    pub(super) fn others(&self, scores: &[f32], knowledge: &Knowledge, chosen: &[usize]) -> Vec<usize> {
+        let at = |topic: usize| scores.get(topic).copied().unwrap_or_default();
+        let least = chosen.iter().map(|topic| at(*topic)).fold(0.0, f32::max) * AS_WELL;
+        let plain = |topic: &usize| knowledge.topics.get(*topic).is_some_and(|topic| topic.either.is_empty());
+        let mut others: Vec<usize> = (0..scores.len())
+            .filter(|topic| !chosen.contains(topic) && least > 0.0 && at(*topic) >= least)
+            .filter(plain)
+            .collect();
+        others.sort_by(|a, b| at(*b).total_cmp(&at(*a)));
+        others.truncate(4);
+        others
+    }
+}
+
+/// Whether a text wants anything at all, whatever it is.
+fn says_anything(heard: &Heard) -> bool {
+    let any = |stem: &str| matches!(stem, "whatev" | "whatever" | "anyth" | "everyth");
+    heard.words.iter().any(|word| any(&word.stem))
 }
 
 /// The words that ask for something.
