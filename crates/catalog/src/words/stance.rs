@@ -146,6 +146,7 @@ pub(super) fn exists(heard: &mut Heard) {
         if there && !own().any(|word| word.negated || word.stem == "if") {
             for word in heard.words.iter_mut().filter(|word| word.segment == at) {
                 word.negated = true;
+                word.kinds = &[];
             }
         }
     }
