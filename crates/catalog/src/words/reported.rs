@@ -1,5 +1,9 @@
 //! What a text says that a page, a mail or an issue says.
 
+use std::collections::HashSet;
+use std::sync::OnceLock;
+
+use super::lexicon::holds;
 use super::quoted::{NAME, Own};
 
 /// One word of the text and where it stands.
@@ -54,7 +58,8 @@ answer response output result results wiki manual handbook guide prompt banner t
 blog letter pdf review feedback transcript changelog commit html markdown attachment newsletter advisory alert notification todo \
 instructions instruction bericht seite nachricht quote quotation excerpt citation";
     let word = word.strip_suffix(".md").or_else(|| word.strip_suffix(".txt")).unwrap_or(word);
-    WRITINGS.split_ascii_whitespace().any(|one| one == word)
+    static SET: OnceLock<HashSet<&str>> = OnceLock::new();
+    holds(&SET, WRITINGS, word)
 }
 
 fn is_saying(word: &str) -> bool {
