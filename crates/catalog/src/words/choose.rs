@@ -92,6 +92,8 @@ impl Standing {
 pub(super) struct Choice {
     pub(super) wanted: Vec<Chosen>,
     pub(super) near: Vec<Chosen>,
+    /// Something else fits nearly as well.
+    pub(super) doubtful: bool,
     /// What was found of each topic.
     found: BTreeMap<usize, Vec<Found>>,
 }

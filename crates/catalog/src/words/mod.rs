@@ -141,6 +141,7 @@ impl<'catalog> Planner<'catalog> {
         let others: Vec<Chosen> =
             opinion.others(&scores, self.knowledge(), &chosen).into_iter().map(meaning).collect();
         choice.near.extend(others);
+        choice.doubtful = opinion.doubts(&scores, heard, &choice.scores(), &chosen);
     }
 
     fn plan(&self, words: &str, mut answer: Answer<'catalog>) -> Answer<'catalog> {
@@ -181,7 +182,7 @@ impl<'catalog> Planner<'catalog> {
         }
         self.settle(&heard, &choice, second, &mut answer);
         if let Some(name) = &heard.look_alike {
-            self.doubt(name, &mut answer);
+            answer.doubt(name);
         }
         answer
     }
@@ -291,6 +292,10 @@ impl<'catalog> Planner<'catalog> {
                 .retain(|other| other.permissions != planned.permissions && !self.is_grave(other));
             answer.candidates.truncate(CANDIDATES - 1);
         }
+        if choice.doubtful && !answer.candidates.is_empty() && self.writes(first) {
+            answer.candidates.insert(0, planned);
+            return self.offer(answer);
+        }
         match least::of(self.catalog, &planned.operations, &heard.resources) {
             Ok(least) => {
                 answer.take(least);
@@ -321,20 +326,24 @@ impl<'catalog> Planner<'catalog> {
         }
     }
 
+    fn writes(&self, chosen: &Chosen) -> bool {
+        let topic = self.knowledge().topics.get(chosen.topic);
+        let writes =
+            |deed: &usize| topic.is_some_and(|topic| topic.deeds.get(*deed).is_some_and(|deed| !deed.reads));
+        chosen.deeds.iter().any(writes)
+    }
+
     /// Whether something would be changed though the text says no more than its name: no verb, and nothing else that is
     /// understood.
     fn writes_unsaid(&self, chosen: &Chosen, heard: &Heard) -> bool {
-        let topic = self.knowledge().topics.get(chosen.topic);
-        let deeds = topic.map_or(&[] as &[knowledge::Deed], |topic| &topic.deeds);
         let beside = |at: usize, word: &hear::Word| !chosen.acts.contains(&at) && word.stem != "ahost";
         if leaning(heard, beside) > LEANS_TO_CHANGE {
             return false;
         }
-        let writes = chosen.deeds.iter().any(|deed| deeds.get(*deed).is_some_and(|deed| !deed.reads));
         let wanted = self.is_collection(chosen.topic) || !bare::wants(heard);
         let said = bare::does(heard) || bare::orders(heard);
         let barely = wanted && !bare::says_more(heard, &chosen.acts);
-        writes && !said && (barely || heard.foreign || bare::only_hosts(heard, &chosen.acts))
+        self.writes(chosen) && !said && (barely || heard.foreign || bare::only_hosts(heard, &chosen.acts))
     }
 
     /// Whether a plan can make keys, or one slip with it costs the account: such a thing is never a by-the-way.
@@ -459,28 +468,6 @@ impl<'catalog> Planner<'catalog> {
             && answer.candidates.iter().all(|known| known.permissions != candidate.permissions);
         if new && answer.candidates.len() < CANDIDATES {
             answer.candidates.push(candidate);
-        }
-    }
-
-    /// A name that imitates another one is reported as it stands, and asked about.
-    fn doubt(&self, name: &str, answer: &mut Answer<'catalog>) {
-        if answer.status == Status::Plan {
-            let planned = Candidate {
-                operations: std::mem::take(&mut answer.operations),
-                permissions: std::mem::take(&mut answer.permissions),
-                why: "the job, once the name is confirmed".to_owned(),
-            };
-            answer.proof.clear();
-            answer.narrowed = None;
-            answer.candidates.insert(0, planned);
-            answer.candidates.truncate(CANDIDATES);
-        }
-        if answer.status != Status::Refused {
-            answer.status = Status::Question;
-            answer.question = Some(format!(
-                "`{}` has letters that look like others: is exactly this name meant?",
-                name.escape_default()
-            ));
         }
     }
 }

@@ -40,6 +40,11 @@ const CLEARLY: f32 = 1.2;
 /// How much of it another thing has to explain to be named beside the plan.
 const AS_WELL: f32 = 0.45;
 
+/// Where the next best explains nearly as much, a change is asked about, unless the rules or the words are this clear.
+const HARDLY_BETTER: f32 = 1.15;
+const SAID_CLEARLY: f32 = 14.0;
+const NEARLY_ALL: f32 = 0.9;
+
 /// How much has to be explained where the rules see nothing.
 const ENOUGH: f32 = 7.0;
 
@@ -176,6 +181,31 @@ impl Opinion {
                 !word.small && stands(best) && !chosen.iter().any(|topic| stands(*topic))
             });
         (clear && more && !chosen.contains(&best) && chosen.iter().all(|topic| plain(*topic))).then_some(best)
+    }
+
+    /// Whether another topic explains the text nearly as well, and neither the rules nor the words speak clearly for the
+    /// chosen ones.
+    pub(super) fn doubts(
+        &self,
+        scores: &[f32],
+        heard: &Heard,
+        by_rules: &BTreeMap<usize, f32>,
+        chosen: &[usize],
+    ) -> bool {
+        let at = |topic: usize| scores.get(topic).copied().unwrap_or_default();
+        let best = |topics: &mut dyn Iterator<Item = usize>| topics.map(at).fold(0.0, f32::max);
+        let own = best(&mut chosen.iter().copied());
+        let other = best(&mut (0..scores.len()).filter(|topic| !chosen.contains(topic)));
+        let said = chosen.iter().filter_map(|topic| by_rules.get(topic)).copied().fold(0.0, f32::max);
+        let (mut all, mut explained) = (0.0, 0.0);
+        for (word, _) in asked(heard).filter(|(word, _)| !word.small && word.kinds.is_empty()) {
+            let Some((rarity, list)) = self.says.get(&word.stem) else { continue };
+            let belongs =
+                list.iter().filter(|(topic, _)| chosen.contains(topic)).map(|(_, belongs)| *belongs);
+            all += rarity;
+            explained += rarity * belongs.fold(0.0, f32::max).min(1.0);
+        }
+        own < other * HARDLY_BETTER && said < SAID_CLEARLY && explained < all * NEARLY_ALL
     }
 
     /// What else the text may be about, the best first.
