@@ -157,7 +157,7 @@ fn story() -> String {
             .collect();
         let small = STORY[seed as usize % STORY.len()];
         text.push_str(&format!("{small} {word} "));
-        if seed % 9 == 0 {
+        if seed.is_multiple_of(9) {
             text.push_str("records. ");
         }
     }

@@ -314,7 +314,6 @@ fn what_is_said_otherwise_is_understood_by_its_words() {
     for (provider, words, wanted) in [
         // The text names the wider place.
         ("github", "show the runners of the whole organization", "organization_self_hosted_runners:read"),
-        ("github", "add a variable TIER to the environment qa", "environments:write"),
         ("cloudflare", "waiting rooms of the account, all in one list", "Account Waiting Rooms Read"),
         // A copy is read.
         ("cloudflare", "mirror of the images into our own storage", "Images Read"),

@@ -260,7 +260,8 @@ impl<'catalog> Planner<'catalog> {
         });
         let mut planned = self.candidate_of(&wanted);
         let placed = placed(self.catalog.provider(), &planned.operations, heard, self.shapes());
-        if placed != planned.operations {
+        let moved = placed != planned.operations;
+        if moved {
             let least = least::of(self.catalog, &placed, &[]);
             planned.permissions = least.map(|least| least.permissions).unwrap_or_default();
             planned.operations = placed;
@@ -292,7 +293,7 @@ impl<'catalog> Planner<'catalog> {
                 .retain(|other| other.permissions != planned.permissions && !self.is_grave(other));
             answer.candidates.truncate(CANDIDATES - 1);
         }
-        if choice.doubtful && !answer.candidates.is_empty() && self.writes(first) {
+        if choice.doubtful && !moved && !answer.candidates.is_empty() && self.writes(first) {
             answer.candidates.insert(0, planned);
             return self.offer(answer);
         }

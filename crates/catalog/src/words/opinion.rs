@@ -57,11 +57,14 @@ pub(super) struct Opinion {
     /// How rare a word is, and how much it belongs to each topic that has it.
     says: HashMap<String, (f32, Vec<(usize, f32)>)>,
     topics: usize,
+    /// The words that phrases have: where one was not heard as such, it only describes.
+    phrased: HashSet<String>,
 }
 
 impl Opinion {
     pub(super) fn of(knowledge: &Knowledge, shapes: &Shapes, catalog: &Catalog) -> Self {
         let names = knowledge.stems();
+        let phrased = names.iter().map(|stem| (*stem).to_owned()).collect();
         let mut weights: Vec<HashMap<&str, (f32, f32)>> = vec![HashMap::new(); knowledge.topics.len()];
         for phrase in &knowledge.phrases {
             let Some(own) = weights.get_mut(phrase.topic) else { continue };
@@ -98,14 +101,14 @@ impl Opinion {
         let topics = knowledge.topics.len();
         let rarity = |found: usize| (1.0 + topics as f32 / (found as f32 + 0.5)).ln();
         let rare = |list: Vec<(usize, f32)>| (MOST * rarity(list.len()) / rarity(1), list);
-        Self { says: says.into_iter().map(|(word, list)| (word, rare(list))).collect(), topics }
+        Self { says: says.into_iter().map(|(word, list)| (word, rare(list))).collect(), topics, phrased }
     }
 
     /// How well each topic explains the text, together with what the rules say.
     pub(super) fn scores(&self, heard: &Heard, by_rules: &BTreeMap<usize, f32>) -> Vec<f32> {
         let mut scores = vec![0.0; self.topics];
         let mut counted: HashSet<&str> = HashSet::new();
-        for (word, segment) in asked(heard) {
+        for (word, segment) in self.asked(heard) {
             let Some((rarity, list)) = self.says.get(&word.stem) else { continue };
             if !counted.insert(&word.stem) {
                 continue;
@@ -172,7 +175,7 @@ impl Opinion {
             at(best) > now * CLEARLY
         };
         let more = chosen.is_empty()
-            || asked(heard).any(|(word, _)| {
+            || self.asked(heard).any(|(word, _)| {
                 let stands = |topic: usize| {
                     self.says
                         .get(&word.stem)
@@ -198,7 +201,7 @@ impl Opinion {
         let other = best(&mut (0..scores.len()).filter(|topic| !chosen.contains(topic)));
         let said = chosen.iter().filter_map(|topic| by_rules.get(topic)).copied().fold(0.0, f32::max);
         let (mut all, mut explained) = (0.0, 0.0);
-        for (word, _) in asked(heard).filter(|(word, _)| !word.small && word.kinds.is_empty()) {
+        for (word, _) in self.asked(heard).filter(|(word, _)| !word.small && word.kinds.is_empty()) {
             let Some((rarity, list)) = self.says.get(&word.stem) else { continue };
             let belongs =
                 list.iter().filter(|(topic, _)| chosen.contains(topic)).map(|(_, belongs)| *belongs);
@@ -206,6 +209,15 @@ impl Opinion {
             explained += rarity * belongs.fold(0.0, f32::max).min(1.0);
         }
         own < other * HARDLY_BETTER && said < SAID_CLEARLY && explained < all * NEARLY_ALL
+    }
+
+    /// The words that ask for something.
+    fn asked<'a>(&'a self, heard: &'a Heard) -> impl Iterator<Item = (&'a Word, &'a Segment)> {
+        let words = heard.words.iter().filter(|word| !word.negated && !word.named && !word.meta);
+        words
+            .filter(|word| word.number.is_some() || !self.phrased.contains(&word.stem))
+            .filter_map(|word| heard.segments.get(word.segment).map(|segment| (word, segment)))
+            .filter(|(_, segment)| !segment.smuggles)
     }
 
     /// What else the text may be about, the best first.
@@ -227,14 +239,6 @@ impl Opinion {
 fn says_anything(heard: &Heard) -> bool {
     let any = |stem: &str| matches!(stem, "whatev" | "whatever" | "anyth" | "everyth");
     heard.words.iter().any(|word| any(&word.stem))
-}
-
-/// The words that ask for something.
-fn asked(heard: &Heard) -> impl Iterator<Item = (&Word, &Segment)> {
-    let words = heard.words.iter().filter(|word| !word.negated && !word.named && !word.meta);
-    words
-        .filter_map(|word| heard.segments.get(word.segment).map(|segment| (word, segment)))
-        .filter(|(_, segment)| !segment.smuggles)
 }
 
 /// The stems of an identifier's parts.
