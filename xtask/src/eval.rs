@@ -1,5 +1,6 @@
-//! `cargo xtask eval [RECORDS] [--out PREDICTIONS] [--misses N]`: the planner for plain words against a yardstick of
-//! questions with their right answers, one JSON object a line. See `tests/eval/README.md`.
+//! `cargo xtask eval [RECORDS] [--out PREDICTIONS] [--misses N] [--bench]`: the planner for plain words against a yardstick of
+//! questions with their right answers, one JSON object a line. See `tests/eval/README.md`. With `--bench` also what it
+//! costs, from an optimised build.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -38,8 +39,11 @@ pub(crate) enum EvalError {
     #[error(transparent)]
     Catalog(#[from] keywright_catalog::CatalogError),
     /// The arguments.
-    #[error("usage: cargo xtask eval [RECORDS] [--out PREDICTIONS] [--misses N]")]
+    #[error("usage: cargo xtask eval [RECORDS] [--out PREDICTIONS] [--misses N] [--bench]")]
     Usage,
+    /// The bench could not be started, or stopped.
+    #[error("`cargo bench` of the catalogs: {0}")]
+    Bench(String),
 }
 
 #[derive(Deserialize)]
@@ -120,11 +124,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<String, EvalError> {
     let mut records = RECORDS.to_owned();
     let mut out = None;
     let mut misses = 0;
+    let mut bench = false;
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         match argument.as_str() {
             "--out" => out = Some(rest.next().ok_or(EvalError::Usage)?.clone()),
             "--misses" => misses = rest.next().and_then(|n| n.parse().ok()).ok_or(EvalError::Usage)?,
+            "--bench" => bench = true,
             path if !path.starts_with('-') => path.clone_into(&mut records),
             _ => return Err(EvalError::Usage),
         }
@@ -156,7 +162,24 @@ pub(crate) fn run(arguments: &[String]) -> Result<String, EvalError> {
             };
         }
     }
+    if bench {
+        write!(said, "\n\n{}", costs()?.trim_end()).ok();
+    }
     Ok(said)
+}
+
+/// What the catalogs' bench prints: it is built to be fast, as this task is not.
+fn costs() -> Result<String, EvalError> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let ran = std::process::Command::new(cargo)
+        .args(["bench", "--quiet", "--package", "keywright-catalog", "--bench", "words"])
+        .output()
+        .map_err(|error| EvalError::Bench(error.to_string()))?;
+    if ran.status.success() {
+        Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
+    } else {
+        Err(EvalError::Bench(String::from_utf8_lossy(&ran.stderr).trim().to_owned()))
+    }
 }
 
 /// Scores every record of a yardstick.

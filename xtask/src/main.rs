@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Some("catalog") => catalog::run(&rest).map_err(Into::into),
         Some("eval") => eval::run(&rest).map_err(Into::into),
         Some("tidy") => tidy::run().map_err(Into::into),
-        _ => Err("usage: cargo xtask catalog [--data DIR] | eval [RECORDS] | tidy".into()),
+        _ => Err("usage: cargo xtask catalog [--data DIR] | eval [RECORDS] [--bench] | tidy".into()),
     };
     // A closed pipe is nobody's error here.
     match outcome {

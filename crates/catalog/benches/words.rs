@@ -1,6 +1,7 @@
-//! What plain words cost: a search over all catalogs, beside a linear scan of the same names in memory, and a plan.
+//! What plain words cost: a search over all catalogs and a plan, beside a linear scan of the same names in memory, and what
+//! it takes to open the catalogs. Of a plan over 4,000 bytes, the longest text that is read, only the time is shown.
 //!
-//! `cargo bench -p keywright-catalog --bench words` prints the table.
+//! `cargo bench -p keywright-catalog --bench words` prints the table, `cargo xtask eval --bench` the scores with it.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -34,10 +35,70 @@ const WORDS: [(&str, &str); 12] = [
     ("sendgrid", "list bounced addresses and delete the old ones"),
 ];
 
+/// A job over and over, until the text is as long as one may be.
+const LONG: &str = "the release job purges the cache and uploads the new build to the bucket. ";
+
+/// As long, and nothing in it comes twice: what a person pastes.
+const STORY: [&str; 4] = ["the", "for", "when", "and"];
+
 fn main() {
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    if only.as_deref() == Some("long") {
+        plan_long(2_000);
+        return;
+    }
+    if only.as_deref() == Some("first") {
+        drop(black_box(plan(WORDS[0].1, Catalog::cloudflare().unwrap())));
+        return;
+    }
+    sizes();
+    let catalogs: Vec<&Catalog> = open();
+    println!("\n{:<48} {:>22} {:>22}", "", "p50 / p99", "a scan takes as long");
+    let scanned = search_all(&catalogs);
+    plan_short(scanned);
+    plan_long(200);
+}
+
+/// What is compiled in.
+fn sizes() {
+    let packed: usize = every().map(|one| one.packed_size()).sum();
+    let text: usize = every().map(|one| one.text().unwrap().len()).sum();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../catalogs");
+    let words: u64 = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().extension().is_some_and(|end| end == "words"))
+        .map(|entry| entry.metadata().unwrap().len())
+        .sum();
+    println!(
+        "compiled in: catalogs {:.2} MB ({:.2} MB of text), words {:.2} MB",
+        packed as f64 / 1e6,
+        text as f64 / 1e6,
+        words as f64 / 1e6
+    );
+}
+
+/// What whoever asks first waits for. The text of each catalog is unpacked anew.
+fn open() -> Vec<&'static Catalog> {
+    let cloudflare = every().find(|one| one.provider == "cloudflare").unwrap();
+    let text = cloudflare.text().unwrap();
+    println!(
+        "{:<48} {:>22}",
+        "read one catalog (Cloudflare)",
+        shown_one(once(|| Catalog::parse(text).unwrap()))
+    );
+    let first = once(|| plan(WORDS[0].1, Catalog::cloudflare().unwrap()));
+    println!("{:<48} {:>22}", "the first plan, with all that it reads", shown_one(first));
+    let all = once(|| every().map(|one| one.catalog().unwrap()).collect::<Vec<_>>());
+    println!("{:<48} {:>22}", "read all the others, AWS's 20,000 actions too", shown_one(all));
     let catalogs: Vec<&Catalog> = every().map(|one| one.catalog().unwrap()).collect();
-    let entries: usize =
-        catalogs.iter().map(|one| one.permissions().len() + one.all_operations().len()).sum();
+    let first = once(|| search(&catalogs, "dns record"));
+    println!("{:<48} {:>22}", "the first search, which builds all indexes", shown_one(first));
+    catalogs
+}
+
+/// Searches, and returns what a linear scan takes.
+fn search_all(catalogs: &[&Catalog]) -> Duration {
     let names: Vec<String> = catalogs
         .iter()
         .flat_map(|one| {
@@ -47,32 +108,21 @@ fn main() {
             permissions.chain(operations).collect::<Vec<_>>()
         })
         .collect();
-    let first = |run: &dyn Fn()| {
-        let started = Instant::now();
-        run();
-        started.elapsed()
-    };
-    println!("{entries} entries in {} catalogs", catalogs.len());
-    let build = first(&|| search(&catalogs, "dns record"));
-    println!("the first search, which builds the indexes      {}", shown_one(build));
-    let first_plan = first(&|| drop(black_box(plan(WORDS[0].1, Catalog::cloudflare().unwrap()))));
-    println!("the first plan, which reads the knowledge file  {}", shown_one(first_plan));
-    println!("{:<40} {:>22}", "", "p50/p99");
-    let mut next = WORDS.iter().cycle();
-    let searched = times(2_000, || search(&catalogs, next.next().unwrap().1));
-    println!("{:<40} {:>22}", "search over all catalogs", shown(&searched));
-    let slowest = WORDS
-        .iter()
-        .map(|(_, words)| times(200, || search(&catalogs, words)))
-        .max_by_key(|times| times[times.len() / 2]);
-    println!(
-        "{:<40} {:>22}",
-        "the slowest of these questions",
-        slowest.map(|times| shown(&times)).unwrap_or_default()
-    );
     let mut next = WORDS.iter().cycle();
     let scanned = times(200, || scan(&names, next.next().unwrap().1));
-    println!("{:<40} {:>22}", "linear scan over the same entries", shown(&scanned));
+    let scan = scanned[scanned.len() / 2];
+    row(&format!("linear scan over {} names in memory", names.len()), &scanned, scan);
+    let mut next = WORDS.iter().cycle();
+    row("search over all catalogs", &times(2_000, || search(catalogs, next.next().unwrap().1)), scan);
+    let slowest = WORDS
+        .iter()
+        .map(|(_, words)| times(200, || search(catalogs, words)))
+        .max_by_key(|times| times[times.len() / 2]);
+    row("search, the slowest of these questions", &slowest.unwrap(), scan);
+    scan
+}
+
+fn plan_short(scanned: Duration) {
     for (provider, words) in WORDS {
         black_box(plan(words, Catalog::for_provider(provider).unwrap()));
     }
@@ -81,10 +131,48 @@ fn main() {
         let (provider, words) = next.next().unwrap();
         drop(black_box(plan(words, Catalog::for_provider(provider).unwrap())));
     });
-    println!("{:<40} {:>22}", "plan", shown(&planned));
-    let long = "the release job purges the cache and uploads the new build to the bucket. ".repeat(50);
-    let planned = times(100, || drop(black_box(plan(&long, Catalog::cloudflare().unwrap()))));
-    println!("{:<40} {:>22}", "plan, the longest text that is read", shown(&planned));
+    row("plan", &planned, scanned);
+}
+
+fn plan_long(runs: usize) {
+    let texts =
+        [("plan, 4,000 bytes of the same job", LONG.repeat(54)), ("plan, 4,000 bytes of a story", story())];
+    for (what, text) in texts {
+        let text = &text[..text.len().min(4_000)];
+        let planned = times(runs, || drop(black_box(plan(text, Catalog::cloudflare().unwrap()))));
+        println!("{what:<48} {:>22}", shown(&planned));
+    }
+}
+
+/// Words that nobody knows, among some that everybody does.
+fn story() -> String {
+    let mut text = String::new();
+    let mut seed = 7_u32;
+    while text.len() < 4_000 {
+        let word: String = (0..4 + seed % 7)
+            .map(|_| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                char::from(b'a' + (seed >> 24) as u8 % 26)
+            })
+            .collect();
+        let small = STORY[seed as usize % STORY.len()];
+        text.push_str(&format!("{small} {word} "));
+        if seed.is_multiple_of(9) {
+            text.push_str("records. ");
+        }
+    }
+    text
+}
+
+fn row(what: &str, times: &[Duration], scanned: Duration) {
+    let ratio = scanned.as_secs_f64() / times[times.len() / 2].as_secs_f64();
+    println!("{what:<48} {:>22} {:>22}", shown(times), format!("{ratio:.1} x"));
+}
+
+fn once<T>(run: impl FnOnce() -> T) -> Duration {
+    let started = Instant::now();
+    black_box(run());
+    started.elapsed()
 }
 
 fn search(catalogs: &[&Catalog], words: &str) {

@@ -308,6 +308,54 @@ proptest! {
     }
 }
 
+/// No phrase of the knowledge files says these as they stand.
+#[test]
+fn what_is_said_otherwise_is_understood_by_its_words() {
+    for (provider, words, wanted) in [
+        // The text names the wider place.
+        ("github", "show the runners of the whole organization", "organization_self_hosted_runners:read"),
+        ("cloudflare", "waiting rooms of the account, all in one list", "Account Waiting Rooms Read"),
+        // A copy is read.
+        ("cloudflare", "mirror of the images into our own storage", "Images Read"),
+        ("cloudflare", "a copy of the kv values goes to disk", "Workers KV Storage Read"),
+        // No verb, but words that lean.
+        ("cloudflare", "sizes and ages of the d1 databases", "D1 Read"),
+        ("cloudflare", "configured hyperdrive connections", "Hyperdrive Read"),
+        ("cloudflare", "when do the certificates run out", "SSL and Certificates Read"),
+        // What is there already is not made.
+        (
+            "cloudflare",
+            "add the tunnel route, the dns record exists already",
+            "Cloudflare One Networks Write",
+        ),
+        // A verb that no list has, and a noun that is none.
+        ("github", "the bot checks the diff and leaves a comment on the pull request", "pull_requests:write"),
+        (
+            "cloudflare",
+            "the app start fetches one object from the bucket",
+            "Workers R2 Storage Bucket Item Read",
+        ),
+        (
+            "cloudflare",
+            "wrangler deploys the worker, afterwards it purges what is cached for example.com",
+            "Cache Purge + Workers Scripts Write",
+        ),
+        // More words speak for it than for what a phrase names.
+        ("cloudflare", "recordings and clips of viewers end up with a watermark", "Stream Write"),
+    ] {
+        assert_eq!(names(&answer(provider, words)), wanted, "{provider}: {words}");
+    }
+}
+
+#[test]
+fn what_else_a_text_may_be_about_stands_beside_the_plan() {
+    let got = answer("cloudflare", "certificates of the zone");
+    assert!(!got.candidates.is_empty(), "{got:?}");
+    assert!(got.candidates.iter().all(|other| other.permissions != got.permissions), "{got:?}");
+    let grave = got.candidates.iter().flat_map(|other| &other.permissions);
+    assert!(grave.into_iter().all(|one| !one.escalation && !one.high_blast), "{got:?}");
+}
+
 #[test]
 fn two_verbs_before_one_thing_both_count() {
     for (provider, words, wanted) in [

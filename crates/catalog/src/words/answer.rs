@@ -102,6 +102,28 @@ impl<'catalog> Answer<'catalog> {
         }
     }
 
+    /// A name that imitates another one is reported as it stands, and asked about.
+    pub(super) fn doubt(&mut self, name: &str) {
+        if self.status == Status::Plan {
+            let planned = Candidate {
+                operations: std::mem::take(&mut self.operations),
+                permissions: std::mem::take(&mut self.permissions),
+                why: "the job, once the name is confirmed".to_owned(),
+            };
+            self.proof.clear();
+            self.narrowed = None;
+            self.candidates.insert(0, planned);
+            self.candidates.truncate(super::CANDIDATES);
+        }
+        if self.status != Status::Refused {
+            self.status = Status::Question;
+            self.question = Some(format!(
+                "`{}` has letters that look like others: is exactly this name meant?",
+                name.escape_default()
+            ));
+        }
+    }
+
     /// Makes it a plan.
     pub(super) fn take(&mut self, least: Least<'catalog>) {
         self.status = Status::Plan;

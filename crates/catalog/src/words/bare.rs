@@ -1,11 +1,12 @@
 //! Texts that say no more than a name, or a verb and a name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::OnceLock;
 
 use super::clauses::acts;
 use super::hear::Heard;
 use super::knowledge::Kind;
-use super::lexicon::is_small;
+use super::lexicon::{holds, is_small};
 
 /// The words that name something, without verbs that go with anything and without words that tell nothing apart.
 pub(super) fn content(heard: &Heard, with_keys: bool) -> BTreeSet<String> {
@@ -35,7 +36,8 @@ pub(super) fn without_verbs(said: BTreeSet<String>) -> BTreeSet<String> {
 
 fn goes_with_anything(stem: &str) -> bool {
     const VERBS: &str = "creat mak add new list show see view get read fetch updat chang edit modifi set delet remov upload download run manag send write use us giv check look access handl put pull configur turn enabl disabl find stor sav let start";
-    VERBS.split_ascii_whitespace().any(|word| word == stem)
+    static SET: OnceLock<HashSet<&str>> = OnceLock::new();
+    holds(&SET, VERBS, stem)
 }
 
 /// Whether something is done.
@@ -46,7 +48,8 @@ pub(super) fn does(heard: &Heard) -> bool {
 /// Whether a word tells things apart.
 pub(super) fn counts(stem: &str) -> bool {
     const TELLING: &str = "custom job dev app prod production nightli weekli daili hourli cron automat user team servic script stag test compani key token credential who how when which what two most everi all each";
-    TELLING.split_ascii_whitespace().any(|word| word == stem) || !is_small(stem) && !is_filler(stem)
+    static TELL: OnceLock<HashSet<&str>> = OnceLock::new();
+    holds(&TELL, TELLING, stem) || !is_small(stem) && !is_filler(stem)
 }
 
 fn is_key(stem: &str) -> bool {

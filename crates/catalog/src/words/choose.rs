@@ -8,6 +8,7 @@ use super::deeds::deeds;
 use super::find::{Found, findings};
 use super::hear::{Heard, Word};
 use super::knowledge::Knowledge;
+use super::leaning::leaning;
 use super::lexicon::is_faint;
 
 /// A thing that the text is about, and what is to be done with it.
@@ -91,6 +92,37 @@ impl Standing {
 pub(super) struct Choice {
     pub(super) wanted: Vec<Chosen>,
     pub(super) near: Vec<Chosen>,
+    /// Something else fits nearly as well.
+    pub(super) doubtful: bool,
+    /// What was found of each topic.
+    found: BTreeMap<usize, Vec<Found>>,
+}
+
+impl Choice {
+    /// What the rules say for each topic.
+    pub(super) fn scores(&self) -> BTreeMap<usize, f32> {
+        self.found
+            .iter()
+            .map(|(topic, found)| (*topic, Standing::of(found, &BTreeSet::new()).score()))
+            .collect()
+    }
+
+    /// What is to be done with a topic if it is meant, for which these words speak.
+    pub(super) fn meaning(
+        &self,
+        topic: usize,
+        words: &BTreeMap<usize, f32>,
+        heard: &Heard,
+        knowledge: &Knowledge,
+    ) -> Chosen {
+        let found = self.found.get(&topic).map_or(&[] as &[Found], Vec::as_slice);
+        let mut standing = Standing::of(found, &BTreeSet::new());
+        for (at, says) in words {
+            standing.worth.entry(*at).or_insert(*says);
+            standing.nouns.insert(*at);
+        }
+        chosen(topic, &standing, heard, knowledge)
+    }
 }
 
 /// Which words may count.
@@ -171,7 +203,10 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
         }
         _ => best,
     });
-    let Some((first, best)) = best else { return choice };
+    let Some((first, best)) = best else {
+        choice.found = found;
+        return choice;
+    };
     let top = best.score();
     choice.wanted.push(chosen(first, &best, heard, knowledge));
     for (topic, list) in found.iter().filter(|(topic, _)| **topic != first) {
@@ -188,7 +223,9 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
         let things = standing.worth.keys().filter(|at| !acts(**at, heard));
         for at in things {
             taken.insert(*at);
-            segments.extend(heard.words.get(*at).map(|word| word.segment));
+            // A host alone does not say what a clause is about.
+            let word = heard.words.get(*at).filter(|word| word.stem != "ahost");
+            segments.extend(word.map(|word| word.segment));
         }
     };
     occupy(&mut segments, &mut taken, &best);
@@ -220,7 +257,17 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
         .and_then(|word| heard.segments.get(word.segment))
         .map(|segment| segment.sentence);
     while choice.wanted.len() < 4 {
-        let beside = strongest(&found, &taken, |topic, standing| {
+        let free: BTreeMap<usize, Vec<Found>> = found
+            .iter()
+            .map(|(topic, list)| {
+                let apart = |at: &usize| {
+                    acts(*at, heard)
+                        || heard.words.get(*at).is_some_and(|word| !segments.contains(&word.segment))
+                };
+                (*topic, list.iter().filter(|one| one.positions.iter().all(apart)).cloned().collect())
+            })
+            .collect();
+        let beside = strongest(&free, &taken, |topic, standing| {
             let plain = knowledge.topics.get(topic).is_some_and(|topic| topic.either.is_empty());
             let new = choice.wanted.iter().all(|chosen| chosen.topic != topic);
             let apart =
@@ -235,10 +282,30 @@ pub(super) fn choose(heard: &Heard, knowledge: &Knowledge, trust: Trust) -> Choi
         });
         let Some((topic, standing)) = beside else { break };
         occupy(&mut segments, &mut taken, &standing);
-        choice.wanted.push(chosen(topic, &standing, heard, knowledge));
+        let mut beside = chosen(topic, &standing, heard, knowledge);
+        if writes_unsaid(&beside, heard, knowledge) {
+            let known = knowledge.topics.get(topic);
+            let looks = known.and_then(|topic| topic.deeds.iter().position(|deed| deed.reads));
+            beside.deeds = looks.map_or(beside.deeds, |deed| vec![deed]);
+        }
+        choice.wanted.push(beside);
     }
     share(&found, &taken, heard, knowledge, &mut choice);
+    choice.found = found;
     choice
+}
+
+/// Whether what is asked for beside the first thing would change something though its clause has no verb that does, and
+/// does not lean that way.
+fn writes_unsaid(beside: &Chosen, heard: &Heard, knowledge: &Knowledge) -> bool {
+    let Some(topic) = knowledge.topics.get(beside.topic) else { return false };
+    let writes = beside.deeds.iter().any(|deed| topic.deeds.get(*deed).is_some_and(|deed| !deed.reads));
+    let own: BTreeSet<usize> =
+        beside.acts.iter().filter_map(|at| heard.words.get(*at)).map(|word| word.segment).collect();
+    let said = heard.words.iter().any(|word| {
+        own.contains(&word.segment) && !word.negated && word.kinds.iter().any(|kind| kind.writes())
+    });
+    writes && !said && leaning(heard, |_, word| own.contains(&word.segment)) < 0.5
 }
 
 /// Adds what a second verb does with a thing that is taken already: `list the prs and merge the green ones`.

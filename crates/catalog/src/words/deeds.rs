@@ -7,6 +7,11 @@ use super::clauses::{acts, begins_with_and};
 use super::hear::Heard;
 use super::knowledge::{Kind, Knowledge, Topic};
 use super::lexicon::is_faint;
+use super::stance::changes;
+
+/// A text without a verb that leans so far only looks, and one with a verb that leans so far does not only look.
+const LEANS_TO_LOOK: f32 = -0.5;
+const LEANS_TO_CHANGE: f32 = 2.5;
 
 /// The deeds that the words call: the topic's own jobs by their phrases, the rest by their verbs.
 pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge: &Knowledge) -> Vec<usize> {
@@ -15,7 +20,13 @@ pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge:
         standing.deeds.iter().map(|(deed, (worth, words))| (*deed, *worth, words)).collect();
     called.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     let mut picked: Vec<usize> = Vec::new();
-    let looks = heard.looks && known.deeds.iter().any(|deed| deed.reads);
+    // A job that is called by its name, and by nothing else, is what it is.
+    let besides = |words: &BTreeSet<usize>| {
+        heard.words.iter().enumerate().any(|(at, word)| !word.small && !word.named && !words.contains(&at))
+    };
+    let more = called.first().is_none_or(|(_, _, words)| besides(words));
+    let looks = heard.looks || more && heard.leaning < LEANS_TO_LOOK && !changes(heard);
+    let looks = looks && known.deeds.iter().any(|deed| deed.reads);
     let mut spent: BTreeSet<usize> = BTreeSet::new();
     let mut done: BTreeSet<usize> = BTreeSet::new();
     let topic_words: BTreeSet<usize> = standing.nouns.iter().copied().collect();
@@ -139,9 +150,28 @@ pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge:
     if picked.is_empty() {
         picked.extend(known.deeds.iter().position(|deed| deed.reads));
     }
+    // A verb that changes something, words that lean that way, and none that looks: not only read.
+    if picked.iter().all(reads)
+        && leans_to_change(heard)
+        && !looks
+        && denied.is_empty()
+        && let Some(writes) = known.deeds.iter().position(|deed| !deed.reads && !deed.named)
+    {
+        picked.push(writes);
+    }
     picked.sort_unstable();
     picked.dedup();
     picked
+}
+
+/// Whether a text is after a change, though none of its verbs called one.
+fn leans_to_change(heard: &Heard) -> bool {
+    let looks = heard
+        .words
+        .iter()
+        .any(|word| !word.negated && word.leads && word.kinds == [Kind::Read] && !is_faint(&word.stem));
+    let asks = heard.segments.iter().any(|segment| segment.question);
+    heard.leaning > LEANS_TO_CHANGE && changes(heard) && !looks && !asks && !heard.read_only
 }
 
 /// Whether the only verbs are those of looking.

@@ -1,5 +1,8 @@
 //! What kind of word a word is, and what may stand beside it.
 
+use super::heard::Word;
+use super::lexicon::is_noun_too;
+
 pub(super) fn is_past(word: &str) -> bool {
     word.ends_with("ed")
         && !matches!(
@@ -193,4 +196,12 @@ pub(super) fn leads_on(stem: &str) -> bool {
             | "cron"
             | "you"
     )
+}
+
+/// `the app start fetches it`: of two verbs side by side the first is a noun, and what ends in `s` is done.
+pub(super) fn second_verb(words: &[Word], segment: usize, stem: &str) -> bool {
+    let mut before = words.iter().rev().take_while(|word| word.segment == segment);
+    !is_noun_too(stem)
+        && before.next().is_some_and(|word| !word.kinds.is_empty() && !word.several)
+        && before.next().is_some_and(|word| word.kinds.is_empty())
 }

@@ -1,18 +1,21 @@
 //! What a text says: words in segments, with what is denied, named, merely mentioned, or only there to widen the key.
 
 use super::foreign::{forbids_abroad, is_english, mostly_unknown};
-use super::grammar::{before_noun, is_doer, is_making, is_past, is_person, leads_on, names_key};
+use super::grammar::{before_noun, is_doer, is_making, is_past, is_person, leads_on, names_key, second_verb};
 use super::hosts::zone_of;
 use super::knowledge::{Kind, Knowledge};
+use super::leaning::{leaning, learn};
 use super::lexicon::{
     is_noun_too, is_small, joins, names_next, opens_as_verb, opens_aside, opens_context, verb, verb_first,
 };
 use super::quoted::own_words;
 use super::relative;
 use super::resources::{Mention, kept};
-use super::smuggled;
+use super::smuggled::{Told, mask_names};
 use super::spelling::known_as;
-use super::stance::{deny, describe, forbids_writes, only_looks, place, says_read_only, set_aside};
+use super::stance::{
+    carry, deny, describe, exists, forbids_writes, only_looks, place, says_read_only, set_aside,
+};
 use super::text::{self, Break, Chunk, ChunkKind};
 use super::tokens::stem;
 use crate::catalog::Catalog;
@@ -27,7 +30,7 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
     let cleaned = text::clean(&own.text);
     let mut heard = Heard { look_alike: text::look_alike(&cleaned.text), ..Heard::default() };
     let meant = text::last_meant(&cleaned.text);
-    let masked = if keep_names { meant.to_owned() } else { smuggled::mask_names(meant, catalog) };
+    let masked = if keep_names { meant.to_owned() } else { mask_names(meant, catalog) };
     let mut hearing = Hearing {
         heard: &mut heard,
         provider,
@@ -44,19 +47,23 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
     }
     let comment = cleaned.had_comment;
     deny(&mut heard);
+    exists(&mut heard);
     describe(&mut heard);
     place(&mut heard);
     relative::describe(&mut heard);
+    learn(&mut heard);
+    carry(&mut heard, |word| word.number.is_some_and(|number| knowledge.alone.contains(&number)));
+    let told = Told::of(&heard.segments.iter().map(|segment| segment.text.as_str()).collect::<String>());
     for (at, segment) in heard.segments.iter_mut().enumerate() {
-        segment.smuggles = smuggled::is_smuggled(&segment.text, segment.names_permissions, at == 0);
-        segment.orders = smuggled::gives_orders(&segment.text);
+        segment.smuggles = told.is_smuggled(&segment.text, segment.names_permissions, at == 0);
+        segment.orders = told.gives_orders(&segment.text);
     }
     // `approved by security` stands in two segments.
     for at in 1..heard.segments.len() {
         let (before, rest) = heard.segments.split_at_mut(at);
         if let (Some(one), Some(other)) = (before.last_mut(), rest.first_mut())
             && one.sentence == other.sentence
-            && smuggled::gives_orders(&format!("{}{}", one.text, other.text))
+            && told.gives_orders(&format!("{}{}", one.text, other.text))
         {
             for segment in [one, other] {
                 // The job may stand beside it.
@@ -71,6 +78,7 @@ pub(super) fn hear(words: &str, catalog: &Catalog, knowledge: &Knowledge, keep_n
     heard.foreign = !is_english(words) && mostly_unknown(&heard);
     heard.left_out = own.left_out;
     set_aside(&mut heard);
+    heard.leaning = leaning(&heard, |_, _| true);
     heard.looks = only_looks(&heard);
     heard.has_numbers = meant.contains(|letter: char| letter.is_ascii_digit());
     heard.smuggles =
@@ -309,14 +317,12 @@ impl Hearing<'_> {
         // `the install script downloads it`: the script does the second, not the first.
         let does = several
             && !verb(&stem).is_empty()
-            && self.heard.words.last().is_some_and(|word| is_doer(&word.stem) && word.segment == segment);
+            && (self.heard.words.last().is_some_and(|word| is_doer(&word.stem) && word.segment == segment)
+                || second_verb(&self.heard.words, segment, &stem));
         // `read the workflow runs` runs none.
-        let ordered = self.heard.words.iter().any(|word| {
-            word.segment == segment
-                && word.leads
-                && !word.several
-                && word.kinds == [Kind::Read]
-                && !is_noun_too(&word.stem)
+        let mut own = self.heard.words.iter().rev().take_while(|word| word.segment == segment);
+        let ordered = own.any(|word| {
+            word.leads && !word.several && word.kinds == [Kind::Read] && !is_noun_too(&word.stem)
         });
         let does = does && !ordered;
         if does {
@@ -338,7 +344,11 @@ impl Hearing<'_> {
             )
         });
         let participle = lower.ends_with("ing") || lower.ends_with("ed") && !passive;
-        let goes_on = !leads && participle && verb(&stem).iter().any(|kind| kind.writes());
+        // No order ends in `ed`: `configured alerts` are looked at.
+        let past = lower.ends_with("ed")
+            && !passive
+            && !matches!(lower.as_str(), "embed" | "feed" | "seed" | "shed" | "need");
+        let goes_on = (!leads || past) && participle && verb(&stem).iter().any(|kind| kind.writes());
         // `addresses that take part`: how they are, not what is to be done.
         let mut before = self.heard.words.iter().rev();
         let relative = before.next().is_some_and(|word| word.stem == "that" && word.segment == segment)

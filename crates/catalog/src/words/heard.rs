@@ -79,6 +79,8 @@ pub(super) struct Heard {
     pub(super) has_numbers: bool,
     /// It asks, lists or reports, and does nothing else.
     pub(super) looks: bool,
+    /// Whether its words are said where something is looked at (below nothing) or changed (above).
+    pub(super) leaning: f32,
     /// A name with letters that look like others.
     pub(super) look_alike: Option<String>,
     /// The text asks for rights beyond a job.

@@ -113,6 +113,17 @@ impl Knowledge {
         self.numbers.get(stem).copied()
     }
 
+    /// The stems by their numbers.
+    pub(super) fn stems(&self) -> Vec<&str> {
+        let mut stems = vec![""; self.numbers.len()];
+        for (stem, number) in &self.numbers {
+            if let Some(slot) = stems.get_mut(*number) {
+                *slot = stem;
+            }
+        }
+        stems
+    }
+
     /// The topic with this id.
     pub(super) fn topic(&self, id: &str) -> Option<usize> {
         self.topics.iter().position(|topic| topic.id == id)
@@ -177,9 +188,7 @@ impl Knowledge {
             _ => {
                 let (mark, label) = mark.split_once(':').unwrap_or((mark, ""));
                 let Some((kinds, named)) = deed_mark(mark) else { return };
-                let only_gets =
-                    || !mark.contains(['c', 'u', 'd', 'w']) && list(body).all(|one| one.starts_with("GET "));
-                let reads = mark == "r" || mark == "xr" || only_gets();
+                let reads = only_looks(mark, body);
                 last.deeds.push(Deed { kinds, reads, named, label, operations: list(body).collect() });
                 let deed = Some(last.deeds.len() - 1);
                 all.extend(list(phrases).map(|phrase| (topic, deed, phrase)));
@@ -288,6 +297,24 @@ impl Knowledge {
             }
         }
     }
+}
+
+/// The phrases of a knowledge file that call for a deed, each with whether the deed only looks.
+pub(super) fn phrases_by_deed(text: &'static str) -> impl Iterator<Item = (bool, &'static str)> {
+    text.lines().filter_map(|line| line.trim().split_once(' ')).flat_map(|(mark, rest)| {
+        let mark = mark.split(':').next().unwrap_or_default();
+        let deed = deed_mark(mark).filter(|_| !mark.is_empty());
+        let (body, phrases) = rest.split_once(" | ").unwrap_or((rest, ""));
+        let reads = only_looks(mark, body);
+        let list = phrases.split(';').map(|phrase| phrase.trim().trim_start_matches('~'));
+        list.filter(move |phrase| deed.is_some() && !phrase.is_empty()).map(move |phrase| (reads, phrase))
+    })
+}
+
+/// Whether a deed with this mark and these operations only looks.
+fn only_looks(mark: &str, operations: &str) -> bool {
+    let gets = || operations.split(';').all(|one| one.trim().is_empty() || one.trim().starts_with("GET "));
+    mark == "r" || mark == "xr" || !mark.contains(['c', 'u', 'd', 'w']) && gets()
 }
 
 /// Small words that are also things people have jobs with.

@@ -41,7 +41,7 @@ pub(super) fn verb(stem: &str) -> &'static [Kind] {
 }
 
 /// Whether a list of words has one.
-fn holds(set: &'static OnceLock<HashSet<&'static str>>, list: &'static str, word: &str) -> bool {
+pub(super) fn holds(set: &'static OnceLock<HashSet<&'static str>>, list: &'static str, word: &str) -> bool {
     set.get_or_init(|| list.split_ascii_whitespace().collect()).contains(word)
 }
 

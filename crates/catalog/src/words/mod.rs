@@ -18,12 +18,15 @@ mod hear;
 mod heard;
 mod hosts;
 mod knowledge;
+mod leaning;
 mod least;
 mod lexicon;
+mod opinion;
 mod quoted;
 mod relative;
 mod reported;
 mod resources;
+mod scope;
 mod shapes;
 mod smuggled;
 mod spelling;
@@ -42,10 +45,17 @@ use bare::{asks_for_key, only_names, says_something};
 use choose::{Choice, Chosen, Trust, choose};
 use hear::{Heard, hear};
 use knowledge::{Kind, Knowledge};
+use leaning::leaning;
+use opinion::Opinion;
+use scope::placed;
 use shapes::Shapes;
+use stance::changes;
 
 /// A longer text is not a job but a document; nothing is read of it, for half a text may mean the opposite.
 const LONGEST: usize = 4000;
+
+/// A text that leans so far asks for a change, though no verb says so.
+const LEANS_TO_CHANGE: f32 = 1.0;
 
 /// How many candidates an answer holds.
 const CANDIDATES: usize = 3;
@@ -56,11 +66,12 @@ struct Book {
     text: &'static str,
     read: OnceLock<Knowledge>,
     shapes: OnceLock<Shapes>,
+    opinion: OnceLock<Opinion>,
 }
 
 impl Book {
     const fn new(provider: &'static str, text: &'static str) -> Self {
-        Self { provider, text, read: OnceLock::new(), shapes: OnceLock::new() }
+        Self { provider, text, read: OnceLock::new(), shapes: OnceLock::new(), opinion: OnceLock::new() }
     }
 }
 
@@ -105,6 +116,34 @@ impl<'catalog> Planner<'catalog> {
         self.book.shapes.get_or_init(|| Shapes::of(self.catalog))
     }
 
+    fn opinion(&self) -> &'static Opinion {
+        self.book.opinion.get_or_init(|| Opinion::of(self.knowledge(), self.shapes(), self.catalog))
+    }
+
+    /// Takes what explains the words far better than what the rules chose.
+    fn reconsider(&self, heard: &Heard, choice: &mut Choice) {
+        let chosen: Vec<usize> = choice.wanted.iter().map(|chosen| chosen.topic).collect();
+        let opinion = self.opinion();
+        let scores = opinion.scores(heard, &choice.scores());
+        let meaning =
+            |topic| choice.meaning(topic, &opinion.words_for(topic, heard), heard, self.knowledge());
+        let chosen = match opinion.instead(&scores, heard, self.knowledge(), &chosen) {
+            Some(topic) => {
+                let instead = meaning(topic);
+                choice.near.clear();
+                choice.wanted = vec![instead];
+                vec![topic]
+            }
+            None => chosen,
+        };
+        let meaning =
+            |topic| choice.meaning(topic, &opinion.words_for(topic, heard), heard, self.knowledge());
+        let others: Vec<Chosen> =
+            opinion.others(&scores, self.knowledge(), &chosen).into_iter().map(meaning).collect();
+        choice.near.extend(others);
+        choice.doubtful = opinion.doubts(&scores, heard, &choice.scores(), &chosen);
+    }
+
     fn plan(&self, words: &str, mut answer: Answer<'catalog>) -> Answer<'catalog> {
         let knowledge = self.knowledge();
         let mut heard = hear(words, self.catalog, knowledge, false);
@@ -114,6 +153,7 @@ impl<'catalog> Planner<'catalog> {
             return answer;
         }
         let mut choice = choose(&heard, knowledge, Trust::Work);
+        self.reconsider(&heard, &mut choice);
         if choice.wanted.is_empty() {
             // Then it is about keys.
             for word in &mut heard.words {
@@ -142,7 +182,7 @@ impl<'catalog> Planner<'catalog> {
         }
         self.settle(&heard, &choice, second, &mut answer);
         if let Some(name) = &heard.look_alike {
-            self.doubt(name, &mut answer);
+            answer.doubt(name);
         }
         answer
     }
@@ -218,7 +258,14 @@ impl<'catalog> Planner<'catalog> {
         let (wanted, left): (Vec<Chosen>, Vec<Chosen>) = choice.wanted.iter().cloned().partition(|chosen| {
             chosen.at == leader || !self.is_grave(&self.candidate_of(std::slice::from_ref(chosen)))
         });
-        let planned = self.candidate_of(&wanted);
+        let mut planned = self.candidate_of(&wanted);
+        let placed = placed(self.catalog.provider(), &planned.operations, heard, self.shapes());
+        let moved = placed != planned.operations;
+        if moved {
+            let least = least::of(self.catalog, &placed, &[]);
+            planned.permissions = least.map(|least| least.permissions).unwrap_or_default();
+            planned.operations = placed;
+        }
         if self.is_grave(&planned) && !(first.sure && (first.words > 1 || says_something(heard))) {
             answer.question = Some(format!("is it about {}?", planned.why));
             return;
@@ -229,10 +276,26 @@ impl<'catalog> Planner<'catalog> {
         }
         for near in &choice.near {
             let other = self.candidate_of(std::slice::from_ref(near));
-            let new = !other.permissions.is_empty() && other.permissions != planned.permissions;
+            let known = answer.candidates.iter().any(|known| known.permissions == other.permissions);
+            let new = !other.permissions.is_empty()
+                && other.permissions != planned.permissions
+                && !known
+                && !self.is_grave(&other);
             if new && answer.candidates.len() + 1 < CANDIDATES {
                 answer.candidates.push(other);
             }
+        }
+        if choice.wanted.len() == 1 && !changes(heard) && !heard.read_only && answer.candidates.is_empty() {
+            // Without a verb it may as well be the other way.
+            self.either_way(first.topic, heard, answer);
+            answer
+                .candidates
+                .retain(|other| other.permissions != planned.permissions && !self.is_grave(other));
+            answer.candidates.truncate(CANDIDATES - 1);
+        }
+        if choice.doubtful && !moved && !answer.candidates.is_empty() && self.writes(first) {
+            answer.candidates.insert(0, planned);
+            return self.offer(answer);
         }
         match least::of(self.catalog, &planned.operations, &heard.resources) {
             Ok(least) => {
@@ -264,16 +327,24 @@ impl<'catalog> Planner<'catalog> {
         }
     }
 
+    fn writes(&self, chosen: &Chosen) -> bool {
+        let topic = self.knowledge().topics.get(chosen.topic);
+        let writes =
+            |deed: &usize| topic.is_some_and(|topic| topic.deeds.get(*deed).is_some_and(|deed| !deed.reads));
+        chosen.deeds.iter().any(writes)
+    }
+
     /// Whether something would be changed though the text says no more than its name: no verb, and nothing else that is
     /// understood.
     fn writes_unsaid(&self, chosen: &Chosen, heard: &Heard) -> bool {
-        let topic = self.knowledge().topics.get(chosen.topic);
-        let deeds = topic.map_or(&[] as &[knowledge::Deed], |topic| &topic.deeds);
-        let writes = chosen.deeds.iter().any(|deed| deeds.get(*deed).is_some_and(|deed| !deed.reads));
+        let beside = |at: usize, word: &hear::Word| !chosen.acts.contains(&at) && word.stem != "ahost";
+        if leaning(heard, beside) > LEANS_TO_CHANGE {
+            return false;
+        }
         let wanted = self.is_collection(chosen.topic) || !bare::wants(heard);
         let said = bare::does(heard) || bare::orders(heard);
         let barely = wanted && !bare::says_more(heard, &chosen.acts);
-        writes && !said && (barely || heard.foreign || bare::only_hosts(heard, &chosen.acts))
+        self.writes(chosen) && !said && (barely || heard.foreign || bare::only_hosts(heard, &chosen.acts))
     }
 
     /// Whether a plan can make keys, or one slip with it costs the account: such a thing is never a by-the-way.
@@ -398,28 +469,6 @@ impl<'catalog> Planner<'catalog> {
             && answer.candidates.iter().all(|known| known.permissions != candidate.permissions);
         if new && answer.candidates.len() < CANDIDATES {
             answer.candidates.push(candidate);
-        }
-    }
-
-    /// A name that imitates another one is reported as it stands, and asked about.
-    fn doubt(&self, name: &str, answer: &mut Answer<'catalog>) {
-        if answer.status == Status::Plan {
-            let planned = Candidate {
-                operations: std::mem::take(&mut answer.operations),
-                permissions: std::mem::take(&mut answer.permissions),
-                why: "the job, once the name is confirmed".to_owned(),
-            };
-            answer.proof.clear();
-            answer.narrowed = None;
-            answer.candidates.insert(0, planned);
-            answer.candidates.truncate(CANDIDATES);
-        }
-        if answer.status != Status::Refused {
-            answer.status = Status::Question;
-            answer.question = Some(format!(
-                "`{}` has letters that look like others: is exactly this name meant?",
-                name.escape_default()
-            ));
         }
     }
 }

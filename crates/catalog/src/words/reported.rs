@@ -1,5 +1,9 @@
 //! What a text says that a page, a mail or an issue says.
 
+use std::collections::HashSet;
+use std::sync::OnceLock;
+
+use super::lexicon::holds;
 use super::quoted::{NAME, Own};
 
 /// One word of the text and where it stands.
@@ -52,9 +56,10 @@ fn is_writing(word: &str) -> bool {
 comments mail mails email emails e-mail message messages note notes file files text log logs error article post thread chat reply \
 answer response output result results wiki manual handbook guide prompt banner title body description header footer snippet popup tweet \
 blog letter pdf review feedback transcript changelog commit html markdown attachment newsletter advisory alert notification todo \
-instructions instruction bericht seite nachricht";
+instructions instruction bericht seite nachricht quote quotation excerpt citation";
     let word = word.strip_suffix(".md").or_else(|| word.strip_suffix(".txt")).unwrap_or(word);
-    WRITINGS.split_ascii_whitespace().any(|one| one == word)
+    static SET: OnceLock<HashSet<&str>> = OnceLock::new();
+    holds(&SET, WRITINGS, word)
 }
 
 fn is_saying(word: &str) -> bool {
@@ -153,8 +158,6 @@ fn report(words: &[Said<'_>], at: usize) -> Option<(usize, usize, Option<usize>)
         }
         None
     };
-    let clause = (0..at).rev().take_while(|place| words.get(*place).is_some_and(|one| !one.ends_sentence()));
-    let opens = clause.last().unwrap_or(at);
     if word.word == "according" && words.get(at + 1).is_some_and(|one| one.word == "to") {
         return Some((at, at, colon_within(at, 8)));
     }
@@ -185,8 +188,9 @@ fn report(words: &[Said<'_>], at: usize) -> Option<(usize, usize, Option<usize>)
                 )
             })
         });
+        let opens = (0..at.min(4)).all(|place| words.get(place).is_some_and(|one| !one.ends_sentence()));
         // What is read has to stay; who speaks goes with what is said.
-        let first = if relative || opens == 0 && at <= 3 { at + 1 } else { at };
+        let first = if relative || opens && at <= 3 { at + 1 } else { at };
         return Some((first, verb, colon_within(verb, 5)));
     }
     let before = at.checked_sub(1).and_then(|before| words.get(before)).map_or("", |one| one.word.as_str());

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::knowledge::{Deed, Kind};
+use super::opinion::parts;
 use crate::catalog::Catalog;
 
 /// Every operation of a catalog by method and shape.
@@ -56,6 +57,22 @@ impl Shapes {
             }
         }
         found
+    }
+
+    /// Whether there is an operation of this shape.
+    pub(super) fn has(&self, operation: &str) -> bool {
+        self.known.contains_key(operation.split('#').next().unwrap_or_default())
+    }
+
+    /// The stems of an operation's path and id.
+    pub(super) fn words_of(&self, operation: &str, catalog: &Catalog) -> Vec<String> {
+        let bare = operation.split('#').next().unwrap_or_default().trim_start_matches('!');
+        let known = self.known.get(bare).and_then(|at| catalog.all_operations().get(*at));
+        let path = bare.split(' ').next_back().unwrap_or_default();
+        let texts =
+            [path].into_iter().chain(known.map(|operation| operation.id)).filter(|text| text.len() > 1);
+        let phase = operation.split_once('#').map(|(_, phase)| phase);
+        texts.chain(phase).flat_map(parts).collect()
     }
 
     /// What a verb needs in a collection: the list, the one, or the whole of it.

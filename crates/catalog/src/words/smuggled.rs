@@ -218,70 +218,135 @@ pub(super) fn conceals(segment: &str) -> bool {
     HIDDEN.iter().any(|phrase| text.contains(phrase))
 }
 
-/// Whether a segment gives orders about rules, or claims approval.
-pub(super) fn gives_orders(segment: &str) -> bool {
-    let text = format!("{segment} ");
-    matches!(segment.trim(), "system" | "assistant" | "developer")
-        || ORDERS.iter().any(|phrase| text.contains(phrase))
+/// What asks for everything, and for keys besides.
+const WIDE: [&str; 51] = [
+    " full access",
+    " full admin",
+    " full write",
+    " no restrictions",
+    " full control",
+    " full rights",
+    " full permission",
+    " admin rights",
+    " admin access",
+    " admin permission",
+    " admin role",
+    " admin token",
+    " administrator ",
+    " owner role",
+    " admin everything",
+    " admin on",
+    " me admin",
+    " as admin",
+    " all permissions",
+    " all scopes",
+    " every permission",
+    " every scope",
+    " all rights",
+    " any permission",
+    " whatever permission",
+    " all resources",
+    " no expiry",
+    " no expiration",
+    " never expires",
+    " without expiry",
+    " superuser",
+    " root access",
+    " owner rights",
+    " owner access",
+    " unrestricted",
+    " god mode",
+    " global api key",
+    " global key",
+    " master key",
+    " use wildcard",
+    " wildcard scope",
+    " wildcard is",
+    " everything else",
+    " needed everything",
+    " grant everything",
+    " allow everything",
+    " access to everything",
+    " write everywhere",
+    " read and write everything",
+    " full scope",
+    " all privileges",
+];
+const MORE_KEYS: [&str; 29] = [
+    " key too",
+    " keys too",
+    " token too",
+    " key as well",
+    " token as well",
+    " second token",
+    " second key",
+    " another token",
+    " another key",
+    " extra token",
+    " extra key",
+    " additional token",
+    " spare token",
+    " spare key",
+    " own token",
+    " own key",
+    " own permission",
+    " own scope",
+    " own limit",
+    " own rights",
+    " own expiry",
+    " backup token",
+    " token for later",
+    " further tokens",
+    " further keys",
+    " more tokens",
+    " more keys later",
+    " escalate",
+    " renew itself",
+];
+
+/// The phrases that a text has anywhere: mostly none, and then no segment has to be looked through for them.
+#[derive(Debug)]
+pub(super) struct Told {
+    orders: Vec<&'static str>,
+    wide: Vec<&'static str>,
+    more_keys: Vec<&'static str>,
 }
 
-/// Whether a segment gives such orders, or asks for rights instead of a job.
-pub(super) fn is_smuggled(segment: &str, names_permissions: bool, first: bool) -> bool {
+impl Told {
+    /// What the segments of a text, one behind the other, have.
+    pub(super) fn of(text: &str) -> Self {
+        let text = format!("{text} ");
+        let told = |phrases: &[&'static str]| -> Vec<&'static str> {
+            phrases.iter().copied().filter(|phrase| text.contains(phrase)).collect()
+        };
+        Self { orders: told(&ORDERS), wide: told(&WIDE), more_keys: told(&MORE_KEYS) }
+    }
+
+    /// Whether a segment gives orders about rules, or claims approval.
+    pub(super) fn gives_orders(&self, segment: &str) -> bool {
+        matches!(segment.trim(), "system" | "assistant" | "developer") || says(segment, &self.orders)
+    }
+
+    /// Whether a segment gives such orders, or asks for rights instead of a job.
+    pub(super) fn is_smuggled(&self, segment: &str, names_permissions: bool, first: bool) -> bool {
+        self.gives_orders(segment)
+            || says(segment, &self.wide)
+            || says(segment, &self.more_keys)
+            || asks_for_more(segment, names_permissions, first)
+    }
+}
+
+/// Whether a segment has one of some phrases, which may end where it ends.
+fn says(segment: &str, phrases: &[&str]) -> bool {
+    !phrases.is_empty() && {
+        let text = format!("{segment} ");
+        phrases.iter().any(|phrase| text.contains(phrase))
+    }
+}
+
+/// Whether a segment asks for reach or for a level and not for a job.
+fn asks_for_more(segment: &str, names_permissions: bool, first: bool) -> bool {
     let text = format!("{segment} ");
-    let says = |list: &[&str]| list.iter().any(|phrase| text.contains(phrase));
-    const WIDE: [&str; 51] = [
-        " full access",
-        " full admin",
-        " full write",
-        " no restrictions",
-        " full control",
-        " full rights",
-        " full permission",
-        " admin rights",
-        " admin access",
-        " admin permission",
-        " admin role",
-        " admin token",
-        " administrator ",
-        " owner role",
-        " admin everything",
-        " admin on",
-        " me admin",
-        " as admin",
-        " all permissions",
-        " all scopes",
-        " every permission",
-        " every scope",
-        " all rights",
-        " any permission",
-        " whatever permission",
-        " all resources",
-        " no expiry",
-        " no expiration",
-        " never expires",
-        " without expiry",
-        " superuser",
-        " root access",
-        " owner rights",
-        " owner access",
-        " unrestricted",
-        " god mode",
-        " global api key",
-        " global key",
-        " master key",
-        " use wildcard",
-        " wildcard scope",
-        " wildcard is",
-        " everything else",
-        " needed everything",
-        " grant everything",
-        " allow everything",
-        " access to everything",
-        " write everywhere",
-        " read and write everything",
-        " full scope",
-        " all privileges",
-    ];
     // Alone they ask for reach; behind a verb they say what a job is about.
     const SPREAD: [&str; 12] = [
         " all zones",
@@ -314,61 +379,30 @@ pub(super) fn is_smuggled(segment: &str, names_permissions: bool, first: bool) -
         .unwrap_or(&text);
     let spreads = SPREAD.iter().any(|phrase| bare.starts_with(phrase))
         && (!first || text.split_whitespace().count() <= 3);
-    const MORE_KEYS: [&str; 29] = [
-        " key too",
-        " keys too",
-        " token too",
-        " key as well",
-        " token as well",
-        " second token",
-        " second key",
-        " another token",
-        " another key",
-        " extra token",
-        " extra key",
-        " additional token",
-        " spare token",
-        " spare key",
-        " own token",
-        " own key",
-        " own permission",
-        " own scope",
-        " own limit",
-        " own rights",
-        " own expiry",
-        " backup token",
-        " token for later",
-        " further tokens",
-        " further keys",
-        " more tokens",
-        " more keys later",
-        " escalate",
-        " renew itself",
-    ];
-    let asks = says(&[
-        " add ",
-        " grant ",
-        " give ",
-        " attach ",
-        " include ",
-        " plus ",
-        " also ",
-        " mint ",
-        " throw in ",
-        " append ",
-        " request ",
-        " need ",
-        " needs ",
-        " get ",
-        " set ",
-        " use ",
-        " want ",
-        " with ",
-    ]);
-    gives_orders(segment)
-        || spreads
-        || says(&WIDE)
-        || says(&MORE_KEYS)
-        || names_permissions && (asks || !first)
-        || !first && says(&LEVELS)
+    let asks = || {
+        says(
+            segment,
+            &[
+                " add ",
+                " grant ",
+                " give ",
+                " attach ",
+                " include ",
+                " plus ",
+                " also ",
+                " mint ",
+                " throw in ",
+                " append ",
+                " request ",
+                " need ",
+                " needs ",
+                " get ",
+                " set ",
+                " use ",
+                " want ",
+                " with ",
+            ],
+        )
+    };
+    spreads || names_permissions && (!first || asks()) || !first && says(segment, &LEVELS)
 }

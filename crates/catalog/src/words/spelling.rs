@@ -1,5 +1,7 @@
 //! Words as they were meant: typing slips against the words that a provider's knowledge and the verbs have.
 
+use std::sync::OnceLock;
+
 use super::knowledge::Knowledge;
 use super::lexicon::{is_elsewhere, is_small, verb};
 use super::tokens::slips;
@@ -59,7 +61,10 @@ pub(super) fn known_as(lower: &str, stem: String, knowledge: &Knowledge) -> (Str
     }
     let mut best: Option<(usize, usize, &[char])> = None;
     for list in (letters.len() - 2..letters.len() + 3).filter_map(|length| knowledge.spellings.get(length)) {
-        for (theirs, number) in list {
+        // The lists are in order, and no slip is forgiven in the first letter.
+        let from = list.partition_point(|(word, _)| word.first() < letters.first());
+        let same = list.iter().skip(from).take_while(|(word, _)| word.first() == letters.first());
+        for (theirs, number) in same {
             if let Some(distance) = slips(&letters, theirs).map(|slips| cost(slips, &letters, theirs))
                 && best.is_none_or(|(closest, _, _)| distance < closest)
             {
@@ -67,9 +72,10 @@ pub(super) fn known_as(lower: &str, stem: String, knowledge: &Knowledge) -> (Str
             }
         }
     }
-    for word in OFTEN {
-        let theirs: Vec<char> = word.chars().collect();
-        if let Some(distance) = slips(&letters, &theirs).map(|slips| cost(slips, &letters, &theirs))
+    static VERBS: OnceLock<Vec<Vec<char>>> = OnceLock::new();
+    let verbs = VERBS.get_or_init(|| OFTEN.iter().map(|word| word.chars().collect()).collect());
+    for (word, theirs) in OFTEN.iter().zip(verbs) {
+        if let Some(distance) = slips(&letters, theirs).map(|slips| cost(slips, &letters, theirs))
             && best.is_none_or(|(closest, _, _)| distance < closest)
         {
             let meant = super::tokens::stem(word);

@@ -119,10 +119,36 @@ pub(super) fn place(heard: &mut Heard) {
                     | "wer"
             )
         });
-        let asks = segment.question || own.first().is_some_and(|word| begins(&word.stem));
+        let asks = segment.question || own.first().is_some_and(|word| begins(&word.stem)) || asks_when(&own);
         let whether = own.iter().any(|word| matches!(word.stem.as_str(), "whether" | "ob"));
         segment.question = asks && !requests
             || whether && own.iter().all(|word| !word.kinds.iter().any(|kind| kind.writes()));
+    }
+}
+
+/// `when do the domains expire`: not when something happens, but the question.
+fn asks_when(own: &[&Word]) -> bool {
+    let mut words = own.iter();
+    words.next().is_some_and(|word| matches!(word.stem.as_str(), "when" | "wher" | "why" | "whos"))
+        && words.next().is_some_and(|word| {
+            matches!(
+                word.stem.as_str(),
+                "do" | "doe" | "did" | "is" | "are" | "wa" | "was" | "wer" | "were" | "will" | "dont"
+            )
+        })
+}
+
+/// What is there already is not asked for.
+pub(super) fn exists(heard: &mut Heard) {
+    for at in 1..heard.segments.len() {
+        let own = || heard_own(&heard.words, at);
+        let there = own().any(|word| word.stem == "exist") && own().any(|word| word.stem == "alreadi");
+        if there && !own().any(|word| word.negated || word.stem == "if") {
+            for word in heard.words.iter_mut().filter(|word| word.segment == at) {
+                word.negated = true;
+                word.kinds = &[];
+            }
+        }
     }
 }
 
@@ -247,6 +273,49 @@ pub(super) fn says_read_only(heard: &Heard) -> bool {
     SAYS.iter().any(|says| padded.contains(says))
 }
 
+/// A copy of a thing is read off it; so is what goes to a place that the provider does not have.
+pub(super) fn carry(heard: &mut Heard, known: impl Fn(&Word) -> bool) {
+    for at in 0..heard.words.len() {
+        let Some(word) = heard.words.get(at) else { break };
+        let carries = matches!(
+            word.stem.as_str(),
+            "copi" | "mirror" | "ship" | "replicat" | "clon" | "transfer" | "duplicat" | "archiv"
+        );
+        if !carries || word.negated || word.named {
+            continue;
+        }
+        let sentence = |word: &Word| heard.segments.get(word.segment).map(|segment| segment.sentence);
+        let own = |other: &&Word| {
+            sentence(other) == sentence(word)
+                && (other.segment == word.segment || !other.leads || other.kinds.is_empty())
+        };
+        let mut behind = heard.words.iter().skip(at + 1).take_while(own);
+        let of_it = heard.words.get(at + 1).is_some_and(|next| next.stem == "of");
+        let goes = behind.by_ref().any(|other| matches!(other.stem.as_str(), "to" | "into" | "onto"));
+        let within = behind.any(known_there(&known));
+        if (of_it || goes && !within)
+            && let Some(word) = heard.words.get_mut(at)
+        {
+            word.kinds = &[Kind::Read];
+        }
+    }
+}
+
+fn known_there(known: impl Fn(&Word) -> bool) -> impl Fn(&Word) -> bool {
+    move |word| !word.named && known(word)
+}
+
+/// Whether a verb of the text changes something.
+pub(super) fn changes(heard: &Heard) -> bool {
+    let counts = |word: &&Word| {
+        let usable =
+            |segment: &super::hear::Segment| !segment.smuggles && !segment.aside && !segment.elsewhere;
+        !word.negated && !word.named && heard.segments.get(word.segment).is_some_and(usable)
+    };
+    let writes = |word: &&Word| word.kinds.iter().any(|kind| kind.writes()) && (word.leads || !word.noun_too);
+    heard.words.iter().filter(counts).any(|word| writes(&word))
+}
+
 /// Whether the text asks, lists or reports, and nothing in it changes anything.
 pub(super) fn only_looks(heard: &Heard) -> bool {
     let counts = |word: &&Word| {
@@ -254,8 +323,7 @@ pub(super) fn only_looks(heard: &Heard) -> bool {
             |segment: &super::hear::Segment| !segment.smuggles && !segment.aside && !segment.elsewhere;
         !word.negated && !word.named && heard.segments.get(word.segment).is_some_and(usable)
     };
-    let writes = |word: &&Word| word.kinds.iter().any(|kind| kind.writes()) && (word.leads || !word.noun_too);
-    if heard.words.iter().filter(counts).any(|word| writes(&word)) {
+    if changes(heard) {
         return false;
     }
     // `count the messages` looks, `count` alone is a number.

@@ -149,23 +149,33 @@ pub(super) fn camel_parts(word: &str) -> Vec<&str> {
     parts
 }
 
-/// A word without its doubled consonants.
-fn single(word: &[char]) -> Vec<char> {
-    let mut letters = word.to_vec();
-    letters.dedup_by(|one, other| one == other && !matches!(one, 'a' | 'e' | 'i' | 'o' | 'u'));
-    letters
+/// Longer words are not compared letter by letter.
+const LONGEST: usize = 26;
+
+/// The letters of a word without its doubled consonants.
+fn single(word: &[char]) -> impl Iterator<Item = char> + '_ {
+    let mut before = None;
+    word.iter().copied().filter(move |letter| {
+        let doubled = before == Some(*letter) && !matches!(letter, 'a' | 'e' | 'i' | 'o' | 'u');
+        before = Some(*letter);
+        !doubled
+    })
 }
 
 /// Whether two neighbours of `one` changed places.
 fn swapped(one: &[char], other: &[char]) -> bool {
-    let differ: Vec<usize> =
-        one.iter().zip(other).enumerate().filter(|(_, (a, b))| a != b).map(|(at, _)| at).collect();
-    match differ.as_slice() {
-        [first, second] if one.len() == other.len() && *second == first + 1 => {
-            one.get(*first) == other.get(*second) && one.get(*second) == other.get(*first)
+    let mut differ = one.iter().zip(other).enumerate().filter(|(_, (a, b))| a != b).map(|(at, _)| at);
+    match (differ.next(), differ.next(), differ.next()) {
+        (Some(first), Some(second), None) if one.len() == other.len() && second == first + 1 => {
+            one.get(first) == other.get(second) && one.get(second) == other.get(first)
         }
         _ => false,
     }
+}
+
+/// Which letters a word has.
+fn letters(word: &[char]) -> u32 {
+    word.iter().fold(0, |all, letter| all | 1 << (u32::from(*letter) % 32))
 }
 
 /// Whether two words differ by no more typing slips than their length forgives. A slip is a letter too many, too few,
@@ -174,40 +184,51 @@ pub(super) fn slips(one: &[char], other: &[char]) -> Option<usize> {
     if one.first() != other.first() {
         return None;
     }
-    if single(one) == single(other) {
+    if single(one).eq(single(other)) {
         return Some(1);
     }
     let forgiven = match one.len().max(other.len()) {
         0..=3 => return None,
         4 => return swapped(one, other).then_some(1),
         5..=7 => 1,
-        _ => 2,
+        8..=LONGEST => 2,
+        _ => return None,
     };
-    if one.len().abs_diff(other.len()) > forgiven {
+    // Each slip brings in one letter at most.
+    let (ours, theirs) = (letters(one), letters(other));
+    let apart = (ours & !theirs).count_ones().max((theirs & !ours).count_ones());
+    if one.len().abs_diff(other.len()) > forgiven || apart as usize > forgiven {
         return None;
     }
-    let mut before: Vec<usize> = Vec::new();
-    let mut above: Vec<usize> = (0..=other.len()).collect();
+    distance(one, other).filter(|distance| *distance <= forgiven)
+}
+
+fn distance(one: &[char], other: &[char]) -> Option<usize> {
+    let mut before = [0_usize; LONGEST + 1];
+    let mut above = [0_usize; LONGEST + 1];
+    for (column, cell) in above.iter_mut().enumerate() {
+        *cell = column;
+    }
     for (row, ours) in one.iter().enumerate() {
-        let mut line = vec![row + 1];
+        let mut line = [0_usize; LONGEST + 1];
+        *line.first_mut()? = row + 1;
         for (column, theirs) in other.iter().enumerate() {
-            let cell = |line: &[usize], at: usize| line.get(at).copied().unwrap_or(usize::MAX / 2);
-            let mut best = (cell(&above, column) + usize::from(ours != theirs))
-                .min(cell(&above, column + 1) + 1)
-                .min(cell(&line, column) + 1);
+            let mut best = (above.get(column)? + usize::from(ours != theirs))
+                .min(above.get(column + 1)? + 1)
+                .min(line.get(column)? + 1);
             let swapped = row > 0
                 && column > 0
                 && one.get(row - 1) == Some(theirs)
                 && other.get(column - 1) == Some(ours);
             if swapped {
-                best = best.min(cell(&before, column - 1) + 1);
+                best = best.min(before.get(column - 1)? + 1);
             }
-            line.push(best);
+            *line.get_mut(column + 1)? = best;
         }
         before = above;
         above = line;
     }
-    above.last().copied().filter(|distance| *distance <= forgiven)
+    above.get(other.len()).copied()
 }
 
 #[cfg(test)]
