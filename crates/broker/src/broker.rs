@@ -93,6 +93,8 @@ pub struct Health {
     pub revocations_owed: u64,
     /// Versions that were replaced and live longer than their template says, because they are used or nobody can know.
     pub drains_late: u64,
+    /// Consumers that could not be told of a successor so far, and old versions that wait for it.
+    pub consumers_untold: u64,
     /// Attempts of which nobody knows yet whether they made a key.
     pub attempts_uncertain: u64,
     /// Entries in the audit log.
@@ -198,6 +200,7 @@ impl Broker {
                 sagas_open: tx.sagas_open()?,
                 revocations_owed: tx.revocations_count()?,
                 drains_late: tx.drains_late()?,
+                consumers_untold: tx.tellings_failing()?,
                 attempts_uncertain: tx.attempts_uncertain()?,
                 audit_entries: tx.audit_size()?,
             })

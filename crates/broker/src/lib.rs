@@ -23,6 +23,7 @@
 //! | [`guards`] | templates and policies: check, apply, test, explain |
 //! | [`kinds`] | which kinds of providers and stores are built in |
 //! | [`admin`] | connections, stores, agents, operators, workloads |
+//! | [`consumers`] | who is told when a key has a successor |
 //! | `remove` | connections and stores that nothing needs any more |
 //! | [`trace`] | the audit log, read |
 //! | [`embedded`] | the sealed store in the ledger |
@@ -39,6 +40,7 @@ pub mod auth;
 mod begin;
 mod broker;
 mod clock;
+pub mod consumers;
 mod copies;
 pub mod crash;
 pub mod deliver;

@@ -7,7 +7,9 @@ use keywright_core::id::{KeyId, RequestId};
 use keywright_core::key::{Key, KeyState, Placement, Version};
 use keywright_core::name::{EnvironmentName, ProjectName};
 use keywright_core::plan::{Plan, Principal};
-use keywright_ledger::{AuditFilter, Drain, LedgerError, Request, Revocation, Saga, StoredEntry, Tx};
+use keywright_ledger::{
+    AuditFilter, Drain, LedgerError, Request, Revocation, Saga, StoredEntry, Telling, Tx,
+};
 
 use crate::broker::Broker;
 use crate::error::{BrokerError, Result};
@@ -36,6 +38,8 @@ pub struct Trace {
     pub saga: Option<Saga>,
     /// What was seen of the versions that were replaced, and what follows from it.
     pub drains: Vec<(Drain, Option<Verdict>)>,
+    /// Who was told of its successors, or has to be.
+    pub tellings: Vec<Telling>,
     /// When the version in force is due to be replaced.
     pub rotates_at: Option<Timestamp>,
     /// How often that failed since it last went well.
@@ -185,6 +189,7 @@ impl Broker {
                 revocations: tx.revocations_of(id)?,
                 saga: tx.saga_under_way(id)?,
                 drains: tx.drains(id)?.into_iter().map(|drain| (drain, None)).collect(),
+                tellings: tx.tellings(id)?,
                 rotates_at: tx.rotation_of(id)?.0,
                 rotate_tries: tx.rotation_of(id)?.1,
                 entries,

@@ -11,11 +11,13 @@
 //! | [`template`], [`plan`], [`policy`], [`approval`] | ask, exact effect, decision, human consent |
 //! | [`key`], [`saga`], [`marker`], [`drain`] | the life of a key, what survives a crash, when a version may end |
 //! | [`audit`] | the log that shows tampering |
+//! | [`consumer`] | who is told when a key has a successor, and what |
 //! | [`receipt`] | all that an agent ever gets back |
 //! | [`provider`], [`store`] | the two joints to the outside world |
 
 pub mod approval;
 pub mod audit;
+pub mod consumer;
 pub mod drain;
 pub mod grant;
 pub mod id;

@@ -22,6 +22,7 @@ pub use tables::{
     agents::{Agent, Workload},
     audit::{AuditFilter, StoredEntry},
     configured::{ConfiguredStore, Connection},
+    consumers::{ConfiguredConsumer, Telling},
     drains::Drain,
     embedded::EmbeddedValue,
     guards::{AppliedPolicy, AppliedTemplate, Proposal},

@@ -266,6 +266,38 @@ pub enum OperatorCall {
         /// Its name.
         name: String,
     },
+    /// Have somebody told of successors.
+    ConsumerAdd {
+        /// The name.
+        name: String,
+        /// Of keys of this project.
+        project: String,
+        /// Of this environment.
+        environment: Option<String>,
+        /// Of these names: one, or their beginning and `*`.
+        names: Option<String>,
+        /// A program, and its arguments.
+        #[serde(default)]
+        command: Vec<String>,
+        /// An address.
+        webhook: Option<String>,
+        /// What messages to it are signed with.
+        secret: Option<Passed>,
+        /// How long it may take.
+        patience: Option<String>,
+    },
+    /// List the consumers.
+    ConsumerList,
+    /// Remove one.
+    ConsumerRemove {
+        /// The name.
+        name: String,
+    },
+    /// Tell one of nothing.
+    ConsumerTest {
+        /// The name.
+        name: String,
+    },
     /// List the templates in force.
     TemplateList,
     /// Show one.

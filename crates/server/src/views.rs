@@ -13,7 +13,7 @@ use keywright_core::name::OperatorName;
 use keywright_core::policy::{CaseResult, Effect};
 use keywright_core::provider::ParentHealth;
 use keywright_core::receipt::Receipt;
-use keywright_ledger::{Agent, AppliedPolicy, AppliedTemplate, Connection, Drain, Workload};
+use keywright_ledger::{Agent, AppliedPolicy, AppliedTemplate, Connection, Drain, Telling, Workload};
 use serde_json::{Value, json};
 
 /// Puts a schema on an object that has none.
@@ -308,6 +308,7 @@ pub fn trace(trace: &Trace) -> Value {
         revocations,
         saga,
         drains,
+        tellings,
         rotates_at,
         rotate_tries,
         entries,
@@ -349,6 +350,7 @@ pub fn trace(trace: &Trace) -> Value {
         "rotation": plan.rotation,
         "rotates_at": rotates_at.map(|at| at.to_string()), "rotate_tries": rotate_tries,
         "drains": drains.iter().map(|(drain, judged)| drained(drain, judged.as_ref())).collect::<Vec<_>>(),
+        "told": tellings.iter().map(telling).collect::<Vec<_>>(),
         "versions": versions.iter().map(version).collect::<Vec<_>>(),
         "placements": placements.iter().map(placement).collect::<Vec<_>>(),
         "open": open,
@@ -457,6 +459,16 @@ fn drained(drain: &Drain, judged: Option<&Verdict>) -> Value {
         "last_sign": time(seen.last_sign()), "tokens": seen.usage.and_then(|u| u.tokens),
         "cost_microusd": seen.usage.and_then(|u| u.cost_microusd), "alerted_at": time(drain.alerted_at),
         "disabled_at": time(drain.disabled_at), "word": drain.word.as_deref().map(keywright_core::text::escaped),
+    })
+}
+
+/// Who was told of a successor, or has to be.
+fn telling(telling: &Telling) -> Value {
+    json!({
+        "consumer": telling.consumer, "id": telling.id, "state": telling.state.as_str(), "tries": telling.tries,
+        "told_at": telling.told_at.map(|at| at.to_string()), "due_at": telling.due_at.to_string(),
+        "at": telling.at.to_string(),
+        "trouble": telling.trouble.as_deref().map(keywright_core::text::escaped),
     })
 }
 

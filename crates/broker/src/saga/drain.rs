@@ -34,6 +34,8 @@ struct Old {
 enum Seen {
     /// It may end; why.
     Over(String),
+    /// It ends whether or not everybody was told; why.
+    OverAnyway(String),
     /// It may not yet; when to look again, and what is waited for.
     Wait(Timestamp, String),
 }
@@ -45,12 +47,29 @@ impl Broker {
             Ok(old) => old,
             Err(error) => return Step::Lost(error),
         };
+        let versions: Vec<&Version> = old.iter().map(|one| &one.version).collect();
+        let untold = match self.tell_consumers(work, &versions).await {
+            Ok(untold) => untold,
+            Err(error) => return Step::Later(error),
+        };
         let mut because = Vec::new();
         for one in &old {
-            match self.watch(work, one).await {
-                Ok(Seen::Over(why)) => because.push((one, why)),
-                Ok(Seen::Wait(until, why)) => return Step::Rests(until, why),
-                Err(error) => return Step::Later(error),
+            match (self.watch(work, one).await, &untold) {
+                (Ok(Seen::OverAnyway(why)), _) | (Ok(Seen::Over(why)), None) => because.push((one, why)),
+                (Ok(seen), Some(untold)) => {
+                    if let Err(error) =
+                        self.alert_when_late(work, one, &rules(work.plan()), &untold.why).await
+                    {
+                        return Step::Later(error);
+                    }
+                    let until = match seen {
+                        Seen::Wait(until, _) => until.min(untold.until),
+                        Seen::Over(_) | Seen::OverAnyway(_) => untold.until,
+                    };
+                    return Step::Rests(until, untold.why.clone());
+                }
+                (Ok(Seen::Wait(until, why)), None) => return Step::Rests(until, why),
+                (Err(error), _) => return Step::Later(error),
             }
         }
         let (request, saga) = (work.request.clone(), work.saga.id);
@@ -84,16 +103,16 @@ impl Broker {
         let now = self.now();
         let Old { version, drain } = old;
         if version.state == VersionState::Revoked {
-            return Ok(Seen::Over("it is gone at the provider".to_owned()));
+            return Ok(Seen::OverAnyway("it is gone at the provider".to_owned()));
         }
         if work.key.state != KeyState::Active {
-            return Ok(Seen::Over(format!("the key itself is {}", work.key.state)));
+            return Ok(Seen::OverAnyway(format!("the key itself is {}", work.key.state)));
         }
         if let Some(word) = &drain.word {
-            return Ok(Seen::Over(word.clone()));
+            return Ok(Seen::OverAnyway(word.clone()));
         }
         if version.expires_at.is_some_and(|at| at <= now) {
-            return Ok(Seen::Over("it has expired".to_owned()));
+            return Ok(Seen::OverAnyway("it has expired".to_owned()));
         }
         let provider = self.outside.provider(&work.key.connection).await?;
         let rules = rules(work.plan());
@@ -102,7 +121,7 @@ impl Broker {
             Ok(looked) => looked,
             Err(ProviderError::NotFound { .. }) => {
                 self.note_gone(version).await?;
-                return Ok(Seen::Over("it is gone at the provider".to_owned()));
+                return Ok(Seen::OverAnyway("it is gone at the provider".to_owned()));
             }
             Err(error) => {
                 // Nothing seen is nothing known.

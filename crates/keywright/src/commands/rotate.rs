@@ -7,7 +7,7 @@ use keywright_server::call::OperatorCall;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::key::{drain_text, draining, show};
+use super::key::{drain_text, draining, show, told};
 use crate::app::App;
 use crate::output::{Done, Output, say};
 use crate::show::list::{Tone, toned};
@@ -15,6 +15,8 @@ use crate::show::{field, items, number, receipt, when};
 
 /// How long a drain may take for which the command waits.
 const PATIENCE: i64 = 15 * 60;
+/// How often a consumer is tried before the command waits no longer.
+const IN_VAIN: u64 = 3;
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
 /// How long a program's call waits for the successor to be in force.
 const WAIT: u32 = 120;
@@ -80,6 +82,21 @@ async fn follow(app: &App, key: &str, mut said: usize, begun: Value) -> Done {
                  key show` says how far it is",
             ));
         }
+        let in_vain =
+            |telling: &&&Value| field(telling, "state") == "owed" && number(telling, "tries") >= IN_VAIN;
+        if let Some(telling) = told(&trace).iter().find(in_vain).filter(|_| phase == "switched") {
+            let line = format!(
+                "{}: consumer {} could not be told: {}",
+                toned("draining", Tone::Warn),
+                field(telling, "consumer"),
+                field(telling, "trouble")
+            );
+            let text = show(&trace);
+            return Ok(Output::new(trace, text).talk(line).talk(
+                "next: see to it, or remove it (`keywright consumer remove`); the broker tries again by itself (keywright \
+                 serve has to run), and the old version works until then",
+            ));
+        }
         if trouble != waits_for && !trouble.is_empty() {
             say(&format!("  {}  {trouble}", toned("waits", Tone::Warn)));
             waits_for = trouble;
@@ -138,6 +155,10 @@ fn step(entry: &Value, trace: &Value) -> Option<String> {
         ("key.rotate", "note", "switched") => {
             (Tone::Good, format!("version {number} is in force; the old one works until it is idle"))
         }
+        ("consumer.tell", "outcome", _) => match entry.pointer("/result/ok").and_then(Value::as_bool) {
+            Some(true) => (Tone::Plain, format!("consumer {} was told", field(&facts, "consumer"))),
+            _ => (Tone::Warn, format!("consumer {} was not told yet", field(&facts, "consumer"))),
+        },
         ("key.rotate", "note", "drained") => (Tone::Good, format!("version {number} may end: {because}")),
         ("key.rotate", "note", "late") => {
             (Tone::Bad, format!("version {number} lives longer than it should: {because}"))

@@ -28,6 +28,14 @@ const COMMANDS: &str = "
     0  store list
     0  store check embedded
     0* store remove store-{n}
+    0* consumer add app-{n} --project web --only CF_* --command /bin/sh -c true
+    2* consumer add bad-{n} --project web --webhook http://example.com --credential-file {hook}
+    0* consumer add hook-{n} --project other --webhook http://127.0.0.1:9/x --credential-file {hook}
+    0  consumer list
+    0* consumer test app-{n}
+    6* consumer test hook-{n}
+    0* consumer remove app-{n}
+    0* consumer remove hook-{n}
     0  template list
     0  template list --pack
     0  template show cloudflare/dns-edit
@@ -131,6 +139,7 @@ fn known(ground: &Ground, agent: &Agent, n: usize) -> Vec<(&'static str, String)
         ("parent", path("parent")),
         ("pass", path("pass")),
         ("carols", world.secret("carols", "yet-another-set-of-words")),
+        ("hook", world.secret("hook", HOOK)),
         ("folder", path("")),
         ("template", world.file("t.toml", TEMPLATE)),
         ("policy", world.file("p.cedar", "permit(principal, action, resource);")),
@@ -249,6 +258,9 @@ fn leaves() -> Vec<Vec<String>> {
     assert!(found.len() > 40, "{found:?}");
     found
 }
+
+/// What messages to an address are signed with.
+const HOOK: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 const CASES: &str = "[[case]]\nname = \"production needs two\"\nexpect = \"needs 2\"\nprincipal = \"agent builder\"\n\
     action = \"mint\"\ntemplate = { id = \"cloudflare/dns-edit\", tier = \"standard\", mutating = 25 }\n\

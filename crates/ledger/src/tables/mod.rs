@@ -5,6 +5,7 @@ pub(crate) mod attempts;
 pub(crate) mod audit;
 pub(crate) mod claims;
 pub(crate) mod configured;
+pub(crate) mod consumers;
 pub(crate) mod drains;
 pub(crate) mod embedded;
 pub(crate) mod guards;

@@ -1,6 +1,6 @@
 //! Looking through all rows that are vouched for.
 
-use super::{attempts, configured, drains, embedded, guards, keys, requests, revocations, sagas};
+use super::{attempts, configured, consumers, drains, embedded, guards, keys, requests, revocations, sagas};
 use crate::error::{LedgerError, Result};
 use crate::sql::Tx;
 use keywright_core::text::Untrusted;
@@ -15,12 +15,13 @@ pub struct Soundness {
 }
 
 /// The tables whose rows come to be by deeds that are on record.
-const RECORDED: [&str; 9] = [
+const RECORDED: [&str; 10] = [
     "operators",
     "agents",
     "workloads",
     "connections",
     "stores",
+    "consumers",
     "templates",
     "policies",
     "requests",
@@ -60,6 +61,8 @@ impl Tx<'_> {
         for facts in [
             &configured::CONNECTIONS,
             &configured::STORES,
+            &consumers::CONSUMERS,
+            &consumers::TELLINGS,
             &guards::PROPOSALS,
             &requests::FACTS,
             &keys::KEYS,

@@ -1,6 +1,7 @@
 //! A call, run on a broker: parse the words, name the caller, call the verb, shape the answer.
 
 mod agent;
+mod consumer;
 mod mask;
 mod operator;
 mod reader;

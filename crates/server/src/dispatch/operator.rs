@@ -36,6 +36,9 @@ pub(super) async fn run(
         Op::StoreAdd { .. } | Op::StoreList | Op::StoreCheck { .. } | Op::StoreRemove { .. } => {
             stores(broker, operator, call).await
         }
+        Op::ConsumerAdd { .. } | Op::ConsumerList | Op::ConsumerRemove { .. } | Op::ConsumerTest { .. } => {
+            super::consumer::run(broker, operator, call).await
+        }
         Op::TemplateList
         | Op::TemplateShow { .. }
         | Op::TemplateApply { .. }
