@@ -1,7 +1,7 @@
 //! An unlocked home.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use keywright_core::id::{KeyId, RequestId};
@@ -77,6 +77,8 @@ pub struct Broker {
     policies: RwLock<Option<(u64, Arc<Policies>)>>,
     // Every secret that this home held since the broker opened it; gathered when first needed.
     known: OnceCell<Arc<Known>>,
+    /// Since when programs that `run` started can be heard of.
+    pub(crate) listening_since: OnceLock<Timestamp>,
     _lock: HomeLock,
 }
 
@@ -147,6 +149,7 @@ impl Broker {
             unsigned: RwLock::default(),
             policies: RwLock::new(None),
             known: OnceCell::new(),
+            listening_since: OnceLock::new(),
             _lock: lock,
         });
         // One broker per home: whatever claimed a saga before is dead, whatever it held in memory is gone.

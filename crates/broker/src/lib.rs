@@ -18,6 +18,7 @@
 //! | `saga` | mint and rotation, step by step, with their undo |
 //! | [`revoke`], `copies`, `sweep` | the debts, what lies in stores, and the orphans |
 //! | [`deliver`] | secrets for workloads at run time |
+//! | [`holds`] | programs that `run` started, and what they hold |
 //! | `proposals` | templates that agents put forward |
 //! | `rails` | the guard rails as operators applied them, whatever the rows say |
 //! | [`guards`] | templates and policies: check, apply, test, explain |
@@ -52,6 +53,7 @@ mod ended;
 mod error;
 pub mod find;
 pub mod guards;
+pub mod holds;
 pub mod home;
 pub mod kinds;
 mod limits;

@@ -52,6 +52,7 @@ const CHANGES: &[(&str, &[&str])] = &[
             "word",
         ],
     ),
+    ("holds", &["seen_at"]),
     ("revocations", &["due_at", "tries", "trouble", "done_at", "entry"]),
 ];
 
@@ -125,6 +126,9 @@ async fn every_column_that_never_changes_is_held_against_the_rows_mac() {
         patience: keywright_broker::consumers::PATIENCE,
     };
     world.broker.add_consumer(&ana, consumer).await.unwrap();
+    let holder = keywright_broker::holds::Holder { word: "kwh_x".to_owned(), process: Some((1, 1)) };
+    let wanted = Wanted { project: Some("web".parse().unwrap()), holder: Some(holder), ..Wanted::default() };
+    world.broker.deliver(&Reader::Operator(&ana), wanted).await.unwrap();
     let wait = Duration::from_secs(20);
     world.broker.rotate(&World::agent("bot"), "CF_TOKEN", "now", wait).await.unwrap();
     let (rows, edited) = world.broker.soundness().await.unwrap();

@@ -26,6 +26,7 @@ pub use tables::{
     drains::Drain,
     embedded::EmbeddedValue,
     guards::{AppliedPolicy, AppliedTemplate, Proposal},
+    holds::Hold,
     operators::{Operator, OperatorKeys, Slot, Unlocked},
     requests::{NewRequest, Request, RequestFilter},
     revocations::{NewRevocation, Revocation},

@@ -25,6 +25,12 @@ impl Passed {
         Self(Zeroizing::new(text))
     }
 
+    /// A word that opens nothing.
+    #[must_use]
+    pub fn into_word(mut self) -> String {
+        std::mem::take(&mut *self.0)
+    }
+
     /// What it is at the other end.
     #[must_use]
     pub fn into_secret(mut self) -> Secret {
@@ -91,6 +97,16 @@ pub enum Call {
         environment: Option<String>,
         /// Only these names; empty = all.
         only: Vec<String>,
+        /// The word by which the program will speak that gets them.
+        #[serde(default)]
+        holder: Option<Passed>,
+    },
+    /// A program that was given keys, by the word that it was started with.
+    Hold {
+        /// The word.
+        word: Passed,
+        /// Whether it has ended.
+        is_over: bool,
     },
 }
 

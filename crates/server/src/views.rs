@@ -8,6 +8,7 @@ use keywright_broker::review::Pending;
 use keywright_broker::trace::{KeySummary, Trace};
 use keywright_core::audit::Entry;
 use keywright_core::drain::Verdict;
+use keywright_core::id::VersionId;
 use keywright_core::key::{Placement, PlacementState, Version};
 use keywright_core::name::OperatorName;
 use keywright_core::policy::{CaseResult, Effect};
@@ -308,6 +309,7 @@ pub fn trace(trace: &Trace) -> Value {
         revocations,
         saga,
         drains,
+        holders,
         tellings,
         rotates_at,
         rotate_tries,
@@ -351,7 +353,7 @@ pub fn trace(trace: &Trace) -> Value {
         "rotates_at": rotates_at.map(|at| at.to_string()), "rotate_tries": rotate_tries,
         "drains": drains.iter().map(|(drain, judged)| drained(drain, judged.as_ref())).collect::<Vec<_>>(),
         "told": tellings.iter().map(telling).collect::<Vec<_>>(),
-        "versions": versions.iter().map(version).collect::<Vec<_>>(),
+        "versions": versions.iter().map(|one| version(one, holders)).collect::<Vec<_>>(),
         "placements": placements.iter().map(placement).collect::<Vec<_>>(),
         "open": open,
         "revocations": debts,
@@ -435,8 +437,10 @@ fn approvers(entries: &[Entry]) -> Vec<String> {
     entries.iter().flat_map(|e| e.record().signatures.iter().map(|s| s.by.clone())).collect()
 }
 
-fn version(version: &Version) -> Value {
+fn version(version: &Version, holders: &[(VersionId, usize)]) -> Value {
+    let held_by = holders.iter().find(|(id, _)| *id == version.id).map_or(0, |(_, holders)| *holders);
     json!({
+        "held_by": held_by,
         "id": version.id, "number": version.number, "state": version.state.as_str(),
         "provider_key_id": version.provider_key_id, "expires_at": version.expires_at.map(|at| at.to_string()),
     })

@@ -21,6 +21,8 @@ use crate::rotate::{evidence, first_due, rules};
 
 /// The longest pause between looks at a version that drains, in seconds.
 const LONGEST_PAUSE: u64 = 3_600;
+/// The pause between looks at a version that a program holds, in seconds.
+const HELD_PAUSE: u64 = 60;
 /// The longest that a version rests switched off before it is revoked, in seconds.
 const LONGEST_REST: u64 = 3_600;
 
@@ -129,9 +131,22 @@ impl Broker {
                 return Err(error.into());
             }
         };
+        let holders = self.holders(version.id).await?;
+        let seen = match holders {
+            0 => seen,
+            _ => Observed { seen_by_us_at: Some(now), ..seen },
+        };
         let (id, kept) = (version.id, seen.clone());
         self.ledger.write(move |tx| tx.observe(id, &kept)).await.map_err(BrokerError::from)?;
         let late_at = rules.max_overlap.after(seen.since);
+        if holders > 0 {
+            let why = match holders {
+                1 => "a program that `keywright run` started holds the old version".to_owned(),
+                several => format!("{several} programs that `keywright run` started hold the old version"),
+            };
+            self.alert_when_late(work, old, &rules, &why).await?;
+            return Ok(Seen::Wait(Span::from_seconds(HELD_PAUSE).after(now), why));
+        }
         match verdict(class, &seen, rules.quiet_for, lag) {
             Verdict::Idle { quiet_since } => {
                 let (since, at) = (to_second(quiet_since), to_second(now));

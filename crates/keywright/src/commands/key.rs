@@ -282,7 +282,13 @@ fn version_text(version: &Value, now: Timestamp) -> String {
     let expires = field(version, "expires_at");
     let expires =
         if expires.is_empty() { String::new() } else { format!(", expires {}", when::both(&expires, now)) };
-    format!("{} is {}{expires}", number(version, "number"), field(version, "state"))
+    let held = match number(version, "held_by") {
+        0 => String::new(),
+        programs => {
+            format!(", held by {} that `keywright run` started", count(programs, "program", "programs"))
+        }
+    };
+    format!("{} is {}{expires}{held}", number(version, "number"), field(version, "state"))
 }
 
 /// Whether a copy still means something: one that a successor's took the place of, or that went with its version, does not

@@ -9,6 +9,7 @@ pub(crate) mod consumers;
 pub(crate) mod drains;
 pub(crate) mod embedded;
 pub(crate) mod guards;
+pub(crate) mod holds;
 pub(crate) mod keys;
 pub(crate) mod meta;
 pub(crate) mod operators;

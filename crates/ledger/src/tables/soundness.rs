@@ -1,6 +1,8 @@
 //! Looking through all rows that are vouched for.
 
-use super::{attempts, configured, consumers, drains, embedded, guards, keys, requests, revocations, sagas};
+use super::{
+    attempts, configured, consumers, drains, embedded, guards, holds, keys, requests, revocations, sagas,
+};
 use crate::error::{LedgerError, Result};
 use crate::sql::Tx;
 use keywright_core::text::Untrusted;
@@ -72,6 +74,7 @@ impl Tx<'_> {
             &embedded::FACTS,
             &sagas::FACTS,
             &drains::FACTS,
+            &holds::FACTS,
             &revocations::FACTS,
         ] {
             found.rows += facts.edited(self, &mut found.edited)?;
