@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use keywright_core::id::KeyId;
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, TemplateId};
 use keywright_core::place::Place;
+use keywright_core::plan::Ending;
 use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,8 @@ pub(crate) struct ParsedAsk {
     pub(crate) withheld: Vec<String>,
     /// The key whose version is to be replaced; an asker says that with another verb.
     pub(crate) rotates: Option<KeyId>,
+    /// How the version before it ends, where not as usual.
+    pub(crate) ending: Option<Ending>,
     pub(crate) digest: [u8; 32],
 }
 
@@ -133,6 +136,7 @@ impl Ask {
             cwd: self.cwd.clone(),
             withheld: Vec::new(),
             rotates: None,
+            ending: None,
             digest: self.digest(),
         })
     }

@@ -61,6 +61,7 @@ impl Broker {
             destinations: wanted.into_iter().map(|place| Destination { place, base: None }).collect(),
             rotation: template.rotation.clone(),
             rotates: ask.rotates,
+            ending: ask.ending,
             unlocks: applied.resolved.unlocks,
             mutating: applied.resolved.mutating,
             needs: count(template.operations.len()),
@@ -92,6 +93,7 @@ impl Broker {
             cwd: plan.destinations.iter().find_map(|d| d.base.clone()),
             withheld: plan.withheld.clone(),
             rotates: plan.rotates,
+            ending: plan.ending,
             digest: [0; 32],
         };
         self.derive(plan.request, &plan.principal, &ask).await.map(|(plan, _)| plan)

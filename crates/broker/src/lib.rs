@@ -14,6 +14,7 @@
 //! | `limits` | what policy counts, and the brake on asking |
 //! | [`review`] | pending requests: show, reject, expire |
 //! | [`approve`] | pending requests: approve, as asked or with less |
+//! | `enable` | an old version that was switched off and is missed |
 //! | `rotate` | the wish for a successor: decided, recorded, begun; and what is due by itself |
 //! | `saga` | mint and rotation, step by step, with their undo |
 //! | [`revoke`], `copies`, `sweep` | the debts, what lies in stores, and the orphans |
@@ -49,6 +50,7 @@ pub mod denied;
 mod derive;
 pub mod drift;
 pub mod embedded;
+mod enable;
 mod ended;
 mod error;
 pub mod find;

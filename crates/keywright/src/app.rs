@@ -371,6 +371,7 @@ fn changes_keys(call: &OperatorCall) -> bool {
         OperatorCall::KeyRequest { dry_run: false, .. }
             | OperatorCall::KeyRotate { .. }
             | OperatorCall::KeyEndOld { .. }
+            | OperatorCall::KeyEnable { .. }
             | OperatorCall::KeyRevoke { .. }
             | OperatorCall::ProjectTeardown { .. }
             | OperatorCall::ReviewApprove { .. }

@@ -3,64 +3,20 @@
 //! The three callers have three enums. What is not in [`AgentCall`] an agent can't say, whatever it sends: there is no
 //! verb in it that returns a secret, approves, or changes a guard rail.
 
-use std::collections::BTreeMap;
-use std::fmt;
+mod agent;
+mod passed;
 
-use keywright_core::secret::Secret;
+use std::collections::BTreeMap;
+
+use keywright_core::plan::Ending;
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize as _, Zeroizing};
 
 use keywright_broker::approve::Less;
 use keywright_broker::ask::Ask;
 use keywright_broker::drift::Widening;
 
-/// A secret on its way through the socket, which only its owner's processes can open. It prints as nothing and is
-/// wiped when dropped.
-pub struct Passed(Zeroizing<String>);
-
-impl Passed {
-    /// Takes a secret along.
-    #[must_use]
-    pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-
-    /// A word that opens nothing.
-    #[must_use]
-    pub fn into_word(mut self) -> String {
-        std::mem::take(&mut *self.0)
-    }
-
-    /// What it is at the other end.
-    #[must_use]
-    pub fn into_secret(mut self) -> Secret {
-        Secret::new(std::mem::take(&mut *self.0))
-    }
-}
-
-impl fmt::Debug for Passed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Passed(..)")
-    }
-}
-
-impl Serialize for Passed {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Passed {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d).map(Self::new)
-    }
-}
-
-impl Drop for Passed {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
+pub use agent::AgentCall;
+pub use passed::Passed;
 
 /// A call.
 #[derive(Debug, Serialize, Deserialize)]
@@ -140,83 +96,6 @@ pub enum ReaderLogin {
         operator: Option<String>,
         /// The passphrase.
         passphrase: Passed,
-    },
-}
-
-/// What an agent can ask for: the MCP tools, one variant each.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
-pub enum AgentCall {
-    /// Permissions and templates that match some words.
-    FindPermissions {
-        /// The words.
-        query: String,
-        /// Only of this provider.
-        provider: Option<String>,
-        /// At most so many (1 to 50; 10 when absent).
-        limit: Option<u32>,
-    },
-    /// The templates that this agent may use.
-    ListTemplates {
-        /// Only those that match these words.
-        query: Option<String>,
-    },
-    /// What a request would do, without doing it.
-    PlanKey {
-        /// What is wanted, in plain words.
-        intent: Option<String>,
-        /// What the job calls, as `METHOD /path`.
-        #[serde(default)]
-        operations: Vec<String>,
-        /// Only of this provider.
-        provider: Option<String>,
-        /// The key to which the provider refused the operations.
-        #[serde(default)]
-        key: Option<String>,
-        /// The whole ask, when a template is chosen.
-        ask: Option<Box<Ask>>,
-    },
-    /// Ask for a key.
-    RequestKey {
-        /// The ask.
-        ask: Box<Ask>,
-    },
-    /// How a request stands.
-    CheckRequest {
-        /// The request's id.
-        request: String,
-        /// Wait for a change, at most 25 seconds.
-        wait_seconds: Option<u32>,
-    },
-    /// The agent's own keys, without secrets.
-    ListKeys {
-        /// Of this project.
-        project: Option<String>,
-        /// Of this environment.
-        environment: Option<String>,
-        /// In this state.
-        state: Option<String>,
-    },
-    /// Replace a key by a successor.
-    RotateKey {
-        /// Its id or name.
-        key: String,
-        /// Why.
-        reason: String,
-    },
-    /// Revoke one of the agent's own keys.
-    RevokeKey {
-        /// Its id or name.
-        key: String,
-        /// Why.
-        reason: String,
-    },
-    /// Propose a template for an operator to review.
-    ProposeTemplate {
-        /// The template as TOML.
-        source: String,
-        /// Why it is needed.
-        why: String,
     },
 }
 
@@ -438,6 +317,16 @@ pub enum OperatorCall {
         reason: String,
         /// How long to wait for the successor to be in force, at most 120 seconds; then it goes on by itself.
         wait_seconds: u32,
+        /// How the version before it ends, where not as usual.
+        #[serde(default)]
+        ending: Option<Ending>,
+    },
+    /// Switch on again what a rotation switched off.
+    KeyEnable {
+        /// Its id or name.
+        key: String,
+        /// Why.
+        reason: String,
     },
     /// End the version that a rotation replaced, whatever is known of its use.
     KeyEndOld {

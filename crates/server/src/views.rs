@@ -349,7 +349,7 @@ pub fn trace(trace: &Trace) -> Value {
         "resources": plan.resources,
         "unlocks": plan.unlocks,
         "mutating": plan.mutating,
-        "rotation": plan.rotation,
+        "rotation": plan.rotation, "ending": plan.ending,
         "rotates_at": rotates_at.map(|at| at.to_string()), "rotate_tries": rotate_tries,
         "drains": drains.iter().map(|(drain, judged)| drained(drain, judged.as_ref())).collect::<Vec<_>>(),
         "told": tellings.iter().map(telling).collect::<Vec<_>>(),

@@ -71,6 +71,7 @@ pub(crate) fn plan(template: &ResolvedTemplate) -> Plan {
         }],
         rotation: None,
         rotates: None,
+        ending: None,
         unlocks: template.unlocks,
         mutating: template.mutating,
         needs: 0,

@@ -59,6 +59,14 @@ enum Command {
     },
     /// Replace a key's version by a successor, and end the old one once it is idle.
     Rotate(super::rotate::Args),
+    /// Switch on again the old version that a rotation switched off: somebody misses it.
+    Enable {
+        /// Its id, its name, or project/environment/NAME.
+        key: String,
+        /// Why; it goes on record.
+        #[arg(long, value_name = "T", default_value = "somebody misses it")]
+        reason: String,
+    },
     /// Take a key that was made elsewhere under management (not in this version).
     #[command(hide = true)]
     Adopt {
@@ -121,6 +129,11 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
             receipt::revoked(app.everyday(make).await?)
         }
         Command::Rotate(args) => super::rotate::run(app, args).await,
+        Command::Enable { key, reason } => {
+            let trace = app.signed(OperatorCall::KeyEnable { key, reason }).await?;
+            let text = show(&trace);
+            Ok(Output::new(trace, text).talk("the old version works again, and is watched anew"))
+        }
         Command::Adopt { .. } => Err(errors::unsupported("adopting a key")),
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use keywright_core::plan::Ending;
 use keywright_server::call::OperatorCall;
 use serde_json::Value;
 use tokio::time::sleep;
@@ -34,10 +35,23 @@ pub(crate) struct Args {
     /// End the old version of a rotation now, whatever is known of its use.
     #[arg(long, conflicts_with = "no_wait")]
     end_old: bool,
+    /// Never end the old version by itself: once idle it is switched off where that can be taken back (`key enable`), and
+    /// `--end-old` ends it.
+    #[arg(long, conflicts_with = "end_old")]
+    keep_old: bool,
+    /// The version in force leaked: end it as soon as its successor is in force and consumers were told (ten minutes at
+    /// most), used or not.
+    #[arg(long, conflicts_with_all = ["end_old", "keep_old"])]
+    leaked: bool,
 }
 
 pub(crate) async fn run(app: &App, args: Args) -> Done {
-    let Args { key, reason, no_wait, end_old } = args;
+    let Args { key, reason, no_wait, end_old, keep_old, leaked } = args;
+    let ending = match (keep_old, leaked) {
+        (true, _) => Some(Ending::Kept),
+        (_, true) => Some(Ending::Leaked),
+        _ => None,
+    };
     if end_old {
         let trace = app.signed(OperatorCall::KeyEndOld { key: key.clone(), reason }).await?;
         if app.json {
@@ -47,9 +61,10 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
         return follow(app, &key, said, trace).await;
     }
     let wait_seconds = if app.json { WAIT } else { 0 };
-    let make = || OperatorCall::KeyRotate { key: key.clone(), reason: reason.clone(), wait_seconds };
+    let make = || OperatorCall::KeyRotate { key: key.clone(), reason: reason.clone(), wait_seconds, ending };
     let before = app.everyday(|| OperatorCall::KeyShow { key: key.clone() }).await?;
-    let begun = app.everyday(make).await?;
+    // What ends a version that may be in use takes a passphrase.
+    let begun = if leaked { app.signed(make()).await? } else { app.everyday(make).await? };
     let goes_on = ["active", "in_progress"].contains(&field(&begun, "status").as_str());
     if app.json || no_wait || !goes_on {
         return receipt::done(begun);
@@ -72,6 +87,7 @@ async fn follow(app: &App, key: &str, mut said: usize, begun: Value) -> Done {
         let under_way = trace.get("under_way").filter(|saga| field(saga, "what") == "rotate");
         let Some(saga) = under_way else { return ended(trace, &begun) };
         let now = Timestamp::now();
+        let is_kept = field(&trace, "ending") == "kept";
         let (phase, trouble) = (field(saga, "phase"), field(saga, "trouble"));
         let waits_long = |(_, drain): &(u64, &Value)| phase == "switched" && !waits_soon(drain, now);
         if let Some((version, drain)) = draining(&trace).into_iter().find(waits_long) {
@@ -96,6 +112,13 @@ async fn follow(app: &App, key: &str, mut said: usize, begun: Value) -> Done {
                 "next: see to it, or remove it (`keywright consumer remove`); the broker tries again by itself (keywright \
                  serve has to run), and the old version works until then",
             ));
+        }
+        let is_idle = draining(&trace).iter().any(|(_, drain)| field(drain, "verdict") == "idle");
+        if is_kept && (phase == "disabled" || (phase == "switched" && is_idle && !trouble.is_empty())) {
+            let text = show(&trace);
+            return Ok(
+                Output::new(trace.clone(), text).talk(format!("{}: {trouble}", toned("kept", Tone::Warn)))
+            );
         }
         if trouble != waits_for && !trouble.is_empty() {
             say(&format!("  {}  {trouble}", toned("waits", Tone::Warn)));
@@ -162,6 +185,9 @@ fn step(entry: &Value, trace: &Value) -> Option<String> {
         ("key.rotate", "note", "drained") => (Tone::Good, format!("version {number} may end: {because}")),
         ("key.rotate", "note", "late") => {
             (Tone::Bad, format!("version {number} lives longer than it should: {because}"))
+        }
+        ("key.rotate", "note", "enabled") => {
+            (Tone::Warn, format!("version {number} is switched on again: {because}"))
         }
         ("key.rotate", "note", "disabled") => {
             (Tone::Plain, format!("version {number} is switched off, which can be taken back"))

@@ -72,6 +72,7 @@ pub(crate) fn operators(verb: &str, key: &str, request: &str) -> Value {
         "key_show" => json!({ "key": key }),
         "key_denied" => json!({ "key": key, "operations": ["POST /zones/{zone_id}/dns_records"] }),
         "key_rotate" => json!({ "key": key, "reason": "r", "wait_seconds": 0 }),
+        "key_enable" => json!({ "key": key, "reason": "r" }),
         "key_end_old" => json!({ "key": key, "reason": "r" }),
         "key_revoke" => json!({ "key": key, "reason": "r" }),
         "project_teardown" => json!({ "project": "web" }),

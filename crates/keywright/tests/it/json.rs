@@ -71,6 +71,7 @@ fn every_command_answers_with_a_document_that_names_its_schema() {
         (vec!["key", "show", "CF_TOKEN"], 0, "trace"),
         (vec!["key", "rotate", "web/dev/CF_TOKEN"], 0, "receipt"),
         (vec!["key", "rotate", "web/dev/CF_TOKEN", "--end-old"], 0, "trace"),
+        (vec!["key", "enable", "web/dev/CF_TOKEN"], 7, "error"),
         (vec!["key", "revoke", "web/dev/CF_TOKEN"], 0, "receipt"),
         (vec!["review", "list"], 0, "requests"),
         (vec!["review", "show", &id], 0, "review"),

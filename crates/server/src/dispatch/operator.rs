@@ -64,6 +64,7 @@ pub(super) async fn run(
         | Op::KeyDenied { .. }
         | Op::KeyRotate { .. }
         | Op::KeyEndOld { .. }
+        | Op::KeyEnable { .. }
         | Op::KeyRevoke { .. }
         | Op::ProjectTeardown { .. }
         | Op::RequestCheck { .. }
@@ -255,9 +256,17 @@ async fn keys(broker: &Arc<Broker>, peer: &Peer, operator: &Proven, call: Op) ->
             Ok(views::denied(&broker.denied(&caller.principal, &key, &operations).await?))
         }
         Op::KeyShow { key } => Ok(views::trace(&broker.key(&caller.principal, &key).await?)),
-        Op::KeyRotate { key, reason, wait_seconds } => {
+        Op::KeyRotate { key, reason, wait_seconds, ending } => {
             let wait = Duration::from_secs(wait_seconds.into()).min(MINT_WAIT);
-            Ok(views::receipt(&broker.rotate(&caller, &key, &reason, wait).await?))
+            let receipt = match ending {
+                None => broker.rotate(&caller, &key, &reason, wait).await?,
+                Some(ending) => broker.rotate_as(operator, &caller, &key, &reason, (ending, wait)).await?,
+            };
+            Ok(views::receipt(&receipt))
+        }
+        Op::KeyEnable { key, reason } => {
+            broker.enable_old(operator, &key, &reason).await?;
+            Ok(views::trace(&broker.key(&caller.principal, &key).await?))
         }
         Op::KeyEndOld { key, reason } => {
             broker.end_old(operator, &key, &reason).await?;

@@ -114,6 +114,7 @@ impl Wish {
             }],
             rotation: None,
             rotates: None,
+            ending: None,
             unlocks: template.unlocks,
             mutating: template.mutating,
             needs: 0,
