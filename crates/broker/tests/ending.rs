@@ -162,3 +162,38 @@ async fn a_leak_is_no_word_for_a_session_and_changes_no_rotation_that_is_under_w
     assert_eq!(late.code, Code::Conflict);
     assert!(late.hint.unwrap().contains("--end-old"));
 }
+
+#[tokio::test]
+async fn a_version_works_as_long_as_a_store_may_hand_it_out_however_idle_it_is() {
+    let world = World::with_settings(&[("use_lag", "1s")]).await;
+    let ana = world.ana().await;
+    let running = keywright_sandbox::vendors::start("vault").await.unwrap();
+    let new = keywright_broker::admin::NewStore {
+        name: "vault".parse().unwrap(),
+        kind: "vault".parse().unwrap(),
+        address: Some(running.base_url.clone()),
+        extra: <_>::default(),
+        credential: Some(keywright_core::secret::Secret::new(running.parent.clone())),
+    };
+    world.broker.add_store(&ana, new).await.unwrap();
+    let rotation = "[rotation]\nevery = \"20d\"\nquiet_for = \"10s\"\nmax_overlap = \"2d\"\n";
+    let template = format!("{DNS_EDIT}{rotation}").replace("\"dotenv:*\"", "\"dotenv:*\", \"vault:*\"");
+    world.broker.apply_template(&ana, &template).await.unwrap();
+    let destinations = vec!["vault:secret/apps/web#CF_TOKEN".to_owned()];
+    world
+        .request(&keywright_broker::ask::Ask { destinations, ..ask("example.com", "CF_TOKEN") })
+        .await
+        .unwrap();
+    world.broker.rotate(&ana.caller(), "CF_TOKEN", "it is time", WAIT).await.unwrap();
+    for _ in 0..3 {
+        pass(&world, 90).await;
+    }
+    let waits = trace(&world).await;
+    assert_eq!(old(&waits), VersionState::Draining);
+    let why = waits.saga.unwrap().trouble.unwrap();
+    assert!(why.contains("a store may hand out the old version until"), "{why}");
+    for _ in 0..60 {
+        pass(&world, 60).await;
+    }
+    assert_eq!(old(&trace(&world).await), VersionState::Revoked);
+}

@@ -58,6 +58,8 @@ pub(super) static FACTS: StoreFacts = StoreFacts {
     guarded: false,
     versions: false,
     max_value: 64 << 10,
+    seen: "when the program asks `pass` again",
+    settles: 0,
 };
 
 /// `pass` has no lock of its own, and its commits to one repository get in each other's way.

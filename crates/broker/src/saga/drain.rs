@@ -152,10 +152,18 @@ impl Broker {
         let (id, kept) = (version.id, seen.clone());
         self.ledger.write(move |tx| tx.observe(id, &kept)).await.map_err(BrokerError::from)?;
         let late_at = rules.max_overlap.after(seen.since);
+        let settled_at = self.settled_at(work, seen.since).await?;
         if holders > 0 {
             return self.wait_for_holders(work, old, holders).await;
         }
         match verdict(class, &seen, rules.quiet_for, lag) {
+            Verdict::Idle { .. } if now < settled_at => {
+                let why = format!(
+                    "a store may hand out the old version until {}: its readers keep values for a while",
+                    to_second(settled_at)
+                );
+                Ok(Seen::Wait(look_again(now, settled_at), why))
+            }
             Verdict::Idle { quiet_since } if is_kept(work) && !can_be_off => {
                 let why = format!(
                     "the old version is kept: idle since {}, and ended by `keywright key rotate KEY --end-old` alone",
@@ -361,6 +369,17 @@ impl Broker {
         let next = next.await;
         self.crash_at.reached("rotate.rotated");
         next
+    }
+
+    /// Until when a reader may be handed the old value by a store, or by the means that its vendor reads it with.
+    async fn settled_at(&self, work: &Work, since: Timestamp) -> Result<Timestamp> {
+        let mut settles = 0;
+        for destination in &work.plan().destinations {
+            let store = self.outside.store(&destination.place.store).await?;
+            settles = settles.max(store.facts().settles);
+        }
+        let by = SignedDuration::from_secs(i64::try_from(settles).unwrap_or(i64::MAX));
+        Ok(since.checked_add(by).unwrap_or(Timestamp::MAX))
     }
 
     /// The versions that this rotation replaced.
