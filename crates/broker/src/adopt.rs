@@ -233,7 +233,8 @@ impl Broker {
         let differences = seen.provider.facts().differences(plan.grant(self.now()), &seen.observed);
         // When a successor ends is the template's business, and no surprise.
         let differences = differences.iter().filter(|one| !matches!(one, Difference::Expiry { .. }));
-        let differences = differences.map(|one| said(plan.provider.as_str(), one)).collect();
+        let differences =
+            differences.map(|one| crate::inventory::said(plan.provider.as_str(), one)).collect();
         Ok(Found { plan, listed: seen.listed, observed: seen.observed, differences, theirs })
     }
 
@@ -290,6 +291,7 @@ impl Broker {
             rotation: None,
             rotates: None,
             adopts: Some(listed.provider_key_id.clone()),
+            ending: None,
             unlocks: may.unlocks,
             mutating: may.mutating,
             needs: 0,
@@ -475,26 +477,4 @@ fn add_rows(
     };
     tx.add_version(&version, None)?;
     Ok(key)
-}
-
-/// A difference between the key and its successor, with the catalog's names.
-fn said(provider: &str, difference: &Difference) -> String {
-    let name = |id: &str| {
-        let catalog = keywright_catalog::Catalog::for_provider(provider).ok();
-        let found = catalog.and_then(|catalog| catalog.permission_by_id(id).ok());
-        found.map_or_else(|| Untrusted::capped(id, 120).to_string(), |found| found.name.to_owned())
-    };
-    match difference {
-        Difference::ExtraPermission(id) => format!("it may do `{}`, which its successor may not", name(id)),
-        Difference::MissingPermission(id) => format!("its successor may do `{}`, which it may not", name(id)),
-        Difference::ExtraResource(what) => {
-            format!("it reaches `{}`, which its successor does not", Untrusted::capped(what, 120))
-        }
-        Difference::MissingResource(what) => {
-            format!("its successor reaches `{}`, which it does not", Untrusted::capped(what, 120))
-        }
-        Difference::Budget => "its spending cap is another one than its successor's".to_owned(),
-        Difference::IpCondition => "it works from other networks than its successor".to_owned(),
-        other => other.to_string(),
-    }
 }

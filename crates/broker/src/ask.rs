@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use keywright_core::id::KeyId;
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName, TemplateId};
 use keywright_core::place::Place;
+use keywright_core::plan::Ending;
 use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,8 @@ pub(crate) struct ParsedAsk {
     pub(crate) rotates: Option<KeyId>,
     /// The credential that comes under management; said with another verb too.
     pub(crate) adopts: Option<String>,
+    /// How the version before it ends, where not as usual.
+    pub(crate) ending: Option<Ending>,
     pub(crate) digest: [u8; 32],
 }
 
@@ -136,6 +139,7 @@ impl Ask {
             withheld: Vec::new(),
             rotates: None,
             adopts: None,
+            ending: None,
             digest: self.digest(),
         })
     }

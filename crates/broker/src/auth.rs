@@ -167,6 +167,11 @@ pub(crate) fn new_token(prefix: &str) -> std::result::Result<Secret, LedgerError
     Ok(Secret::new(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes.as_slice()))))
 }
 
+/// A word that nobody can guess, for something that opens nothing.
+pub(crate) fn new_word(prefix: &str) -> std::result::Result<String, LedgerError> {
+    Ok(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random::<32>()?.as_slice())))
+}
+
 fn unknown_token(noun: &str) -> BrokerError {
     BrokerError::new(
         Code::Unauthenticated,

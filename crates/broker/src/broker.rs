@@ -1,7 +1,7 @@
 //! An unlocked home.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use keywright_core::id::RequestId;
@@ -77,6 +77,8 @@ pub struct Broker {
     policies: RwLock<Option<(u64, Arc<Policies>)>>,
     // Every secret that this home held since the broker opened it; gathered when first needed.
     known: OnceCell<Arc<Known>>,
+    /// Since when programs that `run` started can be heard of.
+    pub(crate) listening_since: OnceLock<Timestamp>,
     _lock: HomeLock,
 }
 
@@ -93,6 +95,8 @@ pub struct Health {
     pub revocations_owed: u64,
     /// Versions that were replaced and live longer than their template says, because they are used or nobody can know.
     pub drains_late: u64,
+    /// Consumers that could not be told of a successor so far, and old versions that wait for it.
+    pub consumers_untold: u64,
     /// Attempts of which nobody knows yet whether they made a key.
     pub attempts_uncertain: u64,
     /// Entries in the audit log.
@@ -145,6 +149,7 @@ impl Broker {
             unsigned: RwLock::default(),
             policies: RwLock::new(None),
             known: OnceCell::new(),
+            listening_since: OnceLock::new(),
             _lock: lock,
         });
         // One broker per home: whatever claimed a saga before is dead, whatever it held in memory is gone.
@@ -198,6 +203,7 @@ impl Broker {
                 sagas_open: tx.sagas_open()?,
                 revocations_owed: tx.revocations_count()?,
                 drains_late: tx.drains_late()?,
+                consumers_untold: tx.tellings_failing()?,
                 attempts_uncertain: tx.attempts_uncertain()?,
                 audit_entries: tx.audit_size()?,
             })

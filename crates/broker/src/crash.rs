@@ -15,6 +15,8 @@ pub const POINTS: &[&str] = &[
     "mint.active",
     "mint.undo",
     "rotate.switched",
+    "rotate.telling",
+    "rotate.told",
     "rotate.drained",
     "rotate.disabling",
     "rotate.ending",

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use keywright_core::audit::{Deed, Outcome, Record, Stage, Subject};
+use keywright_core::id::VersionId;
 use keywright_core::key::{Key, KeyState, PlacementState, Version, VersionState};
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName};
 use keywright_core::plan::Principal;
@@ -15,6 +16,7 @@ use crate::auth::Proven;
 use crate::broker::Broker;
 use crate::embedded::owner_of_value;
 use crate::error::{BrokerError, Code, Result};
+use crate::holds::Holder;
 use crate::record::{failed, of_key, who};
 use crate::request::nobody;
 
@@ -35,6 +37,8 @@ pub struct Wanted {
     pub environment: Option<EnvironmentName>,
     /// Only these names; empty = all.
     pub only: Vec<KeyName>,
+    /// The program that lives with what it is given, where it can be heard of.
+    pub holder: Option<Holder>,
 }
 
 /// One secret on its way to the program that needs it.
@@ -80,15 +84,20 @@ impl Broker {
         self.ledger.write(move |tx| tx.audit(record)).await?;
         let opened = self.open_embedded(keys).await;
         let (read, result) = match &opened {
-            Ok(opened) => (opened.iter().map(|(key, _)| key.clone()).collect(), Outcome::done()),
+            Ok(opened) => (opened.iter().map(|(key, ..)| key.clone()).collect(), Outcome::done()),
             Err(error) => (Vec::new(), failed(error)),
         };
+        let given: Vec<_> = opened.iter().flatten().map(|(key, version, _)| (key.id, *version)).collect();
+        let holder = wanted.holder.map(|holder| (self.hold_id(&holder.word), holder));
         // One outcome a key that was read, so that the key's trace shows it; one in all when there was none.
         (ended.stage, ended.result) = (Stage::Outcome, Some(result.clone()));
         let who = who(&principal);
         let written = self.ledger.write(move |tx| {
             if read.is_empty() {
                 tx.audit(ended)?;
+            }
+            if let Some((id, holder)) = &holder {
+                Self::write_holds(tx, id, holder, &given)?;
             }
             for key in &read {
                 let mut record = of_key(tx.now(), Deed::SecretRead, Stage::Outcome, who.clone(), key);
@@ -98,7 +107,7 @@ impl Broker {
             Ok::<_, LedgerError>(())
         });
         written.await?;
-        Ok(opened?.into_iter().map(|(key, secret)| Delivered { name: key.name, secret }).collect())
+        Ok(opened?.into_iter().map(|(key, _, secret)| Delivered { name: key.name, secret }).collect())
     }
 
     /// Without the keys that were made elsewhere and never replaced: nobody here has their values.
@@ -116,7 +125,7 @@ impl Broker {
     }
 
     /// The values of those keys that lie in the embedded store.
-    async fn open_embedded(&self, keys: Vec<Key>) -> Result<Vec<(Key, Secret)>> {
+    async fn open_embedded(&self, keys: Vec<Key>) -> Result<Vec<(Key, VersionId, Secret)>> {
         let keyring = Arc::clone(&self.keyring);
         let opened = self.ledger.read(move |tx| {
             let mut opened = Vec::new();
@@ -139,7 +148,7 @@ impl Broker {
                     .embedded_of(placement.id)?
                     .ok_or(LedgerError::Damaged { what: "value of the embedded store" })?;
                 let secret = keyring.open(&owner_of_value(placement.id), &tx.sealed(value.sealed)?)?;
-                opened.push((key, secret));
+                opened.push((key, placement.version, secret));
             }
             Ok::<_, LedgerError>(opened)
         });

@@ -62,6 +62,7 @@ impl Broker {
             rotation: template.rotation.clone(),
             rotates: ask.rotates,
             adopts: ask.adopts.clone(),
+            ending: ask.ending,
             unlocks: applied.resolved.unlocks,
             mutating: applied.resolved.mutating,
             needs: count(template.operations.len()),
@@ -94,6 +95,7 @@ impl Broker {
             withheld: plan.withheld.clone(),
             rotates: plan.rotates,
             adopts: plan.adopts.clone(),
+            ending: plan.ending,
             digest: [0; 32],
         };
         self.derive(plan.request, &plan.principal, &ask).await.map(|(plan, _)| plan)

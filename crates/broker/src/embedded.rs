@@ -22,6 +22,8 @@ static FACTS: StoreFacts = StoreFacts {
     guarded: true,
     versions: true,
     max_value: 64 * 1024,
+    seen: "when `keywright run` starts the program again: by itself with `--on-rotate restart`",
+    settles: 0,
 };
 
 /// Sealed values in the ledger.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use keywright_catalog::Catalog;
-use keywright_core::grant::{ObservedGrant, Permission, Resource};
+use keywright_core::grant::{Difference, ObservedGrant, Permission, Resource};
 use keywright_core::inventory::{Known, Risk, risks};
 use keywright_core::marker::Recognised;
 use keywright_core::name::ConnectionName;
@@ -226,6 +226,28 @@ pub(crate) fn unnamed(grant: &ObservedGrant) -> Vec<Resource> {
     let resource =
         |(kind, id): &(String, String)| Resource { kind: kind.clone(), id: id.clone(), name: id.clone() };
     grant.resources.iter().map(resource).collect()
+}
+
+/// A difference between the key and its successor, with the catalog's names.
+pub(crate) fn said(provider: &str, difference: &Difference) -> String {
+    let name = |id: &str| {
+        let catalog = keywright_catalog::Catalog::for_provider(provider).ok();
+        let found = catalog.and_then(|catalog| catalog.permission_by_id(id).ok());
+        found.map_or_else(|| Untrusted::capped(id, 120).to_string(), |found| found.name.to_owned())
+    };
+    match difference {
+        Difference::ExtraPermission(id) => format!("it may do `{}`, which its successor may not", name(id)),
+        Difference::MissingPermission(id) => format!("its successor may do `{}`, which it may not", name(id)),
+        Difference::ExtraResource(what) => {
+            format!("it reaches `{}`, which its successor does not", Untrusted::capped(what, 120))
+        }
+        Difference::MissingResource(what) => {
+            format!("its successor reaches `{}`, which it does not", Untrusted::capped(what, 120))
+        }
+        Difference::Budget => "its spending cap is another one than its successor's".to_owned(),
+        Difference::IpCondition => "it works from other networks than its successor".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// The worse a risk, the earlier it stands in the list of all; several are worse than one.

@@ -17,15 +17,18 @@
 //! | [`inventory`], [`adopt`] | keys that were made elsewhere: what there is, and one put under management |
 //! | [`spend`] | what keys used and cost |
 //! | [`switch_off`] | a key that is there and does not work for a while |
+//! | `enable` | an old version that was switched off and is missed |
 //! | `rotate` | the wish for a successor: decided, recorded, begun; and what is due by itself |
 //! | `saga` | mint and rotation, step by step, with their undo |
 //! | [`revoke`], `copies`, `sweep` | the debts, what lies in stores, and the orphans |
 //! | [`deliver`] | secrets for workloads at run time |
+//! | [`holds`] | programs that `run` started, and what they hold |
 //! | `proposals` | templates that agents put forward |
 //! | `rails` | the guard rails as operators applied them, whatever the rows say |
 //! | [`guards`] | templates and policies: check, apply, test, explain |
 //! | [`kinds`] | which kinds of providers and stores are built in |
 //! | [`admin`] | connections, stores, agents, operators, workloads |
+//! | [`consumers`] | who is told when a key has a successor |
 //! | `remove` | connections and stores that nothing needs any more |
 //! | [`trace`] | the audit log, read |
 //! | [`embedded`] | the sealed store in the ledger |
@@ -43,6 +46,7 @@ pub mod auth;
 mod begin;
 mod broker;
 mod clock;
+pub mod consumers;
 mod copies;
 pub mod crash;
 pub mod deliver;
@@ -51,10 +55,12 @@ mod derive;
 pub mod differs;
 pub mod drift;
 pub mod embedded;
+mod enable;
 mod ended;
 mod error;
 pub mod find;
 pub mod guards;
+pub mod holds;
 pub mod home;
 pub mod inventory;
 pub mod kinds;

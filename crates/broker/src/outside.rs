@@ -10,7 +10,7 @@ use keywright_core::redact::Redactor;
 use keywright_core::secret::Secret;
 use keywright_core::store::Store;
 use keywright_ledger::seal::Keyring;
-use keywright_ledger::{ConfiguredStore, Connection, Ledger, LedgerError};
+use keywright_ledger::{ConfiguredConsumer, ConfiguredStore, Connection, Ledger, LedgerError};
 use sha2::{Digest as _, Sha256};
 
 use crate::embedded::EmbeddedStore;
@@ -150,11 +150,17 @@ pub(crate) fn owner_of_store(store: &ConfiguredStore) -> String {
     format!("store:{name}:{}", digest(&serde_json::json!([kind.as_str(), address, extra])))
 }
 
+/// What the secret that a consumer's messages are signed with is bound to.
+pub(crate) fn owner_of_consumer(consumer: &ConfiguredConsumer) -> String {
+    let ConfiguredConsumer { name, kind, target, .. } = consumer;
+    format!("consumer:{name}:{}", digest(&serde_json::json!([kind.as_str(), target])))
+}
+
 fn digest(bound: &serde_json::Value) -> String {
     Sha256::digest(bound.to_string().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn not_as_added(what: &str, error: LedgerError) -> BrokerError {
+pub(crate) fn not_as_added(what: &str, error: LedgerError) -> BrokerError {
     match error {
         LedgerError::Damaged { what: "sealed value" } => BrokerError::new(
             Code::Internal,

@@ -12,8 +12,8 @@ use keywright_core::id::RequestId;
 use keywright_core::saga::Phase;
 use keywright_core::template::ResolvedTemplate;
 use keywright_ledger::{
-    Agent, AppliedTemplate, AuditFilter, ConfiguredStore, Connection, Ledger, LedgerError, Operator, RowMac,
-    Workload,
+    Agent, AppliedTemplate, AuditFilter, ConfiguredConsumer, ConfiguredStore, Connection, Ledger,
+    LedgerError, Operator, RowMac, Workload,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -33,6 +33,8 @@ pub(crate) const OPERATOR: &str = "operator";
 /// What keys are made through and go to.
 pub(crate) const CONNECTION: &str = "connection";
 pub(crate) const STORE: &str = "store";
+/// Who is told when a key has a successor.
+pub(crate) const CONSUMER: &str = "consumer";
 /// What to do about an edited row.
 pub(crate) const EDITED: &str = "`keywright doctor` names what was edited; restore the ledger from a backup, or have an \
                                  operator remove it and add one under another name";
@@ -266,14 +268,23 @@ impl Rails {
             return Ok(());
         }
         let message = format!(
-            "{known_as} in the ledger is not one that the audit log has: it was put back outside of Keywright; no key is made \
+            "{known_as} in the ledger is not one that the audit log has: it was put back outside of Keywright; nothing is done \
              with it"
         );
         let hint = match noun {
             STORE => "an operator removes it (`keywright store remove NAME`) and adds it again",
+            CONSUMER => "an operator removes it (`keywright consumer remove NAME`) and adds it again",
             _ => "an operator removes it (`keywright provider remove NAME`) and adds it again",
         };
         Err(BrokerError::new(Code::Denied, message).hint(hint))
+    }
+
+    /// What the log has under a noun, and was not removed: each name, as the noun and it are known together.
+    pub(crate) fn has(&self, noun: &str) -> Vec<String> {
+        let all = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let beginning = format!("{noun} `");
+        let there = all.iter().filter(|(name, digests)| name.starts_with(&beginning) && !digests.is_empty());
+        there.map(|(name, _)| name.clone()).collect()
     }
 
     fn knows(&self, name: &str, digest: &str) -> bool {
@@ -340,13 +351,15 @@ fn let_in(deed: Deed) -> Option<(&'static str, bool)> {
         Deed::ProviderRemove => (CONNECTION, true),
         Deed::StoreAdd => (STORE, false),
         Deed::StoreRemove => (STORE, true),
+        Deed::ConsumerAdd => (CONSUMER, false),
+        Deed::ConsumerRemove => (CONSUMER, true),
         _ => return None,
     })
 }
 
 /// Whether the name that an entry gives may have been another's before.
 fn may_return(deed: Deed) -> bool {
-    matches!(deed, Deed::ProviderAdd | Deed::StoreAdd)
+    matches!(deed, Deed::ProviderAdd | Deed::StoreAdd | Deed::ConsumerAdd)
 }
 
 /// The name of whom or what an entry about a noun speaks.
@@ -377,6 +390,15 @@ pub(crate) fn of_store(store: &ConfiguredStore) -> String {
     let credential = credential.map(|id| id.to_string());
     let fields = serde_json::json!([address, extra, credential, added_at.as_millisecond()]);
     digest(&serde_json::json!([STORE, name, kind, fields]))
+}
+
+/// The digest of a consumer, likewise.
+pub(crate) fn of_consumer(consumer: &ConfiguredConsumer) -> String {
+    let ConfiguredConsumer { name, kind, uses, target, patience, credential, added_at } = consumer;
+    let uses = serde_json::json!([uses.project, uses.environment, uses.names.as_str()]);
+    let credential = credential.map(|id| id.to_string());
+    let fields = serde_json::json!([uses, target, patience.seconds(), credential, added_at.as_millisecond()]);
+    digest(&serde_json::json!([CONSUMER, name, kind.as_str(), fields]))
 }
 
 /// The digest of a policy in force.

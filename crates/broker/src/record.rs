@@ -87,6 +87,9 @@ pub(crate) fn of_plan(
     record.facts.insert("resources".to_owned(), serde_json::json!(resources));
     let places: Vec<String> = plan.destinations.iter().map(|d| d.place.to_string()).collect();
     record.facts.insert("destinations".to_owned(), serde_json::json!(places));
+    if let Some(ending) = plan.ending {
+        record.facts.insert("ending".to_owned(), serde_json::json!(ending.as_str()));
+    }
     record.facts.insert("ttl_seconds".to_owned(), serde_json::json!(plan.ttl.seconds()));
     record
 }

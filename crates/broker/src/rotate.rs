@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use keywright_core::audit::{Deed, Stage};
 use keywright_core::id::{AttemptId, KeyId, RequestId};
 use keywright_core::key::{Key, KeyState, PlacementState};
-use keywright_core::plan::{Plan, Principal};
+use keywright_core::plan::{Ending, Plan, Principal};
 use keywright_core::policy::{
     Authorized, Ceiling, Counts, Effect, Facts, KeyFacts, Policies, Question, Refusal,
 };
@@ -49,13 +49,53 @@ impl Broker {
         reason: &str,
         wait: Duration,
     ) -> Result<Receipt> {
+        self.rotate_ending(caller, key, reason, None, wait).await
+    }
+
+    /// As [`Broker::rotate`], with the version before it kept, or ended at once because it leaked.
+    ///
+    /// # Errors
+    /// As there; and when a rotation is under way that ends otherwise.
+    pub async fn rotate_as(
+        self: &Arc<Self>,
+        operator: &Proven,
+        caller: &Caller,
+        key: &str,
+        reason: &str,
+        (ending, wait): (Ending, Duration),
+    ) -> Result<Receipt> {
+        if ending == Ending::Leaked {
+            operator.signing()?;
+        }
+        self.rotate_ending(caller, key, reason, Some(ending), wait).await
+    }
+
+    async fn rotate_ending(
+        self: &Arc<Self>,
+        caller: &Caller,
+        key: &str,
+        reason: &str,
+        ending: Option<Ending>,
+        wait: Duration,
+    ) -> Result<Receipt> {
         let key = self.visible_key(&caller.principal, key).await?;
         if let Some(under_way) = self.rotation_under_way(&key).await? {
+            let of = self.ledger.read(move |tx| tx.request(under_way)).await?.plan.ending;
+            if ending.is_some() && of != ending {
+                return Err(BrokerError::new(
+                    Code::Conflict,
+                    "a rotation of this key is under way, and was begun without that",
+                )
+                .hint(
+                    "`keywright key rotate KEY --end-old` ends its old version at once; then rotate it again if the new \
+                     one is meant",
+                ));
+            }
             return self.settle(under_way, wait).await;
         }
         self.refuse_if_forked()?;
         self.brake(&caller.principal).await?;
-        match self.begin_rotation(caller, &key, reason).await {
+        match self.begin_rotation(caller, &key, reason, ending).await {
             Ok(request) => self.settle(request.id, wait).await,
             // Somebody else began it in this very moment.
             Err(error) if error.code == Code::Conflict => match self.rotation_under_way(&key).await? {
@@ -121,7 +161,7 @@ impl Broker {
             (_, Err(error)) => Err(error.into()),
             (Ok(()), Ok(key)) => {
                 let schedule = Caller::plain(Principal::Schedule);
-                self.begin_rotation(&schedule, &key, "it is due").await
+                self.begin_rotation(&schedule, &key, "it is due", None).await
             }
         };
         match begun {
@@ -162,7 +202,13 @@ impl Broker {
         Ok(saga.filter(|saga| saga.kind == SagaKind::Rotate).map(|saga| saga.request))
     }
 
-    async fn begin_rotation(self: &Arc<Self>, caller: &Caller, key: &Key, reason: &str) -> Result<Request> {
+    async fn begin_rotation(
+        self: &Arc<Self>,
+        caller: &Caller,
+        key: &Key,
+        reason: &str,
+        ending: Option<Ending>,
+    ) -> Result<Request> {
         if key.state != KeyState::Active {
             let full = format!("{}/{}/{}", key.project, key.environment, key.name);
             return Err(BrokerError::new(Code::Conflict, format!("key `{full}` is {}", key.state))
@@ -174,7 +220,7 @@ impl Broker {
             return Err(BrokerError::new(Code::Conflict, format!("key `{full}` is switched off"))
                 .hint(format!("switch it on again first: `keywright key enable {full}`; or revoke it")));
         }
-        let (principal, digest) = (caller.principal.clone(), digest_of(key.id));
+        let (principal, digest) = (caller.principal.clone(), digest_of(key.id, ending));
         let waiting =
             self.ledger.read(move |tx| tx.pending_twin(principal.kind(), principal.name(), &digest)).await?;
         if let Some(waiting) = waiting {
@@ -182,7 +228,7 @@ impl Broker {
         }
         let id = RequestId::generate(self.now(), entropy()?);
         let reason = self.kept(reason, LONGEST_PURPOSE).await?;
-        let (ask, considered) = self.consider_rotation(id, &caller.principal, key, reason).await?;
+        let (ask, considered) = self.consider_rotation(id, &caller.principal, key, (reason, ending)).await?;
         self.record(caller, &ask, considered).await
     }
 
@@ -193,7 +239,7 @@ impl Broker {
         id: RequestId,
         principal: &Principal,
         key: &Key,
-        reason: Untrusted,
+        (reason, ending): (Untrusted, Option<Ending>),
     ) -> Result<(ParsedAsk, Considered)> {
         let of = key.clone();
         let before = self.ledger.read(move |tx| tx.request_in_force(&of)).await?.plan;
@@ -202,7 +248,7 @@ impl Broker {
             return Err(no_template(key, &before, provider.facts().no_mint));
         }
         let template = self.applied(&before.template).await?.resolved;
-        let ask = successor(key, &before, &template, reason);
+        let ask = successor(key, &before, &template, (reason, ending));
         let (plan, applied) = self.derive(id, principal, &ask).await?;
         refuse_wider(&plan, &before)?;
         let counts = self.counts(principal).await?;
@@ -292,7 +338,12 @@ pub(crate) fn authorize(
 }
 
 /// The ask behind a successor: the same as the one behind the key, without what the template has come to grant since.
-fn successor(key: &Key, before: &Plan, template: &ResolvedTemplate, reason: Untrusted) -> ParsedAsk {
+fn successor(
+    key: &Key,
+    before: &Plan,
+    template: &ResolvedTemplate,
+    (reason, ending): (Untrusted, Option<Ending>),
+) -> ParsedAsk {
     let had: BTreeSet<&str> = before.permissions.iter().map(|p| p.id.as_str()).collect();
     let grants = template.permissions.iter().map(|p| p.id.as_str());
     ParsedAsk {
@@ -310,7 +361,8 @@ fn successor(key: &Key, before: &Plan, template: &ResolvedTemplate, reason: Untr
         withheld: grants.filter(|id| !had.contains(id)).map(str::to_owned).collect(),
         rotates: Some(key.id),
         adopts: before.adopts.clone().filter(|_| before.rotates.is_none()),
-        digest: digest_of(key.id),
+        ending,
+        digest: digest_of(key.id, ending),
     }
 }
 
@@ -332,8 +384,9 @@ fn no_template(key: &Key, plan: &Plan, no_mint: Option<&str>) -> BrokerError {
 }
 
 /// What tells the wish to rotate a key from other asks.
-fn digest_of(key: KeyId) -> [u8; 32] {
-    Sha256::digest(format!("keywright/rotate/1\n{key}")).into()
+fn digest_of(key: KeyId, ending: Option<Ending>) -> [u8; 32] {
+    let ending = ending.map(|ending| format!("\n{}", ending.as_str())).unwrap_or_default();
+    Sha256::digest(format!("keywright/rotate/1\n{key}{ending}")).into()
 }
 
 /// A rotation renews; it is no way to a key that may do more.

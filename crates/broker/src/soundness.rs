@@ -9,7 +9,9 @@ use keywright_ledger::{LedgerError, RequestFilter};
 use crate::auth::Proven;
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
-use crate::rails::{CONNECTION, LetIn, POLICY, STORE, of_connection, of_policy, of_store};
+use crate::rails::{
+    CONNECTION, CONSUMER, LetIn, POLICY, STORE, known_as, of_connection, of_consumer, of_policy, of_store,
+};
 
 impl Broker {
     /// Takes the audit log as it is after its files were lost, and puts that on record: from here on it is signed again.
@@ -41,10 +43,11 @@ impl Broker {
             let policy = if tx.policy_version()? == 0 { None } else { Some(tx.policy()?) };
             let people = (tx.agents(&keyring)?, tx.workloads(&keyring)?, tx.operators(&keyring)?);
             let waiting = RequestFilter { status: Some(Status::PendingApproval), limit: 10_000 };
-            let ways = (tx.sound_connections()?, tx.sound_stores()?, tx.requests(&waiting)?);
+            let ways =
+                (tx.sound_connections()?, tx.sound_stores()?, tx.sound_consumers()?, tx.requests(&waiting)?);
             Ok::<_, LedgerError>((found, templates, policy, people, ways))
         });
-        let (found, templates, policy, people, (connections, stores, waiting)) = found.await?;
+        let (found, templates, policy, people, (connections, stores, consumers, waiting)) = found.await?;
         let (agents, workloads, operators) = people;
         let mut rows = found.rows;
         let mut edited: Vec<String> = found.edited.iter().map(ToString::to_string).collect();
@@ -64,6 +67,19 @@ impl Broker {
         }
         for one in &stores {
             note(self.rails.check_way(STORE, one.name.as_str(), &of_store(one)));
+        }
+        for one in &consumers {
+            note(self.rails.check_way(CONSUMER, one.name.as_str(), &of_consumer(one)));
+        }
+        let is_there =
+            |name: &String| consumers.iter().any(|one| known_as(CONSUMER, one.name.as_str()) == *name);
+        for lost in self.rails.has(CONSUMER).into_iter().filter(|name| !is_there(name)) {
+            note(Err(BrokerError::new(
+                Code::Denied,
+                format!(
+                    "{lost} is on record, and not in the ledger: it was taken out or changed outside of Keywright"
+                ),
+            )));
         }
         waiting.iter().for_each(|request| note(self.stands(request)));
         Ok((rows, edited))

@@ -1,9 +1,12 @@
 //! Switch off, switch on: a key that is still there and does not work, where its provider has that. Reversible, so it is what
 //! to do first about a key that somebody may have got hold of.
 
+use std::sync::Arc;
+
 use keywright_core::audit::{Deed, Outcome, Stage};
 use keywright_core::key::{Key, KeyState, Version, VersionState};
 use keywright_core::provider::ProviderError;
+use keywright_core::saga::Phase;
 use keywright_ledger::LedgerError;
 
 use crate::auth::Proven;
@@ -30,6 +33,20 @@ impl Switch {
 }
 
 impl Broker {
+    /// Switches on again what was switched off: the key, or else the old version of its rotation.
+    ///
+    /// # Errors
+    /// When neither is switched off, or the provider did not switch it on.
+    pub async fn enable(self: &Arc<Self>, operator: &Proven, key: &str, reason: &str) -> Result<Key> {
+        let id = self.find_key(key).await?;
+        let is_off = self.ledger.read(move |tx| tx.disabled_since(id)).await?.is_some();
+        let is_resting = self.ledger.read(move |tx| tx.saga_under_way(id)).await?;
+        if is_off || is_resting.is_none_or(|saga| saga.phase != Phase::Disabled) {
+            return self.switch_key(operator, key, Switch::On, reason).await;
+        }
+        self.enable_old(operator, key, reason).await
+    }
+
     /// Switches every version of a key that lives off, or the one in force on again. Twice is as good as once.
     ///
     /// # Errors

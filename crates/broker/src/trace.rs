@@ -3,11 +3,13 @@
 use jiff::Timestamp;
 use keywright_core::audit::Entry;
 use keywright_core::drain::{Verdict, verdict};
-use keywright_core::id::{KeyId, RequestId};
-use keywright_core::key::{Key, KeyState, Placement, Version};
+use keywright_core::id::{KeyId, RequestId, VersionId};
+use keywright_core::key::{Key, KeyState, Placement, Version, VersionState};
 use keywright_core::name::{EnvironmentName, ProjectName};
 use keywright_core::plan::{Plan, Principal};
-use keywright_ledger::{AuditFilter, Drain, LedgerError, Request, Revocation, Saga, StoredEntry, Tx};
+use keywright_ledger::{
+    AuditFilter, Drain, LedgerError, Request, Revocation, Saga, StoredEntry, Telling, Tx,
+};
 
 use crate::broker::Broker;
 use crate::error::{BrokerError, Result};
@@ -36,6 +38,10 @@ pub struct Trace {
     pub saga: Option<Saga>,
     /// What was seen of the versions that were replaced, and what follows from it.
     pub drains: Vec<(Drain, Option<Verdict>)>,
+    /// How many programs that `run` started live with a version, by its id.
+    pub holders: Vec<(VersionId, usize)>,
+    /// Who was told of its successors, or has to be.
+    pub tellings: Vec<Telling>,
     /// When the version in force is due to be replaced.
     pub rotates_at: Option<Timestamp>,
     /// How often that failed since it last went well.
@@ -192,6 +198,8 @@ impl Broker {
                 revocations: tx.revocations_of(id)?,
                 saga: tx.saga_under_way(id)?,
                 drains: tx.drains(id)?.into_iter().map(|drain| (drain, None)).collect(),
+                holders: Vec::new(),
+                tellings: tx.tellings(id)?,
                 rotates_at: tx.rotation_of(id)?.0,
                 rotate_tries: tx.rotation_of(id)?.1,
                 disabled_at: tx.disabled_since(id)?,
@@ -202,6 +210,12 @@ impl Broker {
             })
         });
         let mut trace = trace.await?;
+        for version in trace.versions.iter().filter(|version| version.state != VersionState::Revoked) {
+            let holders = self.holders(version.id).await?;
+            if holders > 0 {
+                trace.holders.push((version.id, holders));
+            }
+        }
         // What would follow from it now; the provider is not asked.
         if let Ok(provider) = self.outside.provider(&trace.key.connection).await {
             let (class, lag) = class_of(provider.as_ref());

@@ -13,6 +13,8 @@ use keywright_testkit::{World, ask};
 const CHANGES: &[(&str, &[&str])] = &[
     ("connections", &[]),
     ("stores", &[]),
+    ("consumers", &[]),
+    ("tellings", &["state", "tries", "due_at", "told_at", "trouble"]),
     ("proposals", &["state"]),
     ("requests", &["status", "reasons", "key_id", "entry", "decided_at"]),
     ("keys", &["state", "rotate_at", "rotate_tries", "disabled_at"]),
@@ -50,6 +52,7 @@ const CHANGES: &[(&str, &[&str])] = &[
             "word",
         ],
     ),
+    ("holds", &["seen_at"]),
     ("revocations", &["due_at", "tries", "trouble", "done_at", "entry"]),
 ];
 
@@ -112,6 +115,20 @@ async fn every_column_that_never_changes_is_held_against_the_rows_mac() {
         credential: None,
     };
     world.broker.add_store(&ana, store).await.unwrap();
+    let consumer = keywright_broker::consumers::NewConsumer {
+        name: "app".parse().unwrap(),
+        uses: keywright_core::consumer::Uses {
+            project: "web".parse().unwrap(),
+            environment: None,
+            names: "*".parse().unwrap(),
+        },
+        way: keywright_broker::consumers::Way::Command(vec!["/bin/true".to_owned()]),
+        patience: keywright_broker::consumers::PATIENCE,
+    };
+    world.broker.add_consumer(&ana, consumer).await.unwrap();
+    let holder = keywright_broker::holds::Holder { word: "kwh_x".to_owned(), process: Some((1, 1)) };
+    let wanted = Wanted { project: Some("web".parse().unwrap()), holder: Some(holder), ..Wanted::default() };
+    world.broker.deliver(&Reader::Operator(&ana), wanted).await.unwrap();
     let wait = Duration::from_secs(20);
     world.broker.rotate(&World::agent("bot"), "CF_TOKEN", "now", wait).await.unwrap();
     let (rows, edited) = world.broker.soundness().await.unwrap();

@@ -109,6 +109,8 @@ name_type!(/// A connection to a provider.
     ConnectionName, "a connection name", is_slug, SLUG_RULE);
 name_type!(/// A configured store.
     StoreName, "a store name", is_slug, SLUG_RULE);
+name_type!(/// Somebody who is told when a key has a successor.
+    ConsumerName, "a consumer name", is_slug, SLUG_RULE);
 name_type!(/// The kind of a provider or a store: `cloudflare`, `embedded`.
     Kind, "a kind", is_slug, SLUG_RULE);
 name_type!(/// A key's name: the variable under which applications read it.

@@ -76,6 +76,27 @@ pub struct Destination {
     pub base: Option<String>,
 }
 
+/// How a rotation ends the version that it replaced, where not as usual. Only operators can say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// Not before an operator says so: once idle it is switched off, where that can be taken back.
+    Kept,
+    /// It leaked: as soon as its successor is in force and consumers were told, used or not.
+    Leaked,
+}
+
+impl Ending {
+    /// As in the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Leaked => "leaked",
+        }
+    }
+}
+
 /// The exact effect of a request. Everything that will happen is in here, and the digest covers all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -128,6 +149,9 @@ pub struct Plan {
     /// first time; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopts: Option<String>,
+    /// How the version before it ends, where not as usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
     /// Operations that the permissions unlock, and how many of them change something.
     pub unlocks: u32,
     /// How many of `unlocks` change something.

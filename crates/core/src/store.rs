@@ -218,6 +218,11 @@ pub struct StoreFacts {
     pub versions: bool,
     /// The longest value in bytes.
     pub max_value: usize,
+    /// When whoever reads from it sees a new value.
+    pub seen: &'static str,
+    /// How long the store, or the vendor's own means of reading from it, may hand out the value before it, in seconds. The old
+    /// version lives at least as long.
+    pub settles: u64,
 }
 
 /// What lies at a place.

@@ -64,6 +64,7 @@ impl App {
         let usual = usual_home();
         let named = std::env::var_os("KEYWRIGHT_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
         if let (Some(named), Some(given)) = (&named, &globals.home)
+            && std::env::var_os(crate::commands::run::WORD).is_none()
             && std::path::absolute(named).ok() != std::path::absolute(given).ok()
         {
             say(&format!(
@@ -147,8 +148,9 @@ impl App {
                 ReaderLogin::Operator { operator: self.operator.clone(), passphrase: self.passphrase()? }
             }
         };
-        let Wanted { project, environment, only } = wanted;
-        let call = Call::Reader { login, project, environment, only };
+        let Wanted { project, environment, only, word } = wanted;
+        let holder = word.map(Passed::new);
+        let call = Call::Reader { login, project, environment, only, holder };
         let broker = if is_serving { None } else { self.enter().await? };
         let Some(broker) = broker else { return self.call(&call).await };
         patiently("the answer", dispatch(broker, &Peer::here(), call, None)).await
@@ -354,6 +356,8 @@ pub(crate) struct Wanted {
     pub(crate) environment: Option<String>,
     /// Only these names; empty = all.
     pub(crate) only: Vec<String>,
+    /// The word by which the program will speak.
+    pub(crate) word: Option<String>,
 }
 
 /// A copy for the way to the broker, wiped on arrival.

@@ -40,6 +40,9 @@ fn main() -> ExitCode {
     if let Some(exit) = commands::demo_program::run_if_asked() {
         return ExitCode::from(exit.code());
     }
+    if let Some(exit) = commands::run::die_if_asked() {
+        return ExitCode::from(exit.code());
+    }
     let exit = match Cli::try_parse() {
         Ok(cli) => start(cli),
         Err(error) => unreadable(&error),

@@ -7,7 +7,11 @@ use crate::error::{LedgerError, Result};
 
 /// The version of the first migration. Lower ones were never released, and not all their rows carry MACs.
 const FIRST: i64 = 6;
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_house.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_house.sql"),
+    include_str!("migrations/0002_consumers.sql"),
+    include_str!("migrations/0003_holds.sql"),
+];
 
 /// Brings the database to the newest schema, each migration in its own transaction.
 pub(crate) fn migrate(connection: &Connection) -> Result<()> {

@@ -3,15 +3,20 @@
 //! The three callers have three enums. What is not in [`AgentCall`] an agent can't say, whatever it sends: there is no
 //! verb in it that returns a secret, approves, or changes a guard rail.
 
+mod agent;
+mod passed;
+
 use std::collections::BTreeMap;
 
+use keywright_core::plan::Ending;
 use serde::{Deserialize, Serialize};
 
 use keywright_broker::approve::Less;
 use keywright_broker::ask::Ask;
 use keywright_broker::drift::Widening;
 
-pub use crate::passed::Passed;
+pub use agent::AgentCall;
+pub use passed::Passed;
 
 /// A call.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,6 +53,16 @@ pub enum Call {
         environment: Option<String>,
         /// Only these names; empty = all.
         only: Vec<String>,
+        /// The word by which the program will speak that gets them.
+        #[serde(default)]
+        holder: Option<Passed>,
+    },
+    /// A program that was given keys, by the word that it was started with.
+    Hold {
+        /// The word.
+        word: Passed,
+        /// Whether it has ended.
+        is_over: bool,
     },
 }
 
@@ -81,83 +96,6 @@ pub enum ReaderLogin {
         operator: Option<String>,
         /// The passphrase.
         passphrase: Passed,
-    },
-}
-
-/// What an agent can ask for: the MCP tools, one variant each.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
-pub enum AgentCall {
-    /// Permissions and templates that match some words.
-    FindPermissions {
-        /// The words.
-        query: String,
-        /// Only of this provider.
-        provider: Option<String>,
-        /// At most so many (1 to 50; 10 when absent).
-        limit: Option<u32>,
-    },
-    /// The templates that this agent may use.
-    ListTemplates {
-        /// Only those that match these words.
-        query: Option<String>,
-    },
-    /// What a request would do, without doing it.
-    PlanKey {
-        /// What is wanted, in plain words.
-        intent: Option<String>,
-        /// What the job calls, as `METHOD /path`.
-        #[serde(default)]
-        operations: Vec<String>,
-        /// Only of this provider.
-        provider: Option<String>,
-        /// The key to which the provider refused the operations.
-        #[serde(default)]
-        key: Option<String>,
-        /// The whole ask, when a template is chosen.
-        ask: Option<Box<Ask>>,
-    },
-    /// Ask for a key.
-    RequestKey {
-        /// The ask.
-        ask: Box<Ask>,
-    },
-    /// How a request stands.
-    CheckRequest {
-        /// The request's id.
-        request: String,
-        /// Wait for a change, at most 25 seconds.
-        wait_seconds: Option<u32>,
-    },
-    /// The agent's own keys, without secrets.
-    ListKeys {
-        /// Of this project.
-        project: Option<String>,
-        /// Of this environment.
-        environment: Option<String>,
-        /// In this state.
-        state: Option<String>,
-    },
-    /// Replace a key by a successor.
-    RotateKey {
-        /// Its id or name.
-        key: String,
-        /// Why.
-        reason: String,
-    },
-    /// Revoke one of the agent's own keys.
-    RevokeKey {
-        /// Its id or name.
-        key: String,
-        /// Why.
-        reason: String,
-    },
-    /// Propose a template for an operator to review.
-    ProposeTemplate {
-        /// The template as TOML.
-        source: String,
-        /// Why it is needed.
-        why: String,
     },
 }
 
@@ -221,6 +159,38 @@ pub enum OperatorCall {
     /// Remove a store that holds no copies any more.
     StoreRemove {
         /// Its name.
+        name: String,
+    },
+    /// Have somebody told of successors.
+    ConsumerAdd {
+        /// The name.
+        name: String,
+        /// Of keys of this project.
+        project: String,
+        /// Of this environment.
+        environment: Option<String>,
+        /// Of these names: one, or their beginning and `*`.
+        names: Option<String>,
+        /// A program, and its arguments.
+        #[serde(default)]
+        command: Vec<String>,
+        /// An address.
+        webhook: Option<String>,
+        /// What messages to it are signed with.
+        secret: Option<Passed>,
+        /// How long it may take.
+        patience: Option<String>,
+    },
+    /// List the consumers.
+    ConsumerList,
+    /// Remove one.
+    ConsumerRemove {
+        /// The name.
+        name: String,
+    },
+    /// Tell one of nothing.
+    ConsumerTest {
+        /// The name.
         name: String,
     },
     /// List the templates in force.
@@ -347,6 +317,9 @@ pub enum OperatorCall {
         reason: String,
         /// How long to wait for the successor to be in force, at most 120 seconds; then it goes on by itself.
         wait_seconds: u32,
+        /// How the version before it ends, where not as usual.
+        #[serde(default)]
+        ending: Option<Ending>,
     },
     /// End the version that a rotation replaced, whatever is known of its use.
     KeyEndOld {
@@ -383,7 +356,7 @@ pub enum OperatorCall {
         /// Why.
         reason: String,
     },
-    /// Switch it on again.
+    /// Switch on again what was switched off: the key, or the old version of a rotation.
     KeyEnable {
         /// Its id or name.
         key: String,

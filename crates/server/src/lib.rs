@@ -3,7 +3,6 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`call`] | every call that comes through a door, as types: what an agent can say is one enum, and it has no verb that returns a secret, approves, or edits policy |
-//! | `passed` | a secret in a call |
 //! | [`answer`] | what comes back |
 //! | [`dispatch`] | a call, run on a broker |
 //! | [`views`] | the nouns as JSON |
@@ -16,6 +15,5 @@ pub mod dispatch;
 mod idle;
 pub mod mcp;
 pub mod mcp_client;
-mod passed;
 pub mod socket;
 pub mod views;

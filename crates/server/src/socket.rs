@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
 use keywright_broker::auth::Terminal;
+use keywright_broker::holds::began;
 use keywright_broker::{Broker, Code};
 use serde_json::Value;
 use tokio::net::{UnixListener, UnixStream};
@@ -49,6 +50,7 @@ pub fn listen(path: &Path) -> Result<UnixListener, Failure> {
 
 /// Serves calls until told to stop.
 pub async fn serve(listener: UnixListener, broker: Arc<Broker>, stop: watch::Sender<bool>) {
+    broker.listens();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let idle = Arc::new(Idle::default());
     let mut stopped = stop.subscribe();
@@ -146,15 +148,7 @@ fn peer_of(stream: &UnixStream) -> Option<Peer> {
 fn session_of(pid: i32) -> Option<(u32, u64)> {
     let leader = nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(pid))).ok()?;
     let session = u32::try_from(leader.as_raw()).ok().filter(|leader| *leader > 0)?;
-    Some((session, began(session)?))
-}
-
-/// When a process began (proc_pid_stat(5), `starttime`): together with its id it is of this process alone.
-fn began(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may hold anything, and ends with the last parenthesis; the time is the 20th field after it.
-    let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+    Some((session, began(session.into())?))
 }
 
 /// One call over the socket, from the other side.
@@ -193,22 +187,5 @@ fn no_broker(path: &Path, error: &std::io::Error) -> Failure {
             Failure::new(Code::Forbidden, format!("the broker on {home} belongs to another user"))
         }
         _ => Failure::new(Code::TryAgain, format!("the broker on {home} can't be reached: {error}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_session_is_told_by_when_its_leader_began() {
-        let own = std::process::id();
-        let since = began(own).unwrap();
-        assert_eq!(began(own), Some(since));
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        assert!(began(child.id()).unwrap() >= since);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert_eq!(began(child.id()), None, "who has ended leads nothing");
     }
 }

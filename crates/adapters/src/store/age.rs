@@ -59,6 +59,8 @@ pub(super) static FACTS: StoreFacts = StoreFacts {
     guarded: true,
     versions: false,
     max_value: 512 << 10,
+    seen: "when the program decrypts the file again",
+    settles: 0,
 };
 
 /// One configured directory.

@@ -60,6 +60,8 @@ pub(super) static FACTS: StoreFacts = StoreFacts {
     guarded: false,
     versions: false,
     max_value: 5 << 10,
+    seen: "at once: a secret is a new version of the Worker, which is deployed",
+    settles: 60,
 };
 
 /// The Workers of one account.

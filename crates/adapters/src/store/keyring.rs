@@ -52,6 +52,8 @@ pub(super) static FACTS: StoreFacts = StoreFacts {
     guarded: false,
     versions: false,
     max_value: 64 << 10,
+    seen: "when the program asks the keyring again",
+    settles: 0,
 };
 
 /// One collection.

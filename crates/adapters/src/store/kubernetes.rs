@@ -60,6 +60,8 @@ pub(super) static FACTS: StoreFacts = StoreFacts {
     versions: false,
     // A Secret has at most 1 MiB, with everything that is in it.
     max_value: 512 << 10,
+    seen: "as a volume: within the kubelet’s sync period and cache, a minute or two; as an environment variable, or with `subPath`: when the pod is started again",
+    settles: 120,
 };
 
 /// The Secrets of one cluster.

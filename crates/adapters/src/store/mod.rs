@@ -8,7 +8,6 @@
 
 mod age;
 mod aws;
-mod child;
 mod cloudflare_workers;
 mod doppler;
 pub mod dotenv;

@@ -26,10 +26,10 @@ use keywright_core::text::escaped;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use super::child::{Ended, PATIENCE, Program};
 use super::remote::{At, is_permitted, same, written};
 use super::tag::Tag;
 use super::{StoreConfig, StoreConnectError};
+use crate::child::{Ended, Program};
 use crate::names::is_path;
 
 /// The kind's name.
@@ -58,6 +58,8 @@ pub(super) static FACTS: StoreFacts = StoreFacts {
     guarded: false,
     versions: false,
     max_value: 64 << 10,
+    seen: "when the program asks `pass` again",
+    settles: 0,
 };
 
 /// `pass` has no lock of its own, and its commits to one repository get in each other's way.
@@ -118,11 +120,11 @@ impl Pass {
         variables.extend(std::env::var_os("PATH").map(|path| ("PATH", path)));
         variables.extend(home.clone().map(|home| ("HOME", home)));
         variables.extend(config.directory(GNUPG)?.map(|home| ("GNUPGHOME", home.into())));
-        let gpg = Program { name: "gpg".to_owned(), variables: variables.clone(), patience: PATIENCE };
+        let gpg = Program::asked("gpg", variables.clone());
         variables.push(("PASSWORD_STORE_DIR", directory.clone().into()));
         // Without it, gpg asks questions on the terminal that the broker was started from.
         variables.push(("PASSWORD_STORE_GPG_OPTS", "--batch --no-tty".into()));
-        let pass = Program { name: "pass".to_owned(), variables, patience: PATIENCE };
+        let pass = Program::asked("pass", variables);
         Ok(Self { name: config.name.clone(), directory, pass, gpg })
     }
 

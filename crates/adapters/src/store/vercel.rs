@@ -64,6 +64,8 @@ pub(super) static FACTS: StoreFacts = StoreFacts {
     versions: false,
     // All variables of a deployment together.
     max_value: 64 << 10,
+    seen: "with the next deployment; one that is there keeps what it was built with",
+    settles: 0,
 };
 
 static UNREADABLE: StoreFacts = StoreFacts { verify: VerifyMode::StatusOnly, ..FACTS };

@@ -134,6 +134,9 @@ impl<'a> Call<'a> {
             return Err(Fault::NotSent { why: "a part of the path is empty or dots".to_owned() });
         }
         let mut url = base.clone();
+        if self.path.is_empty() && self.query.is_empty() {
+            return Ok(url);
+        }
         match url.path_segments_mut() {
             Ok(mut segments) => {
                 segments.pop_if_empty().extend(&self.path);

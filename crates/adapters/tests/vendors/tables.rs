@@ -168,6 +168,25 @@ fn stores() -> String {
     table
 }
 
+/// When a new value is seen, and how long the value before it works at least.
+fn seen() -> String {
+    let mut table =
+        "| store | a new value is seen | the old version lives at least |\n|---|---|---|\n".to_owned();
+    for kind in store::kinds() {
+        let settles = match kind.facts.settles {
+            0 => "as long as evidence of its use says".to_owned(),
+            seconds => format!("{}, and as long as evidence of its use says", Span::from_seconds(seconds)),
+        };
+        writeln!(table, "| `{}` | {} | {settles} |", kind.kind, kind.facts.seen).unwrap();
+    }
+    table
+}
+
+#[test]
+fn the_table_of_when_a_new_value_is_seen_is_true() {
+    check("rotation.md", &seen());
+}
+
 fn check(file: &str, table: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(file);
     let text = std::fs::read_to_string(&path).unwrap();

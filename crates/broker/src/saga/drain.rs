@@ -6,6 +6,7 @@ use keywright_core::audit::{Deed, Outcome, Stage};
 use keywright_core::drain::{Observed, Verdict, verdict};
 use keywright_core::id::RevocationId;
 use keywright_core::key::{KeyState, Version, VersionState};
+use keywright_core::plan::Ending;
 use keywright_core::provider::{Evidence, Provider, ProviderError};
 use keywright_core::saga::Phase;
 use keywright_core::span::Span;
@@ -21,6 +22,12 @@ use crate::rotate::{evidence, first_due, rules};
 
 /// The longest pause between looks at a version that drains, in seconds.
 const LONGEST_PAUSE: u64 = 3_600;
+/// The pause between looks at a version that a program holds, in seconds.
+const HELD_PAUSE: u64 = 60;
+/// The pause between looks at a version that is switched off and kept, in seconds.
+const KEPT_PAUSE: u64 = 86_400;
+/// How long a version that leaked waits for consumers that can't be told, in seconds.
+const LEAK_PATIENCE: u64 = 600;
 /// The longest that a version rests switched off before it is revoked, in seconds.
 const LONGEST_REST: u64 = 3_600;
 
@@ -34,6 +41,8 @@ struct Old {
 enum Seen {
     /// It may end; why.
     Over(String),
+    /// It ends whether or not everybody was told; why.
+    OverAnyway(String),
     /// It may not yet; when to look again, and what is waited for.
     Wait(Timestamp, String),
 }
@@ -45,12 +54,29 @@ impl Broker {
             Ok(old) => old,
             Err(error) => return Step::Lost(error),
         };
+        let versions: Vec<&Version> = old.iter().map(|one| &one.version).collect();
+        let untold = match self.tell_consumers(work, &versions).await {
+            Ok(untold) => untold,
+            Err(error) => return Step::Later(error),
+        };
         let mut because = Vec::new();
         for one in &old {
-            match self.watch(work, one).await {
-                Ok(Seen::Over(why)) => because.push((one, why)),
-                Ok(Seen::Wait(until, why)) => return Step::Rests(until, why),
-                Err(error) => return Step::Later(error),
+            match (self.watch(work, one).await, &untold) {
+                (Ok(Seen::OverAnyway(why)), _) | (Ok(Seen::Over(why)), None) => because.push((one, why)),
+                (Ok(seen), Some(untold)) => {
+                    if let Err(error) =
+                        self.alert_when_late(work, one, &rules(work.plan()), &untold.why).await
+                    {
+                        return Step::Later(error);
+                    }
+                    let until = match seen {
+                        Seen::Wait(until, _) => until.min(untold.until),
+                        Seen::Over(_) | Seen::OverAnyway(_) => untold.until,
+                    };
+                    return Step::Rests(until, untold.why.clone());
+                }
+                (Ok(Seen::Wait(until, why)), None) => return Step::Rests(until, why),
+                (Err(error), _) => return Step::Later(error),
             }
         }
         let (request, saga) = (work.request.clone(), work.saga.id);
@@ -84,25 +110,38 @@ impl Broker {
         let now = self.now();
         let Old { version, drain } = old;
         if version.state == VersionState::Revoked {
-            return Ok(Seen::Over("it is gone at the provider".to_owned()));
+            return Ok(Seen::OverAnyway("it is gone at the provider".to_owned()));
         }
         if work.key.state != KeyState::Active {
-            return Ok(Seen::Over(format!("the key itself is {}", work.key.state)));
+            return Ok(Seen::OverAnyway(format!("the key itself is {}", work.key.state)));
         }
         if let Some(word) = &drain.word {
-            return Ok(Seen::Over(word.clone()));
+            return Ok(Seen::OverAnyway(word.clone()));
         }
         if version.expires_at.is_some_and(|at| at <= now) {
-            return Ok(Seen::Over("it has expired".to_owned()));
+            return Ok(Seen::OverAnyway("it has expired".to_owned()));
+        }
+        let rules = rules(work.plan());
+        if work.plan().ending == Some(Ending::Leaked) {
+            let why = "it leaked, and its successor is in force".to_owned();
+            // Whoever can't be told has had time; who has the leaked value has it still.
+            let has_waited = now >= Span::from_seconds(LEAK_PATIENCE).after(drain.observed.since);
+            return Ok(if has_waited { Seen::OverAnyway(why) } else { Seen::Over(why) });
+        }
+        let holders = self.holders(version.id).await?;
+        let looked = drain.observed.looked_at.map(|at| Span::from_seconds(LONGEST_PAUSE).after(at));
+        if holders > 0 && looked.is_some_and(|again| again > now) {
+            // The provider need not be asked each minute about what is known.
+            return self.wait_for_holders(work, old, holders).await;
         }
         let provider = self.outside.provider(&work.key.connection).await?;
-        let rules = rules(work.plan());
+        let can_be_off = provider.disabling().is_some();
         let (class, lag) = class_of(provider.as_ref());
         let seen = match look(provider.as_ref(), &version.provider_key_id, &drain.observed, now).await {
             Ok(looked) => looked,
             Err(ProviderError::NotFound { .. }) => {
                 self.note_gone(version).await?;
-                return Ok(Seen::Over("it is gone at the provider".to_owned()));
+                return Ok(Seen::OverAnyway("it is gone at the provider".to_owned()));
             }
             Err(error) => {
                 // Nothing seen is nothing known.
@@ -113,7 +152,25 @@ impl Broker {
         let (id, kept) = (version.id, seen.clone());
         self.ledger.write(move |tx| tx.observe(id, &kept)).await.map_err(BrokerError::from)?;
         let late_at = rules.max_overlap.after(seen.since);
+        let settled_at = self.settled_at(work, seen.since).await?;
+        if holders > 0 {
+            return self.wait_for_holders(work, old, holders).await;
+        }
         match verdict(class, &seen, rules.quiet_for, lag) {
+            Verdict::Idle { .. } if now < settled_at => {
+                let why = format!(
+                    "a store may hand out the old version until {}: its readers keep values for a while",
+                    to_second(settled_at)
+                );
+                Ok(Seen::Wait(look_again(now, settled_at), why))
+            }
+            Verdict::Idle { quiet_since } if is_kept(work) && !can_be_off => {
+                let why = format!(
+                    "the old version is kept: idle since {}, and ended by `keywright key rotate KEY --end-old` alone",
+                    to_second(quiet_since)
+                );
+                Ok(Seen::Wait(Span::from_seconds(LONGEST_PAUSE).after(now), why))
+            }
             Verdict::Idle { quiet_since } => {
                 let (since, at) = (to_second(quiet_since), to_second(now));
                 Ok(Seen::Over(format!("idle: no use is known since {since}, and it was looked at {at}")))
@@ -133,7 +190,10 @@ impl Broker {
                 }
                 Ok(Seen::Wait(look_again(now, idle_at), why))
             }
-            Verdict::Unknowable { .. } if rules.on_unknowable == OnUnknowable::RevokeAfterOverlap => {
+            Verdict::Unknowable { .. }
+                if rules.on_unknowable == OnUnknowable::RevokeAfterOverlap
+                    && (can_be_off || !is_kept(work)) =>
+            {
                 if now >= late_at {
                     let why = "nobody can know whether it is used; the template says that it ends after `max_overlap`";
                     return Ok(Seen::Over(why.to_owned()));
@@ -151,6 +211,18 @@ impl Broker {
                 Ok(Seen::Wait(look_again(now, late_at), why.to_owned()))
             }
         }
+    }
+
+    /// Programs live with it: that is use, just now.
+    async fn wait_for_holders(&self, work: &Work, old: &Old, holders: usize) -> Result<Seen> {
+        let id = old.version.id;
+        self.ledger.write(move |tx| tx.see_use(id)).await.map_err(BrokerError::from)?;
+        let why = match holders {
+            1 => "a program that `keywright run` started holds the old version".to_owned(),
+            several => format!("{several} programs that `keywright run` started hold the old version"),
+        };
+        self.alert_when_late(work, old, &rules(work.plan()), &why).await?;
+        Ok(Seen::Wait(Span::from_seconds(HELD_PAUSE).after(self.now()), why))
     }
 
     /// Says once, on record, that a version lives longer than it should.
@@ -187,8 +259,7 @@ impl Broker {
             Err(error) => return Step::Later(error),
         };
         // What has to go for another reason goes at once.
-        let is_urgent = work.key.state != KeyState::Active || old.iter().any(|one| one.drain.word.is_some());
-        let Some(disabling) = provider.disabling().filter(|_| !is_urgent) else {
+        let Some(disabling) = provider.disabling().filter(|_| !is_urgent(work, &old)) else {
             return self.owe_old(work, old).await;
         };
         for one in &old {
@@ -222,8 +293,12 @@ impl Broker {
         };
         let rest = Span::from_seconds((rules(work.plan()).quiet_for.seconds() / 4).min(LONGEST_REST));
         let until = old.iter().filter_map(|one| one.drain.disabled_at).map(|at| rest.after(at)).max();
-        let is_urgent = work.key.state != KeyState::Active || old.iter().any(|one| one.drain.word.is_some());
-        match until.filter(|at| *at > self.now() && !is_urgent) {
+        if is_kept(work) && !is_urgent(work, &old) {
+            let why = "the old version is switched off, and kept: `keywright key rotate KEY --end-old` ends it, and `keywright key \
+                       enable KEY` switches it on again";
+            return Step::Rests(Span::from_seconds(KEPT_PAUSE).after(self.now()), why.to_owned());
+        }
+        match until.filter(|at| *at > self.now() && !is_urgent(work, &old)) {
             Some(until) => Step::Rests(
                 until,
                 format!("the old version is switched off until {}, then it ends", to_second(until)),
@@ -296,6 +371,17 @@ impl Broker {
         next
     }
 
+    /// Until when a reader may be handed the old value by a store, or by the means that its vendor reads it with.
+    async fn settled_at(&self, work: &Work, since: Timestamp) -> Result<Timestamp> {
+        let mut settles = 0;
+        for destination in &work.plan().destinations {
+            let store = self.outside.store(&destination.place.store).await?;
+            settles = settles.max(store.facts().settles);
+        }
+        let by = SignedDuration::from_secs(i64::try_from(settles).unwrap_or(i64::MAX));
+        Ok(since.checked_add(by).unwrap_or(Timestamp::MAX))
+    }
+
     /// The versions that this rotation replaced.
     async fn old_versions(&self, work: &Work) -> Result<Vec<Old>> {
         let (key, saga) = (work.key.id, work.saga.id);
@@ -319,6 +405,17 @@ impl Broker {
         let old = self.old_versions(work).await?;
         Ok(old.into_iter().filter(|one| one.version.state != VersionState::Revoked).collect())
     }
+}
+
+/// Whether what was replaced ends without rest: its key does, somebody said so, or it leaked.
+fn is_urgent(work: &Work, old: &[Old]) -> bool {
+    work.key.state != KeyState::Active
+        || work.plan().ending == Some(Ending::Leaked)
+        || old.iter().any(|one| one.drain.word.is_some())
+}
+
+fn is_kept(work: &Work) -> bool {
+    work.plan().ending == Some(Ending::Kept)
 }
 
 const REPLACED: &str = "a successor is in force";

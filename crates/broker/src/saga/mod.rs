@@ -8,6 +8,7 @@ mod drain;
 mod place;
 mod prove;
 mod switch;
+mod tell;
 mod undo;
 
 pub(crate) use create::sealed_owner;

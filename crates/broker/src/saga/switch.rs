@@ -1,6 +1,7 @@
 //! Verified -> Switched: the successor lies everywhere and is in force; the version before it begins to drain.
 
 use keywright_core::audit::{Deed, Outcome, Stage};
+use keywright_core::id::TellingId;
 use keywright_core::key::{KeyState, PlacementState, VersionState};
 use keywright_core::receipt::Status;
 use keywright_core::saga::Phase;
@@ -10,6 +11,7 @@ use super::create::sealed_owner;
 use super::place::placed;
 use super::{Step, Work};
 use crate::broker::Broker;
+use crate::clock::entropy;
 use crate::outside::EMBEDDED;
 use crate::record::{of_request, system};
 
@@ -35,6 +37,12 @@ impl Broker {
             {
                 tx.set_version_state(version.id, VersionState::Draining)?;
                 tx.add_drain(version.id, key.id, saga.id)?;
+            }
+            for consumer in tx.sound_consumers()? {
+                if consumer.uses.covers(&key.project, &key.environment, &key.name) {
+                    let id = TellingId::generate(tx.now(), entropy()?);
+                    tx.add_telling(id, saga.id, key.id, &consumer.name)?;
+                }
             }
             // The embedded store keeps both; elsewhere the successor's value took the place of the one before it.
             for copy in old.iter().filter(|p| {

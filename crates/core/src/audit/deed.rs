@@ -74,6 +74,9 @@ deeds! {
     ProviderRotateParent = "provider.rotate-parent", "A connection's parent credential was replaced.";
     StoreAdd = "store.add", "A store was added.";
     StoreRemove = "store.remove", "A store was removed.";
+    ConsumerAdd = "consumer.add", "An operator had somebody told of successors.";
+    ConsumerRemove = "consumer.remove", "Somebody is told of successors no more.";
+    ConsumerTell = "consumer.tell", "Somebody was told, or could not be, that a key has a successor.";
     ProjectTeardown = "project.teardown", "All keys of a project were given up.";
     PassphraseChange = "passphrase.change", "An operator's passphrase changed.";
     SessionOpen = "session.open", "An operator opened a session.";

@@ -72,6 +72,7 @@ pub(crate) fn plan(template: &ResolvedTemplate) -> Plan {
         rotation: None,
         rotates: None,
         adopts: None,
+        ending: None,
         unlocks: template.unlocks,
         mutating: template.mutating,
         needs: 0,

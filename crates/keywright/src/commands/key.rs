@@ -276,6 +276,7 @@ pub(crate) fn show(trace: &Value) -> String {
         .all("version", items(trace, "versions").iter().map(|version| version_text(version, now)))
         .add("rotates", rotates_text(trace, now))
         .all("drain", draining(trace).into_iter().map(|(number, drain)| drain_text(number, drain, now)))
+        .all("told", told(trace).into_iter().map(|telling| told_text(telling, now)))
         .all(
             "lies in",
             items(trace, "placements").iter().filter(|placement| is_shown(placement, &state)).map(
@@ -349,7 +350,13 @@ fn version_text(version: &Value, now: Timestamp) -> String {
     let expires = field(version, "expires_at");
     let expires =
         if expires.is_empty() { String::new() } else { format!(", expires {}", when::both(&expires, now)) };
-    format!("{} is {}{expires}", number(version, "number"), field(version, "state"))
+    let held = match number(version, "held_by") {
+        0 => String::new(),
+        programs => {
+            format!(", held by {} that `keywright run` started", count(programs, "program", "programs"))
+        }
+    };
+    format!("{} is {}{expires}{held}", number(version, "number"), field(version, "state"))
 }
 
 /// Whether a copy still means something: one that a successor's took the place of, or that went with its version, does not
@@ -402,6 +409,29 @@ pub(crate) fn drain_text(version: u64, drain: &Value, now: Timestamp) -> String 
     };
     let late = if field(drain, "alerted_at").is_empty() { "" } else { "; it lives longer than it should" };
     format!("version {version} {judged}; replaced {}, {looked}{late}", at("since"))
+}
+
+/// Who was told of the newest successor, or has to be.
+pub(crate) fn told(trace: &Value) -> Vec<&Value> {
+    let all = items(trace, "told");
+    let newest = all.iter().map(|telling| field(telling, "at")).max();
+    all.iter().filter(|telling| newest.as_ref() == Some(&field(telling, "at"))).collect()
+}
+
+fn told_text(telling: &Value, now: Timestamp) -> String {
+    let at = |name: &str| when::both(&field(telling, name), now);
+    let consumer = field(telling, "consumer");
+    match (field(telling, "state").as_str(), number(telling, "tries")) {
+        ("told", _) => format!("{consumer}, {}", at("told_at")),
+        ("dropped", _) => format!("{consumer} was removed before it could be told"),
+        (_, 0) => format!("{consumer} is about to be"),
+        (_, tries) => format!(
+            "{consumer} not yet ({}): {}; again {}",
+            count(tries, "try", "tries"),
+            field(telling, "trouble"),
+            at("due_at")
+        ),
+    }
 }
 
 fn owed_text(debt: &Value, now: Timestamp) -> String {

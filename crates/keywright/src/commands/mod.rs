@@ -5,6 +5,7 @@ pub(crate) mod agent;
 pub(crate) mod audit;
 pub(crate) mod catalog;
 pub(crate) mod completions;
+pub(crate) mod consumer;
 pub(crate) mod demo;
 pub(crate) mod demo_program;
 pub(crate) mod doctor;

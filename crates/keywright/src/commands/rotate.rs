@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use keywright_core::plan::Ending;
 use keywright_server::call::OperatorCall;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::key::{drain_text, draining, show};
+use super::key::{drain_text, draining, show, told};
 use crate::app::App;
 use crate::output::{Done, Output, say};
 use crate::show::list::{Tone, toned};
@@ -15,6 +16,8 @@ use crate::show::{field, items, number, receipt, when};
 
 /// How long a drain may take for which the command waits.
 const PATIENCE: i64 = 15 * 60;
+/// How often a consumer is tried before the command waits no longer.
+const IN_VAIN: u64 = 3;
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
 /// How long a program's call waits for the successor to be in force.
 const WAIT: u32 = 120;
@@ -32,10 +35,23 @@ pub(crate) struct Args {
     /// End the old version of a rotation now, whatever is known of its use.
     #[arg(long, conflicts_with = "no_wait")]
     end_old: bool,
+    /// Never end the old version by itself: once idle it is switched off where that can be taken back (`key enable`), and
+    /// `--end-old` ends it.
+    #[arg(long, conflicts_with = "end_old")]
+    keep_old: bool,
+    /// The version in force leaked: end it as soon as its successor is in force and consumers were told (ten minutes at
+    /// most), used or not.
+    #[arg(long, conflicts_with_all = ["end_old", "keep_old"])]
+    leaked: bool,
 }
 
 pub(crate) async fn run(app: &App, args: Args) -> Done {
-    let Args { key, reason, no_wait, end_old } = args;
+    let Args { key, reason, no_wait, end_old, keep_old, leaked } = args;
+    let ending = match (keep_old, leaked) {
+        (true, _) => Some(Ending::Kept),
+        (_, true) => Some(Ending::Leaked),
+        _ => None,
+    };
     if end_old {
         let trace = app.signed(OperatorCall::KeyEndOld { key: key.clone(), reason }).await?;
         if app.json {
@@ -45,9 +61,10 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
         return follow(app, &key, said, trace).await;
     }
     let wait_seconds = if app.json { WAIT } else { 0 };
-    let make = || OperatorCall::KeyRotate { key: key.clone(), reason: reason.clone(), wait_seconds };
+    let make = || OperatorCall::KeyRotate { key: key.clone(), reason: reason.clone(), wait_seconds, ending };
     let before = app.everyday(|| OperatorCall::KeyShow { key: key.clone() }).await?;
-    let begun = app.everyday(make).await?;
+    // What ends a version that may be in use takes a passphrase.
+    let begun = if leaked { app.signed(make()).await? } else { app.everyday(make).await? };
     let goes_on = ["active", "in_progress"].contains(&field(&begun, "status").as_str());
     if app.json || no_wait || !goes_on {
         return receipt::done(begun);
@@ -70,6 +87,7 @@ async fn follow(app: &App, key: &str, mut said: usize, begun: Value) -> Done {
         let under_way = trace.get("under_way").filter(|saga| field(saga, "what") == "rotate");
         let Some(saga) = under_way else { return ended(trace, &begun) };
         let now = Timestamp::now();
+        let is_kept = field(&trace, "ending") == "kept";
         let (phase, trouble) = (field(saga, "phase"), field(saga, "trouble"));
         let waits_long = |(_, drain): &(u64, &Value)| phase == "switched" && !waits_soon(drain, now);
         if let Some((version, drain)) = draining(&trace).into_iter().find(waits_long) {
@@ -79,6 +97,28 @@ async fn follow(app: &App, key: &str, mut said: usize, begun: Value) -> Done {
                 "next: nothing; the broker ends the old version once it is idle (keywright serve has to run); `keywright \
                  key show` says how far it is",
             ));
+        }
+        let in_vain =
+            |telling: &&&Value| field(telling, "state") == "owed" && number(telling, "tries") >= IN_VAIN;
+        if let Some(telling) = told(&trace).iter().find(in_vain).filter(|_| phase == "switched") {
+            let line = format!(
+                "{}: consumer {} could not be told: {}",
+                toned("draining", Tone::Warn),
+                field(telling, "consumer"),
+                field(telling, "trouble")
+            );
+            let text = show(&trace);
+            return Ok(Output::new(trace, text).talk(line).talk(
+                "next: see to it, or remove it (`keywright consumer remove`); the broker tries again by itself (keywright \
+                 serve has to run), and the old version works until then",
+            ));
+        }
+        let is_idle = draining(&trace).iter().any(|(_, drain)| field(drain, "verdict") == "idle");
+        if is_kept && (phase == "disabled" || (phase == "switched" && is_idle && !trouble.is_empty())) {
+            let text = show(&trace);
+            return Ok(
+                Output::new(trace.clone(), text).talk(format!("{}: {trouble}", toned("kept", Tone::Warn)))
+            );
         }
         if trouble != waits_for && !trouble.is_empty() {
             say(&format!("  {}  {trouble}", toned("waits", Tone::Warn)));
@@ -138,9 +178,16 @@ fn step(entry: &Value, trace: &Value) -> Option<String> {
         ("key.rotate", "note", "switched") => {
             (Tone::Good, format!("version {number} is in force; the old one works until it is idle"))
         }
+        ("consumer.tell", "outcome", _) => match entry.pointer("/result/ok").and_then(Value::as_bool) {
+            Some(true) => (Tone::Plain, format!("consumer {} was told", field(&facts, "consumer"))),
+            _ => (Tone::Warn, format!("consumer {} was not told yet", field(&facts, "consumer"))),
+        },
         ("key.rotate", "note", "drained") => (Tone::Good, format!("version {number} may end: {because}")),
         ("key.rotate", "note", "late") => {
             (Tone::Bad, format!("version {number} lives longer than it should: {because}"))
+        }
+        ("key.rotate", "note", "enabled") => {
+            (Tone::Warn, format!("version {number} is switched on again: {because}"))
         }
         ("key.rotate", "note", "disabled") => {
             (Tone::Plain, format!("version {number} is switched off, which can be taken back"))

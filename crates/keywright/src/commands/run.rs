@@ -1,9 +1,13 @@
 //! `keywright run`
 
+mod watch;
+
+pub(crate) use watch::{WORD, die_if_asked};
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use keywright_broker::Code;
@@ -13,6 +17,7 @@ use keywright_server::call::OperatorCall;
 use serde_json::{Map, Value};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use self::watch::OnRotate;
 use crate::app::{App, Wanted};
 use crate::errors::{self, Exit};
 use crate::harden;
@@ -21,7 +26,8 @@ use crate::show::{field, items, outside};
 
 /// Run a command with a project's keys in its environment.
 ///
-/// The command takes this program's place: its exit code and signals are its own. Keys that lie in the embedded store are
+/// Signals are passed on to the command, and its exit is this program's own. While it lives the broker knows what it holds: a
+/// version that was replaced does not end before that, and on a rotation it is restarted or signalled as you say. Keys that lie in the embedded store are
 /// delivered; every reading is on record. A key of AWS is one document; where there is one such key, its parts are in
 /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN` too.
 #[derive(clap::Args)]
@@ -38,6 +44,14 @@ pub(crate) struct Args {
     /// A file that holds a workload's token; without it, an operator's passphrase.
     #[arg(long, value_name = "P", conflicts_with = "passphrase_file")]
     token_file: Option<PathBuf>,
+    /// What happens when a key was rotated that the command holds: `ignore` says so on standard error, `restart` ends it and
+    /// starts it again, `signal:HUP` (USR1, USR2, TERM, INT) sends it a signal.
+    #[arg(long, value_name = "WHAT", default_value = "ignore")]
+    on_rotate: OnRotate,
+    /// Let the command take this program's place. It can't be heard of: a version that it holds ends by what the provider
+    /// knows alone.
+    #[arg(long, conflicts_with = "on_rotate")]
+    no_watch: bool,
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -48,10 +62,33 @@ const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
 
 pub(crate) async fn run(app: &App, args: Args) -> Done {
+    // Who is started under a word becomes the program.
+    let word = std::env::var(watch::WORD).ok();
+    if word.is_none() && !args.no_watch {
+        if args.on_rotate == OnRotate::Restart {
+            read_again(app, args.token_file.as_deref())?;
+        }
+        return watch::watch(app, args.on_rotate).await;
+    }
+    let word = word.filter(|word| !word.is_empty());
+    become_it(app, args, word).await
+}
+
+/// A program that is started again gets its keys again: nothing here remembers how they were opened.
+fn read_again(app: &App, token: Option<&Path>) -> Result<(), Failure> {
+    match token.or(app.passphrase_file.as_deref()) {
+        Some(path) if path != Path::new("-") => Ok(()),
+        _ => Err(errors::usage("`--on-rotate restart` reads the keys again, and can ask nobody then")
+            .hint("name a file with --token-file or --passphrase-file")),
+    }
+}
+
+/// Reads the keys, and has the command take this program's place.
+async fn become_it(app: &App, args: Args, word: Option<String>) -> Done {
     // Standard input is the command's, unless the passphrase or the token was said to come from there.
     app.stdin.leave();
     let asked_for = args.project.clone().filter(|_| args.token_file.is_none() && args.only.is_empty());
-    let wanted = Wanted { project: args.project, environment: args.env, only: args.only };
+    let wanted = Wanted { project: args.project, environment: args.env, only: args.only, word };
     let mut answer = app.read(args.token_file.as_deref(), wanted).await?;
     let variables = match answer.get_mut("variables").map(Value::take) {
         Some(Value::Object(variables)) => variables,

@@ -51,6 +51,7 @@ fn short(status: &Value) -> String {
         ("revocations_owed", "owed"),
         ("attempts_uncertain", "uncertain"),
         ("drains_late", "replaced and still alive"),
+        ("consumers_untold", "not told"),
     ] {
         match number(health, name) {
             0 => {}
@@ -75,6 +76,7 @@ fn long(status: &Value) -> String {
             .add("under way", count(number(health, "sagas_open"), "saga", "sagas"))
             .add("owed", count(number(health, "revocations_owed"), "revocation", "revocations"))
             .add("late", late(number(health, "drains_late")))
+            .add("not told", untold(number(health, "consumers_untold")))
             .add("uncertain", uncertain(number(health, "attempts_uncertain")))
             .add("audit log", count(number(health, "audit_entries"), "entry", "entries"));
     }
@@ -101,6 +103,17 @@ fn uncertain(attempts: u64) -> String {
 
 fn is(value: &Value, name: &str) -> bool {
     value.get(name).and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// Consumers that could not be told of a successor.
+fn untold(number: u64) -> String {
+    match number {
+        0 => String::new(),
+        number => format!(
+            "{} of a successor could not be delivered so far, and the old version waits for it: `keywright key show` says which",
+            count(number, "message", "messages")
+        ),
+    }
 }
 
 /// Versions that were replaced and live longer than they should.

@@ -45,12 +45,15 @@ pub(crate) fn facts(plan: &Value) -> Facts {
         )
         .add(
             "rotates",
-            rotation.map_or_else(String::new, |rotation| {
-                format!(
-                    "every {}, once this is built; until then it ends with its lifetime",
-                    field(rotation, "every")
-                )
-            }),
+            rotation.map_or_else(String::new, |rotation| format!("every {}", field(rotation, "every"))),
+        )
+        .add(
+            "the old one",
+            match field(plan, "ending").as_str() {
+                "kept" => "is kept until an operator ends it",
+                "leaked" => "leaked: it ends as soon as the new one is in force, used or not",
+                _ => "",
+            },
         )
         .add("purpose", said(plan, "purpose"))
 }

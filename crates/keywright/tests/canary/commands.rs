@@ -28,6 +28,14 @@ const COMMANDS: &str = "
     0  store list
     0  store check embedded
     0* store remove store-{n}
+    0* consumer add app-{n} --project web --only CF_* --command /bin/sh -c true
+    2* consumer add bad-{n} --project web --webhook http://example.com --credential-file {hook}
+    0* consumer add hook-{n} --project other --webhook http://127.0.0.1:9/x --credential-file {hook}
+    0  consumer list
+    0* consumer test app-{n}
+    6* consumer test hook-{n}
+    0* consumer remove app-{n}
+    0* consumer remove hook-{n}
     0  template list
     0  template list --pack
     0  template show cloudflare/dns-edit
@@ -59,6 +67,10 @@ const COMMANDS: &str = "
     0  catalog needs dns-records-for-a-zone-list-dns-records
     0  catalog needs dns-records-for-a-zone-list-dns-records --refused-to LIVE
     0  key request cloudflare/dns-edit --project p{n} --env dev --name MADE --param zone=example.com --purpose {sentence}
+    0  key request cloudflare/dns-edit --project p{n} --env dev --name KEPT --param zone=example.com
+    0  key rotate p{n}/dev/KEPT --keep-old
+    7* key rotate p{n}/dev/KEPT --leaked
+    7* key enable p{n}/dev/KEPT
     0  key request cloudflare/dns-edit --project p{n} --env dev --name DRY --param zone=example.com --dry-run
     1  key request no/template --project p{n} --env dev --name N
     4  key request cloudflare/dns-edit --project p{n} --env production --name N --param zone=example.com
@@ -135,6 +147,7 @@ fn known(ground: &Ground, agent: &Agent, n: usize) -> Vec<(&'static str, String)
         ("parent", path("parent")),
         ("pass", path("pass")),
         ("carols", world.secret("carols", "yet-another-set-of-words")),
+        ("hook", world.secret("hook", HOOK)),
         ("folder", path("")),
         ("template", world.file("t.toml", TEMPLATE)),
         ("policy", world.file("p.cedar", "permit(principal, action, resource);")),
@@ -253,6 +266,9 @@ fn leaves() -> Vec<Vec<String>> {
     assert!(found.len() > 40, "{found:?}");
     found
 }
+
+/// What messages to an address are signed with.
+const HOOK: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 const CASES: &str = "[[case]]\nname = \"production needs two\"\nexpect = \"needs 2\"\nprincipal = \"agent builder\"\n\
     action = \"mint\"\ntemplate = { id = \"cloudflare/dns-edit\", tier = \"standard\", mutating = 25 }\n\

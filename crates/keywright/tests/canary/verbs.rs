@@ -41,11 +41,13 @@ pub(crate) fn agents(verb: &str, key: &str, request: &str) -> Value {
 /// A good call of an operator's verb.
 pub(crate) fn operators(verb: &str, key: &str, request: &str) -> Value {
     let fields = match verb {
-        "login" | "logout" | "provider_list" | "store_list" | "template_list" | "policy_show"
-        | "operator_list" | "agent_list" | "workload_list" | "review_list" | "reconcile" | "ledger_check"
-        | "audit_accept" | "audit_publish" | "stop" => json!({}),
+        "login" | "logout" | "provider_list" | "store_list" | "consumer_list" | "template_list"
+        | "policy_show" | "operator_list" | "agent_list" | "workload_list" | "review_list" | "reconcile"
+        | "ledger_check" | "audit_accept" | "audit_publish" | "stop" => json!({}),
         "provider_add" => json!({ "name": "evil", "kind": "cloudflare", "credential": "x" }),
         "store_add" => json!({ "name": "evil", "kind": "dotenv" }),
+        "consumer_add" => json!({ "name": "evil", "project": "web", "command": ["/bin/true"] }),
+        "consumer_remove" | "consumer_test" => json!({ "name": "app" }),
         "provider_check" | "provider_remove" => json!({ "name": "cf" }),
         "store_check" | "store_remove" => json!({ "name": "embedded" }),
         "template_show" => json!({ "id": "cloudflare/dns-edit" }),
@@ -70,11 +72,12 @@ pub(crate) fn operators(verb: &str, key: &str, request: &str) -> Value {
         "key_show" => json!({ "key": key }),
         "key_denied" => json!({ "key": key, "operations": ["POST /zones/{zone_id}/dns_records"] }),
         "key_rotate" => json!({ "key": key, "reason": "r", "wait_seconds": 0 }),
+        "key_enable" => json!({ "key": key, "reason": "r" }),
         "key_end_old" => json!({ "key": key, "reason": "r" }),
         "spend" => json!({ "by": "key" }),
         "key_unmanaged" => json!({}),
         "key_adopt" => json!({ "connection": "cf", "provider_key_id": "0".repeat(32), "ask": ask("EVIL") }),
-        "key_disable" | "key_enable" => json!({ "key": key, "reason": "r" }),
+        "key_disable" => json!({ "key": key, "reason": "r" }),
         "key_revoke" => json!({ "key": key, "reason": "r" }),
         "project_teardown" => json!({ "project": "web" }),
         "proposal_apply" => json!({ "request": request, "source": "" }),

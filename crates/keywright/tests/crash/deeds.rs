@@ -30,8 +30,8 @@ impl Deed {
             "mint.reserved" | "mint.sent" | "mint.answered" | "mint.sealed" | "mint.compared"
             | "mint.probed" | "mint.writing" | "mint.placed" | "mint.verified" | "mint.active" => Self::Mint,
             "mint.undo" => Self::Undo,
-            "rotate.switched" | "rotate.drained" | "rotate.disabling" | "rotate.ending"
-            | "rotate.rotated" => Self::Rotate,
+            "rotate.switched" | "rotate.telling" | "rotate.told" | "rotate.drained" | "rotate.disabling"
+            | "rotate.ending" | "rotate.rotated" => Self::Rotate,
             "revoke.owed" | "revoke.confirmed" => Self::Revoke,
             _ => panic!("no deed reaches the failpoint `{point}`; add one"),
         }
@@ -89,6 +89,11 @@ pub(crate) fn rotate(house: &House, way: Way, point: &str, name: &str, to: Desti
     die_rotating(house, way, point, name);
     let _recovered = recover_rotation(house, way, name);
     check(house, name, to, End::Rotated);
+    // Told once; or again, as the same news, where it was told and that was not on record yet.
+    let told = house.told(name);
+    let times = if point == "rotate.telling" { 2 } else { 1 };
+    assert_eq!(told.len(), times, "{point}: {told:?}");
+    assert!(told.iter().all(|id| id.starts_with("tel_") && *id == told[0]), "{told:?}");
 }
 
 /// A production key needs two operators; the process dies after each of them has approved.

@@ -19,6 +19,9 @@ use crate::support::{BOBS, PASSPHRASE, Ran, World};
 /// What lies in the `.env` file before anything is asked, and stays in it whatever happens.
 const BY_HAND: &str = "# by hand\nOTHER='keep me'\n";
 
+/// Where the consumer writes what it is told.
+const TOLD: &str = "told";
+
 /// The longest that anything is waited for. Nothing is asserted about how long it takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -101,6 +104,8 @@ impl House {
         let quick = world.file("quick.toml", QUICK);
         world.ok(&["template", "apply", &quick]);
         world.file(".env", BY_HAND);
+        let tell = format!("echo $KEYWRIGHT_NAME $KEYWRIGHT_ID >> {}", world.path(TOLD).display());
+        world.ok(&["consumer", "add", "app", "--project", "web", "--command", "/bin/sh", "-c", &tell]);
         Self { world, overheard: RefCell::default(), foreign: RefCell::default(), runtime }
     }
 
@@ -177,6 +182,15 @@ impl House {
     /// The text of the `.env` file.
     pub(crate) fn dotenv(&self) -> String {
         std::fs::read_to_string(self.world.path(".env")).unwrap()
+    }
+
+    /// What the consumer was told of a key: the ids of the news, one for each time.
+    pub(crate) fn told(&self, name: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(self.world.path(TOLD)).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// The value of a variable in the `.env` file.

@@ -23,11 +23,21 @@ fn exit_codes_and_signals_are_the_programs_own() {
 }
 
 #[test]
-fn the_program_takes_the_place_of_ours_so_signals_reach_it() {
+fn without_a_watch_the_program_takes_the_place_of_ours() {
     let world = World::ready();
     let pass = world.path("pass");
-    let args =
-        ["run", "--project", "web", "--passphrase-file", pass.to_str().unwrap(), "--", "sh", "-c", "echo $$"];
+    let args = [
+        "run",
+        "--project",
+        "web",
+        "--no-watch",
+        "--passphrase-file",
+        pass.to_str().unwrap(),
+        "--",
+        "sh",
+        "-c",
+        "echo $$",
+    ];
     let child = world.command(&args).stdout(std::process::Stdio::piped()).spawn().unwrap();
     let pid = child.id();
     let out = child.wait_with_output().unwrap().stdout;
@@ -166,4 +176,145 @@ fn an_operator_says_which_project() {
     let ran = world.alice(&["run", "--", "true"]).expect(2);
     assert!(ran.err.contains("--project"), "{}", ran.err);
     world.plain(&["run", "--project", "web"]).expect(2);
+}
+
+/// A program that `run` starts; what is said beside it is kept.
+fn holder(world: &World, said: &str, script: &str, more: &[&str]) -> std::process::Child {
+    let pass = world.path("pass");
+    let head = ["run", "--project", "web", "--passphrase-file", pass.to_str().unwrap()];
+    let args = [&head[..], more, &["--", "sh", "-c", script]].concat();
+    let mut command = world.command(&args);
+    command.stderr(std::fs::File::create(world.path(said)).unwrap()).spawn().unwrap()
+}
+
+fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = std::time::Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < std::time::Duration::from_secs(60), "waited in vain until {what}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+fn signal(child: &std::process::Child, name: &str) {
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+}
+
+fn lines(world: &World, name: &str) -> Vec<String> {
+    std::fs::read_to_string(world.path(name)).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+fn versions(world: &World) -> Vec<(String, u64)> {
+    let shown = world.ok(&["key", "show", "CF_TOKEN"]);
+    let versions = shown["versions"].as_array().unwrap();
+    versions
+        .iter()
+        .map(|v| (v["state"].as_str().unwrap().to_owned(), v["held_by"].as_u64().unwrap()))
+        .collect()
+}
+
+/// Writes a line of which only the end of the value is seen, for each start.
+const STARTED: &str = "echo started $$ $(printf %s \"$CF_TOKEN\" | cksum) >> started; ";
+const WAIT: &str = "while :; do sleep 0.1; done";
+
+#[test]
+fn a_signal_to_ours_reaches_the_program_and_its_end_is_ours() {
+    let world = World::ready();
+    world.key("CF_TOKEN");
+    let script = format!("trap 'echo usr1 >> got' USR1; trap 'exit 7' TERM; {STARTED}{WAIT}");
+    let mut child = holder(&world, "said", &script, &[]);
+    wait_for("it runs", || !lines(&world, "started").is_empty());
+    signal(&child, "USR1");
+    wait_for("the signal is there", || lines(&world, "got") == ["usr1"]);
+    signal(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(7));
+}
+
+#[test]
+fn a_program_is_known_of_while_it_lives_and_goes_on_with_a_note_when_its_key_is_rotated() {
+    let world = World::ready();
+    world.key("CF_TOKEN");
+    let _serving = Serving::start(&world);
+    let mut child = holder(&world, "said", &format!("trap 'exit 0' TERM; {STARTED}{WAIT}"), &[]);
+    wait_for("it runs", || !lines(&world, "started").is_empty());
+    assert_eq!(versions(&world), [("active".to_owned(), 1)]);
+    world.ok(&["key", "rotate", "CF_TOKEN"]);
+    assert_eq!(versions(&world), [("draining".to_owned(), 1), ("active".to_owned(), 0)]);
+    let notes = || lines(&world, "said").iter().filter(|line| line.contains("CF_TOKEN was rotated")).count();
+    wait_for("it is said", || notes() > 0);
+    assert_eq!(lines(&world, "started").len(), 1);
+    signal(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(notes(), 1);
+    assert_eq!(versions(&world), [("draining".to_owned(), 0), ("active".to_owned(), 0)]);
+}
+
+#[test]
+fn a_program_is_restarted_with_the_new_value_or_signalled_as_was_wanted() {
+    let world = World::ready();
+    world.key("CF_TOKEN");
+    let _serving = Serving::start(&world);
+    let restarted = holder(
+        &world,
+        "said-1",
+        &format!("trap 'exit 3' TERM; {STARTED}{WAIT}"),
+        &["--on-rotate", "restart"],
+    );
+    let hup = "trap 'echo hup >> hups' HUP; trap 'exit 4' TERM; echo x > up; ";
+    let signalled = holder(&world, "said-2", &format!("{hup}{WAIT}"), &["--on-rotate", "signal:HUP"]);
+    wait_for("both run", || !lines(&world, "started").is_empty() && !lines(&world, "up").is_empty());
+    world.ok(&["key", "rotate", "CF_TOKEN"]);
+    wait_for("one has started again", || lines(&world, "started").len() == 2);
+    wait_for("the other was signalled", || !lines(&world, "hups").is_empty());
+    let values: Vec<String> =
+        lines(&world, "started").iter().map(|line| line.split(' ').nth(2).unwrap().to_owned()).collect();
+    assert_ne!(values[0], values[1], "the new value");
+    wait_for("the old one is let go", || {
+        versions(&world) == [("draining".to_owned(), 1), ("active".to_owned(), 1)]
+    });
+    signal(&restarted, "TERM");
+    signal(&signalled, "TERM");
+    let ended = [restarted, signalled].map(|mut child| child.wait().unwrap().code());
+    assert_eq!(ended, [Some(3), Some(4)]);
+    assert_eq!(lines(&world, "hups").len(), 1, "once a rotation");
+    assert_eq!(lines(&world, "started").len(), 2);
+    for said in ["said-1", "said-2"].map(|name| lines(&world, name).join("\n")) {
+        assert!(said.contains("CF_TOKEN was rotated"), "{said}");
+        for secret in world.with_sandbox(keywright_sandbox::Sandbox::secret_values) {
+            assert!(!said.contains(&secret));
+        }
+    }
+}
+
+#[test]
+fn a_broker_that_is_away_ends_no_program_and_hears_of_it_when_it_is_back() {
+    let world = World::ready();
+    world.key("CF_TOKEN");
+    let mut serving = Serving::start(&world);
+    let mut child =
+        holder(&world, "said", &format!("trap 'exit 9' TERM; {STARTED}{WAIT}"), &["--on-rotate", "restart"]);
+    wait_for("it runs", || !lines(&world, "started").is_empty());
+    serving.0.kill().unwrap();
+    serving.0.wait().unwrap();
+    // Without a broker the home is opened by each command; what the program holds is known all the same.
+    assert_eq!(versions(&world), [("active".to_owned(), 1)]);
+    let pass = world.path("pass");
+    let rotate = ["key", "rotate", "CF_TOKEN", "--json", "--passphrase-file", pass.to_str().unwrap()];
+    world.command(&rotate).output().unwrap();
+    assert!(child.try_wait().unwrap().is_none());
+    assert_eq!(versions(&world), [("draining".to_owned(), 1), ("active".to_owned(), 0)]);
+    let _serving = Serving::start(&world);
+    wait_for("it has started again", || lines(&world, "started").len() == 2);
+    signal(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(9));
+}
+
+#[test]
+fn a_restart_that_could_ask_nobody_is_refused() {
+    let world = World::ready();
+    let args = ["run", "--project", "web", "--on-rotate", "restart", "--", "true"];
+    let ran = world.plain(&args).expect(2);
+    assert!(ran.err.contains("--token-file"), "{}", ran.err);
+    world.plain(&["run", "--project", "web", "--on-rotate", "explode", "--", "true"]).expect(2);
+    world.plain(&["run", "--project", "web", "--no-watch", "--on-rotate", "ignore", "--", "true"]).expect(2);
 }

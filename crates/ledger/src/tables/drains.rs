@@ -89,7 +89,7 @@ impl Tx<'_> {
         self.first(sql, &[])?.map_or(Ok(0), |row| row.count(0))
     }
 
-    /// Keeps what was seen of a version.
+    /// Keeps what was seen of a version. That we saw it in use ourselves is never taken back.
     ///
     /// # Errors
     /// When the ledger can't be written.
@@ -97,7 +97,8 @@ impl Tx<'_> {
         let usage = observed.usage.unwrap_or_default();
         self.execute(
             "UPDATE drains SET looked_at = $2, last_used_at = $3, counted_since = $4, usage_tokens = $5, \
-             usage_microusd = $6, grew_at = $7, seen_by_us_at = $8 WHERE version = $1",
+             usage_microusd = $6, grew_at = $7, \
+             seen_by_us_at = CASE WHEN $8 > COALESCE(seen_by_us_at, 0) THEN $8 ELSE seen_by_us_at END WHERE version = $1",
             &[
                 Value::text(version),
                 observed.looked_at.into(),
@@ -132,6 +133,16 @@ impl Tx<'_> {
             "UPDATE drains SET disabled_at = $2, word = CASE WHEN $2 IS NULL THEN NULL ELSE word END WHERE version = $1",
             &[Value::text(version), at.into()],
         )?;
+        Ok(())
+    }
+
+    /// A version was seen in use just now.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn see_use(&self, version: VersionId) -> Result<()> {
+        let sql = "UPDATE drains SET seen_by_us_at = $2 WHERE version = $1";
+        self.execute(sql, &[Value::text(version), self.now().into()])?;
         Ok(())
     }
 

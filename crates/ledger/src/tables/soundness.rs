@@ -1,7 +1,8 @@
 //! Looking through all rows that are vouched for.
 
 use super::{
-    attempts, configured, drains, embedded, guards, keys, placements, requests, revocations, sagas, usage,
+    attempts, configured, consumers, drains, embedded, guards, holds, keys, placements, requests,
+    revocations, sagas, usage,
 };
 use crate::error::{LedgerError, Result};
 use crate::sql::Tx;
@@ -17,12 +18,13 @@ pub struct Soundness {
 }
 
 /// The tables whose rows come to be by deeds that are on record.
-const RECORDED: [&str; 9] = [
+const RECORDED: [&str; 10] = [
     "operators",
     "agents",
     "workloads",
     "connections",
     "stores",
+    "consumers",
     "templates",
     "policies",
     "requests",
@@ -62,6 +64,8 @@ impl Tx<'_> {
         for facts in [
             &configured::CONNECTIONS,
             &configured::STORES,
+            &consumers::CONSUMERS,
+            &consumers::TELLINGS,
             &guards::PROPOSALS,
             &requests::FACTS,
             &keys::KEYS,
@@ -71,6 +75,7 @@ impl Tx<'_> {
             &embedded::FACTS,
             &sagas::FACTS,
             &drains::FACTS,
+            &holds::FACTS,
             &revocations::FACTS,
             &usage::FACTS,
         ] {

@@ -1,6 +1,7 @@
 //! A call, run on a broker: parse the words, name the caller, call the verb, shape the answer.
 
 mod agent;
+mod consumer;
 mod mask;
 mod operator;
 mod reader;
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keywright_broker::auth::{Proven, Terminal};
+use keywright_broker::holds::{self, Holder};
 use keywright_broker::{Broker, Code};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -82,8 +84,16 @@ pub async fn dispatch(
             let operator = let_in(broker, peer, login).await?;
             operator::run(broker, peer, &operator, *call, stop).await
         }
-        Call::Reader { login, project, environment, only } => {
-            reader::run(broker, login, project, environment, &only).await
+        Call::Reader { login, project, environment, only, holder } => {
+            let process = peer.pid.and_then(|pid| u64::try_from(pid).ok());
+            let process = process.and_then(|pid| Some((pid, holds::began(pid)?)));
+            let holder = holder.map(|word| Holder { word: word.into_word(), process });
+            reader::run(broker, login, (project, environment, only), holder).await
+        }
+        Call::Hold { word, is_over } => {
+            let standing = broker.hear_of(&word.into_word(), is_over).await?;
+            let standing = serde_json::to_value(standing).map_err(invalid)?;
+            Ok(crate::views::with_schema("keywright/hold/1", standing))
         }
     }
 }

@@ -41,6 +41,9 @@ pub(super) async fn run(
         Op::StoreAdd { .. } | Op::StoreList | Op::StoreCheck { .. } | Op::StoreRemove { .. } => {
             stores(broker, operator, call).await
         }
+        Op::ConsumerAdd { .. } | Op::ConsumerList | Op::ConsumerRemove { .. } | Op::ConsumerTest { .. } => {
+            super::consumer::run(broker, operator, call).await
+        }
         Op::TemplateList
         | Op::TemplateShow { .. }
         | Op::TemplateApply { .. }
@@ -276,9 +279,13 @@ async fn keys(broker: &Arc<Broker>, peer: &Peer, operator: &Proven, call: Op) ->
             Ok(views::denied(&broker.denied(&caller.principal, &key, &operations).await?))
         }
         Op::KeyShow { key } => Ok(views::trace(&broker.key(&caller.principal, &key).await?)),
-        Op::KeyRotate { key, reason, wait_seconds } => {
+        Op::KeyRotate { key, reason, wait_seconds, ending } => {
             let wait = Duration::from_secs(wait_seconds.into()).min(MINT_WAIT);
-            Ok(views::receipt(&broker.rotate(&caller, &key, &reason, wait).await?))
+            let receipt = match ending {
+                None => broker.rotate(&caller, &key, &reason, wait).await?,
+                Some(ending) => broker.rotate_as(operator, &caller, &key, &reason, (ending, wait)).await?,
+            };
+            Ok(views::receipt(&receipt))
         }
         Op::KeyEndOld { key, reason } => {
             broker.end_old(operator, &key, &reason).await?;
@@ -304,7 +311,7 @@ async fn keys(broker: &Arc<Broker>, peer: &Peer, operator: &Proven, call: Op) ->
             Ok(views::trace(&broker.key(&caller.principal, &switched.id.to_string()).await?))
         }
         Op::KeyEnable { key, reason } => {
-            let switched = broker.switch_key(operator, &key, Switch::On, &reason).await?;
+            let switched = broker.enable(operator, &key, &reason).await?;
             Ok(views::trace(&broker.key(&caller.principal, &switched.id.to_string()).await?))
         }
         Op::KeyRevoke { key, reason } => Ok(views::receipt(&broker.revoke(&caller, &key, &reason).await?)),

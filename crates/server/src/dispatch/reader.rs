@@ -2,6 +2,7 @@
 
 use keywright_broker::Broker;
 use keywright_broker::deliver::{Reader, Wanted};
+use keywright_broker::holds::Holder;
 use serde_json::{Value, json};
 
 use super::invalid;
@@ -11,14 +12,14 @@ use crate::call::ReaderLogin;
 pub(super) async fn run(
     broker: &Broker,
     login: ReaderLogin,
-    project: Option<String>,
-    environment: Option<String>,
-    only: &[String],
+    (project, environment, only): (Option<String>, Option<String>, Vec<String>),
+    holder: Option<Holder>,
 ) -> Result<Value, Failure> {
     let wanted = Wanted {
         project: project.as_deref().map(str::parse).transpose().map_err(invalid)?,
         environment: environment.as_deref().map(str::parse).transpose().map_err(invalid)?,
         only: only.iter().map(|name| name.parse()).collect::<Result<_, _>>().map_err(invalid)?,
+        holder,
     };
     let delivered = match login {
         ReaderLogin::Workload { token } => {

@@ -8,10 +8,11 @@ use keywright_broker::spend::Spend;
 use keywright_broker::trace::{KeySummary, Trace};
 use keywright_core::audit::{Deed, Entry};
 use keywright_core::drain::Verdict;
+use keywright_core::id::VersionId;
 use keywright_core::key::{Placement, PlacementState, Version};
 use keywright_core::name::ConnectionName;
 use keywright_core::text::escaped;
-use keywright_ledger::Drain;
+use keywright_ledger::{Drain, Telling};
 use serde_json::{Map, Value, json};
 
 /// Keys without secrets.
@@ -53,6 +54,8 @@ pub fn trace(trace: &Trace) -> Value {
         revocations,
         saga,
         drains,
+        holders,
+        tellings,
         rotates_at,
         rotate_tries,
         disabled_at,
@@ -103,10 +106,11 @@ pub fn trace(trace: &Trace) -> Value {
         "successor": successor,
         "unlocks": plan.unlocks,
         "mutating": plan.mutating,
-        "rotation": plan.rotation,
+        "rotation": plan.rotation, "ending": plan.ending,
         "rotates_at": rotates_at.map(|at| at.to_string()), "rotate_tries": rotate_tries,
         "drains": drains.iter().map(|(drain, judged)| drained(drain, judged.as_ref())).collect::<Vec<_>>(),
-        "versions": versions.iter().map(version).collect::<Vec<_>>(),
+        "told": tellings.iter().map(telling).collect::<Vec<_>>(),
+        "versions": versions.iter().map(|one| version(one, holders)).collect::<Vec<_>>(),
         "placements": placements.iter().map(placement).collect::<Vec<_>>(),
         "open": open,
         "revocations": debts,
@@ -185,10 +189,21 @@ fn approvers(entries: &[Entry]) -> Vec<String> {
     entries.iter().flat_map(|e| e.record().signatures.iter().map(|s| s.by.clone())).collect()
 }
 
-fn version(version: &Version) -> Value {
+fn version(version: &Version, holders: &[(VersionId, usize)]) -> Value {
+    let held_by = holders.iter().find(|(id, _)| *id == version.id).map_or(0, |(_, holders)| *holders);
     json!({
+        "held_by": held_by,
         "id": version.id, "number": version.number, "state": version.state.as_str(),
         "provider_key_id": version.provider_key_id, "expires_at": version.expires_at.map(|at| at.to_string()),
+    })
+}
+
+/// Who was told of a successor, or has to be.
+fn telling(telling: &Telling) -> Value {
+    json!({
+        "consumer": telling.consumer, "id": telling.id, "state": telling.state.as_str(), "tries": telling.tries,
+        "told_at": telling.told_at.map(|at| at.to_string()), "due_at": telling.due_at.to_string(),
+        "at": telling.at.to_string(), "trouble": telling.trouble.as_deref().map(escaped),
     })
 }
 

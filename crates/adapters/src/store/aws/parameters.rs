@@ -49,6 +49,8 @@ pub(in crate::store) static FACTS: StoreFacts = StoreFacts {
     guarded: false,
     versions: true,
     max_value: LONGEST_VALUE,
+    seen: "at the next read; the extension for Lambda, within five minutes as it comes",
+    settles: 300,
 };
 
 /// One region's parameters.

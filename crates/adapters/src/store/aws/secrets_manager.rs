@@ -57,8 +57,15 @@ const LONGEST_NAME: usize = 512;
 /// A token has 32 to 64 characters.
 const LONGEST_TOKEN: usize = 64;
 
-pub(in crate::store) static FACTS: StoreFacts =
-    StoreFacts { kind: KIND, verify: VerifyMode::ReadBack, guarded: true, versions: true, max_value: 65_536 };
+pub(in crate::store) static FACTS: StoreFacts = StoreFacts {
+    kind: KIND,
+    verify: VerifyMode::ReadBack,
+    guarded: true,
+    versions: true,
+    max_value: 65_536,
+    seen: "at the next read; AWS’s caching clients, within an hour as they come, and the extension for Lambda, within five minutes",
+    settles: 3_600,
+};
 
 /// One region's secrets.
 pub(in crate::store) struct SecretsManager {

@@ -63,6 +63,8 @@ pub(super) static FACTS: StoreFacts = StoreFacts {
     versions: false,
     // The vendor's limit is not documented.
     max_value: 32 << 10,
+    seen: "at the next read; `doppler run` when it is started again, or at once with `--watch`",
+    settles: 0,
 };
 
 /// One configured workplace.

@@ -59,6 +59,8 @@ pub(super) static FACTS: StoreFacts = StoreFacts {
     guarded: true,
     versions: false,
     max_value: work::LONGEST_VALUE,
+    seen: "when the program reads the file again: at its next start",
+    settles: 0,
 };
 
 /// One configured store of `.env` files.

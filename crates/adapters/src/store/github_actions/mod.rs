@@ -64,6 +64,8 @@ pub(super) static FACTS: StoreFacts = StoreFacts {
     guarded: false,
     versions: false,
     max_value: 48 * 1024,
+    seen: "with the next job; one that runs keeps what it began with",
+    settles: 0,
 };
 
 /// One configured store of GitHub Actions secrets.

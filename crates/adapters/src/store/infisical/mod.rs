@@ -60,6 +60,8 @@ pub(super) static FACTS: StoreFacts = StoreFacts {
     versions: true,
     // The vendor's limit is not documented.
     max_value: 32 << 10,
+    seen: "at the next read; Infisical’s agent and operator, within a minute or so as they come",
+    settles: 60,
 };
 
 /// One configured project.

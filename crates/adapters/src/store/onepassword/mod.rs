@@ -58,6 +58,8 @@ pub(super) static FACTS: StoreFacts = StoreFacts {
     versions: true,
     // The vendor's limit is not documented.
     max_value: 32 << 10,
+    seen: "when the program, or `op run`, reads the item again",
+    settles: 0,
 };
 
 pub(super) static CLI_FACTS: StoreFacts = StoreFacts { kind: CLI_KIND, ..FACTS };

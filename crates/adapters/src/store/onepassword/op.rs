@@ -18,8 +18,8 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::items::{Item, Items, Listed, NewField, NewItem};
+use crate::child::Program;
 use crate::rest::{Cause, Failure, Proof, body, found};
-use crate::store::child::{PATIENCE, Program};
 use crate::wire::json_fault;
 
 /// One vault, reached by the program.
@@ -37,7 +37,7 @@ impl Op {
         ];
         let own = ["PATH", "HOME", "XDG_CONFIG_HOME"];
         variables.extend(own.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-        let program = Program { name: self.program.clone(), variables, patience: PATIENCE };
+        let program = Program::asked(&self.program, variables);
         let ended = program.run(arguments, input).await.map_err(Failure::unavailable)?;
         if ended.is_good {
             return Ok(ended.answer);

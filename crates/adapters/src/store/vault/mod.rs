@@ -65,6 +65,8 @@ pub(super) static FACTS: StoreFacts = StoreFacts {
     versions: true,
     // An entry of the integrated storage has at most 1 MiB, in which the value may be escaped.
     max_value: 512 << 10,
+    seen: "at the next read; a template of Vault Agent, within five minutes as it comes",
+    settles: 300,
 };
 
 /// One configured mount.

@@ -115,6 +115,7 @@ impl Wish {
             rotation: None,
             rotates: None,
             adopts: None,
+            ending: None,
             unlocks: template.unlocks,
             mutating: template.mutating,
             needs: 0,

@@ -2,6 +2,7 @@
 //! secret on standard input only, and no longer than they may take.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -24,13 +25,28 @@ pub(super) struct Program {
     pub(super) name: String,
     pub(super) variables: Vec<(&'static str, OsString)>,
     pub(super) patience: Duration,
+    /// Where it runs; where the broker runs, without.
+    pub(super) folder: Option<PathBuf>,
+    /// What becomes of what it says beyond the limit.
+    pub(super) beyond: Beyond,
+}
+
+/// What becomes of what a program says beyond the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beyond {
+    /// It is not read, which ends a program that goes on.
+    Unread,
+    /// It is read and thrown away.
+    Lost,
 }
 
 /// How it ended.
 pub(super) struct Ended {
     pub(super) is_good: bool,
+    /// `exit status: 1`, `signal: 9 (SIGKILL)`.
+    pub(super) how: String,
     pub(super) answer: Zeroizing<Vec<u8>>,
-    complaint: Zeroizing<Vec<u8>>,
+    pub(super) complaint: Zeroizing<Vec<u8>>,
 }
 
 /// Ends the program, and whatever it started that did not leave its group.
@@ -46,10 +62,19 @@ impl Drop for Group {
 }
 
 impl Program {
+    /// One that answers questions.
+    pub(super) fn asked(name: &str, variables: Vec<(&'static str, OsString)>) -> Self {
+        Self { name: name.to_owned(), variables, patience: PATIENCE, folder: None, beyond: Beyond::Unread }
+    }
+
     /// Runs it. No argument may be secret: everybody on the machine sees them.
     pub(super) async fn run(&self, arguments: &[&str], input: &[u8]) -> Result<Ended, String> {
         let name = self.name.as_str();
-        let mut child = Command::new(name)
+        let mut command = Command::new(name);
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
+        let mut child = command
             .args(arguments)
             .env_clear()
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
@@ -70,14 +95,16 @@ impl Program {
             }
         };
         let all = async {
-            tokio::join!(feed, read(stdout, LONGEST_ANSWER), read(stderr, LONGEST_COMPLAINT), child.wait())
+            let answer = read(stdout, LONGEST_ANSWER, self.beyond);
+            let complaint = read(stderr, LONGEST_COMPLAINT, self.beyond);
+            tokio::join!(feed, answer, complaint, child.wait())
         };
         let ended = tokio::time::timeout(self.patience, all).await;
         let ((), answer, complaint, status) =
             ended.map_err(|_| format!("`{name}` did not end within {} s", self.patience.as_secs()))?;
         let status = status.map_err(|error| format!("`{name}` can't be waited for: {error}"))?;
         group.0 = None;
-        Ok(Ended { is_good: status.success(), answer, complaint })
+        Ok(Ended { is_good: status.success(), how: status.to_string(), answer, complaint })
     }
 }
 
@@ -91,12 +118,15 @@ impl Ended {
     }
 }
 
-/// Reads to the end, or to the limit: what is written beyond it ends the writer.
-async fn read(pipe: Option<impl AsyncRead + Unpin>, limit: u64) -> Zeroizing<Vec<u8>> {
+/// Reads to the end, or to the limit.
+async fn read(pipe: Option<impl AsyncRead + Unpin>, limit: u64, beyond: Beyond) -> Zeroizing<Vec<u8>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
-    if let Some(pipe) = pipe {
+    if let Some(mut pipe) = pipe {
         // What could be read before an error is judged with how the program ended.
-        let _ = pipe.take(limit).read_to_end(&mut bytes).await;
+        let _ = (&mut pipe).take(limit).read_to_end(&mut bytes).await;
+        if beyond == Beyond::Lost {
+            let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
+        }
     }
     bytes
 }
@@ -107,7 +137,7 @@ mod tests {
 
     fn shell() -> Program {
         let variables = vec![("PATH", std::env::var_os("PATH").unwrap())];
-        Program { name: "sh".to_owned(), variables, patience: PATIENCE }
+        Program::asked("sh", variables)
     }
 
     #[tokio::test]
@@ -149,11 +179,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_is_not_there_is_named() {
-        let program = Program {
-            name: "keywright-has-no-such-program".to_owned(),
-            variables: Vec::new(),
-            patience: PATIENCE,
-        };
+        let program = Program::asked("keywright-has-no-such-program", Vec::new());
         let error = program.run(&[], b"").await.err().unwrap();
         assert!(error.starts_with("`keywright-has-no-such-program` can't be started"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! A secret in a call.
+//! Secrets on their way through the socket.
 
 use std::fmt;
 
@@ -15,6 +15,12 @@ impl Passed {
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
+    }
+
+    /// A word that opens nothing.
+    #[must_use]
+    pub fn into_word(mut self) -> String {
+        std::mem::take(&mut *self.0)
     }
 
     /// What it is at the other end.

@@ -1,0 +1,123 @@
+//! Holds: programs that `run` started, and the versions whose values they were given.
+
+use jiff::Timestamp;
+use keywright_core::id::{KeyId, VersionId};
+use keywright_core::span::Span;
+
+use crate::error::Result;
+use crate::sql::{Facts, Row, Tx, Value};
+
+/// A program that holds a version's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// The hash of the word by which it speaks for itself.
+    pub id: String,
+    /// What it holds.
+    pub version: VersionId,
+    /// Of this key.
+    pub key: KeyId,
+    /// Its process, and when that began, as the kernel counts; where it was known.
+    pub process: Option<(u64, u64)>,
+    /// When it was given the value.
+    pub began_at: Timestamp,
+    /// When it was heard of last.
+    pub seen_at: Timestamp,
+}
+
+pub(crate) const FACTS: Facts = Facts { table: "holds", what: "hold", count: 6, columns: COLUMNS };
+const COLUMNS: &str = "id, version, key_id, process, process_began, began_at, seen_at, mac";
+
+impl Hold {
+    fn read(tx: &Tx<'_>, row: &Row) -> Result<Self> {
+        FACTS.check(tx, row)?;
+        Ok(Self {
+            id: row.text(0)?.to_owned(),
+            version: row.parse(1, "version id")?,
+            key: row.parse(2, "key id")?,
+            process: row.maybe_count(3)?.zip(row.maybe_count(4)?),
+            began_at: row.time(5)?,
+            seen_at: row.time(6)?,
+        })
+    }
+}
+
+impl Tx<'_> {
+    /// A program was given a version's value.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn add_hold(
+        &self,
+        id: &str,
+        version: VersionId,
+        key: KeyId,
+        process: Option<(u64, u64)>,
+    ) -> Result<()> {
+        let facts = vec![
+            id.into(),
+            Value::text(version),
+            Value::text(key),
+            process.map(|(process, _)| process).into(),
+            process.map(|(_, began)| began).into(),
+            self.now().into(),
+        ];
+        self.execute(
+            "INSERT INTO holds (id, version, key_id, process, process_began, began_at, seen_at, mac) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+            &FACTS.with(self, facts, [self.now().into()])?,
+        )?;
+        Ok(())
+    }
+
+    /// What one program holds.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn hold(&self, id: &str) -> Result<Vec<Hold>> {
+        let sql = format!("SELECT {COLUMNS} FROM holds WHERE id = $1 ORDER BY version");
+        self.query(&sql, &[id.into()])?.iter().map(|row| Hold::read(self, row)).collect()
+    }
+
+    /// Which programs hold a version.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn holds_of(&self, version: VersionId) -> Result<Vec<Hold>> {
+        let sql = format!("SELECT {COLUMNS} FROM holds WHERE version = $1 ORDER BY began_at, id");
+        self.query(&sql, &[Value::text(version)])?.iter().map(|row| Hold::read(self, row)).collect()
+    }
+
+    /// A program was heard of just now.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn see_hold(&self, id: &str) -> Result<()> {
+        self.execute("UPDATE holds SET seen_at = $2 WHERE id = $1", &[id.into(), self.now().into()])?;
+        Ok(())
+    }
+
+    /// A program ended. Until just now it may have used what it held.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn end_hold(&self, id: &str) -> Result<()> {
+        self.execute(
+            "UPDATE drains SET seen_by_us_at = $2 WHERE version IN (SELECT version FROM holds WHERE id = $1)",
+            &[id.into(), self.now().into()],
+        )?;
+        self.execute("DELETE FROM holds WHERE id = $1", &[id.into()])?;
+        Ok(())
+    }
+
+    /// Forgets the programs that nothing was heard of for so long.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn forget_holds(&self, silent_for: Span) -> Result<()> {
+        let now = self.now().as_millisecond();
+        let before =
+            now.saturating_sub(i64::try_from(silent_for.seconds()).unwrap_or(i64::MAX).saturating_mul(1_000));
+        self.execute("DELETE FROM holds WHERE seen_at < $1", &[before.into()])?;
+        Ok(())
+    }
+}
