@@ -125,20 +125,3 @@ impl From<keywright_core::audit::LogError> for LedgerError {
         Self::Audit(error.to_string())
     }
 }
-
-impl From<rusqlite::Error> for LedgerError {
-    fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode as Code;
-        match error.sqlite_error_code() {
-            Some(Code::DatabaseBusy | Code::DatabaseLocked) => {
-                Self::Locked { waited_seconds: crate::sql::BUSY_SECONDS }
-            }
-            Some(Code::DiskFull) => Self::DiskFull,
-            Some(Code::DatabaseCorrupt | Code::NotADatabase) => Self::Corrupt(error.to_string()),
-            Some(Code::SystemIoFailure | Code::ReadOnly | Code::CannotOpen | Code::PermissionDenied) => {
-                Self::Io(error.to_string())
-            }
-            _ => Self::Statement(error.to_string()),
-        }
-    }
-}
