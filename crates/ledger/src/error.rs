@@ -11,6 +11,23 @@ pub enum LedgerError {
         /// How long was waited.
         waited_seconds: u64,
     },
+    /// What names a server is no good.
+    #[error("the ledger's URL can't be used: {0}")]
+    Address(String),
+    /// The server does not answer.
+    #[error("the ledger's server can't be reached: {0}")]
+    Unreachable(String),
+    /// The connection was lost while something was committed, and did not come back in time.
+    #[error(
+        "the connection to the ledger's server was lost while this was written, and nobody knows whether it was: look \
+         again before you ask again"
+    )]
+    Unknown,
+    /// Another process took over while the connection was lost.
+    #[error(
+        "another broker has taken this ledger over; this one writes nothing any more and has to be started again"
+    )]
+    Taken,
     /// No room.
     #[error("the disk that holds the ledger is full")]
     DiskFull,

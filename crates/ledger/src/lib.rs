@@ -17,7 +17,7 @@ mod sql;
 mod tables;
 
 pub use error::{LedgerError, Result};
-pub use sql::{Clock, Ledger, Location, RowMac, Tx};
+pub use sql::{Address, Clock, Ledger, Location, RowMac, Tx};
 pub use tables::{
     agents::{Agent, Workload},
     audit::{AuditFilter, StoredEntry},

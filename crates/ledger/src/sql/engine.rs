@@ -3,6 +3,7 @@
 
 use std::ops::ControlFlow;
 
+use super::postgres::Postgres;
 use super::sqlite::Sqlite;
 use super::{Row, Value};
 use crate::error::Result;
@@ -11,6 +12,8 @@ use crate::error::Result;
 pub(crate) enum Engine {
     /// To a file.
     Sqlite(Sqlite),
+    /// To a server.
+    Postgres(Box<Postgres>),
 }
 
 impl Engine {
@@ -18,6 +21,7 @@ impl Engine {
     pub(super) fn begin_write(&self) -> Result<()> {
         match self {
             Self::Sqlite(sqlite) => sqlite.statement("BEGIN IMMEDIATE"),
+            Self::Postgres(postgres) => postgres.begin_write(),
         }
     }
 
@@ -25,6 +29,7 @@ impl Engine {
     pub(super) fn begin_read(&self) -> Result<()> {
         match self {
             Self::Sqlite(sqlite) => sqlite.statement("BEGIN"),
+            Self::Postgres(postgres) => postgres.begin_read(),
         }
     }
 
@@ -32,6 +37,7 @@ impl Engine {
     pub(super) fn commit(&self) -> Result<()> {
         match self {
             Self::Sqlite(sqlite) => sqlite.statement("COMMIT"),
+            Self::Postgres(postgres) => postgres.commit(),
         }
     }
 
@@ -39,6 +45,7 @@ impl Engine {
     pub(super) fn rollback(&self) -> Result<()> {
         match self {
             Self::Sqlite(sqlite) => sqlite.statement("ROLLBACK"),
+            Self::Postgres(postgres) => postgres.rollback(),
         }
     }
 
@@ -46,6 +53,7 @@ impl Engine {
     pub(super) fn begin_part(&self) -> Result<()> {
         match self {
             Self::Sqlite(sqlite) => sqlite.statement("SAVEPOINT deed"),
+            Self::Postgres(postgres) => postgres.begin_part(),
         }
     }
 
@@ -58,6 +66,7 @@ impl Engine {
                 }
                 sqlite.statement("RELEASE deed")
             }
+            Self::Postgres(postgres) => postgres.end_part(keep),
         }
     }
 
@@ -65,6 +74,45 @@ impl Engine {
     pub(super) fn in_transaction(&self) -> bool {
         match self {
             Self::Sqlite(sqlite) => sqlite.in_transaction(),
+            Self::Postgres(postgres) => postgres.in_transaction(),
+        }
+    }
+
+    /// Whether a statement failed after which nothing of the transaction can be kept, but what was before the part that it is
+    /// in.
+    pub(super) fn has_failed(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(postgres) => postgres.has_failed(),
+        }
+    }
+
+    /// Whether it is still connected.
+    pub(super) fn is_usable(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+            Self::Postgres(postgres) => postgres.is_usable(),
+        }
+    }
+
+    /// Whether what runs on it waits for another machine.
+    pub(super) fn is_remote(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
+    /// Makes this the one that writes, where a lock on the home is not enough for that.
+    pub(super) fn claim(&self) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(postgres) => postgres.claim(),
+        }
+    }
+
+    /// Whether the commit that failed with [`LedgerError::Unknown`](crate::LedgerError::Unknown) took effect.
+    pub(super) fn took_effect(&self) -> Result<bool> {
+        match self {
+            Self::Sqlite(_) => Ok(false),
+            Self::Postgres(postgres) => postgres.took_effect(),
         }
     }
 
@@ -72,6 +120,7 @@ impl Engine {
     pub(super) fn execute(&self, sql: &str, parameters: &[Value]) -> Result<u64> {
         match self {
             Self::Sqlite(sqlite) => sqlite.execute(sql, parameters),
+            Self::Postgres(postgres) => postgres.execute(sql, parameters),
         }
     }
 
@@ -79,6 +128,7 @@ impl Engine {
     pub(crate) fn query(&self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>> {
         match self {
             Self::Sqlite(sqlite) => sqlite.query(sql, parameters),
+            Self::Postgres(postgres) => postgres.query(sql, parameters),
         }
     }
 
@@ -91,6 +141,7 @@ impl Engine {
     ) -> Result<()> {
         match self {
             Self::Sqlite(sqlite) => sqlite.each(sql, parameters, visit),
+            Self::Postgres(postgres) => postgres.each(sql, parameters, visit),
         }
     }
 
@@ -98,6 +149,7 @@ impl Engine {
     pub(crate) fn alter(&self, sql: &str) -> Result<()> {
         match self {
             Self::Sqlite(sqlite) => sqlite.alter(sql),
+            Self::Postgres(postgres) => postgres.alter(sql),
         }
     }
 
@@ -105,6 +157,7 @@ impl Engine {
     pub(crate) fn has_schema(&self) -> Result<bool> {
         match self {
             Self::Sqlite(sqlite) => sqlite.has_schema(),
+            Self::Postgres(postgres) => postgres.has_schema(),
         }
     }
 
@@ -112,27 +165,33 @@ impl Engine {
     pub(crate) fn foreign(&self) -> Result<Option<String>> {
         match self {
             Self::Sqlite(sqlite) => sqlite.foreign(),
+            Self::Postgres(postgres) => postgres.foreign(),
         }
     }
 
-    /// Where the engine itself says that what is stored does not agree with itself.
+    /// Where the engine itself says that what is stored does not agree with itself. A server's pages are its own affair
+    /// (`pg_amcheck`).
     pub(crate) fn disagreements(&self) -> Result<Vec<String>> {
         match self {
             Self::Sqlite(sqlite) => sqlite.disagreements(),
+            Self::Postgres(_) => Ok(Vec::new()),
         }
     }
 
-    /// Takes what was removed out of the engine's own files, as far as it can. False: somebody reads, try again.
+    /// Takes what was removed out of the engine's own files, as far as it can: a server's are out of reach. False: somebody
+    /// reads, try again.
     pub(super) fn fold(&self) -> Result<bool> {
         match self {
             Self::Sqlite(sqlite) => sqlite.fold(),
+            Self::Postgres(_) => Ok(true),
         }
     }
 
-    /// Has triggers run that somebody else wrote. Tests use them for writes that fail.
+    /// Has triggers run that somebody else wrote, where they don't anyway. Tests use them for writes that fail.
     pub(super) fn run_triggers(&self) -> Result<()> {
         match self {
             Self::Sqlite(sqlite) => sqlite.run_triggers(),
+            Self::Postgres(_) => Ok(()),
         }
     }
 
@@ -140,6 +199,7 @@ impl Engine {
     pub(crate) fn keeps_any_type(&self) -> bool {
         match self {
             Self::Sqlite(_) => true,
+            Self::Postgres(_) => false,
         }
     }
 }

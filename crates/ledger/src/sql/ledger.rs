@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
 
 use super::engine::Engine;
+use super::postgres::{Address, Postgres};
 use super::sqlite::Sqlite;
-use super::writer::{Done, Writer};
+use super::writer::{Done, Writer, may_wait_here};
 use super::{RowKey, Tx};
 use crate::error::{LedgerError, Result};
 use crate::migrations;
@@ -23,6 +24,8 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub enum Location {
     /// One SQLite file.
     File(PathBuf),
+    /// A PostgreSQL database.
+    Server(Box<Address>),
 }
 
 /// Keywright's own database.
@@ -36,9 +39,13 @@ pub struct Ledger {
     rows: Arc<RowKey>,
     commits: watch::Receiver<u64>,
     foreign: Option<String>,
+    /// A server has so many connections and no more.
+    places: Semaphore,
 }
 
 const MAX_IDLE_READERS: usize = 4;
+/// How many read from a server at the same time.
+const MAX_REMOTE_READERS: usize = 8;
 
 impl Ledger {
     /// Opens the ledger and brings its schema up to date. The file is created with mode 0600.
@@ -63,12 +70,22 @@ impl Ledger {
             rows,
             commits,
             foreign,
+            places: Semaphore::new(MAX_REMOTE_READERS),
         })
     }
 
     /// From here on the rows that are vouched for can be read and written; only counts can before. The first key stays.
     pub fn unlock(&self, keyring: &Keyring) {
         self.rows.get_or_init(|| keyring.row_mac());
+    }
+
+    /// Makes this the one ledger that writes to its database, until it is dropped. The home's lock does that for a file; a
+    /// server's database may be that of other machines too.
+    ///
+    /// # Errors
+    /// [`LedgerError::Locked`] when another broker works on the database.
+    pub async fn claim(&self) -> Result<()> {
+        self.writer.with_engine(|engine| may_block(engine.is_remote(), || engine.claim()))
     }
 
     /// Folds the write-ahead log into the file and empties it, so that what was taken out of the rows does not linger there.
@@ -154,10 +171,13 @@ impl Ledger {
         if let Some(engine) = self.writer.idle() {
             return on_snapshot(&engine, self.now(), &self.rows, reading);
         }
-        let engine = self.reader()?;
-        let result = on_snapshot(&engine, self.now(), &self.rows, reading);
-        self.keep_for_later(engine);
-        result
+        let _place = self.place().await?;
+        may_block(self.is_remote(), || {
+            let engine = self.reader()?;
+            let result = on_snapshot(&engine, self.now(), &self.rows, reading);
+            self.keep_for_later(engine);
+            result
+        })
     }
 
     /// Runs a read whose length depends on how much there is, on a snapshot, on a thread where that holds up nobody.
@@ -170,19 +190,22 @@ impl Ledger {
         E: From<LedgerError> + Send + 'static,
         F: FnOnce(&Tx<'_>) -> std::result::Result<T, E> + Send + 'static,
     {
-        let engine = self.reader()?;
+        let _place = self.place().await?;
+        let (idle, location) = (self.idle_reader(), self.location.clone());
         let (now, rows) = (self.now(), Arc::clone(&self.rows));
         let work = move || {
+            let engine = idle.map_or_else(|| location.reading(), Ok)?;
             let result = on_snapshot(&engine, now, &rows, reading);
-            (engine, result)
+            Ok::<_, E>((engine, result))
         };
-        let (engine, result) = tokio::task::spawn_blocking(work).await.map_err(|_| LedgerError::Closed)?;
+        let (engine, result) = tokio::task::spawn_blocking(work).await.map_err(|_| LedgerError::Closed)??;
         self.keep_for_later(engine);
         result
     }
 
     fn keep_for_later(&self, engine: Engine) {
         if !engine.in_transaction()
+            && engine.is_usable()
             && let Ok(mut idle) = self.readers.lock()
             && idle.len() < MAX_IDLE_READERS
         {
@@ -191,21 +214,43 @@ impl Ledger {
     }
 
     fn reader(&self) -> Result<Engine> {
-        let idle = self.readers.lock().ok().and_then(|mut idle| idle.pop());
-        idle.map_or_else(|| self.location.reading(), Ok)
+        self.idle_reader().map_or_else(|| self.location.reading(), Ok)
     }
+
+    fn idle_reader(&self) -> Option<Engine> {
+        self.readers.lock().ok().and_then(|mut idle| idle.pop())
+    }
+
+    fn is_remote(&self) -> bool {
+        matches!(self.location, Location::Server(_))
+    }
+
+    /// A place among those that read from a server; a file has enough for all.
+    async fn place(&self) -> Result<Option<SemaphorePermit<'_>>> {
+        if !self.is_remote() {
+            return Ok(None);
+        }
+        self.places.acquire().await.map(Some).map_err(|_| LedgerError::Closed)
+    }
+}
+
+/// Runs what may wait for another machine so that this thread's other tasks need not, where there are other threads.
+fn may_block<T>(is_remote: bool, run: impl FnOnce() -> T) -> T {
+    if is_remote && may_wait_here() { tokio::task::block_in_place(run) } else { run() }
 }
 
 impl Location {
     fn writing(&self) -> Result<Engine> {
         match self {
             Self::File(path) => Sqlite::writing(path).map(Engine::Sqlite),
+            Self::Server(address) => Postgres::writing(address).map(Box::new).map(Engine::Postgres),
         }
     }
 
     fn reading(&self) -> Result<Engine> {
         match self {
             Self::File(path) => Sqlite::reading(path).map(Engine::Sqlite),
+            Self::Server(address) => Postgres::reading(address).map(Box::new).map(Engine::Postgres),
         }
     }
 }

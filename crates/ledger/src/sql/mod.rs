@@ -1,11 +1,13 @@
 //! The one place that speaks SQL to a database.
 //!
 //! Statements are written once, in the dialect that SQLite and PostgreSQL share: `$1` parameters, `BIGINT`,
-//! `TEXT` and `BYTEA` columns, `ON CONFLICT`. A [`Tx`] hides which [`Engine`] runs them.
+//! `TEXT` and `BYTEA` columns, `ON CONFLICT`. A parameter first
+//! appears where its type can be seen: `status = $1 OR $1 IS NULL`, not the other way round. A [`Tx`] hides which [`Engine`] runs them.
 
 mod engine;
 mod facts;
 mod ledger;
+mod postgres;
 mod row;
 mod sqlite;
 mod tail;
@@ -16,6 +18,7 @@ pub(crate) use facts::Facts;
 pub use facts::RowMac;
 pub(crate) use ledger::read_only;
 pub use ledger::{Clock, Ledger, Location};
+pub use postgres::Address;
 pub(crate) use row::{Row, Value, json};
 pub(crate) use tail::{Followed, Tail};
 

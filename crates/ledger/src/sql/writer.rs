@@ -31,6 +31,9 @@ pub(crate) struct Done {
 pub(crate) enum CommitFailed {
     Locked,
     DiskFull,
+    Unreachable(String),
+    Unknown,
+    Taken,
     Other(String),
 }
 
@@ -47,9 +50,17 @@ struct Shared {
     clock: Clock,
     rows: Arc<RowKey>,
     // Locked only by whoever holds the connection.
-    followed: Mutex<Option<Followed>>,
+    log: Mutex<Log>,
     /// Told after each commit, before those whose deeds it holds; must be quick.
     after_commit: Box<dyn Fn() + Send + Sync>,
+}
+
+/// What the writer knows of the audit log.
+#[derive(Default)]
+struct Log {
+    followed: Option<Followed>,
+    /// What was appended in a commit of which nobody knows yet whether it took effect.
+    in_doubt: Option<Tail>,
 }
 
 #[derive(Default)]
@@ -71,9 +82,9 @@ impl Writer {
         rows: Arc<RowKey>,
         after_commit: Box<dyn Fn() + Send + Sync>,
     ) -> Result<Self> {
-        let (engine, followed) = (Mutex::new(engine), Mutex::default());
+        let (engine, log) = (Mutex::new(engine), Mutex::default());
         let (inbox, came) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { engine, inbox, came, clock, rows, followed, after_commit });
+        let shared = Arc::new(Shared { engine, inbox, came, clock, rows, log, after_commit });
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
@@ -89,7 +100,7 @@ impl Writer {
 
     /// The connection, when nobody is writing: what it wrote is still in its memory, where other connections read the file.
     pub(super) fn idle(&self) -> Option<MutexGuard<'_, Engine>> {
-        self.shared.engine.try_lock().ok()
+        self.shared.engine.try_lock().ok().filter(|engine| !engine.is_remote())
     }
 
     /// Commits a deed: at once on the caller's thread where it may wait for the disk and nobody else is writing,
@@ -114,7 +125,7 @@ impl Writer {
 }
 
 /// Whether this thread's other tasks can be handed to another thread meanwhile.
-fn may_wait_here() -> bool {
+pub(super) fn may_wait_here() -> bool {
     let runtime = tokio::runtime::Handle::try_current();
     runtime.is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
 }
@@ -176,8 +187,8 @@ impl Shared {
     }
 
     fn commit(&self, engine: &Engine, group: Vec<Deed>) {
-        let followed = &mut lock(&self.followed);
-        commit(engine, group, &self.clock, &self.rows, followed, &*self.after_commit);
+        let log = &mut lock(&self.log);
+        commit(engine, group, &self.clock, &self.rows, log, &*self.after_commit);
     }
 }
 
@@ -186,6 +197,9 @@ impl From<CommitFailed> for LedgerError {
         match failed {
             CommitFailed::Locked => Self::Locked { waited_seconds: super::BUSY_SECONDS },
             CommitFailed::DiskFull => Self::DiskFull,
+            CommitFailed::Unreachable(why) => Self::Unreachable(why),
+            CommitFailed::Unknown => Self::Unknown,
+            CommitFailed::Taken => Self::Taken,
             CommitFailed::Other(why) => Self::Io(why),
         }
     }
@@ -196,6 +210,9 @@ impl From<LedgerError> for CommitFailed {
         match error {
             LedgerError::Locked { .. } => Self::Locked,
             LedgerError::DiskFull => Self::DiskFull,
+            LedgerError::Unreachable(why) => Self::Unreachable(why),
+            LedgerError::Unknown => Self::Unknown,
+            LedgerError::Taken => Self::Taken,
             other => Self::Other(other.to_string()),
         }
     }
@@ -206,10 +223,13 @@ fn commit(
     group: Vec<Deed>,
     clock: &Clock,
     rows: &RowKey,
-    followed: &mut Option<Followed>,
+    log: &mut Log,
     after_commit: &dyn Fn(),
 ) {
-    let tail = Tail::of(followed.as_ref());
+    if let Err(error) = settle(engine, log, after_commit) {
+        return refuse(group, &error.into());
+    }
+    let tail = Tail::of(log.followed.as_ref());
     let is_alone = group.len() == 1;
     let mut group = group.into_iter();
     let mut done = Vec::with_capacity(group.len());
@@ -220,7 +240,7 @@ fn commit(
                 // Its own part is the whole.
                 let ran = deed(Ok(&tx));
                 let keep = ran.keep;
-                done.push(ran);
+                done.push((ran, Ok(())));
                 if !keep {
                     tail.cut(0);
                 }
@@ -229,10 +249,11 @@ fn commit(
             engine.begin_part()?;
             let before = tail.len();
             let ran = deed(Ok(&tx));
-            let keep = ran.keep;
-            done.push(ran);
+            let went_on = ran.keep && engine.has_failed();
+            let keep = ran.keep && !went_on;
+            done.push((ran, if went_on { Err(CommitFailed::Other(WENT_ON.to_owned())) } else { Ok(()) }));
             if !engine.in_transaction() {
-                // Some errors, a full disk among them, end the whole transaction.
+                // Some errors, a full disk or a lost connection among them, end the whole transaction.
                 let why = "a deed in the same commit could not be written, and nothing of it was kept";
                 return Err(LedgerError::Io(why.to_owned()));
             }
@@ -247,17 +268,47 @@ fn commit(
         // After a failed commit the engine may or may not have rolled back; the next group must start clean.
         let _ = engine.rollback();
     }
-    if result.is_ok() {
-        // Before anybody is told: what has taken effect outside can't be taken out of the log unseen.
-        tail.commit(followed);
-        // Whoever is told that their deed is done finds it counted.
-        after_commit();
+    match &result {
+        Ok(()) => {
+            // Before anybody is told: what has taken effect outside can't be taken out of the log unseen.
+            tail.commit(&mut log.followed);
+            // Whoever is told that their deed is done finds it counted.
+            after_commit();
+        }
+        Err(LedgerError::Unknown) => log.in_doubt = Some(tail),
+        Err(_) => {}
     }
     let result = result.map_err(CommitFailed::from);
     if let Err(failed) = &result {
-        done.extend(group.map(|deed| deed(Err(failed.clone()))));
+        refuse(group.collect(), failed);
     }
-    for ran in done {
-        (ran.reply)(result.clone());
+    for (ran, own) in done {
+        (ran.reply)(own.and(result.clone()));
+    }
+}
+
+const WENT_ON: &str = "a statement of the deed failed, and the deed went on";
+
+/// Finds out what became of a commit that nobody knew of, so that what comes next goes on from there.
+fn settle(engine: &Engine, log: &mut Log, after_commit: &dyn Fn()) -> Result<()> {
+    let Some(tail) = log.in_doubt.take() else { return Ok(()) };
+    match engine.took_effect() {
+        Ok(true) => {
+            tail.commit(&mut log.followed);
+            after_commit();
+            Ok(())
+        }
+        Ok(false) => Ok(()),
+        Err(error) => {
+            log.in_doubt = Some(tail);
+            Err(error)
+        }
+    }
+}
+
+/// Tells those whose deeds never ran.
+fn refuse(group: Vec<Deed>, failed: &CommitFailed) {
+    for deed in group {
+        (deed(Err(failed.clone())).reply)(Err(failed.clone()));
     }
 }

@@ -158,7 +158,7 @@ impl Tx<'_> {
         let order = if filter.newest_first { "DESC" } else { "ASC" };
         let sql = format!(
             "SELECT {} FROM audit_entries v WHERE log = $1 AND number >= $2 \
-             AND ($3 IS NULL OR request = $3) AND ($4 IS NULL OR key_id = $4) ORDER BY number {order} LIMIT $5",
+             AND (request = $3 OR $3 IS NULL) AND (key_id = $4 OR $4 IS NULL) ORDER BY number {order} LIMIT $5",
             FACTS.columns
         );
         let limit = if filter.limit == 0 { 100 } else { i64::from(filter.limit) };
