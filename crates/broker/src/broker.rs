@@ -113,6 +113,7 @@ impl Broker {
     pub async fn open(options: Options, passphrase: Secret) -> Result<Arc<Self>> {
         let lock = options.home.lock_existing()?;
         let ledger = Arc::new(options.home.open_ledger(Arc::clone(&options.clock))?);
+        ledger.claim().await?;
         let foreign = if options.has_triggers {
             ledger.run_triggers()?;
             None

@@ -153,7 +153,7 @@ impl From<LedgerError> for BrokerError {
         let code = match &error {
             E::Locked { .. } | E::Unreachable(_) | E::Unknown => Code::TryAgain,
             E::Address(_) => Code::InvalidArgument,
-            E::Taken => Code::Conflict,
+            E::Taken | E::NotEmpty { .. } => Code::Conflict,
             E::Conflict { .. } | E::LastOperator | E::Exists { .. } | E::Alike { .. } => Code::Conflict,
             E::Missing { .. } => Code::NotFound,
             E::WrongPassphrase { .. } | E::Edited { what: "agent" | "workload" | "operator", .. } => {

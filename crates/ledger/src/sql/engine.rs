@@ -18,7 +18,7 @@ pub(crate) enum Engine {
 
 impl Engine {
     /// Begins a transaction that writes: no other one writes until it ends.
-    pub(super) fn begin_write(&self) -> Result<()> {
+    pub(crate) fn begin_write(&self) -> Result<()> {
         match self {
             Self::Sqlite(sqlite) => sqlite.statement("BEGIN IMMEDIATE"),
             Self::Postgres(postgres) => postgres.begin_write(),
@@ -34,7 +34,7 @@ impl Engine {
     }
 
     /// Makes the transaction durable.
-    pub(super) fn commit(&self) -> Result<()> {
+    pub(crate) fn commit(&self) -> Result<()> {
         match self {
             Self::Sqlite(sqlite) => sqlite.statement("COMMIT"),
             Self::Postgres(postgres) => postgres.commit(),
@@ -117,7 +117,7 @@ impl Engine {
     }
 
     /// Runs a statement and says how many rows it changed.
-    pub(super) fn execute(&self, sql: &str, parameters: &[Value]) -> Result<u64> {
+    pub(crate) fn execute(&self, sql: &str, parameters: &[Value]) -> Result<u64> {
         match self {
             Self::Sqlite(sqlite) => sqlite.execute(sql, parameters),
             Self::Postgres(postgres) => postgres.execute(sql, parameters),
@@ -133,7 +133,7 @@ impl Engine {
     }
 
     /// Runs a query and hands over its rows one by one until `visit` has seen enough.
-    pub(super) fn each(
+    pub(crate) fn each(
         &self,
         sql: &str,
         parameters: &[Value],

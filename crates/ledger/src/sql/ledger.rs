@@ -240,7 +240,7 @@ fn may_block<T>(is_remote: bool, run: impl FnOnce() -> T) -> T {
 }
 
 impl Location {
-    fn writing(&self) -> Result<Engine> {
+    pub(crate) fn writing(&self) -> Result<Engine> {
         match self {
             Self::File(path) => Sqlite::writing(path).map(Engine::Sqlite),
             Self::Server(address) => Postgres::writing(address).map(Box::new).map(Engine::Postgres),

@@ -19,7 +19,9 @@ pub use facts::RowMac;
 pub(crate) use ledger::read_only;
 pub use ledger::{Clock, Ledger, Location};
 pub use postgres::Address;
+pub(crate) use postgres::FENCE;
 pub(crate) use row::{Row, Value, json};
+pub(crate) use sqlite::Sqlite;
 pub(crate) use tail::{Followed, Tail};
 
 use std::ops::ControlFlow;

@@ -29,6 +29,11 @@ impl Sqlite {
         Self::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
     }
 
+    /// A database that nobody else sees.
+    pub(crate) fn in_memory() -> Result<Self> {
+        Ok(Self(Connection::open_in_memory()?))
+    }
+
     fn connect(path: &Path, mode: OpenFlags) -> Result<Self> {
         let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(std::time::Duration::from_secs(BUSY_SECONDS))?;
@@ -105,7 +110,7 @@ impl Sqlite {
     /// A trigger, a view in place of a table or a constraint of somebody else's would have statements do other things than
     /// they say.
     pub(super) fn foreign(&self) -> Result<Option<String>> {
-        let own = Self(Connection::open_in_memory()?);
+        let own = Self::in_memory()?;
         for migration in migrations::all() {
             own.alter(migration)?;
         }

@@ -22,6 +22,7 @@ mod erasure;
 mod files;
 mod guards;
 mod keys;
+mod moving;
 mod operators;
 mod requests;
 mod revocations;

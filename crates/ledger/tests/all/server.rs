@@ -18,7 +18,7 @@ use crate::things::{attempt, id};
 
 /// A home on a server, where there is one.
 fn home() -> Option<Home> {
-    Database::new().map(|server| Home::on(Some(server)))
+    Database::where_there_is_one().map(|server| Home::on(Some(server)))
 }
 
 fn open_at(url: &str) -> Result<Ledger> {

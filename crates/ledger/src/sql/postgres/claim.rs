@@ -11,7 +11,8 @@ use crate::sql::{BUSY_SECONDS, Value};
 /// Advisory locks are numbers that belong to one database. These are `keywrigh` and the one after it, as ASCII.
 const WRITER_LOCK: i64 = 0x6b65_7977_7269_6768;
 pub(super) const MIGRATION_LOCK: i64 = WRITER_LOCK + 1;
-const FENCE: &str = "writer";
+/// The name of the fence in `meta`.
+pub(crate) const FENCE: &str = "writer";
 
 /// One process's claim to write: 16 random bytes that name it, and how many of its transactions were committed. Both
 /// together are the fence, a row that each transaction moves on by one.

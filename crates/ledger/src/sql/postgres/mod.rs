@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 pub use address::Address;
 use claim::Claim;
+pub(crate) use claim::FENCE;
 use session::Session;
 
 use super::{Row, Value};
