@@ -348,7 +348,7 @@ impl Broker {
 }
 
 impl Home {
-    fn lock_existing(&self) -> Result<HomeLock> {
+    pub(crate) fn lock_existing(&self) -> Result<HomeLock> {
         if !self.exists() {
             return Err(BrokerError::missing(format!(
                 "there is no Keywright home at {}",

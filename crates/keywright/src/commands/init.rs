@@ -5,7 +5,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use keywright_broker::Code;
 use keywright_core::name::OperatorName;
-use keywright_ledger::{LedgerError, Location};
 use keywright_server::answer::Failure;
 use keywright_server::call::OperatorCall;
 use serde_json::json;
@@ -32,7 +31,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(app: &App, args: Args) -> Done {
-    let ledger = location(app, args.ledger.as_deref())?;
+    let ledger = super::ledger::location(app, args.ledger.as_deref().unwrap_or("sqlite"))?;
     let name = match &app.operator {
         Some(name) => {
             OperatorName::parse(name).map_err(|e| Failure::new(Code::InvalidArgument, e.to_string()))?
@@ -71,17 +70,6 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
         .talk("      pick what may be asked keywright template list --pack, then template apply ID")
         .talk("      let an agent in        keywright agent add NAME")
         .talk("      start the broker       keywright serve --detach"))
-}
-
-fn location(app: &App, url: Option<&str>) -> Result<Location, Failure> {
-    match url {
-        None | Some("sqlite" | "sqlite:") => Ok(Location::File(app.home.ledger())),
-        Some(url) => {
-            let address =
-                url.parse().map_err(|e: LedgerError| Failure::new(Code::InvalidArgument, e.to_string()));
-            Ok(Location::Server(Box::new(address?)))
-        }
-    }
 }
 
 /// The system's name for who calls, made into a name that we take.
