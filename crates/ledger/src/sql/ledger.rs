@@ -250,7 +250,7 @@ impl Location {
     fn reading(&self) -> Result<Engine> {
         match self {
             Self::File(path) => Sqlite::reading(path).map(Engine::Sqlite),
-            Self::Server(address) => Postgres::reading(address).map(Box::new).map(Engine::Postgres),
+            Self::Server(address) => Ok(Engine::Postgres(Box::new(Postgres::reading(address)))),
         }
     }
 }

@@ -42,14 +42,13 @@ pub(crate) struct Postgres {
 impl Postgres {
     /// Connects for the one who writes. Nothing is claimed yet.
     pub(super) fn writing(address: &Address) -> Result<Self> {
-        let claim = Some(Claim::new()?);
-        Ok(Self { claim, ..Self::reading(address)? })
+        let session = RefCell::new(Some(Session::open(address)?));
+        Ok(Self { address: address.clone(), session, claim: Some(Claim::new()?) })
     }
 
-    /// Connects to read only.
-    pub(super) fn reading(address: &Address) -> Result<Self> {
-        let session = RefCell::new(Some(Session::open(address)?));
-        Ok(Self { address: address.clone(), session, claim: None })
+    /// To read only; connects when it begins to.
+    pub(super) fn reading(address: &Address) -> Self {
+        Self { address: address.clone(), session: RefCell::new(None), claim: None }
     }
 
     /// Makes this the one that writes, until it is closed.
@@ -103,13 +102,13 @@ impl Postgres {
     }
 
     pub(super) fn begin_part(&self) -> Result<()> {
-        self.with(|session| session.batch("SAVEPOINT deed"))
+        self.with(|session| session.send("SAVEPOINT deed"))
     }
 
     pub(super) fn end_part(&self, keep: bool) -> Result<()> {
         self.with(|session| {
             if keep {
-                return session.batch("RELEASE deed");
+                return session.send("RELEASE deed");
             }
             session.back_to("ROLLBACK TO deed; RELEASE deed")
         })

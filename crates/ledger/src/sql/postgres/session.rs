@@ -188,15 +188,27 @@ impl Session {
     }
 
     pub(super) fn rollback(&self) -> Result<()> {
-        let result = self.batch("ROLLBACK");
         self.transaction.set(Transaction::None);
-        result
+        self.send("ROLLBACK")
     }
 
     /// Goes back to a savepoint, from where a transaction in which a statement failed goes on.
     pub(super) fn back_to(&self, sql: &str) -> Result<()> {
-        self.batch(sql)?;
+        self.send(sql)?;
         self.transaction.set(Transaction::Open);
+        Ok(())
+    }
+
+    /// Sends statements whose answer nobody waits for. The server takes all in the order in which they were sent; when one of
+    /// these fails, so does the commit.
+    pub(super) fn send(&self, sql: &str) -> Result<()> {
+        if !self.is_usable() {
+            return Err(LedgerError::Unreachable("the connection was lost".to_owned()));
+        }
+        let _inside = runtime()?.enter();
+        let mut sent = std::pin::pin!(self.client.batch_execute(sql));
+        // The first poll hands it to the connection, which goes on whether or not somebody listens.
+        let _ = sent.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
         Ok(())
     }
 
