@@ -1,10 +1,13 @@
-//! One session with the server. What runs on it waits on the caller's thread; a thread of its own keeps the connection.
+//! One session with the server. What runs on it waits on the caller's thread, which also keeps the connection going meanwhile:
+//! one change of thread less for each answer.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::ops::ControlFlow;
+use std::pin::Pin;
 use std::sync::OnceLock;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
@@ -25,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A session, and where its transaction stands.
 pub(super) struct Session {
     client: Client,
+    /// None once it has ended.
+    connection: RefCell<Option<Connection>>,
     statements: RefCell<HashMap<String, Statement>>,
     transaction: Cell<Transaction>,
     is_lost: Cell<bool>,
@@ -33,6 +38,8 @@ pub(super) struct Session {
     /// The server's process, and when it began: together they name it.
     pub(super) backend: (i64, String),
 }
+
+type Connection = Pin<Box<dyn Future<Output = std::result::Result<(), tokio_postgres::Error>> + Send>>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Transaction {
@@ -61,20 +68,19 @@ impl Session {
         };
         let runtime = runtime().map_err(firm)?;
         let limit = config.get_connect_timeout().copied().unwrap_or(PATIENCE) * 2;
-        let client = if address.has_tls {
+        let (client, connection): (Client, Connection) = if address.has_tls {
             let tls = tls::connector(address.roots.as_deref()).map_err(firm)?;
             let connected = wait(runtime, limit, config.connect(tls)).map_err(|late| (late, true))?;
             let (client, connection) = connected.map_err(failed)?;
-            runtime.spawn(connection);
-            client
+            (client, Box::pin(connection))
         } else {
             let connected = wait(runtime, limit, config.connect(NoTls)).map_err(|late| (late, true))?;
             let (client, connection) = connected.map_err(failed)?;
-            runtime.spawn(connection);
-            client
+            (client, Box::pin(connection))
         };
         let mut session = Self {
             client,
+            connection: RefCell::new(Some(connection)),
             statements: RefCell::default(),
             transaction: Cell::new(Transaction::None),
             is_lost: Cell::new(false),
@@ -207,8 +213,10 @@ impl Session {
         }
         let _inside = runtime()?.enter();
         let mut sent = std::pin::pin!(self.client.batch_execute(sql));
+        let mut unheard = Context::from_waker(Waker::noop());
         // The first poll hands it to the connection, which goes on whether or not somebody listens.
-        let _ = sent.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        let _ = sent.as_mut().poll(&mut unheard);
+        self.carry(&mut unheard);
         Ok(())
     }
 
@@ -267,8 +275,29 @@ impl Session {
         &self,
         answer: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>,
     ) -> Result<T> {
-        let answer = wait(runtime()?, PATIENCE, answer).inspect_err(|_| self.is_lost.set(true))?;
+        if !self.is_usable() {
+            return Err(LedgerError::Unreachable("the connection was lost".to_owned()));
+        }
+        let mut answer = std::pin::pin!(answer);
+        let carried = std::future::poll_fn(|context| {
+            // First what is asked goes out, then what is answered comes in.
+            if let Poll::Ready(answer) = answer.as_mut().poll(context) {
+                return Poll::Ready(answer);
+            }
+            self.carry(context);
+            answer.as_mut().poll(context)
+        });
+        let answer = wait(runtime()?, PATIENCE, carried).inspect_err(|_| self.is_lost.set(true))?;
         answer.map_err(|error| self.failed(error))
+    }
+
+    /// Lets the connection send and receive what it can. Once it has ended and is dropped, every answer ends too.
+    fn carry(&self, context: &mut Context<'_>) {
+        let mut connection = self.connection.borrow_mut();
+        if connection.as_mut().is_some_and(|connection| connection.as_mut().poll(context).is_ready()) {
+            *connection = None;
+            self.is_lost.set(true);
+        }
     }
 
     fn failed(&self, error: tokio_postgres::Error) -> LedgerError {
@@ -294,7 +323,7 @@ fn references(parameters: &[Value]) -> Vec<&(dyn ToSql + Sync)> {
     parameters.iter().map(|value| value as &(dyn ToSql + Sync)).collect()
 }
 
-/// The one thread that keeps all connections; what waits for an answer does so on its own thread.
+/// The one thread that hears from the system when there is something to read; what waits for an answer does so on its own.
 fn runtime() -> Result<&'static Runtime> {
     static RUNTIME: OnceLock<std::result::Result<Runtime, String>> = OnceLock::new();
     let built = RUNTIME.get_or_init(|| {
