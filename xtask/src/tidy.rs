@@ -26,6 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Crates that only some rooms may depend on.
 const CONFINED: &[(&str, &[&str])] = &[
     ("rusqlite", &["ledger"]),
+    ("tokio-postgres", &["ledger"]),
     ("reqwest", &["adapters"]),
     ("cedar-policy", &["core"]),
     ("rmcp", &["server"]),
@@ -35,7 +36,8 @@ const CONFINED: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that a pure room may not depend on.
-const IMPURE: &[&str] = &["tokio", "rustix", "reqwest", "rusqlite", "getrandom", "tempfile", "axum", "rand"];
+const IMPURE: &[&str] =
+    &["tokio", "rustix", "reqwest", "rusqlite", "tokio-postgres", "getrandom", "tempfile", "axum", "rand"];
 const PURE: &[&str] = &["core", "catalog", "hygiene"];
 
 /// Where a secret's text may be touched. Each line is a reason to look closely in a review.

@@ -117,6 +117,7 @@ impl Broker {
     pub async fn open(options: Options, passphrase: Secret) -> Result<Arc<Self>> {
         let lock = options.home.lock_existing()?;
         let ledger = Arc::new(options.home.open_ledger(Arc::clone(&options.clock))?);
+        ledger.claim().await?;
         let foreign = if options.has_triggers {
             ledger.run_triggers()?;
             None
@@ -321,7 +322,7 @@ impl Broker {
 }
 
 impl Home {
-    fn lock_existing(&self) -> Result<HomeLock> {
+    pub(crate) fn lock_existing(&self) -> Result<HomeLock> {
         if !self.exists() {
             return Err(BrokerError::missing(format!(
                 "there is no Keywright home at {}",

@@ -151,7 +151,9 @@ impl From<LedgerError> for BrokerError {
     fn from(error: LedgerError) -> Self {
         use LedgerError as E;
         let code = match &error {
-            E::Locked { .. } => Code::TryAgain,
+            E::Locked { .. } | E::Unreachable(_) | E::Unknown => Code::TryAgain,
+            E::Address(_) => Code::InvalidArgument,
+            E::Taken | E::NotEmpty { .. } => Code::Conflict,
             E::Conflict { .. } | E::LastOperator | E::Exists { .. } | E::Alike { .. } => Code::Conflict,
             E::Missing { .. } => Code::NotFound,
             E::WrongPassphrase { .. } | E::Edited { what: "agent" | "workload" | "operator", .. } => {
@@ -166,7 +168,7 @@ impl From<LedgerError> for BrokerError {
             E::DiskFull => Some("make room; revocations still go through"),
             _ => None,
         };
-        let transient = matches!(error, E::Locked { .. });
+        let transient = matches!(error, E::Locked { .. } | E::Unreachable(_) | E::Unknown);
         let edited = matches!(error, E::Edited { .. });
         Self { hint: hint.map(str::to_owned), transient, edited, ..Self::new(code, error.to_string()) }
     }

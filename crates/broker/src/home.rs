@@ -3,8 +3,10 @@
 //! ```text
 //! HOME/  0700   config.toml   ledger.db (+ -wal, -shm)   broker.sock   audit/
 //! ```
+//! Where the ledger is on a server, `config.toml` says which, and there is no `ledger.db`.
 
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -68,10 +70,59 @@ impl Home {
         self.root.join("audit")
     }
 
+    /// Where the ledger is: where `config.toml` says, or in the home's file.
+    ///
+    /// # Errors
+    /// When `config.toml` can't be read or names no database.
+    pub fn location(&self) -> Result<Location> {
+        let path = self.config();
+        let bad = |why: &dyn std::fmt::Display| {
+            BrokerError::new(Code::InvalidArgument, format!("{}: {why}", path.display()))
+        };
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(bad(&error)),
+        };
+        let config: toml::Table = toml::from_str(&text).map_err(|error| bad(&error.message()))?;
+        match config.get("ledger").and_then(|ledger| ledger.get("url")) {
+            None => Ok(Location::File(self.ledger())),
+            Some(url) => {
+                let url = url.as_str().ok_or_else(|| bad(&"`ledger.url` is no text"))?;
+                url.parse().map(|address| Location::Server(Box::new(address))).map_err(|error| bad(&error))
+            }
+        }
+    }
+
+    /// Has the home use another ledger from here on.
+    ///
+    /// # Errors
+    /// When `config.toml` can't be written.
+    pub fn set_location(&self, location: &Location) -> Result<()> {
+        let path = self.config();
+        let io =
+            |error: std::io::Error| BrokerError::new(Code::Internal, format!("{}: {error}", path.display()));
+        let text = match location {
+            Location::File(_) => String::new(),
+            Location::Server(address) => {
+                let ledger = toml::Table::from_iter([("url".to_owned(), address.url().into())]);
+                toml::Table::from_iter([("ledger".to_owned(), toml::Value::Table(ledger))]).to_string()
+            }
+        };
+        // The old one or the new one, whatever happens in between.
+        let fresh = path.with_extension("new");
+        let mut options = std::fs::OpenOptions::new();
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(0o600).open(&fresh).map_err(io)?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
+        std::fs::rename(&fresh, &path).map_err(io)?;
+        std::fs::File::open(&self.root).and_then(|root| root.sync_all()).map_err(io)
+    }
+
     /// Whether `init` ran here.
     #[must_use]
     pub fn exists(&self) -> bool {
-        self.ledger().exists()
+        self.ledger().exists() || !matches!(self.location(), Ok(Location::File(_)))
     }
 
     /// Takes the lock that one process at a time holds.
@@ -109,7 +160,7 @@ impl Home {
             .hint("make one with `keywright init`, or name another with --home or KEYWRIGHT_HOME"));
         }
         self.refuse_open_modes()?;
-        Ok(Ledger::open(&Location::File(self.ledger()), clock)?)
+        Ok(Ledger::open(&self.location()?, clock)?)
     }
 
     /// Makes a home: directory, ledger, master key, first operator. Nothing is left behind when it fails.
@@ -118,6 +169,20 @@ impl Home {
     /// When there is one already, or the disk or the passphrase is no good.
     pub async fn init(
         &self,
+        operator: &OperatorName,
+        passphrase: Secret,
+        clock: Clock,
+    ) -> Result<Arc<Ledger>> {
+        self.init_with(&Location::File(self.ledger()), operator, passphrase, clock).await
+    }
+
+    /// The same with the ledger somewhere else.
+    ///
+    /// # Errors
+    /// As above, or when the server can't be reached or its database holds a ledger already.
+    pub async fn init_with(
+        &self,
+        location: &Location,
         operator: &OperatorName,
         passphrase: Secret,
         clock: Clock,
@@ -144,7 +209,7 @@ impl Home {
             Ok::<_, LedgerError>((keys, master.keyring(instance)))
         });
         let (keys, keyring) = keys.await.map_err(|e| BrokerError::new(Code::Internal, e.to_string()))??;
-        let ledger = Ledger::open(&Location::File(self.ledger()), clock)?;
+        let ledger = Ledger::open(location, clock)?;
         ledger.unlock(&keyring);
         let operator = operator.clone();
         let written = ledger
@@ -155,6 +220,12 @@ impl Home {
                 tx.audit(vouched(tx.now(), Deed::OperatorAdd, by, operator.as_str(), &mac))
             })
             .await;
+        if let (Err(LedgerError::Exists { what: "home", .. }), Location::Server(_)) = (&written, location) {
+            return Err(BrokerError::new(Code::Conflict, "the database holds the ledger of a home already")
+                .hint(
+                    "name an empty database; or, to use that ledger from here, copy its home's directory",
+                ));
+        }
         if let Err(error) = written {
             drop(ledger);
             for suffix in ["", "-wal", "-shm"] {
@@ -163,14 +234,17 @@ impl Home {
             }
             return Err(LedgerError::into(error));
         }
+        if matches!(location, Location::Server(_)) {
+            self.set_location(location)?;
+        }
         Ok(Arc::new(ledger))
     }
 
     /// A home that others can read is refused: its protection is the file system's.
     fn refuse_open_modes(&self) -> Result<()> {
-        for path in [self.root.clone(), self.ledger()] {
+        for path in [self.root.clone(), self.ledger(), self.config()].iter().filter(|path| path.exists()) {
             let io = |e: std::io::Error| BrokerError::new(Code::Internal, format!("{}: {e}", path.display()));
-            let mode = std::fs::metadata(&path).map_err(io)?.permissions().mode();
+            let mode = std::fs::metadata(path).map_err(io)?.permissions().mode();
             if mode & 0o077 != 0 {
                 let message =
                     format!("{} can be read by other users (mode {:03o})", path.display(), mode & 0o777);

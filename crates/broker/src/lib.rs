@@ -6,6 +6,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`home`] | the directory of one installation: made once, locked by one broker at a time |
+//! | `moving` | a home's ledger, from one engine to another |
 //! | [`Broker`] | an unlocked home: the ledger, the keys, the adapters |
 //! | [`auth`] | who calls: operator, agent, workload |
 //! | [`ask`], `derive` | what is asked, parsed; and its exact effect, the plan |
@@ -66,6 +67,7 @@ pub mod inventory;
 pub mod kinds;
 mod limits;
 pub mod mask;
+mod moving;
 mod outside;
 mod proposals;
 mod rails;

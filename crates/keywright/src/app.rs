@@ -168,7 +168,7 @@ impl App {
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 Err(errors::foreign_home(self.home.root()))
             }
-            Err(_) => Ok(false),
+            Err(_) => Ok(self.home.exists()),
         }
     }
 

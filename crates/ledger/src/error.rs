@@ -11,6 +11,29 @@ pub enum LedgerError {
         /// How long was waited.
         waited_seconds: u64,
     },
+    /// What names a server is no good.
+    #[error("the ledger's URL can't be used: {0}")]
+    Address(String),
+    /// The server does not answer.
+    #[error("the ledger's server can't be reached: {0}")]
+    Unreachable(String),
+    /// The connection was lost while something was committed, and did not come back in time.
+    #[error(
+        "the connection to the ledger's server was lost while this was written, and nobody knows whether it was: look \
+         again before you ask again"
+    )]
+    Unknown,
+    /// Another process took over while the connection was lost.
+    #[error(
+        "another broker has taken this ledger over; this one writes nothing any more and has to be started again"
+    )]
+    Taken,
+    /// A ledger is only ever copied into an empty one.
+    #[error("the ledger that everything was to be copied into is not empty: {what}")]
+    NotEmpty {
+        /// What lies there.
+        what: String,
+    },
     /// No room.
     #[error("the disk that holds the ledger is full")]
     DiskFull,
@@ -123,22 +146,5 @@ pub type Result<T> = std::result::Result<T, LedgerError>;
 impl From<keywright_core::audit::LogError> for LedgerError {
     fn from(error: keywright_core::audit::LogError) -> Self {
         Self::Audit(error.to_string())
-    }
-}
-
-impl From<rusqlite::Error> for LedgerError {
-    fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode as Code;
-        match error.sqlite_error_code() {
-            Some(Code::DatabaseBusy | Code::DatabaseLocked) => {
-                Self::Locked { waited_seconds: crate::sql::BUSY_SECONDS }
-            }
-            Some(Code::DiskFull) => Self::DiskFull,
-            Some(Code::DatabaseCorrupt | Code::NotADatabase) => Self::Corrupt(error.to_string()),
-            Some(Code::SystemIoFailure | Code::ReadOnly | Code::CannotOpen | Code::PermissionDenied) => {
-                Self::Io(error.to_string())
-            }
-            _ => Self::Statement(error.to_string()),
-        }
     }
 }

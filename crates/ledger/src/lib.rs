@@ -12,12 +12,14 @@
 pub mod audit_files;
 mod error;
 mod migrations;
+mod moving;
 pub mod seal;
 mod sql;
 mod tables;
 
 pub use error::{LedgerError, Result};
-pub use sql::{Clock, Ledger, Location, RowMac, Tx};
+pub use moving::Moved;
+pub use sql::{Address, Clock, Ledger, Location, RowMac, Tx};
 pub use tables::{
     agents::{Agent, Workload},
     audit::{AuditFilter, StoredEntry},

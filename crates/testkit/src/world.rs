@@ -15,10 +15,11 @@ use keywright_core::name::{AgentName, OperatorName};
 use keywright_core::plan::Principal;
 use keywright_core::receipt::Receipt;
 use keywright_core::secret::Secret;
-use keywright_ledger::{Ledger, LedgerError};
+use keywright_ledger::{Ledger, LedgerError, Location};
 use keywright_sandbox::{Sandbox, SandboxConfig};
 
 use crate::TestClock;
+use crate::database::Database;
 
 /// A template for DNS editing whose zones are constrained.
 pub const DNS_EDIT: &str = r#"
@@ -75,7 +76,12 @@ impl World {
         let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
         let clock = TestClock::default();
         let operator = OperatorName::parse("ana").unwrap();
-        drop(Home::at(&home).init(&operator, passphrase(), clock.as_clock()).await.unwrap());
+        let server = Database::wanted();
+        let location = match &server {
+            None => Location::File(home.join("ledger.db")),
+            Some(server) => Location::Server(Box::new(server.url().parse().unwrap())),
+        };
+        drop(Home::at(&home).init_with(&location, &operator, passphrase(), clock.as_clock()).await.unwrap());
         let broker = open(&home, &clock, has_triggers).await;
         let world = Self { sandbox, broker, clock, home, has_triggers, _dir: dir };
         let ana = world.ana().await;
@@ -113,6 +119,12 @@ impl World {
     /// Asks as agent `bot` and waits for the outcome.
     pub async fn request(&self, ask: &Ask) -> Result<Receipt, keywright_broker::BrokerError> {
         self.broker.request(&Self::agent("bot"), ask, Duration::from_secs(20)).await
+    }
+
+    /// Where the ledger is.
+    #[must_use]
+    pub fn location(&self) -> Location {
+        Home::at(&self.home).location().unwrap()
     }
 
     /// The broker dies without a word and another one opens the home.

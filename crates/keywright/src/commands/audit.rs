@@ -153,8 +153,8 @@ async fn verify(app: &App, checkpoint: Option<&Path>) -> Done {
     app.require_home()?;
     let read = |file| input::text_file(&app.stdin, file, "the checkpoint");
     let older = checkpoint.map(read).transpose()?;
-    let (dir, ledger) = (app.home.audit(), app.home.ledger());
-    let work = move || audit_files::verify(&dir, &ledger, older.as_deref(), None);
+    let (dir, ledger) = (app.home.audit(), app.home.location()?);
+    let work = move || audit_files::verify(&dir, ledger, older.as_deref(), None);
     let internal = |error: &dyn std::fmt::Display| Failure::new(Code::Internal, error.to_string());
     let report = tokio::task::spawn_blocking(work).await.map_err(|e| internal(&e))?;
     let report = report.map_err(|e| internal(&e))?;

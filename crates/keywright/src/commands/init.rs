@@ -21,7 +21,8 @@ use crate::show::facts::Facts;
 /// afterwards, one by one: nothing that an agent may ask for is in force before you say so.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where the ledger lives; this version knows the file in the home only (`sqlite`).
+    /// Where the ledger lives: in a file of the home (`sqlite`), or in a PostgreSQL database
+    /// (`postgres://USER@HOST:PORT/DATABASE`, the password in `~/.pgpass` or a file that `?passfile=/PATH` names).
     #[arg(long, value_name = "URL")]
     ledger: Option<String>,
     /// Ask nothing but the passphrase.
@@ -30,7 +31,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(app: &App, args: Args) -> Done {
-    refuse_other_ledgers(args.ledger.as_deref())?;
+    let ledger = super::ledger::location(app, args.ledger.as_deref().unwrap_or("sqlite"))?;
     let name = match &app.operator {
         Some(name) => {
             OperatorName::parse(name).map_err(|e| Failure::new(Code::InvalidArgument, e.to_string()))?
@@ -53,7 +54,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
         return Err(errors::declined("no home was wanted"));
     }
     let passphrase = app.new_passphrase(&name)?.into_secret();
-    drop(app.home.init(&name, passphrase, Arc::new(Timestamp::now)).await?);
+    drop(app.home.init_with(&ledger, &name, passphrase, Arc::new(Timestamp::now)).await?);
     let applied = app.signed(OperatorCall::PolicyApply { source: None }).await.map_err(|failure| {
         failure.hint("the home is there, without a policy: apply one with `keywright policy apply --default`")
     })?;
@@ -69,17 +70,6 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
         .talk("      pick what may be asked keywright template list --pack, then template apply ID")
         .talk("      let an agent in        keywright agent add NAME")
         .talk("      start the broker       keywright serve --detach"))
-}
-
-fn refuse_other_ledgers(ledger: Option<&str>) -> Result<(), Failure> {
-    match ledger {
-        None | Some("sqlite" | "sqlite:") => Ok(()),
-        Some(url) if url.starts_with("postgres:") || url.starts_with("postgresql:") => {
-            Err(errors::unsupported("a ledger on PostgreSQL")
-                .hint("leave --ledger away: it is a file in the home"))
-        }
-        Some(_) => Err(Failure::new(Code::InvalidArgument, "--ledger takes `sqlite` in this version")),
-    }
 }
 
 /// The system's name for who calls, made into a name that we take.

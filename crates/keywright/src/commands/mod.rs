@@ -14,6 +14,7 @@ pub(crate) mod init;
 pub(crate) mod key;
 mod kinds;
 pub(crate) mod later;
+pub(crate) mod ledger;
 pub(crate) mod login;
 pub(crate) mod mcp;
 pub(crate) mod operator;

@@ -88,6 +88,7 @@ const COMMANDS: &str = "
     0  audit trace LIVE
     0  audit trace p{n}/dev/MADE
     0  audit verify
+    7  ledger migrate --to sqlite
     0  audit export
     0  audit export --out {folder}/export-{n}
     0  project teardown p{n} --yes

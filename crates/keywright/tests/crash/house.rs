@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
+use keywright_broker::home::Home;
 use keywright_core::audit::{Deed, Principal, Record, Stage, Who};
 use keywright_core::key::{Key, Version};
 use keywright_core::name::{KeyName, OperatorName};
 use keywright_core::secret::Secret;
 use keywright_ledger::seal::SlotCost;
-use keywright_ledger::{Ledger, LedgerError, Location, OperatorKeys, Request, Tx};
+use keywright_ledger::{Ledger, LedgerError, OperatorKeys, Request, Tx};
 use keywright_sandbox::{Fault, FaultKind};
 use keywright_testkit::{Canaries, unlock};
 
@@ -277,8 +278,8 @@ fn hasten(world: &World, runtime: &tokio::runtime::Runtime, name: &str, passphra
 }
 
 fn open(world: &World) -> Ledger {
-    let path = world.home().join("ledger.db");
-    Ledger::open(&Location::File(path), std::sync::Arc::new(jiff::Timestamp::now)).unwrap()
+    let location = Home::at(world.home()).location().unwrap();
+    Ledger::open(&location, std::sync::Arc::new(jiff::Timestamp::now)).unwrap()
 }
 
 /// Polls until it is so.

@@ -87,6 +87,7 @@ fn every_command_answers_with_a_document_that_names_its_schema() {
         (vec!["audit", "trace", "web/dev/CF_TOKEN"], 0, "trace"),
         (vec!["audit", "verify"], 0, "verification"),
         (vec!["audit", "export"], 0, "entries"),
+        (vec!["ledger", "migrate", "--to", "sqlite"], 7, "error"),
         (vec!["project", "teardown", "web"], 0, "teardown"),
         (vec!["completions", "bash"], 0, "completions"),
         (vec!["help", "key", "request"], 0, "help"),

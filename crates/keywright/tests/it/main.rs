@@ -19,6 +19,7 @@ mod refusals;
 mod run;
 mod sandbox;
 mod serve;
+mod server;
 mod stdin;
 mod support;
 mod terminal;

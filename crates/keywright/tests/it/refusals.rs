@@ -175,8 +175,16 @@ fn a_home_has_one_broker() {
 #[test]
 fn init_refuses_what_it_can_not_do() {
     let world = World::empty();
-    let ran = world.alice(&["init", "--ledger", "postgres://db/kw", "--json"]).expect(1);
-    assert_eq!(ran.json()["code"], "unsupported");
+    for (url, said) in [
+        ("mysql://db/kw", "postgres://"),
+        ("postgres://kw:hunter2@localhost/kw", "a password in it"),
+        ("postgres://kw@db.example.com/kw?sslmode=disable", "without TLS"),
+    ] {
+        let ran = world.alice(&["init", "--ledger", url, "--json"]).expect(2);
+        assert!(ran.json()["message"].as_str().unwrap().contains(said), "{url}");
+        assert!(!ran.out.contains("hunter2") && !ran.err.contains("hunter2"));
+    }
+    world.alice(&["init", "--ledger", "postgres://kw@127.0.0.1:1/kw"]).expect(75);
     world.alice(&["init", "--operator", "not a name"]).expect(2);
     world.secret("short", "short");
     world.plain(&["init", "--operator", "alice", "--passphrase-file", "short"]).expect(2);

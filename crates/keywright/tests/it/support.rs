@@ -93,7 +93,9 @@ impl World {
     }
 
     pub(crate) fn init(&self) {
-        self.ok(&["init", "--operator", "alice"]);
+        let url = keywright_testkit::Database::wanted().map(|database| database.url());
+        let ledger = url.as_deref().map_or(vec![], |url| vec!["--ledger", url]);
+        self.ok(&[&["init", "--operator", "alice"], ledger.as_slice()].concat());
     }
 
     pub(crate) fn connect(&self) {

@@ -16,7 +16,7 @@ use super::head::{Claimed, HEAD};
 use super::report::{Finding, Held, Report};
 use super::{CHECKPOINT, VKEY, columns, origin};
 use crate::error::{LedgerError, Result};
-use crate::sql::{Row, read_only};
+use crate::sql::{Location, Row, read_only};
 use crate::tables::audit::LOG;
 
 const ROWS: &str = "SELECT number, leaf, leaf_hash, deed, stage, at, request, key_id FROM audit_entries \
@@ -37,7 +37,7 @@ const PATIENCE: u32 = 50;
 /// [`verifier_key`]: super::verifier_key
 pub fn verify(
     dir: &Path,
-    ledger: &Path,
+    ledger: impl Into<Location>,
     older: Option<&str>,
     trusted: Option<&VerifierKey>,
 ) -> Result<Report> {
@@ -49,7 +49,7 @@ pub fn verify(
     // The files first: what was published was in the ledger before, so the snapshot below holds all of it.
     let Files { on_disk, head, mut signed, mut published } = files(&disk, &key)?;
     let claimed = head.as_deref().and_then(Claimed::read).map(|head| (head.size, head.root));
-    read_only(ledger, |tx| {
+    read_only(&ledger.into(), |tx| {
         findings.extend(tx.foreign()?.map(|what| Finding::Schema { what }));
         findings.extend(tx.entry_of_another_type()?.map(|entry| Finding::Columns { entry }));
         let in_ledger = tx.last_checkpoint()?;

@@ -1,277 +1,205 @@
-//! Opening a ledger, and running reads and writes on it.
+//! The joint between our statements and the engine that runs them: whatever differs between engines is behind [`Engine`],
+//! and nothing else knows that there is more than one.
 
-use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::ops::ControlFlow;
 
-use jiff::Timestamp;
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
-use tokio::sync::{oneshot, watch};
+use super::postgres::Postgres;
+use super::sqlite::Sqlite;
+use super::{Row, Value};
+use crate::error::Result;
 
-use super::writer::{Done, Writer, statement};
-use super::{BUSY_SECONDS, RowKey, Tx};
-use crate::error::{LedgerError, Result};
-use crate::migrations;
-use crate::seal::Keyring;
-
-/// Where the time comes from; tests hand in their own.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
-/// Where a ledger lives.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Location {
-    /// One SQLite file.
-    File(PathBuf),
+/// A connection to a database.
+pub(crate) enum Engine {
+    /// To a file.
+    Sqlite(Sqlite),
+    /// To a server.
+    Postgres(Box<Postgres>),
 }
 
-/// Keywright's own database.
-pub struct Ledger {
-    // INVARIANT: dropped before the writer. The last connection that closes folds the WAL into the file, and one that
-    // only reads can't.
-    readers: Mutex<Vec<Connection>>,
-    writer: Writer,
-    path: PathBuf,
-    clock: Clock,
-    rows: Arc<RowKey>,
-    commits: watch::Receiver<u64>,
-    foreign: Option<String>,
-}
-
-const MAX_IDLE_READERS: usize = 4;
-
-impl Ledger {
-    /// Opens the ledger and brings its schema up to date. The file is created with mode 0600.
-    ///
-    /// # Errors
-    /// When the file can't be opened, is damaged, is held by another process or was written by a newer Keywright.
-    pub fn open(location: &Location, clock: Clock) -> Result<Self> {
-        let Location::File(path) = location;
-        // What is signed with a time in it has to verify after it was stored, so no time is finer than a column.
-        let clock: Clock = Arc::new(move || whole_milliseconds(clock()));
-        private_file(path)?;
-        let connection = connect(path, false)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        migrations::migrate(&connection)?;
-        let foreign = migrations::foreign(&connection)?;
-        let (count, commits) = watch::channel(0u64);
-        let tell = Box::new(move || count.send_modify(|n| *n += 1));
-        let rows = Arc::new(RowKey::new());
-        let writer = Writer::start(connection, Arc::clone(&clock), Arc::clone(&rows), tell)?;
-        Ok(Self {
-            writer,
-            readers: Mutex::new(Vec::new()),
-            path: path.clone(),
-            clock,
-            rows,
-            commits,
-            foreign,
-        })
+impl Engine {
+    /// Begins a transaction that writes: no other one writes until it ends.
+    pub(crate) fn begin_write(&self) -> Result<()> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.statement("BEGIN IMMEDIATE"),
+            Self::Postgres(postgres) => postgres.begin_write(),
+        }
     }
 
-    /// From here on the rows that are vouched for can be read and written; only counts can before. The first key stays.
-    pub fn unlock(&self, keyring: &Keyring) {
-        self.rows.get_or_init(|| keyring.row_mac());
+    /// Begins a transaction that only reads, on a snapshot.
+    pub(super) fn begin_read(&self) -> Result<()> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.statement("BEGIN"),
+            Self::Postgres(postgres) => postgres.begin_read(),
+        }
     }
 
-    /// Folds the write-ahead log into the file and empties it, so that what was taken out of the rows does not linger there.
-    ///
-    /// # Errors
-    /// [`LedgerError::Locked`] when somebody reads the ledger all the while.
-    pub async fn fold(&self) -> Result<()> {
-        let fold = |connection: &Connection| -> Result<bool> {
-            Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))? == 0)
-        };
-        for _ in 0..20 {
-            if self.writer.with_connection(fold)? {
-                return Ok(());
+    /// Makes the transaction durable.
+    pub(crate) fn commit(&self) -> Result<()> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.statement("COMMIT"),
+            Self::Postgres(postgres) => postgres.commit(),
+        }
+    }
+
+    /// Ends the transaction as if it had never been.
+    pub(super) fn rollback(&self) -> Result<()> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.statement("ROLLBACK"),
+            Self::Postgres(postgres) => postgres.rollback(),
+        }
+    }
+
+    /// Begins a part of the transaction that can be taken back for itself.
+    pub(super) fn begin_part(&self) -> Result<()> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.statement("SAVEPOINT deed"),
+            Self::Postgres(postgres) => postgres.begin_part(),
+        }
+    }
+
+    /// Ends a part, and takes it back unless it is to be kept.
+    pub(super) fn end_part(&self, keep: bool) -> Result<()> {
+        match self {
+            Self::Sqlite(sqlite) => {
+                if !keep {
+                    sqlite.statement("ROLLBACK TO deed")?;
+                }
+                sqlite.statement("RELEASE deed")
             }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-        Err(LedgerError::Locked { waited_seconds: 1 })
-    }
-
-    /// What somebody else put into the schema or took from it, as of the opening: the ledger is not safe to write to.
-    #[must_use]
-    pub fn foreign(&self) -> Option<&str> {
-        self.foreign.as_deref()
-    }
-
-    /// Triggers that somebody else wrote into the file run from here on. Tests use them for writes that fail.
-    ///
-    /// # Errors
-    /// When SQLite refuses.
-    pub fn run_triggers(&self) -> Result<()> {
-        self.writer.with_connection(|connection| {
-            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
-            Ok(())
-        })
-    }
-
-    /// The ledger's time, in whole milliseconds.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        (self.clock)()
-    }
-
-    /// Counts commits; whoever follows the audit log wakes up on it.
-    #[must_use]
-    pub fn commits(&self) -> watch::Receiver<u64> {
-        self.commits.clone()
-    }
-
-    /// Runs `deed` in a transaction that is durable when this returns. Deeds that run at the same time share a
-    /// commit.
-    ///
-    /// # Errors
-    /// What the deed returned (its part is rolled back), or why the commit failed (everything is).
-    pub async fn write<T, E, F>(&self, deed: F) -> std::result::Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<LedgerError> + Send + 'static,
-        F: FnOnce(&Tx<'_>) -> std::result::Result<T, E> + Send + 'static,
-    {
-        let (reply, answer) = oneshot::channel();
-        self.writer.send(Box::new(move |tx| {
-            let result = tx.map_err(|failed| LedgerError::from(failed).into()).and_then(|tx| run(deed, tx));
-            Done {
-                keep: result.is_ok(),
-                reply: Box::new(move |commit| {
-                    let result = match (result, commit) {
-                        (Ok(value), Ok(())) => Ok(value),
-                        (Err(error), _) => Err(error),
-                        (Ok(_), Err(failed)) => Err(LedgerError::from(failed).into()),
-                    };
-                    // The asker may have given up; the deed is done all the same.
-                    let _ = reply.send(result);
-                }),
-            }
-        }));
-        answer.await.unwrap_or_else(|_| Err(LedgerError::Closed.into()))
-    }
-
-    /// Runs a read of a few rows on a snapshot, on the caller's thread: what is a few microseconds of work is not worth
-    /// two changes of thread. What may be long belongs into [`Ledger::scan`].
-    ///
-    /// # Errors
-    /// What the reading returned, or that the file can't be read.
-    pub async fn read<T, E, F>(&self, reading: F) -> std::result::Result<T, E>
-    where
-        E: From<LedgerError>,
-        F: FnOnce(&Tx<'_>) -> std::result::Result<T, E>,
-    {
-        if let Some(connection) = self.writer.idle() {
-            return on_snapshot(&connection, self.now(), &self.rows, reading);
-        }
-        let connection = self.reader()?;
-        let result = on_snapshot(&connection, self.now(), &self.rows, reading);
-        self.keep_for_later(connection);
-        result
-    }
-
-    /// Runs a read whose length depends on how much there is, on a snapshot, on a thread where that holds up nobody.
-    ///
-    /// # Errors
-    /// What the reading returned, or that the file can't be read.
-    pub async fn scan<T, E, F>(&self, reading: F) -> std::result::Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<LedgerError> + Send + 'static,
-        F: FnOnce(&Tx<'_>) -> std::result::Result<T, E> + Send + 'static,
-    {
-        let connection = self.reader()?;
-        let (now, rows) = (self.now(), Arc::clone(&self.rows));
-        let work = move || {
-            let result = on_snapshot(&connection, now, &rows, reading);
-            (connection, result)
-        };
-        let (connection, result) =
-            tokio::task::spawn_blocking(work).await.map_err(|_| LedgerError::Closed)?;
-        self.keep_for_later(connection);
-        result
-    }
-
-    fn keep_for_later(&self, connection: Connection) {
-        if connection.is_autocommit()
-            && let Ok(mut idle) = self.readers.lock()
-            && idle.len() < MAX_IDLE_READERS
-        {
-            idle.push(connection);
+            Self::Postgres(postgres) => postgres.end_part(keep),
         }
     }
 
-    fn reader(&self) -> Result<Connection> {
-        let idle = self.readers.lock().ok().and_then(|mut idle| idle.pop());
-        idle.map_or_else(|| connect(&self.path, true), Ok)
-    }
-}
-
-fn on_snapshot<T, E: From<LedgerError>>(
-    connection: &Connection,
-    now: Timestamp,
-    rows: &RowKey,
-    reading: impl FnOnce(&Tx<'_>) -> std::result::Result<T, E>,
-) -> std::result::Result<T, E> {
-    /// A reading that panics leaves no transaction behind.
-    struct Ended<'a>(&'a Connection);
-    impl Drop for Ended<'_> {
-        fn drop(&mut self) {
-            if !self.0.is_autocommit() {
-                // Nothing was written.
-                let _ = statement(self.0, "ROLLBACK");
-            }
+    /// Whether a transaction is under way. Some errors, a full disk among them, end it.
+    pub(super) fn in_transaction(&self) -> bool {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.in_transaction(),
+            Self::Postgres(postgres) => postgres.in_transaction(),
         }
     }
-    statement(connection, "BEGIN")?;
-    let _ended = Ended(connection);
-    let result = reading(&Tx::new(connection, now, rows));
-    statement(connection, "COMMIT")?;
-    result
-}
 
-/// Runs a read on one snapshot of a ledger that may be in use, without changing the file: no migration, no lock that
-/// a broker would wait for.
-pub(crate) fn read_only<T>(path: &Path, reading: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
-    let connection = connect(path, true)?;
-    connection.execute_batch("BEGIN")?;
-    migrations::check(&connection)?;
-    reading(&Tx::new(&connection, Timestamp::UNIX_EPOCH, &RowKey::new()))
-}
+    /// Whether a statement failed after which nothing of the transaction can be kept, but what was before the part that it is
+    /// in.
+    pub(super) fn has_failed(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(postgres) => postgres.has_failed(),
+        }
+    }
 
-/// Runs a deed. One that panics is rolled back like one that fails: the writer's thread serves the others too.
-fn run<T, E: From<LedgerError>>(
-    deed: impl FnOnce(&Tx<'_>) -> std::result::Result<T, E>,
-    tx: &Tx<'_>,
-) -> std::result::Result<T, E> {
-    std::panic::catch_unwind(AssertUnwindSafe(|| deed(tx)))
-        .unwrap_or_else(|_| Err(LedgerError::Statement("the deed ended in a panic".to_owned()).into()))
-}
+    /// Whether it is still connected.
+    pub(super) fn is_usable(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+            Self::Postgres(postgres) => postgres.is_usable(),
+        }
+    }
 
-fn connect(path: &Path, read_only: bool) -> Result<Connection> {
-    let mode = if read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
-    let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(std::time::Duration::from_secs(BUSY_SECONDS))?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    // Deleted rows are overwritten, so that an erased sealed value does not linger in free pages.
-    connection.pragma_update(None, "secure_delete", true)?;
-    connection.pragma_update(None, "trusted_schema", false)?;
-    // The schema has none; what somebody writes into the file does not run in the broker.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
-    // A statement is prepared once and not again for other values.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    connection.set_prepared_statement_cache_capacity(128);
-    Ok(connection)
-}
+    /// Whether what runs on it waits for another machine.
+    pub(super) fn is_remote(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
 
-fn whole_milliseconds(at: Timestamp) -> Timestamp {
-    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
-}
+    /// Makes this the one that writes, where a lock on the home is not enough for that.
+    pub(super) fn claim(&self) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(postgres) => postgres.claim(),
+        }
+    }
 
-fn private_file(path: &Path) -> Result<()> {
-    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-    let io = |e: std::io::Error| LedgerError::Io(format!("{}: {e}", path.display()));
-    let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(io)?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(io)
+    /// Whether the commit that failed with [`LedgerError::Unknown`](crate::LedgerError::Unknown) took effect.
+    pub(super) fn took_effect(&self) -> Result<bool> {
+        match self {
+            Self::Sqlite(_) => Ok(false),
+            Self::Postgres(postgres) => postgres.took_effect(),
+        }
+    }
+
+    /// Runs a statement and says how many rows it changed.
+    pub(crate) fn execute(&self, sql: &str, parameters: &[Value]) -> Result<u64> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.execute(sql, parameters),
+            Self::Postgres(postgres) => postgres.execute(sql, parameters),
+        }
+    }
+
+    /// Runs a query to its end.
+    pub(crate) fn query(&self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.query(sql, parameters),
+            Self::Postgres(postgres) => postgres.query(sql, parameters),
+        }
+    }
+
+    /// Runs a query and hands over its rows one by one until `visit` has seen enough.
+    pub(crate) fn each(
+        &self,
+        sql: &str,
+        parameters: &[Value],
+        visit: impl FnMut(Result<Row>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.each(sql, parameters, visit),
+            Self::Postgres(postgres) => postgres.each(sql, parameters, visit),
+        }
+    }
+
+    /// Runs statements that change the schema, written in the dialect that the engines share, in a transaction of their own.
+    pub(crate) fn alter(&self, sql: &str) -> Result<()> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.alter(sql),
+            Self::Postgres(postgres) => postgres.alter(sql),
+        }
+    }
+
+    /// Whether the table of the schema's version is there.
+    pub(crate) fn has_schema(&self) -> Result<bool> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.has_schema(),
+            Self::Postgres(postgres) => postgres.has_schema(),
+        }
+    }
+
+    /// What the schema has that the migrations did not make, or lacks of what they made.
+    pub(crate) fn foreign(&self) -> Result<Option<String>> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.foreign(),
+            Self::Postgres(postgres) => postgres.foreign(),
+        }
+    }
+
+    /// Where the engine itself says that what is stored does not agree with itself. A server's pages are its own affair
+    /// (`pg_amcheck`).
+    pub(crate) fn disagreements(&self) -> Result<Vec<String>> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.disagreements(),
+            Self::Postgres(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Takes what was removed out of the engine's own files, as far as it can: a server's are out of reach. False: somebody
+    /// reads, try again.
+    pub(super) fn fold(&self) -> Result<bool> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.fold(),
+            Self::Postgres(_) => Ok(true),
+        }
+    }
+
+    /// Has triggers run that somebody else wrote, where they don't anyway. Tests use them for writes that fail.
+    pub(super) fn run_triggers(&self) -> Result<()> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.run_triggers(),
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// Whether a column may hold another type than its own: SQLite keeps what it is given.
+    pub(crate) fn keeps_any_type(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+            Self::Postgres(_) => false,
+        }
+    }
 }

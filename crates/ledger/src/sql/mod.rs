@@ -1,19 +1,27 @@
 //! The one place that speaks SQL to a database.
 //!
 //! Statements are written once, in the dialect that SQLite and PostgreSQL share: `$1` parameters, `BIGINT`,
-//! `TEXT` and `BYTEA` columns, `ON CONFLICT`, `RETURNING`. A [`Tx`] hides which engine runs them.
+//! `TEXT` and `BYTEA` columns, `ON CONFLICT`. A parameter first
+//! appears where its type can be seen: `status = $1 OR $1 IS NULL`, not the other way round. A [`Tx`] hides which [`Engine`] runs them.
 
 mod engine;
 mod facts;
+mod ledger;
+mod postgres;
 mod row;
+mod sqlite;
 mod tail;
 mod writer;
 
-pub(crate) use engine::read_only;
-pub use engine::{Clock, Ledger, Location};
+pub(crate) use engine::Engine;
 pub(crate) use facts::Facts;
 pub use facts::RowMac;
+pub(crate) use ledger::read_only;
+pub use ledger::{Clock, Ledger, Location};
+pub use postgres::Address;
+pub(crate) use postgres::FENCE;
 pub(crate) use row::{Row, Value, json};
+pub(crate) use sqlite::Sqlite;
 pub(crate) use tail::{Followed, Tail};
 
 use std::ops::ControlFlow;
@@ -27,7 +35,7 @@ pub(crate) const BUSY_SECONDS: u64 = 5;
 
 /// One transaction. Everything written through it becomes durable together, or not at all.
 pub struct Tx<'c> {
-    connection: &'c rusqlite::Connection,
+    engine: &'c Engine,
     now: Timestamp,
     rows: &'c RowKey,
     // None where nothing is written.
@@ -38,23 +46,18 @@ pub struct Tx<'c> {
 pub(crate) type RowKey = std::sync::OnceLock<hmac::Hmac<sha2::Sha256>>;
 
 impl<'c> Tx<'c> {
-    pub(crate) fn new(connection: &'c rusqlite::Connection, now: Timestamp, rows: &'c RowKey) -> Self {
-        Self { connection, now, rows, tail: None }
+    pub(crate) fn new(engine: &'c Engine, now: Timestamp, rows: &'c RowKey) -> Self {
+        Self { engine, now, rows, tail: None }
     }
 
     /// A transaction that writes.
-    fn of_writer(
-        connection: &'c rusqlite::Connection,
-        now: Timestamp,
-        rows: &'c RowKey,
-        tail: &'c Tail,
-    ) -> Self {
-        Self { tail: Some(tail), ..Self::new(connection, now, rows) }
+    fn of_writer(engine: &'c Engine, now: Timestamp, rows: &'c RowKey, tail: &'c Tail) -> Self {
+        Self { tail: Some(tail), ..Self::new(engine, now, rows) }
     }
 
     /// For what is no statement.
-    pub(crate) fn raw(&self) -> &rusqlite::Connection {
-        self.connection
+    pub(crate) fn engine(&self) -> &Engine {
+        self.engine
     }
 
     /// What this transaction appended to the audit log.
@@ -72,59 +75,27 @@ impl<'c> Tx<'c> {
     pub(crate) fn execute(&self, sql: &str, parameters: &[Value]) -> Result<u64> {
         // A reading may run on the connection that writes.
         self.tail()?;
-        let mut statement = self.connection.prepare_cached(sql)?;
-        bind(&mut statement, parameters)?;
-        Ok(statement.raw_execute()? as u64)
+        self.engine.execute(sql, parameters)
     }
 
     /// Runs a query to its end.
     pub(crate) fn query(&self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>> {
-        let mut statement = self.connection.prepare_cached(sql)?;
-        bind(&mut statement, parameters)?;
-        let width = statement.column_count();
-        let mut rows = statement.raw_query();
-        let mut all = Vec::new();
-        while let Some(row) = rows.next()? {
-            all.push(Row::read(row, width)?);
-        }
-        Ok(all)
+        self.engine.query(sql, parameters)
     }
 
     /// Runs a query and hands over its rows one by one until `visit` has seen enough, so that memory stays at one row
-    /// however long the answer is. A row that can't be read is handed over as its error.
+    /// however long the answer is. A row that can't be read is handed over as its error. `visit` runs no statement.
     pub(crate) fn each(
         &self,
         sql: &str,
         parameters: &[Value],
-        mut visit: impl FnMut(Result<Row>) -> Result<ControlFlow<()>>,
+        visit: impl FnMut(Result<Row>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let mut statement = self.connection.prepare_cached(sql)?;
-        bind(&mut statement, parameters)?;
-        let width = statement.column_count();
-        let mut rows = statement.raw_query();
-        while let Some(row) = rows.next()? {
-            if visit(Row::read(row, width))?.is_break() {
-                break;
-            }
-        }
-        Ok(())
+        self.engine.each(sql, parameters, visit)
     }
 
     /// The first row, if there is one.
     pub(crate) fn first(&self, sql: &str, parameters: &[Value]) -> Result<Option<Row>> {
         Ok(self.query(sql, parameters)?.into_iter().next())
     }
-}
-
-/// SQLite takes `$1` as a *named* parameter and numbers names by first appearance; binding by name makes the
-/// number mean what it means in PostgreSQL.
-fn bind(statement: &mut rusqlite::CachedStatement<'_>, parameters: &[Value]) -> Result<()> {
-    for index in 1..=statement.parameter_count() {
-        let name =
-            statement.parameter_name(index).and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok());
-        let value = name.and_then(|number| parameters.get(number.checked_sub(1)?));
-        let value = value.ok_or_else(|| LedgerError::Statement(format!("parameter {index} has no value")))?;
-        statement.raw_bind_parameter(index, value)?;
-    }
-    Ok(())
 }

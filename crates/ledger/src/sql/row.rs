@@ -3,7 +3,6 @@
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 
 use crate::error::{LedgerError, Result};
 
@@ -68,40 +67,14 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     }
 }
 
-impl ToSql for Value {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self {
-            Self::Null => ValueRef::Null,
-            Self::Int(number) => ValueRef::Integer(*number),
-            Self::Text(text) => ValueRef::Text(text.as_bytes()),
-            Self::Bytes(bytes) => ValueRef::Blob(bytes),
-        }))
-    }
-}
-
 /// One row of an answer. Columns are read by position; a column that does not read back as what it should be is
 /// reported as damage, never skipped.
 #[derive(Debug, Clone)]
 pub(crate) struct Row(Vec<Value>);
 
 impl Row {
-    pub(crate) fn read(row: &rusqlite::Row<'_>, width: usize) -> Result<Self> {
-        let mut values = Vec::with_capacity(width);
-        for column in 0..width {
-            values.push(match row.get_ref(column)? {
-                ValueRef::Null => Value::Null,
-                ValueRef::Integer(number) => Value::Int(number),
-                // What we never write is kept as bytes: whoever wants that column learns that it is damaged, and a row that
-                // is vouched for that it was edited. Nobody else has to.
-                ValueRef::Text(text) => match String::from_utf8(text.to_vec()) {
-                    Ok(text) => Value::Text(text),
-                    Err(error) => Value::Bytes(error.into_bytes()),
-                },
-                ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
-                ValueRef::Real(number) => Value::Bytes(number.to_be_bytes().to_vec()),
-            });
-        }
-        Ok(Self(values))
+    pub(super) fn of(values: Vec<Value>) -> Self {
+        Self(values)
     }
 
     /// All columns, in order.

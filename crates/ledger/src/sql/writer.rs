@@ -1,4 +1,4 @@
-//! The single writer of an SQLite ledger, with group commit: deeds that arrive while a commit is under way share
+//! The single writer of a ledger, with group commit: deeds that arrive while a commit is under way share
 //! the next one. Each keeps its own savepoint, so one that fails takes nothing of the others with it.
 
 use std::collections::VecDeque;
@@ -6,10 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::Connection;
 use tokio::runtime::RuntimeFlavor;
 
-use super::{Clock, Followed, RowKey, Tail, Tx};
+use super::{Clock, Engine, Followed, RowKey, Tail, Tx};
 use crate::error::{LedgerError, Result};
 
 /// How many deeds share one commit at most.
@@ -32,6 +31,9 @@ pub(crate) struct Done {
 pub(crate) enum CommitFailed {
     Locked,
     DiskFull,
+    Unreachable(String),
+    Unknown,
+    Taken,
     Other(String),
 }
 
@@ -42,15 +44,23 @@ pub(crate) struct Writer {
 }
 
 struct Shared {
-    connection: Mutex<Connection>,
+    engine: Mutex<Engine>,
     inbox: Mutex<Inbox>,
     came: Condvar,
     clock: Clock,
     rows: Arc<RowKey>,
     // Locked only by whoever holds the connection.
-    followed: Mutex<Option<Followed>>,
+    log: Mutex<Log>,
     /// Told after each commit, before those whose deeds it holds; must be quick.
     after_commit: Box<dyn Fn() + Send + Sync>,
+}
+
+/// What the writer knows of the audit log.
+#[derive(Default)]
+struct Log {
+    followed: Option<Followed>,
+    /// What was appended in a commit of which nobody knows yet whether it took effect.
+    in_doubt: Option<Tail>,
 }
 
 #[derive(Default)]
@@ -67,14 +77,14 @@ struct Inbox {
 impl Writer {
     /// Starts the thread.
     pub(crate) fn start(
-        connection: Connection,
+        engine: Engine,
         clock: Clock,
         rows: Arc<RowKey>,
         after_commit: Box<dyn Fn() + Send + Sync>,
     ) -> Result<Self> {
-        let (connection, followed) = (Mutex::new(connection), Mutex::default());
+        let (engine, log) = (Mutex::new(engine), Mutex::default());
         let (inbox, came) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { connection, inbox, came, clock, rows, followed, after_commit });
+        let shared = Arc::new(Shared { engine, inbox, came, clock, rows, log, after_commit });
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
@@ -84,13 +94,13 @@ impl Writer {
     }
 
     /// Does something with the connection between two commits.
-    pub(super) fn with_connection<T>(&self, with: impl FnOnce(&Connection) -> T) -> T {
-        with(&lock(&self.shared.connection))
+    pub(super) fn with_engine<T>(&self, with: impl FnOnce(&Engine) -> T) -> T {
+        with(&lock(&self.shared.engine))
     }
 
     /// The connection, when nobody is writing: what it wrote is still in its memory, where other connections read the file.
-    pub(super) fn idle(&self) -> Option<MutexGuard<'_, Connection>> {
-        self.shared.connection.try_lock().ok()
+    pub(super) fn idle(&self) -> Option<MutexGuard<'_, Engine>> {
+        self.shared.engine.try_lock().ok().filter(|engine| !engine.is_remote())
     }
 
     /// Commits a deed: at once on the caller's thread where it may wait for the disk and nobody else is writing,
@@ -100,10 +110,10 @@ impl Writer {
         if inbox.deeds.is_empty()
             && inbox.last_group <= 1
             && may_wait_here()
-            && let Ok(connection) = self.shared.connection.try_lock()
+            && let Ok(engine) = self.shared.engine.try_lock()
         {
             drop(inbox);
-            return tokio::task::block_in_place(|| self.shared.commit(&connection, vec![deed]));
+            return tokio::task::block_in_place(|| self.shared.commit(&engine, vec![deed]));
         }
         inbox.deeds.push_back(deed);
         let is_complete = inbox.deeds.len() == inbox.awaited;
@@ -115,7 +125,7 @@ impl Writer {
 }
 
 /// Whether this thread's other tasks can be handed to another thread meanwhile.
-fn may_wait_here() -> bool {
+pub(super) fn may_wait_here() -> bool {
     let runtime = tokio::runtime::Handle::try_current();
     runtime.is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
 }
@@ -140,9 +150,9 @@ impl Shared {
     fn run(&self) {
         while self.wait_for_deeds() {
             // Whoever commits on their own thread is waited for first: what comes meanwhile is of this group too.
-            let connection = lock(&self.connection);
+            let engine = lock(&self.engine);
             let group = self.take_group();
-            self.commit(&connection, group);
+            self.commit(&engine, group);
         }
     }
 
@@ -176,9 +186,9 @@ impl Shared {
         inbox.deeds.drain(..size).collect()
     }
 
-    fn commit(&self, connection: &Connection, group: Vec<Deed>) {
-        let followed = &mut lock(&self.followed);
-        commit(connection, group, &self.clock, &self.rows, followed, &*self.after_commit);
+    fn commit(&self, engine: &Engine, group: Vec<Deed>) {
+        let log = &mut lock(&self.log);
+        commit(engine, group, &self.clock, &self.rows, log, &*self.after_commit);
     }
 }
 
@@ -187,6 +197,9 @@ impl From<CommitFailed> for LedgerError {
         match failed {
             CommitFailed::Locked => Self::Locked { waited_seconds: super::BUSY_SECONDS },
             CommitFailed::DiskFull => Self::DiskFull,
+            CommitFailed::Unreachable(why) => Self::Unreachable(why),
+            CommitFailed::Unknown => Self::Unknown,
+            CommitFailed::Taken => Self::Taken,
             CommitFailed::Other(why) => Self::Io(why),
         }
     }
@@ -197,75 +210,105 @@ impl From<LedgerError> for CommitFailed {
         match error {
             LedgerError::Locked { .. } => Self::Locked,
             LedgerError::DiskFull => Self::DiskFull,
+            LedgerError::Unreachable(why) => Self::Unreachable(why),
+            LedgerError::Unknown => Self::Unknown,
+            LedgerError::Taken => Self::Taken,
             other => Self::Other(other.to_string()),
         }
     }
 }
 
 fn commit(
-    connection: &Connection,
+    engine: &Engine,
     group: Vec<Deed>,
     clock: &Clock,
     rows: &RowKey,
-    followed: &mut Option<Followed>,
+    log: &mut Log,
     after_commit: &dyn Fn(),
 ) {
-    let tail = Tail::of(followed.as_ref());
+    if let Err(error) = settle(engine, log, after_commit) {
+        return refuse(group, &error.into());
+    }
+    let tail = Tail::of(log.followed.as_ref());
     let is_alone = group.len() == 1;
     let mut group = group.into_iter();
     let mut done = Vec::with_capacity(group.len());
-    let result = statement(connection, "BEGIN IMMEDIATE").and_then(|()| {
-        let tx = Tx::of_writer(connection, clock(), rows, &tail);
+    let result = engine.begin_write().and_then(|()| {
+        let tx = Tx::of_writer(engine, clock(), rows, &tail);
         for deed in group.by_ref() {
             if is_alone {
                 // Its own part is the whole.
                 let ran = deed(Ok(&tx));
                 let keep = ran.keep;
-                done.push(ran);
+                done.push((ran, Ok(())));
                 if !keep {
                     tail.cut(0);
                 }
-                return statement(connection, if keep { "COMMIT" } else { "ROLLBACK" });
+                return if keep { engine.commit() } else { engine.rollback() };
             }
-            statement(connection, "SAVEPOINT deed")?;
+            engine.begin_part()?;
             let before = tail.len();
             let ran = deed(Ok(&tx));
-            let keep = ran.keep;
-            done.push(ran);
-            if connection.is_autocommit() {
-                // Some errors, a full disk among them, end the whole transaction.
+            let went_on = ran.keep && engine.has_failed();
+            let keep = ran.keep && !went_on;
+            done.push((ran, if went_on { Err(CommitFailed::Other(WENT_ON.to_owned())) } else { Ok(()) }));
+            if !engine.in_transaction() {
+                // Some errors, a full disk or a lost connection among them, end the whole transaction.
                 let why = "a deed in the same commit could not be written, and nothing of it was kept";
                 return Err(LedgerError::Io(why.to_owned()));
             }
+            engine.end_part(keep)?;
             if !keep {
-                statement(connection, "ROLLBACK TO deed")?;
                 tail.cut(before);
             }
-            statement(connection, "RELEASE deed")?;
         }
-        statement(connection, "COMMIT")
+        engine.commit()
     });
-    if result.is_err() && !connection.is_autocommit() {
-        // After a failed commit SQLite may or may not have rolled back; the next group must start clean.
-        let _ = statement(connection, "ROLLBACK");
+    if result.is_err() && engine.in_transaction() {
+        // After a failed commit the engine may or may not have rolled back; the next group must start clean.
+        let _ = engine.rollback();
     }
-    if result.is_ok() {
-        // Before anybody is told: what has taken effect outside can't be taken out of the log unseen.
-        tail.commit(followed);
-        // Whoever is told that their deed is done finds it counted.
-        after_commit();
+    match &result {
+        Ok(()) => {
+            // Before anybody is told: what has taken effect outside can't be taken out of the log unseen.
+            tail.commit(&mut log.followed);
+            // Whoever is told that their deed is done finds it counted.
+            after_commit();
+        }
+        Err(LedgerError::Unknown) => log.in_doubt = Some(tail),
+        Err(_) => {}
     }
     let result = result.map_err(CommitFailed::from);
     if let Err(failed) = &result {
-        done.extend(group.map(|deed| deed(Err(failed.clone()))));
+        refuse(group.collect(), failed);
     }
-    for ran in done {
-        (ran.reply)(result.clone());
+    for (ran, own) in done {
+        (ran.reply)(own.and(result.clone()));
     }
 }
 
-/// Runs a statement that is the same each time, prepared once.
-pub(super) fn statement(connection: &Connection, sql: &str) -> Result<()> {
-    connection.prepare_cached(sql)?.raw_execute()?;
-    Ok(())
+const WENT_ON: &str = "a statement of the deed failed, and the deed went on";
+
+/// Finds out what became of a commit that nobody knew of, so that what comes next goes on from there.
+fn settle(engine: &Engine, log: &mut Log, after_commit: &dyn Fn()) -> Result<()> {
+    let Some(tail) = log.in_doubt.take() else { return Ok(()) };
+    match engine.took_effect() {
+        Ok(true) => {
+            tail.commit(&mut log.followed);
+            after_commit();
+            Ok(())
+        }
+        Ok(false) => Ok(()),
+        Err(error) => {
+            log.in_doubt = Some(tail);
+            Err(error)
+        }
+    }
+}
+
+/// Tells those whose deeds never ran.
+fn refuse(group: Vec<Deed>, failed: &CommitFailed) {
+    for deed in group {
+        (deed(Err(failed.clone())).reply)(Err(failed.clone()));
+    }
 }

@@ -158,7 +158,7 @@ impl Tx<'_> {
         let order = if filter.newest_first { "DESC" } else { "ASC" };
         let sql = format!(
             "SELECT {} FROM audit_entries v WHERE log = $1 AND number >= $2 \
-             AND ($3 IS NULL OR request = $3) AND ($4 IS NULL OR key_id = $4) ORDER BY number {order} LIMIT $5",
+             AND (request = $3 OR $3 IS NULL) AND (key_id = $4 OR $4 IS NULL) ORDER BY number {order} LIMIT $5",
             FACTS.columns
         );
         let limit = if filter.limit == 0 { 100 } else { i64::from(filter.limit) };
@@ -172,8 +172,11 @@ impl Tx<'_> {
         self.query(&sql, &parameters)?.into_iter().map(StoredEntry::read).collect()
     }
 
-    /// The first entry whose bytes lie there as text or numbers: SQLite keeps what it is given.
+    /// The first entry whose bytes lie there as text or numbers, where columns may hold what is not of their type.
     pub(crate) fn entry_of_another_type(&self) -> Result<Option<u64>> {
+        if !self.engine().keeps_any_type() {
+            return Ok(None);
+        }
         let sql = "SELECT number FROM audit_entries WHERE log = $1 AND (typeof(leaf) <> 'blob' \
                    OR typeof(leaf_hash) <> 'blob' OR typeof(mac) <> 'blob') ORDER BY number LIMIT 1";
         self.first(sql, &[LOG.into()])?.map(|row| row.count(0)).transpose()

@@ -130,7 +130,7 @@ impl Tx<'_> {
     pub fn set_drain_disabled(&self, version: VersionId, is_off: bool) -> Result<()> {
         let at = is_off.then(|| self.now());
         self.execute(
-            "UPDATE drains SET disabled_at = $2, word = CASE WHEN $2 IS NULL THEN NULL ELSE word END WHERE version = $1",
+            "UPDATE drains SET disabled_at = $2, word = CASE WHEN CAST($2 AS BIGINT) IS NULL THEN NULL ELSE word END WHERE version = $1",
             &[Value::text(version), at.into()],
         )?;
         Ok(())

@@ -234,7 +234,7 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn proposals(&self) -> Result<Vec<Proposal>> {
         let sql = format!(
-            "SELECT {} FROM proposals WHERE state = 'pending' ORDER BY created_at LIMIT 1000",
+            "SELECT {} FROM proposals WHERE state = 'pending' ORDER BY created_at, request LIMIT 1000",
             PROPOSALS.columns
         );
         self.sound(&self.query(&sql, &[])?, Proposal::read)

@@ -100,8 +100,8 @@ impl Tx<'_> {
         limit: u32,
     ) -> Result<Vec<Key>> {
         let sql = format!(
-            "SELECT {KEY} FROM keys WHERE ($1 IS NULL OR project = $1) AND ($2 IS NULL OR environment = $2) \
-             AND ($3 IS NULL OR state = $3) ORDER BY created_at DESC, id DESC LIMIT $4"
+            "SELECT {KEY} FROM keys WHERE (project = $1 OR $1 IS NULL) AND (environment = $2 OR $2 IS NULL) \
+             AND (state = $3 OR $3 IS NULL) ORDER BY created_at DESC, id DESC LIMIT $4"
         );
         let parameters =
             [Value::maybe(project), Value::maybe(environment), Value::maybe(state), i64::from(limit).into()];
@@ -127,10 +127,10 @@ impl Tx<'_> {
         // The few open ends come first, so that the many keys that are over are not looked at.
         let row = self.first(
             "SELECT (SELECT COUNT(*) FROM keys WHERE agent = $1 AND state IN ('minting', 'active') \
-             AND ($2 IS NULL OR id <> $2)) + (SELECT COUNT(*) FROM (SELECT key_id FROM attempts \
+             AND (id <> $2 OR $2 IS NULL)) + (SELECT COUNT(*) FROM (SELECT key_id FROM attempts \
              WHERE sweep_at IS NOT NULL UNION SELECT key_id FROM revocations WHERE due_at IS NOT NULL) o \
              CROSS JOIN keys k WHERE k.id = o.key_id AND k.agent = $1 AND k.state NOT IN ('minting', 'active') \
-             AND ($2 IS NULL OR k.id <> $2))",
+             AND (k.id <> $2 OR $2 IS NULL))",
             &[Value::text(agent), Value::maybe(besides)],
         )?;
         row.map_or(Ok(0), |row| row.count(0))

@@ -182,7 +182,7 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn requests(&self, filter: &RequestFilter) -> Result<Vec<Request>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM requests WHERE ($1 IS NULL OR status = $1) ORDER BY created_at DESC, id DESC LIMIT $2"
+            "SELECT {COLUMNS} FROM requests WHERE (status = $1 OR $1 IS NULL) ORDER BY created_at DESC, id DESC LIMIT $2"
         );
         let limit = if filter.limit == 0 { 100 } else { i64::from(filter.limit) };
         self.sound(&self.query(&sql, &[Value::maybe(filter.status), limit.into()])?, Request::read)
@@ -240,7 +240,7 @@ impl Tx<'_> {
     pub fn pending_twin(&self, kind: &str, name: &str, ask: &[u8; 32]) -> Result<Option<Request>> {
         let sql = format!(
             "SELECT {COLUMNS} FROM requests WHERE principal_kind = $1 AND principal_name = $2 AND ask_digest = $3 \
-             AND status = 'pending_approval' ORDER BY created_at LIMIT 1"
+             AND status = 'pending_approval' ORDER BY created_at, id LIMIT 1"
         );
         let twin = self.first(&sql, &[kind.into(), name.into(), ask.as_slice().into()])?;
         twin.map(|row| Request::read(self, &row)).transpose()
@@ -270,7 +270,7 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn requests_of_key(&self, key: KeyId) -> Result<Vec<RequestId>> {
-        let sql = "SELECT id FROM requests WHERE key_id = $1 AND status = 'active' ORDER BY created_at";
+        let sql = "SELECT id FROM requests WHERE key_id = $1 AND status = 'active' ORDER BY created_at, id";
         self.query(sql, &[Value::text(key)])?.iter().map(|row| row.parse(0, "request id")).collect()
     }
 
@@ -354,7 +354,7 @@ impl Tx<'_> {
         let rows = self.query(
             "SELECT id FROM requests WHERE status = 'pending_approval' AND expires_at > $1 AND approvals_needed > 0 \
              AND approvals_needed <= (SELECT COUNT(*) FROM approvals WHERE approvals.request = requests.id \
-             AND approvals.digest = requests.digest AND approvals.voided_at IS NULL) ORDER BY created_at LIMIT 100",
+             AND approvals.digest = requests.digest AND approvals.voided_at IS NULL) ORDER BY created_at, id LIMIT 100",
             &[self.now().into()],
         )?;
         rows.iter().map(|row| row.parse(0, "request id")).collect()

@@ -137,8 +137,9 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn revocations_owed(&self) -> Result<Vec<Revocation>> {
-        let sql =
-            format!("SELECT {COLUMNS} FROM revocations WHERE done_at IS NULL ORDER BY owed_since LIMIT 1000");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM revocations WHERE done_at IS NULL ORDER BY owed_since, id LIMIT 1000"
+        );
         self.sound(&self.query(&sql, &[])?, Revocation::read)
     }
 
@@ -165,7 +166,7 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn revocations_of(&self, key: KeyId) -> Result<Vec<Revocation>> {
-        let sql = format!("SELECT {COLUMNS} FROM revocations WHERE key_id = $1 ORDER BY owed_since");
+        let sql = format!("SELECT {COLUMNS} FROM revocations WHERE key_id = $1 ORDER BY owed_since, id");
         self.query(&sql, &[Value::text(key)])?.iter().map(|row| Revocation::read(self, row)).collect()
     }
 

@@ -120,7 +120,9 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn saga_of(&self, request: RequestId) -> Result<Option<Saga>> {
-        let sql = format!("SELECT {COLUMNS} FROM sagas WHERE request = $1 ORDER BY created_at DESC LIMIT 1");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM sagas WHERE request = $1 ORDER BY created_at DESC, id DESC LIMIT 1"
+        );
         self.first(&sql, &[Value::text(request)])?.map(|row| Saga::read(self, &row)).transpose()
     }
 
@@ -130,7 +132,7 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn saga_under_way(&self, key: KeyId) -> Result<Option<Saga>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM sagas WHERE key_id = $1 AND due_at IS NOT NULL ORDER BY created_at DESC LIMIT 1"
+            "SELECT {COLUMNS} FROM sagas WHERE key_id = $1 AND due_at IS NOT NULL ORDER BY created_at DESC, id DESC LIMIT 1"
         );
         self.first(&sql, &[Value::text(key)])?.map(|row| Saga::read(self, &row)).transpose()
     }
@@ -142,7 +144,7 @@ impl Tx<'_> {
     pub fn sagas_due(&self, limit: u32) -> Result<Vec<SagaId>> {
         let rows = self.query(
             "SELECT id FROM sagas WHERE due_at IS NOT NULL AND due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1) \
-             ORDER BY due_at LIMIT $2",
+             ORDER BY due_at, id LIMIT $2",
             &[self.now().into(), i64::from(limit).into()],
         )?;
         rows.iter().map(|row| row.parse(0, "saga id")).collect()

@@ -52,7 +52,7 @@ impl Tx<'_> {
 
     /// What somebody else put into the schema or took from it.
     pub(crate) fn foreign(&self) -> Result<Option<String>> {
-        crate::migrations::foreign(self.raw())
+        self.engine().foreign()
     }
 
     /// Holds each row against its MAC.
@@ -86,14 +86,10 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// What SQLite itself finds: an index that leads to other rows than its table has, a page that two claim.
+    /// What the engine itself finds.
     fn disagreeing_pages(&self, edited: &mut Vec<LedgerError>) -> Result<()> {
-        for row in self.query("PRAGMA integrity_check(20)", &[])? {
-            let said = row.text(0)?;
-            if said != "ok" {
-                edited.push(LedgerError::Pages(Untrusted::capped(said, 200)));
-            }
-        }
+        let said = self.engine().disagreements()?;
+        edited.extend(said.iter().map(|said| LedgerError::Pages(Untrusted::capped(said, 200))));
         Ok(())
     }
 }

@@ -166,14 +166,13 @@ async fn a_tile_that_is_gone_or_cut_is_written_again_from_the_ledger() {
 #[tokio::test]
 async fn an_old_copy_of_the_ledger_is_not_signed_and_is_reported() {
     let (home, _) = Home::with_log(&[300], 300).await;
-    let old = home.dir.path().join("old.db");
-    home.raw().execute("VACUUM INTO ?1", [old.to_str().unwrap()]).unwrap();
+    let old = home.kept();
     let ledger = home.open();
     grow(&ledger, 600).await;
     home.files().publish(&ledger).await.unwrap();
     drop(ledger);
     let published = contents(&home.audit());
-    fs::copy(&old, home.database()).unwrap();
+    home.put_back(&old);
 
     let ledger = home.open();
     let why = refused(&home.files(), &ledger).await;

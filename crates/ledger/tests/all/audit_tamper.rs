@@ -6,8 +6,7 @@ use keywright_core::audit::proof::LeafNodes;
 use keywright_core::audit::tile::{Kind, Tile, bundle};
 use keywright_core::audit::{Checkpoint, Entry, Frontier, Hash, Origin, VerifierKey};
 use keywright_ledger::LedgerError;
-use keywright_ledger::audit_files::{Finding, Held, Report, verify};
-use rusqlite::Connection;
+use keywright_ledger::audit_files::{Finding, Held, Report};
 
 use crate::support::{Home, flip, grow, record};
 
@@ -27,7 +26,7 @@ fn named(report: &Report) -> Option<u64> {
 async fn tampered_rows_are_detected_and_the_first_is_named() {
     let (home, notes) = Home::with_log(&[100, 300, 600], 610).await;
     assert!(home.verify().is_sound());
-    let sound = fs::read(home.database()).unwrap();
+    let sound = home.kept();
     let changes: &[(&str, u64)] = &[
         (&format!("{SHOT} = 0"), 0),
         (&format!("{SHOT} IN (7, 255, 599)"), 7),
@@ -62,7 +61,12 @@ async fn tampered_rows_are_detected_and_the_first_is_named() {
         ),
     ];
     for (change, first) in changes {
-        fs::write(home.database(), &sound).unwrap();
+        // A server's columns hold nothing of another type.
+        if home.server.is_some() && ["1.5", "77", "AS TEXT), leaf"].iter().any(|other| change.contains(other))
+        {
+            continue;
+        }
+        home.put_back(&sound);
         home.tamper(change);
         for report in [home.verify(), home.verify_with(&notes[1]), home.verify_trusted()] {
             assert!(!report.is_sound(), "{change}");
@@ -74,39 +78,38 @@ async fn tampered_rows_are_detected_and_the_first_is_named() {
 #[tokio::test]
 async fn the_unsigned_tail_is_counted_and_a_forged_entry_is_part_of_it() {
     let (home, _) = Home::with_log(&[300], 300).await;
-    forge(&home.raw(), 300);
+    forge(&home, 300);
     let report = home.verify();
     // Nobody can tell a well-made entry after the newest checkpoint from a true one, so the tail is counted.
     assert_eq!((report.covered, report.unsigned()), (300, 1));
     // In the middle of what was signed it is found out.
-    let database = home.raw();
-    forge(&database, 301);
-    database.execute_batch("DELETE FROM audit_entries WHERE number = 299").unwrap();
-    forge(&database, 299);
+    forge(&home, 301);
+    home.tamper("DELETE FROM audit_entries WHERE number = 299");
+    forge(&home, 299);
     let report = home.verify();
     assert_eq!(named(&report), Some(299), "{:?}", report.findings);
 }
 
 /// Adds a row that is right in itself.
-fn forge(database: &Connection, number: u64) {
+fn forge(home: &Home, number: u64) {
     let leaf = Entry::new(number, record(number + 5_000)).to_leaf().unwrap();
     let request = format!("req_{:032x}", number + 5_000);
     let key = format!("key_{:032x}", (number + 5_000) % 7);
     let at = (1_790_000_000 + i64::try_from(number).unwrap() + 5_000) * 1000;
-    let sql = "INSERT INTO audit_entries VALUES ('main', ?1, ?2, ?3, 'request.decide', 'intent', ?4, ?5, ?6, zeroblob(32))";
-    let hash = Hash::of_leaf(&leaf);
-    let row = rusqlite::params![i64::try_from(number).unwrap(), leaf, hash.as_bytes(), at, request, key];
-    database.execute(sql, row).unwrap();
+    let (hash, leaf) = (home.literal(Hash::of_leaf(&leaf).as_bytes()), home.literal(&leaf));
+    home.tamper(&format!(
+        "INSERT INTO audit_entries VALUES ('main', {number}, {leaf}, {hash}, 'request.decide', 'intent', {at}, \
+         '{request}', '{key}', zeroblob(32))"
+    ));
 }
 
 /// Puts a forged entry in the middle of the ledger, and recomputes whatever can be recomputed.
 async fn rewrite(home: &Home, at: u64, with_files: bool, sign_with: Option<&[u8; 32]>) {
-    let database = home.raw();
-    database.execute("DELETE FROM audit_entries WHERE number = ?1", [i64::try_from(at).unwrap()]).unwrap();
-    forge(&database, at);
-    let mut statement = database.prepare("SELECT leaf FROM audit_entries ORDER BY number").unwrap();
-    let leaves: Vec<Vec<u8>> =
-        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    home.tamper(&format!("DELETE FROM audit_entries WHERE number = {at}"));
+    forge(home, at);
+    let text = if home.server.is_some() { "convert_from(leaf, 'UTF8')" } else { "CAST(leaf AS TEXT)" };
+    let leaves = home.values(&format!("SELECT {text} FROM audit_entries ORDER BY number"));
+    let leaves: Vec<Vec<u8>> = leaves.into_iter().map(String::into_bytes).collect();
     let hashes: Vec<Hash> = leaves.iter().map(|leaf| Hash::of_leaf(leaf)).collect();
     let size = u64::try_from(leaves.len()).unwrap();
     if with_files {
@@ -137,9 +140,9 @@ async fn rewrite(home: &Home, at: u64, with_files: bool, sign_with: Option<&[u8;
         fs::write(home.file("checkpoint"), &note).unwrap();
         let vkey = VerifierKey::of_signing_key(origin, seed);
         fs::write(home.file("vkey"), format!("{vkey}\n")).unwrap();
-        database.execute("DELETE FROM checkpoints", []).unwrap();
-        let row = rusqlite::params![i64::try_from(size).unwrap(), note];
-        database.execute("INSERT INTO checkpoints VALUES ('main', ?1, ?2, 0)", row).unwrap();
+        home.tamper(&format!(
+            "DELETE FROM checkpoints; INSERT INTO checkpoints VALUES ('main', {size}, '{note}', 0)"
+        ));
     }
 }
 
@@ -269,40 +272,12 @@ async fn verifying_works_while_a_broker_is_writing_and_changes_nothing() {
         assert_eq!(home.verify().unsigned(), 0);
     }
     // An open transaction of the broker does not keep it waiting.
-    let writer = home.raw();
-    writer.execute_batch("BEGIN IMMEDIATE; DELETE FROM audit_entries").unwrap();
-    assert!(home.verify().is_sound());
-}
-
-#[tokio::test]
-async fn a_damaged_database_is_an_error_with_words_and_not_a_panic() {
-    let (home, _) = Home::with_log(&[600], 600).await;
-    home.tamper("PRAGMA wal_checkpoint(TRUNCATE)");
-    let sound = fs::read(home.database()).unwrap();
-    let try_verify = || verify(&home.audit(), &home.database(), None, None);
-    let mut errors = 0;
-    for page in 1..sound.len() / 4096 {
-        let mut bytes = sound.clone();
-        bytes[page * 4096..page * 4096 + 200].fill(0xee);
-        fs::write(home.database(), bytes).unwrap();
-        match try_verify() {
-            // Pages of other tables are of no concern here.
-            Ok(report) if report.is_sound() => assert_eq!(report.entries, 600),
-            Ok(report) => assert!(report.first().is_some()),
-            Err(LedgerError::Corrupt(_)) => errors += 1,
-            Err(other) => panic!("page {page}: {other}"),
-        }
-    }
-    assert!(errors > 0);
-    for length in [0, 100, 4096, sound.len() / 2] {
-        fs::write(home.database(), &sound[..length]).unwrap();
-        let error = try_verify().unwrap_err();
-        assert!(matches!(error, LedgerError::Corrupt(_)), "cut to {length}: {error}");
-    }
-    fs::write(home.database(), b"this is not a database at all".repeat(1000)).unwrap();
-    assert!(matches!(try_verify(), Err(LedgerError::Corrupt(_))));
-    fs::remove_file(home.database()).unwrap();
-    assert!(matches!(try_verify(), Err(LedgerError::Io(_))));
+    let adding = ledger.write(move |tx| {
+        tx.audit(record(310))?;
+        Ok::<_, LedgerError>((home.verify(), home))
+    });
+    let (report, _home) = adding.await.unwrap();
+    assert!(report.is_sound());
 }
 
 #[tokio::test]

@@ -58,8 +58,7 @@ async fn each_apply_of_a_template_is_a_new_version_and_the_old_ones_stay_on_reco
     assert_eq!((a.version, a.source.as_str(), a.applied_by, a.signature), (2, "two", ada(), [9; 64]));
     assert_eq!(a.resolved, template("cloudflare/a", "7d"));
     assert_eq!(in_force.len(), 2);
-    let all: i64 = home.raw().query_row("SELECT COUNT(*) FROM templates", [], |row| row.get(0)).unwrap();
-    assert_eq!(all, 3);
+    assert_eq!(home.values("SELECT COUNT(*) FROM templates"), ["3"]);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A home for a test.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,24 +13,51 @@ use keywright_ledger::{Ledger, LedgerError, Location, Result};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
+use crate::database::Database;
+
 pub const INSTANCE: [u8; 16] = [0xa7; 16];
 
-/// A directory with a ledger in it, a clock that stands still, and the keys.
+/// A directory with a ledger in it, or beside it a ledger on a server where the tests are to run on one, a clock that stands
+/// still, and the keys.
 pub struct Home {
     pub dir: TempDir,
     pub ring: Keyring,
+    pub server: Option<Database>,
     now: Arc<AtomicI64>,
+}
+
+/// A ledger as it was.
+pub enum Kept {
+    File(Vec<u8>),
+    Server(Database),
 }
 
 impl Home {
     pub fn new() -> Self {
+        Self::on(Database::wanted())
+    }
+
+    /// One whose ledger lies in a file, or in a database.
+    pub fn on(server: Option<Database>) -> Self {
         let ring = MasterKey::generate().unwrap().keyring(INSTANCE);
         let now = Arc::new(AtomicI64::new(1_790_000_000_000));
-        Self { dir: tempfile::tempdir().unwrap(), ring, now }
+        let zeroblob = "CREATE FUNCTION public.zeroblob(int) RETURNS bytea LANGUAGE sql \
+                        AS $$ SELECT decode(repeat('00', $1), 'hex') $$";
+        if let Some(server) = &server {
+            server.run(zeroblob);
+        }
+        Self { dir: tempfile::tempdir().unwrap(), ring, server, now }
     }
 
     pub fn database(&self) -> PathBuf {
         self.dir.path().join("ledger.db")
+    }
+
+    pub fn location(&self) -> Location {
+        match &self.server {
+            None => Location::File(self.database()),
+            Some(server) => Location::Server(Box::new(server.url().parse().unwrap())),
+        }
     }
 
     pub fn audit(&self) -> PathBuf {
@@ -48,7 +76,7 @@ impl Home {
     pub fn try_open(&self) -> Result<Ledger> {
         let now = Arc::clone(&self.now);
         let clock = Arc::new(move || Timestamp::from_millisecond(now.load(Ordering::SeqCst)).unwrap());
-        let ledger = Ledger::open(&Location::File(self.database()), clock)?;
+        let ledger = Ledger::open(&self.location(), clock)?;
         ledger.unlock(&self.ring);
         Ok(ledger)
     }
@@ -66,27 +94,76 @@ impl Home {
         Connection::open(self.database()).unwrap()
     }
 
+    /// Runs SQL of somebody who may write to the ledger.
     pub fn tamper(&self, sql: &str) {
-        self.raw().execute_batch(sql).unwrap();
+        let Some(server) = &self.server else { return self.raw().execute_batch(sql).unwrap() };
+        let shot = "CAST(replace(CAST(leaf AS TEXT), 'shop', 'shot') AS BLOB)";
+        server.run(
+            &sql.replace(shot, "convert_to(replace(convert_from(leaf, 'UTF8'), 'shop', 'shot'), 'UTF8')"),
+        );
+    }
+
+    /// What one column is in the rows of an answer, one a line.
+    pub fn values(&self, sql: &str) -> Vec<String> {
+        if let Some(server) = &self.server {
+            return server.run(sql).lines().map(str::to_owned).collect();
+        }
+        let raw = self.raw();
+        let mut statement = raw.prepare(sql).unwrap();
+        let text = |row: &rusqlite::Row<'_>| {
+            Ok(match row.get_ref(0)? {
+                rusqlite::types::ValueRef::Null => String::new(),
+                rusqlite::types::ValueRef::Integer(number) => number.to_string(),
+                other => String::from_utf8(other.as_bytes()?.to_vec()).unwrap(),
+            })
+        };
+        statement.query_map([], text).unwrap().map(std::result::Result::unwrap).collect()
+    }
+
+    /// Bytes as the engine writes them in a statement.
+    pub fn literal(&self, bytes: &[u8]) -> String {
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        if self.server.is_some() { format!("'\\x{digits}'::bytea") } else { format!("x'{digits}'") }
+    }
+
+    /// The ledger as it is. Nobody has it open.
+    pub fn kept(&self) -> Kept {
+        match &self.server {
+            None => Kept::File(fs::read(self.database()).unwrap()),
+            Some(server) => Kept::Server(server.copy()),
+        }
+    }
+
+    /// Makes the ledger what it was.
+    pub fn put_back(&self, kept: &Kept) {
+        match (kept, &self.server) {
+            (Kept::File(bytes), _) => fs::write(self.database(), bytes).unwrap(),
+            (Kept::Server(copy), Some(server)) => server.become_like(copy),
+            (Kept::Server(_), None) => panic!("a server's ledger can't be put into a file"),
+        }
     }
 
     pub fn verify(&self) -> Report {
-        verify(&self.audit(), &self.database(), None, None).unwrap()
+        verify(&self.audit(), self.location(), None, None).unwrap()
     }
 
     pub fn verify_with(&self, older: &str) -> Report {
-        verify(&self.audit(), &self.database(), Some(older), None).unwrap()
+        verify(&self.audit(), self.location(), Some(older), None).unwrap()
     }
 
     pub fn verify_trusted(&self) -> Report {
         let key = verifier_key(&self.ring).unwrap();
-        verify(&self.audit(), &self.database(), None, Some(&key)).unwrap()
+        verify(&self.audit(), self.location(), None, Some(&key)).unwrap()
     }
 
     /// A home whose log was signed at each of the sizes; entries after the last one stay unsigned. The ledger is
     /// closed again. Gives the signed checkpoints.
     pub async fn with_log(signed: &[u64], size: u64) -> (Self, Vec<String>) {
-        let home = Self::new();
+        Self::with_log_on(Self::new(), signed, size).await
+    }
+
+    /// The same in a home that is there already.
+    pub async fn with_log_on(home: Self, signed: &[u64], size: u64) -> (Self, Vec<String>) {
         let ledger = home.open();
         ledger.write(|tx| tx.set_instance(&INSTANCE)).await.unwrap();
         let files = home.files();

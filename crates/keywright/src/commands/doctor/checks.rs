@@ -27,8 +27,17 @@ pub(super) fn home(app: &App) -> Vec<Finding> {
     }
     let mut findings = vec![Finding::new("home", Verdict::Good, format!("the home is {}", root.display()))];
     let own = rustix::process::geteuid().as_raw();
-    let paths =
-        ["", "ledger.db", "ledger.db-wal", "ledger.db-shm", "broker.sock", "audit", "agents", "workloads"];
+    let paths = [
+        "",
+        "ledger.db",
+        "ledger.db-wal",
+        "ledger.db-shm",
+        "config.toml",
+        "broker.sock",
+        "audit",
+        "agents",
+        "workloads",
+    ];
     let mut open = Vec::new();
     for path in paths.iter().map(|name| if name.is_empty() { root.to_owned() } else { root.join(name) }) {
         let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
@@ -105,8 +114,8 @@ pub(super) async fn audit(app: &App) -> Result<Vec<Finding>, Failure> {
     if !app.has_home().unwrap_or(false) {
         return Ok(Vec::new());
     }
-    let (dir, ledger) = (app.home.audit(), app.home.ledger());
-    let work = tokio::task::spawn_blocking(move || audit_files::verify(&dir, &ledger, None, None));
+    let (dir, ledger) = (app.home.audit(), app.home.location()?);
+    let work = tokio::task::spawn_blocking(move || audit_files::verify(&dir, ledger, None, None));
     let report = work.await.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
     Ok(vec![match report {
         Ok(report) if report.is_sound() => Finding::new(

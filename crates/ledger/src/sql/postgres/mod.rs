@@ -1,0 +1,224 @@
+//! The ledger in a PostgreSQL database.
+//!
+//! It lies in a schema of its own, `keywright`. One process writes to it at a time: it holds an advisory lock, and each of its
+//! transactions first changes one row (the fence, in `meta`) from what it was to what comes next. Whoever lost the lock without
+//! noticing changes nothing any more, and after a lost connection the fence tells whether the last commit took effect.
+
+mod address;
+mod claim;
+mod failure;
+mod passfile;
+mod schema;
+mod session;
+mod tls;
+mod values;
+
+use std::cell::RefCell;
+use std::ops::ControlFlow;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+pub use address::Address;
+use claim::Claim;
+pub(crate) use claim::FENCE;
+use session::Session;
+
+use super::{Row, Value};
+use crate::error::{LedgerError, Result};
+
+/// Where our tables are.
+pub(super) const SCHEMA: &str = "keywright";
+/// How long a lost connection is tried again before somebody is told.
+const RECONNECT: Duration = Duration::from_secs(15);
+
+/// A connection to the database, which is made anew when it is lost.
+pub(crate) struct Postgres {
+    address: Address,
+    session: RefCell<Option<Session>>,
+    /// Of the one that writes.
+    claim: Option<Claim>,
+}
+
+impl Postgres {
+    /// Connects for the one who writes. Nothing is claimed yet.
+    pub(super) fn writing(address: &Address) -> Result<Self> {
+        let session = RefCell::new(Some(Session::open(address)?));
+        Ok(Self { address: address.clone(), session, claim: Some(Claim::new()?) })
+    }
+
+    /// To read only; connects when it begins to.
+    pub(super) fn reading(address: &Address) -> Self {
+        Self { address: address.clone(), session: RefCell::new(None), claim: None }
+    }
+
+    /// Makes this the one that writes, until it is closed.
+    pub(super) fn claim(&self) -> Result<()> {
+        self.connected()?;
+        self.with(|session| self.writer()?.hold(session))
+    }
+
+    pub(super) fn begin_write(&self) -> Result<()> {
+        self.again_when_lost(|| {
+            self.claim()?;
+            self.with(|session| self.writer()?.begin(session))
+        })
+    }
+
+    pub(super) fn begin_read(&self) -> Result<()> {
+        self.again_when_lost(|| {
+            self.connected()?;
+            self.with(|session| session.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+        })
+    }
+
+    /// Makes the transaction durable. Where the connection is lost meanwhile, it is looked up whether it is.
+    pub(super) fn commit(&self) -> Result<()> {
+        let Some(claim) = &self.claim else {
+            // Nothing was written.
+            return self.with(Session::rollback);
+        };
+        match self.with(|session| Ok(session.commit()))? {
+            Ok(result) => result.inspect(|()| claim.committed()),
+            Err(lost) => {
+                claim.in_doubt();
+                match self.took_effect() {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err(lost),
+                    Err(LedgerError::Taken) => Err(LedgerError::Taken),
+                    Err(_) => Err(LedgerError::Unknown),
+                }
+            }
+        }
+    }
+
+    /// Whether the last commit, of which nobody knew, took effect.
+    pub(super) fn took_effect(&self) -> Result<bool> {
+        self.again_when_lost(|| self.claim())?;
+        Ok(self.writer()?.took_effect())
+    }
+
+    pub(super) fn rollback(&self) -> Result<()> {
+        self.with(Session::rollback)
+    }
+
+    pub(super) fn begin_part(&self) -> Result<()> {
+        self.with(|session| session.send("SAVEPOINT deed"))
+    }
+
+    pub(super) fn end_part(&self, keep: bool) -> Result<()> {
+        self.with(|session| {
+            if keep {
+                return session.send("RELEASE deed");
+            }
+            session.back_to("ROLLBACK TO deed; RELEASE deed")
+        })
+    }
+
+    pub(super) fn in_transaction(&self) -> bool {
+        self.session.borrow().as_ref().is_some_and(Session::in_transaction)
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.session.borrow().as_ref().is_some_and(Session::has_failed)
+    }
+
+    pub(super) fn is_usable(&self) -> bool {
+        self.session.borrow().as_ref().is_some_and(Session::is_usable)
+    }
+
+    pub(super) fn execute(&self, sql: &str, parameters: &[Value]) -> Result<u64> {
+        self.with(|session| session.execute(sql, parameters))
+    }
+
+    pub(super) fn query(&self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>> {
+        self.with(|session| session.query(sql, parameters))
+    }
+
+    pub(super) fn each(
+        &self,
+        sql: &str,
+        parameters: &[Value],
+        visit: impl FnMut(Result<Row>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        self.with(|session| session.each(sql, parameters, visit))
+    }
+
+    /// One process after the other: two brokers that begin at once do not both make the tables.
+    pub(super) fn alter(&self, sql: &str) -> Result<()> {
+        let count = format!("SELECT COUNT(*) FROM pg_namespace WHERE nspname = '{SCHEMA}'");
+        self.with(|session| {
+            let is_there = session.query(&count, &[])?.first().map_or(Ok(0), |row| row.int(0))? > 0;
+            // The right to make one is wanted even where there is one already.
+            let schema = if is_there { String::new() } else { format!("CREATE SCHEMA {SCHEMA};") };
+            let lock = claim::MIGRATION_LOCK;
+            let sql = schema::dialect(sql);
+            let altered = session
+                .batch(&format!("BEGIN; SELECT pg_advisory_xact_lock({lock}); {schema} {sql}; COMMIT"));
+            altered.inspect_err(|_| {
+                let _ = session.batch("ROLLBACK");
+            })
+        })
+    }
+
+    pub(super) fn has_schema(&self) -> Result<bool> {
+        let sql = "SELECT COUNT(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                   WHERE n.nspname = $1 AND c.relname = 'schema_version'";
+        let rows = self.query(&sql.replace("$1", &format!("'{SCHEMA}'")), &[])?;
+        rows.first().map_or(Ok(false), |row| Ok(row.int(0)? > 0))
+    }
+
+    pub(super) fn foreign(&self) -> Result<Option<String>> {
+        // On a session of its own, because this one may be reading. It is the same for all of a process.
+        static OWN: Mutex<Option<(Address, std::sync::Arc<Vec<(String, String, String)>>)>> =
+            Mutex::new(None);
+        let mut known = OWN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let own = match known.as_ref().filter(|(address, _)| *address == self.address) {
+            Some((_, own)) => std::sync::Arc::clone(own),
+            None => {
+                let own = std::sync::Arc::new(schema::own(&Session::open(&self.address)?)?);
+                *known = Some((self.address.clone(), std::sync::Arc::clone(&own)));
+                own
+            }
+        };
+        drop(known);
+        self.with(|session| schema::foreign(&own, session))
+    }
+
+    fn writer(&self) -> Result<&Claim> {
+        self.claim.as_ref().ok_or_else(|| LedgerError::Statement("this connection only reads".to_owned()))
+    }
+
+    fn with<T>(&self, run: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
+        let session = self.session.borrow();
+        let lost = || LedgerError::Unreachable("the connection was lost".to_owned());
+        run(session.as_ref().ok_or_else(lost)?)
+    }
+
+    /// Sees to it that there is a session, for as long as it may still come.
+    fn connected(&self) -> Result<()> {
+        if self.is_usable() {
+            return Ok(());
+        }
+        *self.session.borrow_mut() = None;
+        let (begun, mut pause) = (Instant::now(), Duration::from_millis(50));
+        loop {
+            match Session::connect(&self.address) {
+                Ok(session) => {
+                    *self.session.borrow_mut() = Some(session);
+                    return Ok(());
+                }
+                Err((_, true)) if begun.elapsed() < RECONNECT => std::thread::sleep(pause),
+                Err((error, _)) => return Err(error),
+            }
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+
+    /// Runs what changes nothing yet; once more where the connection turns out to be gone.
+    fn again_when_lost<T>(&self, run: impl Fn() -> Result<T>) -> Result<T> {
+        match run() {
+            Err(LedgerError::Unreachable(_)) if !self.is_usable() => run(),
+            other => other,
+        }
+    }
+}
