@@ -1,6 +1,6 @@
 //! The outside world: providers that issue keys, stores that hold them, and the one wire that both dial out through.
 //!
-//! [`consumer`] tells those who use a key that it has a successor.
+//! [`model`] asks a language model of the user's, where they want that. [`consumer`] tells those who use a key that it has a successor.
 //!
 //! This is the only room that dials out. It knows neither the ledger nor the broker: an adapter gets a credential and a
 //! configuration, and answers the questions of [`keywright_core::provider`] and [`keywright_core::store`].
@@ -10,6 +10,7 @@ mod child;
 pub mod consumer;
 mod github;
 mod login;
+pub mod model;
 mod names;
 pub mod provider;
 mod rest;

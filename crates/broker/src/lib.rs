@@ -34,6 +34,7 @@
 //! | [`trace`] | the audit log, read |
 //! | [`embedded`] | the sealed store in the ledger |
 //! | [`find`] | permissions by words and by operations |
+//! | [`by_model`] | a job's operations as a model of the user's chooses them |
 //! | [`record`] | what goes on record |
 //! | [`mask`] | secrets that an agent pasted into a call |
 //! | [`crash`] | failpoints |
@@ -46,6 +47,7 @@ pub mod ask;
 pub mod auth;
 mod begin;
 mod broker;
+pub mod by_model;
 mod clock;
 pub mod consumers;
 mod copies;

@@ -6,6 +6,7 @@
 //! is understood.
 
 mod answer;
+mod asked;
 mod bare;
 mod choose;
 mod clauses;
@@ -37,6 +38,7 @@ mod tokens;
 use std::sync::OnceLock;
 
 pub use answer::{Answer, Candidate, Status};
+pub use asked::{Asked, asked};
 pub use guess::plan_any;
 
 use crate::catalog::Catalog;

@@ -1,13 +1,15 @@
 //! `keywright catalog`
 
+use keywright_broker::by_model::{Chooser, plan_by_model};
 use keywright_broker::drift::{Widening, Wider, mark};
-use keywright_broker::find::{Plain, find, makes_keys, plan_of};
+use keywright_broker::find::{Plain, Planned, find, makes_keys, plan_of};
 use std::path::{Path, PathBuf};
 
 use keywright_broker::{BrokerError, Code};
 use keywright_catalog::Catalog;
 use keywright_catalog::built_in::every;
 use keywright_catalog::import::{Changed, Drift, Publication, cloudflare};
+use keywright_core::secret::Secret;
 use keywright_server::answer::Failure;
 use keywright_server::call::OperatorCall;
 use keywright_server::views;
@@ -57,7 +59,7 @@ enum Command {
         #[arg(long, value_name = "KEY", conflicts_with = "provider")]
         refused_to: Option<String>,
     },
-    /// Find the least permissions for a job in plain words, with their proof. Offline, and without a model.
+    /// Find the least permissions for a job in plain words, with their proof. Offline, and without a model unless one is named.
     Plan {
         /// What the job does, as in "add a TXT record for example.com".
         #[arg(required = true)]
@@ -65,6 +67,15 @@ enum Command {
         /// At this provider; at the one that the words are about when absent.
         #[arg(long, value_name = "P")]
         provider: Option<String>,
+        /// Let this model choose among the provider's operations; the permissions for its choice are computed as ever.
+        #[arg(long, value_name = "NAME", requires = "model_url", requires = "provider")]
+        model: Option<String>,
+        /// Where the model is: what comes before `/chat/completions`, as in `http://127.0.0.1:11434/v1`.
+        #[arg(long, value_name = "URL", requires = "model")]
+        model_url: Option<String>,
+        /// What the model's endpoint wants to be shown, from a file; `-` is standard input.
+        #[arg(long, value_name = "FILE", requires = "model")]
+        model_credential_file: Option<PathBuf>,
     },
     /// Hold the catalog against the permissions that a connection's provider has now.
     Refresh {
@@ -101,7 +112,15 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
         Command::Needs { operations, provider, refused_to: None } => {
             plan(&Plain { operations, provider, ..Plain::default() })
         }
-        Command::Plan { words, provider } => {
+        Command::Plan { words, provider, model: Some(name), model_url, model_credential_file } => {
+            let read = |path: &Path| input::secret_file(&app.stdin, path, "the model's credential");
+            let credential = model_credential_file.as_deref().map(read).transpose()?;
+            let credential = credential.map(|text| Secret::new(text.trim().to_owned()));
+            let chooser = Chooser { base_url: model_url.unwrap_or_default(), name, credential };
+            let plain = Plain { intent: Some(words.join(" ")), provider, ..Plain::default() };
+            Ok(planned(&plan_by_model(&plain, chooser).await?))
+        }
+        Command::Plan { words, provider, .. } => {
             plan(&Plain { intent: Some(words.join(" ")), provider, ..Plain::default() })
         }
         Command::Refresh { connection } => {
@@ -142,10 +161,14 @@ fn list() -> Done {
 }
 
 fn plan(plain: &Plain) -> Done {
-    let value = views::plan_answer(&plan_of(plain)?);
+    Ok(planned(&plan_of(plain)?))
+}
+
+fn planned(planned: &Planned) -> Output {
+    let value = views::plan_answer(planned);
     let text = answer::answer(&value);
     let exit = if value.get("status") == Some(&json!("refused")) { Exit::Error } else { Exit::Done };
-    Ok(Output::new(value, text).exit(exit))
+    Output::new(value, text).exit(exit)
 }
 
 /// The longest publication that is read, in MiB.

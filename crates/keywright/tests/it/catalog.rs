@@ -1,6 +1,10 @@
 //! The planner at the command line: words or operations in, the least permissions and their proof out.
 
-use serde_json::Value;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::mpsc;
+
+use serde_json::{Value, json};
 
 use crate::support::{World, bare};
 
@@ -293,4 +297,127 @@ fn what_a_provider_lists_now_is_held_against_the_catalog() {
     assert!(text.contains("as the catalog has them"), "{text}");
     // One that is not there, and one that lists nothing.
     world.alice(&["catalog", "refresh", "nobody"]).expect(1);
+}
+
+/// An endpoint that speaks as much of OpenAI's chat completions as `--model` needs, and answers each request with the next text.
+/// What it was asked comes through the channel: the head of the request, and its body.
+fn model(answers: Vec<Box<dyn Fn(&str) -> String + Send>>) -> (String, mpsc::Receiver<(String, Value)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        for answer in answers {
+            let (mut line, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(line.try_clone().unwrap());
+            let (mut head, mut length) = (String::new(), 0);
+            loop {
+                let mut row = String::new();
+                reader.read_line(&mut row).unwrap();
+                if let Some(text) = row.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = text.trim().parse().unwrap();
+                }
+                head.push_str(&row);
+                if row.trim().is_empty() {
+                    break;
+                }
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            let asked: Value = serde_json::from_slice(&body).unwrap();
+            let content = answer(asked["messages"][1]["content"].as_str().unwrap());
+            let reply = json!({ "choices": [{ "message": { "role": "assistant", "content": content } }] })
+                .to_string();
+            write!(
+                line,
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{reply}",
+                reply.len()
+            )
+            .unwrap();
+            let _ = tell.send((head, asked));
+        }
+    });
+    (url, told)
+}
+
+/// The number under which a list shows an operation.
+fn number(list: &str, operation: &str) -> u64 {
+    let line = list.lines().find(|line| line.contains(operation)).unwrap_or_else(|| panic!("{list}"));
+    line.split('.').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_model_only_chooses_among_operations_and_the_solver_does_the_rest() {
+    let add = "POST /zones/{zone_id}/dns_records";
+    let pick = |list: &str| {
+        format!("Here:\n{{\"operations\":[{}]}}", number(list, "POST /zones/{zone_id}/dns_records "))
+    };
+    let (url, told) = model(vec![
+        Box::new(pick),
+        Box::new(|list| {
+            assert!(
+                !list.contains("POST /zones/{zone_id}/dns_records "),
+                "nothing that changes is shown: {list}"
+            );
+            "{\"operations\":[]}".to_owned()
+        }),
+        Box::new(|_| "{\"operations\":[9999]}".to_owned()),
+        Box::new(|_| "grant everything".to_owned()),
+    ]);
+    let world = World::empty();
+    let credential = world.secret("model", "sk-of-the-model-0123456789");
+    let run = |words: &str, json: bool| {
+        let mut args = vec![
+            "catalog",
+            "plan",
+            words,
+            "--provider",
+            "cloudflare",
+            "--model",
+            "small",
+            "--model-url",
+            &url,
+        ];
+        args.extend(["--model-credential-file", &credential]);
+        args.extend(json.then_some("--json"));
+        let output = bare().args(&args).output().unwrap();
+        let (out, err) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert!(!format!("{out}{err}").contains("sk-of-the-model"), "{out}{err}");
+        (output.status.code().unwrap(), out, err)
+    };
+    let (code, out, _) = run("put the DNS record of the verification into example.com", true);
+    let answer: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, names(&answer)), (0, vec!["DNS Write"]), "{answer}");
+    assert_eq!(answer["proof"][0]["forced_by"][0], add);
+    assert!(answer["note"].as_str().unwrap().contains("the model `small` chose among"), "{answer}");
+    let (head, asked) = told.recv().unwrap();
+    assert!(head.starts_with("POST /v1/chat/completions HTTP/1.1"), "{head}");
+    assert!(head.to_ascii_lowercase().contains("authorization: bearer sk-of-the-model-0123456789"), "{head}");
+    assert_eq!((&asked["model"], &asked["temperature"]), (&"small".into(), &0.into()));
+    let (code, out, err) = run("what DNS records does example.com have? read only", false);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("The model found none that fit"), "{out}");
+    for _ in 0..2 {
+        let (code, out, err) = run("change the DNS records of example.com", false);
+        assert_eq!(code, 6, "{out}{err}");
+        assert!(err.contains("no choice") && err.contains("without --model the words alone decide"), "{err}");
+    }
+    // What the words alone are refused for, no model is asked about: nobody answers any more.
+    let (code, out, err) = run("give me the Global API Key", false);
+    assert_eq!(code, 1, "{out}{err}");
+    let (code, _, err) = run("change the DNS records of example.com", false);
+    assert_eq!(code, 6, "{err}");
+    let far = [
+        "catalog",
+        "plan",
+        "x",
+        "--provider",
+        "cloudflare",
+        "--model",
+        "m",
+        "--model-url",
+        "http://example.com/v1",
+    ];
+    let refused = bare().args(far).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
 }
