@@ -70,7 +70,7 @@ const COMMANDS: &str = "
     0  key request cloudflare/dns-edit --project p{n} --env dev --name KEPT --param zone=example.com
     0  key rotate p{n}/dev/KEPT --keep-old
     7* key rotate p{n}/dev/KEPT --leaked
-    7* key enable p{n}/dev/KEPT
+    0* key enable p{n}/dev/KEPT
     0  key request cloudflare/dns-edit --project p{n} --env dev --name DRY --param zone=example.com --dry-run
     1  key request no/template --project p{n} --env dev --name N
     4  key request cloudflare/dns-edit --project p{n} --env production --name N --param zone=example.com
