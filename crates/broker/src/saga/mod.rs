@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use keywright_core::id::SagaId;
-use keywright_core::key::{Attempt, Key, KeyState, VersionState};
+use keywright_core::key::{Attempt, Key, KeyState, Placement, PlacementState, VersionState};
 use keywright_core::plan::Plan;
 use keywright_core::saga::{Phase, SagaKind};
 use keywright_core::span::Span;
@@ -171,7 +171,8 @@ impl Broker {
                 && version.as_ref().is_some_and(|version| version.state != VersionState::Revoked);
             let written = match &version {
                 Some(version) if saga.kind == SagaKind::Rotate && lives => {
-                    tx.placements(key.id)?.iter().any(|p| p.version == version.id && p.state.may_lie())
+                    let lay = |p: &Placement| p.state.may_lie() || p.state == PlacementState::Replaced;
+                    tx.placements(key.id)?.iter().any(|p| p.version == version.id && lay(p))
                 }
                 _ => false,
             };

@@ -3,40 +3,48 @@
 use std::sync::Arc;
 
 use keywright_core::audit::{Deed, Outcome, Stage};
+use keywright_core::id::PlacementId;
 use keywright_core::key::{Key, KeyState, Placement, PlacementState, VersionState};
 use keywright_core::marker::{Marker, Recognised};
 use keywright_core::plan::{Destination, Plan};
 use keywright_core::receipt::Status;
 use keywright_core::saga::{Phase, SagaKind};
 use keywright_core::secret::Secret;
+use keywright_core::span::Span;
 use keywright_core::store::{Change, Origin, Presence, Standing, Store, StoreError, Write, Written};
 use keywright_ledger::LedgerError;
 
 use super::create::sealed_owner;
-use super::{Step, Work, later_or_never};
+use super::{LEASE, Step, Work, later_or_never};
 use crate::broker::Broker;
+use crate::clock::entropy;
 use crate::error::{BrokerError, Code};
 use crate::record::{fact_of, of_placement, of_request, who};
 use crate::rotate::first_due;
 use crate::sight::{occupied, sees};
 
+/// The longest that a write may be under way that was never answered, in seconds: the claim of whoever sent it, and ten
+/// minutes on the wire and in the store.
+const LONGEST_LIFE: u64 = LEASE + 600;
+
 impl Broker {
     /// Writes each placement that is not written yet.
     pub(super) async fn place(&self, work: &Work) -> Step {
-        for placement in match self.placements_of(work).await {
-            Ok(placements) => placements,
-            Err(error) => return Step::Lost(error),
-        } {
-            if matches!(placement.state, PlacementState::Written | PlacementState::Verified) {
-                continue;
-            }
-            if let Err(step) = self.place_one(work, &placement).await {
-                return step;
-            }
+        if let Err(step) = self.place_all(work).await {
+            return step;
         }
         let next = self.advance(work, Phase::Placed, |_| Ok(())).await;
         self.crash_at.reached("mint.placed");
         next
+    }
+
+    async fn place_all(&self, work: &Work) -> Result<(), Step> {
+        let done = [PlacementState::Written, PlacementState::Verified, PlacementState::Replaced];
+        let placements = self.placements_of(work).await.map_err(Step::Lost)?;
+        for placement in placements.iter().filter(|p| !done.contains(&p.state)) {
+            self.place_one(work, placement).await?;
+        }
+        Ok(())
     }
 
     /// Whether a plan's places are free, looked at before anything is made. They are looked at again when they are
@@ -218,24 +226,75 @@ impl Broker {
         key.await.ok()
     }
 
-    /// Looks at each placement again.
+    /// Looks at each placement again, once nothing that was sent before can land any more. What is not there is written again.
     pub(super) async fn verify(&self, work: &Work) -> Step {
-        let placements = match self.placements_of(work).await {
-            Ok(placements) => placements,
-            Err(error) => return Step::Lost(error),
-        };
-        for placement in placements.iter().filter(|p| p.state != PlacementState::Verified) {
-            if let Err(step) = self.verify_one(work, placement).await {
-                return step;
-            }
+        if let Err(step) = self.verify_all(work).await {
+            return step;
         }
         let next = self.advance(work, Phase::Verified, |_| Ok(())).await;
         self.crash_at.reached("mint.verified");
         next
     }
 
-    async fn verify_one(&self, work: &Work, placement: &Placement) -> Result<(), Step> {
-        let store = self.outside.store(&placement.destination.place.store).await.map_err(Step::Later)?;
+    async fn verify_all(&self, work: &Work) -> Result<(), Step> {
+        self.place_all(work).await?;
+        let placements = self.placements_of(work).await.map_err(Step::Lost)?;
+        for placement in placements.iter().filter(|p| p.state == PlacementState::Written) {
+            let store = self.outside.store(&placement.destination.place.store).await.map_err(Step::Later)?;
+            if !store.facts().guarded {
+                self.wait_for_answers(placement).await?;
+            }
+            self.verify_one(work, &store, placement).await?;
+        }
+        Ok(())
+    }
+
+    /// A store that can't check what it overwrites takes whatever arrives last: the place is looked at when everything that
+    /// was sent to it for others, and was never answered, is older than its longest life.
+    async fn wait_for_answers(&self, placement: &Placement) -> Result<(), Step> {
+        let copy = placement.clone();
+        let doubted = self.ledger.read(move |tx| tx.doubted_at(&copy)).await;
+        let until = doubted
+            .map_err(|error: LedgerError| Step::Lost(error.into()))?
+            .map(|at| Span::from_seconds(LONGEST_LIFE).after(at))
+            .filter(|until| *until > self.now());
+        match until {
+            None => Ok(()),
+            Some(until) => {
+                let place = &placement.destination.place;
+                let why = format!("an earlier write to `{place}` was never answered and may still land");
+                Err(Step::Rests(until, why))
+            }
+        }
+    }
+
+    /// Another value lies where the successor was written, and the value before it is gone: it is written again, as another
+    /// copy. A store takes a second write of the same one for a repetition.
+    async fn write_again(&self, work: &Work, placement: &Placement) -> Result<(), Step> {
+        let random = entropy().map_err(|error| Step::Lost(error.into()))?;
+        let (saga, request, gone) = (work.saga.clone(), work.request.clone(), placement.clone());
+        let noted = self.ledger.write(move |tx| {
+            tx.still_ours(&saga)?;
+            tx.audit(of_placement(tx.now(), &request, &gone, (PlacementState::Replaced, None)))?;
+            tx.move_placement(gone.id, PlacementState::Replaced, None, None)?;
+            tx.add_placement(&Placement {
+                id: PlacementId::generate(tx.now(), random),
+                store_version: None,
+                verified: None,
+                state: PlacementState::Planned,
+                change: None,
+                ..gone
+            })
+        });
+        noted.await.map_err(|error: LedgerError| Step::Lost(error.into()))
+    }
+
+    async fn verify_one(
+        &self,
+        work: &Work,
+        store: &Arc<dyn Store>,
+        placement: &Placement,
+    ) -> Result<(), Step> {
         let secret: Secret = self.sealed_copy(work.attempt.id).await.map_err(Step::GiveUp)?;
         let origin = origin(work, placement);
         let write = Write {
@@ -248,10 +307,17 @@ impl Broker {
             secret: &secret,
         };
         let written = Written { store_version: placement.store_version.clone() };
-        let mode = store.verify(&write, &written).await.map_err(|error| {
-            let transient = error.is_transient();
-            later_or_never(error.into(), transient)
-        })?;
+        let mode = match store.verify(&write, &written).await {
+            Ok(mode) => mode,
+            Err(error @ StoreError::Mismatch { .. }) if work.must_go_on => {
+                self.write_again(work, placement).await?;
+                return Err(Step::Later(error.into()));
+            }
+            Err(error) => {
+                let transient = error.is_transient();
+                return Err(later_or_never(error.into(), transient));
+            }
+        };
         let (saga, request, placement) = (work.saga.clone(), work.request.clone(), placement.clone());
         let noted = self.ledger.write(move |tx| {
             tx.still_ours(&saga)?;

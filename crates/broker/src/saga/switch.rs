@@ -60,7 +60,8 @@ impl Broker {
             record.result = Some(Outcome::done());
             record.subject.attempt = Some(attempt.id.to_string());
             record.subject.version = Some(successor.id.to_string());
-            let places: Vec<_> = new.iter().map(|p| placed(p)).collect();
+            let lies = new.iter().filter(|p| p.state != PlacementState::Replaced);
+            let places: Vec<_> = lies.map(|p| placed(p)).collect();
             record.facts.insert("placements".to_owned(), serde_json::json!(places));
             if let Some(expires_at) = attempt.expires_at {
                 record.facts.insert("expires_at".to_owned(), serde_json::json!(expires_at.to_string()));

@@ -6,6 +6,7 @@
 //! | `twice` | what was done and not written down is done again |
 //! | `provider`, `stores` | a provider and stores that fail at each step |
 //! | `people` | stores in which people approve and reject changes |
+//! | `late` | values that land late, or are written over before anybody looked |
 //! | `fence` | a saga that somebody else took over |
 //! | `sweep` | orphans, forgeries, look-alikes, and keys that come back |
 //! | `debts` | revocations, also when nothing can be put on record |
@@ -20,6 +21,7 @@
 mod debts;
 mod fence;
 mod house;
+mod late;
 mod people;
 mod provider;
 mod stores;

@@ -1,5 +1,4 @@
 //! What a broker does next, as in `broker/src/saga`: read the ledger, have an effect outside, write the ledger under the fence.
-//! `verify` is the protocol's; the broker's own does not wait and does not write again yet (`docs/design/next.md`).
 
 use jiff::Timestamp;
 use keywright_core::drain::{Observed, Verdict, verdict};

@@ -216,10 +216,13 @@ CREATE TABLE placements (
   verified TEXT,
   state TEXT NOT NULL,
   change TEXT,
+  -- The last moment at which something may have been sent to the store that was never answered, and may land late.
+  doubted_at BIGINT,
   updated_at BIGINT NOT NULL,
   mac BYTEA NOT NULL
 );
 CREATE INDEX placements_by_key ON placements (key_id);
+CREATE INDEX placements_by_place ON placements (place, store);
 
 -- The places of keys that live or are being made.
 CREATE TABLE claims (

@@ -104,8 +104,9 @@ impl Tx<'_> {
         next: Option<(PlacementState, Option<&Change>)>,
     ) -> Result<bool> {
         let sql = format!(
-            "UPDATE placements SET state = COALESCE($2, state), change = COALESCE($3, change), updated_at = $4 \
-             WHERE id = $1 AND state NOT IN ({})",
+            "UPDATE placements SET state = COALESCE($2, state), change = COALESCE($3, change), \
+             updated_at = $4, doubted_at = CASE WHEN $2 IS NULL THEN $4 WHEN state = 'writing' THEN updated_at \
+             ELSE doubted_at END WHERE id = $1 AND state NOT IN ({})",
             nothing_lies()
         );
         let (state, change) = next.map_or((None, None), |(state, change)| (Some(state.as_str()), change));
@@ -124,6 +125,23 @@ impl Tx<'_> {
             &[Value::text(id), Value::text(change.text()), self.now().into()],
         )?;
         Ok(())
+    }
+
+    /// The last moment at which something may have been sent to a copy's place, for another copy, that was never answered.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn doubted_at(&self, copy: &Placement) -> Result<Option<Timestamp>> {
+        let sql = "SELECT MAX(CASE WHEN state = 'writing' THEN updated_at ELSE doubted_at END) FROM placements \
+                   WHERE store = $1 AND place = $2 AND COALESCE(base, '') = $3 AND id <> $4";
+        let Destination { place, base } = &copy.destination;
+        let values = [
+            Value::text(&place.store),
+            place.place.as_str().into(),
+            base.as_deref().unwrap_or_default().into(),
+            Value::text(copy.id),
+        ];
+        self.query(sql, &values)?.first().map_or(Ok(None), |row| row.maybe_time(0))
     }
 
     /// Gives up the changes that nobody wants any more in a store that goes.
@@ -149,7 +167,8 @@ impl Tx<'_> {
     ) -> Result<()> {
         self.execute(
             "UPDATE placements SET state = $2, store_version = COALESCE($3, store_version), \
-             verified = COALESCE($4, verified), updated_at = $5 WHERE id = $1",
+             verified = COALESCE($4, verified), doubted_at = CASE WHEN state = 'writing' AND $2 <> 'written' \
+             THEN updated_at ELSE doubted_at END, updated_at = $5 WHERE id = $1",
             &[
                 Value::text(id),
                 Value::text(state),
