@@ -25,6 +25,8 @@ use crate::record::who;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
     root: PathBuf,
+    /// What the first operator's passphrase is stretched with.
+    cost: SlotCost,
 }
 
 /// Held by the one process that works on a home.
@@ -37,7 +39,14 @@ impl Home {
     /// The home at a directory, which need not exist yet.
     #[must_use]
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), cost: SlotCost::RECOMMENDED }
+    }
+
+    /// The same, whose first operator's passphrase is stretched at another cost. For tests, which make hundreds of homes; each
+    /// slot keeps what it was made with.
+    #[must_use]
+    pub fn stretching(self, cost: SlotCost) -> Self {
+        Self { cost, ..self }
     }
 
     /// The directory.
@@ -202,10 +211,10 @@ impl Home {
             |e: std::io::Error| BrokerError::new(Code::Internal, format!("{}: {e}", self.root.display()));
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.root).map_err(io)?;
         std::fs::set_permissions(&self.root, std::fs::Permissions::from_mode(0o700)).map_err(io)?;
-        let (name, instance) = (operator.clone(), *random::<16>()?);
+        let (name, instance, cost) = (operator.clone(), *random::<16>()?, self.cost);
         let keys = tokio::task::spawn_blocking(move || {
             let master = MasterKey::generate()?;
-            let keys = OperatorKeys::seal(&name, &passphrase, &master, None, SlotCost::RECOMMENDED)?;
+            let keys = OperatorKeys::seal(&name, &passphrase, &master, None, cost)?;
             Ok::<_, LedgerError>((keys, master.keyring(instance)))
         });
         let (keys, keyring) = keys.await.map_err(|e| BrokerError::new(Code::Internal, e.to_string()))??;

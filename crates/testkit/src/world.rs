@@ -15,6 +15,7 @@ use keywright_core::name::{AgentName, OperatorName};
 use keywright_core::plan::Principal;
 use keywright_core::receipt::Receipt;
 use keywright_core::secret::Secret;
+use keywright_ledger::seal::SlotCost;
 use keywright_ledger::{Ledger, LedgerError, Location};
 use keywright_sandbox::{Sandbox, SandboxConfig};
 
@@ -54,6 +55,10 @@ pub struct World {
 
 const PASSPHRASE: &str = "correct horse battery staple";
 
+/// What the passphrases of tests are stretched with: next to nothing, which nobody should use for anything else. How long
+/// it takes is looked at where it is what a test is about.
+pub const CHEAP: SlotCost = SlotCost { memory_kib: 64, passes: 1, lanes: 1 };
+
 impl World {
     /// Makes the world: operator `ana`, connection `cf`, template `cloudflare/dns-edit`, the default policy.
     pub async fn new() -> Self {
@@ -81,7 +86,8 @@ impl World {
             None => Location::File(home.join("ledger.db")),
             Some(server) => Location::Server(Box::new(server.url().parse().unwrap())),
         };
-        drop(Home::at(&home).init_with(&location, &operator, passphrase(), clock.as_clock()).await.unwrap());
+        let new = Home::at(&home).stretching(CHEAP);
+        drop(new.init_with(&location, &operator, passphrase(), clock.as_clock()).await.unwrap());
         let broker = open(&home, &clock, has_triggers).await;
         let world = Self { sandbox, broker, clock, home, has_triggers, _dir: dir };
         let ana = world.ana().await;

@@ -10,10 +10,9 @@ use keywright_core::audit::{Deed, Principal, Record, Stage, Who};
 use keywright_core::key::{Key, Version};
 use keywright_core::name::{KeyName, OperatorName};
 use keywright_core::secret::Secret;
-use keywright_ledger::seal::SlotCost;
 use keywright_ledger::{Ledger, LedgerError, OperatorKeys, Request, Tx};
 use keywright_sandbox::{Fault, FaultKind};
-use keywright_testkit::{Canaries, unlock};
+use keywright_testkit::{CHEAP, Canaries, unlock};
 
 use crate::support::{BOBS, PASSPHRASE, Ran, World};
 
@@ -100,7 +99,6 @@ impl House {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let world = World::empty();
         world.init();
-        hasten(&world, &runtime, "alice", PASSPHRASE);
         world.connect_with(&["--set", "use_lag=1s"]);
         let quick = world.file("quick.toml", QUICK);
         world.ok(&["template", "apply", &quick]);
@@ -258,13 +256,12 @@ impl House {
 /// Wraps an operator's keys anew at a cost that nobody should use: hundreds of processes start here, and how long the
 /// passphrase takes is not what is looked at.
 fn hasten(world: &World, runtime: &tokio::runtime::Runtime, name: &str, passphrase: &str) {
-    let cheap = SlotCost { memory_kib: 64, passes: 1, lanes: 1 };
     let (name, passphrase): (OperatorName, _) = (name.parse().unwrap(), Secret::new(passphrase.to_owned()));
     let ledger = open(world);
     runtime.block_on(unlock(&ledger, name.as_str(), &passphrase));
     let written = ledger.write(move |tx| {
         let unlocked = tx.slot(&name)?.unlock(&passphrase)?;
-        let keys = OperatorKeys::seal(&name, &passphrase, &unlocked.master, Some(&unlocked.signing), cheap)?;
+        let keys = OperatorKeys::seal(&name, &passphrase, &unlocked.master, Some(&unlocked.signing), CHEAP)?;
         let instance = tx.instance()?.unwrap();
         let mac = tx.rewrap_operator(&name, &keys, &unlocked.master.keyring(instance))?;
         // On record as a change of passphrase, or the row would count for nothing.

@@ -4,9 +4,13 @@ use std::cell::RefCell;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
+use keywright_broker::home::Home;
+use keywright_core::secret::Secret;
+use keywright_ledger::Location;
 use keywright_sandbox::{Sandbox, SandboxConfig};
-use keywright_testkit::Canaries;
+use keywright_testkit::{CHEAP, Canaries};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -92,10 +96,16 @@ impl World {
         world
     }
 
+    /// As `keywright init` does it, with a passphrase that takes no time: what a test runs opens it again and again.
     pub(crate) fn init(&self) {
-        let url = keywright_testkit::Database::wanted().map(|database| database.url());
-        let ledger = url.as_deref().map_or(vec![], |url| vec!["--ledger", url]);
-        self.ok(&[&["init", "--operator", "alice"], ledger.as_slice()].concat());
+        let location = match keywright_testkit::Database::wanted() {
+            Some(database) => Location::Server(Box::new(database.url().parse().unwrap())),
+            None => Location::File(self.home().join("ledger.db")),
+        };
+        let (home, clock) = (Home::at(self.home()).stretching(CHEAP), Arc::new(jiff::Timestamp::now));
+        let (name, passphrase) = ("alice".parse().unwrap(), Secret::new(PASSPHRASE.to_owned()));
+        drop(self.runtime.block_on(home.init_with(&location, &name, passphrase, clock)).unwrap());
+        self.ok(&["policy", "apply", "--default"]);
     }
 
     pub(crate) fn connect(&self) {
