@@ -19,6 +19,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// The most that is read of an answer, and of a complaint, in bytes.
 const LONGEST_ANSWER: u64 = 1 << 20;
 const LONGEST_COMPLAINT: u64 = 16 << 10;
+/// How much of it is read at a time where more may come than is kept, in bytes.
+const CHUNK: u64 = 64 << 10;
 
 /// A program, and the only variables that it sees.
 pub(super) struct Program {
@@ -36,7 +38,8 @@ pub(super) struct Program {
 pub(super) enum Beyond {
     /// It is not read, which ends a program that goes on.
     Unread,
-    /// It is read and thrown away.
+    /// It is read, and what came first is thrown away, in whole lines: half a line may hold half a secret, which nobody
+    /// recognises.
     Lost,
 }
 
@@ -121,12 +124,23 @@ impl Ended {
 /// Reads to the end, or to the limit.
 async fn read(pipe: Option<impl AsyncRead + Unpin>, limit: u64, beyond: Beyond) -> Zeroizing<Vec<u8>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
-    if let Some(mut pipe) = pipe {
-        // What could be read before an error is judged with how the program ended.
-        let _ = (&mut pipe).take(limit).read_to_end(&mut bytes).await;
-        if beyond == Beyond::Lost {
-            let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
+    let Some(mut pipe) = pipe else { return bytes };
+    // What could be read before an error is judged with how the program ended.
+    if beyond == Beyond::Unread {
+        let _ = pipe.take(limit).read_to_end(&mut bytes).await;
+        return bytes;
+    }
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut is_cut = false;
+    while let Ok(1..) = (&mut pipe).take(CHUNK).read_to_end(&mut bytes).await {
+        if let Some(too_many @ 1..) = bytes.len().checked_sub(limit) {
+            bytes.drain(..too_many);
+            is_cut = true;
         }
+    }
+    if is_cut {
+        let whole = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1);
+        bytes.drain(..whole);
     }
     bytes
 }

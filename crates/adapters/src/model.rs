@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use keywright_core::redact::Redactor;
 use keywright_core::secret::Secret;
 use reqwest::Method;
 use serde::Deserialize;
@@ -75,6 +76,8 @@ impl Model {
         let completion: Completion =
             serde_json::from_slice(&reply.body).map_err(|_| "its answer is no chat completion".to_owned())?;
         let first = completion.choices.into_iter().next().and_then(|choice| choice.message.content);
-        first.ok_or_else(|| "its answer is empty".to_owned())
+        let first = first.ok_or_else(|| "its answer is empty".to_owned())?;
+        // It is quoted where it is no choice.
+        Ok(Redactor::new(self.credential.as_ref()).clean(&first))
     }
 }

@@ -5,13 +5,14 @@ use keywright_core::audit::{Deed, Stage};
 use keywright_core::id::{AttemptId, KeyId, SagaId};
 use keywright_core::key::{Attempt, AttemptOutcome, Key, KeyState};
 use keywright_core::marker::Marker;
-use keywright_core::plan::{Destination, Plan, Principal};
+use keywright_core::plan::{Destination, Ending, Plan, Principal};
 use keywright_core::saga::SagaKind;
 use keywright_ledger::{LedgerError, NewSaga, Request, Tx};
 
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
 use crate::record::of_request;
+use crate::rotate::is_off;
 use crate::sight::{no_free_name, occupied, sees};
 
 /// The ids of a saga, made before the transaction that uses them.
@@ -149,6 +150,9 @@ fn begin_rotation(
     let found = tx.key(key)?;
     if found.state != KeyState::Active {
         return Err(BrokerError::new(Code::Conflict, format!("key {key} is {} now", found.state)));
+    }
+    if plan.ending != Some(Ending::Leaked) && tx.disabled_since(key)?.is_some() {
+        return Err(is_off(&found));
     }
     let marker = keyring.markers().marker(tx.epoch()?, ids.attempt);
     tx.add_saga(&NewSaga {

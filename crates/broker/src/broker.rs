@@ -247,7 +247,7 @@ impl Broker {
     /// entries were changed), and in a ledger with a schema of somebody else's. Revocations, rejections and everything that only looks go on.
     pub(crate) fn refuse_if_forked(&self) -> Result<()> {
         if let Some(what) = &self.foreign {
-            let message = format!("the ledger's file was changed outside of Keywright: {what}");
+            let message = format!("the ledger was changed outside of Keywright: {what}");
             return Err(BrokerError::new(Code::Conflict, message).hint(
                 "keep a copy as evidence; with the broker stopped, restore the ledger from a backup or take out what was \
                  put in",

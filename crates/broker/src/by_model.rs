@@ -87,14 +87,16 @@ pub async fn plan_by_model(plain: &Plain, chooser: Chooser) -> Result<Planned> {
 }
 
 /// The operations that a model may choose from: what the words alone come to, and what a search finds; where the words forbid
-/// changes, only what changes nothing.
+/// changes, only what changes nothing, and where they forbid to delete, nothing that does.
 fn shown(catalog: &'static Catalog, asked: &Asked, alone: &Answer<'_>) -> Vec<&'static Operation> {
     let near = alone.candidates.iter().flat_map(|candidate| &candidate.operations);
     let by_rules = alone.operations.iter().chain(near).filter_map(|name| catalog.operation(name).ok());
     let found = catalog.operations(&asked.words, SHOWN).into_iter().map(|ranked| ranked.item);
     let mut shown: Vec<&Operation> = Vec::new();
     for operation in by_rules.chain(found) {
-        let is_allowed = operation.is_computable() && !(asked.read_only && operation.mutating);
+        let is_denied =
+            asked.read_only && operation.mutating || asked.no_deletes && operation.method == "DELETE";
+        let is_allowed = operation.is_computable() && !is_denied;
         if is_allowed && shown.len() < SHOWN && !shown.iter().any(|known| std::ptr::eq(*known, operation)) {
             shown.push(operation);
         }
@@ -190,5 +192,8 @@ mod tests {
         assert!(of("look at the dns records, read only").iter().all(|operation| !operation.mutating));
         let all = of("change the dns records of example.com");
         assert!(all.iter().any(|operation| operation.mutating) && all.len() <= SHOWN);
+        let deletes = |words: &str| of(words).iter().any(|operation| operation.method == "DELETE");
+        assert!(deletes("change the dns record www in example.com"));
+        assert!(!deletes("no deletes: change the dns record www in example.com"));
     }
 }

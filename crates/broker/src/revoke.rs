@@ -393,7 +393,12 @@ fn owe_all(
     }
     let mut record = of_key(tx.now(), Deed::KeyRevoke, Stage::Intent, who, key);
     record.facts.insert("because".to_owned(), serde_json::json!(reason));
-    tx.audit(record)?;
+    let entry = tx.audit(record)?;
+    // A rotation that waits for approval has nothing to replace any more.
+    for request in tx.rotations_waiting(key.id)? {
+        let reasons = ["the key that it was to rotate was revoked".to_owned()];
+        tx.move_request(request.id, Status::PendingApproval, Status::Expired, &reasons, entry)?;
+    }
     // What works on the key has to hear of it.
     if let Some(saga) = tx.saga_under_way(key.id)? {
         match tx.wake_saga(saga.id) {

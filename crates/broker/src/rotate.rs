@@ -80,18 +80,7 @@ impl Broker {
     ) -> Result<Receipt> {
         let key = self.visible_key(&caller.principal, key).await?;
         if let Some(under_way) = self.rotation_under_way(&key).await? {
-            let of = self.ledger.read(move |tx| tx.request(under_way)).await?.plan.ending;
-            if ending.is_some() && of != ending {
-                return Err(BrokerError::new(
-                    Code::Conflict,
-                    "a rotation of this key is under way, and was begun without that",
-                )
-                .hint(
-                    "`keywright key rotate KEY --end-old` ends its old version at once; then rotate it again if the new \
-                     one is meant",
-                ));
-            }
-            return self.settle(under_way, wait).await;
+            return self.join(under_way, ending, wait).await;
         }
         self.refuse_if_forked()?;
         self.brake(&caller.principal).await?;
@@ -99,11 +88,29 @@ impl Broker {
             Ok(request) => self.settle(request.id, wait).await,
             // Somebody else began it in this very moment.
             Err(error) if error.code == Code::Conflict => match self.rotation_under_way(&key).await? {
-                Some(under_way) => self.settle(under_way, wait).await,
+                Some(under_way) => self.join(under_way, ending, wait).await,
                 None => Err(error),
             },
             Err(error) => Err(error),
         }
+    }
+
+    /// What a rotation that somebody else began comes to; as long as the old version ends as it was asked for.
+    async fn join(
+        self: &Arc<Self>,
+        under_way: RequestId,
+        ending: Option<Ending>,
+        wait: Duration,
+    ) -> Result<Receipt> {
+        let of = self.ledger.read(move |tx| tx.request(under_way)).await?.plan.ending;
+        if ending.is_some() && of != ending {
+            let message = "a rotation of this key is under way, and was begun without that";
+            return Err(BrokerError::new(Code::Conflict, message).hint(
+                "once its successor is in force, `keywright key rotate KEY --end-old` ends the old version at once; `keywright \
+                 key revoke KEY` ends both now",
+            ));
+        }
+        self.settle(under_way, wait).await
     }
 
     /// Ends the version that a rotation replaced, on an operator's word, whatever is known of its use. What is known goes on
@@ -215,10 +222,10 @@ impl Broker {
                 .hint("only a key that is active has a version to replace; ask for a new one"));
         }
         let id = key.id;
-        if self.ledger.read(move |tx| tx.disabled_since(id)).await?.is_some() {
-            let full = format!("{}/{}/{}", key.project, key.environment, key.name);
-            return Err(BrokerError::new(Code::Conflict, format!("key `{full}` is switched off"))
-                .hint(format!("switch it on again first: `keywright key enable {full}`; or revoke it")));
+        if ending != Some(Ending::Leaked)
+            && self.ledger.read(move |tx| tx.disabled_since(id)).await?.is_some()
+        {
+            return Err(is_off(key));
         }
         let (principal, digest) = (caller.principal.clone(), digest_of(key.id, ending));
         let waiting =
@@ -449,6 +456,15 @@ pub(crate) fn evidence(observed: &keywright_core::drain::Observed) -> serde_json
         "cost_microusd": observed.usage.and_then(|usage| usage.cost_microusd),
         "last_sign": time(observed.last_sign()),
     })
+}
+
+/// A key that somebody switched off gets no successor that works; but for one that leaked, whose successor is meant to.
+pub(crate) fn is_off(key: &Key) -> BrokerError {
+    let full = format!("{}/{}/{}", key.project, key.environment, key.name);
+    BrokerError::new(Code::Conflict, format!("key `{full}` is switched off")).hint(format!(
+        "if it leaked: `keywright key rotate {full} --leaked` replaces it as it is; otherwise `keywright key enable {full}` \
+         switches it on again, and `keywright key revoke {full}` ends it"
+    ))
 }
 
 fn nothing_drains(key: &Key) -> BrokerError {

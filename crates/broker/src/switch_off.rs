@@ -64,9 +64,15 @@ impl Broker {
                 .hint("only an active key can be switched off and on"));
         }
         let saga = self.ledger.read(move |tx| tx.saga_under_way(id)).await?;
-        if saga.is_some_and(|saga| !saga.phase.has_switched()) {
-            return Err(BrokerError::new(Code::TryAgain, "a successor of this key is being made")
-                .hint("try again in a moment; `keywright key revoke` needs not wait"));
+        if let Some(saga) = saga.filter(|saga| !saga.phase.has_switched()) {
+            let made = "a successor of this key is being made";
+            let hint = "`keywright key revoke` ends the key and the successor, and needs not wait";
+            return Err(match saga.trouble {
+                None => BrokerError::new(Code::TryAgain, made).hint(format!("try again in a moment; {hint}")),
+                Some(why) => {
+                    BrokerError::new(Code::Conflict, format!("{made}, and that waits: {why}")).hint(hint)
+                }
+            });
         }
         let provider = self.outside.provider(&key.connection).await?;
         let Some(disabling) = provider.disabling() else {

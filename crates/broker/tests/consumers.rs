@@ -13,6 +13,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use keywright_broker::Code;
 use keywright_broker::consumers::{NewConsumer, PATIENCE, Way};
+use keywright_broker::deliver::{Reader, Wanted};
 use keywright_broker::record::Caller;
 use keywright_broker::trace::Trace;
 use keywright_core::audit::Deed;
@@ -389,4 +390,26 @@ async fn an_address_in_the_clear_is_refused_and_one_that_was_changed_gets_no_sig
     rotate(&world).await;
     pass(&world, 1).await;
     assert!(stolen.lock().unwrap().is_empty());
+}
+
+/// What is cut before it is looked through may hold most of a secret, which nobody recognises then.
+#[tokio::test]
+async fn what_a_program_says_is_looked_through_as_a_whole() {
+    let world = world().await;
+    let ana = world.ana().await;
+    let wanted = Wanted { project: Some("web".parse().unwrap()), ..Wanted::default() };
+    let delivered = world.broker.deliver(&Reader::Operator(&ana), wanted).await.unwrap();
+    let secret = delivered[0].secret.expose_secret().to_owned();
+    let (folder, path) = file();
+    std::fs::write(&path, &secret).unwrap();
+    for before in [200, 262, 280] {
+        let says = format!("printf '%0{before}d env: %s other' 0 \"$(cat {})\"", path.display());
+        add(&world, script("says", says)).await;
+        let said = world.broker.test_consumer(&ana, &"says".parse().unwrap()).await.unwrap();
+        let said = format!("{said:?}");
+        assert!(said.contains("000"), "{said}");
+        assert!(!said.contains(&secret[..12]), "{before}: {said}");
+        world.broker.remove_consumer(&ana, &"says".parse().unwrap()).await.unwrap();
+    }
+    drop(folder);
 }

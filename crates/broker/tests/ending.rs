@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use keywright_broker::Code;
+use keywright_broker::approve::Less;
 use keywright_broker::consumers::{NewConsumer, PATIENCE, Way};
+use keywright_broker::review::Pending;
 use keywright_broker::trace::Trace;
 use keywright_core::consumer::Uses;
 use keywright_core::key::VersionState;
@@ -196,4 +198,82 @@ async fn a_version_works_as_long_as_a_store_may_hand_it_out_however_idle_it_is()
         pass(&world, 60).await;
     }
     assert_eq!(old(&trace(&world).await), VersionState::Revoked);
+}
+
+/// A key has one rotation at a time, and dies where its next one waits for a version that somebody kept.
+#[tokio::test]
+async fn a_version_that_is_kept_goes_when_the_next_rotation_is_due() {
+    let world = world().await;
+    rotate(&world, Ending::Kept).await;
+    // The first version lives for 30 days, and its successor is rotated after 18 to 20.
+    for _ in 0..16 {
+        pass(&world, 86_400).await;
+    }
+    let kept = trace(&world).await;
+    assert_eq!((kept.versions.len(), old(&kept)), (2, VersionState::Draining));
+    assert!(kept.saga.unwrap().trouble.unwrap().contains("when its next rotation is due"));
+    for _ in 0..24 {
+        pass(&world, 86_400).await;
+    }
+    let now = trace(&world).await;
+    let states: Vec<_> = now.versions.iter().map(|version| version.state).collect();
+    assert_eq!(states.last(), Some(&VersionState::Active), "{states:?}");
+    assert!(states.len() > 2 && states[0] == VersionState::Revoked, "{states:?}");
+    assert_eq!(now.key.state, keywright_core::key::KeyState::Active);
+}
+
+/// The first thing to do about a key that leaked is to switch it off; its successor is another credential, which works.
+#[tokio::test]
+async fn a_key_that_is_switched_off_gets_no_successor_unless_it_leaked() {
+    let world = world().await;
+    let ana = world.ana().await;
+    world
+        .broker
+        .switch_key(&ana, "CF_TOKEN", keywright_broker::switch_off::Switch::Off, "seen")
+        .await
+        .unwrap();
+    let (caller, wait) = (ana.caller(), (Ending::Kept, WAIT));
+    let refused = world.broker.rotate_as(&ana, &caller, "CF_TOKEN", "because", wait).await.unwrap_err();
+    assert_eq!(refused.code, Code::Conflict);
+    assert!(refused.hint.unwrap().contains("--leaked"));
+    rotate(&world, Ending::Leaked).await;
+    pass(&world, 10).await;
+    let done = trace(&world).await;
+    assert_eq!((old(&done), done.versions[1].state), (VersionState::Revoked, VersionState::Active));
+    assert!(done.disabled_at.is_none(), "the key is on");
+    let status: Vec<_> =
+        world.sandbox.live_tokens_named_like("kw-").iter().map(|token| token.status).collect();
+    assert_eq!(status, [TokenStatus::Active]);
+}
+
+/// An approval does not begin what nobody could ask for now.
+#[tokio::test]
+async fn a_rotation_that_waited_begins_nothing_of_a_key_that_was_switched_off_or_revoked_meanwhile() {
+    let world = world().await;
+    let ana = world.ana().await;
+    let waits = r#"
+        permit (principal, action, resource);
+        forbid (principal, action == Keywright::Action::"rotate", resource) unless { context.approvals >= 1 };
+    "#;
+    world.broker.apply_policy(&ana, waits).await.unwrap();
+    let asked = world.broker.rotate(&ana.caller(), "CF_TOKEN", "it is time", WAIT).await.unwrap();
+    assert_eq!(asked.status, Status::PendingApproval, "{asked:?}");
+    world
+        .broker
+        .switch_key(&ana, "CF_TOKEN", keywright_broker::switch_off::Switch::Off, "seen")
+        .await
+        .unwrap();
+    let request = asked.request.to_string();
+    let shown = match world.broker.review(&request, &Less::default()).await.unwrap() {
+        Pending::Key(review) => review.digest,
+        Pending::Template(_) => panic!("a key"),
+    };
+    let refused = world.broker.approve(&ana, &request, &shown, &Less::default(), WAIT).await.unwrap_err();
+    assert!(refused.message.contains("is switched off"), "{}", refused.message);
+    assert_eq!(trace(&world).await.versions.len(), 1);
+    world.broker.revoke(&ana.caller(), "CF_TOKEN", "done").await.unwrap();
+    let ended = world.broker.check(&ana.caller().principal, &request, Duration::ZERO).await.unwrap();
+    assert_eq!(ended.status, Status::Expired);
+    assert!(ended.reasons[0].contains("was revoked"), "{ended:?}");
+    assert!(world.broker.inbox().await.unwrap().is_empty());
 }

@@ -46,6 +46,8 @@ impl Observed {
     /// With an answer about the last use.
     #[must_use]
     pub fn used(mut self, looked_at: Timestamp, last_used_at: Option<Timestamp>) -> Self {
+        // What is used in the future was used now at the latest: one wrong answer must not count for ever.
+        let last_used_at = last_used_at.map(|at| at.min(looked_at));
         // Clocks differ: whatever time it tells, what it tells anew was seen now.
         if self.looked_at.is_some() && last_used_at > self.last_used_at {
             self.grew_at = self.grew_at.max(Some(looked_at));
@@ -160,6 +162,13 @@ mod tests {
         // It says that each use was before the switch; that there was another one is what counts.
         let seen = Observed::since(at(0)).used(at(50), Some(at(-950))).used(at(150), Some(at(-850)));
         let wanted = Verdict::NotYet { last_sign: Some(at(150)), idle_at: at(251) };
+        assert_eq!(verdict(Evidence::Exact, &seen, span(100), span(1)), wanted);
+    }
+
+    #[test]
+    fn a_use_in_the_future_is_one_of_now() {
+        let seen = Observed::since(at(0)).used(at(50), Some(at(2_000_000_000))).used(at(151), None);
+        let wanted = Verdict::Idle { quiet_since: at(50) };
         assert_eq!(verdict(Evidence::Exact, &seen, span(100), span(1)), wanted);
     }
 

@@ -1,5 +1,6 @@
 //! A program that is run: directly, as the broker's own user, with the news in its environment and nothing else there.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,8 +12,10 @@ use keywright_core::text::Untrusted;
 use super::{Consumer, NotTold, Told, message};
 use crate::child::{Beyond, Program};
 
-/// The longest line of what it says that is kept, in characters.
+/// The longest reason why it could not be run, in characters.
 const LINE: usize = 300;
+/// The longest last line, in characters: all of it. Whoever keeps it takes out what is secret first, and cuts it then.
+const WHOLE: usize = 1 << 20;
 /// The most arguments, and the most bytes of them.
 const MOST_WORDS: usize = 64;
 const MOST_BYTES: usize = 8 << 10;
@@ -57,12 +60,17 @@ impl Consumer for Command {
         };
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         let not_told = |why: String, said| NotTold { why, said };
+        let found = tokio::fs::metadata(&self.program).await;
+        if found.is_ok_and(|found| found.permissions().mode() & 0o002 != 0) {
+            let why = format!("`{}` is not run: anybody on this machine may change it", self.program);
+            return Err(not_told(why, Untrusted::capped("", 0)));
+        }
         let ended = program
             .run(&arguments, b"")
             .await
             .map_err(|why| not_told(Untrusted::capped(&why, LINE).to_string(), Untrusted::capped("", 0)))?;
         let said = last_line(&ended.complaint).or_else(|| last_line(&ended.answer)).unwrap_or_default();
-        let said = Untrusted::capped(&said, LINE);
+        let said = Untrusted::capped(&said, WHOLE);
         if ended.is_good {
             Ok(Told(said))
         } else {
@@ -110,10 +118,37 @@ mod tests {
             "i=0; while [ $i -lt 3000 ]; do echo a line of what it says number $i >&2; i=$((i+1)); done; ";
         let error = shell(&format!("{much}echo no luck; exit 3"), 60).tell(&news()).await.unwrap_err();
         assert_eq!(error.why, "it ended with exit status: 3");
+        // Half a line may hold half a secret: it is cut by whoever knows what is secret, or not told at all.
+        let long = "printf '%0400d end\\n' 7 >&2";
+        let told = shell(&format!("{much}{long}"), 60).tell(&news()).await.unwrap();
+        assert_eq!((told.0.raw().len(), told.0.raw().ends_with("7 end")), (404, true));
+        let told = shell("printf '%020000d end\\n' 7 >&2", 60).tell(&news()).await.unwrap();
+        assert_eq!(told.0.raw(), "");
         let error = shell("echo first; echo; exit 4", 30).tell(&news()).await.unwrap_err();
         assert_eq!((error.said.raw(), error.why.as_str()), ("first", "it ended with exit status: 4"));
         let error = shell("sleep 600", 1).tell(&news()).await.unwrap_err();
         assert_eq!(error.why, "`/bin/sh` did not end within 1 s");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_anybody_may_change_is_not_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("reload");
+        std::fs::write(&path, "#!/bin/sh\necho ran\n").unwrap();
+        let program = |mode| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            Command::new(&[path.display().to_string()], dir.path().to_owned(), Span::from_seconds(30))
+                .unwrap()
+        };
+        assert_eq!(program(0o755).tell(&news()).await.unwrap().0.raw(), "ran");
+        assert!(
+            program(0o757)
+                .tell(&news())
+                .await
+                .unwrap_err()
+                .why
+                .contains("anybody on this machine may change it")
+        );
     }
 
     #[test]

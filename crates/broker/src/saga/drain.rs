@@ -13,6 +13,7 @@ use keywright_core::span::Span;
 use keywright_core::template::{OnUnknowable, Rotation};
 use keywright_ledger::{Drain, LedgerError, NewRevocation};
 
+use super::keep::{self, kept_until};
 use super::{Step, Work};
 use crate::broker::Broker;
 use crate::clock::entropy;
@@ -32,9 +33,9 @@ const LEAK_PATIENCE: u64 = 600;
 const LONGEST_REST: u64 = 3_600;
 
 /// A version that was replaced, and what is known of it.
-struct Old {
-    version: Version,
-    drain: Drain,
+pub(super) struct Old {
+    pub(super) version: Version,
+    pub(super) drain: Drain,
 }
 
 /// What a look at a version came to.
@@ -122,6 +123,7 @@ impl Broker {
             return Ok(Seen::OverAnyway("it has expired".to_owned()));
         }
         let rules = rules(work.plan());
+        let kept = kept_until(work, std::slice::from_ref(old)).filter(|kept| *kept > now);
         if work.plan().ending == Some(Ending::Leaked) {
             let why = "it leaked, and its successor is in force".to_owned();
             // Whoever can't be told has had time; who has the leaked value has it still.
@@ -149,8 +151,8 @@ impl Broker {
                 return Err(error.into());
             }
         };
-        let (id, kept) = (version.id, seen.clone());
-        self.ledger.write(move |tx| tx.observe(id, &kept)).await.map_err(BrokerError::from)?;
+        let (id, observed) = (version.id, seen.clone());
+        self.ledger.write(move |tx| tx.observe(id, &observed)).await.map_err(BrokerError::from)?;
         let late_at = rules.max_overlap.after(seen.since);
         let settled_at = self.settled_at(work, seen.since).await?;
         if holders > 0 {
@@ -164,9 +166,10 @@ impl Broker {
                 );
                 Ok(Seen::Wait(look_again(now, settled_at), why))
             }
-            Verdict::Idle { quiet_since } if is_kept(work) && !can_be_off => {
+            Verdict::Idle { quiet_since } if kept.is_some() && !can_be_off => {
                 let why = format!(
-                    "the old version is kept: idle since {}, and ended by `keywright key rotate KEY --end-old` alone",
+                    "the old version is kept{}: idle since {}; `keywright key rotate KEY --end-old` ends it",
+                    kept.map(keep::until).unwrap_or_default(),
                     to_second(quiet_since)
                 );
                 Ok(Seen::Wait(Span::from_seconds(LONGEST_PAUSE).after(now), why))
@@ -192,7 +195,7 @@ impl Broker {
             }
             Verdict::Unknowable { .. }
                 if rules.on_unknowable == OnUnknowable::RevokeAfterOverlap
-                    && (can_be_off || !is_kept(work)) =>
+                    && (can_be_off || kept.is_none()) =>
             {
                 if now >= late_at {
                     let why = "nobody can know whether it is used; the template says that it ends after `max_overlap`";
@@ -293,10 +296,14 @@ impl Broker {
         };
         let rest = Span::from_seconds((rules(work.plan()).quiet_for.seconds() / 4).min(LONGEST_REST));
         let until = old.iter().filter_map(|one| one.drain.disabled_at).map(|at| rest.after(at)).max();
-        if is_kept(work) && !is_urgent(work, &old) {
-            let why = "the old version is switched off, and kept: `keywright key rotate KEY --end-old` ends it, and `keywright key \
-                       enable KEY` switches it on again";
-            return Step::Rests(Span::from_seconds(KEPT_PAUSE).after(self.now()), why.to_owned());
+        let kept = kept_until(work, &old).filter(|kept| *kept > self.now() && !is_urgent(work, &old));
+        if let Some(kept) = kept {
+            let why = format!(
+                "the old version is switched off, and kept{}: `keywright key rotate KEY --end-old` ends it, and `keywright key \
+                 enable KEY` switches it on again",
+                keep::until(kept)
+            );
+            return Step::Rests(Span::from_seconds(KEPT_PAUSE).after(self.now()).min(kept), why);
         }
         match until.filter(|at| *at > self.now() && !is_urgent(work, &old)) {
             Some(until) => Step::Rests(
@@ -352,6 +359,12 @@ impl Broker {
             }
             Err(error) => return Step::Lost(error),
         }
+        // Whoever could not be told before it ended needs it all the more.
+        match self.still_untold(work).await {
+            Ok(None) => {}
+            Ok(Some(untold)) => return Step::Rests(untold.until, untold.why),
+            Err(error) => return Step::Later(error),
+        }
         let (request, saga, attempt) = (work.request.clone(), work.saga.id, work.attempt.id);
         let next = self.advance(work, Phase::Rotated, move |tx| {
             let key = request.plan.rotates.ok_or(LedgerError::Damaged { what: "plan" })?;
@@ -383,7 +396,7 @@ impl Broker {
     }
 
     /// The versions that this rotation replaced.
-    async fn old_versions(&self, work: &Work) -> Result<Vec<Old>> {
+    pub(super) async fn old_versions(&self, work: &Work) -> Result<Vec<Old>> {
         let (key, saga) = (work.key.id, work.saga.id);
         let old = self.ledger.read(move |tx| {
             let versions = tx.versions(key)?;
@@ -412,10 +425,6 @@ fn is_urgent(work: &Work, old: &[Old]) -> bool {
     work.key.state != KeyState::Active
         || work.plan().ending == Some(Ending::Leaked)
         || old.iter().any(|one| one.drain.word.is_some())
-}
-
-fn is_kept(work: &Work) -> bool {
-    work.plan().ending == Some(Ending::Kept)
 }
 
 const REPLACED: &str = "a successor is in force";

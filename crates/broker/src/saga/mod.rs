@@ -5,6 +5,7 @@
 
 mod create;
 mod drain;
+mod keep;
 mod place;
 mod prove;
 mod switch;

@@ -3,6 +3,7 @@
 use keywright_core::audit::{Deed, Outcome, Stage};
 use keywright_core::id::TellingId;
 use keywright_core::key::{KeyState, PlacementState, VersionState};
+use keywright_core::plan::Ending;
 use keywright_core::receipt::Status;
 use keywright_core::saga::Phase;
 use keywright_ledger::LedgerError;
@@ -43,6 +44,10 @@ impl Broker {
                     let id = TellingId::generate(tx.now(), entropy()?);
                     tx.add_telling(id, saga.id, key.id, &consumer.name)?;
                 }
+            }
+            // One that was switched off because it leaked is on again: it is another credential now.
+            if request.plan.ending == Some(Ending::Leaked) {
+                tx.set_disabled(key.id, false)?;
             }
             // The embedded store keeps both; elsewhere the successor's value took the place of the one before it.
             for copy in old.iter().filter(|p| {

@@ -4,7 +4,8 @@
 use jiff::Timestamp;
 use keywright_core::audit::{Deed, Outcome, Stage};
 use keywright_core::consumer::{Event, News, Numbered, TellingState};
-use keywright_core::key::Version;
+use keywright_core::key::{KeyState, Version};
+use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
 use keywright_ledger::{ConfiguredConsumer, LedgerError, Telling};
 
@@ -14,9 +15,12 @@ use crate::clock::back_off;
 use crate::error::Result;
 use crate::rails::{CONSUMER, known_as};
 use crate::record::{of_request, system};
+use crate::rotate::first_due;
 
 /// The longest pause between tries to tell a consumer, in seconds.
 const LONGEST_PAUSE: u64 = 1_800;
+/// How long those are told of a rotation that is otherwise over where no next one is due, in seconds.
+const UNTOLD_PATIENCE: u64 = 7 * 86_400;
 
 /// Who has to be told yet, and when that is tried next.
 pub(super) struct Untold {
@@ -70,6 +74,23 @@ impl Broker {
             let why = format!("consumer `{}` was not told yet: {why}", telling.consumer);
             Untold { until: telling.due_at, why }
         }))
+    }
+
+    /// Who was not told yet although the old version is gone, as long as nobody said that it may end and the key's next rotation is
+    /// not due.
+    pub(super) async fn still_untold(&self, work: &Work) -> Result<Option<Untold>> {
+        let old = self.old_versions(work).await?;
+        let since = old.iter().map(|one| one.drain.observed.since).max().unwrap_or(self.now());
+        let next = first_due(work.plan(), work.key.id, work.attempt.id, since);
+        let patience = next.unwrap_or_else(|| Span::from_seconds(UNTOLD_PATIENCE).after(since));
+        let is_over = work.key.state != KeyState::Active
+            || old.iter().any(|one| one.drain.word.is_some())
+            || self.now() >= patience;
+        if is_over {
+            return Ok(None);
+        }
+        let versions: Vec<&Version> = old.iter().map(|one| &one.version).collect();
+        self.tell_consumers(work, &versions).await
     }
 
     async fn tell_one(

@@ -69,13 +69,7 @@ pub(super) fn deeds(topic: usize, standing: &Standing, heard: &Heard, knowledge:
         }
     }
     let (mut kinds, mut joint) = kinds(standing, heard, &spent, &topic_words);
-    let denied: BTreeSet<Kind> = heard
-        .words
-        .iter()
-        .filter(|word| word.negated)
-        .flat_map(|word| word.kinds.iter().copied())
-        .filter(|kind| kind.writes())
-        .collect();
+    let denied = denied(heard);
     if heard.read_only {
         kinds = BTreeSet::from([Kind::Read]);
     }
@@ -387,11 +381,17 @@ fn is_bare(segment: usize, heard: &Heard, own: &BTreeSet<usize>) -> bool {
 }
 
 /// Whether an operation is called after a deletion.
-fn deletes(operation: &str) -> bool {
+pub(super) fn deletes(operation: &str) -> bool {
     operation.starts_with("DELETE ")
         || operation.contains(":Delete")
         || operation.ends_with(".delete")
         || operation.contains("_delete")
+}
+
+/// What is not to be done.
+pub(super) fn denied(heard: &Heard) -> BTreeSet<Kind> {
+    let negated = heard.words.iter().filter(|word| word.negated);
+    negated.flat_map(|word| word.kinds.iter().copied()).filter(|kind| kind.writes()).collect()
 }
 
 /// Whether a word tells what somebody did (`who pushed to main`).

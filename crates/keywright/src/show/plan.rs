@@ -49,10 +49,15 @@ pub(crate) fn facts(plan: &Value) -> Facts {
         )
         .add(
             "the old one",
-            match field(plan, "ending").as_str() {
-                "kept" => "is kept until an operator ends it",
-                "leaked" => "leaked: it ends as soon as the new one is in force, used or not",
-                _ => "",
+            match (field(plan, "rotates").as_str(), field(plan, "ending").as_str()) {
+                ("", _) => String::new(),
+                (key, "kept") => {
+                    format!("({key}) is kept until an operator ends it, or the next rotation is due")
+                }
+                (key, "leaked") => {
+                    format!("({key}) leaked: it ends as soon as the new one is in force, used or not")
+                }
+                (key, _) => format!("({key}) is replaced, and ends once nobody uses it"),
             },
         )
         .add("purpose", said(plan, "purpose"))

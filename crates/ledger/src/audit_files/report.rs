@@ -64,7 +64,7 @@ pub enum Finding {
         what: &'static str,
     },
     /// The ledger's schema is not Keywright's.
-    #[error("the ledger's file was changed outside of Keywright: {what}")]
+    #[error("the ledger was changed outside of Keywright: {what}")]
     Schema {
         /// What there is or what is missing.
         what: String,

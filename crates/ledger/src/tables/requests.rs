@@ -207,6 +207,17 @@ impl Tx<'_> {
         row.map_or(Ok(0), |row| row.count(0))
     }
 
+    /// The rotations of a key that wait for approval.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn rotations_waiting(&self, key: KeyId) -> Result<Vec<Request>> {
+        let sql = format!("SELECT {COLUMNS} FROM requests WHERE status = $1 AND plan LIKE $2");
+        let like = format!("%\"rotates\":\"{key}\"%");
+        let found = self.query(&sql, &[Value::text(Status::PendingApproval), like.as_str().into()])?;
+        Ok(self.sound(&found, Request::read)?.into_iter().filter(|r| r.plan.rotates == Some(key)).collect())
+    }
+
     /// How many requests and proposals wait for humans.
     ///
     /// # Errors
