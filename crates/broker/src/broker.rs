@@ -65,6 +65,8 @@ pub struct Broker {
     pub(crate) rails: Arc<Rails>,
     pub(crate) refusals: Refusals,
     pub(crate) unrecorded: Mutex<Vec<Unrecorded>>,
+    /// Held by whoever gives a connection another parent credential.
+    pub(crate) renewing: tokio::sync::Mutex<()>,
     /// Why nothing shows whether the audit log is whole.
     pub(crate) lost: RwLock<Option<String>>,
     /// Why nothing but revocations is done: the audit log does not continue what was signed before.
@@ -97,6 +99,8 @@ pub struct Health {
     pub drains_late: u64,
     /// Consumers that could not be told of a successor so far, and old versions that wait for it.
     pub consumers_untold: u64,
+    /// Parent credentials that are being replaced, or whose predecessor is not gone yet.
+    pub parents_renewing: u64,
     /// Attempts of which nobody knows yet whether they made a key.
     pub attempts_uncertain: u64,
     /// Entries in the audit log.
@@ -144,6 +148,7 @@ impl Broker {
             rails,
             refusals: Refusals::default(),
             unrecorded: Mutex::default(),
+            renewing: tokio::sync::Mutex::default(),
             forked: RwLock::default(),
             lost: RwLock::default(),
             foreign,
@@ -205,6 +210,7 @@ impl Broker {
                 revocations_owed: tx.revocations_count()?,
                 drains_late: tx.drains_late()?,
                 consumers_untold: tx.tellings_failing()?,
+                parents_renewing: tx.renewals_open()?,
                 attempts_uncertain: tx.attempts_uncertain()?,
                 audit_entries: tx.audit_size()?,
             })

@@ -30,6 +30,7 @@
 //! | [`kinds`] | which kinds of providers and stores are built in |
 //! | [`admin`] | connections, stores, agents, operators, workloads |
 //! | [`consumers`] | who is told when a key has a successor |
+//! | [`parent`], `renew` | another parent credential for a connection: made by the provider, or given by an operator |
 //! | `remove` | connections and stores that nothing needs any more |
 //! | [`trace`] | the audit log, read |
 //! | [`embedded`] | the sealed store in the ledger |
@@ -71,11 +72,13 @@ mod limits;
 pub mod mask;
 mod moving;
 mod outside;
+pub mod parent;
 mod proposals;
 mod rails;
 mod receipt;
 pub mod record;
 mod remove;
+mod renew;
 mod request;
 pub mod review;
 pub mod revoke;

@@ -28,6 +28,7 @@ impl Broker {
             self.start_approved().await,
             self.rotate_due().await,
             self.run_due_sagas().await,
+            self.renew_due().await,
             self.record_late().await,
             self.end_expired().await,
             self.pay_debts().await,
@@ -82,7 +83,7 @@ impl Broker {
         }
     }
 
-    async fn run_reconciles(&self, mut stop: watch::Receiver<bool>) {
+    async fn run_reconciles(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut reconcile = tokio::time::interval(RECONCILE);
         loop {
             tokio::select! {

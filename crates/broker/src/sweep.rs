@@ -5,6 +5,7 @@
 //! no list ([`Recovery::Expiry`]), an attempt is uncertain until whatever it made has expired.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use keywright_core::audit::{Deed, Record, Stage};
 use keywright_core::id::{AttemptId, IdEntropy, RevocationId};
@@ -13,7 +14,7 @@ use keywright_core::marker::Recognised;
 use keywright_core::name::ConnectionName;
 use keywright_core::provider::{Listed, Listing, ProviderError, Recovery};
 use keywright_core::span::Span;
-use keywright_ledger::{LedgerError, NewRevocation, Tx};
+use keywright_ledger::{LedgerError, NewRevocation, RenewalPhase, Tx};
 
 use crate::broker::Broker;
 use crate::clock::entropy;
@@ -41,6 +42,8 @@ pub struct Reconciled {
     pub owed: u64,
 }
 
+/// Why a successor is looked for again.
+const SEEN_ALIVE: &str = "it was given up, and seen alive";
 /// The pause between looks for one uncertain attempt.
 const LOOK_AGAIN: u64 = 120;
 /// How many lists without it, some time apart, it takes before an attempt is no longer looked for.
@@ -51,7 +54,7 @@ impl Broker {
     ///
     /// # Errors
     /// When the ledger can't be read or written. A provider that can't be reached is part of the answer.
-    pub async fn reconcile(&self) -> Result<Reconciled> {
+    pub async fn reconcile(self: &Arc<Self>) -> Result<Reconciled> {
         let mut found = Reconciled::default();
         for connection in self.ledger.read(|tx| tx.sound_connections()).await? {
             let listed = match self.outside.provider(&connection.name).await {
@@ -68,6 +71,7 @@ impl Broker {
                 Err(error) => drop(found.unreachable.insert(connection.name.to_string(), error.message)),
             }
         }
+        self.renew_due().await?;
         self.pay_debts().await?;
         found.owed = self.ledger.read(|tx| tx.revocations_count()).await?;
         Ok(found)
@@ -89,6 +93,9 @@ impl Broker {
                 }
                 Recognised::Ours { attempt, .. } => {
                     seen.push(credential.provider_key_id.clone());
+                    if self.is_of_a_parent(connection, attempt, &credential.provider_key_id).await? {
+                        continue;
+                    }
                     if self.adopt_or_owe(connection, attempt, credential.provider_key_id.clone()).await? {
                         found.owned += 1;
                     } else {
@@ -123,6 +130,41 @@ impl Broker {
             }
         }
         Ok(())
+    }
+
+    /// Whether a marked credential is what a connection lives by, or came of giving it another one: that has a way of its own.
+    /// One that was given up and lives all the same is looked for again.
+    async fn is_of_a_parent(
+        &self,
+        connection: &ConnectionName,
+        attempt: AttemptId,
+        provider_key_id: &str,
+    ) -> Result<bool> {
+        let of = connection.clone();
+        let found = self.ledger.read(move |tx| {
+            let is_known = match tx.attempt(attempt) {
+                Ok(_) | Err(LedgerError::Edited { .. }) => true,
+                Err(LedgerError::Missing { .. }) => false,
+                Err(error) => return Err(error),
+            };
+            Ok((is_known, tx.renewal(attempt)?, tx.renewal_of(&of)?.is_some()))
+        });
+        match found.await? {
+            (true, None, _) => Ok(false),
+            (_, Some(renewal), is_busy) => {
+                if renewal.phase == RenewalPhase::Failed && !is_busy {
+                    let again = move |tx: &Tx<'_>| {
+                        tx.move_renewal(attempt, RenewalPhase::Failed, RenewalPhase::Sent, Some(SEEN_ALIVE))
+                    };
+                    self.ledger.write(again).await?;
+                }
+                Ok(true)
+            }
+            (false, None, _) => {
+                let own = self.outside.provider(connection).await?.own_key_id().await?;
+                Ok(own.as_deref() == Some(provider_key_id))
+            }
+        }
     }
 
     /// Whether a marked credential belongs to somebody. If not, it is owed.

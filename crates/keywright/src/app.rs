@@ -377,6 +377,7 @@ fn changes_keys(call: &OperatorCall) -> bool {
             | OperatorCall::KeyRevoke { .. }
             | OperatorCall::ProjectTeardown { .. }
             | OperatorCall::ReviewApprove { .. }
+            | OperatorCall::ProviderRotateParent { .. }
             | OperatorCall::Reconcile
     )
 }

@@ -130,6 +130,18 @@ pub enum OperatorCall {
         /// Its name.
         name: String,
     },
+    /// Have a connection's provider make another parent credential, and end the one before.
+    ProviderRotateParent {
+        /// The connection's name.
+        name: String,
+    },
+    /// Give a connection another parent credential.
+    ProviderReplaceParent {
+        /// The connection's name.
+        name: String,
+        /// The parent credential.
+        credential: Passed,
+    },
     /// Remove a connection that no key needs any more.
     ProviderRemove {
         /// Its name.

@@ -23,6 +23,8 @@ const COMMANDS: &str = "
     0  provider list
     0  provider check cf
     7* provider remove cf
+    7* provider replace-parent cf --credential-file {parent}
+    6* provider replace-parent cf --credential-file {hook}
     0* store add dotenv --name store-{n}
     0  store kinds vault
     0  store list
@@ -103,6 +105,7 @@ const COMMANDS: &str = "
     1* key adopt cf 00000000000000000000000000000000 --project p{n} --env dev --name N --reason {sentence}
     0  key disable LIVE --reason {sentence}
     0* key enable LIVE
+    0* provider rotate-parent cf
     0  logout
     5  key list
     0* login

@@ -35,9 +35,12 @@ pub(super) async fn run(
 ) -> Result<Value, Failure> {
     match call {
         Op::Login | Op::Logout => session(broker, peer, operator, &call, stop).await,
-        Op::ProviderAdd { .. } | Op::ProviderList | Op::ProviderCheck { .. } | Op::ProviderRemove { .. } => {
-            providers(broker, operator, call).await
-        }
+        Op::ProviderAdd { .. }
+        | Op::ProviderList
+        | Op::ProviderCheck { .. }
+        | Op::ProviderRotateParent { .. }
+        | Op::ProviderReplaceParent { .. }
+        | Op::ProviderRemove { .. } => providers(broker, operator, call).await,
         Op::StoreAdd { .. } | Op::StoreList | Op::StoreCheck { .. } | Op::StoreRemove { .. } => {
             stores(broker, operator, call).await
         }
@@ -120,7 +123,7 @@ async fn session(
     }
 }
 
-async fn providers(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, Failure> {
+async fn providers(broker: &Arc<Broker>, operator: &Proven, call: Op) -> Result<Value, Failure> {
     match call {
         Op::ProviderAdd { name, kind, base_url, account, extra, credential } => {
             let new = NewConnection {
@@ -137,6 +140,15 @@ async fn providers(broker: &Broker, operator: &Proven, call: Op) -> Result<Value
         Op::ProviderCheck { name } => {
             let health = broker.check_connection(&name.parse().map_err(invalid)?).await?;
             Ok(views::connection_health(&name, &health))
+        }
+        Op::ProviderRotateParent { name } => {
+            let renewed = broker.rotate_parent(operator, &name.parse().map_err(invalid)?).await?;
+            Ok(views::renewed(&name, &renewed))
+        }
+        Op::ProviderReplaceParent { name, credential } => {
+            let (parsed, credential) = (name.parse().map_err(invalid)?, credential.into_secret());
+            let renewed = broker.replace_parent(operator, &parsed, credential).await?;
+            Ok(views::renewed(&name, &renewed))
         }
         Op::ProviderRemove { name } => {
             let templates = broker.remove_connection(operator, &name.parse().map_err(invalid)?).await?;
