@@ -31,6 +31,8 @@ pub struct Options {
     pub home: Home,
     /// Where the time comes from.
     pub clock: Clock,
+    /// Where a copy of the audit log's head is kept, outside of the home, if anywhere.
+    pub witness: Option<std::path::PathBuf>,
     /// A test's wish to die somewhere.
     pub crash_at: CrashAt,
     /// A test's wish that triggers in the ledger's file run, where they stand in for writes that fail.
@@ -46,6 +48,7 @@ impl Options {
         Self {
             home,
             clock: Arc::new(Timestamp::now),
+            witness: None,
             crash_at: CrashAt::nowhere(),
             has_triggers: false,
             providers: HashMap::new(),
@@ -70,7 +73,7 @@ pub struct Broker {
     /// Why nothing shows whether the audit log is whole.
     pub(crate) lost: RwLock<Option<String>>,
     /// Why nothing but revocations is done: the audit log does not continue what was signed before.
-    forked: RwLock<Option<String>>,
+    pub(crate) forked: RwLock<Option<String>>,
     /// What of the ledger's schema is not Keywright's.
     foreign: Option<String>,
     /// Why the audit log's files could not be written the last time.
@@ -83,6 +86,15 @@ pub struct Broker {
     pub(crate) listening_since: OnceLock<Timestamp>,
     _lock: HomeLock,
 }
+
+/// What to do where the log is not the one that was known.
+const BEHIND: &str = "keep a copy of the home as evidence and look at `keywright audit verify`; if an older copy was restored on \
+                      purpose, `keywright reconcile` says which keys it does not know, and `keywright reconcile \
+                      --accept-restore` goes on from it";
+/// What to do where nothing says which log was known.
+const LOST: &str = "keep a copy of the home as evidence; restore a ledger and HOME/audit of one moment, or, where there are none, \
+                    run `keywright audit accept` and `keywright reconcile`; if the ledger is an older copy, `keywright reconcile \
+                    --accept-restore` instead";
 
 /// What `status` and `doctor` show of the broker itself.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -131,7 +143,8 @@ impl Broker {
         let (slot, keyring, _) = unlock(&ledger, None, passphrase).await?;
         let keyring = Arc::new(keyring);
         ledger.unlock(&keyring);
-        let files = AuditFiles::open(&options.home.audit(), &keyring)?;
+        let witness = options.witness.as_deref();
+        let files = AuditFiles::open_witnessed(&options.home.audit(), witness, &keyring)?;
         let (rails, read) = Rails::read(&ledger).await?;
         files.seen(&read)?;
         let rails = Arc::new(rails);
@@ -261,13 +274,15 @@ impl Broker {
         }
         match &*self.forked.read().unwrap_or_else(PoisonError::into_inner) {
             None => Ok(()),
-            Some(why) => Err(BrokerError::new(Code::Conflict, format!("the audit log was cut or changed: {why}"))
-                .hint(
-                    "keep a copy of the home as evidence and look at `keywright audit verify`; restore a ledger and HOME/audit of \
-                     one moment, or, where there are none, stop the broker, move HOME/audit away, start it, and run \
-                     `keywright audit accept` and `keywright reconcile`",
-                )),
+            Some(why) => {
+                Err(BrokerError::new(Code::Conflict, format!("the audit log was cut or changed: {why}"))
+                    .hint(if self.is_lost() { LOST } else { BEHIND }))
+            }
         }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.lost.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// The policy in force, compiled once per version.

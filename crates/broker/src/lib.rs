@@ -31,6 +31,7 @@
 //! | [`admin`] | connections, stores, agents, operators, workloads |
 //! | [`consumers`] | who is told when a key has a successor |
 //! | [`parent`], `renew` | another parent credential for a connection: made by the provider, or given by an operator |
+//! | [`restored`] | a ledger that is older than what was known of it |
 //! | `remove` | connections and stores that nothing needs any more |
 //! | [`trace`] | the audit log, read |
 //! | [`embedded`] | the sealed store in the ledger |
@@ -80,6 +81,7 @@ pub mod record;
 mod remove;
 mod renew;
 mod request;
+pub mod restored;
 pub mod review;
 pub mod revoke;
 mod rotate;

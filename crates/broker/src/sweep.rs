@@ -10,7 +10,7 @@ use std::sync::Arc;
 use keywright_core::audit::{Deed, Record, Stage};
 use keywright_core::id::{AttemptId, IdEntropy, RevocationId};
 use keywright_core::key::{Attempt, AttemptOutcome, KeyState, VersionState};
-use keywright_core::marker::Recognised;
+use keywright_core::marker::{Epoch, Recognised};
 use keywright_core::name::ConnectionName;
 use keywright_core::provider::{Listed, Listing, ProviderError, Recovery};
 use keywright_core::span::Span;
@@ -20,6 +20,7 @@ use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{Code, Result};
 use crate::record::system;
+use crate::restored::{Fate, Lost, adopted, has_ended};
 
 /// What a reconcile found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -38,6 +39,11 @@ pub struct Reconciled {
     pub forged_ids: Vec<String>,
     /// Keys that should live but are not at the provider; those that it knows nothing of are over now.
     pub missing: Vec<String>,
+    /// Credentials with our marker from before an older copy of the ledger was restored, which it does not know: somebody may
+    /// use them, so an operator says what becomes of them.
+    pub lost: Vec<Lost>,
+    /// Whether nothing was changed, because the broker only revokes and looks at present.
+    pub only_looked: bool,
     /// How many revocations are still owed, after each that is due was tried.
     pub owed: u64,
 }
@@ -55,7 +61,8 @@ impl Broker {
     /// # Errors
     /// When the ledger can't be read or written. A provider that can't be reached is part of the answer.
     pub async fn reconcile(self: &Arc<Self>) -> Result<Reconciled> {
-        let mut found = Reconciled::default();
+        let only_looked = self.refuse_if_forked().is_err();
+        let mut found = Reconciled { only_looked, ..Reconciled::default() };
         for connection in self.ledger.read(|tx| tx.sound_connections()).await? {
             let listed = match self.outside.provider(&connection.name).await {
                 // There is no list, and what is in it ends by itself.
@@ -91,15 +98,16 @@ impl Broker {
                     found.forged += 1;
                     found.forged_ids.push(credential.provider_key_id);
                 }
-                Recognised::Ours { attempt, .. } => {
+                Recognised::Ours { attempt, epoch } => {
                     seen.push(credential.provider_key_id.clone());
                     if self.is_of_a_parent(connection, attempt, &credential.provider_key_id).await? {
                         continue;
                     }
-                    if self.adopt_or_owe(connection, attempt, credential.provider_key_id.clone()).await? {
-                        found.owned += 1;
-                    } else {
-                        found.orphans.push(credential.provider_key_id);
+                    let id = credential.provider_key_id.clone();
+                    match self.adopt_or_owe(connection, attempt, epoch, id).await? {
+                        Fate::Owned => found.owned += 1,
+                        Fate::Owed => found.orphans.push(credential.provider_key_id),
+                        Fate::Lost => found.lost.push(Lost::of(connection, &credential)),
                     }
                 }
             }
@@ -114,6 +122,9 @@ impl Broker {
             let has_marker = made.is_ok_and(|attempt| attempt.outcome != AttemptOutcome::Adopted);
             if has_marker {
                 found.missing.push(version.key.to_string());
+            }
+            if found.only_looked {
+                continue;
             }
             // A list may lag behind; only the answer about this very one counts.
             if let Err(ProviderError::NotFound { .. }) = provider.read_back(&version.provider_key_id).await {
@@ -152,7 +163,8 @@ impl Broker {
         match found.await? {
             (true, None, _) => Ok(false),
             (_, Some(renewal), is_busy) => {
-                if renewal.phase == RenewalPhase::Failed && !is_busy {
+                let may_change = !is_busy && self.refuse_if_forked().is_ok();
+                if renewal.phase == RenewalPhase::Failed && may_change {
                     let again = move |tx: &Tx<'_>| {
                         tx.move_renewal(attempt, RenewalPhase::Failed, RenewalPhase::Sent, Some(SEEN_ALIVE))
                     };
@@ -172,21 +184,29 @@ impl Broker {
         &self,
         connection: &ConnectionName,
         attempt: AttemptId,
+        epoch: Epoch,
         provider_key_id: String,
-    ) -> Result<bool> {
+    ) -> Result<Fate> {
         let (connection, random) = (connection.clone(), entropy()?);
-        let owned = self.ledger.write(move |tx| {
+        let only_looks = self.refuse_if_forked().is_err();
+        let fate = self.ledger.write(move |tx| {
             let mut known = match tx.attempt(attempt) {
                 Ok(known) => Some(known),
                 Err(LedgerError::Missing { .. } | LedgerError::Edited { .. }) => None,
                 Err(error) => return Err(error),
             };
             match known.as_ref().map(|known| belongs(tx, known, &provider_key_id)) {
-                Some(Ok(true)) => return Ok(true),
+                Some(Ok(true)) => return Ok(Fate::Owned),
                 None | Some(Ok(false)) => {}
                 // What an edited row says of the credential gives it no owner, and one that is gone neither.
                 Some(Err(LedgerError::Missing { .. } | LedgerError::Edited { .. })) => known = None,
                 Some(Err(error)) => return Err(error),
+            }
+            if adopted(tx, &connection, &provider_key_id)? {
+                return Ok(Fate::Owned);
+            }
+            if only_looks || (epoch < tx.epoch()? && !has_ended(tx, &connection, &provider_key_id)?) {
+                return Ok(Fate::Lost);
             }
             let orphan = Orphan {
                 connection,
@@ -195,13 +215,17 @@ impl Broker {
                 reason: "an orphan: its creation was never completed",
             };
             owe_orphan(tx, orphan, random)?;
-            Ok::<_, LedgerError>(false)
+            Ok::<_, LedgerError>(Fate::Owed)
         });
-        Ok(owned.await?)
+        Ok(fate.await?)
     }
 
     /// Looks for the attempts whose fate is unknown and whose time has come.
     pub(crate) async fn sweep(&self) -> Result<usize> {
+        if self.refuse_if_forked().is_err() {
+            // What this ledger does not know may be in use.
+            return Ok(0);
+        }
         let due = self.ledger.read(|tx| tx.attempts_to_sweep()).await?;
         let mut lists: BTreeMap<ConnectionName, Option<Vec<Listed>>> = BTreeMap::new();
         for attempt in &due {
@@ -251,10 +275,17 @@ impl Broker {
 
     async fn look(&self, attempt: &Attempt, listed: &[Listed]) -> Result<()> {
         let found: Vec<_> = listed.iter().filter(|l| self.carries_marker_of(l, attempt.id)).collect();
+        let mut is_gone = found.is_empty();
         for credential in &found {
-            self.adopt_or_owe(&attempt.connection, attempt.id, credential.provider_key_id.clone()).await?;
+            let Recognised::Ours { epoch, .. } = self.keyring.markers().recognise(credential.label.raw())
+            else {
+                continue;
+            };
+            let id = credential.provider_key_id.clone();
+            let fate = self.adopt_or_owe(&attempt.connection, attempt.id, epoch, id).await?;
+            is_gone |= matches!(fate, Fate::Lost);
         }
-        if found.is_empty() {
+        if is_gone {
             self.absent(attempt).await?;
         }
         Ok(())

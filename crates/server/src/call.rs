@@ -428,6 +428,10 @@ pub enum OperatorCall {
     },
     /// Compare every connection with the ledger.
     Reconcile,
+    /// Go on from a ledger that is older than what was known of it.
+    AcceptRestore,
+    /// End the keys that such a ledger does not know.
+    RevokeLost,
     /// Hold the rows of the ledger against their MACs and the audit log.
     LedgerCheck,
     /// Take the audit log as it is after its files were lost.

@@ -85,6 +85,8 @@ const COMMANDS: &str = "
     4* review approve {approve} --yes
     0* review reject {reject} --reason {sentence}
     0  reconcile
+    7* reconcile --accept-restore
+    0* reconcile --revoke-lost
     0  audit log
     0  audit log --from 0 --limit 1000
     0  audit trace LIVE

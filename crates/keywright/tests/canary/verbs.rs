@@ -57,6 +57,7 @@ pub(crate) fn operators(verb: &str, key: &str, request: &str) -> Value {
             "provider": "cloudflare", "from": "evil", "sha256": "00",
             "widened": [{ "permission": "x", "name": "y", "operations": 1, "mutating": 1 }],
         } }),
+        "accept_restore" | "revoke_lost" => json!({}),
         "provider_rotate_parent" => json!({ "name": "cf" }),
         "provider_replace_parent" => json!({ "name": "cf", "credential": "x".repeat(40) }),
         "policy_apply" => json!({ "source": "permit(principal, action, resource);" }),

@@ -61,7 +61,7 @@ pub(crate) fn bare() -> Command {
     {
         command.env_remove(name);
     }
-    command.stdin(Stdio::null());
+    command.env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR")).stdin(Stdio::null());
     command
 }
 
@@ -95,7 +95,9 @@ impl World {
     pub(crate) fn init(&self) {
         let url = keywright_testkit::Database::wanted().map(|database| database.url());
         let ledger = url.as_deref().map_or(vec![], |url| vec!["--ledger", url]);
-        self.ok(&[&["init", "--operator", "alice"], ledger.as_slice()].concat());
+        let witness = self.path("witness");
+        let witness = ["--witness", witness.to_str().unwrap()];
+        self.ok(&[&["init", "--operator", "alice"], &witness[..], ledger.as_slice()].concat());
     }
 
     pub(crate) fn connect(&self) {

@@ -143,6 +143,15 @@ impl Tx<'_> {
         self.sound(&self.query(&sql, &[])?, Revocation::read)
     }
 
+    /// Whether a credential is owed, or was and is settled.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn is_or_was_owed(&self, connection: &ConnectionName, provider_key_id: &str) -> Result<bool> {
+        let sql = "SELECT 1 FROM revocations WHERE connection = $1 AND provider_key_id = $2";
+        Ok(self.first(sql, &[Value::text(connection), provider_key_id.into()])?.is_some())
+    }
+
     /// How many debts are still owed.
     ///
     /// # Errors

@@ -80,7 +80,9 @@ pub(super) async fn run(
         | Op::KeyRevoke { .. }
         | Op::ProjectTeardown { .. }
         | Op::RequestCheck { .. }
-        | Op::Reconcile => keys(broker, peer, operator, call).await,
+        | Op::Reconcile
+        | Op::AcceptRestore
+        | Op::RevokeLost => keys(broker, peer, operator, call).await,
         Op::ReviewList
         | Op::ReviewShow { .. }
         | Op::ProposalApply { .. }
@@ -336,8 +338,13 @@ async fn keys(broker: &Arc<Broker>, peer: &Peer, operator: &Proven, call: Op) ->
         Op::RequestCheck { request } => {
             Ok(views::receipt(&broker.check(&caller.principal, &request, Duration::ZERO).await?))
         }
-        Op::Reconcile => {
-            let found = serde_json::to_value(broker.reconcile().await?).map_err(invalid)?;
+        looks @ (Op::Reconcile | Op::AcceptRestore | Op::RevokeLost) => {
+            let found = match looks {
+                Op::AcceptRestore => broker.accept_restore(operator).await?,
+                Op::RevokeLost => broker.revoke_lost(operator).await?,
+                _ => broker.reconcile().await?,
+            };
+            let found = serde_json::to_value(found).map_err(invalid)?;
             Ok(views::with_schema("keywright/reconcile/1", found))
         }
         Op::KeyList { project, environment, state, debt } => {

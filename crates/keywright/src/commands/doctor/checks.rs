@@ -132,6 +132,32 @@ pub(super) async fn audit(app: &App) -> Result<Vec<Finding>, Failure> {
     }])
 }
 
+/// The second place of the log's head.
+pub(super) fn witness(app: &App) -> Option<Finding> {
+    if !app.has_home().unwrap_or(false) {
+        return None;
+    }
+    let root = app.home.root();
+    Some(match app.home.witness() {
+        Ok(Some(place)) if place.starts_with(root) => {
+            let what =
+                format!("the copy of the audit log's head in {} lies in the home itself", place.display());
+            Finding::new("witness", Verdict::Warning, what).hint("name a place outside of it in config.toml")
+        }
+        Ok(Some(place)) => {
+            let what = format!("an older copy of the home would be noticed by {}", place.display());
+            Finding::new("witness", Verdict::Good, what)
+        }
+        Ok(None) => {
+            let what = "an older copy of the whole home that is put back would not be noticed: the audit log's head has no copy \
+                        in a second place";
+            let hint = format!("in {}: [audit] witness = \"/another/place\"", app.home.config().display());
+            Finding::new("witness", Verdict::Note, what).hint(hint)
+        }
+        Err(error) => Finding::new("witness", Verdict::Wrong, error.message),
+    })
+}
+
 /// The rows of the ledger: are they as Keywright wrote them.
 pub(super) async fn rows(app: &App) -> Result<Vec<Finding>, Failure> {
     let is_serving = if app.has_home().unwrap_or(false) { app.is_serving().await? } else { false };
