@@ -24,6 +24,7 @@ use crate::mask::Known;
 use crate::outside::Outside;
 use crate::rails::{POLICY, Rails, of_policy};
 use crate::revoke::Unrecorded;
+use crate::steady::{Steady, SteadyTime, of_kernel};
 
 /// How to open a broker.
 pub struct Options {
@@ -31,6 +32,8 @@ pub struct Options {
     pub home: Home,
     /// Where the time comes from.
     pub clock: Clock,
+    /// How much time passes, whatever the clock is set to.
+    pub steady: SteadyTime,
     /// Where a copy of the audit log's head is kept, outside of the home, if anywhere.
     pub witness: Option<std::path::PathBuf>,
     /// A test's wish to die somewhere.
@@ -48,6 +51,7 @@ impl Options {
         Self {
             home,
             clock: Arc::new(Timestamp::now),
+            steady: of_kernel(),
             witness: None,
             crash_at: CrashAt::nowhere(),
             has_triggers: false,
@@ -68,6 +72,7 @@ pub struct Broker {
     pub(crate) rails: Arc<Rails>,
     pub(crate) refusals: Refusals,
     pub(crate) unrecorded: Mutex<Vec<Unrecorded>>,
+    pub(crate) steady: Steady,
     /// Held by whoever gives a connection another parent credential.
     pub(crate) renewing: tokio::sync::Mutex<()>,
     /// Why nothing shows whether the audit log is whole.
@@ -120,6 +125,9 @@ pub struct Health {
     /// Why the newest entries of the audit log are not signed yet, where that is not only a matter of a moment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsigned: Option<String>,
+    /// Why nothing is ended or replaced on account of the time, where the clock jumped ahead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock: Option<String>,
     /// Why only revocations are done at present.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_only: Option<String>,
@@ -149,6 +157,7 @@ impl Broker {
         files.seen(&read)?;
         let rails = Arc::new(rails);
         rails.check_row(&slot.vouched(&keyring)?)?;
+        let steady = Steady::new(options.steady, ledger.now());
         let broker = Arc::new(Self {
             outside: Outside::new(Arc::clone(&ledger), Arc::clone(&keyring), options.providers),
             owner: format!("broker-{}", std::process::id()),
@@ -161,6 +170,7 @@ impl Broker {
             rails,
             refusals: Refusals::default(),
             unrecorded: Mutex::default(),
+            steady,
             renewing: tokio::sync::Mutex::default(),
             forked: RwLock::default(),
             lost: RwLock::default(),
@@ -213,8 +223,10 @@ impl Broker {
         let forked = || self.forked.read().unwrap_or_else(PoisonError::into_inner).clone();
         let read_only = self.foreign.clone().or_else(forked);
         let unsigned = self.unsigned.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let clock = self.doubts_clock();
         let health = self.ledger.scan(|tx| {
             Ok::<_, LedgerError>(Health {
+                clock,
                 unsigned,
                 read_only,
                 keys_active: tx.keys_active()?,

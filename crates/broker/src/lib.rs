@@ -40,6 +40,7 @@
 //! | [`record`] | what goes on record |
 //! | [`mask`] | secrets that an agent pasted into a call |
 //! | [`crash`] | failpoints |
+//! | [`steady`] | a clock that jumps ahead |
 //! | `scheduler` | what has to happen without anybody asking |
 
 pub mod admin;
@@ -90,6 +91,7 @@ mod scheduler;
 mod sight;
 mod soundness;
 pub mod spend;
+pub mod steady;
 mod sweep;
 pub mod switch_off;
 pub mod trace;

@@ -304,11 +304,16 @@ impl Broker {
             Ok(provider) => provider.facts().longest_late_delivery,
             Err(_) => Span::from_seconds(24 * 3_600),
         };
-        let until = attempt.sent_at.map(|at| late.after(at));
-        let id = attempt.id;
+        let (id, sent_at) = (attempt.id, attempt.sent_at);
         let written = self.ledger.write(move |tx| {
-            let may_come = until.is_some_and(|until| tx.now() < until);
-            let is_last = !may_come && tx.attempt_absences(id)? + 1 >= ABSENCES;
+            let absences = tx.attempt_absences(id)? + 1;
+            let may_come = match sent_at {
+                // The clock was ahead when it was sent: then the looks count, which are some time apart.
+                Some(at) if at > tx.now() => absences * LOOK_AGAIN < late.seconds(),
+                Some(at) => tx.now() < late.after(at),
+                None => false,
+            };
+            let is_last = !may_come && absences >= ABSENCES;
             let next = Span::from_seconds(LOOK_AGAIN).after(tx.now());
             tx.set_attempt(id, AttemptOutcome::AbsentSoFar, None, (!is_last).then_some(next))
         });

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keywright_adapters::provider::{ConnectionConfig, connect};
+use keywright_broker::admin::NewConnection;
 use keywright_broker::{Broker, BrokerError, Code};
 use keywright_core::marker::Marker;
 use keywright_core::name::ConnectionName;
@@ -209,4 +210,27 @@ async fn what_is_under_way_keeps_the_parent_that_it_works_with() {
     let receipt = asking.await.unwrap().unwrap();
     assert_eq!(receipt.status, Status::Active, "{receipt:?}");
     assert!(renewed.before_is_gone, "{renewed:?}");
+}
+
+#[tokio::test]
+async fn where_people_make_them_it_says_how_and_what_takes_them_in() {
+    let world = World::new().await;
+    let vendor = keywright_sandbox::vendors::start("openrouter").await.unwrap();
+    let ana = world.ana().await;
+    let name: ConnectionName = "or".parse().unwrap();
+    let stand_in = keywright_sandbox::vendors::ALL.iter().find(|one| one.kind == "openrouter").unwrap();
+    let new = NewConnection {
+        name: name.clone(),
+        kind: "openrouter".parse().unwrap(),
+        base_url: Some(vendor.base_url.clone()),
+        account: stand_in.account.map(str::to_owned),
+        extra: <_>::default(),
+        credential: Secret::new(vendor.parent.clone()),
+    };
+    world.broker.add_connection(&ana, new).await.unwrap();
+    let error = world.broker.rotate_parent(&ana, &name).await.unwrap_err();
+    assert_eq!(error.code, Code::Unsupported, "{error}");
+    let hint = error.hint.unwrap();
+    assert!(hint.contains("management key") && hint.contains("provider replace-parent or"), "{hint}");
+    assert_eq!(open(&world.broker).await, 0);
 }

@@ -247,6 +247,12 @@ async fn open(
     has_triggers: bool,
     witness: Option<PathBuf>,
 ) -> Arc<Broker> {
-    let options = Options { clock: clock.as_clock(), has_triggers, witness, ..Options::at(Home::at(home)) };
+    let options = Options {
+        clock: clock.as_clock(),
+        steady: clock.as_steady(),
+        has_triggers,
+        witness,
+        ..Options::at(Home::at(home))
+    };
     Broker::open(options, passphrase()).await.expect("the broker opens its home")
 }

@@ -82,6 +82,9 @@ fn long(status: &Value) -> String {
             .add("uncertain", uncertain(number(health, "attempts_uncertain")))
             .add("audit log", count(number(health, "audit_entries"), "entry", "entries"));
     }
+    if let Some(why) = status.pointer("/health/clock").and_then(Value::as_str) {
+        facts = facts.add("clock", toned(why, Tone::Warn));
+    }
     if let Some(why) = status.pointer("/health/read_only").and_then(Value::as_str) {
         facts = facts.add("only revokes", toned(why, Tone::Bad));
     }

@@ -23,7 +23,6 @@ const COMMANDS: &str = "
     0  provider list
     0  provider check cf
     7* provider remove cf
-    7* provider replace-parent cf --credential-file {parent}
     6* provider replace-parent cf --credential-file {hook}
     0* store add dotenv --name store-{n}
     0  store kinds vault

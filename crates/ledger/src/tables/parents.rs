@@ -164,9 +164,10 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn renewals_due(&self) -> Result<Vec<ParentRenewal>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM parents WHERE ended_at IS NULL AND due_at <= $1 ORDER BY due_at LIMIT 100"
+            "SELECT {COLUMNS} FROM parents WHERE ended_at IS NULL AND (due_at <= $1 OR due_at > $2) \
+             ORDER BY due_at LIMIT 100"
         );
-        self.sound(&self.query(&sql, &[self.now().into()])?, ParentRenewal::read)
+        self.sound(&self.query(&sql, &[self.now().into(), self.too_far().into()])?, ParentRenewal::read)
     }
 
     /// How many are under way.

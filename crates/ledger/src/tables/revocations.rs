@@ -127,9 +127,11 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn revocations_due(&self, limit: u32) -> Result<Vec<Revocation>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM revocations WHERE due_at IS NOT NULL AND due_at <= $1 ORDER BY due_at LIMIT $2"
+            "SELECT {COLUMNS} FROM revocations WHERE due_at IS NOT NULL AND (due_at <= $1 OR due_at > $2) \
+             ORDER BY due_at LIMIT $3"
         );
-        self.sound(&self.query(&sql, &[self.now().into(), i64::from(limit).into()])?, Revocation::read)
+        let parameters = [self.now().into(), self.too_far().into(), i64::from(limit).into()];
+        self.sound(&self.query(&sql, &parameters)?, Revocation::read)
     }
 
     /// The debts that are still owed, oldest first, at most 1,000.
