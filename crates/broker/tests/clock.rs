@@ -163,7 +163,16 @@ async fn a_key_that_was_made_while_the_clock_was_ahead_is_replaced_in_time() {
 async fn what_is_due_together_is_begun_a_part_at_a_time() {
     let world = rotating().await;
     let names: Vec<String> = (0..40).map(|number| format!("KEY_{number}")).collect();
-    futures::future::join_all(names.iter().map(|name| makes(&world, name))).await;
+    let bot = World::agent("bot");
+    let asking = names.iter().map(|name| {
+        let (wish, bot, broker) = (ask("example.com", name), &bot, &world.broker);
+        async move { broker.request(bot, &wish, Duration::from_secs(20)).await.unwrap() }
+    });
+    futures::future::join_all(asking).await;
+    while world.broker.health().await.unwrap().sagas_open > 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(living(&world).len(), 40);
     // Nobody was there for long: by then all are due.
     world.clock.advance(SignedDuration::from_hours(21 * 24));
     let world = world.restart().await;
