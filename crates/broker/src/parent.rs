@@ -211,7 +211,7 @@ impl Broker {
             }
             let mut record = Record::new(tx.now(), Deed::ProviderRotateParent, Stage::Note, who);
             record.facts.insert("parent".to_owned(), serde_json::json!(said));
-            swap(tx, &read, coming, record, &rails)
+            swap(tx, &read, &coming, record, &rails)
         });
         let (known, digest) = written.await?;
         self.rails.came(&known, &digest);
@@ -288,7 +288,7 @@ impl Broker {
 pub(crate) fn swap(
     tx: &Tx<'_>,
     read: &Connection,
-    coming: Coming,
+    coming: &Coming,
     mut record: Record,
     rails: &Rails,
 ) -> std::result::Result<(String, String), LedgerError> {

@@ -198,7 +198,7 @@ impl Broker {
             tx.move_renewal(taking.id, RenewalPhase::Sealed, RenewalPhase::Switched, None)?;
             tx.erase_sealed(&owner(taking.id))?;
             let record = of_renewal(tx, &taking, Stage::Note, system());
-            swap(tx, &connection, coming, record, &rails)
+            swap(tx, &connection, &coming, record, &rails)
         });
         let (known, digest) = written.await?;
         self.rails.came(&known, &digest);
