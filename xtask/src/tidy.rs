@@ -49,6 +49,8 @@ const EXPOSES: &[&str] = &[
     "crates/hygiene/src/",
     "crates/broker/src/home.rs",
     "crates/broker/src/admin.rs",
+    // A parent's successor is sealed together with its id.
+    "crates/broker/src/renew.rs",
     "crates/server/src/dispatch/reader.rs",
     "crates/server/src/dispatch/operator.rs",
     // The passphrase goes to the broker in the background through a pipe.

@@ -115,7 +115,7 @@ impl Broker {
     }
 
     /// A key that this home manages is replaced and revoked one day; a connection that lives by it would go with it.
-    async fn refuse_managed(&self, connection: &Connection, own: Option<String>) -> Result<()> {
+    pub(crate) async fn refuse_managed(&self, connection: &Connection, own: Option<String>) -> Result<()> {
         let Some(own) = own else { return Ok(()) };
         let (kind, base_url) = (connection.kind.clone(), connection.base_url.clone());
         let held = self.ledger.read(move |tx| {

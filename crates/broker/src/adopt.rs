@@ -139,6 +139,7 @@ impl Broker {
         }
         match self.keyring.markers().recognise(found.label.raw()) {
             Recognised::Foreign if !Listing::Marked.wants(found.label.raw()) => Ok(found),
+            Recognised::Ours { attempt, epoch } if self.is_unknown_since(attempt, epoch).await? => Ok(found),
             Recognised::Ours { attempt, .. } => {
                 let known = self.ledger.read(move |tx| tx.attempt(attempt)).await.is_ok();
                 let message = format!("`{shown}` is a key that this home made");

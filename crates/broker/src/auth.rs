@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -65,7 +66,7 @@ pub struct Terminal {
 
 /// Operator sessions: in memory, short, bound to a terminal session.
 pub(crate) struct Sessions {
-    open: Mutex<HashMap<Terminal, (OperatorName, Timestamp)>>,
+    open: Mutex<HashMap<Terminal, (OperatorName, Timestamp, Instant)>>,
     /// Stretching a passphrase takes 64 MiB; a crowd of guesses must not take it all.
     stretching: Semaphore,
 }
@@ -77,6 +78,8 @@ impl Default for Sessions {
 }
 
 const SESSION: u64 = 15 * 60;
+/// The same by a clock that nobody sets.
+const LONGEST: Duration = Duration::from_secs(SESSION);
 const SESSIONS_AT_MOST: usize = 64;
 
 impl Broker {
@@ -103,9 +106,9 @@ impl Broker {
         self.ledger.write(move |tx| tx.audit(Record::new(now, Deed::SessionOpen, Stage::Note, who))).await?;
         let until = Span::from_seconds(SESSION).after(now);
         if let Ok(mut open) = self.sessions.open.lock() {
-            open.retain(|_, (_, until)| *until > now);
+            open.retain(|_, (_, until, since)| *until > now && since.elapsed() < LONGEST);
             if open.len() < SESSIONS_AT_MOST {
-                open.insert(terminal, (operator.name.clone(), until));
+                open.insert(terminal, (operator.name.clone(), until, Instant::now()));
             }
         }
         Ok(until)
@@ -124,7 +127,8 @@ impl Broker {
     /// [`Code::Unauthenticated`] when there is none.
     pub async fn session(&self, terminal: Terminal) -> Result<Proven> {
         let found = self.sessions.open.lock().ok().and_then(|open| open.get(&terminal).cloned());
-        let name = found.filter(|(_, until)| *until > self.now()).map(|(name, _)| name);
+        let lasts = |until: Timestamp, since: Instant| until > self.now() && since.elapsed() < LONGEST;
+        let name = found.filter(|(_, until, since)| lasts(*until, *since)).map(|(name, ..)| name);
         let name = name.ok_or_else(|| {
             BrokerError::new(Code::Unauthenticated, "this needs an operator")
                 .hint("give --passphrase-file, or open a session with `keywright login`")

@@ -24,6 +24,7 @@ use crate::mask::Known;
 use crate::outside::Outside;
 use crate::rails::{POLICY, Rails, of_policy};
 use crate::revoke::Unrecorded;
+use crate::steady::{Steady, SteadyTime, of_kernel};
 
 /// How to open a broker.
 pub struct Options {
@@ -31,6 +32,10 @@ pub struct Options {
     pub home: Home,
     /// Where the time comes from.
     pub clock: Clock,
+    /// How much time passes, whatever the clock is set to.
+    pub steady: SteadyTime,
+    /// Where a copy of the audit log's head is kept, outside of the home, if anywhere.
+    pub witness: Option<std::path::PathBuf>,
     /// A test's wish to die somewhere.
     pub crash_at: CrashAt,
     /// A test's wish that triggers in the ledger's file run, where they stand in for writes that fail.
@@ -46,6 +51,8 @@ impl Options {
         Self {
             home,
             clock: Arc::new(Timestamp::now),
+            steady: of_kernel(),
+            witness: None,
             crash_at: CrashAt::nowhere(),
             has_triggers: false,
             providers: HashMap::new(),
@@ -65,10 +72,13 @@ pub struct Broker {
     pub(crate) rails: Arc<Rails>,
     pub(crate) refusals: Refusals,
     pub(crate) unrecorded: Mutex<Vec<Unrecorded>>,
+    pub(crate) steady: Steady,
+    /// Held by whoever gives a connection another parent credential.
+    pub(crate) renewing: tokio::sync::Mutex<()>,
     /// Why nothing shows whether the audit log is whole.
     pub(crate) lost: RwLock<Option<String>>,
     /// Why nothing but revocations is done: the audit log does not continue what was signed before.
-    forked: RwLock<Option<String>>,
+    pub(crate) forked: RwLock<Option<String>>,
     /// What of the ledger's schema is not Keywright's.
     foreign: Option<String>,
     /// Why the audit log's files could not be written the last time.
@@ -81,6 +91,15 @@ pub struct Broker {
     pub(crate) listening_since: OnceLock<Timestamp>,
     _lock: HomeLock,
 }
+
+/// What to do where the log is not the one that was known.
+const BEHIND: &str = "keep a copy of the home as evidence and look at `keywright audit verify`; if an older copy was restored on \
+                      purpose, `keywright reconcile` says which keys it does not know, and `keywright reconcile \
+                      --accept-restore` goes on from it";
+/// What to do where nothing says which log was known.
+const LOST: &str = "keep a copy of the home as evidence; restore a ledger and HOME/audit of one moment, or, where there are none, \
+                    run `keywright audit accept` and `keywright reconcile`; if the ledger is an older copy, `keywright reconcile \
+                    --accept-restore` instead";
 
 /// What `status` and `doctor` show of the broker itself.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -97,6 +116,8 @@ pub struct Health {
     pub drains_late: u64,
     /// Consumers that could not be told of a successor so far, and old versions that wait for it.
     pub consumers_untold: u64,
+    /// Parent credentials that are being replaced, or whose predecessor is not gone yet.
+    pub parents_renewing: u64,
     /// Attempts of which nobody knows yet whether they made a key.
     pub attempts_uncertain: u64,
     /// Entries in the audit log.
@@ -104,6 +125,9 @@ pub struct Health {
     /// Why the newest entries of the audit log are not signed yet, where that is not only a matter of a moment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsigned: Option<String>,
+    /// Why nothing is ended or replaced on account of the time, where the clock jumped ahead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock: Option<String>,
     /// Why only revocations are done at present.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_only: Option<String>,
@@ -127,11 +151,13 @@ impl Broker {
         let (slot, keyring, _) = unlock(&ledger, None, passphrase).await?;
         let keyring = Arc::new(keyring);
         ledger.unlock(&keyring);
-        let files = AuditFiles::open(&options.home.audit(), &keyring)?;
+        let witness = options.witness.as_deref();
+        let files = AuditFiles::open_witnessed(&options.home.audit(), witness, &keyring)?;
         let (rails, read) = Rails::read(&ledger).await?;
         files.seen(&read)?;
         let rails = Arc::new(rails);
         rails.check_row(&slot.vouched(&keyring)?)?;
+        let steady = Steady::new(options.steady, ledger.now());
         let broker = Arc::new(Self {
             outside: Outside::new(Arc::clone(&ledger), Arc::clone(&keyring), options.providers),
             owner: format!("broker-{}", std::process::id()),
@@ -144,6 +170,8 @@ impl Broker {
             rails,
             refusals: Refusals::default(),
             unrecorded: Mutex::default(),
+            steady,
+            renewing: tokio::sync::Mutex::default(),
             forked: RwLock::default(),
             lost: RwLock::default(),
             foreign,
@@ -195,8 +223,10 @@ impl Broker {
         let forked = || self.forked.read().unwrap_or_else(PoisonError::into_inner).clone();
         let read_only = self.foreign.clone().or_else(forked);
         let unsigned = self.unsigned.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let clock = self.doubts_clock();
         let health = self.ledger.scan(|tx| {
             Ok::<_, LedgerError>(Health {
+                clock,
                 unsigned,
                 read_only,
                 keys_active: tx.keys_active()?,
@@ -205,6 +235,7 @@ impl Broker {
                 revocations_owed: tx.revocations_count()?,
                 drains_late: tx.drains_late()?,
                 consumers_untold: tx.tellings_failing()?,
+                parents_renewing: tx.renewals_open()?,
                 attempts_uncertain: tx.attempts_uncertain()?,
                 audit_entries: tx.audit_size()?,
             })
@@ -255,13 +286,15 @@ impl Broker {
         }
         match &*self.forked.read().unwrap_or_else(PoisonError::into_inner) {
             None => Ok(()),
-            Some(why) => Err(BrokerError::new(Code::Conflict, format!("the audit log was cut or changed: {why}"))
-                .hint(
-                    "keep a copy of the home as evidence and look at `keywright audit verify`; restore a ledger and HOME/audit of \
-                     one moment, or, where there are none, stop the broker, move HOME/audit away, start it, and run \
-                     `keywright audit accept` and `keywright reconcile`",
-                )),
+            Some(why) => {
+                Err(BrokerError::new(Code::Conflict, format!("the audit log was cut or changed: {why}"))
+                    .hint(if self.is_lost() { LOST } else { BEHIND }))
+            }
         }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.lost.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// The policy in force, compiled once per version.

@@ -21,6 +21,13 @@ pub const POINTS: &[&str] = &[
     "rotate.disabling",
     "rotate.ending",
     "rotate.rotated",
+    "parent.reserved",
+    "parent.answered",
+    "parent.sealed",
+    "parent.proved",
+    "parent.switched",
+    "parent.disabled",
+    "parent.ended",
     "revoke.owed",
     "revoke.confirmed",
 ];

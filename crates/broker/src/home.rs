@@ -84,46 +84,82 @@ impl Home {
     /// # Errors
     /// When `config.toml` can't be read or names no database.
     pub fn location(&self) -> Result<Location> {
-        let path = self.config();
-        let bad = |why: &dyn std::fmt::Display| {
-            BrokerError::new(Code::InvalidArgument, format!("{}: {why}", path.display()))
-        };
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(bad(&error)),
-        };
-        let config: toml::Table = toml::from_str(&text).map_err(|error| bad(&error.message()))?;
-        match config.get("ledger").and_then(|ledger| ledger.get("url")) {
+        match self.settings()?.get("ledger").and_then(|ledger| ledger.get("url")) {
             None => Ok(Location::File(self.ledger())),
             Some(url) => {
-                let url = url.as_str().ok_or_else(|| bad(&"`ledger.url` is no text"))?;
-                url.parse().map(|address| Location::Server(Box::new(address))).map_err(|error| bad(&error))
+                let url = url.as_str().ok_or_else(|| self.bad_setting(&"`ledger.url` is no text"))?;
+                let address = url.parse().map_err(|error| self.bad_setting(&error))?;
+                Ok(Location::Server(Box::new(address)))
             }
+        }
+    }
+
+    /// Where a copy of the audit log's head is kept, outside of the home, if anywhere.
+    ///
+    /// # Errors
+    /// When `config.toml` can't be read or names no such place.
+    pub fn witness(&self) -> Result<Option<PathBuf>> {
+        match self.settings()?.get("audit").and_then(|audit| audit.get("witness")) {
+            None => Ok(None),
+            Some(path) => match path.as_str().map(PathBuf::from).filter(|path| path.is_absolute()) {
+                Some(path) => Ok(Some(path)),
+                None => Err(self.bad_setting(&"`audit.witness` is no absolute path")),
+            },
         }
     }
 
     /// Has the home use another ledger from here on.
     ///
     /// # Errors
-    /// When `config.toml` can't be written.
+    /// When `config.toml` can't be read or written.
     pub fn set_location(&self, location: &Location) -> Result<()> {
+        let url = match location {
+            Location::File(_) => None,
+            Location::Server(address) => Some(("url", address.url())),
+        };
+        self.set("ledger", url)
+    }
+
+    /// Has the home keep a copy of the audit log's head there.
+    ///
+    /// # Errors
+    /// When `config.toml` can't be read or written, or the path is no text.
+    pub fn set_witness(&self, place: &Path) -> Result<()> {
+        let place = place.to_str().ok_or_else(|| self.bad_setting(&"a path is no text"))?;
+        self.set("audit", Some(("witness", place)))
+    }
+
+    fn settings(&self) -> Result<toml::Table> {
+        match std::fs::read_to_string(self.config()) {
+            Ok(text) => toml::from_str(&text).map_err(|error| self.bad_setting(&error.message())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(toml::Table::new()),
+            Err(error) => Err(self.bad_setting(&error)),
+        }
+    }
+
+    fn bad_setting(&self, why: &dyn std::fmt::Display) -> BrokerError {
+        BrokerError::new(Code::InvalidArgument, format!("{}: {why}", self.config().display()))
+    }
+
+    /// Writes a table of `config.toml`, or takes it out; the others stay.
+    fn set(&self, name: &str, setting: Option<(&str, &str)>) -> Result<()> {
         let path = self.config();
         let io =
             |error: std::io::Error| BrokerError::new(Code::Internal, format!("{}: {error}", path.display()));
-        let text = match location {
-            Location::File(_) => String::new(),
-            Location::Server(address) => {
-                let ledger = toml::Table::from_iter([("url".to_owned(), address.url().into())]);
-                toml::Table::from_iter([("ledger".to_owned(), toml::Value::Table(ledger))]).to_string()
+        let mut settings = self.settings()?;
+        match setting {
+            None => drop(settings.remove(name)),
+            Some((key, value)) => {
+                let table = toml::Table::from_iter([(key.to_owned(), value.into())]);
+                settings.insert(name.to_owned(), toml::Value::Table(table));
             }
-        };
+        }
         // The old one or the new one, whatever happens in between.
         let fresh = path.with_extension("new");
         let mut options = std::fs::OpenOptions::new();
         let mut file =
             options.write(true).create(true).truncate(true).mode(0o600).open(&fresh).map_err(io)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
+        file.write_all(settings.to_string().as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
         std::fs::rename(&fresh, &path).map_err(io)?;
         std::fs::File::open(&self.root).and_then(|root| root.sync_all()).map_err(io)
     }

@@ -30,6 +30,8 @@
 //! | [`kinds`] | which kinds of providers and stores are built in |
 //! | [`admin`] | connections, stores, agents, operators, workloads |
 //! | [`consumers`] | who is told when a key has a successor |
+//! | [`parent`], `renew` | another parent credential for a connection: made by the provider, or given by an operator |
+//! | [`restored`] | a ledger that is older than what was known of it |
 //! | `remove` | connections and stores that nothing needs any more |
 //! | [`trace`] | the audit log, read |
 //! | [`embedded`] | the sealed store in the ledger |
@@ -38,6 +40,7 @@
 //! | [`record`] | what goes on record |
 //! | [`mask`] | secrets that an agent pasted into a call |
 //! | [`crash`] | failpoints |
+//! | [`steady`] | a clock that jumps ahead |
 //! | `scheduler` | what has to happen without anybody asking |
 
 pub mod admin;
@@ -71,12 +74,15 @@ mod limits;
 pub mod mask;
 mod moving;
 mod outside;
+pub mod parent;
 mod proposals;
 mod rails;
 mod receipt;
 pub mod record;
 mod remove;
+mod renew;
 mod request;
+pub mod restored;
 pub mod review;
 pub mod revoke;
 mod rotate;
@@ -85,6 +91,7 @@ mod scheduler;
 mod sight;
 mod soundness;
 pub mod spend;
+pub mod steady;
 mod sweep;
 pub mod switch_off;
 pub mod trace;

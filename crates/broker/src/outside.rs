@@ -1,7 +1,7 @@
 //! The adapters of this home: built when first used, from the ledger's connections and stores.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use keywright_adapters::{provider, store};
 use keywright_core::name::{ConnectionName, StoreName};
@@ -27,6 +27,8 @@ pub(crate) struct Outside {
     keyring: Arc<Keyring>,
     providers: Mutex<HashMap<ConnectionName, Arc<dyn Provider>>>,
     stores: Mutex<HashMap<StoreName, Arc<dyn Store>>>,
+    /// Adapters with a parent credential that was replaced: whatever was under way may still hold them.
+    replaced: Mutex<Vec<(ConnectionName, Weak<dyn Provider>)>>,
 }
 
 impl Outside {
@@ -35,7 +37,13 @@ impl Outside {
         keyring: Arc<Keyring>,
         providers: HashMap<ConnectionName, Arc<dyn Provider>>,
     ) -> Self {
-        Self { ledger, keyring, providers: Mutex::new(providers), stores: Mutex::default() }
+        Self {
+            ledger,
+            keyring,
+            providers: Mutex::new(providers),
+            stores: Mutex::default(),
+            replaced: Mutex::default(),
+        }
     }
 
     /// The provider behind a connection.
@@ -92,6 +100,22 @@ impl Outside {
     /// A connection was removed: nothing more goes through it.
     pub(crate) fn forget_provider(&self, name: &ConnectionName) {
         self.providers.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// A connection has another parent credential: whoever asks from here on works with that one.
+    pub(crate) fn replace_provider(&self, name: &ConnectionName) {
+        let before = self.providers.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        if let Some(before) = before {
+            let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+            replaced.push((name.clone(), Arc::downgrade(&before)));
+        }
+    }
+
+    /// Whether something under way still holds a credential that was replaced.
+    pub(crate) fn is_held(&self, name: &ConnectionName) -> bool {
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        replaced.retain(|(_, adapter)| adapter.strong_count() > 0);
+        replaced.iter().any(|(of, _)| of == name)
     }
 
     /// A store was removed.

@@ -347,7 +347,7 @@ fn let_in(deed: Deed) -> Option<(&'static str, bool)> {
         Deed::WorkloadRemove => (WORKLOAD, true),
         Deed::OperatorAdd | Deed::PassphraseChange => (OPERATOR, false),
         Deed::OperatorRemove => (OPERATOR, true),
-        Deed::ProviderAdd => (CONNECTION, false),
+        Deed::ProviderAdd | Deed::ProviderRotateParent => (CONNECTION, false),
         Deed::ProviderRemove => (CONNECTION, true),
         Deed::StoreAdd => (STORE, false),
         Deed::StoreRemove => (STORE, true),

@@ -46,6 +46,11 @@ impl Broker {
                 return Err(BrokerError::new(Code::Conflict, what)
                     .hint("try them now with `keywright reconcile`, then remove it again"));
             }
+            if tx.renewal_of(&wanted)?.is_some() {
+                let what = format!("connection `{wanted}` is getting another parent credential just now");
+                return Err(BrokerError::new(Code::Conflict, what)
+                    .hint("`keywright reconcile` tries to finish that; then remove it again"));
+            }
             tx.remove_connection(&wanted)?;
             tx.erase_sealed(&owner_of_connection(&connection))?;
             let mut record = Record::new(tx.now(), Deed::ProviderRemove, Stage::Note, who);

@@ -5,20 +5,22 @@
 //! no list ([`Recovery::Expiry`]), an attempt is uncertain until whatever it made has expired.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use keywright_core::audit::{Deed, Record, Stage};
 use keywright_core::id::{AttemptId, IdEntropy, RevocationId};
 use keywright_core::key::{Attempt, AttemptOutcome, KeyState, VersionState};
-use keywright_core::marker::Recognised;
+use keywright_core::marker::{Epoch, Recognised};
 use keywright_core::name::ConnectionName;
 use keywright_core::provider::{Listed, Listing, ProviderError, Recovery};
 use keywright_core::span::Span;
-use keywright_ledger::{LedgerError, NewRevocation, Tx};
+use keywright_ledger::{LedgerError, NewRevocation, RenewalPhase, Tx};
 
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{Code, Result};
 use crate::record::system;
+use crate::restored::{Fate, Lost, adopted, has_ended};
 
 /// What a reconcile found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -37,10 +39,17 @@ pub struct Reconciled {
     pub forged_ids: Vec<String>,
     /// Keys that should live but are not at the provider; those that it knows nothing of are over now.
     pub missing: Vec<String>,
+    /// Credentials with our marker from before an older copy of the ledger was restored, which it does not know: somebody may
+    /// use them, so an operator says what becomes of them.
+    pub lost: Vec<Lost>,
+    /// Whether nothing was changed, because the broker only revokes and looks at present.
+    pub only_looked: bool,
     /// How many revocations are still owed, after each that is due was tried.
     pub owed: u64,
 }
 
+/// Why a successor is looked for again.
+const SEEN_ALIVE: &str = "it was given up, and seen alive";
 /// The pause between looks for one uncertain attempt.
 const LOOK_AGAIN: u64 = 120;
 /// How many lists without it, some time apart, it takes before an attempt is no longer looked for.
@@ -51,8 +60,9 @@ impl Broker {
     ///
     /// # Errors
     /// When the ledger can't be read or written. A provider that can't be reached is part of the answer.
-    pub async fn reconcile(&self) -> Result<Reconciled> {
-        let mut found = Reconciled::default();
+    pub async fn reconcile(self: &Arc<Self>) -> Result<Reconciled> {
+        let only_looked = self.refuse_if_forked().is_err();
+        let mut found = Reconciled { only_looked, ..Reconciled::default() };
         for connection in self.ledger.read(|tx| tx.sound_connections()).await? {
             let listed = match self.outside.provider(&connection.name).await {
                 // There is no list, and what is in it ends by itself.
@@ -68,6 +78,7 @@ impl Broker {
                 Err(error) => drop(found.unreachable.insert(connection.name.to_string(), error.message)),
             }
         }
+        self.renew_due().await?;
         self.pay_debts().await?;
         found.owed = self.ledger.read(|tx| tx.revocations_count()).await?;
         Ok(found)
@@ -87,12 +98,16 @@ impl Broker {
                     found.forged += 1;
                     found.forged_ids.push(credential.provider_key_id);
                 }
-                Recognised::Ours { attempt, .. } => {
+                Recognised::Ours { attempt, epoch } => {
                     seen.push(credential.provider_key_id.clone());
-                    if self.adopt_or_owe(connection, attempt, credential.provider_key_id.clone()).await? {
-                        found.owned += 1;
-                    } else {
-                        found.orphans.push(credential.provider_key_id);
+                    if self.is_of_a_parent(connection, attempt, &credential.provider_key_id).await? {
+                        continue;
+                    }
+                    let id = credential.provider_key_id.clone();
+                    match self.adopt_or_owe(connection, attempt, epoch, id).await? {
+                        Fate::Owned => found.owned += 1,
+                        Fate::Owed => found.orphans.push(credential.provider_key_id),
+                        Fate::Lost => found.lost.push(Lost::of(connection, &credential)),
                     }
                 }
             }
@@ -107,6 +122,9 @@ impl Broker {
             let has_marker = made.is_ok_and(|attempt| attempt.outcome != AttemptOutcome::Adopted);
             if has_marker {
                 found.missing.push(version.key.to_string());
+            }
+            if found.only_looked {
+                continue;
             }
             // A list may lag behind; only the answer about this very one counts.
             if let Err(ProviderError::NotFound { .. }) = provider.read_back(&version.provider_key_id).await {
@@ -125,26 +143,70 @@ impl Broker {
         Ok(())
     }
 
+    /// Whether a marked credential is what a connection lives by, or came of giving it another one: that has a way of its own.
+    /// One that was given up and lives all the same is looked for again.
+    async fn is_of_a_parent(
+        &self,
+        connection: &ConnectionName,
+        attempt: AttemptId,
+        provider_key_id: &str,
+    ) -> Result<bool> {
+        let of = connection.clone();
+        let found = self.ledger.read(move |tx| {
+            let is_known = match tx.attempt(attempt) {
+                Ok(_) | Err(LedgerError::Edited { .. }) => true,
+                Err(LedgerError::Missing { .. }) => false,
+                Err(error) => return Err(error),
+            };
+            Ok((is_known, tx.renewal(attempt)?, tx.renewal_of(&of)?.is_some()))
+        });
+        match found.await? {
+            (true, None, _) => Ok(false),
+            (_, Some(renewal), is_busy) => {
+                let may_change = !is_busy && self.refuse_if_forked().is_ok();
+                if renewal.phase == RenewalPhase::Failed && may_change {
+                    let again = move |tx: &Tx<'_>| {
+                        tx.move_renewal(attempt, RenewalPhase::Failed, RenewalPhase::Sent, Some(SEEN_ALIVE))
+                    };
+                    self.ledger.write(again).await?;
+                }
+                Ok(true)
+            }
+            (false, None, _) => {
+                let own = self.outside.provider(connection).await?.own_key_id().await?;
+                Ok(own.as_deref() == Some(provider_key_id))
+            }
+        }
+    }
+
     /// Whether a marked credential belongs to somebody. If not, it is owed.
     async fn adopt_or_owe(
         &self,
         connection: &ConnectionName,
         attempt: AttemptId,
+        epoch: Epoch,
         provider_key_id: String,
-    ) -> Result<bool> {
+    ) -> Result<Fate> {
         let (connection, random) = (connection.clone(), entropy()?);
-        let owned = self.ledger.write(move |tx| {
+        let only_looks = self.refuse_if_forked().is_err();
+        let fate = self.ledger.write(move |tx| {
             let mut known = match tx.attempt(attempt) {
                 Ok(known) => Some(known),
                 Err(LedgerError::Missing { .. } | LedgerError::Edited { .. }) => None,
                 Err(error) => return Err(error),
             };
             match known.as_ref().map(|known| belongs(tx, known, &provider_key_id)) {
-                Some(Ok(true)) => return Ok(true),
+                Some(Ok(true)) => return Ok(Fate::Owned),
                 None | Some(Ok(false)) => {}
                 // What an edited row says of the credential gives it no owner, and one that is gone neither.
                 Some(Err(LedgerError::Missing { .. } | LedgerError::Edited { .. })) => known = None,
                 Some(Err(error)) => return Err(error),
+            }
+            if adopted(tx, &connection, &provider_key_id)? {
+                return Ok(Fate::Owned);
+            }
+            if only_looks || (epoch < tx.epoch()? && !has_ended(tx, &connection, &provider_key_id)?) {
+                return Ok(Fate::Lost);
             }
             let orphan = Orphan {
                 connection,
@@ -153,13 +215,17 @@ impl Broker {
                 reason: "an orphan: its creation was never completed",
             };
             owe_orphan(tx, orphan, random)?;
-            Ok::<_, LedgerError>(false)
+            Ok::<_, LedgerError>(Fate::Owed)
         });
-        Ok(owned.await?)
+        Ok(fate.await?)
     }
 
     /// Looks for the attempts whose fate is unknown and whose time has come.
     pub(crate) async fn sweep(&self) -> Result<usize> {
+        if self.refuse_if_forked().is_err() {
+            // What this ledger does not know may be in use.
+            return Ok(0);
+        }
         let due = self.ledger.read(|tx| tx.attempts_to_sweep()).await?;
         let mut lists: BTreeMap<ConnectionName, Option<Vec<Listed>>> = BTreeMap::new();
         for attempt in &due {
@@ -209,10 +275,17 @@ impl Broker {
 
     async fn look(&self, attempt: &Attempt, listed: &[Listed]) -> Result<()> {
         let found: Vec<_> = listed.iter().filter(|l| self.carries_marker_of(l, attempt.id)).collect();
+        let mut is_gone = found.is_empty();
         for credential in &found {
-            self.adopt_or_owe(&attempt.connection, attempt.id, credential.provider_key_id.clone()).await?;
+            let Recognised::Ours { epoch, .. } = self.keyring.markers().recognise(credential.label.raw())
+            else {
+                continue;
+            };
+            let id = credential.provider_key_id.clone();
+            let fate = self.adopt_or_owe(&attempt.connection, attempt.id, epoch, id).await?;
+            is_gone |= matches!(fate, Fate::Lost);
         }
-        if found.is_empty() {
+        if is_gone {
             self.absent(attempt).await?;
         }
         Ok(())
@@ -231,11 +304,16 @@ impl Broker {
             Ok(provider) => provider.facts().longest_late_delivery,
             Err(_) => Span::from_seconds(24 * 3_600),
         };
-        let until = attempt.sent_at.map(|at| late.after(at));
-        let id = attempt.id;
+        let (id, sent_at) = (attempt.id, attempt.sent_at);
         let written = self.ledger.write(move |tx| {
-            let may_come = until.is_some_and(|until| tx.now() < until);
-            let is_last = !may_come && tx.attempt_absences(id)? + 1 >= ABSENCES;
+            let absences = tx.attempt_absences(id)? + 1;
+            let may_come = match sent_at {
+                // The clock was ahead when it was sent: then the looks count, which are some time apart.
+                Some(at) if at > tx.now() => absences * LOOK_AGAIN < late.seconds(),
+                Some(at) => tx.now() < late.after(at),
+                None => false,
+            };
+            let is_last = !may_come && absences >= ABSENCES;
             let next = Span::from_seconds(LOOK_AGAIN).after(tx.now());
             tx.set_attempt(id, AttemptOutcome::AbsentSoFar, None, (!is_last).then_some(next))
         });

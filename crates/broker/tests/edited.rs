@@ -54,6 +54,7 @@ const CHANGES: &[(&str, &[&str])] = &[
     ),
     ("holds", &["seen_at"]),
     ("revocations", &["due_at", "tries", "trouble", "done_at", "entry"]),
+    ("parents", &["phase", "tries", "trouble", "due_at", "ended_at"]),
 ];
 
 fn file(world: &World) -> rusqlite::Connection {
@@ -131,6 +132,7 @@ async fn every_column_that_never_changes_is_held_against_the_rows_mac() {
     world.broker.deliver(&Reader::Operator(&ana), wanted).await.unwrap();
     let wait = Duration::from_secs(20);
     world.broker.rotate(&World::agent("bot"), "CF_TOKEN", "now", wait).await.unwrap();
+    world.broker.rotate_parent(&ana, &"cf".parse().unwrap()).await.unwrap();
     let (rows, edited) = world.broker.soundness().await.unwrap();
     assert!(rows >= 15 && edited.is_empty(), "{rows} {edited:?}");
     for (table, changes) in CHANGES {

@@ -119,7 +119,12 @@ impl Desk {
         let sessions = Arc::new(Sessions::default());
         let provider: Arc<dyn Provider> = Arc::<Sessions>::clone(&sessions);
         let providers = HashMap::from([("cf".parse().unwrap(), provider)]);
-        let options = Options { clock: clock.as_clock(), providers, ..Options::at(Home::at(&home)) };
+        let options = Options {
+            clock: clock.as_clock(),
+            steady: clock.as_steady(),
+            providers,
+            ..Options::at(Home::at(&home))
+        };
         let broker = Broker::open(options, World::passphrase()).await.unwrap();
         Self { sessions, broker, clock, _closed: closed }
     }

@@ -50,6 +50,13 @@ macro_rules! typed_id {
                 Uuid::try_parse(rest).map(Self).map_err(|_| bad())
             }
 
+            /// When it was made, to the millisecond.
+            #[must_use]
+            pub fn made_at(&self) -> Option<Timestamp> {
+                let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+                Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok()
+            }
+
             /// The sixteen bytes, for binding other things to this id.
             #[must_use]
             pub fn as_bytes(&self) -> &[u8; 16] {
@@ -121,6 +128,7 @@ mod tests {
         let early = KeyId::generate(Timestamp::from_second(1_000).unwrap(), [9; 10]);
         let late = KeyId::generate(Timestamp::from_second(2_000).unwrap(), [1; 10]);
         assert_eq!(KeyId::parse(&early.to_string()).unwrap(), early);
+        assert_eq!(early.made_at(), Some(Timestamp::from_second(1_000).unwrap()));
         assert!(early < late && early.to_string() < late.to_string());
     }
 

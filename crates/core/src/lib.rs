@@ -28,6 +28,7 @@ pub mod key;
 pub mod look;
 pub mod marker;
 pub mod name;
+mod parent;
 mod permissions_now;
 pub mod place;
 pub mod plan;

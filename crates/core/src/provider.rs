@@ -10,6 +10,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+pub use crate::parent::{Parent, ParentHealth, RenewsParent, Switched};
 pub use crate::permissions_now::{PermissionNow, PermissionsNow, Whose};
 
 use crate::grant::{Difference, Grant, ObservedGrant, Permission, Resource};
@@ -114,6 +115,11 @@ pub trait Provider: Send + Sync {
 
     /// The permissions that there are now, where the provider lists them.
     fn permissions_now(&self) -> Option<&dyn PermissionsNow> {
+        None
+    }
+
+    /// A successor for the parent credential, where a parent can make one.
+    fn renewing(&self) -> Option<&dyn RenewsParent> {
         None
     }
 }
@@ -258,19 +264,6 @@ pub enum Evidence {
     Counters,
     /// None.
     None,
-}
-
-/// How the parent credential is doing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParentHealth {
-    /// What it is at the provider, as in `account-owned token`.
-    pub what: String,
-    /// When it expires.
-    pub expires_at: Option<Timestamp>,
-    /// Keys in existence and the most there may be, where known.
-    pub quota: Option<(u64, u64)>,
-    /// What an operator should know, as in "it can do more than mint".
-    pub warnings: Vec<String>,
 }
 
 /// A fresh credential.

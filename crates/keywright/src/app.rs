@@ -290,7 +290,7 @@ impl App {
     /// Opens the home in this process.
     async fn open(&self) -> Result<&Arc<Broker>, Failure> {
         let opened = self.opened.get_or_try_init(|| async {
-            let mut options = Options::at(self.home.clone());
+            let mut options = Options { witness: self.home.witness()?, ..Options::at(self.home.clone()) };
             if let Some(point) = std::env::var_os("KEYWRIGHT_CRASH_AT") {
                 options.crash_at = CrashAt::point(&point.to_string_lossy())
                     .map_err(|message| Failure::new(Code::InvalidArgument, message))?;
@@ -377,7 +377,9 @@ fn changes_keys(call: &OperatorCall) -> bool {
             | OperatorCall::KeyRevoke { .. }
             | OperatorCall::ProjectTeardown { .. }
             | OperatorCall::ReviewApprove { .. }
+            | OperatorCall::ProviderRotateParent { .. }
             | OperatorCall::Reconcile
+            | OperatorCall::RevokeLost
     )
 }
 

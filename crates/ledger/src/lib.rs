@@ -30,6 +30,7 @@ pub use tables::{
     guards::{AppliedPolicy, AppliedTemplate, Proposal},
     holds::Hold,
     operators::{Operator, OperatorKeys, Slot, Unlocked},
+    parents::{ParentRenewal, RenewalPhase},
     requests::{NewRequest, Request, RequestFilter},
     revocations::{NewRevocation, Revocation},
     sagas::{NewSaga, Saga},

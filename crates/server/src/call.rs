@@ -130,6 +130,18 @@ pub enum OperatorCall {
         /// Its name.
         name: String,
     },
+    /// Have a connection's provider make another parent credential, and end the one before.
+    ProviderRotateParent {
+        /// The connection's name.
+        name: String,
+    },
+    /// Give a connection another parent credential.
+    ProviderReplaceParent {
+        /// The connection's name.
+        name: String,
+        /// The parent credential.
+        credential: Passed,
+    },
     /// Remove a connection that no key needs any more.
     ProviderRemove {
         /// Its name.
@@ -416,6 +428,10 @@ pub enum OperatorCall {
     },
     /// Compare every connection with the ledger.
     Reconcile,
+    /// Go on from a ledger that is older than what was known of it.
+    AcceptRestore,
+    /// End the keys that such a ledger does not know.
+    RevokeLost,
     /// Hold the rows of the ledger against their MACs and the audit log.
     LedgerCheck,
     /// Take the audit log as it is after its files were lost.

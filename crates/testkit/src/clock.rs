@@ -2,27 +2,54 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use keywright_broker::steady::SteadyTime;
 use keywright_ledger::Clock;
 
 /// Real time plus whatever the test added.
-#[derive(Debug, Clone, Default)]
-pub struct TestClock(Arc<AtomicI64>);
+#[derive(Debug, Clone)]
+pub struct TestClock {
+    began: Instant,
+    passed: Arc<AtomicI64>,
+    off: Arc<AtomicI64>,
+}
+
+impl Default for TestClock {
+    fn default() -> Self {
+        Self { began: Instant::now(), passed: Arc::default(), off: Arc::default() }
+    }
+}
 
 impl TestClock {
     /// Moves time on.
     pub fn advance(&self, by: SignedDuration) {
-        self.0.fetch_add(by.as_secs(), Ordering::SeqCst);
+        self.passed.fetch_add(by.as_secs(), Ordering::SeqCst);
+    }
+
+    /// Sets the clock ahead or back, while no time passes.
+    pub fn set(&self, by: SignedDuration) {
+        self.off.fetch_add(by.as_secs(), Ordering::SeqCst);
     }
 
     /// As the ledger takes it.
     #[must_use]
     pub fn as_clock(&self) -> Clock {
-        let offset = Arc::clone(&self.0);
+        let clock = self.clone();
         Arc::new(move || {
-            let by = SignedDuration::from_secs(offset.load(Ordering::SeqCst));
-            Timestamp::now().checked_add(by).unwrap_or(Timestamp::MAX)
+            let by = clock.passed.load(Ordering::SeqCst) + clock.off.load(Ordering::SeqCst);
+            Timestamp::now().checked_add(SignedDuration::from_secs(by)).unwrap_or(Timestamp::MAX)
+        })
+    }
+
+    /// How much time passes, whatever the clock is set to.
+    #[must_use]
+    pub fn as_steady(&self) -> SteadyTime {
+        let clock = self.clone();
+        Arc::new(move || {
+            let passed = u64::try_from(clock.passed.load(Ordering::SeqCst)).unwrap_or(0);
+            clock.began.elapsed() + Duration::from_secs(passed)
         })
     }
 }

@@ -50,6 +50,7 @@ pub struct World {
     /// Where the home is.
     pub home: PathBuf,
     has_triggers: bool,
+    witness: Option<PathBuf>,
     _dir: tempfile::TempDir,
 }
 
@@ -67,15 +68,20 @@ impl World {
 
     /// As below, in a ledger whose triggers run.
     pub async fn with_triggers(settings: &[(&str, &str)]) -> Self {
-        Self::make(settings, true).await
+        Self::make(settings, true, false).await
     }
 
     /// As above, with settings for the connection, as in `probe_for`.
     pub async fn with_settings(settings: &[(&str, &str)]) -> Self {
-        Self::make(settings, false).await
+        Self::make(settings, false, false).await
     }
 
-    async fn make(settings: &[(&str, &str)], has_triggers: bool) -> Self {
+    /// As above, with a copy of the audit log's head in a second place.
+    pub async fn with_witness() -> Self {
+        Self::make(&[], false, true).await
+    }
+
+    async fn make(settings: &[(&str, &str)], has_triggers: bool, has_witness: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("home");
         let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
@@ -88,8 +94,9 @@ impl World {
         };
         let new = Home::at(&home).stretching(CHEAP);
         drop(new.init_with(&location, &operator, passphrase(), clock.as_clock()).await.unwrap());
-        let broker = open(&home, &clock, has_triggers).await;
-        let world = Self { sandbox, broker, clock, home, has_triggers, _dir: dir };
+        let witness = has_witness.then(|| dir.path().join("witness"));
+        let broker = open(&home, &clock, has_triggers, witness.clone()).await;
+        let world = Self { sandbox, broker, clock, home, has_triggers, witness, _dir: dir };
         let ana = world.ana().await;
         world.broker.apply_default_policy(&ana).await.unwrap();
         world.broker.apply_template(&ana, DNS_EDIT).await.unwrap();
@@ -140,14 +147,14 @@ impl World {
 
     /// The broker dies without a word; its home is there to be looked at and changed.
     pub async fn closed(self) -> Closed {
-        let Self { sandbox, broker, clock, home, has_triggers, _dir } = self;
+        let Self { sandbox, broker, clock, home, has_triggers, witness, _dir } = self;
         // Tasks that still hold the broker end with their sagas; the lock is free once the last one is gone.
         let weak = Arc::downgrade(&broker);
         drop(broker);
         while weak.strong_count() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        Closed { sandbox, clock, home, has_triggers, dir: _dir }
+        Closed { sandbox, clock, home, has_triggers, witness, dir: _dir }
     }
 
     /// Lets an hour pass in steps, and has the broker do what becomes due.
@@ -165,6 +172,7 @@ pub struct Closed {
     clock: TestClock,
     home: PathBuf,
     has_triggers: bool,
+    witness: Option<PathBuf>,
     dir: tempfile::TempDir,
 }
 
@@ -177,9 +185,34 @@ impl Closed {
 
     /// Another broker opens the home.
     pub async fn opened(self) -> World {
-        let Self { sandbox, clock, home, has_triggers, dir } = self;
-        let broker = open(&home, &clock, has_triggers).await;
-        World { sandbox, broker, clock, home, has_triggers, _dir: dir }
+        let Self { sandbox, clock, home, has_triggers, witness, dir } = self;
+        let broker = open(&home, &clock, has_triggers, witness.clone()).await;
+        World { sandbox, broker, clock, home, has_triggers, witness, _dir: dir }
+    }
+
+    /// The home's directory.
+    #[must_use]
+    pub fn home(&self) -> &std::path::Path {
+        &self.home
+    }
+
+    /// The directory of the second place.
+    #[must_use]
+    pub fn witness(&self) -> Option<&std::path::Path> {
+        self.witness.as_deref()
+    }
+
+    /// Takes a copy of the whole home.
+    pub fn copy(&self, name: &str) -> PathBuf {
+        let copy = self.dir.path().join(name);
+        copy_all(&self.home, &copy);
+        copy
+    }
+
+    /// Puts a copy of the whole home in its place.
+    pub fn put_back(&self, copy: &std::path::Path) {
+        std::fs::remove_dir_all(&self.home).unwrap();
+        copy_all(copy, &self.home);
     }
 }
 
@@ -209,7 +242,23 @@ fn passphrase() -> Secret {
     Secret::new(PASSPHRASE.to_owned())
 }
 
-async fn open(home: &std::path::Path, clock: &TestClock, has_triggers: bool) -> Arc<Broker> {
-    let options = Options { clock: clock.as_clock(), has_triggers, ..Options::at(Home::at(home)) };
+fn copy_all(from: &std::path::Path, to: &std::path::Path) {
+    let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(copied.success());
+}
+
+async fn open(
+    home: &std::path::Path,
+    clock: &TestClock,
+    has_triggers: bool,
+    witness: Option<PathBuf>,
+) -> Arc<Broker> {
+    let options = Options {
+        clock: clock.as_clock(),
+        steady: clock.as_steady(),
+        has_triggers,
+        witness,
+        ..Options::at(Home::at(home))
+    };
     Broker::open(options, passphrase()).await.expect("the broker opens its home")
 }

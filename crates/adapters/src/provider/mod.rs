@@ -44,6 +44,7 @@ const REGISTRY: &[Registered] = &[
         account: None,
         settings: USUAL_SETTINGS,
         parameters: anthropic::PARAMETERS,
+        new_parent: "in the Console, make an admin key (Settings, Admin keys)",
         facts: &anthropic::FACTS,
     },
     Registered {
@@ -53,6 +54,7 @@ const REGISTRY: &[Registered] = &[
         account: Some("the account's id, 32 hexadecimal digits; none with `owner=user`"),
         settings: cloudflare::SETTINGS,
         parameters: cloudflare::PARAMETERS,
+        new_parent: "in the dashboard, make a token with the same permissions (Manage Account, Account API Tokens)",
         facts: &cloudflare::FACTS,
     },
     Registered {
@@ -62,6 +64,7 @@ const REGISTRY: &[Registered] = &[
         account: Some("the id of the workspace that keys belong to, a UUID"),
         settings: USUAL_SETTINGS,
         parameters: openrouter::PARAMETERS,
+        new_parent: "on openrouter.ai, make a management key (Settings, Management keys)",
         facts: &openrouter::FACTS,
     },
     Registered {
@@ -71,6 +74,7 @@ const REGISTRY: &[Registered] = &[
         account: Some("a subuser's name; the parent's own account when absent"),
         settings: USUAL_SETTINGS,
         parameters: sendgrid::PARAMETERS,
+        new_parent: "in SendGrid, make an API key with the same scopes (Settings, API Keys)",
         facts: &sendgrid::FACTS,
     },
     Registered {
@@ -80,6 +84,7 @@ const REGISTRY: &[Registered] = &[
         account: Some("the id of the project that keys belong to, as in `proj_abc`"),
         settings: USUAL_SETTINGS,
         parameters: openai::PARAMETERS,
+        new_parent: "on platform.openai.com, make an admin key (Organization, Admin keys)",
         facts: &openai::FACTS,
     },
     Registered {
@@ -89,6 +94,7 @@ const REGISTRY: &[Registered] = &[
         account: Some("the organisation's name, as in `huggingface.co/NAME`"),
         settings: USUAL_SETTINGS,
         parameters: huggingface::PARAMETERS,
+        new_parent: "on huggingface.co, make a token with `org.serviceAccounts.write` (Settings, Access Tokens)",
         facts: &huggingface::FACTS,
     },
     Registered {
@@ -98,6 +104,7 @@ const REGISTRY: &[Registered] = &[
         account: None,
         settings: github::SETTINGS,
         parameters: github::PARAMETERS,
+        new_parent: "on GitHub, generate another private key (the App's settings, Private keys); an App may have several",
         facts: &github::FACTS,
     },
     Registered {
@@ -107,6 +114,7 @@ const REGISTRY: &[Registered] = &[
         account: None,
         settings: gitlab::SETTINGS,
         parameters: gitlab::PARAMETERS,
+        new_parent: "in GitLab, make a token with the scope `api` (Preferences, Access tokens); never `rotate`, which ends the old one at once",
         facts: &gitlab::FACTS,
     },
     Registered {
@@ -116,6 +124,7 @@ const REGISTRY: &[Registered] = &[
         account: Some("the tailnet's name; that of the parent when absent"),
         settings: tailscale::SETTINGS,
         parameters: tailscale::PARAMETERS,
+        new_parent: "in the admin console, make an OAuth client or an access token with the same scopes (Settings)",
         facts: &tailscale::FACTS,
     },
     Registered {
@@ -125,6 +134,7 @@ const REGISTRY: &[Registered] = &[
         account: Some("the 12 digits of the account"),
         settings: aws::SETTINGS,
         parameters: aws::PARAMETERS,
+        new_parent: "in IAM, make the second access key of the same user, or a fresh temporary credential",
         facts: &aws::FACTS,
     },
 ];
@@ -161,6 +171,8 @@ struct Registered {
     connect: Connect,
     /// What the parent credential is.
     credential: &'static str,
+    /// How a person makes another one.
+    new_parent: &'static str,
     /// What the account is; `None` where a connection has none.
     account: Option<&'static str>,
     /// What [`ConnectionConfig::extra`] may hold.
@@ -220,6 +232,12 @@ pub fn connections() -> impl Iterator<Item = ConnectionKind> {
 #[must_use]
 pub fn facts_of(provider_kind: &str) -> Option<&'static ProviderFacts> {
     registered(provider_kind).map(|registered| registered.facts)
+}
+
+/// How a person makes another parent credential for a provider; `None` when it is not built in.
+#[must_use]
+pub fn new_parent(provider_kind: &str) -> Option<&'static str> {
+    registered(provider_kind).map(|registered| registered.new_parent)
 }
 
 fn registered(kind: &str) -> Option<&'static Registered> {

@@ -8,6 +8,7 @@ use keywright_core::grant::Permission;
 use keywright_core::secret::Secret;
 use keywright_sandbox::{Sandbox, SandboxConfig};
 
+use crate::renewing::{Case, a_bad_answer_to_the_create_hides_nothing, a_successor_takes_over};
 use crate::support::Proxy;
 use crate::support::contract::{ProviderCase, Wish, keeps_the_providers_contract};
 
@@ -77,4 +78,32 @@ async fn an_accounts_tokens_keep_the_contract() {
 #[tokio::test]
 async fn a_users_tokens_keep_the_contract() {
     keeps_the_providers_contract(async || case("user").await).await;
+}
+
+async fn renewing(owner: &'static str) -> (Arc<Sandbox>, Case) {
+    let sandbox = Arc::new(Sandbox::start(SandboxConfig::default()).await.unwrap());
+    let proxy = Proxy::start(&sandbox.base_url()).await;
+    let (url, account) = (proxy.url.clone(), sandbox.account_id().to_owned());
+    let open = move |credential: &str| {
+        let extra =
+            [("owner", owner), ("timeout", "6s"), ("probe_for", "1s"), ("requests_per_minute", "1000000")];
+        let config = ConnectionConfig {
+            base_url: Some(url.clone()),
+            account: Some(account.clone()),
+            extra: extra.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        };
+        connect("cloudflare", config, Secret::new(credential.to_owned())).unwrap()
+    };
+    let parent = if owner == "user" { sandbox.user_parent_token() } else { sandbox.parent_token() };
+    let credential = parent.to_owned();
+    (sandbox, Case { proxy, open: Box::new(open), credential, create: ("POST", "/tokens") })
+}
+
+#[tokio::test]
+async fn a_parent_makes_its_like() {
+    for owner in ["account", "user"] {
+        let (_sandbox, case) = renewing(owner).await;
+        a_bad_answer_to_the_create_hides_nothing(&case).await;
+        a_successor_takes_over(&case).await;
+    }
 }

@@ -32,6 +32,7 @@ mod openrouter;
 mod parents;
 mod pass;
 mod refusals;
+mod renewing;
 mod sendgrid;
 mod support;
 mod tables;

@@ -203,6 +203,12 @@ impl Broker {
         };
         let found: Vec<_> =
             listed.into_iter().filter(|l| self.carries_marker_of(l, work.attempt.id)).collect();
+        if let Some(one) = found.first()
+            && self.is_of_the_past(one).await?
+        {
+            // The ledger is a copy from while it was made: since then it may have come into use. A reconcile tells of it.
+            return Ok(AttemptOutcome::AbsentSoFar);
+        }
         for credential in &found {
             let (orphan, random) = (
                 Orphan {

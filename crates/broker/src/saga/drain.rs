@@ -48,9 +48,15 @@ enum Seen {
     Wait(Timestamp, String),
 }
 
+/// The pause between looks while the clock is not believed.
+const DOUBT_PAUSE: u64 = 60;
+
 impl Broker {
     /// Looks at each version that was replaced.
     pub(super) async fn drain(&self, work: &Work) -> Step {
+        if let Some(why) = self.doubts_clock() {
+            return Step::Rests(Span::from_seconds(DOUBT_PAUSE).after(self.now()), why);
+        }
         let old = match self.old_versions(work).await {
             Ok(old) => old,
             Err(error) => return Step::Lost(error),
@@ -290,6 +296,9 @@ impl Broker {
 
     /// The old version is off. Whoever misses it has a while to say so.
     pub(super) async fn rest_disabled(&self, work: &Work) -> Step {
+        if let Some(why) = self.doubts_clock() {
+            return Step::Rests(Span::from_seconds(DOUBT_PAUSE).after(self.now()), why);
+        }
         let old = match self.living(work).await {
             Ok(old) => old,
             Err(error) => return Step::Lost(error),

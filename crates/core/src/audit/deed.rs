@@ -81,6 +81,7 @@ deeds! {
     PassphraseChange = "passphrase.change", "An operator's passphrase changed.";
     SessionOpen = "session.open", "An operator opened a session.";
     AuditAccept = "audit.accept", "An operator took the audit log as it is, after its files were lost.";
+    RestoreAccept = "restore.accept", "An operator took a ledger as it is that is older than what was known of it.";
     BrokerStart = "broker.start", "The broker came up.";
 }
 

@@ -93,7 +93,7 @@ impl<'a> Stage<'a> {
 
     async fn prepare(&self) -> Result<(), Failure> {
         self.act("1", "an operator sets the guard rails, once");
-        self.keywright(&["init", "--operator", "you", "--yes"], None).await?;
+        self.keywright(&["init", "--operator", "you", "--witness", "none", "--yes"], None).await?;
         self.keywright(&["serve", "--detach"], None).await?;
         let base = self.sandbox.base_url();
         let account = self.sandbox.account_id();

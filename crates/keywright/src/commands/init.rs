@@ -1,5 +1,6 @@
 //! `keywright init`
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -25,6 +26,10 @@ pub(crate) struct Args {
     /// (`postgres://USER@HOST:PORT/DATABASE`, the password in `~/.pgpass` or a file that `?passfile=/PATH` names).
     #[arg(long, value_name = "URL")]
     ledger: Option<String>,
+    /// Where a copy of the audit log's head is kept, outside of the home: an older copy of the home that is put back is
+    /// noticed by it. A directory, by default in your state directory (`$XDG_STATE_HOME/keywright`); `none` for none.
+    #[arg(long, value_name = "DIR")]
+    witness: Option<PathBuf>,
     /// Ask nothing but the passphrase.
     #[arg(long, overrides_with = "yes")]
     yes: bool,
@@ -54,22 +59,44 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
         return Err(errors::declined("no home was wanted"));
     }
     let passphrase = app.new_passphrase(&name)?.into_secret();
+    let witness = witness(args.witness)?;
     drop(app.home.init_with(&ledger, &name, passphrase, Arc::new(Timestamp::now)).await?);
+    if let Some(place) = &witness {
+        app.home.set_witness(place)?;
+    }
     let applied = app.signed(OperatorCall::PolicyApply { source: None }).await.map_err(|failure| {
         failure.hint("the home is there, without a policy: apply one with `keywright policy apply --default`")
     })?;
     let facts = Facts::new()
         .add("home", root.as_str())
         .add("operator", name.as_str())
+        .add("witness", witness.as_ref().map(|place| place.display().to_string()).unwrap_or_default())
         .add("policy", "the default pack (keywright policy show)");
     let value = json!({
         "schema": "keywright/init/1", "home": root, "operator": name, "policy_version": applied.get("version"),
+        "witness": witness,
     });
     Ok(Output::new(value, format!("a home was made\n{}", facts.render()))
         .talk("next: connect a provider    keywright provider add cloudflare --name NAME --account ID")
         .talk("      pick what may be asked keywright template list --pack, then template apply ID")
         .talk("      let an agent in        keywright agent add NAME")
         .talk("      start the broker       keywright serve --detach"))
+}
+
+/// Where the copy of the log's head goes.
+fn witness(given: Option<PathBuf>) -> Result<Option<PathBuf>, Failure> {
+    match given {
+        Some(none) if none.as_os_str() == "none" => Ok(None),
+        Some(given) => std::path::absolute(&given).map(Some).map_err(|e| errors::file(&given, &e)),
+        None => Ok(usual_state()),
+    }
+}
+
+/// The platform's directory for what a program keeps of its state.
+fn usual_state() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = variable("XDG_STATE_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/state")));
+    state.map(|state| state.join("keywright"))
 }
 
 /// The system's name for who calls, made into a name that we take.

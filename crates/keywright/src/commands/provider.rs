@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::kinds;
 use crate::app::{App, passed};
-use crate::errors;
+use crate::errors::Exit;
 use crate::input::{self, Setting};
 use crate::output::{Done, Output};
 use crate::show::facts::Facts;
@@ -45,11 +45,19 @@ enum Command {
         /// The connection's name.
         name: String,
     },
-    /// Replace a parent credential (not in this version).
-    #[command(hide = true)]
+    /// Have the provider make another parent credential, move the connection to it, and end the one before.
     RotateParent {
         /// The connection's name.
         name: String,
+    },
+    /// Give a connection another parent credential, on standard input, at a prompt, or from a file. The connection, its keys
+    /// and templates stay; the credential before it is yours to end at the provider.
+    ReplaceParent {
+        /// The connection's name.
+        name: String,
+        /// A file that holds the parent credential; without it, standard input or a prompt.
+        #[arg(long, value_name = "PATH")]
+        credential_file: Option<PathBuf>,
     },
 }
 
@@ -85,7 +93,16 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
             Ok(Output::new(health, text))
         }
         Command::Remove { name } => remove(app, name).await,
-        Command::RotateParent { .. } => Err(errors::unsupported("replacing a parent credential")),
+        Command::RotateParent { name } => {
+            Ok(renewed(app.signed(OperatorCall::ProviderRotateParent { name }).await?, Owed::ByTheBroker))
+        }
+        Command::ReplaceParent { name, credential_file } => {
+            app.require_home()?;
+            let credential = input::credential(app, credential_file.as_deref(), "the parent credential")?;
+            let call = OperatorCall::ProviderReplaceParent { name, credential: passed(&credential) };
+            drop(credential);
+            Ok(renewed(app.signed(call).await?, Owed::ByTheOperator))
+        }
     }
 }
 
@@ -106,6 +123,37 @@ async fn add_connection(app: &App, add: Add) -> Done {
     let health = app.signed(call).await.map_err(not_added)?;
     let text = health_text(&health, "is connected");
     Ok(Output::new(health, text).talk("next: keywright template list --pack"))
+}
+
+/// Who ends the credential before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owed {
+    ByTheBroker,
+    ByTheOperator,
+}
+
+fn renewed(answer: Value, owed: Owed) -> Output {
+    let text = health_text(&answer, "has another parent credential");
+    let notes: Vec<String> = items(&answer, "notes").iter().filter_map(Value::as_str).map(outside).collect();
+    let before = match outside(&field(&answer, "before")) {
+        id if id.is_empty() => "the credential before it".to_owned(),
+        id => format!("the credential before it ({id})"),
+    };
+    let is_gone = answer.get("before_is_gone").and_then(Value::as_bool).unwrap_or(false);
+    let trouble = outside(&field(&answer, "trouble"));
+    let mut output = Output::new(answer, text);
+    for note in notes {
+        output = output.talk(format!("note: {note}"));
+    }
+    match (owed, is_gone) {
+        (_, true) => output.talk(format!("{before} is gone")),
+        (Owed::ByTheOperator, false) => {
+            output.talk(format!("{before} still works at the provider: end it there"))
+        }
+        (Owed::ByTheBroker, false) => output
+            .talk(format!("{before} is not gone yet ({trouble}); the broker tries again until it is"))
+            .exit(Exit::Later),
+    }
 }
 
 async fn remove(app: &App, name: String) -> Done {
@@ -137,7 +185,7 @@ fn not_added(failure: Failure) -> Failure {
 
 fn list(connections: Value) -> Done {
     let now = Timestamp::now();
-    let mut list = List::new(&["name", "kind", "account", "added", "address"]);
+    let mut list = List::new(&["name", "kind", "account", "added", "parent since", "address"]);
     for c in items(&connections, "providers") {
         let added = when::short(&field(c, "added_at"), now);
         list.row(vec![
@@ -145,6 +193,7 @@ fn list(connections: Value) -> Done {
             plain(field(c, "kind")),
             plain(field(c, "account")),
             plain(added),
+            plain(when::short(&field(c, "parent_since"), now)),
             plain(field(c, "base_url")),
         ]);
     }

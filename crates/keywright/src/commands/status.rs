@@ -52,6 +52,7 @@ fn short(status: &Value) -> String {
         ("attempts_uncertain", "uncertain"),
         ("drains_late", "replaced and still alive"),
         ("consumers_untold", "not told"),
+        ("parents_renewing", "parents under way"),
     ] {
         match number(health, name) {
             0 => {}
@@ -77,8 +78,12 @@ fn long(status: &Value) -> String {
             .add("owed", count(number(health, "revocations_owed"), "revocation", "revocations"))
             .add("late", late(number(health, "drains_late")))
             .add("not told", untold(number(health, "consumers_untold")))
+            .add("parents", renewing(number(health, "parents_renewing")))
             .add("uncertain", uncertain(number(health, "attempts_uncertain")))
             .add("audit log", count(number(health, "audit_entries"), "entry", "entries"));
+    }
+    if let Some(why) = status.pointer("/health/clock").and_then(Value::as_str) {
+        facts = facts.add("clock", toned(why, Tone::Warn));
     }
     if let Some(why) = status.pointer("/health/read_only").and_then(Value::as_str) {
         facts = facts.add("only revokes", toned(why, Tone::Bad));
@@ -103,6 +108,17 @@ fn uncertain(attempts: u64) -> String {
 
 fn is(value: &Value, name: &str) -> bool {
     value.get(name).and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// Parent credentials that are being replaced.
+fn renewing(number: u64) -> String {
+    match number {
+        0 => String::new(),
+        number => format!(
+            "{} being replaced, or the one before is not gone yet: it is tried until it is, also by `keywright reconcile`",
+            count(number, "parent credential is", "parent credentials are")
+        ),
+    }
 }
 
 /// Consumers that could not be told of a successor.

@@ -23,6 +23,7 @@ const COMMANDS: &str = "
     0  provider list
     0  provider check cf
     7* provider remove cf
+    6* provider replace-parent cf --credential-file {hook}
     0* store add dotenv --name store-{n}
     0  store kinds vault
     0  store list
@@ -83,6 +84,8 @@ const COMMANDS: &str = "
     4* review approve {approve} --yes
     0* review reject {reject} --reason {sentence}
     0  reconcile
+    7* reconcile --accept-restore
+    0* reconcile --revoke-lost
     0  audit log
     0  audit log --from 0 --limit 1000
     0  audit trace LIVE
@@ -103,6 +106,7 @@ const COMMANDS: &str = "
     1* key adopt cf 00000000000000000000000000000000 --project p{n} --env dev --name N --reason {sentence}
     0  key disable LIVE --reason {sentence}
     0* key enable LIVE
+    0* provider rotate-parent cf
     0  logout
     5  key list
     0* login

@@ -106,6 +106,8 @@ fn die_and_ask_again(house: &House, point: &str) {
             broker.assert_dies();
             End::Revoked
         }
+        // No agent can ask for that.
+        Deed::Parent => return,
         Deed::Rotate => {
             let broker = DyingBroker::start(house, point);
             let receipt = call(house, "request_key", &asked).structured;

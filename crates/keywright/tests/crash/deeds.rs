@@ -20,6 +20,8 @@ pub(crate) enum Deed {
     Revoke,
     /// A key's version is replaced.
     Rotate,
+    /// A connection gets another parent credential: `parents`.
+    Parent,
 }
 
 impl Deed {
@@ -32,6 +34,8 @@ impl Deed {
             "mint.undo" => Self::Undo,
             "rotate.switched" | "rotate.telling" | "rotate.told" | "rotate.drained" | "rotate.disabling"
             | "rotate.ending" | "rotate.rotated" => Self::Rotate,
+            "parent.reserved" | "parent.answered" | "parent.sealed" | "parent.proved" | "parent.switched"
+            | "parent.disabled" | "parent.ended" => Self::Parent,
             "revoke.owed" | "revoke.confirmed" => Self::Revoke,
             _ => panic!("no deed reaches the failpoint `{point}`; add one"),
         }
@@ -73,6 +77,8 @@ pub(crate) fn die_and_recover(house: &House, way: Way, point: &str, to: Destinat
             house.world.ok(&ask);
             rotate(house, way, point, &name, to);
         }
+        // In a house of its own each.
+        Deed::Parent => {}
         Deed::Revoke => {
             house.world.ok(&ask);
             check(house, &name, to, End::Active);

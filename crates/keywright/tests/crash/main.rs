@@ -8,6 +8,7 @@
 //! | `aftermath` | what has to be true afterwards |
 //! | `by_command`, `by_broker`, `by_agent` | who does the deed |
 //! | `rotating` | a rotation that dies while its successor is made |
+//! | `parents` | a connection that gets another parent credential |
 //! | `mishaps` | a provider that misbehaves around the crash |
 #![allow(
     clippy::unwrap_used,
@@ -25,6 +26,7 @@ mod deeds;
 mod dying;
 mod house;
 mod mishaps;
+mod parents;
 mod rotating;
 #[path = "../it/support.rs"]
 #[allow(dead_code, reason = "each test binary uses its part")]

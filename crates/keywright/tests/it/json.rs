@@ -25,6 +25,8 @@ fn every_command_answers_with_a_document_that_names_its_schema() {
         (vec!["provider", "list"], 0, "providers"),
         (vec!["provider", "check", "cf"], 0, "provider"),
         (vec!["provider", "remove", "cf"], 7, "error"),
+        (vec!["provider", "replace-parent", "cf", "--credential-file", "parent"], 7, "error"),
+        (vec!["provider", "rotate-parent", "cf"], 0, "provider"),
         (vec!["store", "add", "dotenv", "--name", "s"], 0, "store"),
         (vec!["store", "kinds"], 0, "kinds"),
         (vec!["store", "list"], 0, "stores"),

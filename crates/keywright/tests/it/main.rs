@@ -16,6 +16,7 @@ mod install;
 mod json;
 mod output;
 mod refusals;
+mod restore;
 mod run;
 mod sandbox;
 mod serve;

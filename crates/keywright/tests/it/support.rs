@@ -65,7 +65,7 @@ pub(crate) fn bare() -> Command {
     {
         command.env_remove(name);
     }
-    command.stdin(Stdio::null());
+    command.env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR")).stdin(Stdio::null());
     command
 }
 
@@ -105,6 +105,7 @@ impl World {
         let (home, clock) = (Home::at(self.home()).stretching(CHEAP), Arc::new(jiff::Timestamp::now));
         let (name, passphrase) = ("alice".parse().unwrap(), Secret::new(PASSPHRASE.to_owned()));
         drop(self.runtime.block_on(home.init_with(&location, &name, passphrase, clock)).unwrap());
+        Home::at(self.home()).set_witness(&self.path("witness")).unwrap();
         self.ok(&["policy", "apply", "--default"]);
     }
 

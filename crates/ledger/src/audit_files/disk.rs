@@ -70,6 +70,19 @@ impl Disk {
         }
     }
 
+    /// Moves the whole directory out of the way, under another name beside it, and makes a new one.
+    pub(super) fn put_aside(&self, name: &str) -> Result<()> {
+        let aside = self.0.with_file_name(name);
+        fs::rename(&self.0, &aside).or_else(absent_is_fine).map_err(|e| failed(&self.0, &e))?;
+        Self::create(&self.0).map(drop)
+    }
+
+    /// Gives a file another name in the same place.
+    pub(super) fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let path = self.0.join(from);
+        fs::rename(&path, self.0.join(to)).or_else(absent_is_fine).map_err(|e| failed(&path, &e))
+    }
+
     /// The widths of the partial tiles with a tile's number, in no order.
     pub(super) fn partial_widths(&self, tile: &Tile) -> Result<Vec<u16>> {
         let path = self.0.join(partials(tile));

@@ -5,6 +5,7 @@
 //! HOME/audit/tile/entries/000    the entries themselves
 //! HOME/audit/checkpoint          size and root, signed (C2SP tlog-checkpoint)
 //! HOME/audit/head                size and root as of the newest commit, for this home to know its own log again
+//! WITNESS/<instance>/head       the same in a second place, where there is one
 //! HOME/audit/vkey                the key that verifies the signature (C2SP signed-note)
 //! ```
 //! The rows of the ledger are the log; the files follow from them. [`AuditFiles::publish`] writes what is missing and
@@ -51,8 +52,24 @@ impl AuditFiles {
     /// # Errors
     /// [`LedgerError::NotContinued`] when the directory belongs to another home; [`LedgerError::Io`].
     pub fn open(dir: &Path, keyring: &Keyring) -> Result<Self> {
+        Self::open_witnessed(dir, None, keyring)
+    }
+
+    /// The same, with a copy of the head in a second place: below `witness`, in a directory that is named by the home. Whoever
+    /// puts an older copy of the home back, ledger and log together, does not put that back with it.
+    ///
+    /// # Errors
+    /// As above. A second place that can't be used is no error: it is said in the broker's own log.
+    pub fn open_witnessed(dir: &Path, witness: Option<&Path>, keyring: &Keyring) -> Result<Self> {
         let key = verifier_key(keyring)?;
         let disk = Disk::create(dir)?;
+        let witness = witness.and_then(|place| {
+            let made = Disk::create(&place.join(hex(keyring.instance())));
+            made.inspect_err(
+                |error| tracing::warn!(%error, "no copy of the log's head is kept in a second place"),
+            )
+            .ok()
+        });
         let line = format!("{key}\n");
         match disk.read(VKEY)? {
             None => disk.write(VKEY, line.as_bytes())?,
@@ -67,6 +84,7 @@ impl AuditFiles {
         Ok(Self {
             publisher: Arc::new(Publisher {
                 disk,
+                witness,
                 key,
                 seed,
                 head,
@@ -129,6 +147,19 @@ impl AuditFiles {
         {
             let head = Claimed { size: tree.size(), root: tree.root() };
             let keep = self.publisher.head.keeper(&self.publisher.disk, head)?;
+            let witness = self.publisher.witness.as_ref().and_then(|disk| {
+                let kept = self.publisher.head.keeper(disk, head);
+                kept.inspect_err(
+                    |error| tracing::warn!(%error, "the log's head has no copy in a second place"),
+                )
+                .ok()
+            });
+            let keep = move |size, root| {
+                keep(size, root);
+                if let Some(keep) = &witness {
+                    keep(size, root);
+                }
+            };
             ledger.write(move |tx| tx.follow(tree, Box::new(keep))).await?;
             self.publisher.followed()?;
         }
@@ -137,6 +168,24 @@ impl AuditFiles {
             ledger.write(move |tx| tx.add_checkpoint(signed.size, &note)).await?;
         }
         Ok(signed.size)
+    }
+}
+
+impl AuditFiles {
+    /// Moves everything out of the way that says what the log was before: the files of the log, and the copy of its head. What
+    /// is left of it counts from the next [`AuditFiles::publish`] on.
+    ///
+    /// # Errors
+    /// [`LedgerError::Io`].
+    pub fn put_aside(&self, at: jiff::Timestamp) -> Result<()> {
+        let Publisher { disk, witness, key, .. } = self.publisher.as_ref();
+        let since = at.strftime("%Y%m%dT%H%M%SZ");
+        if let Some(witness) = witness {
+            witness.rename(HEAD, &format!("{HEAD}-before-{since}"))?;
+        }
+        disk.put_aside(&format!("audit-before-{since}"))?;
+        disk.write(VKEY, format!("{key}\n").as_bytes())?;
+        self.publisher.forget()
     }
 }
 
@@ -152,6 +201,9 @@ pub fn verifier_key(keyring: &Keyring) -> Result<VerifierKey> {
 
 /// `keywright/<instance in hexadecimal digits>`.
 fn origin(instance: &[u8; 16]) -> Result<Origin> {
-    let digits: String = instance.iter().map(|byte| format!("{byte:02x}")).collect();
-    Origin::of_instance(&digits).map_err(|e| LedgerError::Audit(e.to_string()))
+    Origin::of_instance(&hex(instance)).map_err(|e| LedgerError::Audit(e.to_string()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

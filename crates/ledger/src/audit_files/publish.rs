@@ -18,6 +18,8 @@ use crate::tables::audit::{AuditFilter, StoredEntry};
 /// The one who signs.
 pub(super) struct Publisher {
     pub(super) disk: Disk,
+    /// The second place.
+    pub(super) witness: Option<Disk>,
     pub(super) key: VerifierKey,
     pub(super) seed: Zeroizing<[u8; 32]>,
     pub(super) head: HeadKey,
@@ -79,6 +81,7 @@ impl Publisher {
         let mut state = self.state.lock().map_err(|_| LedgerError::Closed)?;
         let is_followed = state.is_followed;
         let newest = if is_followed { None } else { self.head.read(&self.disk)? };
+        let witness = if is_followed { None } else { self.witnessed() };
         let size = tx.audit_size()?;
         if state.note.is_none() && tx.has_stray_entries()? {
             let why = "the ledger holds entries that have no place in the log".to_owned();
@@ -92,7 +95,7 @@ impl Publisher {
             heads.extend(note.as_deref().map(|note| self.head(held, note, size)).transpose()?);
         }
         let signed = heads.iter().map(|head| head.size).max().unwrap_or(0);
-        for (held, head) in [(Held::Head, newest), (Held::Seen, state.seen)] {
+        for (held, head) in [(Held::Head, newest), (Held::Witness, witness), (Held::Seen, state.seen)] {
             heads.extend(head.map(|head| Head::of(held, head.size, head.root, size)).transpose()?);
         }
         let is_known = |note: &Option<String>| note.is_some() && *note == state.note;
@@ -121,6 +124,18 @@ impl Publisher {
         let to_keep = (in_ledger.as_ref() != Some(&note)).then(|| note.clone());
         *state = State { edge, note: Some(note), is_followed, seen: None };
         Ok(Signed { size, to_keep, to_follow: (!is_followed).then_some(tree) })
+    }
+
+    /// What the second place says. One that this home did not write says nothing: whoever could write it could take it away.
+    fn witnessed(&self) -> Option<Claimed> {
+        let said = self.witness.as_ref().map(|disk| self.head.read(disk))?;
+        said.inspect_err(|error| tracing::warn!(%error, "the copy of the log's head is not believed")).ok()?
+    }
+
+    /// Nothing is known any more of what was signed, and nobody keeps the head.
+    pub(super) fn forget(&self) -> Result<()> {
+        *self.state.lock().map_err(|_| LedgerError::Closed)? = State::default();
+        Ok(())
     }
 
     /// Opens a checkpoint that the log has to continue.

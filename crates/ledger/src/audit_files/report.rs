@@ -12,6 +12,8 @@ pub enum Held {
     File,
     /// The log's head, a file that follows each commit.
     Head,
+    /// A copy of the head in a second place.
+    Witness,
     /// What the broker read when it started.
     Seen,
     /// The newest one in the ledger: the second place.
@@ -150,6 +152,7 @@ impl fmt::Display for Held {
             Self::File => "the checkpoint file",
             Self::Seen => "what this broker read when it started",
             Self::Head => "the head file",
+            Self::Witness => "the copy of the head in a second place",
             Self::Ledger => "the ledger's own checkpoint",
             Self::Given => "the older checkpoint",
             Self::Broker => "the checkpoint that this broker signed last",

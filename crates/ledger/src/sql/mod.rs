@@ -45,6 +45,9 @@ pub struct Tx<'c> {
 /// What MACs of rows begin with, once the ledger is unlocked.
 pub(crate) type RowKey = std::sync::OnceLock<hmac::Hmac<sha2::Sha256>>;
 
+/// See [`Tx::too_far`].
+const TOO_FAR: keywright_core::span::Span = keywright_core::span::Span::from_seconds(7 * 86_400);
+
 impl<'c> Tx<'c> {
     pub(crate) fn new(engine: &'c Engine, now: Timestamp, rows: &'c RowKey) -> Self {
         Self { engine, now, rows, tail: None }
@@ -69,6 +72,13 @@ impl<'c> Tx<'c> {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// Further ahead than anything is ever put off or leased: what is due only then was written by a clock that was ahead and
+    /// has gone back since, and is due now.
+    #[must_use]
+    pub(crate) fn too_far(&self) -> Timestamp {
+        TOO_FAR.after(self.now)
     }
 
     /// Runs a statement and says how many rows it changed.

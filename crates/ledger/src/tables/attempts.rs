@@ -124,9 +124,10 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn attempts_to_sweep(&self) -> Result<Vec<Attempt>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM attempts WHERE sweep_at IS NOT NULL AND sweep_at <= $1 ORDER BY sweep_at LIMIT 100"
+            "SELECT {COLUMNS} FROM attempts WHERE sweep_at IS NOT NULL AND (sweep_at <= $1 OR sweep_at > $2) \
+             ORDER BY sweep_at LIMIT 100"
         );
-        self.sound(&self.query(&sql, &[self.now().into()])?, read)
+        self.sound(&self.query(&sql, &[self.now().into(), self.too_far().into()])?, read)
     }
 
     /// How many attempts still wait for certainty.

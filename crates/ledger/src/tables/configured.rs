@@ -52,6 +52,24 @@ pub(crate) const STORES: Facts = Facts { table: "stores", what: "store", count: 
 const STORE: &str = "name, kind, address, extra, credential, added_at, mac";
 
 impl Connection {
+    /// Since when its parent credential is in use here: its id says when it came.
+    #[must_use]
+    pub fn parent_since(&self) -> Timestamp {
+        self.credential.made_at().unwrap_or(self.added_at)
+    }
+
+    fn facts(&self) -> Result<Vec<Value>> {
+        Ok(vec![
+            Value::text(&self.name),
+            Value::text(&self.kind),
+            Value::maybe(self.base_url.as_deref()),
+            Value::maybe(self.account.as_deref()),
+            json(&self.extra)?,
+            Value::text(self.credential),
+            self.added_at.into(),
+        ])
+    }
+
     fn read(tx: &Tx<'_>, row: &Row) -> Result<Self> {
         CONNECTIONS.check(tx, row)?;
         Ok(Self {
@@ -122,24 +140,34 @@ impl Tx<'_> {
         }
     }
 
+    /// Has a connection work with another credential, which was sealed in the same transaction; the one before is
+    /// destroyed.
+    ///
+    /// # Errors
+    /// [`LedgerError::Missing`], or [`LedgerError::Conflict`] when it is not as it was read.
+    pub fn change_credential(&self, read: &Connection, credential: SealedId) -> Result<Connection> {
+        if self.connection(&read.name)? != *read {
+            return Err(LedgerError::Conflict { what: "connection" });
+        }
+        let changed = Connection { credential, ..read.clone() };
+        let mac = CONNECTIONS.mac(self, &changed.facts()?)?;
+        self.execute(
+            "UPDATE connections SET credential = $2, mac = $3 WHERE name = $1",
+            &[Value::text(&changed.name), Value::text(credential), mac],
+        )?;
+        self.erase_one(read.credential)?;
+        Ok(changed)
+    }
+
     /// Adds a connection whose credential was sealed in the same transaction.
     ///
     /// # Errors
     /// [`LedgerError::Exists`].
     pub fn add_connection(&self, connection: &Connection) -> Result<()> {
-        let facts = vec![
-            Value::text(&connection.name),
-            Value::text(&connection.kind),
-            Value::maybe(connection.base_url.as_deref()),
-            Value::maybe(connection.account.as_deref()),
-            json(&connection.extra)?,
-            Value::text(connection.credential),
-            connection.added_at.into(),
-        ];
         let rows = self.execute(
             "INSERT INTO connections (name, kind, base_url, account, extra, credential, added_at, mac) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
-            &CONNECTIONS.with(self, facts, [])?,
+            &CONNECTIONS.with(self, connection.facts()?, [])?,
         )?;
         if rows == 0 {
             return Err(LedgerError::Exists { what: "connection", name: connection.name.to_string() });

@@ -5,6 +5,7 @@ use keywright_core::id::{KeyId, VersionId};
 use keywright_core::key::{Key, KeyState, Version, VersionState};
 use keywright_core::name::{AgentName, ConnectionName, EnvironmentName, KeyName, ProjectName, StoreName};
 use keywright_core::secret::Fingerprint;
+use keywright_core::span::Span;
 
 use crate::error::{LedgerError, Result};
 use crate::sql::{Facts, Row, Tx, Value};
@@ -246,9 +247,12 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn keys_to_rotate(&self, limit: u32) -> Result<Vec<KeyId>> {
-        let sql = "SELECT id FROM keys WHERE rotate_at IS NOT NULL AND rotate_at <= $1 AND state = 'active' \
-                   AND disabled_at IS NULL ORDER BY rotate_at LIMIT $2";
-        let rows = self.query(sql, &[self.now().into(), i64::from(limit).into()])?;
+        // A version of tomorrow was made while the clock was ahead, and so was what stands in `rotate_at`.
+        let tomorrow = Span::from_seconds(86_400).after(self.now());
+        let sql = "SELECT id FROM keys WHERE (rotate_at <= $1 OR (rotate_at > $2 AND EXISTS (SELECT 1 FROM versions v \
+                   WHERE v.key_id = keys.id AND v.state = 'active' AND v.created_at > $2))) AND state = 'active' \
+                   AND disabled_at IS NULL ORDER BY rotate_at LIMIT $3";
+        let rows = self.query(sql, &[self.now().into(), tomorrow.into(), i64::from(limit).into()])?;
         rows.iter().map(|row| row.parse(0, "key id")).collect()
     }
 

@@ -7,6 +7,8 @@ use crate::sql::{Tx, Value};
 
 const INSTANCE: &str = "instance";
 const EPOCH: &str = "epoch";
+/// A marker has room for fifteen bits.
+const LAST_EPOCH: u16 = 0x7fff;
 
 impl Tx<'_> {
     /// The home's random id; absent before `init`.
@@ -47,6 +49,22 @@ impl Tx<'_> {
         row.map(|row| row.array(0).map(|bytes| Epoch(u16::from_be_bytes(bytes))))
             .transpose()?
             .ok_or(LedgerError::Missing { what: "epoch", name: String::new() })
+    }
+
+    /// Begins a new epoch, later than this one and than any that was seen elsewhere: what carries the marker of an earlier one may be of a time that this ledger does not know.
+    ///
+    /// # Errors
+    /// When the ledger can't be written, or there are no more epochs.
+    pub fn raise_epoch(&self, seen: Epoch) -> Result<Epoch> {
+        let next = Epoch(self.epoch()?.max(seen).0.saturating_add(1));
+        if next.0 > LAST_EPOCH {
+            return Err(LedgerError::Conflict { what: "epoch" });
+        }
+        self.execute(
+            "UPDATE meta SET value = $2 WHERE name = $1",
+            &[EPOCH.into(), Value::Bytes(next.0.to_be_bytes().to_vec())],
+        )?;
+        Ok(next)
     }
 }
 

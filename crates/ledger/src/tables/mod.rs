@@ -13,6 +13,7 @@ pub(crate) mod holds;
 pub(crate) mod keys;
 pub(crate) mod meta;
 pub(crate) mod operators;
+pub(crate) mod parents;
 pub(crate) mod placements;
 pub(crate) mod requests;
 pub(crate) mod revocations;

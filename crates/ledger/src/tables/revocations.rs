@@ -127,9 +127,11 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn revocations_due(&self, limit: u32) -> Result<Vec<Revocation>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM revocations WHERE due_at IS NOT NULL AND due_at <= $1 ORDER BY due_at LIMIT $2"
+            "SELECT {COLUMNS} FROM revocations WHERE due_at IS NOT NULL AND (due_at <= $1 OR due_at > $2) \
+             ORDER BY due_at LIMIT $3"
         );
-        self.sound(&self.query(&sql, &[self.now().into(), i64::from(limit).into()])?, Revocation::read)
+        let parameters = [self.now().into(), self.too_far().into(), i64::from(limit).into()];
+        self.sound(&self.query(&sql, &parameters)?, Revocation::read)
     }
 
     /// The debts that are still owed, oldest first, at most 1,000.
@@ -141,6 +143,15 @@ impl Tx<'_> {
             "SELECT {COLUMNS} FROM revocations WHERE done_at IS NULL ORDER BY owed_since, id LIMIT 1000"
         );
         self.sound(&self.query(&sql, &[])?, Revocation::read)
+    }
+
+    /// Whether a credential is owed, or was and is settled.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn is_or_was_owed(&self, connection: &ConnectionName, provider_key_id: &str) -> Result<bool> {
+        let sql = "SELECT 1 FROM revocations WHERE connection = $1 AND provider_key_id = $2";
+        Ok(self.first(sql, &[Value::text(connection), provider_key_id.into()])?.is_some())
     }
 
     /// How many debts are still owed.

@@ -143,9 +143,9 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn sagas_due(&self, limit: u32) -> Result<Vec<SagaId>> {
         let rows = self.query(
-            "SELECT id FROM sagas WHERE due_at IS NOT NULL AND due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1) \
-             ORDER BY due_at, id LIMIT $2",
-            &[self.now().into(), i64::from(limit).into()],
+            "SELECT id FROM sagas WHERE (due_at <= $1 OR due_at > $2) \
+             AND (lease_until IS NULL OR lease_until <= $1 OR lease_until > $2) ORDER BY due_at, id LIMIT $3",
+            &[self.now().into(), self.too_far().into(), i64::from(limit).into()],
         )?;
         rows.iter().map(|row| row.parse(0, "saga id")).collect()
     }
@@ -158,8 +158,15 @@ impl Tx<'_> {
     pub fn claim_saga(&self, id: SagaId, owner: &str, lease: Span) -> Result<Option<Saga>> {
         let rows = self.execute(
             "UPDATE sagas SET owner = $2, fence = fence + 1, lease_until = $3 \
-             WHERE id = $1 AND due_at <= $4 AND (lease_until IS NULL OR lease_until <= $4)",
-            &[Value::text(id), owner.into(), lease.after(self.now()).into(), self.now().into()],
+             WHERE id = $1 AND (due_at <= $4 OR due_at > $5) \
+             AND (lease_until IS NULL OR lease_until <= $4 OR lease_until > $5)",
+            &[
+                Value::text(id),
+                owner.into(),
+                lease.after(self.now()).into(),
+                self.now().into(),
+                self.too_far().into(),
+            ],
         )?;
         if rows == 0 { Ok(None) } else { self.saga(id).map(Some) }
     }

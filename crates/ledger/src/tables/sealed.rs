@@ -65,6 +65,15 @@ impl Tx<'_> {
         })
     }
 
+    /// Destroys one sealed value, data key included. Nothing happens when it is gone.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn erase_one(&self, id: SealedId) -> Result<()> {
+        self.execute("DELETE FROM sealed_values WHERE id = $1", &[Value::text(id)])?;
+        Ok(())
+    }
+
     /// Destroys every sealed value of an owner, data keys included. Nothing happens when there is none.
     ///
     /// # Errors

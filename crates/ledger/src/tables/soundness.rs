@@ -1,7 +1,7 @@
 //! Looking through all rows that are vouched for.
 
 use super::{
-    attempts, configured, consumers, drains, embedded, guards, holds, keys, placements, requests,
+    attempts, configured, consumers, drains, embedded, guards, holds, keys, parents, placements, requests,
     revocations, sagas, usage,
 };
 use crate::error::{LedgerError, Result};
@@ -77,6 +77,7 @@ impl Tx<'_> {
             &drains::FACTS,
             &holds::FACTS,
             &revocations::FACTS,
+            &parents::FACTS,
             &usage::FACTS,
         ] {
             found.rows += facts.edited(self, &mut found.edited)?;

@@ -35,9 +35,12 @@ pub(super) async fn run(
 ) -> Result<Value, Failure> {
     match call {
         Op::Login | Op::Logout => session(broker, peer, operator, &call, stop).await,
-        Op::ProviderAdd { .. } | Op::ProviderList | Op::ProviderCheck { .. } | Op::ProviderRemove { .. } => {
-            providers(broker, operator, call).await
-        }
+        Op::ProviderAdd { .. }
+        | Op::ProviderList
+        | Op::ProviderCheck { .. }
+        | Op::ProviderRotateParent { .. }
+        | Op::ProviderReplaceParent { .. }
+        | Op::ProviderRemove { .. } => providers(broker, operator, call).await,
         Op::StoreAdd { .. } | Op::StoreList | Op::StoreCheck { .. } | Op::StoreRemove { .. } => {
             stores(broker, operator, call).await
         }
@@ -77,7 +80,9 @@ pub(super) async fn run(
         | Op::KeyRevoke { .. }
         | Op::ProjectTeardown { .. }
         | Op::RequestCheck { .. }
-        | Op::Reconcile => keys(broker, peer, operator, call).await,
+        | Op::Reconcile
+        | Op::AcceptRestore
+        | Op::RevokeLost => keys(broker, peer, operator, call).await,
         Op::ReviewList
         | Op::ReviewShow { .. }
         | Op::ProposalApply { .. }
@@ -120,7 +125,7 @@ async fn session(
     }
 }
 
-async fn providers(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, Failure> {
+async fn providers(broker: &Arc<Broker>, operator: &Proven, call: Op) -> Result<Value, Failure> {
     match call {
         Op::ProviderAdd { name, kind, base_url, account, extra, credential } => {
             let new = NewConnection {
@@ -137,6 +142,15 @@ async fn providers(broker: &Broker, operator: &Proven, call: Op) -> Result<Value
         Op::ProviderCheck { name } => {
             let health = broker.check_connection(&name.parse().map_err(invalid)?).await?;
             Ok(views::connection_health(&name, &health))
+        }
+        Op::ProviderRotateParent { name } => {
+            let renewed = broker.rotate_parent(operator, &name.parse().map_err(invalid)?).await?;
+            Ok(views::renewed(&name, &renewed))
+        }
+        Op::ProviderReplaceParent { name, credential } => {
+            let (parsed, credential) = (name.parse().map_err(invalid)?, credential.into_secret());
+            let renewed = broker.replace_parent(operator, &parsed, credential).await?;
+            Ok(views::renewed(&name, &renewed))
         }
         Op::ProviderRemove { name } => {
             let templates = broker.remove_connection(operator, &name.parse().map_err(invalid)?).await?;
@@ -324,8 +338,13 @@ async fn keys(broker: &Arc<Broker>, peer: &Peer, operator: &Proven, call: Op) ->
         Op::RequestCheck { request } => {
             Ok(views::receipt(&broker.check(&caller.principal, &request, Duration::ZERO).await?))
         }
-        Op::Reconcile => {
-            let found = serde_json::to_value(broker.reconcile().await?).map_err(invalid)?;
+        looks @ (Op::Reconcile | Op::AcceptRestore | Op::RevokeLost) => {
+            let found = match looks {
+                Op::AcceptRestore => broker.accept_restore(operator).await?,
+                Op::RevokeLost => broker.revoke_lost(operator).await?,
+                _ => broker.reconcile().await?,
+            };
+            let found = serde_json::to_value(found).map_err(invalid)?;
             Ok(views::with_schema("keywright/reconcile/1", found))
         }
         Op::KeyList { project, environment, state, debt } => {

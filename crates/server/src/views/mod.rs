@@ -6,6 +6,7 @@ use keywright_broker::DryRun;
 use keywright_broker::denied::Denied;
 use keywright_broker::find::{self, Found, Planned};
 use keywright_broker::guards::CheckedTemplate;
+use keywright_broker::parent::Renewed;
 use keywright_broker::review::Pending;
 use keywright_core::audit::Entry;
 use keywright_core::name::OperatorName;
@@ -66,11 +67,24 @@ pub fn connections(connections: &[Connection]) -> Value {
         .map(|c| {
             json!({
                 "name": c.name, "kind": c.kind, "account": c.account, "base_url": c.base_url,
-                "added_at": c.added_at.to_string(),
+                "added_at": c.added_at.to_string(), "parent_since": c.parent_since().to_string(),
             })
         })
         .collect();
     json!({ "schema": "keywright/providers/1", "providers": all })
+}
+
+/// What came of giving a connection another parent credential.
+#[must_use]
+pub fn renewed(name: &str, renewed: &Renewed) -> Value {
+    let mut shown = connection_health(name, &renewed.health);
+    if let Some(fields) = shown.as_object_mut() {
+        fields.insert("before".to_owned(), json!(renewed.before));
+        fields.insert("before_is_gone".to_owned(), json!(renewed.before_is_gone));
+        fields.insert("trouble".to_owned(), json!(renewed.trouble));
+        fields.insert("notes".to_owned(), json!(renewed.notes));
+    }
+    shown
 }
 
 /// How a connection is doing.

@@ -18,6 +18,7 @@
 
 mod parent;
 mod policy;
+mod renew;
 mod resource;
 mod session;
 mod user;
@@ -32,7 +33,7 @@ use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
     Disable, Evidence, LastUsed, Listed, Listing, Minted, ParentHealth, Provider, ProviderError,
-    ProviderFacts, Recovery,
+    ProviderFacts, Recovery, RenewsParent,
 };
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
@@ -71,6 +72,7 @@ pub(super) struct Aws {
     home: Home,
     sts: QueryApi,
     iam: QueryApi,
+    parent_id: String,
     parent_is_temporary: bool,
     probe_for: Duration,
 }
@@ -183,6 +185,7 @@ impl Aws {
             mode,
             sts: QueryApi::new(wire(aws::address("sts", region))?, &keys, region, "sts", "2011-06-15"),
             iam: QueryApi::new(wire(iam)?, &keys, at, "iam", "2010-05-08"),
+            parent_id: keys.id.clone(),
             parent_is_temporary: keys.are_temporary(),
             probe_for: config.span(KIND, "probe_for", PROBE_FOR)?,
             home,
@@ -200,11 +203,17 @@ impl Aws {
         let token = Some(document.session_token.as_str()).filter(|token| !token.is_empty());
         let keys = Keys::new(&document.access_key_id, &document.secret_access_key, token)
             .ok_or_else(|| unsupported("the secret is no access key".to_owned()))?;
+        let who = self.wait_until_known(&keys).await?;
+        self.is_its_own(&who, &keys, id)
+    }
+
+    /// Who somebody's keys are of, once AWS knows them.
+    async fn wait_until_known(&self, keys: &Keys) -> Result<Element, ProviderError> {
         let (started, mut wait) = (Instant::now(), FIRST_WAIT);
         loop {
-            let who = self.sts.call_as(&keys, &self.home.region, "sts", "GetCallerIdentity").await;
+            let who = self.sts.call_as(keys, &self.home.region, "sts", "GetCallerIdentity").await;
             let failure = match who {
-                Ok(who) => return self.is_its_own(&who, &keys, id),
+                Ok(who) => return Ok(who),
                 Err(failure) => failure,
             };
             let may_pass = failure.is_denied();
@@ -221,8 +230,14 @@ impl Aws {
 
     /// A user's name ends the ARN; a session is known by its access key.
     fn is_its_own(&self, who: &Element, keys: &Keys, id: &str) -> Result<(), ProviderError> {
-        let arn = who.text("Arn").unwrap_or_default();
-        let is_own = if self.is_session() { keys.id == id } else { arn.ends_with(&format!("/{id}")) };
+        if self.is_session() { self.is_ours(who, keys.id == id) } else { self.is_of_user(who, id) }
+    }
+
+    fn is_of_user(&self, who: &Element, name: &str) -> Result<(), ProviderError> {
+        self.is_ours(who, who.text("Arn").unwrap_or_default().ends_with(&format!("/{name}")))
+    }
+
+    fn is_ours(&self, who: &Element, is_own: bool) -> Result<(), ProviderError> {
         if is_own && who.text("Account") == Some(&self.home.account) {
             Ok(())
         } else {
@@ -343,5 +358,9 @@ impl Provider for Aws {
 
     fn last_used(&self) -> Option<&dyn LastUsed> {
         (!self.is_session()).then_some(self)
+    }
+
+    fn renewing(&self) -> Option<&dyn RenewsParent> {
+        (!self.parent_is_temporary).then_some(self)
     }
 }

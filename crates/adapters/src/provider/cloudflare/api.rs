@@ -8,9 +8,10 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::KIND;
+use super::create::Created;
 use super::envelope::{About, Answer, Failure, confirm, open, throttled};
 use super::resource::is_id;
-use super::shapes::{CreateBody, CreatedToken};
+use super::shapes::CreatedToken;
 use crate::wire::{Call, Fault, Reply, Scrub, Wire};
 
 /// The largest answer to a list, in bytes: a page of 50 tokens with many policies, or all permission groups.
@@ -93,16 +94,16 @@ impl Api {
     pub(super) async fn create(
         &self,
         path: Vec<&str>,
-        body: &CreateBody<'_>,
+        token: Created<'_, impl Serialize>,
         needs: &'static str,
     ) -> Result<Minted, Failure> {
-        let call = Call::once(Method::POST, path, &self.parent, json(body)?);
+        let call = Call::once(Method::POST, path, &self.parent, json(token.body)?);
         let about = About { what: "such account", needs };
         let created: CreatedToken = self.exchange(call, &self.scrub, about).await?.result;
         if !is_id(&created.id) || created.value.is_empty() {
             return Err(Failure::garbled("it holds no usable id and value".to_owned()));
         }
-        if created.name != body.name {
+        if created.name != token.name {
             // The id is known, so the key is not lost; only a sweep by marker would miss it.
             tracing::warn!(key = %created.id, "the provider stored another name than the marker");
         }

@@ -8,15 +8,31 @@
 use keywright_core::grant::Grant;
 use keywright_core::marker::Marker;
 use keywright_core::provider::{Listing, Minted, ProviderError};
+use serde::Serialize;
 
 use super::envelope::{Failure, Proof, is_denied};
 use super::{Cloudflare, KIND, ask};
+
+/// A token to be made: what it is called, and the whole body.
+pub(super) struct Created<'a, T> {
+    pub(super) name: &'a str,
+    pub(super) body: &'a T,
+}
 
 impl Cloudflare {
     /// What [`keywright_core::provider::Provider::mint`] does once it has seen the proof.
     pub(super) async fn create(&self, grant: &Grant, marker: &Marker) -> Result<Minted, ProviderError> {
         let body = ask::create_body(grant, marker)?;
-        match self.api.create(self.owner.tokens(), &body, self.owner.write_permission()).await {
+        self.create_named(Created { name: body.name, body: &body }, marker).await
+    }
+
+    /// The same with a body that is there already, whose name starts with the marker.
+    pub(super) async fn create_named(
+        &self,
+        token: Created<'_, impl Serialize>,
+        marker: &Marker,
+    ) -> Result<Minted, ProviderError> {
+        match self.api.create(self.owner.tokens(), token, self.owner.write_permission()).await {
             Ok(minted) => Ok(minted),
             Err(failure) => Err(match failure.proof {
                 Proof::NotDone => refused(failure.error),

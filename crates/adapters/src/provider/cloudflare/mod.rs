@@ -21,6 +21,7 @@ mod observe;
 mod owner;
 mod parent;
 mod probe;
+mod renew;
 mod resolve;
 mod resource;
 mod shapes;
@@ -37,7 +38,7 @@ use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
     Disable, Evidence, LastUsed, Listed, Listing, Minted, ParentHealth, PermissionNow, PermissionsNow,
-    Provider, ProviderError, ProviderFacts,
+    Provider, ProviderError, ProviderFacts, RenewsParent,
 };
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
@@ -223,6 +224,10 @@ impl Provider for Cloudflare {
     }
 
     fn permissions_now(&self) -> Option<&dyn PermissionsNow> {
+        Some(self)
+    }
+
+    fn renewing(&self) -> Option<&dyn RenewsParent> {
         Some(self)
     }
 }

@@ -5,7 +5,7 @@ use keywright_core::text::{Untrusted, escaped};
 
 use super::envelope::{About, Failure};
 use super::owner::Owner;
-use super::shapes::{Token, Verified};
+use super::shapes::{Group, Token, Verified};
 use super::{Cloudflare, KIND};
 
 /// Makes tokens: of the account, of the user.
@@ -85,16 +85,18 @@ impl Cloudflare {
         failure.into()
     }
 
-    fn judge(&self, token: &Token) -> Result<Vec<String>, ProviderError> {
-        let mut warnings = Vec::new();
-        let allows = token.policies.iter().filter(|policy| policy.effect == "allow");
-        let groups: Vec<_> = allows.flat_map(|policy| &policy.permission_groups).collect();
-        if !groups.iter().any(|group| MAKES_TOKENS.contains(&group.id.as_str())) {
-            return Err(unauthorized(&format!(
-                "it lacks `{}`, so it can't mint",
-                self.owner.write_permission()
-            )));
+    /// Whether a token may make others.
+    pub(super) fn may_make_tokens(&self, token: &Token) -> Result<(), ProviderError> {
+        if allowed(token).iter().any(|group| MAKES_TOKENS.contains(&group.id.as_str())) {
+            return Ok(());
         }
+        Err(unauthorized(&format!("it lacks `{}`, so it can't mint", self.owner.write_permission())))
+    }
+
+    fn judge(&self, token: &Token) -> Result<Vec<String>, ProviderError> {
+        self.may_make_tokens(token)?;
+        let mut warnings = Vec::new();
+        let groups = allowed(token);
         let harmless = |id: &str| MAKES_TOKENS.contains(&id) || HELPS_MINTING.contains(&id);
         let more: Vec<_> = groups
             .iter()
@@ -112,6 +114,11 @@ impl Cloudflare {
         }
         Ok(warnings)
     }
+}
+
+fn allowed(token: &Token) -> Vec<&Group> {
+    let allows = token.policies.iter().filter(|policy| policy.effect == "allow");
+    allows.flat_map(|policy| &policy.permission_groups).collect()
 }
 
 fn unauthorized(message: &str) -> ProviderError {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::envelope::About;
-use super::shapes::{GroupBody, Token};
+use super::shapes::{GroupBody, Policy, Token};
 use super::{Cloudflare, KIND};
 
 /// The whole token, as it was read, but for the fields that are the provider's to write.
@@ -29,11 +29,25 @@ struct ReplaceBody<'a> {
     expires_on: Option<Timestamp>,
 }
 
+/// A policy as it was read.
 #[derive(Serialize)]
-struct SamePolicy<'a> {
+pub(super) struct SamePolicy<'a> {
     effect: &'a str,
     resources: &'a Map<String, Value>,
     permission_groups: Vec<GroupBody<'a>>,
+}
+
+impl<'a> SamePolicy<'a> {
+    /// Those of a token.
+    pub(super) fn all_of(token: &'a Token) -> Vec<Self> {
+        let groups = |policy: &'a Policy| policy.permission_groups.iter().map(|g| GroupBody { id: &g.id });
+        let same = |policy: &'a Policy| Self {
+            effect: &policy.effect,
+            resources: &policy.resources,
+            permission_groups: groups(policy).collect(),
+        };
+        token.policies.iter().map(same).collect()
+    }
 }
 
 #[async_trait]
@@ -69,15 +83,10 @@ impl Cloudflare {
 }
 
 fn whole<'a>(token: &'a Token, status: &'static str) -> ReplaceBody<'a> {
-    let policies = token.policies.iter().map(|policy| SamePolicy {
-        effect: &policy.effect,
-        resources: &policy.resources,
-        permission_groups: policy.permission_groups.iter().map(|group| GroupBody { id: &group.id }).collect(),
-    });
     ReplaceBody {
         name: &token.name,
         status,
-        policies: policies.collect(),
+        policies: SamePolicy::all_of(token),
         condition: token.condition.as_ref().filter(|condition| !condition.is_null()),
         not_before: token.not_before,
         expires_on: token.expires_on,
@@ -87,7 +96,7 @@ fn whole<'a>(token: &'a Token, status: &'static str) -> ReplaceBody<'a> {
 /// Whether two readings of a token allow the same.
 fn same_reach(one: &Token, two: &Token) -> bool {
     let policies = |token: &Token| -> Vec<_> {
-        let of = |policy: &super::shapes::Policy| {
+        let of = |policy: &Policy| {
             let groups: Vec<_> = policy.permission_groups.iter().map(|group| group.id.clone()).collect();
             (policy.effect.clone(), policy.resources.clone(), groups)
         };

@@ -3,6 +3,7 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use jiff::Timestamp;
 use keywright_broker::Code;
 use keywright_ledger::audit_files;
 use keywright_server::answer::Failure;
@@ -12,7 +13,10 @@ use serde_json::Value;
 use super::{Finding, Verdict};
 use crate::app::App;
 use crate::harden;
-use crate::show::{count, items, number, outside};
+use crate::show::{count, field, items, number, outside};
+
+/// From how many days on the age of a parent credential is worth a word.
+const OLD_PARENT: i64 = 90;
 
 /// The home: is it there, whose is it, who can read it.
 pub(super) fn home(app: &App) -> Vec<Finding> {
@@ -132,6 +136,32 @@ pub(super) async fn audit(app: &App) -> Result<Vec<Finding>, Failure> {
     }])
 }
 
+/// The second place of the log's head.
+pub(super) fn witness(app: &App) -> Option<Finding> {
+    if !app.has_home().unwrap_or(false) {
+        return None;
+    }
+    let root = app.home.root();
+    Some(match app.home.witness() {
+        Ok(Some(place)) if place.starts_with(root) => {
+            let what =
+                format!("the copy of the audit log's head in {} lies in the home itself", place.display());
+            Finding::new("witness", Verdict::Warning, what).hint("name a place outside of it in config.toml")
+        }
+        Ok(Some(place)) => {
+            let what = format!("an older copy of the home would be noticed by {}", place.display());
+            Finding::new("witness", Verdict::Good, what)
+        }
+        Ok(None) => {
+            let what = "an older copy of the whole home that is put back would not be noticed: the audit log's head has no copy \
+                        in a second place";
+            let hint = format!("in {}: [audit] witness = \"/another/place\"", app.home.config().display());
+            Finding::new("witness", Verdict::Note, what).hint(hint)
+        }
+        Err(error) => Finding::new("witness", Verdict::Wrong, error.message),
+    })
+}
+
 /// The rows of the ledger: are they as Keywright wrote them.
 pub(super) async fn rows(app: &App) -> Result<Vec<Finding>, Failure> {
     let is_serving = if app.has_home().unwrap_or(false) { app.is_serving().await? } else { false };
@@ -159,6 +189,31 @@ pub(super) async fn rows(app: &App) -> Result<Vec<Finding>, Failure> {
         said.map(|said| Finding::new("rows", Verdict::Wrong, said).hint("restore the ledger from a backup"))
             .collect()
     })
+}
+
+/// The parent credentials: for how long each is in use. Nothing where an operator would have to be asked.
+pub(super) async fn parents(app: &App) -> Result<Vec<Finding>, Failure> {
+    let is_serving = if app.has_home().unwrap_or(false) { app.is_serving().await? } else { false };
+    if !is_serving {
+        return Ok(Vec::new());
+    }
+    let asked = match app.passphrase_file {
+        Some(_) => app.signed(OperatorCall::ProviderList).await,
+        None => app.session_only(OperatorCall::ProviderList).await,
+    };
+    let Ok(listed) = asked else { return Ok(Vec::new()) };
+    let now = Timestamp::now();
+    let aged = items(&listed, "providers").iter().filter_map(|one| {
+        let since: Timestamp = field(one, "parent_since").parse().ok()?;
+        let days = now.duration_since(since).as_hours() / 24;
+        let name = outside(&field(one, "name"));
+        (days >= OLD_PARENT).then(|| {
+            let what = format!("connection {name} works with one parent credential for {days} days");
+            Finding::new("parent", Verdict::Note, what)
+                .hint(format!("keywright provider rotate-parent {name}, where its provider can"))
+        })
+    });
+    Ok(aged.collect())
 }
 
 /// Why the ledger can't be read, said once.

@@ -1,6 +1,7 @@
 //! The provider: sessions of a role, and users of their own.
 
 mod parent;
+mod renew;
 mod sessions;
 mod users;
 
