@@ -89,6 +89,7 @@ impl Broker {
         let (slot, _, signing) = unlock(&self.ledger, name, passphrase).await?;
         // A slot that somebody else put there opens as well, to another master key than this home's.
         let operator = slot.vouched(&self.keyring)?;
+        self.ledger.catch_up().await?;
         self.rails.check_row(&operator)?;
         Ok(Proven { name: operator.name, signing: Some(signing) })
     }
@@ -132,6 +133,7 @@ impl Broker {
         // An operator may have been removed since.
         let keyring = Arc::clone(&self.keyring);
         let operator = self.ledger.read(move |tx| tx.operator(&name, &keyring)).await?;
+        self.ledger.catch_up().await?;
         self.rails.check_row(&operator)?;
         Ok(Proven { name: operator.name, signing: None })
     }
@@ -144,6 +146,7 @@ impl Broker {
         let (hash, keyring) = (self.keyring.token_hash(token), Arc::clone(&self.keyring));
         let found = self.ledger.read(move |tx| tx.agent_by_token(&hash, &keyring)).await?;
         let found = found.ok_or_else(|| unknown_token("agent"))?;
+        self.ledger.catch_up().await?;
         self.rails.check_row(&found)?;
         Ok(found)
     }
@@ -156,6 +159,7 @@ impl Broker {
         let (hash, keyring) = (self.keyring.token_hash(token), Arc::clone(&self.keyring));
         let found = self.ledger.read(move |tx| tx.workload_by_token(&hash, &keyring)).await?;
         let found = found.ok_or_else(|| unknown_token("workload"))?;
+        self.ledger.catch_up().await?;
         self.rails.check_row(&found)?;
         Ok(found)
     }

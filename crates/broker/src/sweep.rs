@@ -19,6 +19,7 @@ use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{Code, Result};
 use crate::record::system;
+use crate::shared::Leading;
 
 /// What a reconcile found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -159,12 +160,12 @@ impl Broker {
     }
 
     /// Looks for the attempts whose fate is unknown and whose time has come.
-    pub(crate) async fn sweep(&self) -> Result<usize> {
+    pub(crate) async fn sweep(&self, leading: &Leading) -> Result<usize> {
         let due = self.ledger.read(|tx| tx.attempts_to_sweep()).await?;
         let mut lists: BTreeMap<ConnectionName, Option<Vec<Listed>>> = BTreeMap::new();
         for attempt in &due {
             if let Some(late) = self.waits_for_expiry(&attempt.connection).await {
-                self.let_expire(attempt, late).await?;
+                self.let_expire(attempt, late, leading).await?;
                 continue;
             }
             if !lists.contains_key(&attempt.connection) {
@@ -175,9 +176,9 @@ impl Broker {
                 lists.insert(attempt.connection.clone(), listed);
             }
             match lists.get(&attempt.connection) {
-                Some(Some(listed)) => self.look(attempt, listed).await?,
+                Some(Some(listed)) => self.look(attempt, listed, leading).await?,
                 // Nobody looked, so nothing is known that was not known before.
-                _ => self.look_again(attempt).await?,
+                _ => self.look_again(attempt, leading).await?,
             }
         }
         if !due.is_empty() {
@@ -194,10 +195,11 @@ impl Broker {
     }
 
     /// Whatever the attempt made has ended by itself, also when its create took effect late; or it is left until then.
-    async fn let_expire(&self, attempt: &Attempt, late: Span) -> Result<()> {
-        let Some(expires_at) = attempt.expires_at else { return self.look_again(attempt).await };
-        let (id, end) = (attempt.id, late.after(expires_at));
+    async fn let_expire(&self, attempt: &Attempt, late: Span, leading: &Leading) -> Result<()> {
+        let Some(expires_at) = attempt.expires_at else { return self.look_again(attempt, leading).await };
+        let (id, end, leading) = (attempt.id, late.after(expires_at), leading.clone());
         let written = self.ledger.write(move |tx| {
+            leading.check(tx)?;
             if tx.now() < end {
                 tx.look_for_attempt_at(id, end)
             } else {
@@ -207,13 +209,13 @@ impl Broker {
         Ok(written.await?)
     }
 
-    async fn look(&self, attempt: &Attempt, listed: &[Listed]) -> Result<()> {
+    async fn look(&self, attempt: &Attempt, listed: &[Listed], leading: &Leading) -> Result<()> {
         let found: Vec<_> = listed.iter().filter(|l| self.carries_marker_of(l, attempt.id)).collect();
         for credential in &found {
             self.adopt_or_owe(&attempt.connection, attempt.id, credential.provider_key_id.clone()).await?;
         }
         if found.is_empty() {
-            self.absent(attempt).await?;
+            self.absent(attempt, leading).await?;
         }
         Ok(())
     }
@@ -226,14 +228,16 @@ impl Broker {
 
     /// Looked for and not found: look again until the create can no longer take effect, and at least once more. After
     /// that the regular reconcile is enough, which looks at every marker for ever.
-    async fn absent(&self, attempt: &Attempt) -> Result<()> {
+    async fn absent(&self, attempt: &Attempt, leading: &Leading) -> Result<()> {
         let late = match self.outside.provider(&attempt.connection).await {
             Ok(provider) => provider.facts().longest_late_delivery,
             Err(_) => Span::from_seconds(24 * 3_600),
         };
         let until = attempt.sent_at.map(|at| late.after(at));
-        let id = attempt.id;
+        let (id, leading) = (attempt.id, leading.clone());
         let written = self.ledger.write(move |tx| {
+            // A list that somebody read long ago says nothing of what came since.
+            leading.check(tx)?;
             let may_come = until.is_some_and(|until| tx.now() < until);
             let is_last = !may_come && tx.attempt_absences(id)? + 1 >= ABSENCES;
             let next = Span::from_seconds(LOOK_AGAIN).after(tx.now());
@@ -242,11 +246,12 @@ impl Broker {
         Ok(written.await?)
     }
 
-    async fn look_again(&self, attempt: &Attempt) -> Result<()> {
-        let id = attempt.id;
-        let written = self
-            .ledger
-            .write(move |tx| tx.look_for_attempt_at(id, Span::from_seconds(LOOK_AGAIN).after(tx.now())));
+    async fn look_again(&self, attempt: &Attempt, leading: &Leading) -> Result<()> {
+        let (id, leading) = (attempt.id, leading.clone());
+        let written = self.ledger.write(move |tx| {
+            leading.check(tx)?;
+            tx.look_for_attempt_at(id, Span::from_seconds(LOOK_AGAIN).after(tx.now()))
+        });
         Ok(written.await?)
     }
 }

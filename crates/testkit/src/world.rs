@@ -52,7 +52,7 @@ pub struct World {
     _dir: tempfile::TempDir,
 }
 
-const PASSPHRASE: &str = "correct horse battery staple";
+pub(crate) const PASSPHRASE: &str = "correct horse battery staple";
 
 impl World {
     /// Makes the world: operator `ana`, connection `cf`, template `cloudflare/dns-edit`, the default policy.
