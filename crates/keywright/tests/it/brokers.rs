@@ -87,7 +87,6 @@ fn brokers_that_are_stopped_killed_and_cut_off_rotate_each_key_that_is_due_once(
     house.make_due();
     let mut processes: Vec<Process> = (0..house.homes()).map(|home| Process::start(&house, home)).collect();
     let begun = Instant::now();
-    // In the long form most of the time is quiet, or nothing would ever be done.
     let (mut stopped, mut killed, mut cut_off) = (0, 0, 0);
     while house.rotated() < keys {
         assert!(begun.elapsed() < PATIENCE * 4, "seed {seed}: {} of {keys} are done", house.rotated());
@@ -98,6 +97,8 @@ fn brokers_that_are_stopped_killed_and_cut_off_rotate_each_key_that_is_due_once(
                 process.go_on();
             }
         }
+        // What could not begin because a connection was lost is tried again in minutes; here, now.
+        house.database.run("UPDATE keys SET rotate_at = 0 WHERE rotate_at IS NOT NULL AND rotate_tries > 0");
         match dice.below(8) {
             // Long enough for the server to throw it out, and sometimes for its lead to pass on.
             0 | 1 if processes[home].stopped.is_none() => {
