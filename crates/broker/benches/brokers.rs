@@ -50,7 +50,7 @@ async fn rotations(brokers: usize, keys: usize) -> f64 {
     for home in 0..brokers {
         opened.push(house.open(home).await);
     }
-    house.mint(&opened[0], keys).await;
+    house.mint(opened.first().unwrap(), keys).await;
     let slow = FaultKind::Slow { delay_ms: LATENCY_MS, trickle_ms: 0 };
     let every = Fault { method: None, path: "/**".to_owned(), skip: 0, count: u32::MAX, kind: slow };
     house.sandbox.inject(every).unwrap();
