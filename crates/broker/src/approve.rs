@@ -186,6 +186,7 @@ impl Broker {
         let found =
             self.ledger.read(move |tx| Ok::<_, LedgerError>((tx.approvals(id)?, tx.operators(&keyring)?)));
         let (approvals, operators) = found.await?;
+        self.ledger.catch_up().await?;
         Ok((approvals, self.rails.counting(operators)))
     }
 

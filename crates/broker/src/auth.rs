@@ -92,6 +92,7 @@ impl Broker {
         let (slot, _, signing) = unlock(&self.ledger, name, passphrase).await?;
         // A slot that somebody else put there opens as well, to another master key than this home's.
         let operator = slot.vouched(&self.keyring)?;
+        self.ledger.catch_up().await?;
         self.rails.check_row(&operator)?;
         Ok(Proven { name: operator.name, signing: Some(signing) })
     }
@@ -136,6 +137,7 @@ impl Broker {
         // An operator may have been removed since.
         let keyring = Arc::clone(&self.keyring);
         let operator = self.ledger.read(move |tx| tx.operator(&name, &keyring)).await?;
+        self.ledger.catch_up().await?;
         self.rails.check_row(&operator)?;
         Ok(Proven { name: operator.name, signing: None })
     }
@@ -148,6 +150,7 @@ impl Broker {
         let (hash, keyring) = (self.keyring.token_hash(token), Arc::clone(&self.keyring));
         let found = self.ledger.read(move |tx| tx.agent_by_token(&hash, &keyring)).await?;
         let found = found.ok_or_else(|| unknown_token("agent"))?;
+        self.ledger.catch_up().await?;
         self.rails.check_row(&found)?;
         Ok(found)
     }
@@ -160,6 +163,7 @@ impl Broker {
         let (hash, keyring) = (self.keyring.token_hash(token), Arc::clone(&self.keyring));
         let found = self.ledger.read(move |tx| tx.workload_by_token(&hash, &keyring)).await?;
         let found = found.ok_or_else(|| unknown_token("workload"))?;
+        self.ledger.catch_up().await?;
         self.rails.check_row(&found)?;
         Ok(found)
     }

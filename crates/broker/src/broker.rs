@@ -12,7 +12,7 @@ use keywright_core::secret::Secret;
 use keywright_core::text::Untrusted;
 use keywright_ledger::audit_files::AuditFiles;
 use keywright_ledger::seal::Keyring;
-use keywright_ledger::{Clock, Ledger, LedgerError, Slot};
+use keywright_ledger::{Clock, Heard, Ledger, LedgerError, Slot, Tx};
 use tokio::sync::OnceCell;
 
 use crate::auth::Sessions;
@@ -24,6 +24,7 @@ use crate::mask::Known;
 use crate::outside::Outside;
 use crate::rails::{POLICY, Rails, of_policy};
 use crate::revoke::Unrecorded;
+use crate::shared::Held;
 use crate::steady::{Steady, SteadyTime, of_kernel};
 
 /// How to open a broker.
@@ -78,12 +79,14 @@ pub struct Broker {
     /// Why nothing shows whether the audit log is whole.
     pub(crate) lost: RwLock<Option<String>>,
     /// Why nothing but revocations is done: the audit log does not continue what was signed before.
-    pub(crate) forked: RwLock<Option<String>>,
+    pub(crate) forked: Arc<RwLock<Option<String>>>,
     /// What of the ledger's schema is not Keywright's.
     foreign: Option<String>,
     /// Why the audit log's files could not be written the last time.
     unsigned: RwLock<Option<String>>,
     pub(crate) owner: String,
+    /// What of the ledger is leased to this broker.
+    pub(crate) held: Held,
     policies: RwLock<Option<(u64, Arc<Policies>)>>,
     // Every secret that this home held since the broker opened it; gathered when first needed.
     known: OnceCell<Arc<Known>>,
@@ -128,6 +131,9 @@ pub struct Health {
     /// Why nothing is ended or replaced on account of the time, where the clock jumped ahead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock: Option<String>,
+    /// Why no keys are made at present although the ledger is as it should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_off: Option<String>,
     /// Why only revocations are done at present.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_only: Option<String>,
@@ -141,7 +147,6 @@ impl Broker {
     pub async fn open(options: Options, passphrase: Secret) -> Result<Arc<Self>> {
         let lock = options.home.lock_existing()?;
         let ledger = Arc::new(options.home.open_ledger(Arc::clone(&options.clock))?);
-        ledger.claim().await?;
         let foreign = if options.has_triggers {
             ledger.run_triggers()?;
             None
@@ -155,12 +160,13 @@ impl Broker {
         let files = AuditFiles::open_witnessed(&options.home.audit(), witness, &keyring)?;
         let (rails, read) = Rails::read(&ledger).await?;
         files.seen(&read)?;
-        let rails = Arc::new(rails);
+        let (rails, forked) = (Arc::new(rails), Arc::default());
+        heed(&ledger, read.size(), &rails, &forked);
         rails.check_row(&slot.vouched(&keyring)?)?;
         let steady = Steady::new(options.steady, ledger.now());
         let broker = Arc::new(Self {
             outside: Outside::new(Arc::clone(&ledger), Arc::clone(&keyring), options.providers),
-            owner: format!("broker-{}", std::process::id()),
+            owner: options.home.broker_name(ledger.is_shared())?,
             home: options.home,
             ledger,
             keyring,
@@ -172,17 +178,20 @@ impl Broker {
             unrecorded: Mutex::default(),
             steady,
             renewing: tokio::sync::Mutex::default(),
-            forked: RwLock::default(),
+            forked,
             lost: RwLock::default(),
             foreign,
+            held: Held::default(),
             unsigned: RwLock::default(),
             policies: RwLock::new(None),
             known: OnceCell::new(),
             listening_since: OnceLock::new(),
             _lock: lock,
         });
-        // One broker per home: whatever claimed a saga before is dead, whatever it held in memory is gone.
-        if let Err(error) = broker.ledger.write(|tx| tx.release_sagas()).await {
+        // One broker per home: whatever claimed a saga before is dead, whatever it held in memory is gone. Of brokers with
+        // other homes nobody knows that.
+        let own = broker.ledger.is_shared().then(|| broker.owner.clone());
+        if let Err(error) = broker.ledger.write(move |tx| release(tx, own.as_deref())).await {
             // A full disk, say. The leases run out by themselves, and revocations still go through.
             let error: LedgerError = error;
             tracing::warn!(%error, "sagas of an earlier broker could not be released");
@@ -224,10 +233,12 @@ impl Broker {
         let read_only = self.foreign.clone().or_else(forked);
         let unsigned = self.unsigned.read().unwrap_or_else(PoisonError::into_inner).clone();
         let clock = self.doubts_clock();
+        let clock_off = self.clock_off();
         let health = self.ledger.scan(|tx| {
             Ok::<_, LedgerError>(Health {
                 clock,
                 unsigned,
+                clock_off,
                 read_only,
                 keys_active: tx.keys_active()?,
                 requests_pending: tx.requests_waiting()?,
@@ -270,6 +281,7 @@ impl Broker {
         let (rails, read) = Rails::read(&self.ledger).await?;
         self.files.seen(&read)?;
         self.rails.replace(rails);
+        heed(&self.ledger, read.size(), &self.rails, &self.forked);
         *self.forked.write().unwrap_or_else(PoisonError::into_inner) = None;
         self.publish_audit().await
     }
@@ -285,7 +297,7 @@ impl Broker {
             ));
         }
         match &*self.forked.read().unwrap_or_else(PoisonError::into_inner) {
-            None => Ok(()),
+            None => self.refuse_if_clock_off(),
             Some(why) => {
                 Err(BrokerError::new(Code::Conflict, format!("the audit log was cut or changed: {why}"))
                     .hint(if self.is_lost() { LOST } else { BEHIND }))
@@ -306,6 +318,7 @@ impl Broker {
             return Ok((*version, Arc::clone(policies)));
         }
         let applied = self.ledger.read(|tx| tx.policy()).await?;
+        self.ledger.catch_up().await?;
         self.rails.check(POLICY, &of_policy(&applied.source, applied.version))?;
         let compiled = tokio::task::spawn_blocking(move || {
             Policies::parse(&applied.source).map(|p| (applied.version, p))
@@ -352,6 +365,24 @@ impl Broker {
     pub(crate) fn find_request(text: &str) -> Result<RequestId> {
         RequestId::parse(text).map_err(BrokerError::invalid)
     }
+}
+
+/// Whatever a broker of this home held in its last life is free.
+fn release(tx: &Tx<'_>, own: Option<&str>) -> std::result::Result<u64, LedgerError> {
+    own.map_or(Ok(()), |own| tx.give_up_leads(own))?;
+    tx.release_sagas(own)
+}
+
+/// Has what other brokers append to the log count here too: it is told before anything is written that comes after it.
+fn heed(ledger: &Ledger, from: u64, rails: &Arc<Rails>, forked: &Arc<RwLock<Option<String>>>) {
+    let (rails, forked) = (Arc::clone(rails), Arc::clone(forked));
+    ledger.heed(from, move |heard| match heard {
+        Heard::Entry(entry) => rails.follow(entry),
+        Heard::Misfit(why) => {
+            tracing::error!(%why, "the audit log does not go on from what this broker knows of it");
+            *forked.write().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        }
+    });
 }
 
 impl Home {

@@ -192,6 +192,7 @@ impl Broker {
         consumer: &ConfiguredConsumer,
         news: &News,
     ) -> Result<std::result::Result<String, String>> {
+        self.ledger.catch_up().await?;
         self.rails.check_way(CONSUMER, consumer.name.as_str(), &of_consumer(consumer))?;
         let secret = self.secret_of(consumer).await?;
         let way = self.way_to(consumer, secret)?;

@@ -112,6 +112,7 @@ impl Broker {
                 Ok::<_, keywright_ledger::LedgerError>((found, all))
             })
             .await?;
+        self.ledger.catch_up().await?;
         if let Some(applied) = &found {
             self.rails.check_template(applied)?;
         }
@@ -126,6 +127,7 @@ impl Broker {
     async fn connection_for(&self, applied: &AppliedTemplate) -> Result<ConnectionName> {
         let template = &applied.resolved.template;
         let connections = self.ledger.read(|tx| tx.connections()).await?;
+        self.ledger.catch_up().await?;
         let as_added = |connection: &Connection| {
             self.rails.check_way(CONNECTION, connection.name.as_str(), &of_connection(connection))
         };
@@ -187,6 +189,7 @@ impl Broker {
     async fn accepted(&self, wanted: &[Destination], ask: &ParsedAsk) -> Result<Vec<Destination>> {
         let mut accepted = Vec::with_capacity(wanted.len());
         let configured = self.ledger.read(|tx| tx.stores()).await?;
+        self.ledger.catch_up().await?;
         for destination in wanted {
             if let Some(found) = configured.iter().find(|store| store.name == destination.place.store) {
                 self.rails.check_way(STORE, found.name.as_str(), &of_store(found))?;

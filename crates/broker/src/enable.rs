@@ -12,7 +12,6 @@ use crate::auth::Proven;
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
 use crate::record::{Caller, of_key};
-use crate::saga::lease;
 
 impl Broker {
     /// Switches on again what a rotation switched off. Its use is watched as if it was seen in use just now; words that it may
@@ -26,7 +25,7 @@ impl Broker {
         let id = self.find_key(key).await?;
         let who = Caller::plain(Principal::Operator(operator.name().clone())).who();
         let reason = self.kept(reason, 500).await?;
-        let owner = self.owner.clone();
+        let (owner, lease) = (self.owner.clone(), self.lease());
         // Under a lease of our own: whoever revokes it does not at the same time.
         let claimed = self.ledger.write(move |tx| {
             let key = tx.key(id)?;
@@ -37,7 +36,7 @@ impl Broker {
                 Err(LedgerError::Conflict { .. }) => return Err(busy()),
                 Err(error) => return Err(error.into()),
             }
-            let saga = tx.claim_saga(saga.id, &owner, lease())?.ok_or_else(busy)?;
+            let saga = tx.claim_saga(saga.id, &owner, lease)?.ok_or_else(busy)?;
             let living = tx.versions(id)?.into_iter().filter(|v| v.state == VersionState::Draining);
             Ok::<_, BrokerError>((key, saga, living.collect::<Vec<_>>()))
         });
@@ -60,7 +59,7 @@ impl Broker {
                     tx.postpone_saga(&freed, now, None, freed.trouble.as_deref().unwrap_or_default())?;
                     return Err(error);
                 }
-                Ok(()) => tx.advance_saga(&freed, Phase::Switched, freed.attempt, lease(), None)?,
+                Ok(()) => tx.advance_saga(&freed, Phase::Switched, freed.attempt, lease, None)?,
             };
             for version in &old {
                 tx.set_drain_disabled(version.id, false)?;

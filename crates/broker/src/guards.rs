@@ -232,6 +232,7 @@ impl Broker {
     /// When the ledger can't be read.
     pub async fn templates(&self) -> Result<Vec<AppliedTemplate>> {
         let mut templates = self.ledger.scan(|tx| tx.templates()).await?;
+        self.ledger.catch_up().await?;
         templates.retain(|applied| match self.rails.check_template(applied) {
             Ok(()) => true,
             Err(error) => {

@@ -170,6 +170,28 @@ impl Home {
         self.ledger().exists() || !matches!(self.location(), Ok(Location::File(_)))
     }
 
+    /// What this home's broker goes by among those that share a ledger: the same in each of its lives, and no other home's.
+    ///
+    /// # Errors
+    /// When the home can't be read or written.
+    pub(crate) fn broker_name(&self, is_shared: bool) -> Result<String> {
+        if !is_shared {
+            return Ok(format!("broker-{}", std::process::id()));
+        }
+        let path = self.root.join("broker");
+        let io = |e: std::io::Error| BrokerError::new(Code::Internal, format!("{}: {e}", path.display()));
+        match std::fs::read_to_string(&path) {
+            Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+            _ => {}
+        }
+        let digits: String = random::<6>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = format!("broker-{digits}");
+        std::fs::write(&path, format!("{name}\n")).map_err(io)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(io)?;
+        Ok(name)
+    }
+
     /// Takes the lock that one process at a time holds.
     ///
     /// # Errors
@@ -268,7 +290,7 @@ impl Home {
         if let (Err(LedgerError::Exists { what: "home", .. }), Location::Server(_)) = (&written, location) {
             return Err(BrokerError::new(Code::Conflict, "the database holds the ledger of a home already")
                 .hint(
-                    "name an empty database; or, to use that ledger from here, copy its home's directory",
+                    "name an empty database; or have this be one more home of that ledger: `keywright init --join --ledger URL`",
                 ));
         }
         if let Err(error) = written {

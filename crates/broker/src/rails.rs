@@ -13,7 +13,7 @@ use keywright_core::saga::Phase;
 use keywright_core::template::ResolvedTemplate;
 use keywright_ledger::{
     Agent, AppliedTemplate, AuditFilter, ConfiguredConsumer, ConfiguredStore, Connection, Ledger,
-    LedgerError, Operator, RowMac, Workload,
+    LedgerError, Operator, RowMac, StoredEntry, Workload,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -61,13 +61,12 @@ impl Rails {
     /// When the ledger can't be read.
     pub(crate) async fn read(ledger: &Ledger) -> Result<(Self, Frontier)> {
         let found = ledger.scan(|tx| {
-            let (mut found, mut spent, mut tree) = (HashMap::new(), HashSet::new(), Frontier::new());
-            let mut wider = Known::default();
+            let (rails, mut tree) = (Self::default(), Frontier::new());
             loop {
                 let filter = AuditFilter { from: tree.size(), limit: PAGE, ..AuditFilter::default() };
                 let page = tx.audit_entries(&filter)?;
                 if page.is_empty() {
-                    return Ok((found, spent, wider, tree));
+                    return Ok((rails, tree));
                 }
                 for stored in &page {
                     // Of what it says, and not of what stands beside it: an entry that was edited must not pass for
@@ -81,55 +80,59 @@ impl Rails {
                         tracing::error!(%error, "an entry of the audit log is not believed");
                         continue;
                     }
-                    let entry = stored.entry()?;
-                    let record = entry.record();
-                    if ends_request(record) {
-                        spent.extend(
-                            record.subject.request.as_deref().and_then(|id| RequestId::parse(id).ok()),
-                        );
-                        continue;
-                    }
-                    match record.deed {
-                        Deed::CatalogImport => {
-                            wider.imported(record);
-                            continue;
-                        }
-                        Deed::TemplateApply => {
-                            if let Some(id) = &record.subject.template {
-                                wider.applied(id);
-                            }
-                        }
-                        _ => {}
-                    }
-                    let (name, is_end) = match (record.deed, &record.subject) {
-                        (Deed::PolicyApply, _) => (Some(POLICY.to_owned()), false),
-                        (Deed::TemplateApply, of) => (of.template.clone(), false),
-                        (deed, _) => match let_in(deed) {
-                            Some((noun, is_end)) => {
-                                (name_of(noun, record).map(|name| known_as(noun, name)), is_end)
-                            }
-                            None => (None, false),
-                        },
-                    };
-                    let digest = record.facts.get(FACT).and_then(serde_json::Value::as_str);
-                    match (name, digest) {
-                        (Some(name), _) if is_end => drop(found.insert(name, Vec::new())),
-                        // Nobody's name is given twice: who was removed does not come back. A connection or store may get
-                        // the name of one that was removed, by a new entry.
-                        (Some(name), Some(digest))
-                            if may_return(record.deed)
-                                || found.get(&name).is_none_or(|known| !known.is_empty()) =>
-                        {
-                            found.insert(name, vec![digest.to_owned()]);
-                        }
-                        _ => {}
-                    }
+                    rails.take(stored.entry()?.record());
                 }
             }
         });
-        let (known, spent, wider, tree) =
-            found.await.map_err(|error: LedgerError| BrokerError::from(error))?;
-        Ok((Self { known: RwLock::new(known), spent: RwLock::new(spent), wider: RwLock::new(wider) }, tree))
+        found.await.map_err(|error: LedgerError| BrokerError::from(error))
+    }
+
+    /// Takes in an entry of another broker, which was vouched for.
+    pub(crate) fn follow(&self, stored: &StoredEntry) {
+        if !speaks_of_rails(&stored.leaf) {
+            return;
+        }
+        match stored.entry() {
+            Ok(entry) => self.take(entry.record()),
+            Err(error) => tracing::error!(%error, "an entry of the audit log is not believed"),
+        }
+    }
+
+    fn take(&self, record: &Record) {
+        if ends_request(record) {
+            let id = record.subject.request.as_deref().and_then(|id| RequestId::parse(id).ok());
+            return id.into_iter().for_each(|id| self.spent(id));
+        }
+        match record.deed {
+            Deed::CatalogImport => return self.imported(record),
+            Deed::TemplateApply => {
+                if let Some(id) = &record.subject.template {
+                    self.wider.write().unwrap_or_else(PoisonError::into_inner).applied(id);
+                }
+            }
+            _ => {}
+        }
+        let (name, is_end) = match (record.deed, &record.subject) {
+            (Deed::PolicyApply, _) => (Some(POLICY.to_owned()), false),
+            (Deed::TemplateApply, of) => (of.template.clone(), false),
+            (deed, _) => match let_in(deed) {
+                Some((noun, is_end)) => (name_of(noun, record).map(|name| known_as(noun, name)), is_end),
+                None => (None, false),
+            },
+        };
+        let digest = record.facts.get(FACT).and_then(serde_json::Value::as_str);
+        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        match (name, digest) {
+            (Some(name), _) if is_end => drop(all.insert(name, Vec::new())),
+            // Nobody's name is given twice: who was removed does not come back. A connection or store may get the name of
+            // one that was removed, by a new entry.
+            (Some(name), Some(digest))
+                if may_return(record.deed) || all.get(&name).is_none_or(|known| !known.is_empty()) =>
+            {
+                all.insert(name, vec![digest.to_owned()]);
+            }
+            _ => {}
+        }
     }
 
     /// What the log says now, in place of what it said.
@@ -194,7 +197,8 @@ impl Rails {
     /// It is in force; what was before counts no more.
     pub(crate) fn came(&self, name: &str, digest: &str) {
         let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(digests) = all.get_mut(name) {
+        // Another broker may have put something else in force since.
+        if let Some(digests) = all.get_mut(name).filter(|known| known.iter().any(|one| one == digest)) {
             digests.retain(|known| known == digest);
         }
         if name != POLICY {

@@ -22,6 +22,7 @@ use crate::error::{BrokerError, Code, Result};
 use crate::limits;
 use crate::receipt::receipt;
 use crate::record::{Caller, decided, of_plan};
+use crate::rotate::still_due;
 
 /// What would happen, without it happening.
 #[derive(Debug, Clone)]
@@ -288,6 +289,9 @@ impl Broker {
         let written = self.ledger.write(move |tx| {
             // Counted where it is added: of asks that come together, as many are let through as the limits allow.
             considered.decide_again(tx)?;
+            if let (Principal::Schedule, Some(key)) = (&caller.principal, ask.rotates) {
+                still_due(tx, key)?;
+            }
             let (mut request, decision) = decided_request(tx.now(), &caller, &ask, considered);
             let (plan, digest) = (&request.plan, request.digest.to_string());
             let mut record = of_plan(tx.now(), Deed::RequestDecide, Stage::Note, caller.who(), plan, &digest);

@@ -18,7 +18,7 @@ use keywright_core::saga::SagaKind;
 use keywright_core::store::Presence;
 use keywright_core::template::{ResolvedTemplate, Rotation};
 use keywright_core::text::Untrusted;
-use keywright_ledger::{LedgerError, Request};
+use keywright_ledger::{LedgerError, Request, Tx};
 use sha2::{Digest as _, Sha256};
 
 use crate::ask::{LONGEST_PURPOSE, ParsedAsk};
@@ -197,7 +197,11 @@ impl Broker {
     async fn rotation_failed(&self, key: KeyId) -> Result<()> {
         let now = self.now();
         let written = self.ledger.write(move |tx| {
-            let (_, tries) = tx.rotation_of(key)?;
+            let (due, tries) = tx.rotation_of(key)?;
+            if due.is_none_or(|due| due > tx.now()) {
+                // Somebody else began it, or it is done already.
+                return Ok(());
+            }
             tx.set_rotation(key, Some(again_after(tries, now)), tries + 1)
         });
         Ok(written.await?)
@@ -432,6 +436,15 @@ pub(crate) fn first_due(plan: &Plan, key: KeyId, attempt: AttemptId, now: Timest
 fn spread(key: KeyId, attempt: AttemptId) -> u64 {
     let hash = Sha256::digest(format!("{key} {attempt}"));
     hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// That a rotation which the schedule begins is due in the transaction that begins it: another broker may have rotated the
+/// key since this one looked.
+pub(crate) fn still_due(tx: &Tx<'_>, key: KeyId) -> Result<()> {
+    match tx.rotation_of(key)?.0 {
+        Some(due) if due <= tx.now() => Ok(()),
+        _ => Err(BrokerError::new(Code::Conflict, format!("a rotation of key {key} is not due any more"))),
+    }
 }
 
 /// When a rotation that failed is tried again.

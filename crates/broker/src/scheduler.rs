@@ -8,7 +8,10 @@ use tokio::sync::watch;
 
 use crate::broker::Broker;
 use crate::error::Result;
+use crate::shared::RENEW;
 
+/// How many sagas are worked on at the same time.
+const AT_A_TIME: u32 = 32;
 const TICK: Duration = Duration::from_secs(1);
 const PUBLISH: Duration = Duration::from_millis(200);
 /// How long a stop waits for what is under way.
@@ -24,30 +27,52 @@ impl Broker {
     /// # Errors
     /// The first trouble that there was, when the ledger can't be read or written.
     pub async fn tick(self: &Arc<Self>) -> Result<usize> {
+        self.ledger.catch_up().await?;
         let doubts = self.doubts_clock().is_some();
-        let parts = [
-            self.start_approved().await,
-            if doubts { Ok(0) } else { self.rotate_due().await },
-            self.run_due_sagas().await,
-            self.renew_due().await,
-            self.record_late().await,
-            if doubts { Ok(0) } else { self.end_expired().await },
-            self.pay_debts().await,
-            self.clear_places().await,
-            self.sweep().await,
-            if doubts { Ok(0) } else { self.expire().await },
-        ];
+        let leading = self.leading().await?;
+        let mut parts = vec![self.start_approved().await];
+        if leading.is_some() && !doubts {
+            parts.push(self.rotate_due().await);
+        }
+        parts.push(self.run_due_sagas().await);
+        parts.push(self.record_late().await);
+        if let Some(leading) = leading {
+            parts.push(self.renew_due().await);
+            parts.push(self.pay_debts().await);
+            parts.push(self.clear_places().await);
+            parts.push(self.sweep(&leading).await);
+            if !doubts {
+                parts.push(self.end_expired().await);
+                parts.push(self.expire().await);
+            }
+        }
         parts.into_iter().sum()
     }
 
     async fn run_due_sagas(self: &Arc<Self>) -> Result<usize> {
-        let sagas = self.ledger.read(|tx| tx.sagas_due(32)).await?;
-        let count = sagas.len();
+        let due = self.ledger.read(|tx| tx.sagas_due(AT_A_TIME)).await?;
         let mut running = tokio::task::JoinSet::new();
-        for saga in sagas {
-            let broker = Arc::clone(self);
-            running.spawn(async move { broker.run_saga(saga).await });
-        }
+        let count = if self.ledger.is_shared() {
+            if due.is_empty() || self.refuse_if_forked().is_err() {
+                return Ok(0);
+            }
+            // Others look at the same moment, and see the same ones.
+            let (owner, lease) = (self.owner.clone(), self.lease());
+            let claimed = self.ledger.write(move |tx| tx.claim_due_sagas(&owner, lease, AT_A_TIME)).await?;
+            let count = claimed.len();
+            for saga in claimed {
+                let broker = Arc::clone(self);
+                running.spawn(async move { broker.run_claimed(saga).await });
+            }
+            count
+        } else {
+            let count = due.len();
+            for saga in due {
+                let broker = Arc::clone(self);
+                running.spawn(async move { broker.run_saga(saga).await });
+            }
+            count
+        };
         while running.join_next().await.is_some() {}
         Ok(count)
     }
@@ -59,6 +84,7 @@ impl Broker {
             self.run_ticks(stop.clone()),
             self.run_reconciles(stop.clone()),
             self.run_counts(stop.clone()),
+            self.run_renewals(stop.clone()),
             self.run_publishing(stop)
         );
     }
@@ -93,7 +119,24 @@ impl Broker {
             }
             tokio::select! {
                 _ = stop.changed() => return,
-                reconciled = self.reconcile() => report("reconcile", reconciled),
+                reconciled = async {
+                    if self.leading().await?.is_some() { self.reconcile().await.map(drop) } else { Ok(()) }
+                } => report("reconcile", reconciled),
+            }
+        }
+    }
+
+    /// Prolongs what others wait for. On a file there is nobody else.
+    async fn run_renewals(&self, mut stop: watch::Receiver<bool>) {
+        if !self.ledger.is_shared() {
+            return;
+        }
+        let mut renew = tokio::time::interval(RENEW);
+        renew.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = stop.changed() => return,
+                _ = renew.tick() => report("renew", self.renew().await),
             }
         }
     }
@@ -108,7 +151,9 @@ impl Broker {
             }
             tokio::select! {
                 _ = stop.changed() => return,
-                counted = self.count_usage() => report("count", counted),
+                counted = async {
+                    if self.leading().await?.is_some() { self.count_usage().await.map(drop) } else { Ok(()) }
+                } => report("count", counted),
             }
         }
     }

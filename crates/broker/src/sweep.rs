@@ -21,6 +21,7 @@ use crate::clock::entropy;
 use crate::error::{Code, Result};
 use crate::record::system;
 use crate::restored::{Fate, Lost, adopted, has_ended};
+use crate::shared::Leading;
 
 /// What a reconcile found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -221,7 +222,7 @@ impl Broker {
     }
 
     /// Looks for the attempts whose fate is unknown and whose time has come.
-    pub(crate) async fn sweep(&self) -> Result<usize> {
+    pub(crate) async fn sweep(&self, leading: &Leading) -> Result<usize> {
         if self.refuse_if_forked().is_err() {
             // What this ledger does not know may be in use.
             return Ok(0);
@@ -230,7 +231,7 @@ impl Broker {
         let mut lists: BTreeMap<ConnectionName, Option<Vec<Listed>>> = BTreeMap::new();
         for attempt in &due {
             if let Some(late) = self.waits_for_expiry(&attempt.connection).await {
-                self.let_expire(attempt, late).await?;
+                self.let_expire(attempt, late, leading).await?;
                 continue;
             }
             if !lists.contains_key(&attempt.connection) {
@@ -241,9 +242,9 @@ impl Broker {
                 lists.insert(attempt.connection.clone(), listed);
             }
             match lists.get(&attempt.connection) {
-                Some(Some(listed)) => self.look(attempt, listed).await?,
+                Some(Some(listed)) => self.look(attempt, listed, leading).await?,
                 // Nobody looked, so nothing is known that was not known before.
-                _ => self.look_again(attempt).await?,
+                _ => self.look_again(attempt, leading).await?,
             }
         }
         if !due.is_empty() {
@@ -260,10 +261,11 @@ impl Broker {
     }
 
     /// Whatever the attempt made has ended by itself, also when its create took effect late; or it is left until then.
-    async fn let_expire(&self, attempt: &Attempt, late: Span) -> Result<()> {
-        let Some(expires_at) = attempt.expires_at else { return self.look_again(attempt).await };
-        let (id, end) = (attempt.id, late.after(expires_at));
+    async fn let_expire(&self, attempt: &Attempt, late: Span, leading: &Leading) -> Result<()> {
+        let Some(expires_at) = attempt.expires_at else { return self.look_again(attempt, leading).await };
+        let (id, end, leading) = (attempt.id, late.after(expires_at), leading.clone());
         let written = self.ledger.write(move |tx| {
+            leading.check(tx)?;
             if tx.now() < end {
                 tx.look_for_attempt_at(id, end)
             } else {
@@ -273,7 +275,7 @@ impl Broker {
         Ok(written.await?)
     }
 
-    async fn look(&self, attempt: &Attempt, listed: &[Listed]) -> Result<()> {
+    async fn look(&self, attempt: &Attempt, listed: &[Listed], leading: &Leading) -> Result<()> {
         let found: Vec<_> = listed.iter().filter(|l| self.carries_marker_of(l, attempt.id)).collect();
         let mut is_gone = found.is_empty();
         for credential in &found {
@@ -286,7 +288,7 @@ impl Broker {
             is_gone |= matches!(fate, Fate::Lost);
         }
         if is_gone {
-            self.absent(attempt).await?;
+            self.absent(attempt, leading).await?;
         }
         Ok(())
     }
@@ -299,13 +301,15 @@ impl Broker {
 
     /// Looked for and not found: look again until the create can no longer take effect, and at least once more. After
     /// that the regular reconcile is enough, which looks at every marker for ever.
-    async fn absent(&self, attempt: &Attempt) -> Result<()> {
+    async fn absent(&self, attempt: &Attempt, leading: &Leading) -> Result<()> {
         let late = match self.outside.provider(&attempt.connection).await {
             Ok(provider) => provider.facts().longest_late_delivery,
             Err(_) => Span::from_seconds(24 * 3_600),
         };
-        let (id, sent_at) = (attempt.id, attempt.sent_at);
+        let (id, sent_at, leading) = (attempt.id, attempt.sent_at, leading.clone());
         let written = self.ledger.write(move |tx| {
+            // A list that somebody read long ago says nothing of what came since.
+            leading.check(tx)?;
             let absences = tx.attempt_absences(id)? + 1;
             let may_come = match sent_at {
                 // The clock was ahead when it was sent: then the looks count, which are some time apart.
@@ -320,11 +324,12 @@ impl Broker {
         Ok(written.await?)
     }
 
-    async fn look_again(&self, attempt: &Attempt) -> Result<()> {
-        let id = attempt.id;
-        let written = self
-            .ledger
-            .write(move |tx| tx.look_for_attempt_at(id, Span::from_seconds(LOOK_AGAIN).after(tx.now())));
+    async fn look_again(&self, attempt: &Attempt, leading: &Leading) -> Result<()> {
+        let (id, leading) = (attempt.id, leading.clone());
+        let written = self.ledger.write(move |tx| {
+            leading.check(tx)?;
+            tx.look_for_attempt_at(id, Span::from_seconds(LOOK_AGAIN).after(tx.now()))
+        });
         Ok(written.await?)
     }
 }

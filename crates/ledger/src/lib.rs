@@ -19,7 +19,7 @@ mod tables;
 
 pub use error::{LedgerError, Result};
 pub use moving::Moved;
-pub use sql::{Address, Clock, Ledger, Location, RowMac, Tx};
+pub use sql::{Address, Clock, Heard, Ledger, Location, RowMac, Tx};
 pub use tables::{
     agents::{Agent, Workload},
     audit::{AuditFilter, StoredEntry},
@@ -29,6 +29,7 @@ pub use tables::{
     embedded::EmbeddedValue,
     guards::{AppliedPolicy, AppliedTemplate, Proposal},
     holds::Hold,
+    leads::Lead,
     operators::{Operator, OperatorKeys, Slot, Unlocked},
     parents::{ParentRenewal, RenewalPhase},
     requests::{NewRequest, Request, RequestFilter},

@@ -11,6 +11,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_consumers.sql"),
     include_str!("migrations/0003_holds.sql"),
     include_str!("migrations/0004_parents.sql"),
+    include_str!("migrations/0005_brokers.sql"),
 ];
 
 /// Everything that makes up the newest schema, in order.

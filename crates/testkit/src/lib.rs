@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't set up its world has failed")]
 
 mod at_once;
+mod brokers;
 mod canary;
 mod clock;
 mod database;
 mod world;
 
 pub use at_once::AtOnce;
+pub use brokers::{Brokers, QUICK, Running};
 pub use canary::{Canaries, encodings};
 pub use clock::TestClock;
 pub use database::Database;

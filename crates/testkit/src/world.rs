@@ -54,7 +54,7 @@ pub struct World {
     _dir: tempfile::TempDir,
 }
 
-const PASSPHRASE: &str = "correct horse battery staple";
+pub(crate) const PASSPHRASE: &str = "correct horse battery staple";
 
 /// What the passphrases of tests are stretched with: next to nothing, which nobody should use for anything else. How long
 /// it takes is looked at where it is what a test is about.

@@ -14,7 +14,7 @@ use keywright_core::saga::Phase;
 use keywright_core::span::Span;
 use keywright_ledger::{LedgerError, Tx};
 
-use super::{ATTEMPTS, Step, Work, later_or_never, lease};
+use super::{ATTEMPTS, Step, Work, later_or_never};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
@@ -127,6 +127,7 @@ impl Broker {
         };
         let (saga, request, attempt) = (work.saga.clone(), work.request.clone(), work.attempt.clone());
         let expires_at = grant.expires_at;
+        let lease = self.lease();
         let written = self.ledger.write(move |tx| {
             tx.still_ours(&saga)?;
             tx.put_sealed(SealedId::generate(tx.now(), ids.0), &owner, &sealed)?;
@@ -151,7 +152,7 @@ impl Broker {
             record.facts.insert("provider_key_id".to_owned(), serde_json::json!(minted.provider_key_id));
             record.facts.insert("fingerprint".to_owned(), serde_json::json!(fingerprint.to_hex()));
             tx.audit(record)?;
-            tx.advance_saga(&saga, Phase::Sealed, attempt.id, lease(), None)
+            tx.advance_saga(&saga, Phase::Sealed, attempt.id, lease, None)
         });
         match written.await {
             Ok(saga) => {
@@ -249,6 +250,7 @@ impl Broker {
         };
         let (saga, request, old, keyring) =
             (work.saga.clone(), work.request.clone(), work.attempt.clone(), Arc::clone(&self.keyring));
+        let lease = self.lease();
         let written = self.ledger.write(move |tx| {
             tx.still_ours(&saga)?;
             leave(tx, old.id, left_as)?;
@@ -270,7 +272,7 @@ impl Broker {
             record.facts.insert("marker".to_owned(), serde_json::json!(marker.as_str()));
             record.facts.insert("attempt_number".to_owned(), serde_json::json!(attempt.number));
             tx.audit(record)?;
-            tx.advance_saga(&saga, Phase::Intent, id, lease(), None)
+            tx.advance_saga(&saga, Phase::Intent, id, lease, None)
         });
         match written.await {
             Ok(saga) => Step::Went(saga),

@@ -22,7 +22,6 @@ use keywright_core::id::SagaId;
 use keywright_core::key::{Attempt, Key, KeyState, Placement, PlacementState, VersionState};
 use keywright_core::plan::Plan;
 use keywright_core::saga::{Phase, SagaKind};
-use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
 use keywright_ledger::{LedgerError, Request, Saga};
 
@@ -31,8 +30,6 @@ use crate::clock::back_off;
 use crate::error::{BrokerError, Code};
 use crate::record::of_phase;
 
-/// How long a claim lasts. Longer than the longest step: a create, a list to its end, a bounded wait for consistency.
-const LEASE: u64 = 300;
 /// How often a phase before `undo` is tried before the saga gives up and undoes. Undo itself never gives up.
 const TRIES: u64 = 6;
 /// How often a phase is tried that waits for somebody's approval in a store: about a day.
@@ -84,13 +81,17 @@ impl Broker {
         if let Err(error) = self.refuse_if_forked() {
             return trouble(id, &error);
         }
-        let owner = self.owner.clone();
-        let claimed = self.ledger.write(move |tx| tx.claim_saga(id, &owner, lease())).await;
-        let mut saga = match claimed {
-            Ok(Some(saga)) => saga,
-            Ok(None) => return,
-            Err(error) => return trouble(id, &BrokerError::from(error)),
-        };
+        let (owner, lease) = (self.owner.clone(), self.lease());
+        match self.ledger.write(move |tx| tx.claim_saga(id, &owner, lease)).await {
+            Ok(Some(saga)) => self.run_claimed(saga).await,
+            Ok(None) => {}
+            Err(error) => trouble(id, &BrokerError::from(error)),
+        }
+    }
+
+    /// Works on a saga that was claimed just now.
+    pub(crate) async fn run_claimed(self: &Arc<Self>, mut saga: Saga) {
+        let (id, _at_work) = (saga.id, self.at_work(&saga));
         while !saga.phase.is_final() {
             let mut must_go_on = saga.phase.has_switched();
             let step = match self.load(&saga).await {
@@ -217,21 +218,17 @@ impl Broker {
     where
         F: FnOnce(&keywright_ledger::Tx<'_>) -> Result<(), LedgerError> + Send + 'static,
     {
-        let saga = work.saga.clone();
+        let (saga, lease) = (work.saga.clone(), self.lease());
         let written = self.ledger.write(move |tx| {
             tx.still_ours(&saga)?;
             also(tx)?;
-            tx.advance_saga(&saga, next, saga.attempt, lease(), saga.trouble.as_deref())
+            tx.advance_saga(&saga, next, saga.attempt, lease, saga.trouble.as_deref())
         });
         match written.await {
             Ok(saga) => Step::Went(saga),
             Err(error) => Step::Lost(error.into()),
         }
     }
-}
-
-pub(crate) fn lease() -> Span {
-    Span::from_seconds(LEASE)
 }
 
 /// Why a saga has nothing to do any more: somebody ended it; or, of a rotation that has not put its successor in force, its key

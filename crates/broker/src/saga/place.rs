@@ -15,12 +15,13 @@ use keywright_core::store::{Change, Origin, Presence, Standing, Store, StoreErro
 use keywright_ledger::LedgerError;
 
 use super::create::sealed_owner;
-use super::{LEASE, Step, Work, later_or_never};
+use super::{Step, Work, later_or_never};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code};
 use crate::record::{fact_of, of_placement, of_request, who};
 use crate::rotate::first_due;
+use crate::shared::LEASE;
 use crate::sight::{occupied, sees};
 
 /// The longest that a write may be under way that was never answered, in seconds: the claim of whoever sent it, and ten

@@ -39,6 +39,7 @@ impl Broker {
             Ok::<_, LedgerError>((owed, there, tx.version_of(attempt)?))
         });
         let (owed, there, version) = read.await?;
+        self.ledger.catch_up().await?;
         // What the log has and the ledger has not may be a consumer of this very key: nobody knows.
         let is_there = |name: &String| there.iter().any(|one| known_as(CONSUMER, one.name.as_str()) == *name);
         if let Some(lost) = self.rails.has(CONSUMER).into_iter().find(|name| !is_there(name)) {

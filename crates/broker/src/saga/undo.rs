@@ -10,7 +10,7 @@ use keywright_core::text::Untrusted;
 use keywright_ledger::{LedgerError, NewRevocation, Request, Saga, Tx};
 
 use super::create::{FIRST_LOOK, sealed_owner};
-use super::{Step, Work, lease};
+use super::{Step, Work};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Result};
@@ -22,7 +22,7 @@ impl Broker {
     /// the same transaction that turns the saga round.
     pub(super) async fn give_up(&self, saga: &Saga, error: &BrokerError) -> Result<Saga> {
         let random = entropy()?;
-        let (from, error) = (saga.clone(), error.clone());
+        let (from, error, lease) = (saga.clone(), error.clone(), self.lease());
         let turned = self.ledger.write(move |tx| {
             tx.still_ours(&from)?;
             let request = tx.request(from.request)?;
@@ -31,7 +31,7 @@ impl Broker {
             // Where there is a key, it is revoked, whatever the phase says.
             if !from.phase.is_frozen() && version.is_none() {
                 close(tx, &from, &request, &error)?;
-                return tx.advance_saga(&from, Phase::Undone, from.attempt, lease(), Some(&error.message));
+                return tx.advance_saga(&from, Phase::Undone, from.attempt, lease, Some(&error.message));
             }
             if let Some(version) = version {
                 tx.set_version_state(version.id, VersionState::Revoking)?;
@@ -49,7 +49,7 @@ impl Broker {
             record.subject.attempt = Some(attempt.id.to_string());
             record.facts.insert("because".to_owned(), serde_json::json!(error.message));
             tx.audit(record)?;
-            tx.advance_saga(&from, Phase::Undo, from.attempt, lease(), Some(&error.message))
+            tx.advance_saga(&from, Phase::Undo, from.attempt, lease, Some(&error.message))
         });
         let saga = turned.await?;
         self.rails.spent(saga.request);
@@ -61,6 +61,7 @@ impl Broker {
     /// is uncertain again.
     pub(super) async fn turn_without_debt(&self, work: &Work, why: &str) -> Result<Saga> {
         let (from, attempt, why) = (work.saga.clone(), work.attempt.id, why.to_owned());
+        let lease = self.lease();
         let turned = self.ledger.write(move |tx| {
             tx.still_ours(&from)?;
             let request = tx.request(from.request)?;
@@ -73,7 +74,7 @@ impl Broker {
             record.subject.attempt = Some(attempt.to_string());
             record.facts.insert("because".to_owned(), serde_json::json!(why));
             tx.audit(record)?;
-            tx.advance_saga(&from, Phase::Undo, from.attempt, lease(), Some(&why))
+            tx.advance_saga(&from, Phase::Undo, from.attempt, lease, Some(&why))
         });
         Ok(turned.await?)
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use keywright_broker::Code;
 use keywright_core::name::OperatorName;
+use keywright_ledger::Location;
 use keywright_server::answer::Failure;
 use keywright_server::call::OperatorCall;
 use serde_json::json;
@@ -30,6 +31,10 @@ pub(crate) struct Args {
     /// noticed by it. A directory, by default in your state directory (`$XDG_STATE_HOME/keywright`); `none` for none.
     #[arg(long, value_name = "DIR")]
     witness: Option<PathBuf>,
+    /// Make a home for a ledger that is there, in a PostgreSQL database: its broker works beside those of the other homes. The
+    /// passphrase is one of an operator of that ledger.
+    #[arg(long, requires = "ledger")]
+    join: bool,
     /// Ask nothing but the passphrase.
     #[arg(long, overrides_with = "yes")]
     yes: bool,
@@ -53,10 +58,16 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
             .hint("use it, or name another directory with KEYWRIGHT_HOME or --home"));
     }
     app.socket.refuse_unreachable()?;
-    if asks
-        && !input::agrees(&format!("make a home at {root}, with operator `{name}`?"), input::Enter::Agrees)?
-    {
+    let question = if args.join {
+        format!("make a home at {root}, for the ledger that is there?")
+    } else {
+        format!("make a home at {root}, with operator `{name}`?")
+    };
+    if asks && !input::agrees(&question, input::Enter::Agrees)? {
         return Err(errors::declined("no home was wanted"));
+    }
+    if args.join {
+        return join(app, &ledger, root).await;
     }
     let passphrase = app.new_passphrase(&name)?.into_secret();
     let witness = witness(args.witness)?;
@@ -97,6 +108,17 @@ fn usual_state() -> Option<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = variable("XDG_STATE_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/state")));
     state.map(|state| state.join("keywright"))
+}
+
+async fn join(app: &App, ledger: &Location, root: String) -> Done {
+    let invalid = |error: &dyn std::fmt::Display| Failure::new(Code::InvalidArgument, error.to_string());
+    let operator = app.operator.as_deref().map(OperatorName::parse).transpose().map_err(|e| invalid(&e))?;
+    let passphrase = app.passphrase()?.into_secret();
+    let operator = app.home.join(ledger, operator.as_ref(), passphrase, Arc::new(Timestamp::now)).await?;
+    let facts = Facts::new().add("home", root.as_str()).add("operator", operator.as_str());
+    let value = json!({ "schema": "keywright/init/1", "home": root, "operator": operator, "joined": true });
+    Ok(Output::new(value, format!("a home was made for a ledger that was there\n{}", facts.render()))
+        .talk("next: start the broker    keywright serve --detach"))
 }
 
 /// The system's name for who calls, made into a name that we take.

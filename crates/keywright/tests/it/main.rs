@@ -8,6 +8,7 @@
     reason = "a test that can't set up its world has failed"
 )]
 
+mod brokers;
 mod catalog;
 mod exits;
 mod flow;

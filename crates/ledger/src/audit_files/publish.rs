@@ -90,11 +90,12 @@ impl Publisher {
         let on_disk = self.disk.read(CHECKPOINT)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let in_ledger = tx.last_checkpoint()?;
         let mut heads = Vec::new();
-        for (held, note) in [(Held::File, &on_disk), (Held::Ledger, &in_ledger), (Held::Broker, &state.note)]
-        {
+        for (held, note) in [(Held::File, &on_disk), (Held::Broker, &state.note)] {
             heads.extend(note.as_deref().map(|note| self.head(held, note, size)).transpose()?);
         }
         let signed = heads.iter().map(|head| head.size).max().unwrap_or(0);
+        // Another broker may have signed further than these files go.
+        heads.extend(in_ledger.as_deref().map(|note| self.head(Held::Ledger, note, size)).transpose()?);
         for (held, head) in [(Held::Head, newest), (Held::Witness, witness), (Held::Seen, state.seen)] {
             heads.extend(head.map(|head| Head::of(held, head.size, head.root, size)).transpose()?);
         }

@@ -3,10 +3,24 @@
 
 use std::ops::ControlFlow;
 
+use jiff::Timestamp;
+use keywright_core::audit::Hash;
+
 use super::postgres::Postgres;
 use super::sqlite::Sqlite;
 use super::{Row, Value};
 use crate::error::Result;
+
+/// What is known at the beginning of a transaction that writes, where others may have written since the one before.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Begun {
+    /// The database's clock.
+    pub(crate) at: Option<Timestamp>,
+    /// How many entries the audit log has.
+    pub(crate) size: Option<u64>,
+    /// The newest one's hash.
+    pub(crate) newest: Option<Hash>,
+}
 
 /// A connection to a database.
 pub(crate) enum Engine {
@@ -18,9 +32,9 @@ pub(crate) enum Engine {
 
 impl Engine {
     /// Begins a transaction that writes: no other one writes until it ends.
-    pub(crate) fn begin_write(&self) -> Result<()> {
+    pub(crate) fn begin_write(&self) -> Result<Begun> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.statement("BEGIN IMMEDIATE"),
+            Self::Sqlite(sqlite) => sqlite.statement("BEGIN IMMEDIATE").map(|()| Begun::default()),
             Self::Postgres(postgres) => postgres.begin_write(),
         }
     }
@@ -100,7 +114,7 @@ impl Engine {
         matches!(self, Self::Postgres(_))
     }
 
-    /// Makes this the one that writes, where a lock on the home is not enough for that.
+    /// Keeps all others from writing, where a lock on the home is not enough for that.
     pub(super) fn claim(&self) -> Result<()> {
         match self {
             Self::Sqlite(_) => Ok(()),
@@ -113,6 +127,14 @@ impl Engine {
         match self {
             Self::Sqlite(_) => Ok(false),
             Self::Postgres(postgres) => postgres.took_effect(),
+        }
+    }
+
+    /// The database's clock, where that may be another one than this machine's.
+    pub(super) fn clock(&self) -> Result<Option<Timestamp>> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(postgres) => postgres.clock().map(Some),
         }
     }
 

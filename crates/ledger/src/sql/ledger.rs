@@ -11,7 +11,7 @@ use super::engine::Engine;
 use super::postgres::{Address, Postgres};
 use super::sqlite::Sqlite;
 use super::writer::{Done, Writer, may_wait_here};
-use super::{RowKey, Tx};
+use super::{Heard, RowKey, Tx};
 use crate::error::{LedgerError, Result};
 use crate::migrations;
 use crate::seal::Keyring;
@@ -79,13 +79,48 @@ impl Ledger {
         self.rows.get_or_init(|| keyring.row_mac());
     }
 
-    /// Makes this the one ledger that writes to its database, until it is dropped. The home's lock does that for a file; a
-    /// server's database may be that of other machines too.
+    /// Makes this the one ledger that writes to its database, until it is dropped or loses its connection. The home's lock
+    /// does that for a file; a server's database may be that of other machines too.
     ///
     /// # Errors
-    /// [`LedgerError::Locked`] when another broker works on the database.
+    /// [`LedgerError::Locked`] when others write to the database all the while.
     pub async fn claim(&self) -> Result<()> {
         self.writer.with_engine(|engine| may_block(engine.is_remote(), || engine.claim()))
+    }
+
+    /// From here on `heed` is told of what other brokers append to the audit log, from entry `from` on and in order: before
+    /// anything is written that comes after it, and with [`Ledger::catch_up`].
+    pub fn heed(&self, from: u64, heed: impl Fn(Heard<'_>) + Send + 'static) {
+        self.writer.heed(from, Box::new(heed));
+    }
+
+    /// Takes in what other brokers wrote until now.
+    ///
+    /// # Errors
+    /// When the ledger can't be read, or it is not this broker's turn for too long.
+    pub async fn catch_up(&self) -> Result<()> {
+        let Some(known) = self.writer.known().filter(|_| self.is_remote()) else { return Ok(()) };
+        if self.read(|tx| tx.audit_size()).await? == known {
+            return Ok(());
+        }
+        self.write(|_| Ok(())).await
+    }
+
+    /// Whether other brokers may write to the same database.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.is_remote()
+    }
+
+    /// By how many milliseconds this machine's clock was ahead of the database's at the last write.
+    #[must_use]
+    pub fn clock_ahead(&self) -> i64 {
+        self.writer.ahead()
+    }
+
+    /// Takes the machine's time from somewhere else. Tests use it for clocks that are wrong.
+    pub fn set_machine_clock(&self, clock: Clock) {
+        self.writer.set_machine(clock);
     }
 
     /// Folds the write-ahead log into the file and empties it, so that what was taken out of the rows does not linger there.

@@ -13,16 +13,16 @@ mod sqlite;
 mod tail;
 mod writer;
 
-pub(crate) use engine::Engine;
+pub(crate) use engine::{Begun, Engine};
 pub(crate) use facts::Facts;
 pub use facts::RowMac;
 pub(crate) use ledger::read_only;
 pub use ledger::{Clock, Ledger, Location};
 pub use postgres::Address;
-pub(crate) use postgres::FENCE;
 pub(crate) use row::{Row, Value, json};
 pub(crate) use sqlite::Sqlite;
-pub(crate) use tail::{Followed, Tail};
+pub use tail::Heard;
+pub(crate) use tail::{Followed, Log, Tail};
 
 use std::ops::ControlFlow;
 
@@ -37,6 +37,8 @@ pub(crate) const BUSY_SECONDS: u64 = 5;
 pub struct Tx<'c> {
     engine: &'c Engine,
     now: Timestamp,
+    /// The database's clock, where it was told with the beginning.
+    at: Option<Timestamp>,
     rows: &'c RowKey,
     // None where nothing is written.
     tail: Option<&'c Tail>,
@@ -50,12 +52,17 @@ const TOO_FAR: keywright_core::span::Span = keywright_core::span::Span::from_sec
 
 impl<'c> Tx<'c> {
     pub(crate) fn new(engine: &'c Engine, now: Timestamp, rows: &'c RowKey) -> Self {
-        Self { engine, now, rows, tail: None }
+        Self { engine, now, at: None, rows, tail: None }
     }
 
     /// A transaction that writes.
-    fn of_writer(engine: &'c Engine, now: Timestamp, rows: &'c RowKey, tail: &'c Tail) -> Self {
-        Self { tail: Some(tail), ..Self::new(engine, now, rows) }
+    fn of_writer(
+        engine: &'c Engine,
+        (now, at): (Timestamp, Option<Timestamp>),
+        rows: &'c RowKey,
+        tail: &'c Tail,
+    ) -> Self {
+        Self { at, tail: Some(tail), ..Self::new(engine, now, rows) }
     }
 
     /// For what is no statement.
@@ -68,7 +75,7 @@ impl<'c> Tx<'c> {
         self.tail.ok_or_else(|| LedgerError::Statement("this transaction only reads".to_owned()))
     }
 
-    /// The database's clock at the start of the transaction.
+    /// The broker's clock at the start of the transaction.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now
@@ -79,6 +86,14 @@ impl<'c> Tx<'c> {
     #[must_use]
     pub(crate) fn too_far(&self) -> Timestamp {
         TOO_FAR.after(self.now)
+    }
+
+    /// The clock that leases go by: the database's, where several brokers write to one.
+    pub(crate) fn common_now(&self) -> Result<Timestamp> {
+        match self.at {
+            Some(at) => Ok(at),
+            None => Ok(self.engine.clock()?.unwrap_or(self.now)),
+        }
     }
 
     /// Runs a statement and says how many rows it changed.

@@ -2,13 +2,15 @@
 //! the next one. Each keeps its own savepoint, so one that fails takes nothing of the others with it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::RuntimeFlavor;
 
-use super::{Clock, Engine, Followed, RowKey, Tail, Tx};
+use super::tail::Heed;
+use super::{Begun, Clock, Engine, Log, RowKey, Tail, Tx};
 use crate::error::{LedgerError, Result};
 
 /// How many deeds share one commit at most.
@@ -51,16 +53,13 @@ struct Shared {
     rows: Arc<RowKey>,
     // Locked only by whoever holds the connection.
     log: Mutex<Log>,
+    /// How many entries of the log are known, and one more; zero where nobody knows.
+    known: AtomicU64,
+    /// By how many milliseconds this machine's clock was ahead of the database's.
+    ahead: AtomicI64,
+    machine: Mutex<Clock>,
     /// Told after each commit, before those whose deeds it holds; must be quick.
     after_commit: Box<dyn Fn() + Send + Sync>,
-}
-
-/// What the writer knows of the audit log.
-#[derive(Default)]
-struct Log {
-    followed: Option<Followed>,
-    /// What was appended in a commit of which nobody knows yet whether it took effect.
-    in_doubt: Option<Tail>,
 }
 
 #[derive(Default)]
@@ -84,7 +83,10 @@ impl Writer {
     ) -> Result<Self> {
         let (engine, log) = (Mutex::new(engine), Mutex::default());
         let (inbox, came) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { engine, inbox, came, clock, rows, log, after_commit });
+        let machine: Mutex<Clock> = Mutex::new(Arc::new(jiff::Timestamp::now));
+        let (known, ahead) = (AtomicU64::new(0), AtomicI64::new(0));
+        let shared =
+            Arc::new(Shared { engine, inbox, came, clock, rows, log, known, ahead, machine, after_commit });
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
@@ -96,6 +98,27 @@ impl Writer {
     /// Does something with the connection between two commits.
     pub(super) fn with_engine<T>(&self, with: impl FnOnce(&Engine) -> T) -> T {
         with(&lock(&self.shared.engine))
+    }
+
+    /// From here on `heed` is told of what others append, from a place in the log on.
+    pub(super) fn heed(&self, from: u64, heed: Heed) {
+        // Whoever holds the log holds the connection.
+        let _engine = lock(&self.shared.engine);
+        lock(&self.shared.log).heed(from, heed);
+    }
+
+    /// How many entries are known, where the log is followed.
+    pub(super) fn known(&self) -> Option<u64> {
+        self.shared.known.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    /// By how many milliseconds this machine's clock is ahead of the database's.
+    pub(super) fn ahead(&self) -> i64 {
+        self.shared.ahead.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_machine(&self, clock: Clock) {
+        *lock(&self.shared.machine) = clock;
     }
 
     /// The connection, when nobody is writing: what it wrote is still in its memory, where other connections read the file.
@@ -152,7 +175,9 @@ impl Shared {
             // Whoever commits on their own thread is waited for first: what comes meanwhile is of this group too.
             let engine = lock(&self.engine);
             let group = self.take_group();
-            self.commit(&engine, group);
+            if !group.is_empty() {
+                self.commit(&engine, group);
+            }
         }
     }
 
@@ -186,9 +211,40 @@ impl Shared {
         inbox.deeds.drain(..size).collect()
     }
 
-    fn commit(&self, engine: &Engine, group: Vec<Deed>) {
+    fn commit(&self, engine: &Engine, mut group: Vec<Deed>) {
         let log = &mut lock(&self.log);
-        commit(engine, group, &self.clock, &self.rows, log, &*self.after_commit);
+        let begun = settle(engine, log, &*self.after_commit).and_then(|()| self.begin(engine, log));
+        let begun = match begun {
+            Ok(begun) => begun,
+            Err(error) => return refuse(group, &error.into()),
+        };
+        if engine.is_remote() {
+            // Others may have had their turns first, and more has come meanwhile.
+            let inbox = &mut lock(&self.inbox).deeds;
+            let more = inbox.len().min(GROUP.saturating_sub(group.len()));
+            group.extend(inbox.drain(..more));
+        }
+        self.run_in(engine, &begun, group, log);
+        self.note(log);
+    }
+
+    /// Begins a transaction, and takes in what others wrote since the last one.
+    fn begin(&self, engine: &Engine, log: &mut Log) -> Result<Begun> {
+        let begun = engine.begin_write()?;
+        if let Some(at) = begun.at {
+            let ahead = (*lock(&self.machine))().as_millisecond() - at.as_millisecond();
+            self.ahead.store(ahead, Ordering::Relaxed);
+        }
+        let caught_up = log.catch_up(engine, &self.rows, &begun);
+        if caught_up.is_err() && engine.in_transaction() {
+            let _ = engine.rollback();
+        }
+        self.note(log);
+        caught_up.map(|()| begun)
+    }
+
+    fn note(&self, log: &Log) {
+        self.known.store(log.size().map_or(0, |size| size + 1), Ordering::Release);
     }
 }
 
@@ -218,72 +274,66 @@ impl From<LedgerError> for CommitFailed {
     }
 }
 
-fn commit(
-    engine: &Engine,
-    group: Vec<Deed>,
-    clock: &Clock,
-    rows: &RowKey,
-    log: &mut Log,
-    after_commit: &dyn Fn(),
-) {
-    if let Err(error) = settle(engine, log, after_commit) {
-        return refuse(group, &error.into());
-    }
-    let tail = Tail::of(log.followed.as_ref());
-    let is_alone = group.len() == 1;
-    let mut group = group.into_iter();
-    let mut done = Vec::with_capacity(group.len());
-    let result = engine.begin_write().and_then(|()| {
-        let tx = Tx::of_writer(engine, clock(), rows, &tail);
-        for deed in group.by_ref() {
-            if is_alone {
-                // Its own part is the whole.
-                let ran = deed(Ok(&tx));
-                let keep = ran.keep;
-                done.push((ran, Ok(())));
-                if !keep {
-                    tail.cut(0);
+impl Shared {
+    /// Runs deeds in the transaction that was begun, and commits it.
+    fn run_in(&self, engine: &Engine, begun: &Begun, group: Vec<Deed>, log: &mut Log) {
+        let tail = Tail::of(log, begun);
+        let is_alone = group.len() == 1;
+        let mut group = group.into_iter();
+        let mut done = Vec::with_capacity(group.len());
+        let mut run = || {
+            let tx = Tx::of_writer(engine, ((self.clock)(), begun.at), &self.rows, &tail);
+            for deed in group.by_ref() {
+                if is_alone {
+                    // Its own part is the whole.
+                    let ran = deed(Ok(&tx));
+                    let keep = ran.keep;
+                    done.push((ran, Ok(())));
+                    if !keep {
+                        tail.cut(0);
+                    }
+                    return if keep { engine.commit() } else { engine.rollback() };
                 }
-                return if keep { engine.commit() } else { engine.rollback() };
+                engine.begin_part()?;
+                let before = tail.len();
+                let ran = deed(Ok(&tx));
+                let went_on = ran.keep && engine.has_failed();
+                let keep = ran.keep && !went_on;
+                done.push((ran, if went_on { Err(CommitFailed::Other(WENT_ON.to_owned())) } else { Ok(()) }));
+                if !engine.in_transaction() {
+                    // Some errors, a full disk or a lost connection among them, end the whole transaction.
+                    let why = "a deed in the same commit could not be written, and nothing of it was kept";
+                    return Err(LedgerError::Io(why.to_owned()));
+                }
+                engine.end_part(keep)?;
+                if !keep {
+                    tail.cut(before);
+                }
             }
-            engine.begin_part()?;
-            let before = tail.len();
-            let ran = deed(Ok(&tx));
-            let went_on = ran.keep && engine.has_failed();
-            let keep = ran.keep && !went_on;
-            done.push((ran, if went_on { Err(CommitFailed::Other(WENT_ON.to_owned())) } else { Ok(()) }));
-            if !engine.in_transaction() {
-                // Some errors, a full disk or a lost connection among them, end the whole transaction.
-                let why = "a deed in the same commit could not be written, and nothing of it was kept";
-                return Err(LedgerError::Io(why.to_owned()));
-            }
-            engine.end_part(keep)?;
-            if !keep {
-                tail.cut(before);
-            }
+            engine.commit()
+        };
+        let result = run();
+        if result.is_err() && engine.in_transaction() {
+            // After a failed commit the engine may or may not have rolled back; the next group must start clean.
+            let _ = engine.rollback();
         }
-        engine.commit()
-    });
-    if result.is_err() && engine.in_transaction() {
-        // After a failed commit the engine may or may not have rolled back; the next group must start clean.
-        let _ = engine.rollback();
-    }
-    match &result {
-        Ok(()) => {
-            // Before anybody is told: what has taken effect outside can't be taken out of the log unseen.
-            tail.commit(&mut log.followed);
-            // Whoever is told that their deed is done finds it counted.
-            after_commit();
+        match &result {
+            Ok(()) => {
+                // Before anybody is told: what has taken effect outside can't be taken out of the log unseen.
+                log.commit(tail);
+                // Whoever is told that their deed is done finds it counted.
+                (self.after_commit)();
+            }
+            Err(LedgerError::Unknown) => log.in_doubt = Some(tail),
+            Err(_) => {}
         }
-        Err(LedgerError::Unknown) => log.in_doubt = Some(tail),
-        Err(_) => {}
-    }
-    let result = result.map_err(CommitFailed::from);
-    if let Err(failed) = &result {
-        refuse(group.collect(), failed);
-    }
-    for (ran, own) in done {
-        (ran.reply)(own.and(result.clone()));
+        let result = result.map_err(CommitFailed::from);
+        if let Err(failed) = &result {
+            refuse(group.collect(), failed);
+        }
+        for (ran, own) in done {
+            (ran.reply)(own.and(result.clone()));
+        }
     }
 }
 
@@ -294,7 +344,7 @@ fn settle(engine: &Engine, log: &mut Log, after_commit: &dyn Fn()) -> Result<()>
     let Some(tail) = log.in_doubt.take() else { return Ok(()) };
     match engine.took_effect() {
         Ok(true) => {
-            tail.commit(&mut log.followed);
+            log.commit(tail);
             after_commit();
             Ok(())
         }

@@ -10,7 +10,7 @@ use keywright_core::id::{KeyId, RequestId};
 use crate::error::{LedgerError, Result};
 use crate::sql::{Facts, Followed, Row, Tx, Value};
 
-/// The one log of an SQLite ledger. Several brokers on one database will each have their own.
+/// The one log. Several brokers on one database append to it in turns.
 pub(crate) const LOG: &str = "main";
 
 /// An entry as it lies in the ledger.
@@ -195,6 +195,10 @@ impl Tx<'_> {
     /// When the ledger can't be written.
     pub fn add_checkpoint(&self, size: u64, note: &str) -> Result<()> {
         self.execute("DELETE FROM checkpoints WHERE log = $1 AND size < $2", &[LOG.into(), size.into()])?;
+        let newer = "SELECT 1 FROM checkpoints WHERE log = $1 AND size > $2 LIMIT 1";
+        if self.first(newer, &[LOG.into(), size.into()])?.is_some() {
+            return Ok(());
+        }
         self.execute(
             "INSERT INTO checkpoints (log, size, note, signed_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
             &[LOG.into(), size.into(), note.into(), self.now().into()],

@@ -11,6 +11,7 @@ pub(crate) mod embedded;
 pub(crate) mod guards;
 pub(crate) mod holds;
 pub(crate) mod keys;
+pub(crate) mod leads;
 pub(crate) mod meta;
 pub(crate) mod operators;
 pub(crate) mod parents;

@@ -1,7 +1,8 @@
 //! Sagas, their leases and their fences.
 //!
 //! A runner claims a saga for a while; every claim counts the fence up, and every phase write names the fence and
-//! the phase that it expects. A runner that was paused and wakes up late therefore writes nothing.
+//! the phase that it expects. A runner that was paused and wakes up late therefore writes nothing. Leases go by the database's
+//! clock. Until when a saga rests that nobody owns goes by the broker's.
 
 use jiff::Timestamp;
 use keywright_core::id::{AttemptId, KeyId, RequestId, SagaId};
@@ -57,6 +58,9 @@ pub struct NewSaga {
 }
 
 pub(crate) const FACTS: Facts = Facts { table: "sagas", what: "saga", count: 5, columns: COLUMNS };
+/// Not leased: `$1` is the broker's time, `$2` the database's, and `$3` further ahead than any lease is.
+const FREE: &str = "(lease_until IS NULL OR lease_until > $3 \
+                    OR lease_until <= CASE WHEN owner IS NULL THEN CAST($1 AS BIGINT) ELSE CAST($2 AS BIGINT) END)";
 const COLUMNS: &str = "id, kind, request, key_id, digest, phase, attempt, fence, tries, trouble, ends, mac";
 
 impl Saga {
@@ -143,11 +147,55 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn sagas_due(&self, limit: u32) -> Result<Vec<SagaId>> {
         let rows = self.query(
-            "SELECT id FROM sagas WHERE (due_at <= $1 OR due_at > $2) \
-             AND (lease_until IS NULL OR lease_until <= $1 OR lease_until > $2) ORDER BY due_at, id LIMIT $3",
-            &[self.now().into(), self.too_far().into(), i64::from(limit).into()],
+            &format!(
+                "SELECT id FROM sagas WHERE (due_at <= $1 OR due_at > $3) AND {FREE} ORDER BY due_at, id LIMIT $4"
+            ),
+            &[
+                self.now().into(),
+                self.common_now()?.into(),
+                self.too_far().into(),
+                i64::from(limit).into(),
+            ],
         )?;
         rows.iter().map(|row| row.parse(0, "saga id")).collect()
+    }
+
+    /// Claims sagas that are due, the oldest first, so that brokers that look at the same time don't claim the same ones.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn claim_due_sagas(&self, owner: &str, lease: Span, limit: u32) -> Result<Vec<Saga>> {
+        let now = self.common_now()?;
+        let sql = format!(
+            "UPDATE sagas SET owner = $5, fence = fence + 1, lease_until = $6 WHERE id IN \
+             (SELECT id FROM sagas WHERE (due_at <= $1 OR due_at > $3) AND {FREE} ORDER BY due_at, id LIMIT $4) \
+             RETURNING {COLUMNS}"
+        );
+        let parameters = [
+            self.now().into(),
+            now.into(),
+            self.too_far().into(),
+            i64::from(limit).into(),
+            owner.into(),
+            lease.after(now).into(),
+        ];
+        self.tail()?;
+        let rows = self.query(&sql, &parameters)?;
+        self.sound(&rows, Saga::read)
+    }
+
+    /// Prolongs the leases of sagas that are being worked on, each under the fence that it was claimed with.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn renew_sagas(&self, held: &[(SagaId, u64)], lease: Span) -> Result<()> {
+        let until = lease.after(self.common_now()?);
+        for (id, fence) in held {
+            let sql = "UPDATE sagas SET lease_until = $3 WHERE id = $1 AND fence = $2 AND owner IS NOT NULL \
+                       AND due_at IS NOT NULL";
+            self.execute(sql, &[Value::text(id), (*fence).into(), until.into()])?;
+        }
+        Ok(())
     }
 
     /// Claims a saga for `lease`, by the database's clock. None when somebody else has it, it is done, or it was put off
@@ -156,16 +204,19 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be written.
     pub fn claim_saga(&self, id: SagaId, owner: &str, lease: Span) -> Result<Option<Saga>> {
+        let now = self.common_now()?;
         let rows = self.execute(
-            "UPDATE sagas SET owner = $2, fence = fence + 1, lease_until = $3 \
-             WHERE id = $1 AND (due_at <= $4 OR due_at > $5) \
-             AND (lease_until IS NULL OR lease_until <= $4 OR lease_until > $5)",
+            &format!(
+                "UPDATE sagas SET owner = $5, fence = fence + 1, lease_until = $6 \
+                 WHERE id = $4 AND (due_at <= $1 OR due_at > $3) AND {FREE}"
+            ),
             &[
+                self.now().into(),
+                now.into(),
+                self.too_far().into(),
                 Value::text(id),
                 owner.into(),
-                lease.after(self.now()).into(),
-                self.now().into(),
-                self.too_far().into(),
+                lease.after(now).into(),
             ],
         )?;
         if rows == 0 { Ok(None) } else { self.saga(id).map(Some) }
@@ -187,7 +238,7 @@ impl Tx<'_> {
             return Err(LedgerError::Conflict { what: "the saga (there is no such step)" });
         }
         let due = if next.is_final() { Value::Null } else { self.now().into() };
-        let lease_until = if next.is_final() { Value::Null } else { lease.after(self.now()).into() };
+        let lease_until = if next.is_final() { Value::Null } else { lease.after(self.common_now()?).into() };
         let rows = self.execute(
             "UPDATE sagas SET phase = $4, attempt = $5, due_at = $6, lease_until = $7, tries = 0, trouble = $8 \
              WHERE id = $1 AND phase = $2 AND fence = $3",
@@ -273,17 +324,19 @@ impl Tx<'_> {
         }
     }
 
-    /// Makes every saga due of an owner that is known to be dead: on start, the one broker of a home is the only owner. A
-    /// pause that a provider asked for is kept, because the provider did not die.
+    /// Makes every saga due of an owner that is known to be dead: on start, whatever this broker, `owner`, claimed in its
+    /// last life; where one broker works on a ledger, whoever claimed it. A pause that a provider asked for is kept, because
+    /// the provider did not die.
     ///
     /// # Errors
     /// When the ledger can't be written.
-    pub fn release_sagas(&self) -> Result<u64> {
-        self.execute(
+    pub fn release_sagas(&self, owner: Option<&str>) -> Result<u64> {
+        let whose = if owner.is_some() { "owner = $2" } else { "owner = $2 OR owner IS NOT NULL" };
+        let sql = format!(
             "UPDATE sagas SET owner = NULL, lease_until = NULL, due_at = $1 \
-             WHERE due_at IS NOT NULL AND (owner IS NOT NULL OR lease_until IS NULL)",
-            &[self.now().into()],
-        )
+             WHERE due_at IS NOT NULL AND ({whose} OR lease_until IS NULL)"
+        );
+        self.execute(&sql, &[self.now().into(), Value::maybe(owner)])
     }
 
     /// How many sagas are not done.

@@ -30,4 +30,5 @@ mod sagas;
 mod server;
 mod support;
 mod things;
+mod turns;
 mod vouched;

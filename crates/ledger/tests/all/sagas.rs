@@ -147,7 +147,7 @@ async fn after_a_start_a_pause_that_was_asked_for_is_kept_and_all_else_is_due() 
     }
     ledger.write(move |tx| tx.claim_saga(died, "old", lease())).await.unwrap().unwrap();
     assert_eq!(ledger.read(|tx| tx.sagas_due(10)).await.unwrap(), []);
-    assert_eq!(ledger.write(|tx| tx.release_sagas()).await.unwrap(), 2);
+    assert_eq!(ledger.write(|tx| tx.release_sagas(None)).await.unwrap(), 2);
     let mut due = ledger.read(|tx| tx.sagas_due(10)).await.unwrap();
     due.sort_unstable();
     let mut expected = [failed, died];
@@ -170,7 +170,7 @@ async fn after_a_start_every_open_saga_is_free_and_done_ones_stay_done() {
     let stale = ledger.write(move |tx| tx.claim_saga(open, "old", lease())).await.unwrap().unwrap();
     drop(ledger);
     let ledger = home.open();
-    assert_eq!(ledger.write(|tx| tx.release_sagas()).await.unwrap(), 1);
+    assert_eq!(ledger.write(|tx| tx.release_sagas(None)).await.unwrap(), 1);
     assert_eq!(ledger.read(|tx| tx.sagas_due(10)).await.unwrap(), [open]);
     let fresh = ledger.write(move |tx| tx.claim_saga(open, "new", lease())).await.unwrap().unwrap();
     assert_eq!(fresh.fence, stale.fence + 1);

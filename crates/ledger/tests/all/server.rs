@@ -51,7 +51,7 @@ fn cut_off(home: &Home) {
 }
 
 #[tokio::test]
-async fn one_writes_and_others_read() {
+async fn one_that_wants_to_be_alone_writes_and_others_read() {
     let Some(home) = home() else { return };
     let (first, second) = (home.open(), home.open());
     first.claim().await.unwrap();
@@ -69,8 +69,8 @@ async fn a_writer_that_was_overtaken_writes_nothing_more() {
     let Some(home) = home() else { return };
     let ledger = home.open();
     append(&ledger, 0).await.unwrap();
-    // As if its lock had got lost with a session that a proxy shares, and somebody else had come.
-    home.tamper("UPDATE meta SET value = decode(repeat('07', 24), 'hex') WHERE name = 'writer'");
+    // As if somebody else wrote in its name.
+    home.tamper("UPDATE brokers SET fence = fence + 7");
     for _ in 0..2 {
         let refused = append(&ledger, 1).await;
         assert!(matches!(refused, Err(LedgerError::Taken)), "{refused:?}");

@@ -85,8 +85,20 @@ impl Home {
         AuditFiles::open(&self.audit(), &self.ring).unwrap()
     }
 
-    pub fn pass(&self, seconds: i64) {
+    /// Time passes by this machine's clock alone.
+    pub fn pass_here(&self, seconds: i64) {
         self.now.fetch_add(seconds * 1000, Ordering::SeqCst);
+    }
+
+    pub fn pass(&self, seconds: i64) {
+        self.pass_here(seconds);
+        if let Some(server) = &self.server {
+            // Leases go by the server's own clock.
+            let later = seconds * 1000;
+            server.run(&format!(
+                "UPDATE sagas SET lease_until = lease_until - {later} WHERE owner IS NOT NULL"
+            ));
+        }
     }
 
     /// A connection of somebody who has the file.

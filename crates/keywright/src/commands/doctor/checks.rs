@@ -83,6 +83,12 @@ pub(super) async fn broker(app: &App) -> Result<Vec<Finding>, Failure> {
             let what = format!("the broker only revokes: {}", crate::show::outside(why));
             findings.push(Finding::new("read-only", Verdict::Wrong, what).hint("keywright audit verify"));
         }
+        if let Some(why) = status.pointer("/health/clock_off").and_then(Value::as_str) {
+            let what = format!("the broker makes no keys: {}", crate::show::outside(why));
+            findings.push(
+                Finding::new("clock", Verdict::Wrong, what).hint("set the clock (NTP) of either machine"),
+            );
+        }
         if let Some(why) = status.pointer("/health/unsigned").and_then(Value::as_str) {
             let what = format!("new entries of the audit log are not signed: {}", crate::show::outside(why));
             findings.push(

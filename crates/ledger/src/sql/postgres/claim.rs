@@ -1,106 +1,151 @@
-//! Who writes, and whether a commit took effect.
+//! Whose turn it is to write, and whether a commit took effect.
+//!
+//! Several processes may write to one database. Each transaction that writes takes a lock for as long as it lasts, so they
+//! write one after the other and each sees all that was written before. Whoever holds the lock and is not heard of any more
+//! is thrown out by the server ([`THROWN_OUT_AFTER`]).
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use keywright_core::audit::Hash;
+
 use super::session::Session;
 use crate::error::{LedgerError, Result};
 use crate::seal::random;
-use crate::sql::{BUSY_SECONDS, Value};
+use crate::sql::{BUSY_SECONDS, Begun, Row};
+use crate::tables::audit::LOG;
 
 /// Advisory locks are numbers that belong to one database. These are `keywrigh` and the one after it, as ASCII.
 const WRITER_LOCK: i64 = 0x6b65_7977_7269_6768;
 pub(super) const MIGRATION_LOCK: i64 = WRITER_LOCK + 1;
-/// The name of the fence in `meta`.
-pub(crate) const FENCE: &str = "writer";
+/// How long a transaction that writes may go without a word, in seconds: others wait for it, and no longer than
+/// [`BUSY_SECONDS`].
+pub(super) const THROWN_OUT_AFTER: u64 = 3;
+/// A fence that nobody moved for so long belongs to a process that is gone.
+const FORGOTTEN_AFTER_MS: i64 = 7 * 24 * 3_600 * 1_000;
+/// The server's clock, in milliseconds since 1970.
+pub(super) const CLOCK: &str = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
-/// One process's claim to write: 16 random bytes that name it, and how many of its transactions were committed. Both
-/// together are the fence, a row that each transaction moves on by one.
+/// One process's part in the writing: a random name, and how many of its transactions were committed. The latter is its
+/// fence, a row that each of its transactions moves on by one.
 pub(super) struct Claim {
-    name: [u8; 16],
+    name: String,
     count: Cell<u64>,
-    /// Whether the fence was ever ours.
+    /// Whether the fence was ever there.
     is_made: Cell<bool>,
-    /// Whether somebody else's fence was found where ours had been: from there on nothing is written any more.
+    /// Whether the fence was moved by somebody else: from there on nothing is written any more.
     is_taken: Cell<bool>,
-    /// The session that holds the lock.
+    /// The session that the last turns were taken in.
     holder: RefCell<Option<(i64, String)>>,
+    /// Whether that session keeps everybody else out.
+    is_alone: Cell<bool>,
     /// What the fence is when the commit that nobody knew of took effect.
     doubt: Cell<Option<u64>>,
 }
 
 impl Claim {
     pub(super) fn new() -> Result<Self> {
+        let name: String = random::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self {
-            name: *random::<16>()?,
+            name,
             count: Cell::new(0),
             is_made: Cell::new(false),
             is_taken: Cell::new(false),
             holder: RefCell::default(),
+            is_alone: Cell::new(false),
             doubt: Cell::new(None),
         })
     }
 
-    /// Holds the lock in this session and looks at the fence. Once the lock is ours, no earlier session of ours is at work any
-    /// more, so what the fence says is final.
-    pub(super) fn hold(&self, session: &Session) -> Result<()> {
+    /// Keeps everybody else from writing, until the session ends.
+    pub(super) fn hold_alone(&self, session: &Session) -> Result<()> {
+        self.enter(session)?;
+        if self.is_alone.get() {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        loop {
+            let sql = "SELECT 1 WHERE pg_try_advisory_lock($1)";
+            if !session.query(sql, &[WRITER_LOCK.into()])?.is_empty() {
+                self.is_alone.set(true);
+                return Ok(());
+            }
+            if begun.elapsed() >= Duration::from_secs(BUSY_SECONDS) {
+                return Err(LedgerError::Locked { waited_seconds: BUSY_SECONDS });
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Takes part from this session on. Once it had a turn, no earlier session of ours is at work any more, so what the fence
+    /// says is final.
+    pub(super) fn enter(&self, session: &Session) -> Result<()> {
         if self.is_taken.get() {
             return Err(LedgerError::Taken);
         }
         if self.holder.borrow().as_ref() == Some(&session.backend) {
             return Ok(());
         }
-        self.lock(session)?;
-        let sql = "SELECT value FROM meta WHERE name = $1";
-        let found = session.query(sql, &[FENCE.into()])?;
-        let found = found.first().map(|row| row.bytes(0)).transpose()?;
-        if self.is_made.get() {
-            let count = found.and_then(|fence| self.count_in(fence)).ok_or_else(|| {
-                self.is_taken.set(true);
-                LedgerError::Taken
-            })?;
-            self.count.set(count);
-        } else {
-            let sql =
-                "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = $2";
-            session.execute(sql, &[FENCE.into(), self.fence(0)])?;
-            self.count.set(0);
-            self.is_made.set(true);
+        // A session of ours that the server has not given up yet: whatever it still does, it must not end later.
+        if let Some((process, since)) = &*self.holder.borrow() {
+            let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                       WHERE pid = $1::bigint AND backend_start::text = $2";
+            session.query(sql, &[(*process).into(), since.as_str().into()])?;
         }
+        session.begin(&begin())?;
+        let entered = self.look(session);
+        match entered {
+            Ok(()) => session.commit()??,
+            Err(error) => {
+                if session.in_transaction() {
+                    session.rollback()?;
+                }
+                return Err(error);
+            }
+        }
+        self.is_made.set(true);
+        self.is_alone.set(false);
         *self.holder.borrow_mut() = Some(session.backend.clone());
         Ok(())
     }
 
-    fn lock(&self, session: &Session) -> Result<()> {
-        let begun = Instant::now();
-        loop {
-            let sql = "SELECT 1 WHERE pg_try_advisory_lock($1)";
-            if !session.query(sql, &[WRITER_LOCK.into()])?.is_empty() {
-                return Ok(());
-            }
-            // A session of ours that the server has not given up yet: whatever it still does, it must not end later.
-            if let Some((process, since)) = &*self.holder.borrow() {
-                let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                           WHERE pid = $1::bigint AND backend_start::text = $2";
-                session.query(sql, &[(*process).into(), since.as_str().into()])?;
-            }
-            if begun.elapsed() >= Duration::from_secs(BUSY_SECONDS) {
-                return Err(LedgerError::Locked { waited_seconds: BUSY_SECONDS });
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    /// Begins a transaction, and moves the fence on in it.
-    pub(super) fn begin(&self, session: &Session) -> Result<()> {
-        let sql = "UPDATE meta SET value = $3 WHERE name = $1 AND value = $2";
-        let (old, new) = (self.fence(self.count.get()), self.fence(self.count.get() + 1));
-        if session.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED", sql, &[FENCE.into(), old, new])? == 1 {
+    fn look(&self, session: &Session) -> Result<()> {
+        if self.is_made.get() {
+            let found =
+                session.query("SELECT fence FROM brokers WHERE name = $1", &[self.name.as_str().into()])?;
+            let found = found.first().map(|row| row.count(0)).transpose()?;
+            let count = found.filter(|found| (self.count.get()..=self.count.get() + 1).contains(found));
+            self.count.set(count.ok_or_else(|| self.taken())?);
             return Ok(());
         }
-        session.rollback()?;
-        self.is_taken.set(true);
-        Err(LedgerError::Taken)
+        let forgotten = format!("DELETE FROM brokers WHERE seen_at < {CLOCK} - $1");
+        session.execute(&forgotten, &[FORGOTTEN_AFTER_MS.into()])?;
+        // It may be there from a try whose answer was lost.
+        let sql = format!(
+            "INSERT INTO brokers (name, fence, seen_at) VALUES ($1, 0, {CLOCK}) ON CONFLICT (name) DO UPDATE SET fence = 0"
+        );
+        session.execute(&sql, &[self.name.as_str().into()])?;
+        Ok(())
+    }
+
+    /// Begins a transaction when it is this process's turn, and moves the fence on in it. All in one exchange, with what
+    /// a turn goes by.
+    pub(super) fn begin(&self, session: &Session) -> Result<Begun> {
+        let newest = "FROM audit_entries WHERE log = $4 ORDER BY number DESC LIMIT 1";
+        let sql = format!(
+            "UPDATE brokers SET fence = $3, seen_at = {CLOCK} WHERE name = $1 AND fence = $2 \
+             RETURNING seen_at, (SELECT number + 1 {newest}), (SELECT leaf_hash {newest})"
+        );
+        let (old, new) = (self.count.get(), self.count.get() + 1);
+        let parameters = [self.name.as_str().into(), old.into(), new.into(), LOG.into()];
+        match session.begin_with(&begin(), &sql, &parameters)?.first() {
+            Some(row) => begun(row),
+            None => {
+                session.rollback()?;
+                Err(self.taken())
+            }
+        }
     }
 
     pub(super) fn committed(&self) {
@@ -112,19 +157,25 @@ impl Claim {
         self.doubt.set(Some(self.count.get() + 1));
     }
 
-    /// Whether the commit that was in doubt took effect. The claim is held again.
+    /// Whether the commit that was in doubt took effect. A new session was entered since.
     pub(super) fn took_effect(&self) -> bool {
         self.doubt.take().is_some_and(|fence| self.count.get() == fence)
     }
 
-    fn fence(&self, count: u64) -> Value {
-        let mut fence = self.name.to_vec();
-        fence.extend(count.to_be_bytes());
-        Value::Bytes(fence)
+    fn taken(&self) -> LedgerError {
+        self.is_taken.set(true);
+        LedgerError::Taken
     }
+}
 
-    fn count_in(&self, fence: &[u8]) -> Option<u64> {
-        let count = fence.strip_prefix(&self.name)?;
-        count.try_into().ok().map(u64::from_be_bytes)
-    }
+/// The lock comes in a statement of its own: the one after it sees all that was committed before it was had.
+fn begin() -> String {
+    format!("BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({WRITER_LOCK})")
+}
+
+fn begun(row: &Row) -> Result<Begun> {
+    let size = row.maybe_count(1)?.unwrap_or(0);
+    let newest = if size == 0 { None } else { Some(Hash::from_bytes(row.array(2).unwrap_or([0; 32]))) };
+    let at: Timestamp = row.time(0)?;
+    Ok(Begun { at: Some(at), size: Some(size), newest })
 }

@@ -1,8 +1,8 @@
 //! The ledger in a PostgreSQL database.
 //!
-//! It lies in a schema of its own, `keywright`. One process writes to it at a time: it holds an advisory lock, and each of its
-//! transactions first changes one row (the fence, in `meta`) from what it was to what comes next. Whoever lost the lock without
-//! noticing changes nothing any more, and after a lost connection the fence tells whether the last commit took effect.
+//! It lies in a schema of its own, `keywright`. Processes write to it in turns: each transaction takes an advisory lock, and
+//! moves on one row of its process (the fence, in `brokers`). After a lost connection the fence tells whether the last commit
+//! took effect.
 
 mod address;
 mod claim;
@@ -18,12 +18,13 @@ use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 pub use address::Address;
 use claim::Claim;
-pub(crate) use claim::FENCE;
 use session::Session;
 
-use super::{Row, Value};
+use super::{Begun, Row, Value};
 use crate::error::{LedgerError, Result};
 
 /// Where our tables are.
@@ -42,7 +43,9 @@ pub(crate) struct Postgres {
 impl Postgres {
     /// Connects for the one who writes. Nothing is claimed yet.
     pub(super) fn writing(address: &Address) -> Result<Self> {
-        let session = RefCell::new(Some(Session::open(address)?));
+        let session = Session::open(address)?;
+        limit(&session)?;
+        let session = RefCell::new(Some(session));
         Ok(Self { address: address.clone(), session, claim: Some(Claim::new()?) })
     }
 
@@ -51,15 +54,21 @@ impl Postgres {
         Self { address: address.clone(), session: RefCell::new(None), claim: None }
     }
 
-    /// Makes this the one that writes, until it is closed.
+    /// Makes this the one that writes, until it is closed or loses its connection.
     pub(super) fn claim(&self) -> Result<()> {
         self.connected()?;
-        self.with(|session| self.writer()?.hold(session))
+        self.with(|session| self.writer()?.hold_alone(session))
     }
 
-    pub(super) fn begin_write(&self) -> Result<()> {
+    /// Takes part in the writing, in whichever session there is.
+    fn enter(&self) -> Result<()> {
+        self.connected()?;
+        self.with(|session| self.writer()?.enter(session))
+    }
+
+    pub(super) fn begin_write(&self) -> Result<Begun> {
         self.again_when_lost(|| {
-            self.claim()?;
+            self.enter()?;
             self.with(|session| self.writer()?.begin(session))
         })
     }
@@ -93,8 +102,14 @@ impl Postgres {
 
     /// Whether the last commit, of which nobody knew, took effect.
     pub(super) fn took_effect(&self) -> Result<bool> {
-        self.again_when_lost(|| self.claim())?;
+        self.again_when_lost(|| self.enter())?;
         Ok(self.writer()?.took_effect())
+    }
+
+    /// The server's clock at this moment.
+    pub(super) fn clock(&self) -> Result<Timestamp> {
+        let rows = self.query(&format!("SELECT {}", claim::CLOCK), &[])?;
+        rows.first().ok_or(LedgerError::Damaged { what: "answer of the server" })?.time(0)
     }
 
     pub(super) fn rollback(&self) -> Result<()> {
@@ -204,6 +219,9 @@ impl Postgres {
         loop {
             match Session::connect(&self.address) {
                 Ok(session) => {
+                    if self.claim.is_some() {
+                        limit(&session)?;
+                    }
                     *self.session.borrow_mut() = Some(session);
                     return Ok(());
                 }
@@ -221,4 +239,9 @@ impl Postgres {
             other => other,
         }
     }
+}
+
+/// Has the server end a session that writes and is not heard of within a transaction: the others wait for it.
+fn limit(session: &Session) -> Result<()> {
+    session.batch(&format!("SET idle_in_transaction_session_timeout = '{}s'", claim::THROWN_OUT_AFTER))
 }

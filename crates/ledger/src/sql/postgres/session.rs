@@ -138,26 +138,32 @@ impl Session {
 
     /// Begins a transaction.
     pub(super) fn begin(&self, how: &str) -> Result<()> {
-        self.batch(how)?;
+        let begun = self.batch(how);
+        if begun.is_err() && self.is_usable() {
+            self.rollback()?;
+        }
+        begun?;
         self.transaction.set(Transaction::Open);
         Ok(())
     }
 
-    /// Begins a transaction with a first statement, in one exchange. Says how many rows that changed.
-    pub(super) fn begin_with(&self, how: &str, sql: &str, parameters: &[Value]) -> Result<u64> {
+    /// Begins a transaction with a first statement, in one exchange, and gives that one's rows.
+    pub(super) fn begin_with(&self, how: &str, sql: &str, parameters: &[Value]) -> Result<Vec<Row>> {
         let statement = self.prepared(sql)?;
         values::check(&statement, parameters)?;
         let parameters = references(parameters);
         let both = async {
             let begin = self.client.batch_execute(how);
-            let first = self.client.execute(&statement, &parameters);
-            let (begun, first) = futures::future::join(begin, first).await;
-            begun?;
-            Ok(first)
+            let first = self.client.query(&statement, &parameters);
+            Ok(futures::future::join(begin, first).await)
         };
-        let first = self.wait(both)?;
+        let (begun, first) = self.wait(both)?;
         self.transaction.set(Transaction::Open);
-        first.map_err(|error| self.failed(error))
+        let rows = begun.and(first).map_err(|error| self.failed(error));
+        if rows.is_err() && self.is_usable() {
+            self.rollback()?;
+        }
+        rows?.iter().map(values::row).collect()
     }
 
     /// Makes the transaction durable. What fails before the commit itself is an error of the inner kind: nothing was kept.

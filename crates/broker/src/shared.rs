@@ -1,0 +1,139 @@
+//! Several brokers on one ledger: what each is allowed to do, and for how long.
+//!
+//! A saga is leased to the broker that works on it. What has no lease of its own (debts, sweeps, what expires, dead values,
+//! counts, rotations that are due) is done by the one that leads. Leases and the lead go by the database's clock, are
+//! prolonged while the broker is well, and pass on when it is not. On a file there is one broker, and it leads.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use keywright_core::id::SagaId;
+use keywright_core::span::Span;
+use keywright_ledger::{Clock, Lead, LedgerError, Saga, Tx};
+
+use crate::broker::Broker;
+use crate::error::{BrokerError, Code, Result};
+
+/// How long a claim of a saga lasts where nobody else works on the ledger: longer than the longest step, which is a create,
+/// a list to its end, a bounded wait for consistency.
+pub(crate) const LEASE: u64 = 300;
+/// How long one lasts that others wait for. It is prolonged while somebody works on the saga.
+const SHARED_LEASE: u64 = 60;
+/// How long the lead lasts, likewise.
+const LEAD: u64 = 15;
+/// How often both are prolonged.
+pub(crate) const RENEW: Duration = Duration::from_secs(4);
+/// By how much a machine's clock may be off.
+const CLOCK_OFF_MS: u64 = 5_000;
+/// The work that one broker does for all.
+const UPKEEP: &str = "upkeep";
+
+/// What this broker holds at present.
+#[derive(Default)]
+pub(crate) struct Held {
+    sagas: Mutex<HashMap<SagaId, u64>>,
+    lead: Mutex<Option<Lead>>,
+}
+
+/// While this is there, the lease of a saga is prolonged.
+pub(crate) struct AtWork<'a> {
+    held: &'a Held,
+    saga: SagaId,
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        lock(&self.held.sagas).remove(&self.saga);
+    }
+}
+
+/// The right to do what one broker does for all.
+#[derive(Clone)]
+pub(crate) struct Leading(Option<Lead>);
+
+impl Leading {
+    /// In the transaction that writes what came of it: nobody else leads by now.
+    pub(crate) fn check(&self, tx: &Tx<'_>) -> std::result::Result<(), LedgerError> {
+        self.0.as_ref().map_or(Ok(()), |lead| tx.still_leads(lead))
+    }
+}
+
+impl Broker {
+    /// How long a claim of a saga lasts.
+    pub(crate) fn lease(&self) -> Span {
+        Span::from_seconds(if self.ledger.is_shared() { SHARED_LEASE } else { LEASE })
+    }
+
+    /// Has the lease of a saga prolonged for as long as somebody works on it.
+    pub(crate) fn at_work(&self, saga: &Saga) -> AtWork<'_> {
+        lock(&self.held.sagas).insert(saga.id, saga.fence);
+        AtWork { held: &self.held, saga: saga.id }
+    }
+
+    /// Whether this broker is to do what one does for all. Takes the lead when nobody has it.
+    pub(crate) async fn leading(&self) -> Result<Option<Leading>> {
+        if !self.ledger.is_shared() {
+            return Ok(Some(Leading(None)));
+        }
+        let held = lock(&self.held.lead).clone();
+        if held.is_some() {
+            // Not by a clock of this machine: a process that was stopped for a while does not know that.
+            self.keep_lead().await?;
+        } else if self.ledger.read(|tx| tx.lead_is_free(UPKEEP)).await? {
+            let owner = self.owner.clone();
+            let taken = self.ledger.write(move |tx| tx.take_lead(UPKEEP, &owner, Span::from_seconds(LEAD)));
+            *lock(&self.held.lead) = taken.await?;
+        }
+        Ok(lock(&self.held.lead).clone().map(|lead| Leading(Some(lead))))
+    }
+
+    /// Prolongs what this broker holds: the leases of the sagas that it works on, and its lead.
+    pub(crate) async fn renew(&self) -> Result<()> {
+        let sagas: Vec<(SagaId, u64)> =
+            lock(&self.held.sagas).iter().map(|(id, fence)| (*id, *fence)).collect();
+        let lease = self.lease();
+        if !sagas.is_empty() {
+            self.ledger.write(move |tx| tx.renew_sagas(&sagas, lease)).await?;
+        }
+        self.keep_lead().await
+    }
+
+    async fn keep_lead(&self) -> Result<()> {
+        let Some(lead) = lock(&self.held.lead).clone() else { return Ok(()) };
+        match self.ledger.write(move |tx| tx.keep_lead(&lead, Span::from_seconds(LEAD))).await {
+            Err(LedgerError::Conflict { .. }) => {
+                *lock(&self.held.lead) = None;
+                Ok(())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Takes this machine's time from somewhere else. Tests use it for clocks that are wrong.
+    pub fn set_machine_clock(&self, clock: Clock) {
+        self.ledger.set_machine_clock(clock);
+    }
+
+    /// Why this broker makes no keys at present: times that it writes down would mean something else to the others.
+    pub(crate) fn clock_off(&self) -> Option<String> {
+        let ahead = self.ledger.clock_ahead();
+        (self.ledger.is_shared() && ahead.unsigned_abs() > CLOCK_OFF_MS).then(|| {
+            let how = if ahead > 0 { "ahead of" } else { "behind" };
+            format!("this machine's clock is {} s {how} the database's", ahead.unsigned_abs().div_ceil(1_000))
+        })
+    }
+
+    /// Refuses deeds while this machine's clock is off.
+    pub(crate) fn refuse_if_clock_off(&self) -> Result<()> {
+        self.clock_off().map_or(Ok(()), |why| {
+            Err(BrokerError::new(Code::Conflict, format!("no keys are made at present: {why}")).hint(
+                "set the clock (NTP) of this machine, or of the database's; it is looked at with each write",
+            ))
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

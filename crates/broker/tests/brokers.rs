@@ -1,0 +1,155 @@
+//! Several brokers on one PostgreSQL database.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use keywright_broker::Code;
+use keywright_core::receipt::Status;
+use keywright_ledger::audit_files::verify;
+use keywright_ledger::{Clock, Location};
+use keywright_testkit::{Brokers, Database, Running, World, ask};
+
+const WAIT: Duration = Duration::from_secs(20);
+/// The longest that anything is waited for. Nothing is asserted about how long it takes.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+async fn house(others: usize) -> Option<Brokers> {
+    Some(Brokers::new(Database::where_there_is_one()?, others).await)
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "{what} did not come about");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn verified(house: &Brokers) -> Vec<u64> {
+    let report = |home| verify(&house.home(home).audit(), house.location(), None, None).unwrap();
+    let sound =
+        (0..house.homes()).map(report).inspect(|report| assert!(report.is_sound(), "{:?}", report.findings));
+    sound.map(|report| report.entries).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_lets_in_removes_or_applies_counts_at_the_other_at_once() {
+    let Some(house) = house(1).await else { return };
+    let (one, two) = (house.open(0).await, house.open(1).await);
+    let ana = one.operator(None, World::passphrase()).await.unwrap();
+    let token = one.add_agent(&ana, &"bot".parse().unwrap()).await.unwrap();
+    assert_eq!(
+        two.agent(&token).await.unwrap().name.as_str(),
+        "bot",
+        "let in by the one, known to the other"
+    );
+    let receipt = two.request(&World::agent("bot"), &ask("example.com", "TOKEN"), WAIT).await.unwrap();
+    assert_eq!(receipt.status, Status::Active, "{receipt:?}");
+    // The template changes at one: the other goes by it.
+    one.apply_template(&ana, &keywright_testkit::QUICK.replace("\"30d\"", "\"10d\"")).await.unwrap();
+    assert_eq!(two.templates().await.unwrap()[0].version, 2);
+    let receipt = two.request(&World::agent("bot"), &ask("example.com", "OTHER"), WAIT).await.unwrap();
+    assert_eq!(receipt.status, Status::Active, "{receipt:?}");
+    // The row as it was before the agent was removed, and put back by somebody who may write to the database.
+    house.database.run("CREATE TABLE public.kept AS SELECT * FROM agents");
+    one.remove_agent(&ana, &"bot".parse().unwrap()).await.unwrap();
+    assert_eq!(two.agent(&token).await.unwrap_err().code, Code::Unauthenticated);
+    house.database.run("DELETE FROM agents; INSERT INTO agents SELECT * FROM public.kept");
+    assert_eq!(two.agent(&token).await.unwrap_err().code, Code::Unauthenticated);
+    for broker in [&one, &two] {
+        broker.publish_audit().await.unwrap();
+    }
+    let entries = verified(&house);
+    assert_eq!(entries[0], entries[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_brokers_rotate_every_key_that_is_due_once() {
+    const KEYS: usize = 60;
+    let Some(house) = house(2).await else { return };
+    let mut brokers = Vec::new();
+    for home in 0..house.homes() {
+        brokers.push(house.open(home).await);
+    }
+    house.mint(&brokers[1], KEYS).await;
+    house.make_due();
+    let running = Running::start(&brokers);
+    until("the rotation of all keys", || house.rotated() == KEYS).await;
+    running.stop().await;
+    let found = brokers[0].reconcile().await.unwrap();
+    assert!(found.orphans.is_empty() && found.missing.is_empty(), "{found:?}");
+    house.assert_each_rotated_once(KEYS);
+    assert_eq!(house.count("SELECT count(*) FROM attempts"), 2 * KEYS, "nothing was made twice");
+    for broker in &brokers {
+        broker.publish_audit().await.unwrap();
+    }
+    verified(&house);
+    let worked = house.count("SELECT count(*) FROM brokers WHERE fence > 100");
+    assert!(worked >= 2, "more than one of them did the work");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_one_that_leads_is_gone_another_does_its_work() {
+    let Some(house) = house(1).await else { return };
+    let (one, two) = (house.open(0).await, house.open(1).await);
+    house.mint(&one, 1).await;
+    assert!(one.tick().await.is_ok());
+    let leader = || house.database.run("SELECT owner FROM leads");
+    let first = leader();
+    house.make_due();
+    two.tick().await.unwrap();
+    assert_eq!(house.count("SELECT count(*) FROM sagas WHERE kind = 'rotate'"), 0, "it does not lead");
+    drop(one);
+    house.database.run("UPDATE leads SET expires_at = 0");
+    two.tick().await.unwrap();
+    assert_ne!(leader(), first);
+    assert_eq!(house.count("SELECT count(*) FROM sagas WHERE kind = 'rotate'"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_whose_clock_is_off_makes_no_keys_and_says_so() {
+    let Some(house) = house(0).await else { return };
+    let broker = house.open(0).await;
+    for off in [-60, 60] {
+        let wrong: Clock =
+            Arc::new(move || Timestamp::now().saturating_add(SignedDuration::from_secs(off)).unwrap());
+        broker.set_machine_clock(wrong);
+        broker.tick().await.unwrap();
+        assert!(broker.health().await.unwrap().clock_off.is_some());
+        let refused =
+            broker.request(&World::agent("bot"), &ask("example.com", "TOKEN"), WAIT).await.unwrap_err();
+        assert!(refused.message.contains("clock"), "{refused:?}");
+    }
+    broker.set_machine_clock(Arc::new(Timestamp::now));
+    broker.tick().await.unwrap();
+    assert_eq!(broker.health().await.unwrap().clock_off, None);
+    let receipt = broker.request(&World::agent("bot"), &ask("example.com", "TOKEN"), WAIT).await.unwrap();
+    assert_eq!(receipt.status, Status::Active);
+    assert!(house.sandbox.live_tokens_named_like("kw-").len() == 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_joins_only_with_a_passphrase_and_where_there_is_a_ledger() {
+    let Some(house) = house(0).await else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let home = keywright_broker::home::Home::at(dir.path().join("joined"));
+    let clock = || -> Clock { Arc::new(Timestamp::now) };
+    let wrong = keywright_core::secret::Secret::new("not this one".to_owned());
+    assert!(home.join(&house.location(), None, wrong, clock()).await.is_err());
+    let file = Location::File(dir.path().join("ledger.db"));
+    assert!(home.join(&file, None, World::passphrase(), clock()).await.is_err());
+    let empty = Database::where_there_is_one().unwrap();
+    let empty = Location::Server(Box::new(empty.url().parse().unwrap()));
+    let refused = home.join(&empty, None, World::passphrase(), clock()).await.unwrap_err();
+    assert!(refused.message.contains("nothing to join"), "{refused:?}");
+    assert!(!home.root().exists(), "nothing is left behind");
+    assert_eq!(
+        home.join(&house.location(), None, World::passphrase(), clock()).await.unwrap().as_str(),
+        "ana"
+    );
+    assert!(home.join(&house.location(), None, World::passphrase(), clock()).await.is_err(), "it is there");
+    let report = verify(&home.audit(), house.location(), None, None).unwrap();
+    assert!(report.is_sound() && report.entries > 0, "{:?}", report.findings);
+}
