@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_house.sql"),
     include_str!("migrations/0002_consumers.sql"),
     include_str!("migrations/0003_holds.sql"),
+    include_str!("migrations/0004_scale.sql"),
 ];
 
 /// Everything that makes up the newest schema, in order.
