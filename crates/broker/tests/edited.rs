@@ -20,7 +20,7 @@ const CHANGES: &[(&str, &[&str])] = &[
     ("keys", &["state", "rotate_at", "rotate_tries", "disabled_at"]),
     ("attempts", &["sent_at", "outcome", "provider_key_id", "expires_at", "sweep_at", "absent_seen"]),
     ("versions", &["state", "created_at"]),
-    ("placements", &["store_version", "verified", "state", "change", "doubted_at", "updated_at"]),
+    ("placements", &["store_version", "verified", "state", "change", "doubted_at", "updated_at", "ends_at"]),
     ("embedded_values", &["written_at"]),
     (
         "sagas",

@@ -62,7 +62,9 @@ impl Provider for AtOnce {
     }
 
     async fn read_back(&self, id: &str) -> Result<ObservedGrant, ProviderError> {
-        let grant = self.made.lock().unwrap().get(id).cloned().unwrap();
+        // What another process made, or was revoked, is gone.
+        let grant = self.made.lock().unwrap().get(id).cloned();
+        let grant = grant.ok_or_else(|| ProviderError::NotFound { provider: "cloudflare", what: "a key" })?;
         Ok(ObservedGrant {
             permissions: grant.permissions.into_iter().map(|p| p.id).collect(),
             resources: grant.resources.into_iter().map(|r| (r.kind, r.id)).collect(),
@@ -82,7 +84,8 @@ impl Provider for AtOnce {
         Ok(Vec::new())
     }
 
-    async fn revoke(&self, _: &str) -> Result<(), ProviderError> {
+    async fn revoke(&self, id: &str) -> Result<(), ProviderError> {
+        self.made.lock().unwrap().remove(id);
         Ok(())
     }
 }

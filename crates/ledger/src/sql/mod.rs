@@ -7,6 +7,8 @@
 mod engine;
 mod facts;
 mod ledger;
+#[cfg(test)]
+mod plans;
 mod postgres;
 mod row;
 mod sqlite;
@@ -105,6 +107,8 @@ impl<'c> Tx<'c> {
 
     /// Runs a query to its end.
     pub(crate) fn query(&self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>> {
+        #[cfg(test)]
+        plans::explain(self.engine, sql, parameters)?;
         self.engine.query(sql, parameters)
     }
 

@@ -210,8 +210,8 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn tellings_failing(&self) -> Result<u64> {
-        let sql = "SELECT COUNT(*) FROM tellings t JOIN sagas s ON s.id = t.saga \
-                   WHERE t.state = $1 AND t.tries > 0 AND s.due_at IS NOT NULL";
+        let sql = "SELECT COUNT(*) FROM sagas s CROSS JOIN tellings t WHERE s.due_at IS NOT NULL AND t.saga = s.id \
+                   AND t.state = $1 AND t.tries > 0";
         self.first(sql, &[Value::text(TellingState::Owed)])?.map_or(Ok(0), |row| row.count(0))
     }
 

@@ -84,8 +84,8 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn drains_late(&self) -> Result<u64> {
-        let sql = "SELECT COUNT(*) FROM drains d JOIN versions v ON v.id = d.version \
-                   WHERE d.alerted_at IS NOT NULL AND v.state = 'draining'";
+        let sql = "SELECT COUNT(*) FROM drains d WHERE d.alerted_at IS NOT NULL AND EXISTS \
+                   (SELECT 1 FROM versions v WHERE v.id = d.version AND v.state = 'draining')";
         self.first(sql, &[])?.map_or(Ok(0), |row| row.count(0))
     }
 

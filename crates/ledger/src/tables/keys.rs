@@ -236,7 +236,8 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn keys_expired(&self) -> Result<Vec<KeyId>> {
-        let sql = "SELECT k.id FROM keys k WHERE k.state = 'active' AND NOT EXISTS (SELECT 1 FROM versions v \
+        let sql = "SELECT k.id FROM keys k WHERE k.state = 'active' AND k.id IN (SELECT key_id FROM versions \
+                   WHERE state <> 'revoked' AND expires_at <= $1) AND NOT EXISTS (SELECT 1 FROM versions v \
                    WHERE v.key_id = k.id AND v.state <> 'revoked' AND (v.expires_at IS NULL OR v.expires_at > $1)) \
                    ORDER BY k.id LIMIT 100";
         self.query(sql, &[self.now().into()])?.iter().map(|row| row.parse(0, "key id")).collect()
@@ -375,6 +376,12 @@ impl Tx<'_> {
     /// When the ledger can't be written.
     pub fn set_version_state(&self, id: VersionId, state: VersionState) -> Result<()> {
         self.execute("UPDATE versions SET state = $2 WHERE id = $1", &[Value::text(id), Value::text(state)])?;
+        if matches!(state, VersionState::Revoking | VersionState::Revoked) {
+            // Its copies are looked at from now on, until they are gone.
+            let sql = "UPDATE placements SET ends_at = $2 WHERE key_id = (SELECT key_id FROM versions WHERE id = $1) \
+                       AND version = $1 AND ends_at IS NULL";
+            self.execute(sql, &[Value::text(id), self.now().into()])?;
+        }
         Ok(())
     }
 }

@@ -83,10 +83,13 @@ impl Tx<'_> {
         people_since: Timestamp,
     ) -> Result<Vec<Placement>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM placements WHERE (state IN ('leaving', 'unwanted') AND updated_at <= $2) \
-             OR (state NOT IN ('leaving', 'unwanted', {}) AND updated_at <= $1 \
-             AND version IN (SELECT id FROM versions WHERE state = 'revoked' OR (state = 'revoking' \
-             AND key_id IN (SELECT id FROM keys WHERE state = 'revoking')))) ORDER BY updated_at LIMIT 100",
+            "SELECT {COLUMNS} FROM placements WHERE id IN (\
+             SELECT id FROM placements WHERE state IN ('leaving', 'unwanted') AND updated_at <= $2 \
+             UNION ALL SELECT id FROM placements WHERE ends_at IS NOT NULL AND state NOT IN ({}) \
+             AND state NOT IN ('leaving', 'unwanted') AND updated_at <= $1 \
+             AND EXISTS (SELECT 1 FROM versions v JOIN keys k ON k.id = v.key_id WHERE v.id = placements.version \
+             AND (v.state = 'revoked' OR (v.state = 'revoking' AND k.state = 'revoking')))) \
+             ORDER BY updated_at LIMIT 100",
             nothing_lies()
         );
         self.sound(&self.query(&sql, &[untried_since.into(), people_since.into()])?, read_placement)

@@ -1,0 +1,15 @@
+-- What is looked for each second, or for each deed, is found without looking at every key that there ever was.
+CREATE INDEX keys_by_name ON keys (name, created_at);
+CREATE INDEX versions_to_expire ON versions (expires_at) WHERE state <> 'revoked';
+CREATE INDEX versions_by_credential ON versions (provider_key_id);
+CREATE INDEX sagas_by_request ON sagas (request);
+CREATE INDEX revocations_by_key ON revocations (key_id);
+CREATE INDEX revocations_owed ON revocations (owed_since) WHERE done_at IS NULL;
+CREATE INDEX drains_late ON drains (alerted_at) WHERE alerted_at IS NOT NULL;
+
+-- Since when the version of a copy ends, or is over.
+ALTER TABLE placements ADD COLUMN ends_at BIGINT;
+UPDATE placements SET ends_at = updated_at WHERE version IN (SELECT id FROM versions WHERE state IN ('revoking', 'revoked'));
+CREATE INDEX placements_ending ON placements (updated_at) WHERE ends_at IS NOT NULL
+  AND state NOT IN ('planned', 'rejected', 'replaced', 'removed', 'left', 'kept');
+CREATE INDEX placements_of_people ON placements (updated_at) WHERE state IN ('leaving', 'unwanted');

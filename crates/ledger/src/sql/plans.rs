@@ -1,0 +1,81 @@
+//! Whatever a tick or a deed looks for is found by an index, however many keys there are.
+
+use std::cell::RefCell;
+
+use keywright_core::id::{AttemptId, KeyId, RequestId, VersionId};
+
+use super::{Engine, RowKey, Sqlite, Tx, Value};
+use crate::error::Result;
+
+thread_local! {
+    /// How SQLite goes about each query since the last look.
+    static PLANS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps what SQLite says of a query.
+pub(super) fn explain(engine: &Engine, sql: &str, parameters: &[Value]) -> Result<()> {
+    for row in engine.query(&format!("EXPLAIN QUERY PLAN {sql}"), parameters)? {
+        let step = row.text(3)?.to_owned();
+        PLANS.with_borrow_mut(|plans| plans.push(step));
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_looked_for_often_is_found_without_looking_at_everything() {
+    let engine = Engine::Sqlite(Sqlite::in_memory().unwrap());
+    crate::migrations::migrate(&engine).unwrap();
+    let (now, rows) = (jiff::Timestamp::UNIX_EPOCH, RowKey::new());
+    let tx = Tx::new(&engine, now, &rows);
+    let (key, request) = (KeyId::generate(now, [1; 10]), RequestId::generate(now, [1; 10]));
+    let (attempt, version) = (AttemptId::generate(now, [1; 10]), VersionId::generate(now, [1; 10]));
+    let name = "KEY".parse().unwrap();
+    type Look<'a> = (&'a str, Box<dyn Fn() -> Result<()> + 'a>);
+    let looks: Vec<Look<'_>> = vec![
+        ("keys_to_rotate", Box::new(|| tx.keys_to_rotate(1).map(drop))),
+        ("sagas_due", Box::new(|| tx.sagas_due(1).map(drop))),
+        ("keys_expired", Box::new(|| tx.keys_expired().map(drop))),
+        ("revocations_due", Box::new(|| tx.revocations_due(1).map(drop))),
+        ("placements_left", Box::new(|| tx.placements_left(now, now).map(drop))),
+        ("attempts_to_sweep", Box::new(|| tx.attempts_to_sweep().map(drop))),
+        ("requests_approved", Box::new(|| tx.requests_approved().map(drop))),
+        ("requests_overdue", Box::new(|| tx.requests_overdue().map(drop))),
+        ("saga_of", Box::new(|| tx.saga_of(request).map(drop))),
+        ("saga_under_way", Box::new(|| tx.saga_under_way(key).map(drop))),
+        ("revocations_of", Box::new(|| tx.revocations_of(key).map(drop))),
+        ("keys_named", Box::new(|| tx.keys_named(&name).map(drop))),
+        ("versions", Box::new(|| tx.versions(key).map(drop))),
+        ("version_of", Box::new(|| tx.version_of(attempt).map(drop))),
+        ("placements", Box::new(|| tx.placements(key).map(drop))),
+        ("drains", Box::new(|| tx.drains(key).map(drop))),
+        ("tellings", Box::new(|| tx.tellings(key).map(drop))),
+        ("holds_of", Box::new(|| tx.holds_of(version).map(drop))),
+        ("requests_of_key", Box::new(|| tx.requests_of_key(key).map(drop))),
+        ("requests_between", Box::new(|| tx.requests_between("agent", "bot", now, None).map(drop))),
+        ("requests_pending", Box::new(|| tx.requests_pending("agent", "bot").map(drop))),
+        ("pending_twin", Box::new(|| tx.pending_twin("agent", "bot", &[0; 32]).map(drop))),
+        (
+            "request_by_idempotency_key",
+            Box::new(|| tx.request_by_idempotency_key("agent", "bot", "k").map(drop)),
+        ),
+        ("drains_late", Box::new(|| tx.drains_late().map(drop))),
+        ("tellings_failing", Box::new(|| tx.tellings_failing().map(drop))),
+        ("sagas_open", Box::new(|| tx.sagas_open().map(drop))),
+        ("revocations_count", Box::new(|| tx.revocations_count().map(drop))),
+        ("attempts_uncertain", Box::new(|| tx.attempts_uncertain().map(drop))),
+        ("embedded_current", Box::new(|| tx.embedded_current("p").map(drop))),
+        ("sealed_of", Box::new(|| tx.sealed_of("o").map(drop))),
+    ];
+    // Indexes that hold nothing but what is open.
+    let open = ["sagas_due", "revocations_due", "revocations_owed", "attempts_to_sweep", "drains_late"];
+    for (what, look) in looks {
+        look().unwrap();
+        let plan = PLANS.with_borrow_mut(std::mem::take);
+        assert!(!plan.is_empty(), "{what} asks nothing");
+        for step in plan.iter().filter(|step| step.starts_with("SCAN")) {
+            let is_small = open.iter().any(|index| step.ends_with(&format!("INDEX {index}")))
+                || step.starts_with("SCAN CONSTANT");
+            assert!(is_small, "{what}: {plan:#?}");
+        }
+    }
+}
