@@ -2,12 +2,16 @@
 
 use nix::libc;
 
+/// What a disk writes whole, in bytes.
+const SECTOR: u64 = 512;
+
 /// What happens at the call whose turn it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     /// The process is killed before the call.
     Kill,
-    /// Half of what was to be written is, and then the process is killed.
+    /// Half of what was to be written is, and then the process is killed. Not where it is a sector or less: that much is
+    /// written whole or not at all.
     Torn,
     /// The disk answers that it can't.
     Eio,
@@ -45,13 +49,13 @@ impl Kind {
         }
     }
 
-    /// Whether it can happen at this call, on this.
-    pub(crate) fn fits(self, call: Call, on: &On) -> bool {
+    /// Whether it can happen at this call, on this, with so many bytes.
+    pub(crate) fn fits(self, call: Call, on: &On, length: u64) -> bool {
         use Does::{Connect, Makes, Removes, Send, Size, Sync, Write};
         match (self, on) {
             (_, On::Other) => false,
             (Self::Kill, _) => true,
-            (Self::Torn, _) => call.halves,
+            (Self::Torn, _) => call.halves && length > SECTOR,
             // A descriptor of which nothing is known may be one that no error ever comes from.
             (_, On::Unknown) => false,
             (Self::Reset, On::Socket) => matches!(call.does, Connect | Send | Write),
@@ -183,10 +187,11 @@ mod tests {
     fn a_disk_fails_at_files_and_a_peer_at_sockets() {
         let write = Call::that_matters(u64::try_from(libc::SYS_write).unwrap(), [0; 4]).unwrap();
         let file = On::File("ledger.db".to_owned());
-        let fitting = |on: &On| Kind::ALL.into_iter().filter(|kind| kind.fits(write, on)).collect::<Vec<_>>();
+        let fitting = |on: &On| Kind::ALL.into_iter().filter(|kind| kind.fits(write, on, 4_096)).collect::<Vec<_>>();
         assert_eq!(fitting(&file), [Kind::Kill, Kind::Torn, Kind::Eio, Kind::Enospc]);
         assert_eq!(fitting(&On::Socket), [Kind::Kill, Kind::Torn, Kind::Reset]);
         assert_eq!(fitting(&On::Unknown), [Kind::Kill, Kind::Torn]);
         assert!(fitting(&On::Other).is_empty());
+        assert!(!Kind::Torn.fits(write, &file, SECTOR));
     }
 }

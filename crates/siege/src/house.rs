@@ -134,6 +134,12 @@ impl House {
         }
     }
 
+    /// What the siege has to notice: keys are at the provider as they were before the deed, and the audit log's head is cut.
+    pub(crate) fn spoil(&self, deed: Deed) {
+        self.sandbox.put_back_tokens(&self.kept(deed).tokens);
+        std::fs::write(self.live().join("home/audit/head"), "cut").unwrap();
+    }
+
     fn kept(&self, deed: Deed) -> &Kept {
         let kept = if deed == Deed::Reconcile { &self.interrupted } else { &self.quiet };
         kept.as_ref().expect("the house was built")

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::calls::Kind;
 use crate::front::{Deed, Engine, Front, Way};
 use crate::house::House;
-use crate::point::attempt;
+use crate::point::{attempt, attempt_and};
 use crate::tally::{Tally, build_of, journal_beside, name};
 use crate::tracer::Order;
 
@@ -176,6 +176,7 @@ fn run() -> Result<bool, String> {
     if let Some(point) = &wanted.point {
         return one_point(&binary, &fronts, point);
     }
+    check_the_judge(&binary)?;
     let only = wanted.only.clone().unwrap_or_default();
     let mut sweeps = Vec::new();
     for kind in Kind::ALL {
@@ -207,6 +208,20 @@ fn run() -> Result<bool, String> {
     }
     println!("took {} s", began.elapsed().as_secs());
     Ok(state.tally.failures.is_empty() && state.tally.points() > 0)
+}
+
+/// A rotation that is undone at the provider behind the ledger's back has to be noticed, or nothing here means anything.
+fn check_the_judge(binary: &std::path::Path) -> Result<(), String> {
+    let house = House::new(binary, Engine::Sqlite);
+    let front = Front { deed: Deed::Rotate, way: Way::Command, engine: Engine::Sqlite };
+    let order = Order { kind: Kind::Kill, nth: NEVER };
+    let found = attempt_and(&house, front, order, || {
+        house.spoil(front.deed);
+        // Long enough for the consumer to be refused.
+        std::thread::sleep(Duration::from_millis(300));
+    });
+    let noticed = (found.orphans, found.gaps, found.uses.refused > 0, found.audit_is_sound);
+    if noticed == (1, 1, true, false) { Ok(()) } else { Err(format!("what was spoilt was not noticed: {found:?}")) }
 }
 
 fn work(state: &Mutex<State>, wanted: &Wanted, fronts: &[Front], binary: &std::path::Path, began: Instant) {
