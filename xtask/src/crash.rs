@@ -23,8 +23,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<String, String> {
     let mut build = Command::new(env!("CARGO"));
     build.args(["build", "--locked", "--quiet", "-p", "keywright", "-p", "keywright-siege", "--bins"]);
     succeed(build.current_dir(root), "the build")?;
-    let siege =
-        std::env::current_exe().map_err(|e| e.to_string())?.with_file_name("keywright-siege");
+    let siege = std::env::current_exe().map_err(|e| e.to_string())?.with_file_name("keywright-siege");
     let server = if std::env::var_os(SERVER).is_some() { None } else { Server::start(root)? };
     let variables = server.iter().flat_map(|server| server.variables.clone());
     succeed(Command::new(&siege).args(arguments).envs(variables), "the siege")?;

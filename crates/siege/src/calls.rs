@@ -187,7 +187,8 @@ mod tests {
     fn a_disk_fails_at_files_and_a_peer_at_sockets() {
         let write = Call::that_matters(u64::try_from(libc::SYS_write).unwrap(), [0; 4]).unwrap();
         let file = On::File("ledger.db".to_owned());
-        let fitting = |on: &On| Kind::ALL.into_iter().filter(|kind| kind.fits(write, on, 4_096)).collect::<Vec<_>>();
+        let fitting =
+            |on: &On| Kind::ALL.into_iter().filter(|kind| kind.fits(write, on, 4_096)).collect::<Vec<_>>();
         assert_eq!(fitting(&file), [Kind::Kill, Kind::Torn, Kind::Eio, Kind::Enospc]);
         assert_eq!(fitting(&On::Socket), [Kind::Kill, Kind::Torn, Kind::Reset]);
         assert_eq!(fitting(&On::Unknown), [Kind::Kill, Kind::Torn]);

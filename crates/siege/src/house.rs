@@ -72,8 +72,15 @@ impl House {
         let dir =
             if Path::new(MEMORY).is_dir() { builder.tempdir_in(MEMORY) } else { builder.tempdir() }.unwrap();
         let database = (engine == Engine::Postgres).then(|| Database::where_there_is_one().unwrap());
-        let mut house =
-            Self { sandbox, runtime, binary: binary.to_owned(), database, quiet: None, interrupted: None, dir };
+        let mut house = Self {
+            sandbox,
+            runtime,
+            binary: binary.to_owned(),
+            database,
+            quiet: None,
+            interrupted: None,
+            dir,
+        };
         house.build();
         house
     }
@@ -89,7 +96,8 @@ impl House {
         self.hasten();
         let (base, account) = (self.sandbox.base_url(), self.sandbox.account_id());
         let parent = self.path("parent");
-        let add = ["provider", "add", "cloudflare", "--name", "cf", "--account", account, "--base-url", &base];
+        let add =
+            ["provider", "add", "cloudflare", "--name", "cf", "--account", account, "--base-url", &base];
         let set = ["--credential-file", parent.to_str().unwrap(), "--set", "use_lag=1s"];
         self.ok(&[&add[..], &set].concat());
         std::fs::write(self.path("template.toml"), TEMPLATE).unwrap();
@@ -153,7 +161,8 @@ impl House {
     }
 
     fn attempts(&self) -> usize {
-        let filter = keywright_ledger::AuditFilter { limit: 1_000, ..keywright_ledger::AuditFilter::default() };
+        let filter =
+            keywright_ledger::AuditFilter { limit: 1_000, ..keywright_ledger::AuditFilter::default() };
         self.read(move |tx| {
             let mut count = 0;
             for entry in tx.audit_entries(&filter)? {

@@ -238,7 +238,8 @@ impl Point<'_> {
             return Err(format!("run: {}", String::from_utf8_lossy(&ran.stderr)));
         }
         let told = String::from_utf8_lossy(&ran.stdout);
-        let names: &[&str] = if self.front.deed == Deed::Revoke { &["BYSTANDER"] } else { &["BYSTANDER", "OLD"] };
+        let names: &[&str] =
+            if self.front.deed == Deed::Revoke { &["BYSTANDER"] } else { &["BYSTANDER", "OLD"] };
         for name in names {
             let taken = value_in(&told, name).map(|value| self.house.api().takes(&value));
             if !matches!(taken, Some(Ok(true))) {
@@ -279,7 +280,9 @@ impl Point<'_> {
         self.found.doubles += active.saturating_sub(1);
         let state = key.as_ref().map(|(key, _)| key.state);
         let is_done = match self.front.deed {
-            Deed::MintSealed | Deed::MintEnv | Deed::Reconcile => state == Some(KeyState::Active) && active == 1,
+            Deed::MintSealed | Deed::MintEnv | Deed::Reconcile => {
+                state == Some(KeyState::Active) && active == 1
+            }
             Deed::Rotate => active == 1 && in_force.len() > 1,
             Deed::Revoke => state == Some(KeyState::Revoked) && active == 0,
         };

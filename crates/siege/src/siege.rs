@@ -36,8 +36,7 @@ struct Wanted {
 impl Wanted {
     fn parse(words: impl Iterator<Item = String>) -> Result<Self, String> {
         let seed = u64::from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().subsec_micros());
-        let mut wanted =
-            Self { is_long: false, time: SHORT, workers: 6, seed, only: None, point: None };
+        let mut wanted = Self { is_long: false, time: SHORT, workers: 6, seed, only: None, point: None };
         let mut words = words.peekable();
         let mut minutes = None;
         while let Some(word) = words.next() {
@@ -221,7 +220,11 @@ fn check_the_judge(binary: &std::path::Path) -> Result<(), String> {
         std::thread::sleep(Duration::from_millis(300));
     });
     let noticed = (found.orphans, found.gaps, found.uses.refused > 0, found.audit_is_sound);
-    if noticed == (1, 1, true, false) { Ok(()) } else { Err(format!("what was spoilt was not noticed: {found:?}")) }
+    if noticed == (1, 1, true, false) {
+        Ok(())
+    } else {
+        Err(format!("what was spoilt was not noticed: {found:?}"))
+    }
 }
 
 fn work(state: &Mutex<State>, wanted: &Wanted, fronts: &[Front], binary: &std::path::Path, began: Instant) {

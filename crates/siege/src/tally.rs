@@ -80,7 +80,11 @@ impl Tally {
         let [struck, calls, refused, orphans, gaps, doubles, sound, recovery] = facts[..] else { return };
         let rest: Vec<&str> = parts.collect();
         if rest.first() != Some(&"clean") {
-            self.failures.push(format!("{name}  {} {}", facts_in_words(orphans, gaps, doubles, refused), rest.join("  ")));
+            self.failures.push(format!(
+                "{name}  {} {}",
+                facts_in_words(orphans, gaps, doubles, refused),
+                rest.join("  ")
+            ));
         }
         self.done.insert(name.to_owned());
         let mut path: Vec<&str> = name.split('/').collect();
@@ -209,7 +213,12 @@ mod tests {
         let mut tally = Tally::from_journal(&path, "binary 1 1").unwrap();
         let clean = Found { struck: Some("write x".to_owned()), audit_is_sound: true, ..Found::default() };
         tally.add(FRONT, Kind::Kill, 3, &clean);
-        let orphan = Found { struck: Some("write y".to_owned()), audit_is_sound: true, orphans: 1, ..Found::default() };
+        let orphan = Found {
+            struck: Some("write y".to_owned()),
+            audit_is_sound: true,
+            orphans: 1,
+            ..Found::default()
+        };
         tally.add(FRONT, Kind::Torn, 4, &orphan);
 
         let mut again = Tally::from_journal(&path, "binary 1 1").unwrap();

@@ -281,7 +281,10 @@ fn of_descriptor(pid: Pid, descriptor: u64) -> On {
             let target = target.to_string_lossy();
             if target.starts_with("socket:") {
                 On::Socket
-            } else if target.starts_with('/') && !target.starts_with("/dev/null") && !target.starts_with("/dev/pts") {
+            } else if target.starts_with('/')
+                && !target.starts_with("/dev/null")
+                && !target.starts_with("/dev/pts")
+            {
                 On::File(target.rsplit('/').next().unwrap_or_default().to_owned())
             } else {
                 On::Other
