@@ -1,6 +1,7 @@
 //! Development tasks, one file each: `cargo xtask TASK [ARGUMENTS]`.
 
 mod catalog;
+mod crash;
 mod eval;
 mod tidy;
 
@@ -13,9 +14,10 @@ fn main() -> ExitCode {
     let rest: Vec<String> = arguments.collect();
     let outcome: Result<String, Box<dyn std::error::Error>> = match task.as_deref() {
         Some("catalog") => catalog::run(&rest).map_err(Into::into),
+        Some("crash") => crash::run(&rest).map_err(Into::into),
         Some("eval") => eval::run(&rest).map_err(Into::into),
         Some("tidy") => tidy::run().map_err(Into::into),
-        _ => Err("usage: cargo xtask catalog [--data DIR] | eval [RECORDS] [--bench] | tidy".into()),
+        _ => Err("usage: cargo xtask catalog [--data DIR] | crash [--long] [--minutes M] | eval [RECORDS] [--bench] | tidy".into()),
     };
     // A closed pipe is nobody's error here.
     match outcome {

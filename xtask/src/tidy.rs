@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("server", &["core", "ledger", "broker"]),
     ("keywright", &["core", "catalog", "hygiene", "ledger", "broker", "server", "sandbox"]),
     ("testkit", &["core", "ledger", "broker", "sandbox"]),
+    ("siege", &["core", "ledger", "broker", "sandbox", "testkit"]),
 ];
 
 /// Crates that only some rooms may depend on.

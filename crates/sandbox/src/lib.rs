@@ -45,6 +45,6 @@ pub use config::{AccountSpec, SandboxConfig, ZoneSpec};
 pub use error::SandboxError;
 pub use fault::{Fault, FaultId, FaultKind, FaultView, Widening};
 pub use record::CallRecord;
-pub use sandbox::{Sandbox, serve_forever};
+pub use sandbox::{KeptTokens, Sandbox, serve_forever};
 pub use token::view::{GroupView, PolicyView, TokenOwner, TokenStatus, TokenView};
 pub use world::ZoneView;

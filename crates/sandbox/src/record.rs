@@ -47,6 +47,11 @@ impl CallLog {
         }
     }
 
+    /// Forgets what it kept; numbers go on.
+    pub(crate) fn clear(&mut self) {
+        self.calls.clear();
+    }
+
     /// Oldest first.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &CallRecord> {
         self.calls.iter()

@@ -19,12 +19,16 @@ use crate::error::SandboxError;
 use crate::fault::{Fault, FaultId, FaultView, Faults};
 use crate::record::{CallLog, CallRecord};
 use crate::token::Owner;
+use crate::token::book::TokenBook;
 use crate::token::view::{TokenStatus, TokenView};
 use crate::wire::{CuttableListener, Peer};
 use crate::world::{World, ZoneView};
 
 /// How long a shutdown waits for calls that are under way.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// All tokens as they were at some moment, see [`Sandbox::keep_tokens`].
+pub struct KeptTokens(TokenBook);
 
 /// A running sandbox. Dropping it stops it; [`Sandbox::shutdown`] also waits until it has stopped.
 pub struct Sandbox {
@@ -188,6 +192,20 @@ impl Sandbox {
     #[must_use]
     pub fn secret_of(&self, token_id: &str) -> Option<String> {
         self.shared.lock().world.tokens.by_id(token_id).map(|token| token.value.clone())
+    }
+
+    /// **For tests only:** all tokens as they are now, to begin from them again.
+    #[must_use]
+    pub fn keep_tokens(&self) -> KeptTokens {
+        KeptTokens(self.shared.lock().world.tokens.clone())
+    }
+
+    /// **For tests only:** makes the tokens what they were, and forgets the faults and the calls since.
+    pub fn put_back_tokens(&self, kept: &KeptTokens) {
+        let mut state = self.shared.lock();
+        state.world.tokens = kept.0.clone();
+        state.faults.clear();
+        state.calls.clear();
     }
 
     /// Stops: refuses new connections, ends every injected wait, gives calls under way two seconds, then lets go.

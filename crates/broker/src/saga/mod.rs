@@ -109,10 +109,10 @@ impl Broker {
                 Step::Lost(error) if error.edited && saga.phase != Phase::Undo && !must_go_on => {
                     match self.give_up(&saga, &error).await {
                         Ok(next) => saga = next,
-                        Err(error) => return trouble(id, &error),
+                        Err(error) => return self.let_go(&saga, &error).await,
                     }
                 }
-                Step::Lost(error) => return trouble(id, &error),
+                Step::Lost(error) => return self.let_go(&saga, &error).await,
                 Step::Rests(until, why) => return self.rest(&saga, until, &why).await,
                 Step::Later(error) | Step::Waits(error) | Step::GiveUp(error) if must_go_on => {
                     return self.postpone(&saga, &error).await;
@@ -126,7 +126,7 @@ impl Broker {
                 Step::Later(error) | Step::Waits(error) | Step::GiveUp(error) => {
                     match self.give_up(&saga, &error).await {
                         Ok(next) => saga = next,
-                        Err(error) => return trouble(id, &error),
+                        Err(error) => return self.let_go(&saga, &error).await,
                     }
                 }
             }
@@ -188,21 +188,36 @@ impl Broker {
     async fn postpone(&self, saga: &Saga, error: &BrokerError) {
         let until = error.not_before(back_off(saga.tries, LONGEST_PAUSE, self.now()), self.now());
         let asked = error.retry_after.map(|span| span.after(self.now()));
-        let (saga, message) = (saga.clone(), error.message.clone());
+        let (freed, message) = (saga.clone(), error.message.clone());
         tracing::warn!(saga = %saga.id, phase = %saga.phase, %message, "a step has to wait");
-        let id = saga.id;
-        let written = self.ledger.write(move |tx| tx.postpone_saga(&saga, until, asked, &message)).await;
+        let written = self.ledger.write(move |tx| tx.postpone_saga(&freed, until, asked, &message)).await;
         if let Err(error) = written {
-            trouble(id, &BrokerError::from(error));
+            self.let_go(saga, &error.into()).await;
         }
     }
 
     /// Leaves a saga alone until a moment, for a reason that is no trouble.
     async fn rest(&self, saga: &Saga, until: Timestamp, why: &str) {
-        let (saga, why, id) = (saga.clone(), why.to_owned(), saga.id);
-        let written = self.ledger.write(move |tx| tx.postpone_saga(&saga, until, None, &why)).await;
+        let (freed, why) = (saga.clone(), why.to_owned());
+        let written = self.ledger.write(move |tx| tx.postpone_saga(&freed, until, None, &why)).await;
         if let Err(error) = written {
-            trouble(id, &BrokerError::from(error));
+            self.let_go(saga, &error.into()).await;
+        }
+    }
+
+    /// A step came to nothing because the ledger could not be read or written. What it knew is dropped, and the saga is free
+    /// for the next claim in a moment; where that can't be written either, once the lease has run out.
+    async fn let_go(&self, saga: &Saga, error: &BrokerError) {
+        trouble(saga.id, error);
+        if error.edited {
+            return;
+        }
+        let until = back_off(saga.tries, LONGEST_PAUSE, self.now());
+        let (freed, message) = (saga.clone(), error.message.clone());
+        let written = self.ledger.write(move |tx| tx.let_go_saga(&freed, until, &message)).await;
+        if let Err(error) = written {
+            let error: LedgerError = error;
+            tracing::warn!(saga = %saga.id, %error, "it stays claimed until its lease has run out");
         }
     }
 

@@ -139,3 +139,16 @@ async fn what_can_not_be_reserved_on_record_is_never_sent() {
     house.ask(&house.embedded("KEY")).await;
     house.assert_ended("KEY", "active").await;
 }
+
+#[tokio::test]
+async fn a_step_that_could_not_be_put_on_record_is_taken_again_in_a_moment_and_not_when_the_lease_has_run_out()
+ {
+    let house = House::new().await;
+    house.refuse("UPDATE OF phase ON sagas WHEN NEW.phase = 'compared'");
+    house.ask(&house.embedded("KEY")).await;
+    assert_eq!((house.phase("KEY").await, house.creates()), (Phase::Sealed, 1));
+    house.allow_all();
+    house.pass(3).await;
+    house.assert_ended("KEY", "active").await;
+    assert_eq!(house.creates(), 1);
+}

@@ -298,6 +298,20 @@ impl Tx<'_> {
         if rows == 0 { Err(LedgerError::Conflict { what: "the saga" }) } else { Ok(()) }
     }
 
+    /// Frees a saga whose step was lost, in whatever phase it is by now, until a moment. Nothing where it is done or somebody
+    /// else's.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn let_go_saga(&self, saga: &Saga, until: Timestamp, trouble: &str) -> Result<()> {
+        self.execute(
+            "UPDATE sagas SET owner = NULL, lease_until = NULL, due_at = $3, tries = tries + 1, trouble = $4 \
+             WHERE id = $1 AND fence = $2 AND due_at IS NOT NULL",
+            &[Value::text(saga.id), saga.fence.into(), until.into(), trouble.into()],
+        )?;
+        Ok(())
+    }
+
     /// Has a saga that is not done end without its key, as soon as somebody looks at it.
     ///
     /// # Errors

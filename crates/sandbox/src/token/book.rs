@@ -6,7 +6,7 @@ use super::{Owner, Token};
 const MOST_RETIRED: usize = 100_000;
 
 /// The tokens. Quotas keep the list short (hundreds), so it is searched from the start.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct TokenBook {
     tokens: Vec<Token>,
     retired: Vec<String>,

@@ -26,6 +26,7 @@ pub(crate) enum Owner {
 }
 
 /// One token. Not `Debug`: it holds its value.
+#[derive(Clone)]
 pub(crate) struct Token {
     pub(crate) id: String,
     pub(crate) owner: Owner,
@@ -45,7 +46,7 @@ pub(crate) struct Token {
 }
 
 /// When a token was used.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Uses {
     pub(crate) count: u64,
     times: VecDeque<Timestamp>,
