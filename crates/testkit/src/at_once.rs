@@ -64,7 +64,7 @@ impl Provider for AtOnce {
     async fn read_back(&self, id: &str) -> Result<ObservedGrant, ProviderError> {
         // What another process made, or was revoked, is gone.
         let grant = self.made.lock().unwrap().get(id).cloned();
-        let grant = grant.ok_or_else(|| ProviderError::NotFound { provider: "cloudflare", what: "a key" })?;
+        let grant = grant.ok_or(ProviderError::NotFound { provider: "cloudflare", what: "a key" })?;
         Ok(ObservedGrant {
             permissions: grant.permissions.into_iter().map(|p| p.id).collect(),
             resources: grant.resources.into_iter().map(|r| (r.kind, r.id)).collect(),
