@@ -91,7 +91,7 @@ impl Broker {
 
     /// Works on a saga that was claimed just now.
     pub(crate) async fn run_claimed(self: &Arc<Self>, mut saga: Saga) {
-        let (id, _at_work) = (saga.id, self.at_work(&saga));
+        let _at_work = self.at_work(&saga);
         while !saga.phase.is_final() {
             let mut must_go_on = saga.phase.has_switched();
             let step = match self.load(&saga).await {
