@@ -441,10 +441,10 @@ fn spread(key: KeyId, attempt: AttemptId) -> u64 {
 /// That a rotation which the schedule begins is due in the transaction that begins it: another broker may have rotated the
 /// key since this one looked.
 pub(crate) fn still_due(tx: &Tx<'_>, key: KeyId) -> Result<()> {
-    match tx.rotation_of(key)?.0 {
-        Some(due) if due <= tx.now() => Ok(()),
-        _ => Err(BrokerError::new(Code::Conflict, format!("a rotation of key {key} is not due any more"))),
+    if tx.is_to_rotate(key)? {
+        return Ok(());
     }
+    Err(BrokerError::new(Code::Conflict, format!("a rotation of key {key} is not due any more")))
 }
 
 /// When a rotation that failed is tried again.

@@ -47,6 +47,12 @@ fn read_version(tx: &Tx<'_>, row: &Row) -> Result<Version> {
     })
 }
 
+/// A key whose version is due to be replaced at `$1`. A version of tomorrow (`$2`) was made while the clock was ahead, and so was
+/// what stands in `rotate_at`.
+const DUE: &str = "(rotate_at <= $1 OR (rotate_at > $2 AND EXISTS (SELECT 1 FROM versions v \
+                   WHERE v.key_id = keys.id AND v.state = 'active' AND v.created_at > $2))) AND state = 'active' \
+                   AND disabled_at IS NULL";
+
 impl Tx<'_> {
     /// Reserves a key. The name must be free in its project and environment.
     ///
@@ -248,13 +254,22 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn keys_to_rotate(&self, limit: u32) -> Result<Vec<KeyId>> {
-        // A version of tomorrow was made while the clock was ahead, and so was what stands in `rotate_at`.
-        let tomorrow = Span::from_seconds(86_400).after(self.now());
-        let sql = "SELECT id FROM keys WHERE (rotate_at <= $1 OR (rotate_at > $2 AND EXISTS (SELECT 1 FROM versions v \
-                   WHERE v.key_id = keys.id AND v.state = 'active' AND v.created_at > $2))) AND state = 'active' \
-                   AND disabled_at IS NULL ORDER BY rotate_at LIMIT $3";
-        let rows = self.query(sql, &[self.now().into(), tomorrow.into(), i64::from(limit).into()])?;
+        let sql = format!("SELECT id FROM keys WHERE {DUE} ORDER BY rotate_at LIMIT $3");
+        let rows = self.query(&sql, &[self.now().into(), self.tomorrow(), i64::from(limit).into()])?;
         rows.iter().map(|row| row.parse(0, "key id")).collect()
+    }
+
+    /// Whether a key's version is due to be replaced.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn is_to_rotate(&self, id: KeyId) -> Result<bool> {
+        let sql = format!("SELECT id FROM keys WHERE {DUE} AND id = $3");
+        Ok(self.first(&sql, &[self.now().into(), self.tomorrow(), Value::text(id)])?.is_some())
+    }
+
+    fn tomorrow(&self) -> Value {
+        Span::from_seconds(86_400).after(self.now()).into()
     }
 
     /// Since when a key is switched off at the provider; `None` while it is on.
