@@ -293,7 +293,8 @@ impl Broker {
         };
         let rest = Span::from_seconds((rules(work.plan()).quiet_for.seconds() / 4).min(LONGEST_REST));
         let until = old.iter().filter_map(|one| one.drain.disabled_at).map(|at| rest.after(at)).max();
-        if is_kept(work) && !is_urgent(work, &old) {
+        // Of one that somebody ended at the provider nothing is left to keep.
+        if is_kept(work) && !old.is_empty() && !is_urgent(work, &old) {
             let why = "the old version is switched off, and kept: `keywright key rotate KEY --end-old` ends it, and `keywright key \
                        enable KEY` switches it on again";
             return Step::Rests(Span::from_seconds(KEPT_PAUSE).after(self.now()), why.to_owned());
