@@ -97,6 +97,40 @@ async fn a_version_that_is_kept_is_switched_off_and_on_again_and_ends_by_a_word_
 }
 
 #[tokio::test]
+async fn a_kept_version_that_somebody_ended_at_the_provider_holds_up_no_further_rotation() {
+    // Found by `machine`. Somebody ends it while it drains, or once it is switched off and kept.
+    for is_off in [false, true] {
+        let world = world().await;
+        rotate(&world, Ending::Kept).await;
+        if is_off {
+            for _ in 0..12 {
+                pass(&world, 900).await;
+            }
+            assert_eq!(status(&world, &trace(&world).await), TokenStatus::Disabled);
+        }
+        let id = trace(&world).await.versions[0].provider_key_id.clone();
+        let url = format!("{}/accounts/{}/tokens/{id}", world.sandbox.base_url(), world.sandbox.account_id());
+        let parent = world.sandbox.parent_token();
+        reqwest::Client::new()
+            .delete(url)
+            .bearer_auth(parent)
+            .send()
+            .await
+            .unwrap()
+            .error_for_status()
+            .unwrap();
+        pass(&world, 600).await;
+        world.broker.reconcile().await.unwrap();
+        pass(&world, 2 * 86_400).await;
+        let done = trace(&world).await;
+        assert_eq!(old(&done), VersionState::Revoked);
+        assert!(done.saga.is_none(), "{is_off}: {:?}", done.saga);
+        rotate(&world, Ending::Leaked).await;
+        assert_eq!(trace(&world).await.versions.len(), 3, "{is_off}");
+    }
+}
+
+#[tokio::test]
 async fn a_provider_that_does_not_switch_it_on_leaves_it_off_and_kept() {
     let world = world().await;
     let ana = world.ana().await;

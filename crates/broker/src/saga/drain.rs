@@ -305,6 +305,7 @@ impl Broker {
         };
         let rest = Span::from_seconds((rules(work.plan()).quiet_for.seconds() / 4).min(LONGEST_REST));
         let until = old.iter().filter_map(|one| one.drain.disabled_at).map(|at| rest.after(at)).max();
+        // Of one that somebody ended at the provider nothing is left to keep.
         let kept = kept_until(work, &old).filter(|kept| *kept > self.now() && !is_urgent(work, &old));
         if let Some(kept) = kept {
             let why = format!(
