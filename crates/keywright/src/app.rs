@@ -18,7 +18,7 @@ use keywright_server::call::{Call, Login, OperatorCall, Passed, ReaderLogin};
 use keywright_server::dispatch::{Peer, dispatch};
 use keywright_server::socket;
 use serde_json::Value;
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
@@ -30,6 +30,8 @@ use crate::{errors, input};
 
 /// How long one command waits until another has done its work on the home.
 const TURN: Duration = Duration::from_secs(5);
+/// How often a command that works on the home itself looks for what became due meanwhile.
+const TICK: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long a call may take before whoever sits at the terminal learns what it waits for.
 const SILENT: Duration = Duration::from_secs(2);
@@ -126,10 +128,34 @@ impl App {
         let call = Call::Operator { login, call: Box::new(call) };
         let broker = if is_serving { None } else { self.enter().await? };
         let Some(broker) = broker else { return self.call(&call).await };
-        if changes_keys {
-            patiently("what an earlier command left", self.recover(broker)).await;
+        let peer = Peer::here();
+        let answer = dispatch(broker, &peer, call, None);
+        if !changes_keys {
+            return patiently("the answer", answer).await;
         }
-        patiently("the answer", dispatch(broker, &Peer::here(), call, None)).await
+        patiently("what an earlier command left", self.recover(broker)).await;
+        patiently("the answer", self.with_ticks(broker, answer)).await
+    }
+
+    /// Does what becomes due while a deed is waited for: a step of it that was put off, with no broker that would take it up.
+    async fn with_ticks<T>(&self, broker: &Arc<Broker>, deed: impl Future<Output = T>) -> T {
+        let is_over = Notify::new();
+        let deed = async {
+            let done = deed.await;
+            is_over.notify_one();
+            done
+        };
+        let ticks = async {
+            loop {
+                tokio::select! {
+                    () = is_over.notified() => return,
+                    () = sleep(TICK) => {}
+                }
+                self.recover(broker).await;
+            }
+        };
+        // What a tick began is not cut off.
+        tokio::join!(Box::pin(deed), ticks).0
     }
 
     /// Reads secrets, as a workload or as an operator.

@@ -322,8 +322,8 @@ mod tests {
 
     #[test]
     fn half_of_a_write_is_written_before_the_process_dies() {
-        let long = format!("exec >told; printf '%0600d' 7; printf '%01000d' 7");
-        let (ended, told) = trace(&long, Kind::Torn, 2);
+        let long = "exec >told; printf '%0600d' 7; printf '%01000d' 7";
+        let (ended, told) = trace(long, Kind::Torn, 2);
         assert_eq!((ended.code, told.len()), (None, 600 + 500));
         assert_eq!(ended.struck.as_deref(), Some("write told"));
     }
