@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use keywright_core::id::{AttemptId, KeyId, RequestId, VersionId};
 
 use super::{Engine, RowKey, Sqlite, Tx, Value};
+use crate::AuditFilter;
 use crate::error::Result;
 
 thread_local! {
@@ -76,6 +77,24 @@ fn what_is_looked_for_often_is_found_without_looking_at_everything() {
             let is_small = open.iter().any(|index| step.ends_with(&format!("INDEX {index}")))
                 || step.starts_with("SCAN CONSTANT");
             assert!(is_small, "{what}: {plan:#?}");
+        }
+    }
+}
+
+#[test]
+fn the_entries_about_a_key_or_a_request_are_found_without_reading_the_log() {
+    let engine = Engine::Sqlite(Sqlite::in_memory().unwrap());
+    crate::migrations::migrate(&engine).unwrap();
+    let (now, rows) = (jiff::Timestamp::UNIX_EPOCH, RowKey::new());
+    let tx = Tx::new(&engine, now, &rows);
+    let of_key = AuditFilter { key: Some(KeyId::generate(now, [1; 10])), ..AuditFilter::default() };
+    let of_request =
+        AuditFilter { request: Some(RequestId::generate(now, [1; 10])), ..AuditFilter::default() };
+    for (filter, index) in [(of_key, "audit_by_key"), (of_request, "audit_by_request")] {
+        for newest_first in [false, true] {
+            tx.audit_entries(&AuditFilter { newest_first, ..filter.clone() }).unwrap();
+            let plan = PLANS.with_borrow_mut(std::mem::take);
+            assert!(plan.iter().any(|step| step.contains(&format!("INDEX {index} "))), "{plan:#?}");
         }
     }
 }
