@@ -129,12 +129,12 @@ impl App {
         let broker = if is_serving { None } else { self.enter().await? };
         let Some(broker) = broker else { return self.call(&call).await };
         let peer = Peer::here();
-        let answer = dispatch(broker, &peer, call, None);
+        let answer = Box::pin(dispatch(broker, &peer, call, None));
         if !changes_keys {
             return patiently("the answer", answer).await;
         }
         patiently("what an earlier command left", self.recover(broker)).await;
-        patiently("the answer", self.with_ticks(broker, answer)).await
+        patiently("the answer", Box::pin(self.with_ticks(broker, answer))).await
     }
 
     /// Does what becomes due while a deed is waited for: a step of it that was put off, with no broker that would take it up.
@@ -155,7 +155,7 @@ impl App {
             }
         };
         // What a tick began is not cut off.
-        tokio::join!(Box::pin(deed), ticks).0
+        tokio::join!(deed, ticks).0
     }
 
     /// Reads secrets, as a workload or as an operator.

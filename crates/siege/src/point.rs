@@ -61,7 +61,8 @@ pub(crate) fn attempt(house: &House, front: Front, order: Order) -> Found {
 
 /// The same, with a mishap right before everything is looked at.
 pub(crate) fn attempt_and(house: &House, front: Front, order: Order, mishap: impl FnOnce()) -> Found {
-    let mut point = Point { house, front, order, found: Found::default(), is_said_done: false };
+    let mut point =
+        Point { house, front, order, found: Found::default(), is_said_done: false, is_put_off: false };
     house.reset(front.deed);
     let consumer = Consumer::start(house.api(), house.live().join(".env"), front.deed.used());
     let recovered = point.die().and_then(|()| point.recover());
@@ -81,6 +82,8 @@ struct Point<'a> {
     found: Found,
     /// Somebody was told that the deed is done.
     is_said_done: bool,
+    /// Somebody was told to try again later: a debt that the broker itself is paying just now is still owed.
+    is_put_off: bool,
 }
 
 type Outcome<T> = Result<T, String>;
@@ -119,6 +122,8 @@ impl Point<'_> {
                     client.kill().ok();
                     client.wait().ok();
                     self.is_said_done = code.is_some_and(|status| status.success());
+                    let is_later = code.is_some_and(|status| status.code() == Some(75));
+                    self.is_put_off = is_later && self.front.deed == Deed::Reconcile;
                     let told = Instant::now();
                     while told.elapsed() < AFTER && !traced.is_over() {
                         std::thread::sleep(GLANCE);
@@ -134,7 +139,7 @@ impl Point<'_> {
         };
         self.found.counted = ended.counted;
         self.found.struck = ended.struck;
-        if self.found.struck.is_none() && !self.is_said_done {
+        if self.found.struck.is_none() && !self.is_said_done && !self.is_put_off {
             return Err(format!("nothing happened to the deed, and it failed: {}", self.said()));
         }
         Ok(())
