@@ -52,6 +52,11 @@ pub(crate) type RowKey = std::sync::OnceLock<hmac::Hmac<sha2::Sha256>>;
 /// See [`Tx::too_far`].
 const TOO_FAR: keywright_core::span::Span = keywright_core::span::Span::from_seconds(7 * 86_400);
 
+/// See [`Tx::too_far`], of any clock.
+pub(crate) fn too_far(at: Timestamp) -> Timestamp {
+    TOO_FAR.after(at)
+}
+
 impl<'c> Tx<'c> {
     pub(crate) fn new(engine: &'c Engine, now: Timestamp, rows: &'c RowKey) -> Self {
         Self { engine, now, at: None, rows, tail: None }
@@ -87,7 +92,7 @@ impl<'c> Tx<'c> {
     /// has gone back since, and is due now.
     #[must_use]
     pub(crate) fn too_far(&self) -> Timestamp {
-        TOO_FAR.after(self.now)
+        too_far(self.now)
     }
 
     /// The clock that leases go by: the database's, where several brokers write to one.

@@ -11,7 +11,7 @@ use keywright_core::saga::{Phase, SagaKind};
 use keywright_core::span::Span;
 
 use crate::error::{LedgerError, Result};
-use crate::sql::{Facts, Row, Tx, Value};
+use crate::sql::{Facts, Row, Tx, Value, too_far};
 
 /// A saga as its row says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,9 +58,11 @@ pub struct NewSaga {
 }
 
 pub(crate) const FACTS: Facts = Facts { table: "sagas", what: "saga", count: 5, columns: COLUMNS };
-/// Not leased: `$1` is the broker's time, `$2` the database's, and `$3` further ahead than any lease is.
-const FREE: &str = "(lease_until IS NULL OR lease_until > $3 \
-                    OR lease_until <= CASE WHEN owner IS NULL THEN CAST($1 AS BIGINT) ELSE CAST($2 AS BIGINT) END)";
+/// Not leased. `$1` is the broker's time, by which pauses go, and `$2` the time by which leases go, the database's where several
+/// brokers write; `$3` and `$4` are further ahead of each than anything is put off or leased.
+const FREE: &str = "(lease_until IS NULL \
+     OR lease_until <= CASE WHEN owner IS NULL THEN CAST($1 AS BIGINT) ELSE CAST($2 AS BIGINT) END \
+     OR lease_until > CASE WHEN owner IS NULL THEN CAST($3 AS BIGINT) ELSE CAST($4 AS BIGINT) END)";
 const COLUMNS: &str = "id, kind, request, key_id, digest, phase, attempt, fence, tries, trouble, ends, mac";
 
 impl Saga {
@@ -148,16 +150,17 @@ impl Tx<'_> {
     pub fn sagas_due(&self, limit: u32) -> Result<Vec<SagaId>> {
         let rows = self.query(
             &format!(
-                "SELECT id FROM sagas WHERE (due_at <= $1 OR due_at > $3) AND {FREE} ORDER BY due_at, id LIMIT $4"
+                "SELECT id FROM sagas WHERE (due_at <= $1 OR due_at > $3) AND {FREE} ORDER BY due_at, id LIMIT $5"
             ),
-            &[
-                self.now().into(),
-                self.common_now()?.into(),
-                self.too_far().into(),
-                i64::from(limit).into(),
-            ],
+            &[&self.times()?[..], &[i64::from(limit).into()]].concat(),
         )?;
         rows.iter().map(|row| row.parse(0, "saga id")).collect()
+    }
+
+    /// See [`FREE`].
+    fn times(&self) -> Result<[Value; 4]> {
+        let (now, common) = (self.now(), self.common_now()?);
+        Ok([now.into(), common.into(), too_far(now).into(), too_far(common).into()])
     }
 
     /// Claims sagas that are due, the oldest first, so that brokers that look at the same time don't claim the same ones.
@@ -165,20 +168,14 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be written.
     pub fn claim_due_sagas(&self, owner: &str, lease: Span, limit: u32) -> Result<Vec<Saga>> {
-        let now = self.common_now()?;
         let sql = format!(
-            "UPDATE sagas SET owner = $5, fence = fence + 1, lease_until = $6 WHERE id IN \
-             (SELECT id FROM sagas WHERE (due_at <= $1 OR due_at > $3) AND {FREE} ORDER BY due_at, id LIMIT $4) \
+            "UPDATE sagas SET owner = $6, fence = fence + 1, lease_until = $7 WHERE id IN \
+             (SELECT id FROM sagas WHERE (due_at <= $1 OR due_at > $3) AND {FREE} ORDER BY due_at, id LIMIT $5) \
              RETURNING {COLUMNS}"
         );
-        let parameters = [
-            self.now().into(),
-            now.into(),
-            self.too_far().into(),
-            i64::from(limit).into(),
-            owner.into(),
-            lease.after(now).into(),
-        ];
+        let until = lease.after(self.common_now()?);
+        let parameters =
+            [&self.times()?[..], &[i64::from(limit).into(), owner.into(), until.into()]].concat();
         self.tail()?;
         let rows = self.query(&sql, &parameters)?;
         self.sound(&rows, Saga::read)
@@ -204,20 +201,13 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be written.
     pub fn claim_saga(&self, id: SagaId, owner: &str, lease: Span) -> Result<Option<Saga>> {
-        let now = self.common_now()?;
+        let until = lease.after(self.common_now()?);
         let rows = self.execute(
             &format!(
-                "UPDATE sagas SET owner = $5, fence = fence + 1, lease_until = $6 \
-                 WHERE id = $4 AND (due_at <= $1 OR due_at > $3) AND {FREE}"
+                "UPDATE sagas SET owner = $6, fence = fence + 1, lease_until = $7 \
+                 WHERE id = $5 AND (due_at <= $1 OR due_at > $3) AND {FREE}"
             ),
-            &[
-                self.now().into(),
-                now.into(),
-                self.too_far().into(),
-                Value::text(id),
-                owner.into(),
-                lease.after(now).into(),
-            ],
+            &[&self.times()?[..], &[Value::text(id), owner.into(), until.into()]].concat(),
         )?;
         if rows == 0 { Ok(None) } else { self.saga(id).map(Some) }
     }
