@@ -13,3 +13,9 @@ UPDATE placements SET ends_at = updated_at WHERE version IN (SELECT id FROM vers
 CREATE INDEX placements_ending ON placements (updated_at) WHERE ends_at IS NOT NULL
   AND state NOT IN ('planned', 'rejected', 'replaced', 'removed', 'left', 'kept');
 CREATE INDEX placements_of_people ON placements (updated_at) WHERE state IN ('leaving', 'unwanted');
+
+-- Who works on a parent's successor, until when, and the how manyth that is; and since when the successor is in force.
+ALTER TABLE parents ADD COLUMN owner TEXT;
+ALTER TABLE parents ADD COLUMN fence BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE parents ADD COLUMN lease_until BIGINT;
+ALTER TABLE parents ADD COLUMN switched_at BIGINT;
