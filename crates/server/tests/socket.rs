@@ -51,6 +51,6 @@ async fn doors_and_schedule_that_were_told_to_stop_before_they_began_end() {
     let (stop, stopped) = watch::channel(true);
     let doors = socket::serve(listener, Arc::clone(&world.broker), stop);
     let schedule = Arc::clone(&world.broker).run_schedule(stopped);
-    let both = async { tokio::join!(doors, schedule) };
+    let both = Box::pin(async { tokio::join!(doors, schedule) });
     tokio::time::timeout(Duration::from_secs(120), both).await.expect("they end");
 }
