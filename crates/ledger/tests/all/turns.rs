@@ -234,3 +234,20 @@ async fn one_that_stops_in_the_middle_of_its_turn_is_thrown_out_and_holds_up_nob
     let place: Result<u64, LedgerError> = one.write(|tx| tx.audit(record(3))).await;
     assert_eq!(place.unwrap(), 1, "and it goes on behind the others");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_wrote_nothing_for_long_writes_on_when_its_fence_was_forgotten() {
+    let Some(home) = house().await else { return };
+    let one = home.open();
+    let place = async |ledger: &Ledger| ledger.write(|tx| tx.audit(record(0))).await;
+    assert_eq!(place(&one).await.map_err(|e: LedgerError| e).unwrap(), 0);
+    home.tamper("UPDATE brokers SET seen_at = 0");
+    let two = home.open();
+    assert_eq!(place(&two).await.map_err(|e: LedgerError| e).unwrap(), 1);
+    assert_eq!(place(&one).await.map_err(|e: LedgerError| e).unwrap(), 2, "it only was quiet");
+    assert_eq!(place(&one).await.map_err(|e: LedgerError| e).unwrap(), 3);
+    // Somebody else's hand on the fence is another thing.
+    home.tamper("UPDATE brokers SET fence = fence + 7");
+    let refused = place(&one).await;
+    assert!(matches!(refused, Err(LedgerError::Taken)), "{refused:?}");
+}
