@@ -30,7 +30,7 @@ impl Broker {
         self.ledger.catch_up().await?;
         let doubts = self.doubts_clock().is_some();
         let leading = self.leading().await?;
-        let mut parts = vec![self.start_approved().await];
+        let mut parts = vec![self.tell_listening().await.map(|()| 0), self.start_approved().await];
         if leading.is_some() && !doubts {
             parts.push(self.rotate_due().await);
         }

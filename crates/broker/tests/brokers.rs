@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use keywright_broker::Code;
+use keywright_broker::deliver::{Reader, Wanted};
+use keywright_broker::holds::Holder;
 use keywright_core::receipt::Status;
 use keywright_ledger::audit_files::verify;
 use keywright_ledger::{Clock, Location};
@@ -128,6 +130,54 @@ async fn a_broker_whose_clock_is_off_makes_no_keys_and_says_so() {
     let receipt = broker.request(&World::agent("bot"), &ask("example.com", "TOKEN"), WAIT).await.unwrap();
     assert_eq!(receipt.status, Status::Active);
     assert!(house.sandbox.live_tokens_named_like("kw-").len() == 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_on_the_machine_of_a_broker_that_is_away_keeps_its_version() {
+    let Some(house) = house(1).await else { return };
+    let (one, two) = (house.open(0).await, house.open(1).await);
+    for broker in [&one, &two] {
+        broker.listens();
+        broker.tick().await.unwrap();
+    }
+    house.mint(&one, 1).await;
+    let word = keywright_broker::holds::new_word().unwrap();
+    let holder = Some(Holder { word: word.clone(), process: None });
+    let wanted = Wanted { project: Some("web".parse().unwrap()), holder, ..Wanted::default() };
+    let ana = two.operator(None, World::passphrase()).await.unwrap();
+    assert_eq!(two.deliver(&Reader::Operator(&ana), wanted).await.unwrap().len(), 1);
+    drop(two);
+    // Nothing is heard of it for long: nobody is there who could. The one that leads was there all the time.
+    house
+        .database
+        .run("UPDATE holds SET seen_at = 1000; UPDATE listeners SET since = 1000, until = until - 600000");
+    house.database.run("UPDATE listeners SET until = 2000 WHERE name = (SELECT seen_by FROM holds)");
+    let agent = World::agent("agent-0");
+    one.rotate(&agent, "KEY_0", "it is time", WAIT).await.unwrap();
+    let ended = "SELECT count(*) FROM versions WHERE state IN ('revoking', 'revoked')";
+    let goes_on = async || {
+        for _ in 0..6 {
+            house.database.run("UPDATE sagas SET due_at = 1 WHERE kind = 'rotate'");
+            one.tick().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
+    };
+    goes_on().await;
+    assert_eq!(house.count(ended), 0, "it may live, and use what it was given");
+    assert_eq!(one.trace("KEY_0").await.unwrap().holders.len(), 1);
+    // The other broker is back, and hears nothing for long enough.
+    let two = house.open(1).await;
+    two.listens();
+    two.tick().await.unwrap();
+    goes_on().await;
+    assert_eq!(house.count(ended), 0, "a program has a minute to be heard of");
+    house.database.run("UPDATE listeners SET since = since - 61000");
+    until("the end of the old version", || {
+        house.database.run("UPDATE sagas SET due_at = 1 WHERE kind = 'rotate'");
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(one.tick())).unwrap();
+        house.count(ended) == 1
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,7 +28,7 @@ pub use tables::{
     drains::Drain,
     embedded::EmbeddedValue,
     guards::{AppliedPolicy, AppliedTemplate, Proposal},
-    holds::Hold,
+    holds::{Hold, Listened},
     leads::Lead,
     operators::{Operator, OperatorKeys, Slot, Unlocked},
     parents::{ParentRenewal, RenewalPhase},

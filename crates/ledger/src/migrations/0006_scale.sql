@@ -13,3 +13,11 @@ UPDATE placements SET ends_at = updated_at WHERE version IN (SELECT id FROM vers
 CREATE INDEX placements_ending ON placements (updated_at) WHERE ends_at IS NOT NULL
   AND state NOT IN ('planned', 'rejected', 'replaced', 'removed', 'left', 'kept');
 CREATE INDEX placements_of_people ON placements (updated_at) WHERE state IN ('leaving', 'unwanted');
+
+-- By which broker a program was heard of last, and for how long each was there to hear of any.
+ALTER TABLE holds ADD COLUMN seen_by TEXT;
+CREATE TABLE listeners (
+  name TEXT PRIMARY KEY,
+  since BIGINT NOT NULL,
+  until BIGINT NOT NULL
+);
