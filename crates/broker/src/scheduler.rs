@@ -45,6 +45,9 @@ impl Broker {
                 parts.push(self.end_expired().await);
                 parts.push(self.expire().await);
             }
+        } else if self.refuse_if_forked().is_err() {
+            // It may do nothing else, and paying a debt twice hurts nobody.
+            parts.push(self.pay_debts().await);
         }
         parts.into_iter().sum()
     }

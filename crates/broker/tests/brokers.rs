@@ -11,6 +11,7 @@ use keywright_broker::holds::Holder;
 use keywright_core::receipt::Status;
 use keywright_ledger::audit_files::verify;
 use keywright_ledger::{Clock, Location};
+use keywright_sandbox::{Fault, FaultKind};
 use keywright_testkit::{Brokers, Database, Running, World, ask};
 
 const WAIT: Duration = Duration::from_secs(20);
@@ -130,6 +131,52 @@ async fn a_broker_whose_clock_is_off_makes_no_keys_and_says_so() {
     let receipt = broker.request(&World::agent("bot"), &ask("example.com", "TOKEN"), WAIT).await.unwrap();
     assert_eq!(receipt.status, Status::Active);
     assert!(house.sandbox.live_tokens_named_like("kw-").len() == 1);
+}
+
+fn off_by(seconds: i64) -> Clock {
+    Arc::new(move || Timestamp::now().saturating_add(SignedDuration::from_secs(seconds)).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_whose_clock_is_off_leaves_the_lead_to_one_whose_is_not() {
+    let Some(house) = house(1).await else { return };
+    let (one, two) = (house.open(0).await, house.open(1).await);
+    house.mint(&one, 2).await;
+    one.tick().await.unwrap();
+    let leader = || house.database.run("SELECT owner FROM leads WHERE expires_at > 0");
+    let first = leader();
+    house.make_due();
+    let down = FaultKind::Status { status: 503, retry_after: None };
+    house.sandbox.inject(Fault::on("DELETE", "/accounts/*/tokens/*", down).times(1_000)).unwrap();
+    one.revoke(&World::agent("agent-0"), "KEY_0", "done").await.unwrap();
+    assert_eq!(one.health().await.unwrap().revocations_owed, 1);
+    house.sandbox.clear_faults();
+    house.database.run("UPDATE revocations SET due_at = 1");
+    one.set_machine_clock(off_by(6));
+    for _ in 0..3 {
+        one.tick().await.unwrap();
+    }
+    assert_eq!(
+        house.count("SELECT count(*) FROM keys WHERE rotate_at = 0 AND name = 'KEY_1'"),
+        1,
+        "it is due as before"
+    );
+    assert_eq!(one.health().await.unwrap().revocations_owed, 0, "what is owed is paid without the lead");
+    assert_eq!(leader().trim(), "");
+    two.tick().await.unwrap();
+    assert_ne!(leader(), first);
+    assert_eq!(
+        house.count("SELECT count(*) FROM sagas WHERE kind = 'rotate'"),
+        1,
+        "the other one does the work"
+    );
+    // Neither takes it back nor is refused for ever: it leads again when its clock is right and the other one gone.
+    one.tick().await.unwrap();
+    one.set_machine_clock(Arc::new(Timestamp::now));
+    drop(two);
+    house.database.run("UPDATE leads SET expires_at = 0");
+    one.tick().await.unwrap();
+    assert_eq!(leader(), first);
 }
 
 #[tokio::test(flavor = "multi_thread")]

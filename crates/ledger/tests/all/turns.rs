@@ -191,7 +191,7 @@ async fn one_leads_until_its_time_is_over_and_then_another() {
     let long = Span::from_seconds(600);
     let first = one.write(move |tx| tx.take_lead("upkeep", "one", long)).await.unwrap().unwrap();
     assert_eq!(two.write(move |tx| tx.take_lead("upkeep", "two", long)).await.unwrap(), None);
-    assert!(!two.read(|tx| tx.lead_is_free("upkeep")).await.unwrap());
+    assert!(!two.read(move |tx| tx.lead_is_free("upkeep", long)).await.unwrap());
     let lead = first.clone();
     one.write(move |tx| tx.keep_lead(&lead, long).and_then(|()| tx.still_leads(&lead))).await.unwrap();
     // Its time is over by the database's clock.
@@ -250,4 +250,17 @@ async fn one_that_wrote_nothing_for_long_writes_on_when_its_fence_was_forgotten(
     home.tamper("UPDATE brokers SET fence = fence + 7");
     let refused = place(&one).await;
     assert!(matches!(refused, Err(LedgerError::Taken)), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lead_that_lasts_longer_than_anybody_takes_it_for_holds_up_nobody() {
+    let Some(home) = house().await else { return };
+    let (one, two) = (home.open(), home.open());
+    let lease = Span::from_seconds(15);
+    let first = one.write(move |tx| tx.take_lead("upkeep", "one", lease)).await.unwrap().unwrap();
+    home.tamper("UPDATE leads SET expires_at = expires_at + 31536000000");
+    assert!(two.read(move |tx| tx.lead_is_free("upkeep", lease)).await.unwrap());
+    let second = two.write(move |tx| tx.take_lead("upkeep", "two", lease)).await.unwrap().unwrap();
+    assert_ne!(first.fence, second.fence);
+    assert_eq!(one.write(move |tx| tx.take_lead("upkeep", "one", lease)).await.unwrap(), None);
 }
