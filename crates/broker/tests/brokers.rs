@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use keywright_broker::Code;
 use keywright_broker::deliver::{Reader, Wanted};
 use keywright_broker::holds::Holder;
+use keywright_broker::{Broker, Code, Options};
 use keywright_core::receipt::Status;
 use keywright_ledger::audit_files::verify;
 use keywright_ledger::{Clock, Location};
@@ -182,9 +183,19 @@ async fn a_broker_whose_clock_is_off_leaves_the_lead_to_one_whose_is_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_on_the_machine_of_a_broker_that_is_away_keeps_its_version() {
     let Some(house) = house(1).await else { return };
-    let (one, two) = (house.open(0).await, house.open(1).await);
+    let behind = Arc::new(AtomicI64::new(0));
+    let (by, right) = (Arc::clone(&behind), Options::at(house.home(0)));
+    let clock: Clock = Arc::new(move || {
+        Timestamp::now().saturating_sub(SignedDuration::from_secs(by.load(Ordering::SeqCst))).unwrap()
+    });
+    let one = Broker::open(Options { clock, ..right }, World::passphrase()).await.unwrap();
+    let two = house.open(1).await;
+    // The first one is there for longer than a program may be silent.
+    behind.store(120, Ordering::SeqCst);
+    one.listens();
+    behind.store(0, Ordering::SeqCst);
+    two.listens();
     for broker in [&one, &two] {
-        broker.listens();
         broker.tick().await.unwrap();
     }
     house.mint(&one, 1).await;
