@@ -165,7 +165,12 @@ impl Broker {
         rails.check_row(&slot.vouched(&keyring)?)?;
         let steady = Steady::new(options.steady, ledger.now());
         let broker = Arc::new(Self {
-            outside: Outside::new(Arc::clone(&ledger), Arc::clone(&keyring), options.providers),
+            outside: Outside::new(
+                Arc::clone(&ledger),
+                Arc::clone(&keyring),
+                Arc::clone(&rails),
+                options.providers,
+            ),
             owner: options.home.broker_name(ledger.is_shared())?,
             home: options.home,
             ledger,
@@ -370,6 +375,7 @@ impl Broker {
 /// Whatever a broker of this home held in its last life is free.
 fn release(tx: &Tx<'_>, own: Option<&str>) -> std::result::Result<u64, LedgerError> {
     own.map_or(Ok(()), |own| tx.give_up_leads(own))?;
+    tx.release_renewals(own)?;
     tx.release_sagas(own)
 }
 

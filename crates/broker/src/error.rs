@@ -94,6 +94,8 @@ pub struct BrokerError {
     pub transient: bool,
     /// Whether a row of the ledger is not as Keywright wrote it: waiting does not mend that.
     pub edited: bool,
+    /// Whether the ledger could not be reached: nothing is known of the thing itself.
+    pub unreached: bool,
 }
 
 impl BrokerError {
@@ -109,6 +111,7 @@ impl BrokerError {
             retry_after: None,
             transient: false,
             edited: false,
+            unreached: false,
         }
     }
 
@@ -151,7 +154,7 @@ impl From<LedgerError> for BrokerError {
     fn from(error: LedgerError) -> Self {
         use LedgerError as E;
         let code = match &error {
-            E::Locked { .. } | E::Unreachable(_) | E::Unknown => Code::TryAgain,
+            E::Locked { .. } | E::Unreachable(_) | E::Unknown | E::Undone => Code::TryAgain,
             E::Address(_) => Code::InvalidArgument,
             E::Taken | E::NotEmpty { .. } => Code::Conflict,
             E::Conflict { .. } | E::LastOperator | E::Exists { .. } | E::Alike { .. } => Code::Conflict,
@@ -168,9 +171,16 @@ impl From<LedgerError> for BrokerError {
             E::DiskFull => Some("make room; revocations still go through"),
             _ => None,
         };
-        let transient = matches!(error, E::Locked { .. } | E::Unreachable(_) | E::Unknown);
+        let transient = matches!(code, Code::TryAgain);
         let edited = matches!(error, E::Edited { .. });
-        Self { hint: hint.map(str::to_owned), transient, edited, ..Self::new(code, error.to_string()) }
+        let unreached = transient;
+        Self {
+            hint: hint.map(str::to_owned),
+            transient,
+            edited,
+            unreached,
+            ..Self::new(code, error.to_string())
+        }
     }
 }
 

@@ -103,4 +103,5 @@ mod wider;
 pub use broker::{Broker, Health, Options};
 pub use error::{BrokerError, Code};
 pub use request::DryRun;
+pub use scheduler::told;
 pub use sweep::Reconciled;

@@ -1,7 +1,7 @@
 //! The adapters of this home: built when first used, from the ledger's connections and stores.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use keywright_adapters::{provider, store};
 use keywright_core::name::{ConnectionName, StoreName};
@@ -10,117 +10,213 @@ use keywright_core::redact::Redactor;
 use keywright_core::secret::Secret;
 use keywright_core::store::Store;
 use keywright_ledger::seal::Keyring;
-use keywright_ledger::{ConfiguredConsumer, ConfiguredStore, Connection, Ledger, LedgerError};
+use keywright_ledger::{ConfiguredConsumer, ConfiguredStore, Connection, Ledger, LedgerError, Tx};
 use sha2::{Digest as _, Sha256};
 
 use crate::embedded::EmbeddedStore;
 use crate::error::{BrokerError, Code, Result};
+use crate::rails::{Rails, STORE, of_connection, of_store};
 
 /// The store that every home has and that needs no set-up.
 pub(crate) const EMBEDDED: &str = "embedded";
 /// The kind of the `.env` store; a store of this name exists in every home too.
 pub(crate) const DOTENV: &str = "dotenv";
 
-/// The adapters of this home.
+/// The adapters of this home. Each is kept with the digest of the row that it was built from, and the row is looked at each time
+/// somebody asks: another broker may have removed it, added another one under its name, or given it another credential.
 pub(crate) struct Outside {
     ledger: Arc<Ledger>,
     keyring: Arc<Keyring>,
-    providers: Mutex<HashMap<ConnectionName, Arc<dyn Provider>>>,
-    stores: Mutex<HashMap<StoreName, Arc<dyn Store>>>,
-    /// Adapters with a parent credential that was replaced: whatever was under way may still hold them.
-    replaced: Mutex<Vec<(ConnectionName, Weak<dyn Provider>)>>,
+    rails: Arc<Rails>,
+    /// Those that were there before the ledger was read.
+    given: HashMap<ConnectionName, Arc<dyn Provider>>,
+    providers: Mutex<HashMap<ConnectionName, Kept<dyn Provider>>>,
+    stores: Mutex<HashMap<StoreName, Kept<dyn Store>>>,
+    /// Every one that was built and may be alive: whatever was under way may still hold one of a row that is gone.
+    built: Mutex<Vec<(ConnectionName, String, Weak<dyn Provider>)>>,
+}
+
+/// An adapter, and the digest of its row.
+struct Kept<T: ?Sized> {
+    row: String,
+    adapter: Arc<T>,
+}
+
+impl<T: ?Sized> Clone for Kept<T> {
+    fn clone(&self) -> Self {
+        Self { row: self.row.clone(), adapter: Arc::clone(&self.adapter) }
+    }
+}
+
+/// A row, as somebody finds it who may have an adapter that was built from it.
+enum Found<R> {
+    /// It is the one that the adapter was built from.
+    Same,
+    /// It is another one, with this digest and credential.
+    Other(R, String, Option<Secret>),
+    /// There is none. These there are.
+    None(Vec<String>),
 }
 
 impl Outside {
     pub(crate) fn new(
         ledger: Arc<Ledger>,
         keyring: Arc<Keyring>,
-        providers: HashMap<ConnectionName, Arc<dyn Provider>>,
+        rails: Arc<Rails>,
+        given: HashMap<ConnectionName, Arc<dyn Provider>>,
     ) -> Self {
         Self {
             ledger,
             keyring,
-            providers: Mutex::new(providers),
+            rails,
+            given,
+            providers: Mutex::default(),
             stores: Mutex::default(),
-            replaced: Mutex::default(),
+            built: Mutex::default(),
         }
     }
 
     /// The provider behind a connection.
     pub(crate) async fn provider(&self, name: &ConnectionName) -> Result<Arc<dyn Provider>> {
-        if let Some(known) = self.providers.lock().ok().and_then(|all| all.get(name).cloned()) {
-            return Ok(known);
+        match self.given.get(name) {
+            Some(given) => Ok(Arc::clone(given)),
+            None => self.current(name).await.map(|kept| kept.adapter),
         }
-        let connections = self.ledger.read(|tx| tx.connections()).await?;
-        let names: Vec<String> = connections.iter().map(|c| c.name.to_string()).collect();
-        let connection = connections.into_iter().find(|c| c.name == *name).ok_or_else(|| {
-            BrokerError::missing(format!("there is no connection `{name}`"))
-                .hint("add one with `keywright provider add KIND --name NAME`")
-                .alternatives(names)
-        })?;
-        let credential = self.credential_of(&connection).await?;
-        let provider: Arc<dyn Provider> = Arc::from(connect(&connection, credential)?);
-        if let Ok(mut all) = self.providers.lock() {
-            all.insert(name.clone(), Arc::clone(&provider));
+    }
+
+    async fn current(&self, name: &ConnectionName) -> Result<Kept<dyn Provider>> {
+        let known = lock(&self.providers).get(name).cloned();
+        let found = self.ledger.read(|tx| self.look_at_connection(tx, name, known.as_ref())).await;
+        let found =
+            found.map_err(|error: LedgerError| not_as_added(&format!("connection `{name}`"), error))?;
+        match (found, known) {
+            (Found::Same, Some(known)) => Ok(known),
+            (Found::Other(connection, row, Some(credential)), _) => {
+                let adapter: Arc<dyn Provider> = Arc::from(connect(&connection, credential)?);
+                let mut built = lock(&self.built);
+                built.retain(|(.., adapter)| adapter.strong_count() > 0);
+                built.push((name.clone(), row.clone(), Arc::downgrade(&adapter)));
+                let kept = Kept { row, adapter };
+                lock(&self.providers).insert(name.clone(), kept.clone());
+                Ok(kept)
+            }
+            (found, _) => {
+                self.forget_provider(name);
+                let names = if let Found::None(names) = found { names } else { Vec::new() };
+                Err(BrokerError::missing(format!("there is no connection `{name}`"))
+                    .hint("add one with `keywright provider add KIND --name NAME`")
+                    .alternatives(names))
+            }
         }
-        Ok(provider)
+    }
+
+    /// Row and credential of one moment: whoever replaces the credential destroys the one before.
+    fn look_at_connection(
+        &self,
+        tx: &Tx<'_>,
+        name: &ConnectionName,
+        known: Option<&Kept<dyn Provider>>,
+    ) -> std::result::Result<Found<Connection>, LedgerError> {
+        let connection = match tx.connection(name) {
+            Ok(connection) => connection,
+            Err(LedgerError::Missing { .. }) => {
+                let names = tx.sound_connections()?.into_iter().map(|c| c.name.to_string());
+                return Ok(Found::None(names.collect()));
+            }
+            Err(error) => return Err(error),
+        };
+        let row = of_connection(&connection);
+        if known.is_some_and(|known| known.row == row) {
+            return Ok(Found::Same);
+        }
+        let sealed = tx.sealed(connection.credential)?;
+        let credential = self.keyring.open(&owner_of_connection(&connection), &sealed)?;
+        Ok(Found::Other(connection, row, Some(credential)))
     }
 
     /// The store of a name.
     pub(crate) async fn store(&self, name: &StoreName) -> Result<Arc<dyn Store>> {
-        if let Some(known) = self.stores.lock().ok().and_then(|all| all.get(name).cloned()) {
-            return Ok(known);
+        let known = lock(&self.stores).get(name).cloned();
+        if [EMBEDDED, DOTENV].contains(&name.as_str()) {
+            return match known {
+                Some(known) => Ok(known.adapter),
+                None => Ok(self.keep_store(name, String::new(), self.built_in(name)?)),
+            };
         }
-        let store: Arc<dyn Store> = if name.as_str() == EMBEDDED {
-            Arc::new(EmbeddedStore::new(name.clone(), Arc::clone(&self.ledger), Arc::clone(&self.keyring)))
-        } else if name.as_str() == DOTENV {
-            Arc::from(connect_store(&plain_dotenv(name)?, None)?)
-        } else {
-            let configured = self.ledger.read(|tx| tx.stores()).await?;
-            let mut names: Vec<String> = configured.iter().map(|s| s.name.to_string()).collect();
-            match configured.into_iter().find(|s| s.name == *name) {
-                Some(store) => Arc::from(self.open_store(&store).await?),
-                None => {
-                    names.extend([EMBEDDED.to_owned(), DOTENV.to_owned()]);
-                    return Err(BrokerError::new(
-                        Code::InvalidArgument,
-                        format!("there is no store `{name}`"),
-                    )
-                    .hint("add one with `keywright store add KIND --name NAME`")
-                    .alternatives(names));
-                }
+        let found = self.ledger.read(|tx| self.look_at_store(tx, name, known.as_ref())).await;
+        let found = found.map_err(|error: LedgerError| not_as_added(&format!("store `{name}`"), error))?;
+        match (found, known) {
+            (Found::Same, Some(known)) => Ok(known.adapter),
+            (Found::Other(store, row, credential), _) => {
+                // Secrets go there: a row that was put back is not believed, whatever is under way.
+                self.ledger.catch_up().await?;
+                self.rails.check_way(STORE, name.as_str(), &row)?;
+                Ok(self.keep_store(name, row, Arc::from(connect_store(&store, credential)?)))
             }
+            (found, _) => {
+                self.forget_store(name);
+                let mut names = if let Found::None(names) = found { names } else { Vec::new() };
+                names.extend([EMBEDDED.to_owned(), DOTENV.to_owned()]);
+                Err(BrokerError::new(Code::InvalidArgument, format!("there is no store `{name}`"))
+                    .hint("add one with `keywright store add KIND --name NAME`")
+                    .alternatives(names))
+            }
+        }
+    }
+
+    fn look_at_store(
+        &self,
+        tx: &Tx<'_>,
+        name: &StoreName,
+        known: Option<&Kept<dyn Store>>,
+    ) -> std::result::Result<Found<ConfiguredStore>, LedgerError> {
+        let store = match tx.store(name) {
+            Ok(store) => store,
+            Err(LedgerError::Missing { .. }) => {
+                let names = tx.sound_stores()?.into_iter().map(|s| s.name.to_string());
+                return Ok(Found::None(names.collect()));
+            }
+            Err(error) => return Err(error),
         };
-        if let Ok(mut all) = self.stores.lock() {
-            all.insert(name.clone(), Arc::clone(&store));
+        let row = of_store(&store);
+        if known.is_some_and(|known| known.row == row) {
+            return Ok(Found::Same);
         }
-        Ok(store)
+        let open = |id| self.keyring.open(&owner_of_store(&store), &tx.sealed(id)?);
+        let credential = store.credential.map(open).transpose()?;
+        Ok(Found::Other(store, row, credential))
     }
 
-    /// A connection was removed: nothing more goes through it.
+    /// A store that every home has.
+    fn built_in(&self, name: &StoreName) -> Result<Arc<dyn Store>> {
+        Ok(if name.as_str() == EMBEDDED {
+            Arc::new(EmbeddedStore::new(name.clone(), Arc::clone(&self.ledger), Arc::clone(&self.keyring)))
+        } else {
+            Arc::from(connect_store(&plain_dotenv(name)?, None)?)
+        })
+    }
+
+    fn keep_store(&self, name: &StoreName, row: String, adapter: Arc<dyn Store>) -> Arc<dyn Store> {
+        lock(&self.stores).insert(name.clone(), Kept { row, adapter: Arc::clone(&adapter) });
+        adapter
+    }
+
+    /// A connection was removed, or has another parent credential: the one before is not kept in memory.
     pub(crate) fn forget_provider(&self, name: &ConnectionName) {
-        self.providers.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-    }
-
-    /// A connection has another parent credential: whoever asks from here on works with that one.
-    pub(crate) fn replace_provider(&self, name: &ConnectionName) {
-        let before = self.providers.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-        if let Some(before) = before {
-            let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
-            replaced.push((name.clone(), Arc::downgrade(&before)));
-        }
+        lock(&self.providers).remove(name);
     }
 
     /// Whether something under way still holds a credential that was replaced.
-    pub(crate) fn is_held(&self, name: &ConnectionName) -> bool {
-        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
-        replaced.retain(|(_, adapter)| adapter.strong_count() > 0);
-        replaced.iter().any(|(of, _)| of == name)
+    pub(crate) async fn is_held(&self, name: &ConnectionName) -> Result<bool> {
+        let row = self.current(name).await?.row;
+        let mut built = lock(&self.built);
+        built.retain(|(.., adapter)| adapter.strong_count() > 0);
+        Ok(built.iter().any(|(of, from, _)| of == name && *from != row))
     }
 
     /// A store was removed.
     pub(crate) fn forget_store(&self, name: &StoreName) {
-        self.stores.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        lock(&self.stores).remove(name);
     }
 
     /// A search for every secret that this home can read: parent credentials, store credentials, values of the
@@ -137,27 +233,10 @@ impl Outside {
         });
         known.await.map_err(|e: LedgerError| BrokerError::from(e))
     }
+}
 
-    async fn credential_of(&self, connection: &Connection) -> Result<Secret> {
-        let (id, keyring) = (connection.credential, Arc::clone(&self.keyring));
-        let owner = owner_of_connection(connection);
-        let opened = self.ledger.read(move |tx| keyring.open(&owner, &tx.sealed(id)?));
-        let what = format!("connection `{}`", connection.name);
-        opened.await.map_err(|error: LedgerError| not_as_added(&what, error))
-    }
-
-    async fn open_store(&self, configured: &ConfiguredStore) -> Result<Box<dyn Store>> {
-        let credential = match configured.credential {
-            None => None,
-            Some(id) => {
-                let (owner, keyring) = (owner_of_store(configured), Arc::clone(&self.keyring));
-                let opened = self.ledger.read(move |tx| keyring.open(&owner, &tx.sealed(id)?));
-                let what = format!("store `{}`", configured.name);
-                Some(opened.await.map_err(|error: LedgerError| not_as_added(&what, error))?)
-            }
-        };
-        connect_store(configured, credential)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a parent credential is bound to: where it is sent, and as whom. It opens for nothing else, so that whoever edits

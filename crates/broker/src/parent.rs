@@ -9,6 +9,7 @@ use std::sync::Arc;
 use keywright_adapters::provider::new_parent;
 use keywright_core::audit::{Deed, Outcome, Record, Stage, Who};
 use keywright_core::id::{AttemptId, SealedId};
+use keywright_core::marker::Marker;
 use keywright_core::name::ConnectionName;
 use keywright_core::provider::{Listing, ParentHealth, Provider, ProviderError};
 use keywright_core::secret::Secret;
@@ -22,6 +23,7 @@ use crate::error::{BrokerError, Code, Result};
 use crate::outside::{connect, owner_of_connection};
 use crate::rails::{CONNECTION, FACT, Rails, known_as, of_connection};
 use crate::record::failed;
+use crate::renew::{own_id, stays};
 
 /// What came of giving a connection another parent credential.
 #[derive(Debug, Clone)]
@@ -60,11 +62,8 @@ impl Broker {
         operator.signing()?;
         let _one_at_a_time = self.renewing.lock().await;
         let wanted = name.clone();
-        let (connection, under_way) = self
-            .ledger
-            .read(move |tx| Ok::<_, LedgerError>((tx.connection(&wanted)?, tx.renewal_of(&wanted)?)))
-            .await?;
-        let renewal = match under_way {
+        let connection = self.ledger.read(move |tx| tx.connection(&wanted)).await?;
+        let renewal = match self.claim_under_way(name).await? {
             Some(renewal) => self.drive(renewal).await?,
             None => self.make_successor(operator, &connection).await?,
         };
@@ -78,7 +77,7 @@ impl Broker {
         Ok(Renewed {
             health,
             before: Some(renewal.parent.id),
-            before_is_gone: renewal.phase == RenewalPhase::Done,
+            before_is_gone: renewal.phase == RenewalPhase::Done && renewal.trouble.is_none(),
             trouble: renewal.trouble,
             notes: Vec::new(),
         })
@@ -111,32 +110,51 @@ impl Broker {
             phase: RenewalPhase::Sent,
             tries: 0,
             trouble: None,
+            fence: 1,
+            switched_at: None,
         };
         let (new, who) = (renewal.clone(), operator.caller().who());
+        let (owner, lease) = (self.owner.clone(), self.renewal_lease());
         let written = self.ledger.write(move |tx| {
-            tx.add_renewal(&new)?;
+            tx.add_renewal(&new, &owner, lease)?;
             let mut record = of_renewal(tx, &new, Stage::Intent, who);
             record.facts.insert("marker".to_owned(), serde_json::json!(new.marker));
             tx.audit(record)
         });
         written.await?;
         self.crash_at.reached("parent.reserved");
-        // It is sent here and nowhere else: who finds it on record later does not know whether it was.
-        let sent = match provider.renewing() {
-            Some(renewing) => renewing.succeed(&renewal.parent, &marker, self.now()).await,
-            None => return Err(BrokerError::new(Code::Internal, "the provider changed its mind")),
-        };
-        drop(provider);
-        self.crash_at.reached("parent.answered");
-        match sent {
-            Ok(minted) => {
-                self.secret_came(&minted.secret).await?;
-                let sealed = self.seal_successor(&renewal, &minted).await?;
+        match self.while_leased(&renewal, self.send_successor(&renewal, &marker, provider)).await? {
+            Ok(sealed) => {
                 self.crash_at.reached("parent.sealed");
                 self.drive(sealed).await
             }
             Err(error) => self.not_made(renewal, error).await,
         }
+    }
+
+    /// It is sent here and nowhere else: who finds it on record later does not know whether it was.
+    async fn send_successor(
+        &self,
+        renewal: &ParentRenewal,
+        marker: &Marker,
+        provider: Arc<dyn Provider>,
+    ) -> Result<std::result::Result<ParentRenewal, ProviderError>> {
+        let sent = match provider.renewing() {
+            Some(renewing) => renewing.succeed(&renewal.parent, marker, self.now()).await,
+            None => return Err(BrokerError::new(Code::Internal, "the provider changed its mind")),
+        };
+        drop(provider);
+        self.crash_at.reached("parent.answered");
+        let minted = match sent {
+            Ok(minted) => minted,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.secret_came(&minted.secret).await?;
+        let sealed = self.seal_successor(renewal, &minted).await;
+        if sealed.is_err() {
+            self.end_late(renewal, &minted.provider_key_id).await;
+        }
+        sealed.map(Ok)
     }
 
     /// A refusal is believed when nothing is seen of a successor. Where no answer came, it is looked for until the create can
@@ -183,13 +201,33 @@ impl Broker {
                 .hint("give it on standard input, at the prompt, or with --credential-file PATH"));
         }
         let _one_at_a_time = self.renewing.lock().await;
+        // Whoever works on a successor meanwhile would end what is given here, or what it lives by.
+        let under_way = self.claim_under_way(name).await?;
+        let Some(renewal) = under_way else { return self.replace(operator, name, credential, None).await };
+        let replacing = self.replace(operator, name, credential, Some(&renewal));
+        let replaced = self.while_leased(&renewal, replacing).await;
+        self.ledger.write(move |tx| tx.let_go_renewal(&renewal)).await.or_else(|error: LedgerError| {
+            // The lease runs out by itself.
+            tracing::warn!(%error, "a parent's successor is not free yet");
+            Ok::<_, BrokerError>(())
+        })?;
+        replaced
+    }
+
+    async fn replace(
+        self: &Arc<Self>,
+        operator: &Proven,
+        name: &ConnectionName,
+        credential: Secret,
+        under_way: Option<&ParentRenewal>,
+    ) -> Result<Renewed> {
         let wanted = name.clone();
         let connection = self.ledger.read(move |tx| tx.connection(&wanted)).await?;
         self.secret_came(&credential).await?;
         let coming = self.seal_coming(&connection, &credential)?;
         let fresh = connect(&connection, credential)?;
         let health = fresh.check().await?;
-        let own = fresh.own_key_id().await?;
+        let own = own_id(fresh.as_ref()).await?;
         self.refuse_managed(&connection, own.clone()).await?;
         let before = self.own_id_now(name).await;
         if own.is_some() && own == before {
@@ -200,14 +238,12 @@ impl Broker {
         }
         let notes = self.reaches(&connection, fresh.as_ref()).await?;
         let (read, who, rails) = (connection.clone(), operator.caller().who(), Arc::clone(&self.rails));
-        let said = before.clone();
+        let (said, claimed) = (before.clone(), under_way.cloned());
         let written = self.ledger.write(move |tx| {
-            // What was made for the one before is not taken any more.
-            if let Some(under_way) = tx.renewal_of(&read.name)?
-                && under_way.phase == RenewalPhase::Sealed
-            {
-                let why = "an operator gave the connection another credential meanwhile";
-                tx.move_renewal(under_way.id, RenewalPhase::Sealed, RenewalPhase::Undoing, Some(why))?;
+            match (&claimed, tx.renewal_of(&read.name)?) {
+                (None, None) => {}
+                (Some(claimed), Some(_)) => give_way(tx, claimed, own.as_deref())?,
+                _ => return Err(LedgerError::Conflict { what: "parent's successor" }),
             }
             let mut record = Record::new(tx.now(), Deed::ProviderRotateParent, Stage::Note, who);
             record.facts.insert("parent".to_owned(), serde_json::json!(said));
@@ -215,13 +251,13 @@ impl Broker {
         });
         let (known, digest) = written.await?;
         self.rails.came(&known, &digest);
-        self.outside.replace_provider(name);
+        self.outside.forget_provider(name);
         Ok(Renewed { health, before, before_is_gone: false, trouble: None, notes })
     }
 
     /// The id of the credential that a connection lives by, where it works and its provider says.
     async fn own_id_now(&self, name: &ConnectionName) -> Option<String> {
-        self.outside.provider(name).await.ok()?.own_key_id().await.ok().flatten()
+        own_id(self.outside.provider(name).await.ok()?.as_ref()).await.ok().flatten()
     }
 
     /// Whoever does not see the keys of a connection can't end them: another account's credential, say.
@@ -278,9 +314,29 @@ impl Broker {
             let mut record = of_renewal(tx, &failing, Stage::Outcome, crate::record::system());
             record.result = Some(failed(&error));
             tx.audit(record)?;
-            tx.move_renewal(failing.id, failing.phase, RenewalPhase::Failed, Some(&error.message))
+            tx.move_renewal(&failing, RenewalPhase::Failed, Some(&error.message))
         });
         Ok(written.await?)
+    }
+}
+
+/// What is under way makes room for a credential, of this id, that an operator gives in.
+fn give_way(
+    tx: &Tx<'_>,
+    claimed: &ParentRenewal,
+    given: Option<&str>,
+) -> std::result::Result<(), LedgerError> {
+    tx.still_renews(claimed)?;
+    match (claimed.phase, given) {
+        // What was made for the one before is not taken any more.
+        (RenewalPhase::Sealed, _) => {
+            let why = "an operator gave the connection another credential meanwhile";
+            tx.move_renewal(claimed, RenewalPhase::Undoing, Some(why))
+        }
+        // It is not what the attempt made, also where nothing but its time would tell, and it is not in force any more.
+        (RenewalPhase::Sent, Some(given)) => tx.spare(claimed, given),
+        (RenewalPhase::Switched, Some(given)) if given == claimed.parent.id => stays(tx, claimed),
+        _ => Ok(()),
     }
 }
 

@@ -10,28 +10,36 @@
 //!
 //! INVARIANT: nothing is ended that the connection lives by, and the parent lives until the successor has done everything
 //! that a connection does.
+//!
+//! Of several brokers one works on it, by a lease that is prolonged meanwhile; whoever lost it writes nothing. The parent before ends
+//! when no call of another broker can be under way that began with it: each looks at the row before its next one.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use keywright_core::audit::{Outcome, Stage};
 use keywright_core::id::{AttemptId, SealedId};
 use keywright_core::marker::Marker;
+use keywright_core::name::ConnectionName;
 use keywright_core::provider::{Minted, Provider, ProviderError, RenewsParent, Switched};
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
-use keywright_ledger::{Connection, LedgerError, ParentRenewal, RenewalPhase};
+use keywright_ledger::{Connection, LedgerError, ParentRenewal, RenewalPhase, Tx};
 
 use crate::broker::Broker;
 use crate::clock::{back_off, entropy};
 use crate::error::{BrokerError, Code, Result};
 use crate::outside::{connect, not_as_added};
 use crate::parent::{of_renewal, swap};
-use crate::record::system;
+use crate::record::{failed, system};
+use crate::shared::{LEASE, RENEW};
 
 /// The longest pause between tries of one step, in seconds.
 const LONGEST_PAUSE: u64 = 600;
 /// The pause between looks for a successor of which no answer came.
 const LOOK_AGAIN: u64 = 60;
+/// The longest that a call of another broker goes on with the parent before.
+const LONGEST_CALL: Span = Span::from_seconds(LEASE);
 /// How long a command waits for what still holds the parent before.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -58,11 +66,59 @@ impl Broker {
         let count = due.len();
         for renewal in due {
             let id = renewal.id;
+            // Another broker may have been quicker.
+            let Some(renewal) = self.claim_renewal(id).await? else { continue };
             if let Err(error) = self.drive_slowly(renewal).await {
                 tracing::warn!(attempt = %id, message = %error.message, "a parent credential's successor waits");
             }
         }
         Ok(count)
+    }
+
+    /// How long a claim lasts. Where nobody else works on the ledger, `renewing` says who works on one.
+    pub(crate) fn renewal_lease(&self) -> Span {
+        if self.ledger.is_shared() { self.lease() } else { Span::from_seconds(0) }
+    }
+
+    pub(crate) async fn claim_renewal(&self, id: AttemptId) -> Result<Option<ParentRenewal>> {
+        let (owner, lease) = (self.owner.clone(), self.renewal_lease());
+        Ok(self.ledger.write(move |tx| tx.claim_renewal(id, &owner, lease)).await?)
+    }
+
+    /// Claims what is under way for a connection, if anything is.
+    ///
+    /// # Errors
+    /// [`Code::Conflict`] when another broker works on it.
+    pub(crate) async fn claim_under_way(&self, name: &ConnectionName) -> Result<Option<ParentRenewal>> {
+        let of = name.clone();
+        let Some(under_way) = self.ledger.read(move |tx| tx.renewal_of(&of)).await? else { return Ok(None) };
+        let claimed = self.claim_renewal(under_way.id).await?;
+        claimed.map(Some).ok_or_else(|| {
+            let message =
+                format!("another broker is giving connection `{name}` another parent credential just now");
+            BrokerError::new(Code::Conflict, message)
+                .hint("`keywright status` says when that is over; then try it again")
+        })
+    }
+
+    /// Does some work under a lease that is prolonged meanwhile.
+    pub(crate) async fn while_leased<T>(&self, renewal: &ParentRenewal, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            done = work => done,
+            never = self.keep_renewal(renewal) => match never {},
+        }
+    }
+
+    async fn keep_renewal(&self, renewal: &ParentRenewal) -> Infallible {
+        loop {
+            tokio::time::sleep(RENEW).await;
+            let (kept, lease) = (renewal.clone(), self.renewal_lease());
+            let kept = self.ledger.write(move |tx| tx.keep_renewal(&kept, lease)).await;
+            if let Err(error) = kept {
+                let error: LedgerError = error;
+                tracing::warn!(attempt = %renewal.id, %error, "the lease of a parent's successor was not prolonged");
+            }
+        }
     }
 
     /// As [`Broker::drive_slowly`], waiting a moment for what still holds the parent before.
@@ -73,8 +129,8 @@ impl Broker {
             match self.drive_slowly(now.clone()).await {
                 Err(error) if error.code == Code::TryAgain && began.elapsed() < PATIENCE => {
                     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                    let id = now.id;
-                    now = self.ledger.read(move |tx| tx.renewal(id)).await?.unwrap_or(now);
+                    let Some(again) = self.claim_renewal(now.id).await? else { return Err(error) };
+                    now = again;
                 }
                 Err(error) => {
                     let id = now.id;
@@ -87,9 +143,13 @@ impl Broker {
         }
     }
 
-    /// Does step after step until it is over, or one fails: that one is tried again later.
+    /// Does step after step of one that was claimed until it is over, or one fails: that one is tried again later.
     pub(crate) async fn drive_slowly(self: &Arc<Self>, renewal: ParentRenewal) -> Result<ParentRenewal> {
-        let mut now = renewal;
+        self.while_leased(&renewal, self.steps_of(renewal.clone())).await
+    }
+
+    async fn steps_of(self: &Arc<Self>, renewal: ParentRenewal) -> Result<ParentRenewal> {
+        let (mut now, fence) = (renewal.clone(), renewal.fence);
         while !now.phase.is_over() {
             if let Err(error) = self.renewal_step(&now).await {
                 let pause = match error.code {
@@ -97,14 +157,17 @@ impl Broker {
                     _ if now.phase == RenewalPhase::Sent => Span::from_seconds(LOOK_AGAIN).after(self.now()),
                     _ => back_off(now.tries, LONGEST_PAUSE, self.now()),
                 };
-                let (id, until) = (now.id, error.not_before(pause, self.now()));
+                let (postponing, until) = (now, error.not_before(pause, self.now()));
                 let said = error.message.clone();
-                self.ledger.write(move |tx| tx.postpone_renewal(id, until, &said)).await?;
+                self.ledger.write(move |tx| tx.postpone_renewal(&postponing, until, &said)).await?;
                 return Err(error);
             }
             let id = now.id;
             let next = self.ledger.read(move |tx| tx.renewal(id)).await?;
             now = next.ok_or_else(|| BrokerError::new(Code::Internal, "a parent's successor has no row"))?;
+            if now.fence != fence {
+                return Err(LedgerError::Conflict { what: "parent's successor" }.into());
+            }
         }
         Ok(now)
     }
@@ -133,7 +196,7 @@ impl Broker {
             let mut record = of_renewal(tx, &sealing, Stage::Note, system());
             record.facts.insert("provider_key_id".to_owned(), serde_json::json!(provider_key_id));
             tx.audit(record)?;
-            tx.move_renewal(sealing.id, RenewalPhase::Sent, RenewalPhase::Sealed, None)
+            tx.move_renewal(&sealing, RenewalPhase::Sealed, None)
         });
         written.await?;
         Ok(ParentRenewal { phase: RenewalPhase::Sealed, ..renewal.clone() })
@@ -164,7 +227,7 @@ impl Broker {
         let provider = self.outside.provider(&now.connection).await?;
         let left = left_by(provider.as_ref(), now).await?;
         for id in &left {
-            gone(able(provider.as_ref())?, id).await?;
+            self.end_other(now, able(provider.as_ref())?, id).await?;
         }
         let late = provider.facts().longest_late_delivery;
         let until = late.after(now.sent_at);
@@ -186,23 +249,22 @@ impl Broker {
         let (connection, successor) = self.open_successor(now).await?;
         let coming = self.seal_coming(&connection, &successor.secret)?;
         if let Some(why) = self.flaw(now, &connection, successor).await? {
-            let id = now.id;
-            let moved = self.ledger.write(move |tx| {
-                tx.move_renewal(id, RenewalPhase::Sealed, RenewalPhase::Undoing, Some(&why))
-            });
+            let undoing = now.clone();
+            let moved =
+                self.ledger.write(move |tx| tx.move_renewal(&undoing, RenewalPhase::Undoing, Some(&why)));
             return Ok(moved.await?);
         }
         self.crash_at.reached("parent.proved");
         let (taking, rails) = (now.clone(), Arc::clone(&self.rails));
         let written = self.ledger.write(move |tx| {
-            tx.move_renewal(taking.id, RenewalPhase::Sealed, RenewalPhase::Switched, None)?;
+            tx.move_renewal(&taking, RenewalPhase::Switched, None)?;
             tx.erase_sealed(&owner(taking.id))?;
             let record = of_renewal(tx, &taking, Stage::Note, system());
             swap(tx, &connection, &coming, record, &rails)
         });
         let (known, digest) = written.await?;
         self.rails.came(&known, &digest);
-        self.outside.replace_provider(&now.connection);
+        self.outside.forget_provider(&now.connection);
         self.crash_at.reached("parent.switched");
         Ok(())
     }
@@ -236,21 +298,28 @@ impl Broker {
     async fn end_successor(&self, now: &ParentRenewal) -> Result<()> {
         let (_, successor) = self.open_successor(now).await?;
         let provider = self.outside.provider(&now.connection).await?;
-        gone(able(provider.as_ref())?, &successor.id).await?;
+        self.end_other(now, able(provider.as_ref())?, &successor.id).await?;
         let why = now.trouble.clone().unwrap_or_else(|| "the successor was not taken".to_owned());
         self.fail_renewal(now, &BrokerError::new(Code::Provider, why)).await
     }
 
     /// The parent before goes, by the word of its successor.
     async fn end_parent(&self, now: &ParentRenewal) -> Result<()> {
-        if self.outside.is_held(&now.connection) {
+        if self.outside.is_held(&now.connection).await? {
             let message = "something under way still works with the parent credential before";
             return Err(BrokerError::new(Code::TryAgain, message));
         }
+        self.refuse_while_others_use(now).await?;
         let provider = self.outside.provider(&now.connection).await?;
         let renewing = able(provider.as_ref())?;
         let before = now.parent.id.as_str();
+        if renewing.own().await? == before {
+            // An operator went back to it.
+            let staying = now.clone();
+            return Ok(self.ledger.write(move |tx| stays(tx, &staying)).await?);
+        }
         if !renewing.is_gone(before).await? {
+            self.still_renews(now).await?;
             let off = renewing.switch_off(before).await?;
             self.crash_at.reached("parent.disabled");
             // Now nothing but the successor is left; where that does not do, the one before is wanted back.
@@ -258,7 +327,7 @@ impl Broker {
                 renewing.switch_on(before).await?;
                 return Err(error.into());
             }
-            gone(renewing, before).await?;
+            self.end_other(now, renewing, before).await?;
         }
         self.crash_at.reached("parent.ended");
         let ending = now.clone();
@@ -266,9 +335,73 @@ impl Broker {
             let mut record = of_renewal(tx, &ending, Stage::Outcome, system());
             record.result = Some(Outcome::done());
             tx.audit(record)?;
-            tx.move_renewal(ending.id, RenewalPhase::Switched, RenewalPhase::Done, None)
+            tx.move_renewal(&ending, RenewalPhase::Done, None)
         });
         Ok(written.await?)
+    }
+
+    /// What another broker began with the parent before is not seen from here. Its next call looks at the row; so the longest call
+    /// is waited for.
+    async fn refuse_while_others_use(&self, now: &ParentRenewal) -> Result<()> {
+        if !self.ledger.is_shared() {
+            return Ok(());
+        }
+        let of = now.clone();
+        match self.ledger.read(move |tx| tx.parent_used_until(&of, LONGEST_CALL)).await? {
+            None => Ok(()),
+            Some(until) => {
+                let message = format!(
+                    "other brokers may still work with the parent credential before; it ends after {until}, by itself"
+                );
+                let left = u64::try_from(until.duration_since(self.now()).as_secs()).unwrap_or(0);
+                let retry_after = Some(Span::from_seconds(left + 1));
+                Err(BrokerError { retry_after, ..BrokerError::new(Code::Provider, message) })
+            }
+        }
+    }
+
+    async fn still_renews(&self, now: &ParentRenewal) -> Result<()> {
+        let of = now.clone();
+        Ok(self.ledger.read(move |tx| tx.still_renews(&of)).await?)
+    }
+
+    /// Ends a credential, and looks whether it is so. Never the one that the connection lives by, whatever a row says.
+    async fn end_other(&self, now: &ParentRenewal, renewing: &dyn RenewsParent, id: &str) -> Result<()> {
+        if renewing.own().await? == id {
+            let message = "the connection lives by the credential that was to end; it stays";
+            return Err(BrokerError::new(Code::Conflict, message));
+        }
+        self.still_renews(now).await?;
+        gone(renewing, id).await
+    }
+
+    /// Ends what was made after somebody else took over, who knows nothing of it. Where that fails it is looked for.
+    pub(crate) async fn end_late(&self, renewal: &ParentRenewal, id: &str) {
+        let ended = async {
+            let provider = self.outside.provider(&renewal.connection).await?;
+            let renewing = able(provider.as_ref())?;
+            if renewing.own().await? == id { Ok(()) } else { gone(renewing, id).await }
+        };
+        if let Err(error) = ended.await {
+            tracing::warn!(attempt = %renewal.id, message = %error.message, "a parent's successor may be left");
+        }
+    }
+}
+
+/// The one before is what the connection lives by again: it does not end.
+pub(crate) fn stays(tx: &Tx<'_>, renewal: &ParentRenewal) -> std::result::Result<(), LedgerError> {
+    let why = "an operator gave the connection the parent before again; it stays";
+    let mut record = of_renewal(tx, renewal, Stage::Outcome, system());
+    record.result = Some(failed(&BrokerError::new(Code::Conflict, why)));
+    tx.audit(record)?;
+    tx.move_renewal(renewal, RenewalPhase::Done, Some(why))
+}
+
+/// The id of what a connection lives by, where its provider says.
+pub(crate) async fn own_id(provider: &dyn Provider) -> std::result::Result<Option<String>, ProviderError> {
+    match provider.renewing() {
+        Some(renewing) => renewing.own().await.map(Some),
+        None => provider.own_key_id().await,
     }
 }
 

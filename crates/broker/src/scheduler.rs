@@ -97,14 +97,14 @@ impl Broker {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = stop.changed() => return,
+                () = told(&mut stop) => return,
                 _ = tick.tick() => {}
             }
             let ticking = self.tick();
             tokio::pin!(ticking);
             tokio::select! {
                 ticked = &mut ticking => report("tick", ticked),
-                _ = stop.changed() => {
+                () = told(&mut stop) => {
                     // What is with a provider just now comes to its end if it can; if not, the next broker picks it up.
                     let _ = tokio::time::timeout(GRACE, ticking).await;
                     return;
@@ -117,11 +117,11 @@ impl Broker {
         let mut reconcile = tokio::time::interval(RECONCILE);
         loop {
             tokio::select! {
-                _ = stop.changed() => return,
+                () = told(&mut stop) => return,
                 _ = reconcile.tick() => {}
             }
             tokio::select! {
-                _ = stop.changed() => return,
+                () = told(&mut stop) => return,
                 reconciled = async {
                     if self.leading().await?.is_some() { self.reconcile().await.map(drop) } else { Ok(()) }
                 } => report("reconcile", reconciled),
@@ -138,7 +138,7 @@ impl Broker {
         renew.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = stop.changed() => return,
+                () = told(&mut stop) => return,
                 _ = renew.tick() => report("renew", self.renew().await),
             }
         }
@@ -149,11 +149,11 @@ impl Broker {
         let mut count = tokio::time::interval(COUNT);
         loop {
             tokio::select! {
-                _ = stop.changed() => return,
+                () = told(&mut stop) => return,
                 _ = count.tick() => {}
             }
             tokio::select! {
-                _ = stop.changed() => return,
+                () = told(&mut stop) => return,
                 counted = async {
                     if self.leading().await?.is_some() { self.count_usage().await.map(drop) } else { Ok(()) }
                 } => report("count", counted),
@@ -165,7 +165,7 @@ impl Broker {
         let mut commits = self.ledger.commits();
         loop {
             tokio::select! {
-                _ = stop.changed() => break,
+                () = told(&mut stop) => break,
                 changed = commits.changed() => {
                     if changed.is_err() {
                         break;
@@ -178,6 +178,12 @@ impl Broker {
         }
         report("audit", self.publish_audit().await);
     }
+}
+
+/// Returns once a stop was asked for. That may have been before anybody listened, so it is looked at, and not only waited for.
+pub async fn told(stop: &mut watch::Receiver<bool>) {
+    // Whoever could have asked for it is gone: the same.
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 fn report<T>(what: &str, result: Result<T>) {

@@ -166,9 +166,8 @@ impl Broker {
             (_, Some(renewal), is_busy) => {
                 let may_change = !is_busy && self.refuse_if_forked().is_ok();
                 if renewal.phase == RenewalPhase::Failed && may_change {
-                    let again = move |tx: &Tx<'_>| {
-                        tx.move_renewal(attempt, RenewalPhase::Failed, RenewalPhase::Sent, Some(SEEN_ALIVE))
-                    };
+                    let again =
+                        move |tx: &Tx<'_>| tx.move_renewal(&renewal, RenewalPhase::Sent, Some(SEEN_ALIVE));
                     self.ledger.write(again).await?;
                 }
                 Ok(true)

@@ -6,13 +6,20 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use keywright_adapters::provider::{ConnectionConfig, connect};
+use keywright_broker::admin::{NewConnection, NewStore};
+use keywright_broker::ask::Ask;
+use keywright_broker::auth::Proven;
 use keywright_broker::deliver::{Reader, Wanted};
 use keywright_broker::holds::Holder;
 use keywright_broker::{Broker, Code, Options};
+use keywright_core::name::{ConnectionName, StoreName};
+use keywright_core::provider::Provider;
 use keywright_core::receipt::Status;
+use keywright_core::secret::Secret;
 use keywright_ledger::audit_files::verify;
 use keywright_ledger::{Clock, Location};
-use keywright_sandbox::{Fault, FaultKind};
+use keywright_sandbox::{Fault, FaultKind, Sandbox, SandboxConfig, TokenOwner, TokenStatus, TokenView};
 use keywright_testkit::{Brokers, Database, Running, World, ask};
 
 const WAIT: Duration = Duration::from_secs(20);
@@ -28,6 +35,56 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         assert!(begun.elapsed() < PATIENCE, "{what} did not come about");
         tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// An operator's word at one of the brokers.
+async fn ana(broker: &Broker) -> Proven {
+    broker.operator(None, World::passphrase()).await.unwrap()
+}
+
+fn cf() -> ConnectionName {
+    "cf".parse().unwrap()
+}
+
+/// Asks at a broker, and gets it.
+async fn works(broker: &Arc<Broker>, name: &str) {
+    let receipt = broker.request(&World::agent("bot"), &ask("example.com", name), WAIT).await.unwrap();
+    assert_eq!(receipt.status, Status::Active, "{receipt:?}");
+}
+
+const MAKES_TOKENS: &str = "5bc3f8b21c554832afc660159ab75fa4";
+
+fn is_parent(token: &TokenView) -> bool {
+    let mut groups = token.policies.iter().flat_map(|policy| &policy.groups);
+    matches!(token.owner, TokenOwner::Account(_))
+        && token.status == TokenStatus::Active
+        && groups.any(|group| group.id == MAKES_TOKENS)
+}
+
+fn parents(sandbox: &Sandbox) -> Vec<String> {
+    sandbox.tokens().into_iter().filter(is_parent).map(|token| token.id).collect()
+}
+
+/// The provider as somebody sees it who holds one of its tokens.
+fn with(sandbox: &Sandbox, id: &str) -> Box<dyn Provider> {
+    let config = ConnectionConfig {
+        base_url: Some(sandbox.base_url()),
+        account: Some(sandbox.account_id().to_owned()),
+        ..ConnectionConfig::default()
+    };
+    connect("cloudflare", config, Secret::new(sandbox.secret_of(id).unwrap())).unwrap()
+}
+
+/// The provider's account as a connection.
+fn account_of(sandbox: &Sandbox) -> NewConnection {
+    NewConnection {
+        name: cf(),
+        kind: "cloudflare".parse().unwrap(),
+        base_url: Some(sandbox.base_url()),
+        account: Some(sandbox.account_id().to_owned()),
+        extra: <_>::default(),
+        credential: Secret::new(sandbox.parent_token().to_owned()),
     }
 }
 
@@ -260,4 +317,124 @@ async fn a_home_joins_only_with_a_passphrase_and_where_there_is_a_ledger() {
     assert!(home.join(&house.location(), None, World::passphrase(), clock()).await.is_err(), "it is there");
     let report = verify(&home.audit(), house.location(), None, None).unwrap();
     assert!(report.is_sound() && report.entries > 0, "{:?}", report.findings);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_one_put_in_place_of_another_is_the_other_brokers_too() {
+    let Some(house) = house(1).await else { return };
+    let (one, two) = (house.open(0).await, house.open(1).await);
+    works(&two, "FIRST").await;
+    two.revoke(&World::agent("bot"), "FIRST", "done").await.unwrap();
+    // Another account, under the name of the one that was removed.
+    let other = Sandbox::start(SandboxConfig::default()).await.unwrap();
+    one.remove_connection(&ana(&one).await, &cf()).await.unwrap();
+    assert_eq!(two.check_connection(&cf()).await.unwrap_err().code, Code::NotFound);
+    one.add_connection(&ana(&one).await, account_of(&other)).await.unwrap();
+    works(&two, "SECOND").await;
+    assert_eq!(house.sandbox.live_tokens_named_like("kw-").len(), 0, "nothing is made where nobody looks");
+    assert_eq!(other.live_tokens_named_like("kw-").len(), 1);
+    one.revoke(&World::agent("bot"), "SECOND", "done").await.unwrap();
+    assert_eq!(other.live_tokens_named_like("kw-").len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_one_removed_gets_no_secret_from_the_others() {
+    let Some(house) = house(1).await else { return };
+    let (one, two) = (house.open(0).await, house.open(1).await);
+    let files: StoreName = "files".parse().unwrap();
+    let new = NewStore {
+        name: files.clone(),
+        kind: "dotenv".parse().unwrap(),
+        address: None,
+        extra: <_>::default(),
+        credential: None,
+    };
+    one.add_store(&ana(&one).await, new).await.unwrap();
+    let open = keywright_testkit::QUICK.replace("\"embedded:*\"", "\"files:*\"");
+    one.apply_template(&ana(&one).await, &open).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let wish = Ask {
+        destinations: vec!["files:./.env#CF_TOKEN".to_owned()],
+        cwd: Some(folder.path().display().to_string()),
+        ..ask("example.com", "CF_TOKEN")
+    };
+    let receipt = two.request(&World::agent("bot"), &wish, WAIT).await.unwrap();
+    assert_eq!(receipt.status, Status::Active, "{receipt:?}");
+    two.revoke(&World::agent("bot"), "CF_TOKEN", "done").await.unwrap();
+    one.remove_store(&ana(&one).await, &files).await.unwrap();
+    let refused = two.request(&World::agent("bot"), &wish, WAIT).await.unwrap_err();
+    assert!(refused.message.contains("there is no store `files`"), "{refused:?}");
+    let left = std::fs::read_to_string(folder.path().join(".env")).unwrap_or_default();
+    assert!(!left.contains("CF_TOKEN"), "{left}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parent_that_one_replaced_is_what_the_others_work_with() {
+    let Some(house) = house(1).await else { return };
+    let (one, two) = (house.open(0).await, house.open(1).await);
+    works(&two, "BEFORE").await;
+    let renewed = one.rotate_parent(&ana(&one).await, &cf()).await.unwrap();
+    let before = renewed.before.unwrap();
+    assert!(
+        !renewed.before_is_gone && parents(&house.sandbox).len() == 2,
+        "the other may work with it just now"
+    );
+    // Whoever goes on with the one before finds it gone.
+    let after =
+        house.sandbox.tokens().into_iter().find(|token| is_parent(token) && token.id != before).unwrap();
+    with(&house.sandbox, &after.id).revoke(&before).await.unwrap();
+    works(&two, "AFTER").await;
+    two.revoke(&World::agent("bot"), "BEFORE", "done").await.unwrap();
+    // Once no call can be under way any more that began with it, whoever leads sees to its end.
+    house.database.run("UPDATE parents SET due_at = 0");
+    two.tick().await.unwrap();
+    assert_eq!(house.count("SELECT count(*) FROM parents WHERE phase = 'switched'"), 1);
+    house.database.run("UPDATE parents SET due_at = 0, switched_at = switched_at - 300000");
+    two.tick().await.unwrap();
+    assert_eq!(house.count("SELECT count(*) FROM parents WHERE phase = 'done'"), 1);
+    works(&one, "LATER").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parent_that_one_gives_a_successor_is_none_of_the_others_business() {
+    let Some(house) = house(1).await else { return };
+    let (one, two) = (house.open(0).await, house.open(1).await);
+    two.tick().await.unwrap();
+    let slow = FaultKind::Slow { delay_ms: 3_000, trickle_ms: 0 };
+    house.sandbox.inject(Fault::on("POST", "/accounts/*/tokens", slow).times(1)).unwrap();
+    let before = parents(&house.sandbox);
+    let (rotating, word) = (Arc::clone(&one), ana(&one).await);
+    let renewed = tokio::spawn(async move { rotating.rotate_parent(&word, &cf()).await });
+    // It is made, and its secret on the way; the one that leads looks for what is left of attempts.
+    until("the successor", || parents(&house.sandbox).len() == 2).await;
+    two.tick().await.unwrap();
+    assert_eq!(parents(&house.sandbox).len(), 2, "whoever sent it has it");
+    let given = Secret::new(house.sandbox.parent_token().to_owned());
+    let refused = two.replace_parent(&ana(&two).await, &cf(), given).await.unwrap_err();
+    assert!(refused.message.contains("another broker"), "{refused:?}");
+    let refused = two.rotate_parent(&ana(&two).await, &cf()).await.unwrap_err();
+    assert!(refused.message.contains("another broker"), "{refused:?}");
+    renewed.await.unwrap().unwrap();
+    assert_eq!(house.count("SELECT count(*) FROM parents WHERE phase = 'switched'"), 1);
+    assert!(parents(&house.sandbox).contains(&before[0]));
+    works(&two, "AFTER").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_lost_the_lease_of_a_successor_takes_back_what_it_made() {
+    let Some(house) = house(1).await else { return };
+    let (one, two) = (house.open(0).await, house.open(1).await);
+    two.tick().await.unwrap();
+    let slow = FaultKind::Slow { delay_ms: 3_000, trickle_ms: 0 };
+    house.sandbox.inject(Fault::on("POST", "/accounts/*/tokens", slow).times(1)).unwrap();
+    let before = parents(&house.sandbox);
+    let (rotating, word) = (Arc::clone(&one), ana(&one).await);
+    let renewed = tokio::spawn(async move { rotating.rotate_parent(&word, &cf()).await });
+    until("the successor", || parents(&house.sandbox).len() == 2).await;
+    // As if it had been stopped for longer than its lease.
+    house.database.run("UPDATE parents SET lease_until = 0");
+    two.tick().await.unwrap();
+    renewed.await.unwrap().unwrap_err();
+    assert_eq!(parents(&house.sandbox), before);
+    works(&one, "TOKEN").await;
 }

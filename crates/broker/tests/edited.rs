@@ -54,7 +54,10 @@ const CHANGES: &[(&str, &[&str])] = &[
     ),
     ("holds", &["seen_at", "seen_by"]),
     ("revocations", &["due_at", "tries", "trouble", "done_at", "entry"]),
-    ("parents", &["phase", "tries", "trouble", "due_at", "ended_at"]),
+    (
+        "parents",
+        &["phase", "tries", "trouble", "due_at", "ended_at", "owner", "fence", "lease_until", "switched_at"],
+    ),
 ];
 
 fn file(world: &World) -> rusqlite::Connection {

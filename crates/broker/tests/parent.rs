@@ -13,6 +13,7 @@ use keywright_core::name::ConnectionName;
 use keywright_core::provider::Provider;
 use keywright_core::receipt::Status;
 use keywright_core::secret::Secret;
+use keywright_ledger::Ledger;
 use keywright_sandbox::{Fault, FaultKind, TokenOwner, TokenStatus, TokenView, Widening};
 use keywright_testkit::{World, ask};
 
@@ -233,4 +234,50 @@ async fn where_people_make_them_it_says_how_and_what_takes_them_in() {
     let hint = error.hint.unwrap();
     assert!(hint.contains("management key") && hint.contains("provider replace-parent or"), "{hint}");
     assert_eq!(open(&world.broker).await, 0);
+}
+
+#[tokio::test]
+async fn the_parent_before_that_an_operator_goes_back_to_does_not_end() {
+    let world = World::new().await;
+    let before = parents(&world);
+    let refused = FaultKind::Status { status: 500, retry_after: None };
+    inject(&world, Fault::on("PUT", "/accounts/*/tokens/*", refused).times(1_000));
+    assert!(!rotate(&world).await.unwrap().before_is_gone);
+    assert_eq!((parents(&world).len(), open(&world.broker).await), (2, 1));
+    let first = Secret::new(world.sandbox.parent_token().to_owned());
+    world.broker.replace_parent(&world.ana().await, &cf(), first).await.unwrap();
+    assert_eq!(open(&world.broker).await, 0, "its end is not owed any more");
+    world.sandbox.clear_faults();
+    world.settle().await;
+    world.broker.reconcile().await.unwrap();
+    assert!(parents(&world).contains(&before[0]), "the connection lives by it");
+    works(&world, "TOKEN").await;
+    // The one that it was left for is the operator's to end.
+    assert_eq!(parents(&world).len(), 2);
+    assert!(rotate(&world).await.unwrap().before_is_gone);
+}
+
+#[tokio::test]
+async fn what_an_operator_gave_while_an_answer_was_lost_is_not_the_attempts() {
+    let world = World::new().await;
+    let first = with(&world, world.sandbox.parent_token());
+    let makes = first.renewing().unwrap();
+    let named = Marker::from_ledger("made by hand,".to_owned());
+    inject(&world, Fault::on(CREATE.0, CREATE.1, FaultKind::ReplyLostBeforeCommit).times(1));
+    rotate(&world).await.unwrap_err();
+    let mut given = Vec::new();
+    for _ in 0..2 {
+        let made = makes.succeed(&makes.parent().await.unwrap(), &named, Timestamp::now()).await.unwrap();
+        given.push(made.provider_key_id);
+        world.broker.replace_parent(&world.ana().await, &cf(), made.secret).await.unwrap();
+    }
+    // Also the first of them, which is not in force any more: where there are no labels its time would speak against it.
+    let ledger = Ledger::open(&world.location(), world.clock.as_clock()).unwrap();
+    keywright_testkit::unlock(&ledger, "ana", &World::passphrase()).await;
+    let under_way = ledger.read(|tx| tx.renewal_of(&cf())).await.unwrap().unwrap();
+    drop(ledger);
+    assert!(given.iter().all(|id| under_way.parent.beside.contains(id)), "{under_way:?}");
+    world.settle().await;
+    assert_eq!((parents(&world).len(), open(&world.broker).await), (3, 0));
+    works(&world, "TOKEN").await;
 }

@@ -50,6 +50,12 @@ pub trait RenewsParent: Send + Sync {
     /// Why it can't, as in "it is temporary".
     async fn parent(&self) -> Result<Parent, ProviderError>;
 
+    /// The provider's id of the one that this connection lives by.
+    ///
+    /// # Errors
+    /// When it could not be read.
+    async fn own(&self) -> Result<String, ProviderError>;
+
     /// Creates a credential that may do exactly what the parent may, with the lifetime that the parent was given. Sent
     /// once, never resent. The secret has the form of a connection's credential.
     ///

@@ -34,6 +34,9 @@ pub enum LedgerError {
         /// What lies there.
         what: String,
     },
+    /// It shared a transaction with something that could not be written.
+    #[error("something else in the same commit could not be written, and nothing of it was kept")]
+    Undone,
     /// No room.
     #[error("the disk that holds the ledger is full")]
     DiskFull,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::{SinkExt as _, StreamExt as _};
 use keywright_broker::auth::Terminal;
 use keywright_broker::holds::began;
-use keywright_broker::{Broker, Code};
+use keywright_broker::{Broker, Code, told};
 use serde_json::Value;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
@@ -56,7 +56,7 @@ pub async fn serve(listener: UnixListener, broker: Arc<Broker>, stop: watch::Sen
     let mut stopped = stop.subscribe();
     loop {
         let accepted = tokio::select! {
-            _ = stopped.changed() => return,
+            () = told(&mut stopped) => return,
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else {

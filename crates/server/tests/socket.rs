@@ -1,7 +1,8 @@
 //! The socket under connections that say nothing.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use keywright_server::call::Call;
 use keywright_server::socket;
@@ -40,4 +41,16 @@ async fn connections_that_say_nothing_make_room_the_oldest_first() {
     let mut first = [0; 1];
     assert_eq!(last.read(&mut first).await.unwrap(), 1, "the youngest is answered");
     serving.abort();
+}
+
+/// A stop that comes before the doors listen for one must not be missed: nobody says it twice.
+#[tokio::test]
+async fn doors_and_schedule_that_were_told_to_stop_before_they_began_end() {
+    let world = World::new().await;
+    let listener = socket::listen(&world.home.join("broker.sock")).unwrap();
+    let (stop, stopped) = watch::channel(true);
+    let doors = socket::serve(listener, Arc::clone(&world.broker), stop);
+    let schedule = Arc::clone(&world.broker).run_schedule(stopped);
+    let both = async { tokio::join!(doors, schedule) };
+    tokio::time::timeout(Duration::from_secs(120), both).await.expect("they end");
 }

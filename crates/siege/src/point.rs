@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use keywright_broker::home::Home;
 use keywright_core::key::{KeyState, VersionState};
 use keywright_core::name::KeyName;
 use nix::sys::signal::Signal;
@@ -157,7 +159,6 @@ impl Point<'_> {
             Way::Command => None,
             Way::Broker => {
                 let serve = self.house.operator(&["serve".to_owned(), "--json".to_owned()]);
-                std::fs::write(self.house.path("out"), "").map_err(|e| e.to_string())?;
                 let mut broker = self.start(serve, "")?;
                 let mut is_dead = false;
                 until(|| {
@@ -350,8 +351,9 @@ impl Point<'_> {
         command.spawn().map_err(|e| e.to_string())
     }
 
+    /// The broker accepts. What it says of that may be what could not be written.
     fn is_serving(&self) -> bool {
-        std::fs::read_to_string(self.house.path("out")).is_ok_and(|out| out.contains("\"serving\""))
+        UnixStream::connect(Home::at(self.house.live().join("home")).socket()).is_ok()
     }
 
     /// The last that was said.

@@ -160,7 +160,9 @@ impl Brokers {
     pub fn assert_each_rotated_once(&self, keys: usize) {
         let of = |sql: &str| self.count(&format!("SELECT count(*) FROM {sql}"));
         assert_eq!(self.rotated(), keys);
-        assert_eq!(of("sagas WHERE kind = 'rotate'"), keys, "no rotation was begun twice");
+        let ended = "SELECT phase, count(*), max(trouble) FROM sagas WHERE kind = 'rotate' GROUP BY phase";
+        let begun = of("sagas WHERE kind = 'rotate'");
+        assert_eq!(begun, keys, "no rotation was begun twice: {}", self.database.run(ended));
         assert_eq!(of("(SELECT key_id FROM versions WHERE state = 'active' GROUP BY key_id) k"), keys);
         assert_eq!(of("versions WHERE state = 'active'"), keys, "each key has one version in force");
         assert_eq!(of("versions WHERE state <> 'revoked'"), keys, "and the one before is gone");

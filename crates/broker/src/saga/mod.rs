@@ -113,6 +113,10 @@ impl Broker {
                     }
                 }
                 Step::Lost(error) => return self.let_go(&saga, &error).await,
+                // Whatever the step made of it: with no ledger nothing was found out, so nothing is given up for it.
+                Step::Later(error) | Step::Waits(error) | Step::GiveUp(error) if error.unreached => {
+                    return self.let_go(&saga, &error).await;
+                }
                 Step::Rests(until, why) => return self.rest(&saga, until, &why).await,
                 Step::Later(error) | Step::Waits(error) | Step::GiveUp(error) if must_go_on => {
                     return self.postpone(&saga, &error).await;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use keywright_broker::Code;
+use keywright_broker::{Code, told};
 use keywright_server::answer::Failure;
 use keywright_server::socket;
 use serde_json::{Value, json};
@@ -76,8 +76,7 @@ async fn serve(app: &App) -> Done {
     ready(app);
     tokio::select! {
         () = signals.next() => {}
-        // A closed channel means the same as a stop.
-        _ = stopped.changed() => {}
+        () = told(&mut stopped) => {}
     }
     // The doors close first, so that whoever waits for the socket to go away does not meet a broker that is ending.
     let _ = std::fs::remove_file(&path);

@@ -13,6 +13,8 @@ use crate::support::World;
 
 /// The longest that anything is waited for. Nothing is asserted about how long it takes.
 const PATIENCE: Duration = Duration::from_secs(900);
+/// The same, for a broker that was told to stop.
+const STOP: Duration = Duration::from_secs(120);
 
 struct Process {
     child: Child,
@@ -131,10 +133,14 @@ fn brokers_that_are_stopped_killed_and_cut_off_rotate_each_key_that_is_due_once(
         }
     }
     eprintln!("{stopped} stopped, {killed} killed, {cut_off} times cut off, {:?}", begun.elapsed());
-    for mut process in processes {
+    for (home, mut process) in processes.into_iter().enumerate() {
         process.go_on();
         process.signal("TERM");
-        process.child.wait().unwrap();
+        let told = Instant::now();
+        while process.child.try_wait().unwrap().is_none() {
+            assert!(told.elapsed() < STOP, "seed {seed}: home {home} does not stop");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
     runtime.block_on(async {
         for home in 0..house.homes() {

@@ -21,3 +21,8 @@ CREATE TABLE listeners (
   since BIGINT NOT NULL,
   until BIGINT NOT NULL
 );
+-- Who works on a parent's successor, until when, and the how manyth that is; and since when the successor is in force.
+ALTER TABLE parents ADD COLUMN owner TEXT;
+ALTER TABLE parents ADD COLUMN fence BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE parents ADD COLUMN lease_until BIGINT;
+ALTER TABLE parents ADD COLUMN switched_at BIGINT;

@@ -35,6 +35,7 @@ pub(crate) enum CommitFailed {
     DiskFull,
     Unreachable(String),
     Unknown,
+    Undone,
     Taken,
     Other(String),
 }
@@ -255,6 +256,7 @@ impl From<CommitFailed> for LedgerError {
             CommitFailed::DiskFull => Self::DiskFull,
             CommitFailed::Unreachable(why) => Self::Unreachable(why),
             CommitFailed::Unknown => Self::Unknown,
+            CommitFailed::Undone => Self::Undone,
             CommitFailed::Taken => Self::Taken,
             CommitFailed::Other(why) => Self::Io(why),
         }
@@ -268,7 +270,9 @@ impl From<LedgerError> for CommitFailed {
             LedgerError::DiskFull => Self::DiskFull,
             LedgerError::Unreachable(why) => Self::Unreachable(why),
             LedgerError::Unknown => Self::Unknown,
+            LedgerError::Undone => Self::Undone,
             LedgerError::Taken => Self::Taken,
+            LedgerError::Io(why) => Self::Other(why),
             other => Self::Other(other.to_string()),
         }
     }
@@ -302,8 +306,7 @@ impl Shared {
                 done.push((ran, if went_on { Err(CommitFailed::Other(WENT_ON.to_owned())) } else { Ok(()) }));
                 if !engine.in_transaction() {
                     // Some errors, a full disk or a lost connection among them, end the whole transaction.
-                    let why = "a deed in the same commit could not be written, and nothing of it was kept";
-                    return Err(LedgerError::Io(why.to_owned()));
+                    return Err(LedgerError::Undone);
                 }
                 engine.end_part(keep)?;
                 if !keep {

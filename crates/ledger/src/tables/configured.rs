@@ -193,6 +193,18 @@ impl Tx<'_> {
         self.query(&sql, &[])?.iter().map(|row| ConfiguredStore::read(self, row)).collect()
     }
 
+    /// One configured store.
+    ///
+    /// # Errors
+    /// [`LedgerError::Missing`].
+    pub fn store(&self, name: &StoreName) -> Result<ConfiguredStore> {
+        let sql = format!("SELECT {STORE} FROM stores WHERE name = $1");
+        let row = self.first(&sql, &[Value::text(name)])?;
+        row.map(|row| ConfiguredStore::read(self, &row))
+            .transpose()?
+            .ok_or_else(|| LedgerError::Missing { what: "store", name: name.to_string() })
+    }
+
     /// Removes a store. Its credential is the caller's to erase.
     ///
     /// # Errors

@@ -1,4 +1,7 @@
 //! Parent credentials that get a successor: one at a time for each connection.
+//!
+//! As a saga, each is leased to the broker that works on it, by the database's clock; every claim counts the fence up, and whoever
+//! was claimed from meanwhile writes nothing.
 
 use std::collections::BTreeSet;
 
@@ -6,9 +9,10 @@ use jiff::Timestamp;
 use keywright_core::id::AttemptId;
 use keywright_core::name::ConnectionName;
 use keywright_core::provider::Parent;
+use keywright_core::span::Span;
 
 use crate::error::{LedgerError, Result};
-use crate::sql::{Facts, Row, Tx, Value, json};
+use crate::sql::{Facts, Row, Tx, Value, json, too_far};
 
 /// How far it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,12 +50,18 @@ pub struct ParentRenewal {
     pub tries: u64,
     /// What stands in its way.
     pub trouble: Option<String>,
+    /// Counts claims.
+    pub fence: u64,
+    /// Since when the successor is in force, by the database's clock.
+    pub switched_at: Option<Timestamp>,
 }
 
 pub(crate) const FACTS: Facts =
     Facts { table: "parents", what: "parent's successor", count: 6, columns: COLUMNS };
 const COLUMNS: &str =
-    "id, connection, marker, parent, beside, sent_at, phase, tries, trouble, due_at, ended_at, mac";
+    "id, connection, marker, parent, beside, sent_at, phase, tries, trouble, fence, switched_at, mac";
+/// Nobody works on it. `$1` is the time by which leases go, and `$2` further ahead of it than anything is leased.
+const FREE: &str = "ended_at IS NULL AND (lease_until IS NULL OR lease_until <= $1 OR lease_until > $2)";
 
 impl RenewalPhase {
     const ALL: [Self; 6] =
@@ -106,28 +116,36 @@ impl ParentRenewal {
             phase: phase.ok_or(LedgerError::Damaged { what: "phase of a parent's successor" })?,
             tries: row.count(7)?,
             trouble: row.maybe_text(8)?.map(str::to_owned),
+            fence: row.count(9)?,
+            switched_at: row.maybe_time(10)?,
         })
+    }
+
+    fn facts(&self) -> Result<Vec<Value>> {
+        Ok(vec![
+            Value::text(self.id),
+            Value::text(&self.connection),
+            self.marker.as_str().into(),
+            self.parent.id.as_str().into(),
+            json(&self.parent.beside)?,
+            self.sent_at.into(),
+        ])
     }
 }
 
 impl Tx<'_> {
-    /// Records that a successor is about to be made.
+    /// Records that a successor is about to be made, by `owner`, who has it for `lease`.
     ///
     /// # Errors
     /// [`LedgerError::Exists`] when one is under way for this connection.
-    pub fn add_renewal(&self, new: &ParentRenewal) -> Result<()> {
-        let facts = vec![
-            Value::text(new.id),
-            Value::text(&new.connection),
-            new.marker.as_str().into(),
-            new.parent.id.as_str().into(),
-            json(&new.parent.beside)?,
-            new.sent_at.into(),
-        ];
+    pub fn add_renewal(&self, new: &ParentRenewal, owner: &str, lease: Span) -> Result<()> {
+        let until = lease.after(self.common_now()?);
+        let state =
+            [new.phase.as_str().into(), self.now().into(), new.fence.into(), owner.into(), until.into()];
         let rows = self.execute(
-            "INSERT INTO parents (id, connection, marker, parent, beside, sent_at, phase, due_at, mac) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
-            &FACTS.with(self, facts, [new.phase.as_str().into(), self.now().into()])?,
+            "INSERT INTO parents (id, connection, marker, parent, beside, sent_at, phase, due_at, fence, owner, \
+             lease_until, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING",
+            &FACTS.with(self, new.facts()?, state)?,
         )?;
         match rows {
             0 => Err(LedgerError::Exists {
@@ -136,6 +154,95 @@ impl Tx<'_> {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Claims one for `lease`. None when somebody else works on it, or it is over.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn claim_renewal(&self, id: AttemptId, owner: &str, lease: Span) -> Result<Option<ParentRenewal>> {
+        let now = self.common_now()?;
+        let rows = self.execute(
+            &format!(
+                "UPDATE parents SET owner = $3, fence = fence + 1, lease_until = $4 WHERE id = $5 AND {FREE}"
+            ),
+            &[now.into(), too_far(now).into(), owner.into(), lease.after(now).into(), Value::text(id)],
+        )?;
+        if rows == 0 { Ok(None) } else { self.renewal(id) }
+    }
+
+    /// Prolongs the lease of one that is being worked on.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn keep_renewal(&self, renewal: &ParentRenewal, lease: Span) -> Result<()> {
+        let until = lease.after(self.common_now()?);
+        self.execute(
+            "UPDATE parents SET lease_until = $3 WHERE id = $1 AND fence = $2 AND owner IS NOT NULL",
+            &[Value::text(renewal.id), renewal.fence.into(), until.into()],
+        )?;
+        Ok(())
+    }
+
+    /// Frees one. Nothing where somebody else has it by now.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn let_go_renewal(&self, renewal: &ParentRenewal) -> Result<()> {
+        self.execute(
+            "UPDATE parents SET owner = NULL, lease_until = NULL WHERE id = $1 AND fence = $2",
+            &[Value::text(renewal.id), renewal.fence.into()],
+        )?;
+        Ok(())
+    }
+
+    /// Frees what an owner worked on that is known to be dead; where one broker works on a ledger, whoever it was.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn release_renewals(&self, owner: Option<&str>) -> Result<()> {
+        let whose = if owner.is_some() { "owner = $1" } else { "(owner = $1 OR owner IS NOT NULL)" };
+        let sql =
+            format!("UPDATE parents SET owner = NULL, lease_until = NULL WHERE ended_at IS NULL AND {whose}");
+        self.execute(&sql, &[Value::maybe(owner)]).map(drop)
+    }
+
+    /// Checks, before something is done that can't be taken back, that it is still ours and where it was.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] when it is not.
+    pub fn still_renews(&self, renewal: &ParentRenewal) -> Result<()> {
+        let row = self.first(
+            "SELECT 1 FROM parents WHERE id = $1 AND phase = $2 AND fence = $3",
+            &[Value::text(renewal.id), renewal.phase.as_str().into(), renewal.fence.into()],
+        )?;
+        row.map(|_| ()).ok_or(LedgerError::Conflict { what: "parent's successor" })
+    }
+
+    /// Until when other brokers may still work with the parent before, if a call takes `longest` at most.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn parent_used_until(&self, renewal: &ParentRenewal, longest: Span) -> Result<Option<Timestamp>> {
+        let (now, until) = (self.common_now()?, renewal.switched_at.map(|at| longest.after(at)));
+        // A clock that went back since tells nothing.
+        let latest = longest.after(longest.after(now));
+        Ok(until.filter(|until| now < *until && *until <= latest))
+    }
+
+    /// Knows that a credential is none that the attempt made: a person gave it in.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] when somebody else works on it by now.
+    pub fn spare(&self, renewal: &ParentRenewal, provider_key_id: &str) -> Result<()> {
+        let mut knowing = renewal.clone();
+        knowing.parent.beside.insert(provider_key_id.to_owned());
+        let mac = FACTS.mac(self, &knowing.facts()?)?;
+        let rows = self.execute(
+            "UPDATE parents SET beside = $3, mac = $4 WHERE id = $1 AND fence = $2",
+            &[Value::text(renewal.id), renewal.fence.into(), json(&knowing.parent.beside)?, mac],
+        )?;
+        if rows == 0 { Err(LedgerError::Conflict { what: "parent's successor" }) } else { Ok(()) }
     }
 
     /// What is under way for a connection.
@@ -158,16 +265,17 @@ impl Tx<'_> {
         row.map(|row| ParentRenewal::read(self, &row)).transpose()
     }
 
-    /// Those whose next step is due.
+    /// Those whose next step is due, and that nobody works on.
     ///
     /// # Errors
     /// When the ledger can't be read.
     pub fn renewals_due(&self) -> Result<Vec<ParentRenewal>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM parents WHERE ended_at IS NULL AND (due_at <= $1 OR due_at > $2) \
-             ORDER BY due_at LIMIT 100"
+            "SELECT {COLUMNS} FROM parents WHERE {FREE} AND (due_at <= $3 OR due_at > $4) ORDER BY due_at LIMIT 100"
         );
-        self.sound(&self.query(&sql, &[self.now().into(), self.too_far().into()])?, ParentRenewal::read)
+        let now = self.common_now()?;
+        let times = [now.into(), too_far(now).into(), self.now().into(), self.too_far().into()];
+        self.sound(&self.query(&sql, &times)?, ParentRenewal::read)
     }
 
     /// How many are under way.
@@ -179,29 +287,31 @@ impl Tx<'_> {
         row.map_or(Ok(0), |row| row.count(0))
     }
 
-    /// Moves one to its next phase, which is due at once; `why` is what it goes back for.
+    /// Moves one to its next phase, under its fence; that is due at once. `why` is what it goes back for.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] when it is in another phase by now.
-    pub fn move_renewal(
-        &self,
-        id: AttemptId,
-        from: RenewalPhase,
-        to: RenewalPhase,
-        why: Option<&str>,
-    ) -> Result<()> {
+    /// [`LedgerError::Conflict`] when it is in another phase by now, or somebody else works on it.
+    pub fn move_renewal(&self, renewal: &ParentRenewal, to: RenewalPhase, why: Option<&str>) -> Result<()> {
+        let from = renewal.phase;
         debug_assert!(from.may_become(to), "{from:?} to {to:?}");
         let ended = to.is_over().then(|| self.now());
+        let switched = if to == RenewalPhase::Switched { Some(self.common_now()?) } else { None };
+        let free = if to.is_over() { ", owner = NULL, lease_until = NULL" } else { "" };
+        let sql = format!(
+            "UPDATE parents SET phase = $4, due_at = $5, tries = 0, trouble = $6, ended_at = $7, \
+             switched_at = COALESCE(CAST($8 AS BIGINT), switched_at){free} WHERE id = $1 AND phase = $2 AND fence = $3"
+        );
         let rows = self.execute(
-            "UPDATE parents SET phase = $3, due_at = $4, tries = 0, trouble = $6, ended_at = $5 \
-             WHERE id = $1 AND phase = $2",
+            &sql,
             &[
-                Value::text(id),
+                Value::text(renewal.id),
                 from.as_str().into(),
+                renewal.fence.into(),
                 to.as_str().into(),
                 self.now().into(),
-                ended.map_or(Value::Null, Value::from),
                 Value::maybe(why),
+                ended.into(),
+                switched.into(),
             ],
         )?;
         match rows {
@@ -210,14 +320,15 @@ impl Tx<'_> {
         }
     }
 
-    /// Notes what stands in the way, and when it is tried again.
+    /// Frees one, notes what stands in the way, and when it is tried again. Nothing where somebody else has it by now.
     ///
     /// # Errors
     /// When the ledger can't be written.
-    pub fn postpone_renewal(&self, id: AttemptId, until: Timestamp, trouble: &str) -> Result<()> {
+    pub fn postpone_renewal(&self, renewal: &ParentRenewal, until: Timestamp, trouble: &str) -> Result<()> {
         self.execute(
-            "UPDATE parents SET tries = tries + 1, due_at = $2, trouble = $3 WHERE id = $1 AND ended_at IS NULL",
-            &[Value::text(id), until.into(), trouble.into()],
+            "UPDATE parents SET owner = NULL, lease_until = NULL, tries = tries + 1, due_at = $3, trouble = $4 \
+             WHERE id = $1 AND fence = $2 AND ended_at IS NULL",
+            &[Value::text(renewal.id), renewal.fence.into(), until.into(), trouble.into()],
         )?;
         Ok(())
     }

@@ -197,6 +197,29 @@ async fn a_commit_whose_answer_is_lost_is_looked_up_and_done_once() {
     assert_eq!(head.lines().nth(1), Some(format!("{:020}", 7).as_str()), "the head follows what took effect");
 }
 
+/// Nothing is known against them, so nobody may take it for a refusal.
+#[tokio::test]
+async fn what_shares_a_commit_with_a_lost_connection_is_undone_and_may_be_tried_again() {
+    let Some(home) = home().map(Arc::new) else { return };
+    let ledger = home.open();
+    append(&ledger, 0).await.unwrap();
+    let (go, held) = std::sync::mpsc::channel();
+    let hold = ledger.write(move |tx| {
+        held.recv().unwrap();
+        tx.audit_size()
+    });
+    let server = Arc::clone(&home);
+    let cut = ledger.write(move |tx| {
+        cut_off(&server);
+        tx.audit(record(1))
+    });
+    // All have come before the first one is let go on.
+    let (_, cut, beside, ()) = tokio::join!(hold, cut, append(&ledger, 1), async { go.send(()).unwrap() });
+    assert!(matches!(cut, Err(LedgerError::Unreachable(_))), "{cut:?}");
+    assert!(matches!(beside, Err(LedgerError::Undone)), "{beside:?}");
+    assert_eq!(append(&ledger, 1).await.unwrap(), 1);
+}
+
 #[tokio::test]
 async fn a_deed_that_goes_on_after_a_failed_statement_is_not_done() {
     let Some(home) = home() else { return };

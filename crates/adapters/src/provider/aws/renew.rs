@@ -91,6 +91,10 @@ impl RenewsParent for Aws {
         Ok(Parent { id: self.parent_id.clone(), beside })
     }
 
+    async fn own(&self) -> Result<String, ProviderError> {
+        Ok(self.parent_id.clone())
+    }
+
     async fn succeed(&self, _: &Parent, _: &Marker, _: Timestamp) -> Result<Minted, ProviderError> {
         let user = self.own_user().await?;
         let made = match self.iam.once("CreateAccessKey", &[("UserName", &user)]).await {

@@ -37,9 +37,13 @@ struct LikeBody<'a> {
 #[async_trait]
 impl RenewsParent for Cloudflare {
     async fn parent(&self) -> Result<Parent, ProviderError> {
-        let own = self.verify_parent().await?.id;
+        let own = self.own().await?;
         self.may_make_tokens(&self.token(&own).await?)?;
         Ok(Parent { id: own, beside: BTreeSet::new() })
+    }
+
+    async fn own(&self) -> Result<String, ProviderError> {
+        Ok(self.verify_parent().await?.id)
     }
 
     async fn succeed(
@@ -67,7 +71,7 @@ impl RenewsParent for Cloudflare {
         marker: &Marker,
         _: Timestamp,
     ) -> Result<Vec<String>, ProviderError> {
-        let own = self.verify_parent().await?.id;
+        let own = self.own().await?;
         let marked = self.list_tokens(Listing::Marked).await?;
         let of_attempt = marked.into_iter().filter(|token| token.label.raw().starts_with(marker.as_str()));
         let ids = of_attempt.map(|token| token.provider_key_id);
