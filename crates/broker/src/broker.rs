@@ -20,7 +20,7 @@ use crate::crash::CrashAt;
 use crate::error::{BrokerError, Code, Result};
 use crate::home::{Home, HomeLock};
 use crate::limits::Refusals;
-use crate::mask::Known;
+use crate::mask::{Known, Made};
 use crate::outside::Outside;
 use crate::rails::{POLICY, Rails, of_policy};
 use crate::revoke::Unrecorded;
@@ -90,6 +90,8 @@ pub struct Broker {
     policies: RwLock<Option<(u64, Arc<Policies>)>>,
     // Every secret that this home held since the broker opened it; gathered when first needed.
     known: OnceCell<Arc<Known>>,
+    /// The keys among them, and those that other brokers made since.
+    pub(crate) made: Arc<Made>,
     /// Since when programs that `run` started can be heard of.
     pub(crate) listening_since: OnceLock<Timestamp>,
     _lock: HomeLock,
@@ -160,8 +162,8 @@ impl Broker {
         let files = AuditFiles::open_witnessed(&options.home.audit(), witness, &keyring)?;
         let (rails, read) = Rails::read(&ledger).await?;
         files.seen(&read)?;
-        let (rails, forked) = (Arc::new(rails), Arc::default());
-        heed(&ledger, read.size(), &rails, &forked);
+        let (rails, made, forked) = (Arc::new(rails), Arc::default(), Arc::default());
+        heed(&ledger, read.size(), (&rails, &made), &forked);
         rails.check_row(&slot.vouched(&keyring)?)?;
         let steady = Steady::new(options.steady, ledger.now());
         let broker = Arc::new(Self {
@@ -190,6 +192,7 @@ impl Broker {
             unsigned: RwLock::default(),
             policies: RwLock::new(None),
             known: OnceCell::new(),
+            made,
             listening_since: OnceLock::new(),
             _lock: lock,
         });
@@ -286,7 +289,7 @@ impl Broker {
         let (rails, read) = Rails::read(&self.ledger).await?;
         self.files.seen(&read)?;
         self.rails.replace(rails);
-        heed(&self.ledger, read.size(), &self.rails, &self.forked);
+        heed(&self.ledger, read.size(), (&self.rails, &self.made), &self.forked);
         *self.forked.write().unwrap_or_else(PoisonError::into_inner) = None;
         self.publish_audit().await
     }
@@ -380,10 +383,18 @@ fn release(tx: &Tx<'_>, own: Option<&str>) -> std::result::Result<u64, LedgerErr
 }
 
 /// Has what other brokers append to the log count here too: it is told before anything is written that comes after it.
-fn heed(ledger: &Ledger, from: u64, rails: &Arc<Rails>, forked: &Arc<RwLock<Option<String>>>) {
-    let (rails, forked) = (Arc::clone(rails), Arc::clone(forked));
+fn heed(
+    ledger: &Ledger,
+    from: u64,
+    (rails, made): (&Arc<Rails>, &Arc<Made>),
+    forked: &Arc<RwLock<Option<String>>>,
+) {
+    let (rails, made, forked) = (Arc::clone(rails), Arc::clone(made), Arc::clone(forked));
     ledger.heed(from, move |heard| match heard {
-        Heard::Entry(entry) => rails.follow(entry),
+        Heard::Entry(entry) => {
+            rails.follow(entry);
+            made.follow(entry);
+        }
         Heard::Misfit(why) => {
             tracing::error!(%why, "the audit log does not go on from what this broker knows of it");
             *forked.write().unwrap_or_else(PoisonError::into_inner) = Some(why);

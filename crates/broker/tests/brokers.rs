@@ -331,3 +331,17 @@ async fn whoever_lost_the_lease_of_a_successor_takes_back_what_it_made() {
     assert_eq!(parents(&house.sandbox), before);
     works(&one, "TOKEN").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_one_made_is_masked_at_the_others() {
+    let Some(house) = house(1).await else { return };
+    let (one, two) = (house.open(0).await, house.open(1).await);
+    let token = Secret::new("the caller's own".to_owned());
+    let clean = two.mask(&token).await.unwrap().clean("nothing secret");
+    assert_eq!(clean, "nothing secret", "the secrets that there were are known from here on");
+    works(&one, "TOKEN").await;
+    let made = house.sandbox.live_tokens_named_like("kw-");
+    let value = house.sandbox.secret_of(&made[0].id).unwrap();
+    let clean = two.mask(&token).await.unwrap().clean(&format!("CF_TOKEN={value}, please"));
+    assert!(!clean.contains(&value), "{clean}");
+}
