@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use keywright_core::id::RequestId;
@@ -24,6 +25,7 @@ use crate::mask::{Known, Made};
 use crate::outside::Outside;
 use crate::rails::{POLICY, Rails, of_policy};
 use crate::revoke::Unrecorded;
+use crate::scheduler::TICK;
 use crate::shared::Held;
 use crate::steady::{Steady, SteadyTime, of_kernel};
 
@@ -37,6 +39,8 @@ pub struct Options {
     pub steady: SteadyTime,
     /// Where a copy of the audit log's head is kept, outside of the home, if anywhere.
     pub witness: Option<std::path::PathBuf>,
+    /// How often it looks for what is due by itself.
+    pub tick: Duration,
     /// A test's wish to die somewhere.
     pub crash_at: CrashAt,
     /// A test's wish that triggers in the ledger's file run, where they stand in for writes that fail.
@@ -54,6 +58,7 @@ impl Options {
             clock: Arc::new(Timestamp::now),
             steady: of_kernel(),
             witness: None,
+            tick: TICK,
             crash_at: CrashAt::nowhere(),
             has_triggers: false,
             providers: HashMap::new(),
@@ -69,6 +74,7 @@ pub struct Broker {
     pub(crate) outside: Outside,
     pub(crate) files: AuditFiles,
     pub(crate) sessions: Sessions,
+    pub(crate) tick: Duration,
     pub(crate) crash_at: CrashAt,
     pub(crate) rails: Arc<Rails>,
     pub(crate) refusals: Refusals,
@@ -179,6 +185,7 @@ impl Broker {
             keyring,
             files,
             sessions: Sessions::default(),
+            tick: options.tick,
             crash_at: options.crash_at,
             rails,
             refusals: Refusals::default(),

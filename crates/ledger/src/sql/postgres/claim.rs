@@ -96,7 +96,7 @@ impl Claim {
         session.begin(&begin())?;
         let entered = self.look(session);
         match entered {
-            Ok(()) => session.commit()??,
+            Ok(()) => session.commit(None)??,
             Err(error) => {
                 if session.in_transaction() {
                     session.rollback()?;
@@ -146,6 +146,11 @@ impl Claim {
                 Err(self.taken())
             }
         }
+    }
+
+    /// Who writes.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn committed(&self) {
