@@ -12,7 +12,10 @@ use crate::shared::RENEW;
 
 /// How many sagas are worked on at the same time.
 const AT_A_TIME: u32 = 32;
-const TICK: Duration = Duration::from_secs(1);
+/// How often a broker looks for what is due, whether or not it hears of anything.
+pub(crate) const TICK: Duration = Duration::from_secs(1);
+/// How long others' writes gather before they are looked at: they come in bursts.
+const GATHER: Duration = Duration::from_millis(100);
 const PUBLISH: Duration = Duration::from_millis(200);
 /// How long a stop waits for what is under way.
 const GRACE: Duration = Duration::from_secs(5);
@@ -93,12 +96,14 @@ impl Broker {
     }
 
     async fn run_ticks(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut tick = tokio::time::interval(TICK);
+        let others = self.ledger.listen();
+        let mut tick = tokio::time::interval(self.tick);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = told(&mut stop) => return,
                 _ = tick.tick() => {}
+                () = others.wrote() => tokio::time::sleep(GATHER).await,
             }
             let ticking = self.tick();
             tokio::pin!(ticking);

@@ -438,3 +438,47 @@ async fn whoever_lost_the_lease_of_a_successor_takes_back_what_it_made() {
     assert_eq!(parents(&house.sandbox), before);
     works(&one, "TOKEN").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_one_made_is_masked_at_the_others() {
+    let Some(house) = house(1).await else { return };
+    let (one, two) = (house.open(0).await, house.open(1).await);
+    let token = Secret::new("the caller's own".to_owned());
+    let clean = two.mask(&token).await.unwrap().clean("nothing secret");
+    assert_eq!(clean, "nothing secret", "the secrets that there were are known from here on");
+    works(&one, "TOKEN").await;
+    let made = house.sandbox.live_tokens_named_like("kw-");
+    let value = house.sandbox.secret_of(&made[0].id).unwrap();
+    let clean = two.mask(&token).await.unwrap().clean(&format!("CF_TOKEN={value}, please"));
+    assert!(!clean.contains(&value), "{clean}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_writes_wakes_the_others() {
+    let Some(house) = house(1).await else { return };
+    let one = house.open(0).await;
+    // Nothing but a word of the other makes it look again.
+    let never = Duration::from_secs(100 * 24 * 3_600);
+    let seldom = Options { tick: never, ..Options::at(house.home(1)) };
+    let two = Broker::open(seldom, World::passphrase()).await.unwrap();
+    house.mint(&one, 4).await;
+    let running = Running::start(&[two]);
+    let listens = "FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+    let ana = ana(&one).await;
+    for key in 0..4 {
+        if key == 2 {
+            // A session that is lost is made anew.
+            let lost = house.database.run(&format!("SELECT pg_terminate_backend(pid, 5000), pid {listens}"));
+            let lost = lost.trim().split_once('|').unwrap().1.to_owned();
+            let others = format!("SELECT count(*) {listens} AND pid <> {lost}");
+            until("another session that listens", || house.count(&others) == 1).await;
+        }
+        let listening = format!("SELECT count(*) {listens}");
+        until("a session that listens", || house.count(&listening) == 1).await;
+        house.database.run(&format!("UPDATE keys SET rotate_at = 0 WHERE name = 'KEY_{key}'"));
+        one.add_agent(&ana, &format!("new-{key}").parse().unwrap()).await.unwrap();
+        let begun = "SELECT count(*) FROM sagas WHERE kind = 'rotate'";
+        until("the rotation", || house.count(begun) == key + 1).await;
+    }
+    running.stop().await;
+}

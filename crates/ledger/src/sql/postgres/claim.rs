@@ -96,7 +96,7 @@ impl Claim {
         session.begin(&begin())?;
         let entered = self.look(session);
         match entered {
-            Ok(()) => session.commit()??,
+            Ok(()) => session.commit(None)??,
             Err(error) => {
                 if session.in_transaction() {
                     session.rollback()?;
@@ -173,6 +173,11 @@ impl Claim {
         let rows =
             session.query("SELECT fence FROM brokers WHERE name = $1", &[self.name.as_str().into()])?;
         rows.first().map(|row| row.count(0)).transpose()
+    }
+
+    /// Who writes.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn committed(&self) {
