@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use keywright_core::id::RequestId;
@@ -20,10 +21,11 @@ use crate::crash::CrashAt;
 use crate::error::{BrokerError, Code, Result};
 use crate::home::{Home, HomeLock};
 use crate::limits::Refusals;
-use crate::mask::Known;
+use crate::mask::{Known, Made};
 use crate::outside::Outside;
 use crate::rails::{POLICY, Rails, of_policy};
 use crate::revoke::Unrecorded;
+use crate::scheduler::TICK;
 use crate::shared::Held;
 use crate::steady::{Steady, SteadyTime, of_kernel};
 
@@ -37,6 +39,8 @@ pub struct Options {
     pub steady: SteadyTime,
     /// Where a copy of the audit log's head is kept, outside of the home, if anywhere.
     pub witness: Option<std::path::PathBuf>,
+    /// How often it looks for what is due by itself.
+    pub tick: Duration,
     /// A test's wish to die somewhere.
     pub crash_at: CrashAt,
     /// A test's wish that triggers in the ledger's file run, where they stand in for writes that fail.
@@ -54,6 +58,7 @@ impl Options {
             clock: Arc::new(Timestamp::now),
             steady: of_kernel(),
             witness: None,
+            tick: TICK,
             crash_at: CrashAt::nowhere(),
             has_triggers: false,
             providers: HashMap::new(),
@@ -69,6 +74,7 @@ pub struct Broker {
     pub(crate) outside: Outside,
     pub(crate) files: AuditFiles,
     pub(crate) sessions: Sessions,
+    pub(crate) tick: Duration,
     pub(crate) crash_at: CrashAt,
     pub(crate) rails: Arc<Rails>,
     pub(crate) refusals: Refusals,
@@ -90,6 +96,8 @@ pub struct Broker {
     policies: RwLock<Option<(u64, Arc<Policies>)>>,
     // Every secret that this home held since the broker opened it; gathered when first needed.
     known: OnceCell<Arc<Known>>,
+    /// The keys among them, and those that other brokers made since.
+    pub(crate) made: Arc<Made>,
     /// Since when programs that `run` started can be heard of.
     pub(crate) listening_since: OnceLock<Timestamp>,
     _lock: HomeLock,
@@ -160,8 +168,8 @@ impl Broker {
         let files = AuditFiles::open_witnessed(&options.home.audit(), witness, &keyring)?;
         let (rails, read) = Rails::read(&ledger).await?;
         files.seen(&read)?;
-        let (rails, forked) = (Arc::new(rails), Arc::default());
-        heed(&ledger, read.size(), &rails, &forked);
+        let (rails, made, forked) = (Arc::new(rails), Arc::default(), Arc::default());
+        heed(&ledger, read.size(), (&rails, &made), &forked);
         rails.check_row(&slot.vouched(&keyring)?)?;
         let steady = Steady::new(options.steady, ledger.now());
         let broker = Arc::new(Self {
@@ -177,6 +185,7 @@ impl Broker {
             keyring,
             files,
             sessions: Sessions::default(),
+            tick: options.tick,
             crash_at: options.crash_at,
             rails,
             refusals: Refusals::default(),
@@ -190,6 +199,7 @@ impl Broker {
             unsigned: RwLock::default(),
             policies: RwLock::new(None),
             known: OnceCell::new(),
+            made,
             listening_since: OnceLock::new(),
             _lock: lock,
         });
@@ -286,7 +296,7 @@ impl Broker {
         let (rails, read) = Rails::read(&self.ledger).await?;
         self.files.seen(&read)?;
         self.rails.replace(rails);
-        heed(&self.ledger, read.size(), &self.rails, &self.forked);
+        heed(&self.ledger, read.size(), (&self.rails, &self.made), &self.forked);
         *self.forked.write().unwrap_or_else(PoisonError::into_inner) = None;
         self.publish_audit().await
     }
@@ -380,10 +390,18 @@ fn release(tx: &Tx<'_>, own: Option<&str>) -> std::result::Result<u64, LedgerErr
 }
 
 /// Has what other brokers append to the log count here too: it is told before anything is written that comes after it.
-fn heed(ledger: &Ledger, from: u64, rails: &Arc<Rails>, forked: &Arc<RwLock<Option<String>>>) {
-    let (rails, forked) = (Arc::clone(rails), Arc::clone(forked));
+fn heed(
+    ledger: &Ledger,
+    from: u64,
+    (rails, made): (&Arc<Rails>, &Arc<Made>),
+    forked: &Arc<RwLock<Option<String>>>,
+) {
+    let (rails, made, forked) = (Arc::clone(rails), Arc::clone(made), Arc::clone(forked));
     ledger.heed(from, move |heard| match heard {
-        Heard::Entry(entry) => rails.follow(entry),
+        Heard::Entry(entry) => {
+            rails.follow(entry);
+            made.follow(entry);
+        }
         Heard::Misfit(why) => {
             tracing::error!(%why, "the audit log does not go on from what this broker knows of it");
             *forked.write().unwrap_or_else(PoisonError::into_inner) = Some(why);

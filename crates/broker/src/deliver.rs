@@ -89,6 +89,7 @@ impl Broker {
         };
         let given: Vec<_> = opened.iter().flatten().map(|(key, version, _)| (key.id, *version)).collect();
         let holder = wanted.holder.map(|holder| (self.hold_id(&holder.word), holder));
+        let heard_as = self.hears_as();
         // One outcome a key that was read, so that the key's trace shows it; one in all when there was none.
         (ended.stage, ended.result) = (Stage::Outcome, Some(result.clone()));
         let who = who(&principal);
@@ -97,7 +98,7 @@ impl Broker {
                 tx.audit(ended)?;
             }
             if let Some((id, holder)) = &holder {
-                Self::write_holds(tx, id, holder, &given)?;
+                Self::write_holds(tx, id, holder, &given, heard_as.as_deref())?;
             }
             for key in &read {
                 let mut record = of_key(tx.now(), Deed::SecretRead, Stage::Outcome, who.clone(), key);

@@ -1,6 +1,9 @@
 //! Holds: the programs that `run` started, and what they hold. As long as one lives, a version whose value it was given is in
 //! use, whatever the provider says.
 //!
+//! Of several brokers each hears of the programs on its own machine, and only its own kernel knows them. A program is gone by
+//! its silence when the broker that heard of it last was there to hear of it; one that is away says nothing of its programs.
+//!
 //! A program is known by a word that it was given with its keys, which is good for nothing else. It is heard of every few
 //! seconds; and where it runs on this machine, the kernel says whether it lives.
 
@@ -11,7 +14,7 @@ use keywright_core::id::VersionId;
 use keywright_core::key::VersionState;
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
-use keywright_ledger::{Hold, LedgerError};
+use keywright_ledger::{Hold, LedgerError, Listened};
 
 use crate::broker::Broker;
 use crate::error::Result;
@@ -93,20 +96,69 @@ impl Broker {
         });
         let (holds, stale) = read.await?;
         let now = self.now();
-        let is_old = holds.iter().any(|hold| RENEW.after(hold.seen_at) <= now);
+        let by = self.hears_as();
+        let is_old = holds.iter().any(|hold| RENEW.after(hold.seen_at) <= now || hold.seen_by != by);
         if is_over && !holds.is_empty() {
             self.ledger.write(move |tx| tx.end_hold(&id)).await?;
         } else if is_old {
-            self.ledger.write(move |tx| tx.see_hold(&id)).await?;
+            self.ledger.write(move |tx| tx.see_hold(&id, by.as_deref())).await?;
         }
         Ok(Standing { known: !holds.is_empty(), stale })
     }
 
     /// How many programs hold a version and live.
     pub(crate) async fn holders(&self, version: VersionId) -> Result<usize> {
-        let holds = self.ledger.read(move |tx| tx.holds_of(version)).await?;
-        let (since, now) = (self.listening_since.get().copied(), self.now());
-        Ok(holds.iter().filter(|hold| lives(hold, since, now, began)).count())
+        let read = self.ledger.read(move |tx| {
+            let holds = tx.holds_of(version)?;
+            let listening = |hold: &Hold| hold.seen_by.as_deref().map_or(Ok(None), |by| tx.listening(by));
+            let listened =
+                holds.iter().map(listening).collect::<std::result::Result<Vec<_>, LedgerError>>()?;
+            Ok::<_, LedgerError>(holds.into_iter().zip(listened).collect::<Vec<_>>())
+        });
+        let holds = read.await?;
+        let (since, now, own) = (self.listening_since.get().copied(), self.now(), self.hears_as());
+        let is_there = |(hold, listened): &(Hold, Option<Listened>)| {
+            if hold.seen_by == own {
+                lives(hold, since, now, began)
+            } else {
+                lives_elsewhere(hold, *listened)
+            }
+        };
+        Ok(holds.iter().filter(|hold| is_there(hold)).count())
+    }
+
+    /// The name under which programs are heard of; none on a file, where nobody else hears of any.
+    pub(crate) fn hears_as(&self) -> Option<String> {
+        self.ledger.is_shared().then(|| self.owner.clone())
+    }
+
+    /// Tells the other brokers that this one is there to be spoken to, and which programs its kernel knows, heard of or not.
+    pub(crate) async fn tell_listening(&self) -> Result<()> {
+        let (Some(since), Some(own)) = (self.listening_since.get().copied(), self.hears_as()) else {
+            return Ok(());
+        };
+        // Times of a clock that is off would say of programs that they are silent.
+        if self.refuse_if_forked().is_err() || self.doubts_clock().is_some() {
+            return Ok(());
+        }
+        let name = own.clone();
+        let read = self
+            .ledger
+            .read(move |tx| Ok::<_, LedgerError>((tx.listening(&name)?, tx.holds_seen_by(&name)?)));
+        let (told, mut holds) = read.await?;
+        let now = self.now();
+        let is_fresh = |at: Timestamp| at <= now && now < RENEW.after(at);
+        if told.is_some_and(|told| told.since == since && is_fresh(told.until)) {
+            return Ok(());
+        }
+        holds.retain(|hold| hold.process.is_some_and(|(process, since)| began(process) == Some(since)));
+        let written = self.ledger.write(move |tx| {
+            for hold in &holds {
+                tx.see_hold(&hold.id, Some(&own))?;
+            }
+            tx.listened(&own, since)
+        });
+        Ok(written.await?)
     }
 
     /// Writes down who is given which versions, in the transaction that says so in the log.
@@ -115,10 +167,11 @@ impl Broker {
         id: &str,
         holder: &Holder,
         given: &[(keywright_core::id::KeyId, VersionId)],
+        by: Option<&str>,
     ) -> std::result::Result<(), LedgerError> {
         tx.forget_holds(FORGET)?;
         for (key, version) in given {
-            tx.add_hold(id, *version, *key, holder.process)?;
+            tx.add_hold(id, *version, *key, holder.process, by)?;
         }
         Ok(())
     }
@@ -142,6 +195,12 @@ fn lives(hold: &Hold, since: Option<Timestamp>, now: Timestamp, began: impl Fn(u
         None => hold.process.is_none(),
     };
     is_there || is_heard_of
+}
+
+/// Whether a program on another broker's machine lives: that broker was there for long enough after it heard of the program
+/// last, and heard nothing. Whoever's programs nobody knows live.
+fn lives_elsewhere(hold: &Hold, listened: Option<Listened>) -> bool {
+    listened.is_none_or(|listened| LAPSE.after(hold.seen_at.max(listened.since)) > listened.until)
 }
 
 /// When a process began (proc_pid_stat(5), `starttime`): together with its id it is of this process alone. None of one that
@@ -174,6 +233,7 @@ mod tests {
             process,
             began_at: at(0),
             seen_at: at(100),
+            seen_by: None,
         };
         let began = |process| (process == 7).then_some(70);
         for (process, since, now, wanted) in [

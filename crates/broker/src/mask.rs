@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use keywright_core::redact::{MASK, Redactor};
 use keywright_core::secret::Secret;
+use keywright_ledger::StoredEntry;
 use keywright_ledger::seal::Keyring;
 
 use crate::broker::Broker;
@@ -25,30 +26,58 @@ const VALUE: std::ops::RangeInclusive<usize> = 16..=512;
 const RUNS: usize = 10_000;
 const PARTS: usize = 64;
 
+/// What the log calls the fingerprint of a key that was made.
+pub(crate) const FINGERPRINT: &str = "fingerprint";
+
+/// The keys that are known by the fingerprint of their value. It is there as soon as the log is listened to: what another broker
+/// makes while this one reads the rest is not missed.
+#[derive(Default)]
+pub(crate) struct Made(RwLock<HashSet<String>>);
+
+impl Made {
+    /// Takes in what an entry of another broker's tells.
+    pub(crate) fn follow(&self, entry: &StoredEntry) {
+        // Most entries are about something else, and not worth being read.
+        if !entry.leaf.windows(FINGERPRINT.len()).any(|part| part == FINGERPRINT.as_bytes()) {
+            return;
+        }
+        match entry.entry() {
+            Ok(entry) => {
+                let print = entry.record().facts.get(FINGERPRINT).and_then(serde_json::Value::as_str);
+                self.extend(print.map(str::to_owned));
+            }
+            Err(error) => tracing::error!(%error, "an entry of the audit log is not believed"),
+        }
+    }
+
+    fn extend(&self, prints: impl IntoIterator<Item = String>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).extend(prints);
+    }
+}
+
 /// What a home knows its secrets by: those that it keeps by their value, in every encoding; and every key that it made, by
 /// the fingerprint of its value, because one that lies in another store is not kept.
 pub(crate) struct Known {
     kept: RwLock<Redactor>,
-    made: RwLock<HashSet<String>>,
+    made: Arc<Made>,
     keyring: Arc<Keyring>,
 }
 
 impl Known {
-    pub(crate) fn new(kept: Redactor, made: Vec<String>, keyring: Arc<Keyring>) -> Self {
-        Self { kept: RwLock::new(kept), made: RwLock::new(made.into_iter().collect()), keyring }
+    pub(crate) fn new(kept: Redactor, made: Arc<Made>, keyring: Arc<Keyring>) -> Self {
+        Self { kept: RwLock::new(kept), made, keyring }
     }
 
     /// Knows one more secret from now on.
     pub(crate) fn add(&self, secret: &Secret) {
         self.kept.write().unwrap_or_else(PoisonError::into_inner).add(secret);
-        let print = self.keyring.fingerprint(secret).to_hex();
-        self.made.write().unwrap_or_else(PoisonError::into_inner).insert(print);
+        self.made.extend([self.keyring.fingerprint(secret).to_hex()]);
     }
 
     /// The text without secrets.
     pub(crate) fn clean(&self, text: &str) -> String {
         let text = self.kept.read().unwrap_or_else(PoisonError::into_inner).clean(text);
-        let made = self.made.read().unwrap_or_else(PoisonError::into_inner);
+        let made = self.made.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut clean = String::with_capacity(text.len());
         let mut is_escaped = false;
         for (number, piece) in text.split_inclusive(|c: char| !is_token(c)).enumerate() {
@@ -97,15 +126,17 @@ impl Broker {
     /// The mask for one call. The broker keeps no token, so the caller's own is known by its value for this call only.
     ///
     /// # Errors
-    /// When the secrets that the home knows can't be read.
+    /// When the secrets that the home knows, or what other brokers made until now, can't be read.
     pub async fn mask(&self, token: &Secret) -> Result<Mask> {
+        self.ledger.catch_up().await?;
         Ok(Mask { known: Arc::clone(self.known().await?), own: Redactor::new([token]) })
     }
 
     pub(crate) async fn gather_known(&self) -> Result<Known> {
         let kept = self.outside.known_secrets().await?;
         let made = self.ledger.scan(|tx| tx.fingerprints(MADE_AT_MOST)).await?;
-        Ok(Known::new(kept, made, Arc::clone(&self.keyring)))
+        self.made.extend(made);
+        Ok(Known::new(kept, Arc::clone(&self.made), Arc::clone(&self.keyring)))
     }
 }
 
@@ -146,8 +177,9 @@ mod tests {
     fn known(made: &[&str]) -> Known {
         let keyring = Arc::new(MasterKey::generate().unwrap().keyring([7; 16]));
         let print = |value: &&str| keyring.fingerprint(&Secret::new((*value).to_owned())).to_hex();
-        let made = made.iter().map(print).collect();
-        Known::new(Redactor::default(), made, keyring)
+        let known = Arc::new(Made::default());
+        known.extend(made.iter().map(print));
+        Known::new(Redactor::default(), known, keyring)
     }
 
     #[test]

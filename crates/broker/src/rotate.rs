@@ -155,6 +155,10 @@ impl Broker {
 
     /// Begins the rotations that are due. One that can't begin is tried again later, and says so in the broker's own log.
     pub(crate) async fn rotate_due(self: &Arc<Self>) -> Result<usize> {
+        // That this broker may begin nothing is no failure of the keys.
+        if self.refuse_if_forked().is_err() {
+            return Ok(0);
+        }
         let due = self.ledger.read(|tx| tx.keys_to_rotate(AT_A_TIME)).await?;
         let beginning = due.iter().map(|id| self.rotate_one(*id));
         futures::future::join_all(beginning).await.into_iter().collect::<Result<Vec<()>>>()?;
@@ -188,6 +192,9 @@ impl Broker {
             }
             Err(error) => {
                 tracing::warn!(key = %id, message = %error.message, "its rotation can't begin");
+                if self.refuse_if_forked().is_err() {
+                    return Ok(());
+                }
                 self.rotation_failed(id).await
             }
         }

@@ -12,7 +12,10 @@ use crate::shared::RENEW;
 
 /// How many sagas are worked on at the same time.
 const AT_A_TIME: u32 = 32;
-const TICK: Duration = Duration::from_secs(1);
+/// How often a broker looks for what is due, whether or not it hears of anything.
+pub(crate) const TICK: Duration = Duration::from_secs(1);
+/// How long others' writes gather before they are looked at: they come in bursts.
+const GATHER: Duration = Duration::from_millis(100);
 const PUBLISH: Duration = Duration::from_millis(200);
 /// How long a stop waits for what is under way.
 const GRACE: Duration = Duration::from_secs(5);
@@ -30,7 +33,7 @@ impl Broker {
         self.ledger.catch_up().await?;
         let doubts = self.doubts_clock().is_some();
         let leading = self.leading().await?;
-        let mut parts = vec![self.start_approved().await];
+        let mut parts = vec![self.tell_listening().await.map(|()| 0), self.start_approved().await];
         if leading.is_some() && !doubts {
             parts.push(self.rotate_due().await);
         }
@@ -45,6 +48,9 @@ impl Broker {
                 parts.push(self.end_expired().await);
                 parts.push(self.expire().await);
             }
+        } else if self.refuse_if_forked().is_err() {
+            // It may do nothing else, and paying a debt twice hurts nobody.
+            parts.push(self.pay_debts().await);
         }
         parts.into_iter().sum()
     }
@@ -90,12 +96,14 @@ impl Broker {
     }
 
     async fn run_ticks(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut tick = tokio::time::interval(TICK);
+        let others = self.ledger.listen();
+        let mut tick = tokio::time::interval(self.tick);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = told(&mut stop) => return,
                 _ = tick.tick() => {}
+                () = others.wrote() => tokio::time::sleep(GATHER).await,
             }
             let ticking = self.tick();
             tokio::pin!(ticking);

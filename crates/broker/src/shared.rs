@@ -71,19 +71,32 @@ impl Broker {
         AtWork { held: &self.held, saga: saga.id }
     }
 
-    /// Whether this broker is to do what one does for all. Takes the lead when nobody has it.
+    /// Whether this broker is to do what one does for all. Takes the lead when nobody has it. One that may do nothing at present
+    /// leaves it to others.
     pub(crate) async fn leading(&self) -> Result<Option<Leading>> {
         if !self.ledger.is_shared() {
             return Ok(Some(Leading(None)));
+        }
+        if self.clock_off().is_some() {
+            // Whoever writes nothing would never see that it was set right.
+            self.ledger.write(|_| Ok::<_, LedgerError>(())).await?;
+        }
+        if self.refuse_if_forked().is_err() {
+            self.give_up_lead().await?;
+            return Ok(None);
         }
         let held = lock(&self.held.lead).clone();
         if held.is_some() {
             // Not by a clock of this machine: a process that was stopped for a while does not know that.
             self.keep_lead().await?;
-        } else if self.ledger.read(|tx| tx.lead_is_free(UPKEEP)).await? {
+        } else if self.ledger.read(|tx| tx.lead_is_free(UPKEEP, Span::from_seconds(LEAD))).await? {
             let owner = self.owner.clone();
             let taken = self.ledger.write(move |tx| tx.take_lead(UPKEEP, &owner, Span::from_seconds(LEAD)));
             *lock(&self.held.lead) = taken.await?;
+        }
+        // Each turn looks at the clock, and at what others appended.
+        if self.refuse_if_forked().is_err() {
+            self.give_up_lead().await?;
         }
         Ok(lock(&self.held.lead).clone().map(|lead| Leading(Some(lead))))
     }
@@ -99,7 +112,17 @@ impl Broker {
         self.keep_lead().await
     }
 
+    async fn give_up_lead(&self) -> Result<()> {
+        let held = lock(&self.held.lead).take();
+        let Some(lead) = held else { return Ok(()) };
+        tracing::warn!("this broker may do nothing at present; another one leads");
+        Ok(self.ledger.write(move |tx| tx.give_up_lead(&lead)).await?)
+    }
+
     async fn keep_lead(&self) -> Result<()> {
+        if self.refuse_if_forked().is_err() {
+            return self.give_up_lead().await;
+        }
         let Some(lead) = lock(&self.held.lead).clone() else { return Ok(()) };
         match self.ledger.write(move |tx| tx.keep_lead(&lead, Span::from_seconds(LEAD))).await {
             Err(LedgerError::Conflict { .. }) => {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,7 +10,9 @@ use keywright_adapters::provider::{ConnectionConfig, connect};
 use keywright_broker::admin::{NewConnection, NewStore};
 use keywright_broker::ask::Ask;
 use keywright_broker::auth::Proven;
-use keywright_broker::{Broker, Code};
+use keywright_broker::deliver::{Reader, Wanted};
+use keywright_broker::holds::Holder;
+use keywright_broker::{Broker, Code, Options};
 use keywright_core::name::{ConnectionName, StoreName};
 use keywright_core::provider::Provider;
 use keywright_core::receipt::Status;
@@ -188,6 +191,110 @@ async fn a_broker_whose_clock_is_off_makes_no_keys_and_says_so() {
     assert!(house.sandbox.live_tokens_named_like("kw-").len() == 1);
 }
 
+fn off_by(seconds: i64) -> Clock {
+    Arc::new(move || Timestamp::now().saturating_add(SignedDuration::from_secs(seconds)).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_whose_clock_is_off_leaves_the_lead_to_one_whose_is_not() {
+    let Some(house) = house(1).await else { return };
+    let (one, two) = (house.open(0).await, house.open(1).await);
+    house.mint(&one, 2).await;
+    one.tick().await.unwrap();
+    let leader = || house.database.run("SELECT owner FROM leads WHERE expires_at > 0");
+    let first = leader();
+    house.make_due();
+    let down = FaultKind::Status { status: 503, retry_after: None };
+    house.sandbox.inject(Fault::on("DELETE", "/accounts/*/tokens/*", down).times(1_000)).unwrap();
+    one.revoke(&World::agent("agent-0"), "KEY_0", "done").await.unwrap();
+    assert_eq!(one.health().await.unwrap().revocations_owed, 1);
+    house.sandbox.clear_faults();
+    house.database.run("UPDATE revocations SET due_at = 1");
+    one.set_machine_clock(off_by(6));
+    for _ in 0..3 {
+        one.tick().await.unwrap();
+    }
+    assert_eq!(
+        house.count("SELECT count(*) FROM keys WHERE rotate_at = 0 AND name = 'KEY_1'"),
+        1,
+        "it is due as before"
+    );
+    assert_eq!(one.health().await.unwrap().revocations_owed, 0, "what is owed is paid without the lead");
+    assert_eq!(leader().trim(), "");
+    two.tick().await.unwrap();
+    assert_ne!(leader(), first);
+    assert_eq!(
+        house.count("SELECT count(*) FROM sagas WHERE kind = 'rotate'"),
+        1,
+        "the other one does the work"
+    );
+    // Neither takes it back nor is refused for ever: it leads again when its clock is right and the other one gone.
+    one.tick().await.unwrap();
+    one.set_machine_clock(Arc::new(Timestamp::now));
+    drop(two);
+    house.database.run("UPDATE leads SET expires_at = 0");
+    one.tick().await.unwrap();
+    assert_eq!(leader(), first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_on_the_machine_of_a_broker_that_is_away_keeps_its_version() {
+    let Some(house) = house(1).await else { return };
+    let behind = Arc::new(AtomicI64::new(0));
+    let (by, right) = (Arc::clone(&behind), Options::at(house.home(0)));
+    let clock: Clock = Arc::new(move || {
+        Timestamp::now().saturating_sub(SignedDuration::from_secs(by.load(Ordering::SeqCst))).unwrap()
+    });
+    let one = Broker::open(Options { clock, ..right }, World::passphrase()).await.unwrap();
+    let two = house.open(1).await;
+    // The first one is there for longer than a program may be silent.
+    behind.store(120, Ordering::SeqCst);
+    one.listens();
+    behind.store(0, Ordering::SeqCst);
+    two.listens();
+    for broker in [&one, &two] {
+        broker.tick().await.unwrap();
+    }
+    house.mint(&one, 1).await;
+    let word = keywright_broker::holds::new_word().unwrap();
+    let holder = Some(Holder { word: word.clone(), process: None });
+    let wanted = Wanted { project: Some("web".parse().unwrap()), holder, ..Wanted::default() };
+    let ana = two.operator(None, World::passphrase()).await.unwrap();
+    assert_eq!(two.deliver(&Reader::Operator(&ana), wanted).await.unwrap().len(), 1);
+    drop(two);
+    // Nothing is heard of it for long: nobody is there who could. The one that leads was there all the time.
+    house
+        .database
+        .run("UPDATE holds SET seen_at = 1000; UPDATE listeners SET since = 1000, until = until - 600000");
+    house.database.run("UPDATE listeners SET until = 2000 WHERE name = (SELECT seen_by FROM holds)");
+    let agent = World::agent("agent-0");
+    one.rotate(&agent, "KEY_0", "it is time", WAIT).await.unwrap();
+    let ended = "SELECT count(*) FROM versions WHERE state IN ('revoking', 'revoked')";
+    let goes_on = async || {
+        for _ in 0..6 {
+            house.database.run("UPDATE sagas SET due_at = 1 WHERE kind = 'rotate'");
+            one.tick().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
+    };
+    goes_on().await;
+    assert_eq!(house.count(ended), 0, "it may live, and use what it was given");
+    assert_eq!(one.trace("KEY_0").await.unwrap().holders.len(), 1);
+    // The other broker is back, and hears nothing for long enough.
+    let two = house.open(1).await;
+    two.listens();
+    two.tick().await.unwrap();
+    goes_on().await;
+    assert_eq!(house.count(ended), 0, "a program has a minute to be heard of");
+    house.database.run("UPDATE listeners SET since = since - 61000");
+    until("the end of the old version", || {
+        house.database.run("UPDATE sagas SET due_at = 1 WHERE kind = 'rotate'");
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(one.tick())).unwrap();
+        house.count(ended) == 1
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_home_joins_only_with_a_passphrase_and_where_there_is_a_ledger() {
     let Some(house) = house(0).await else { return };
@@ -330,4 +437,48 @@ async fn whoever_lost_the_lease_of_a_successor_takes_back_what_it_made() {
     renewed.await.unwrap().unwrap_err();
     assert_eq!(parents(&house.sandbox), before);
     works(&one, "TOKEN").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_one_made_is_masked_at_the_others() {
+    let Some(house) = house(1).await else { return };
+    let (one, two) = (house.open(0).await, house.open(1).await);
+    let token = Secret::new("the caller's own".to_owned());
+    let clean = two.mask(&token).await.unwrap().clean("nothing secret");
+    assert_eq!(clean, "nothing secret", "the secrets that there were are known from here on");
+    works(&one, "TOKEN").await;
+    let made = house.sandbox.live_tokens_named_like("kw-");
+    let value = house.sandbox.secret_of(&made[0].id).unwrap();
+    let clean = two.mask(&token).await.unwrap().clean(&format!("CF_TOKEN={value}, please"));
+    assert!(!clean.contains(&value), "{clean}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_writes_wakes_the_others() {
+    let Some(house) = house(1).await else { return };
+    let one = house.open(0).await;
+    // Nothing but a word of the other makes it look again.
+    let never = Duration::from_secs(100 * 24 * 3_600);
+    let seldom = Options { tick: never, ..Options::at(house.home(1)) };
+    let two = Broker::open(seldom, World::passphrase()).await.unwrap();
+    house.mint(&one, 4).await;
+    let running = Running::start(&[two]);
+    let listens = "FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+    let ana = ana(&one).await;
+    for key in 0..4 {
+        if key == 2 {
+            // A session that is lost is made anew.
+            let lost = house.database.run(&format!("SELECT pg_terminate_backend(pid, 5000), pid {listens}"));
+            let lost = lost.trim().split_once('|').unwrap().1.to_owned();
+            let others = format!("SELECT count(*) {listens} AND pid <> {lost}");
+            until("another session that listens", || house.count(&others) == 1).await;
+        }
+        let listening = format!("SELECT count(*) {listens}");
+        until("a session that listens", || house.count(&listening) == 1).await;
+        house.database.run(&format!("UPDATE keys SET rotate_at = 0 WHERE name = 'KEY_{key}'"));
+        one.add_agent(&ana, &format!("new-{key}").parse().unwrap()).await.unwrap();
+        let begun = "SELECT count(*) FROM sagas WHERE kind = 'rotate'";
+        until("the rotation", || house.count(begun) == key + 1).await;
+    }
+    running.stop().await;
 }

@@ -180,3 +180,23 @@ async fn what_is_due_together_is_begun_a_part_at_a_time() {
     let begun = living(&world).len() - 40;
     assert!((1..=32).contains(&begun), "{begun} of 40 in one tick");
 }
+
+#[tokio::test]
+async fn a_drain_that_began_while_the_clock_was_ahead_comes_to_its_end() {
+    let world = rotating().await;
+    world.clock.set(YEAR);
+    let world = world.restart().await;
+    makes(&world, "ONE").await;
+    let wait = Duration::from_secs(20);
+    world.broker.rotate(&World::agent("bot"), "ONE", "it is old", wait).await.unwrap();
+    ticks(&world, 2).await;
+    assert_eq!(living(&world).len(), 2, "the old version drains");
+    world.clock.set(-YEAR);
+    ticks(&world, 2).await;
+    assert_eq!(living(&world).len(), 2, "its window of quiet begins anew");
+    for _ in 0..12 {
+        world.clock.advance(SignedDuration::from_mins(50));
+        ticks(&world, 2).await;
+    }
+    assert_eq!(living(&world).len(), 1);
+}

@@ -52,7 +52,7 @@ const CHANGES: &[(&str, &[&str])] = &[
             "word",
         ],
     ),
-    ("holds", &["seen_at"]),
+    ("holds", &["seen_at", "seen_by"]),
     ("revocations", &["due_at", "tries", "trouble", "done_at", "entry"]),
     (
         "parents",

@@ -19,7 +19,7 @@ mod tables;
 
 pub use error::{LedgerError, Result};
 pub use moving::Moved;
-pub use sql::{Address, Clock, Heard, Ledger, Location, RowMac, Tx};
+pub use sql::{Address, Clock, Heard, Ledger, Location, Others, RowMac, Tx};
 pub use tables::{
     agents::{Agent, Workload},
     audit::{AuditFilter, StoredEntry},
@@ -28,7 +28,7 @@ pub use tables::{
     drains::Drain,
     embedded::EmbeddedValue,
     guards::{AppliedPolicy, AppliedTemplate, Proposal},
-    holds::Hold,
+    holds::{Hold, Listened},
     leads::Lead,
     operators::{Operator, OperatorKeys, Slot, Unlocked},
     parents::{ParentRenewal, RenewalPhase},

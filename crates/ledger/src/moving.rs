@@ -61,7 +61,7 @@ fn copy(from: &Tx<'_>, to: &Location) -> Result<Moved> {
 }
 
 /// Who writes and who leads, which belongs to a database and not to the ledger.
-const OF_A_DATABASE: [&str; 2] = ["brokers", "leads"];
+const OF_A_DATABASE: [&str; 3] = ["brokers", "leads", "listeners"];
 
 /// The tables of the newest schema, each after those that it refers to.
 fn tables() -> Result<Vec<Table>> {

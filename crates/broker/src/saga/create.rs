@@ -19,6 +19,7 @@ use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
 use crate::limits::counts_besides;
+use crate::mask::FINGERPRINT;
 use crate::rails::PHASE;
 use crate::record::{of_request, system};
 use crate::sweep::{Orphan, owe_orphan};
@@ -150,7 +151,7 @@ impl Broker {
             record.subject.attempt = Some(attempt.id.to_string());
             record.facts.insert(PHASE.to_owned(), serde_json::json!(Phase::Sealed.as_str()));
             record.facts.insert("provider_key_id".to_owned(), serde_json::json!(minted.provider_key_id));
-            record.facts.insert("fingerprint".to_owned(), serde_json::json!(fingerprint.to_hex()));
+            record.facts.insert(FINGERPRINT.to_owned(), serde_json::json!(fingerprint.to_hex()));
             tx.audit(record)?;
             tx.advance_saga(&saga, Phase::Sealed, attempt.id, lease, None)
         });

@@ -417,10 +417,11 @@ impl Broker {
                         let version = versions.iter().find(|v| v.id == drain.version)?.clone();
                         Some(Old { version, drain })
                     })
-                    .collect(),
+                    .collect::<Vec<_>>(),
             )
         });
-        Ok(old.await?)
+        let seen = |one: Old| Old { drain: self.seen_in_the_past(one.drain), ..one };
+        Ok(old.await?.into_iter().map(seen).collect())
     }
 
     /// Those of them that are not confirmed gone.

@@ -257,7 +257,7 @@ impl Broker {
         let doubted = self.ledger.read(move |tx| tx.doubted_at(&copy)).await;
         let until = doubted
             .map_err(|error: LedgerError| Step::Lost(error.into()))?
-            .map(|at| Span::from_seconds(LONGEST_LIFE).after(at))
+            .map(|at| Span::from_seconds(LONGEST_LIFE).after(self.past(at)))
             .filter(|until| *until > self.now());
         match until {
             None => Ok(()),

@@ -14,6 +14,13 @@ CREATE INDEX placements_ending ON placements (updated_at) WHERE ends_at IS NOT N
   AND state NOT IN ('planned', 'rejected', 'replaced', 'removed', 'left', 'kept');
 CREATE INDEX placements_of_people ON placements (updated_at) WHERE state IN ('leaving', 'unwanted');
 
+-- By which broker a program was heard of last, and for how long each was there to hear of any.
+ALTER TABLE holds ADD COLUMN seen_by TEXT;
+CREATE TABLE listeners (
+  name TEXT PRIMARY KEY,
+  since BIGINT NOT NULL,
+  until BIGINT NOT NULL
+);
 -- Who works on a parent's successor, until when, and the how manyth that is; and since when the successor is in force.
 ALTER TABLE parents ADD COLUMN owner TEXT;
 ALTER TABLE parents ADD COLUMN fence BIGINT NOT NULL DEFAULT 0;

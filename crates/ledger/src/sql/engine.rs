@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use jiff::Timestamp;
 use keywright_core::audit::Hash;
 
-use super::postgres::Postgres;
+use super::postgres::{Listening, Postgres};
 use super::sqlite::Sqlite;
 use super::{Row, Value};
 use crate::error::Result;
@@ -49,9 +49,22 @@ impl Engine {
 
     /// Makes the transaction durable.
     pub(crate) fn commit(&self) -> Result<()> {
+        self.commit_and(false)
+    }
+
+    /// As above; where it `tells`, other processes hear that there is something new.
+    pub(super) fn commit_and(&self, tells: bool) -> Result<()> {
         match self {
             Self::Sqlite(sqlite) => sqlite.statement("COMMIT"),
-            Self::Postgres(postgres) => postgres.commit(),
+            Self::Postgres(postgres) => postgres.commit(tells),
+        }
+    }
+
+    /// Hears of what other processes write, where there may be any.
+    pub(super) fn listen(&self) -> Result<Option<Listening>> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(postgres) => postgres.listen().map(Some),
         }
     }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
 
 use super::engine::Engine;
-use super::postgres::{Address, Postgres};
+use super::postgres::{Address, Listening, Postgres};
 use super::sqlite::Sqlite;
 use super::writer::{Done, Writer, may_wait_here};
 use super::{Heard, RowKey, Tx};
@@ -41,6 +41,19 @@ pub struct Ledger {
     foreign: Option<String>,
     /// A server has so many connections and no more.
     places: Semaphore,
+}
+
+/// Hears that other brokers appended to the audit log. That only wakes: a word may get lost, or come for nothing.
+pub struct Others(Option<Listening>);
+
+impl Others {
+    /// Waits until they did, or may have. On a file there are none.
+    pub async fn wrote(&self) {
+        match &self.0 {
+            Some(listening) => listening.woken().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 const MAX_IDLE_READERS: usize = 4;
@@ -104,6 +117,16 @@ impl Ledger {
             return Ok(());
         }
         self.write(|_| Ok(())).await
+    }
+
+    /// Listens to other brokers from here on, until what is returned is dropped.
+    #[must_use]
+    pub fn listen(&self) -> Others {
+        let listening = self.writer.with_engine(|engine| may_block(engine.is_remote(), || engine.listen()));
+        Others(listening.unwrap_or_else(|error| {
+            tracing::warn!(%error, "other brokers are not heard; their work is found a moment later");
+            None
+        }))
     }
 
     /// Whether other brokers may write to the same database.

@@ -19,7 +19,7 @@ pub(crate) use engine::{Begun, Engine};
 pub(crate) use facts::Facts;
 pub use facts::RowMac;
 pub(crate) use ledger::read_only;
-pub use ledger::{Clock, Ledger, Location};
+pub use ledger::{Clock, Ledger, Location, Others};
 pub use postgres::Address;
 pub(crate) use row::{Row, Value, json};
 pub(crate) use sqlite::Sqlite;

@@ -296,7 +296,7 @@ impl Shared {
                     if !keep {
                         tail.cut(0);
                     }
-                    return if keep { engine.commit() } else { engine.rollback() };
+                    return if keep { engine.commit_and(tail.len() > 0) } else { engine.rollback() };
                 }
                 engine.begin_part()?;
                 let before = tail.len();
@@ -313,7 +313,7 @@ impl Shared {
                     tail.cut(before);
                 }
             }
-            engine.commit()
+            engine.commit_and(tail.len() > 0)
         };
         let result = run();
         if result.is_err() && engine.in_transaction() {

@@ -22,10 +22,21 @@ pub struct Hold {
     pub began_at: Timestamp,
     /// When it was heard of last.
     pub seen_at: Timestamp,
+    /// By which broker, where there may be several: it runs on that one's machine.
+    pub seen_by: Option<String>,
+}
+
+/// For how long a broker was there to be spoken to: without a gap, as far as it told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listened {
+    /// From when on.
+    pub since: Timestamp,
+    /// Until when at least.
+    pub until: Timestamp,
 }
 
 pub(crate) const FACTS: Facts = Facts { table: "holds", what: "hold", count: 6, columns: COLUMNS };
-const COLUMNS: &str = "id, version, key_id, process, process_began, began_at, seen_at, mac";
+const COLUMNS: &str = "id, version, key_id, process, process_began, began_at, seen_at, seen_by, mac";
 
 impl Hold {
     fn read(tx: &Tx<'_>, row: &Row) -> Result<Self> {
@@ -37,6 +48,7 @@ impl Hold {
             process: row.maybe_count(3)?.zip(row.maybe_count(4)?),
             began_at: row.time(5)?,
             seen_at: row.time(6)?,
+            seen_by: row.maybe_text(7)?.map(str::to_owned),
         })
     }
 }
@@ -52,6 +64,7 @@ impl Tx<'_> {
         version: VersionId,
         key: KeyId,
         process: Option<(u64, u64)>,
+        by: Option<&str>,
     ) -> Result<()> {
         let facts = vec![
             id.into(),
@@ -62,9 +75,9 @@ impl Tx<'_> {
             self.now().into(),
         ];
         self.execute(
-            "INSERT INTO holds (id, version, key_id, process, process_began, began_at, seen_at, mac) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
-            &FACTS.with(self, facts, [self.now().into()])?,
+            "INSERT INTO holds (id, version, key_id, process, process_began, began_at, seen_at, seen_by, mac) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+            &FACTS.with(self, facts, [self.now().into(), by.into()])?,
         )?;
         Ok(())
     }
@@ -87,13 +100,45 @@ impl Tx<'_> {
         self.query(&sql, &[Value::text(version)])?.iter().map(|row| Hold::read(self, row)).collect()
     }
 
-    /// A program was heard of just now.
+    /// A program was heard of just now, by a broker.
     ///
     /// # Errors
     /// When the ledger can't be written.
-    pub fn see_hold(&self, id: &str) -> Result<()> {
-        self.execute("UPDATE holds SET seen_at = $2 WHERE id = $1", &[id.into(), self.now().into()])?;
+    pub fn see_hold(&self, id: &str, by: Option<&str>) -> Result<()> {
+        let sql = "UPDATE holds SET seen_at = $2, seen_by = $3 WHERE id = $1";
+        self.execute(sql, &[id.into(), self.now().into(), by.into()])?;
         Ok(())
+    }
+
+    /// The programs that a broker heard of last and whose process is known.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn holds_seen_by(&self, broker: &str) -> Result<Vec<Hold>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM holds WHERE seen_by = $1 AND process IS NOT NULL ORDER BY began_at, id"
+        );
+        self.query(&sql, &[broker.into()])?.iter().map(|row| Hold::read(self, row)).collect()
+    }
+
+    /// A broker is there to be spoken to, from `since` on without a gap until now.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn listened(&self, broker: &str, since: Timestamp) -> Result<()> {
+        let sql = "INSERT INTO listeners (name, since, until) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE \
+                   SET since = $2, until = $3";
+        self.execute(sql, &[broker.into(), since.into(), self.now().into()])?;
+        Ok(())
+    }
+
+    /// For how long a broker was there to be spoken to, the last time that it was.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn listening(&self, broker: &str) -> Result<Option<Listened>> {
+        let row = self.first("SELECT since, until FROM listeners WHERE name = $1", &[broker.into()])?;
+        row.map(|row| Ok(Listened { since: row.time(0)?, until: row.time(1)? })).transpose()
     }
 
     /// A program ended. Until just now it may have used what it held.

@@ -1,6 +1,5 @@
 //! Who leads, where several brokers write to one database: what has no lease of its own is done by one of them.
 
-use jiff::Timestamp;
 use keywright_core::span::Span;
 
 use crate::error::{LedgerError, Result};
@@ -18,14 +17,17 @@ pub struct Lead {
 }
 
 impl Tx<'_> {
-    /// Whether somebody could take the lead now.
+    /// Whether somebody could take the lead now, where it is taken for `lease` at a time. One that lasts longer than that was
+    /// written by a database whose clock was ahead, or by nobody who may, and holds up nobody.
     ///
     /// # Errors
     /// When the ledger can't be read.
-    pub fn lead_is_free(&self, work: &str) -> Result<bool> {
+    pub fn lead_is_free(&self, work: &str, lease: Span) -> Result<bool> {
         let row = self.first("SELECT expires_at FROM leads WHERE work = $1", &[work.into()])?;
         let until = row.map(|row| row.time(0)).transpose()?;
-        Ok(until.is_none_or(|until| until <= self.common_now().unwrap_or(Timestamp::MIN)))
+        let Some(until) = until else { return Ok(true) };
+        let now = self.common_now()?;
+        Ok(until <= now || until > lease.after(now))
     }
 
     /// Takes the lead for a while, by the database's clock. None when somebody else has it.
@@ -34,7 +36,7 @@ impl Tx<'_> {
     /// When the ledger can't be written.
     pub fn take_lead(&self, work: &'static str, owner: &str, lease: Span) -> Result<Option<Lead>> {
         let now = self.common_now()?;
-        if !self.lead_is_free(work)? {
+        if !self.lead_is_free(work, lease)? {
             return Ok(None);
         }
         let sql = "INSERT INTO leads (work, owner, fence, expires_at) VALUES ($1, $2, 1, $3) ON CONFLICT (work) DO UPDATE \
@@ -54,6 +56,16 @@ impl Tx<'_> {
         let sql = "UPDATE leads SET expires_at = $4 WHERE work = $1 AND owner = $2 AND fence = $3";
         let of = [lead.work.into(), lead.owner.as_str().into(), lead.fence.into(), until.into()];
         if self.execute(sql, &of)? == 0 { Err(LedgerError::Conflict { what: "the lead" }) } else { Ok(()) }
+    }
+
+    /// Gives up one lead, if it is still this one.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn give_up_lead(&self, lead: &Lead) -> Result<()> {
+        let sql = "UPDATE leads SET expires_at = 0 WHERE work = $1 AND owner = $2 AND fence = $3";
+        self.execute(sql, &[lead.work.into(), lead.owner.as_str().into(), lead.fence.into()])?;
+        Ok(())
     }
 
     /// Gives up whatever an owner led in, whose process is over.

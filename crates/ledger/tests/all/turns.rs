@@ -191,7 +191,7 @@ async fn one_leads_until_its_time_is_over_and_then_another() {
     let long = Span::from_seconds(600);
     let first = one.write(move |tx| tx.take_lead("upkeep", "one", long)).await.unwrap().unwrap();
     assert_eq!(two.write(move |tx| tx.take_lead("upkeep", "two", long)).await.unwrap(), None);
-    assert!(!two.read(|tx| tx.lead_is_free("upkeep")).await.unwrap());
+    assert!(!two.read(move |tx| tx.lead_is_free("upkeep", long)).await.unwrap());
     let lead = first.clone();
     one.write(move |tx| tx.keep_lead(&lead, long).and_then(|()| tx.still_leads(&lead))).await.unwrap();
     // Its time is over by the database's clock.
@@ -233,4 +233,34 @@ async fn one_that_stops_in_the_middle_of_its_turn_is_thrown_out_and_holds_up_nob
     assert!(matches!(lost, Err(LedgerError::Unreachable(_))), "{lost:?}");
     let place: Result<u64, LedgerError> = one.write(|tx| tx.audit(record(3))).await;
     assert_eq!(place.unwrap(), 1, "and it goes on behind the others");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_wrote_nothing_for_long_writes_on_when_its_fence_was_forgotten() {
+    let Some(home) = house().await else { return };
+    let one = home.open();
+    let place = async |ledger: &Ledger| ledger.write(|tx| tx.audit(record(0))).await;
+    assert_eq!(place(&one).await.map_err(|e: LedgerError| e).unwrap(), 0);
+    home.tamper("UPDATE brokers SET seen_at = 0");
+    let two = home.open();
+    assert_eq!(place(&two).await.map_err(|e: LedgerError| e).unwrap(), 1);
+    assert_eq!(place(&one).await.map_err(|e: LedgerError| e).unwrap(), 2, "it only was quiet");
+    assert_eq!(place(&one).await.map_err(|e: LedgerError| e).unwrap(), 3);
+    // Somebody else's hand on the fence is another thing.
+    home.tamper("UPDATE brokers SET fence = fence + 7");
+    let refused = place(&one).await;
+    assert!(matches!(refused, Err(LedgerError::Taken)), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lead_that_lasts_longer_than_anybody_takes_it_for_holds_up_nobody() {
+    let Some(home) = house().await else { return };
+    let (one, two) = (home.open(), home.open());
+    let lease = Span::from_seconds(15);
+    let first = one.write(move |tx| tx.take_lead("upkeep", "one", lease)).await.unwrap().unwrap();
+    home.tamper("UPDATE leads SET expires_at = expires_at + 31536000000");
+    assert!(two.read(move |tx| tx.lead_is_free("upkeep", lease)).await.unwrap());
+    let second = two.write(move |tx| tx.take_lead("upkeep", "two", lease)).await.unwrap().unwrap();
+    assert_ne!(first.fence, second.fence);
+    assert_eq!(one.write(move |tx| tx.take_lead("upkeep", "one", lease)).await.unwrap(), None);
 }

@@ -13,7 +13,7 @@ use keywright_core::audit::Hash;
 use super::session::Session;
 use crate::error::{LedgerError, Result};
 use crate::seal::random;
-use crate::sql::{BUSY_SECONDS, Begun, Row};
+use crate::sql::{BUSY_SECONDS, Begun, Row, Value};
 use crate::tables::audit::LOG;
 
 /// Advisory locks are numbers that belong to one database. These are `keywrigh` and the one after it, as ASCII.
@@ -96,7 +96,7 @@ impl Claim {
         session.begin(&begin())?;
         let entered = self.look(session);
         match entered {
-            Ok(()) => session.commit()??,
+            Ok(()) => session.commit(None)??,
             Err(error) => {
                 if session.in_transaction() {
                     session.rollback()?;
@@ -112,11 +112,11 @@ impl Claim {
 
     fn look(&self, session: &Session) -> Result<()> {
         if self.is_made.get() {
-            let found =
-                session.query("SELECT fence FROM brokers WHERE name = $1", &[self.name.as_str().into()])?;
-            let found = found.first().map(|row| row.count(0)).transpose()?;
-            let count = found.filter(|found| (self.count.get()..=self.count.get() + 1).contains(found));
-            self.count.set(count.ok_or_else(|| self.taken())?);
+            let Some(found) = self.fence(session)? else { return self.make_again(session) };
+            if !(self.count.get()..=self.count.get() + 1).contains(&found) {
+                return Err(self.taken());
+            }
+            self.count.set(found);
             return Ok(());
         }
         let forgotten = format!("DELETE FROM brokers WHERE seen_at < {CLOCK} - $1");
@@ -126,6 +126,17 @@ impl Claim {
             "INSERT INTO brokers (name, fence, seen_at) VALUES ($1, 0, {CLOCK}) ON CONFLICT (name) DO UPDATE SET fence = 0"
         );
         session.execute(&sql, &[self.name.as_str().into()])?;
+        Ok(())
+    }
+
+    /// The fence is not there any more: whoever came later took this process for gone, because it wrote nothing for long. It says
+    /// only what became of a commit; where none is in doubt, nothing is lost with it.
+    fn make_again(&self, session: &Session) -> Result<()> {
+        if self.doubt.get().is_some() {
+            return Err(self.taken());
+        }
+        let sql = format!("INSERT INTO brokers (name, fence, seen_at) VALUES ($1, $2, {CLOCK})");
+        session.execute(&sql, &[self.name.as_str().into(), self.count.get().into()])?;
         Ok(())
     }
 
@@ -139,13 +150,34 @@ impl Claim {
         );
         let (old, new) = (self.count.get(), self.count.get() + 1);
         let parameters = [self.name.as_str().into(), old.into(), new.into(), LOG.into()];
-        match session.begin_with(&begin(), &sql, &parameters)?.first() {
-            Some(row) => begun(row),
-            None => {
-                session.rollback()?;
-                Err(self.taken())
-            }
+        if let Some(row) = session.begin_with(&begin(), &sql, &parameters)?.first() {
+            return begun(row);
         }
+        let begun = self.begin_anew(session, &sql, &parameters);
+        if begun.is_err() && session.is_usable() {
+            session.rollback()?;
+        }
+        begun
+    }
+
+    /// The fence was not as it was left. In the same turn: another's hand on it is one thing, none there at all is another.
+    fn begin_anew(&self, session: &Session, sql: &str, parameters: &[Value]) -> Result<Begun> {
+        if self.fence(session)?.is_some() {
+            return Err(self.taken());
+        }
+        self.make_again(session)?;
+        session.query(sql, parameters)?.first().map_or_else(|| Err(self.taken()), begun)
+    }
+
+    fn fence(&self, session: &Session) -> Result<Option<u64>> {
+        let rows =
+            session.query("SELECT fence FROM brokers WHERE name = $1", &[self.name.as_str().into()])?;
+        rows.first().map(|row| row.count(0)).transpose()
+    }
+
+    /// Who writes.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn committed(&self) {

@@ -7,6 +7,7 @@
 mod address;
 mod claim;
 mod failure;
+mod listen;
 mod passfile;
 mod schema;
 mod session;
@@ -22,6 +23,7 @@ use jiff::Timestamp;
 
 pub use address::Address;
 use claim::Claim;
+pub(super) use listen::Listening;
 use session::Session;
 
 use super::{Begun, Row, Value};
@@ -80,13 +82,19 @@ impl Postgres {
         })
     }
 
-    /// Makes the transaction durable. Where the connection is lost meanwhile, it is looked up whether it is.
-    pub(super) fn commit(&self) -> Result<()> {
+    /// Hears of what others append to the log, until that is dropped.
+    pub(super) fn listen(&self) -> Result<Listening> {
+        Listening::start(self.address.clone(), self.writer()?.name().to_owned())
+    }
+
+    /// Makes the transaction durable, and has others hear of it where it `tells`. Where the connection is lost meanwhile, it
+    /// is looked up whether it is.
+    pub(super) fn commit(&self, tells: bool) -> Result<()> {
         let Some(claim) = &self.claim else {
             // Nothing was written.
             return self.with(Session::rollback);
         };
-        match self.with(|session| Ok(session.commit()))? {
+        match self.with(|session| Ok(session.commit(tells.then(|| claim.name()))))? {
             Ok(result) => result.inspect(|()| claim.committed()),
             Err(lost) => {
                 claim.in_doubt();
