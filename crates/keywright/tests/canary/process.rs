@@ -53,9 +53,10 @@ const PRIVATE: [&str; 8] = ["environ", "maps", "mem", "auxv", "exe", "cwd", "roo
 
 /// Which of them another process of this user can open.
 fn open_to(user: Option<u32>, pid: u32) -> BTreeSet<String> {
-    let script = "for f in environ maps mem auxv; do (exec 3</proc/$0/$f) 2>/dev/null && echo $f; done; \
-                  for f in exe cwd root; do readlink /proc/$0/$f >/dev/null && echo $f; done; \
-                  ls /proc/$0/fd >/dev/null 2>&1 && echo fd; true";
+    // Nothing is sent to /dev/null: not everywhere may everybody write there, and then nothing would be tried.
+    let script = "for f in environ maps mem auxv; do (exec 3</proc/$0/$f) && echo $f; done; \
+                  for f in exe cwd root; do to=$(readlink /proc/$0/$f) && echo $f; done; \
+                  all=$(ls /proc/$0/fd) && echo fd; true";
     let output = run_as(user, "sh").args(["-c", script, &pid.to_string()]).output().unwrap();
     assert!(output.status.success());
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
