@@ -25,7 +25,7 @@ use crate::mask::{Known, Made};
 use crate::outside::Outside;
 use crate::rails::{POLICY, Rails, of_policy};
 use crate::revoke::Unrecorded;
-use crate::scheduler::TICK;
+use crate::scheduler::{AT_A_TIME, TICK};
 use crate::shared::Held;
 use crate::steady::{Steady, SteadyTime, of_kernel};
 
@@ -41,6 +41,8 @@ pub struct Options {
     pub witness: Option<std::path::PathBuf>,
     /// How often it looks for what is due by itself.
     pub tick: Duration,
+    /// How many sagas it works on at the same time.
+    pub at_a_time: u32,
     /// A test's wish to die somewhere.
     pub crash_at: CrashAt,
     /// A test's wish that triggers in the ledger's file run, where they stand in for writes that fail.
@@ -59,6 +61,7 @@ impl Options {
             steady: of_kernel(),
             witness: None,
             tick: TICK,
+            at_a_time: AT_A_TIME,
             crash_at: CrashAt::nowhere(),
             has_triggers: false,
             providers: HashMap::new(),
@@ -75,6 +78,7 @@ pub struct Broker {
     pub(crate) files: AuditFiles,
     pub(crate) sessions: Sessions,
     pub(crate) tick: Duration,
+    pub(crate) at_a_time: u32,
     pub(crate) crash_at: CrashAt,
     pub(crate) rails: Arc<Rails>,
     pub(crate) refusals: Refusals,
@@ -186,6 +190,7 @@ impl Broker {
             files,
             sessions: Sessions::default(),
             tick: options.tick,
+            at_a_time: options.at_a_time,
             crash_at: options.crash_at,
             rails,
             refusals: Refusals::default(),

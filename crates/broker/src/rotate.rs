@@ -159,7 +159,11 @@ impl Broker {
         if self.refuse_if_forked().is_err() {
             return Ok(0);
         }
-        let due = self.ledger.read(|tx| tx.keys_to_rotate(AT_A_TIME)).await?;
+        let due = self.ledger.read(|tx| {
+            // What was begun and waits for somebody to take it up is no further for having more beside it.
+            tx.keys_to_rotate(AT_A_TIME.saturating_sub(tx.sagas_not_taken_up(AT_A_TIME)?))
+        });
+        let due = due.await?;
         let beginning = due.iter().map(|id| self.rotate_one(*id));
         futures::future::join_all(beginning).await.into_iter().collect::<Result<Vec<()>>>()?;
         Ok(due.len())

@@ -5,22 +5,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Interval;
 
 use crate::broker::Broker;
 use crate::error::Result;
-use crate::shared::RENEW;
+use crate::shared::{Leading, RENEW};
 
 /// How many sagas are worked on at the same time.
-const AT_A_TIME: u32 = 32;
+pub(crate) const AT_A_TIME: u32 = 32;
 /// How often a broker looks for what is due, whether or not it hears of anything.
 pub(crate) const TICK: Duration = Duration::from_secs(1);
 /// How long others' writes gather before they are looked at: they come in bursts.
 const GATHER: Duration = Duration::from_millis(100);
+/// How long a broker's own sagas gather that end, before there is a look for more: they end in bursts, too.
+const GATHER_OWN: Duration = Duration::from_millis(20);
 const PUBLISH: Duration = Duration::from_millis(200);
 /// How long a stop waits for what is under way.
 const GRACE: Duration = Duration::from_secs(5);
 const RECONCILE: Duration = Duration::from_secs(3_600);
 const COUNT: Duration = Duration::from_secs(3_600);
+
+/// What there was to begin.
+struct BegunWork {
+    count: usize,
+    /// There is likely more than there was room for.
+    is_more: bool,
+}
 
 impl Broker {
     /// Does what is due, once: approved requests, rotations, sagas, debts, expired keys, dead values, uncertain attempts, overdue
@@ -31,20 +42,71 @@ impl Broker {
     /// The first trouble that there was, when the ledger can't be read or written.
     pub async fn tick(self: &Arc<Self>) -> Result<usize> {
         self.ledger.catch_up().await?;
-        let doubts = self.doubts_clock().is_some();
         let leading = self.leading().await?;
+        let mut sagas = JoinSet::new();
+        let begun = self.begin_due(leading.as_ref(), &mut sagas).await;
+        while sagas.join_next().await.is_some() {}
+        let kept = self.keep_up(leading.as_ref()).await;
+        Ok(begun?.count + kept?)
+    }
+
+    /// Begins what is due, and has the sagas that are due worked on among `sagas`, as many as there is room for.
+    async fn begin_due(
+        self: &Arc<Self>,
+        leading: Option<&Leading>,
+        sagas: &mut JoinSet<()>,
+    ) -> Result<BegunWork> {
         let mut parts = vec![self.tell_listening().await.map(|()| 0), self.start_approved().await];
-        if leading.is_some() && !doubts {
-            parts.push(self.rotate_due().await);
+        let mut is_more = false;
+        if leading.is_some() && self.doubts_clock().is_none() {
+            let rotations = self.rotate_due().await;
+            is_more = rotations.as_ref().is_ok_and(|begun| *begun > 0);
+            parts.push(rotations);
         }
-        parts.push(self.run_due_sagas().await);
-        parts.push(self.record_late().await);
+        let room = self.at_a_time.saturating_sub(u32::try_from(sagas.len()).unwrap_or(self.at_a_time));
+        let taken = self.take_due_sagas(room, sagas).await;
+        is_more |= taken.as_ref().is_ok_and(|taken| u32::try_from(*taken).is_ok_and(|taken| taken >= room));
+        parts.push(taken);
+        let count = parts.into_iter().sum::<Result<usize>>()?;
+        Ok(BegunWork { count, is_more })
+    }
+
+    /// Works on sagas that are due, `room` of them at most. They go on by themselves.
+    async fn take_due_sagas(self: &Arc<Self>, room: u32, sagas: &mut JoinSet<()>) -> Result<usize> {
+        let due = self.ledger.read(move |tx| tx.sagas_due(room)).await?;
+        if due.is_empty() || self.refuse_if_forked().is_err() {
+            return Ok(0);
+        }
+        if !self.ledger.is_shared() {
+            // The lease of one that is worked on may have run out, where the machine was asleep meanwhile.
+            let free: Vec<_> = due.into_iter().filter(|saga| !self.is_at_work(*saga)).collect();
+            let count = free.len();
+            for saga in free {
+                let broker = Arc::clone(self);
+                sagas.spawn(async move { broker.run_saga(saga).await });
+            }
+            return Ok(count);
+        }
+        // Others look at the same moment, and see the same ones.
+        let (owner, lease) = (self.owner.clone(), self.lease());
+        let claimed = self.ledger.write(move |tx| tx.claim_due_sagas(&owner, lease, room)).await?;
+        let count = claimed.len();
+        for saga in claimed {
+            let broker = Arc::clone(self);
+            sagas.spawn(async move { broker.run_claimed(saga).await });
+        }
+        Ok(count)
+    }
+
+    /// Everything that is due and no saga.
+    async fn keep_up(self: &Arc<Self>, leading: Option<&Leading>) -> Result<usize> {
+        let mut parts = vec![self.record_late().await];
         if let Some(leading) = leading {
             parts.push(self.renew_due().await);
             parts.push(self.pay_debts().await);
             parts.push(self.clear_places().await);
-            parts.push(self.sweep(&leading).await);
-            if !doubts {
+            parts.push(self.sweep(leading).await);
+            if self.doubts_clock().is_none() {
                 parts.push(self.end_expired().await);
                 parts.push(self.expire().await);
             }
@@ -55,39 +117,12 @@ impl Broker {
         parts.into_iter().sum()
     }
 
-    async fn run_due_sagas(self: &Arc<Self>) -> Result<usize> {
-        let due = self.ledger.read(|tx| tx.sagas_due(AT_A_TIME)).await?;
-        let mut running = tokio::task::JoinSet::new();
-        let count = if self.ledger.is_shared() {
-            if due.is_empty() || self.refuse_if_forked().is_err() {
-                return Ok(0);
-            }
-            // Others look at the same moment, and see the same ones.
-            let (owner, lease) = (self.owner.clone(), self.lease());
-            let claimed = self.ledger.write(move |tx| tx.claim_due_sagas(&owner, lease, AT_A_TIME)).await?;
-            let count = claimed.len();
-            for saga in claimed {
-                let broker = Arc::clone(self);
-                running.spawn(async move { broker.run_claimed(saga).await });
-            }
-            count
-        } else {
-            let count = due.len();
-            for saga in due {
-                let broker = Arc::clone(self);
-                running.spawn(async move { broker.run_saga(saga).await });
-            }
-            count
-        };
-        while running.join_next().await.is_some() {}
-        Ok(count)
-    }
-
-    /// Ticks, publishes the audit log and reconciles until told to stop. Each goes at its own pace: a provider that does
+    /// Does what is due, publishes the audit log and reconciles until told to stop. Each goes at its own pace: a provider that does
     /// not answer holds up no checkpoint.
     pub async fn run_schedule(self: Arc<Self>, stop: watch::Receiver<bool>) {
         tokio::join!(
-            self.run_ticks(stop.clone()),
+            self.run_work(stop.clone()),
+            self.run_upkeep(stop.clone()),
             self.run_reconciles(stop.clone()),
             self.run_counts(stop.clone()),
             self.run_renewals(stop.clone()),
@@ -95,27 +130,63 @@ impl Broker {
         );
     }
 
-    async fn run_ticks(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
+    /// Begins what is due. A saga that takes long, because its provider does, holds up no other.
+    async fn run_work(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
         let others = self.ledger.listen();
-        let mut tick = tokio::time::interval(self.tick);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tick = self.ticks();
+        let (mut sagas, mut is_more) = (JoinSet::new(), false);
+        loop {
+            tokio::select! {
+                () = told(&mut stop) => break,
+                _ = tick.tick() => {}
+                () = others.wrote() => tokio::time::sleep(GATHER).await,
+                Some(_) = sagas.join_next(), if is_more => tokio::time::sleep(GATHER_OWN).await,
+            }
+            while sagas.try_join_next().is_some() {}
+            let beginning = async {
+                self.ledger.catch_up().await?;
+                let leading = self.leads_still();
+                self.begin_due(leading.as_ref(), &mut sagas).await
+            };
+            tokio::select! {
+                begun = beginning => {
+                    is_more = begun.as_ref().is_ok_and(|begun| begun.is_more);
+                    report("work", begun);
+                }
+                () = told(&mut stop) => break,
+            }
+        }
+        // What is with a provider just now comes to its end if it can; if not, the next broker picks it up.
+        let _ = tokio::time::timeout(GRACE, async { while sagas.join_next().await.is_some() {} }).await;
+    }
+
+    async fn run_upkeep(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut tick = self.ticks();
         loop {
             tokio::select! {
                 () = told(&mut stop) => return,
                 _ = tick.tick() => {}
-                () = others.wrote() => tokio::time::sleep(GATHER).await,
             }
-            let ticking = self.tick();
-            tokio::pin!(ticking);
+            let keeping = async {
+                self.ledger.catch_up().await?;
+                let leading = self.leading().await?;
+                self.keep_up(leading.as_ref()).await
+            };
+            tokio::pin!(keeping);
             tokio::select! {
-                ticked = &mut ticking => report("tick", ticked),
+                kept = &mut keeping => report("upkeep", kept),
                 () = told(&mut stop) => {
-                    // What is with a provider just now comes to its end if it can; if not, the next broker picks it up.
-                    let _ = tokio::time::timeout(GRACE, ticking).await;
+                    let _ = tokio::time::timeout(GRACE, keeping).await;
                     return;
                 }
             }
         }
+    }
+
+    fn ticks(&self) -> Interval {
+        let mut tick = tokio::time::interval(self.tick);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        tick
     }
 
     async fn run_reconciles(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {

@@ -71,6 +71,11 @@ impl Broker {
         AtWork { held: &self.held, saga: saga.id }
     }
 
+    /// Whether this process works on a saga just now, however long ago that began.
+    pub(crate) fn is_at_work(&self, saga: SagaId) -> bool {
+        lock(&self.held.sagas).contains_key(&saga)
+    }
+
     /// Whether this broker is to do what one does for all. Takes the lead when nobody has it. One that may do nothing at present
     /// leaves it to others.
     pub(crate) async fn leading(&self) -> Result<Option<Leading>> {
@@ -99,6 +104,15 @@ impl Broker {
             self.give_up_lead().await?;
         }
         Ok(lock(&self.held.lead).clone().map(|lead| Leading(Some(lead))))
+    }
+
+    /// The same as far as it is known, for what holds without it: nothing is taken or prolonged.
+    pub(crate) fn leads_still(&self) -> Option<Leading> {
+        if !self.ledger.is_shared() {
+            return Some(Leading(None));
+        }
+        let held = lock(&self.held.lead).clone();
+        held.filter(|_| self.refuse_if_forked().is_ok()).map(|lead| Leading(Some(lead)))
     }
 
     /// Prolongs what this broker holds: the leases of the sagas that it works on, and its lead.

@@ -7,7 +7,6 @@ use keywright_broker::trace::Trace;
 use keywright_core::audit::{Deed, Stage};
 use keywright_core::key::{KeyState, VersionState};
 use keywright_core::plan::Ending;
-use keywright_core::saga::Phase;
 use keywright_ledger::{AuditFilter, audit_files};
 use keywright_sandbox::TokenStatus;
 
@@ -160,21 +159,6 @@ pub(crate) fn at_rest(house: &mut House, reference: &mut Reference) -> Result<()
         }
         for slot in 0..SLOTS {
             let Some(trace) = trace(house, slot) else { continue };
-            let known = reference.of(slot);
-            if known.is_touched
-                && quarter > 20
-                && trace.saga.as_ref().is_some_and(|saga| saga.phase == Phase::Placed)
-            {
-                // A successor that somebody wrote over before it was verified waits for ever (docs/design/next.md, 9).
-                known.unsettle();
-                known.is_doomed = true;
-                let (broker, ana, id) = (house.broker(), house.operators[0].caller(), trace.key.id);
-                let revoked = house
-                    .run(async move { broker.revoke(&ana, &id.to_string(), "it was written over").await });
-                revoked.map_err(|error| error.to_string())?;
-                reference.revoked.push(id);
-                continue;
-            }
             if trace.saga.is_some() && trace.plan.ending == Some(Ending::Kept) {
                 let (broker, ana) = (house.broker(), &house.operators[0]);
                 let ended = house

@@ -56,8 +56,9 @@ impl Others {
     }
 }
 
+/// How many connections to a file are kept for later.
 const MAX_IDLE_READERS: usize = 4;
-/// How many read from a server at the same time.
+/// How many read from a server at the same time. All of these are kept: a session costs a server far more than a read.
 const MAX_REMOTE_READERS: usize = 8;
 
 impl Ledger {
@@ -265,7 +266,7 @@ impl Ledger {
         if !engine.in_transaction()
             && engine.is_usable()
             && let Ok(mut idle) = self.readers.lock()
-            && idle.len() < MAX_IDLE_READERS
+            && idle.len() < if self.is_remote() { MAX_REMOTE_READERS } else { MAX_IDLE_READERS }
         {
             idle.push(engine);
         }

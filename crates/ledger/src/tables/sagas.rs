@@ -157,6 +157,18 @@ impl Tx<'_> {
         rows.iter().map(|row| row.parse(0, "saga id")).collect()
     }
 
+    /// How many sagas were begun that nobody took up yet, `limit` of them at most.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn sagas_not_taken_up(&self, limit: u32) -> Result<u32> {
+        let sql = format!(
+            "SELECT id FROM sagas WHERE (due_at <= $1 OR due_at > $3) AND {FREE} AND fence = 0 LIMIT $5"
+        );
+        let rows = self.query(&sql, &[&self.times()?[..], &[i64::from(limit).into()]].concat())?;
+        Ok(u32::try_from(rows.len()).unwrap_or(limit))
+    }
+
     /// See [`FREE`].
     fn times(&self) -> Result<[Value; 4]> {
         let (now, common) = (self.now(), self.common_now()?);

@@ -96,9 +96,11 @@ impl Session {
 
     fn set_up(&mut self) -> Result<()> {
         // A table of ours is never another one, rows are never hidden without a word, a commit is on the disk, and a server
-        // whose broker is gone without a word notices within a minute.
+        // whose broker is gone without a word notices within a minute. A plan that was made while a table was small is kept for
+        // as long as the session: there is an index for each look, and it is used from the beginning.
         self.batch(&format!(
-            "SET search_path = {SCHEMA}, pg_temp; SET row_security = off; SET lock_timeout = '{BUSY_SECONDS}s'; \
+            "SET enable_seqscan = off; SET jit = off; \
+             SET search_path = {SCHEMA}, pg_temp; SET row_security = off; SET lock_timeout = '{BUSY_SECONDS}s'; \
              SET idle_in_transaction_session_timeout = '5min'; SET client_min_messages = warning; \
              SET default_transaction_isolation = 'read committed'; SET standard_conforming_strings = on; \
              SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; \
