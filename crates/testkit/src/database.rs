@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The database. It goes with the server: removing one has the server write all that it has to the disk.
 pub struct Database {
-    server: PathBuf,
-    port: String,
-    name: String,
+    pub(crate) server: PathBuf,
+    pub(crate) port: String,
+    pub(crate) name: String,
+    /// Where else it may be found.
+    pub(crate) standbys: Vec<(PathBuf, String)>,
 }
 
 impl Database {
@@ -36,22 +38,35 @@ impl Database {
     }
 
     fn try_new() -> Option<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
         let server = PathBuf::from(std::env::var_os("KEYWRIGHT_TEST_POSTGRES")?);
         let port = std::env::var("KEYWRIGHT_TEST_POSTGRES_PORT").ok()?;
+        Some(Self::on(vec![(server, port)]))
+    }
+
+    /// One on the first of these servers, which may be found at the others later.
+    pub(crate) fn on(mut places: Vec<(PathBuf, String)>) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let (server, port) = places.remove(0);
         // Processes get numbers again, and what they leave is there until the server goes.
         let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
         let name = format!("t{}_{}_{since}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let database = Self { server, port, name };
+        let database = Self { server, port, name, standbys: places };
         database.admin(&format!("CREATE DATABASE {} OWNER broker", database.name));
-        Some(database)
+        database
     }
 
     /// Over the server's socket, as the owner of the database.
     #[must_use]
     pub fn url(&self) -> String {
-        let socket = self.server.to_str().unwrap().replace('/', "%2F");
-        format!("postgres://broker@{socket}:{}/{}", self.port, self.name)
+        let place = |(server, port): &(PathBuf, String)| {
+            format!("{}:{port}", server.to_str().unwrap().replace('/', "%2F"))
+        };
+        let first = place(&(self.server.clone(), self.port.clone()));
+        if self.standbys.is_empty() {
+            return format!("postgres://broker@{first}/{}", self.name);
+        }
+        let places: Vec<String> = [first].into_iter().chain(self.standbys.iter().map(place)).collect();
+        format!("postgres://broker@{}/{}?target_session_attrs=read-write", places.join(","), self.name)
     }
 
     /// Over the network, with TLS and a password, believing the authorities in a file of the server's directory.
@@ -79,7 +94,7 @@ impl Database {
     #[must_use]
     pub fn copy(&self) -> Self {
         let name = format!("{}_copy", self.name);
-        let copy = Self { server: self.server.clone(), port: self.port.clone(), name };
+        let copy = Self { server: self.server.clone(), port: self.port.clone(), name, standbys: Vec::new() };
         copy.become_like(self);
         copy
     }
