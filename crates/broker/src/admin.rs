@@ -19,6 +19,7 @@ use crate::auth::{Proven, new_token};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
+use crate::mask::FINGERPRINT;
 use crate::outside::{DOTENV, EMBEDDED, connect, connect_store, owner_of_connection, owner_of_store};
 use crate::rails::{
     AGENT, CONNECTION, FACT, OPERATOR, Rails, STORE, WORKLOAD, known_as, of_connection, of_store,
@@ -92,6 +93,7 @@ impl Broker {
         let owner = owner_of_connection(&connection);
         let sealed = self.keyring.seal(&owner, &new.credential)?;
         self.secret_came(&new.credential).await?;
+        let print = self.keyring.fingerprint(&new.credential).to_hex();
         let provider = connect(&connection, new.credential)?;
         let health = provider.check().await?;
         self.refuse_managed(&connection, provider.own_key_id().await?).await?;
@@ -106,6 +108,7 @@ impl Broker {
             record.facts.insert("kind".to_owned(), serde_json::json!(connection.kind.as_str()));
             record.facts.insert("base_url".to_owned(), serde_json::json!(connection.base_url));
             record.facts.insert("account".to_owned(), serde_json::json!(connection.account));
+            record.facts.insert(FINGERPRINT.to_owned(), serde_json::json!(print));
             record.facts.insert(FACT.to_owned(), serde_json::json!(coming));
             tx.audit(record)
         });
@@ -184,6 +187,7 @@ impl Broker {
         if let Some(credential) = &new.credential {
             self.secret_came(credential).await?;
         }
+        let print = new.credential.as_ref().map(|secret| self.keyring.fingerprint(secret).to_hex());
         connect_store(&store, new.credential)?.check().await?;
         let who = operator.caller().who();
         let (known, digest) = (known_as(STORE, store.name.as_str()), of_store(&store));
@@ -197,6 +201,7 @@ impl Broker {
             record.facts.insert("store".to_owned(), serde_json::json!(store.name.as_str()));
             record.facts.insert("kind".to_owned(), serde_json::json!(store.kind.as_str()));
             record.facts.insert("address".to_owned(), serde_json::json!(store.address));
+            record.facts.extend(print.map(|print| (FINGERPRINT.to_owned(), serde_json::json!(print))));
             record.facts.insert(FACT.to_owned(), serde_json::json!(coming));
             tx.audit(record)
         });

@@ -20,6 +20,7 @@ use crate::auth::Proven;
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
+use crate::mask::FINGERPRINT;
 use crate::outside::{connect, owner_of_connection};
 use crate::rails::{CONNECTION, FACT, Rails, known_as, of_connection};
 use crate::record::failed;
@@ -44,6 +45,8 @@ pub struct Renewed {
 pub(crate) struct Coming {
     id: SealedId,
     sealed: SealedValue,
+    /// What other brokers know it by.
+    print: String,
 }
 
 impl Broker {
@@ -304,7 +307,7 @@ impl Broker {
     pub(crate) fn seal_coming(&self, connection: &Connection, credential: &Secret) -> Result<Coming> {
         let id = SealedId::generate(self.now(), entropy()?);
         let sealed = self.keyring.seal(&owner_of_connection(connection), credential)?;
-        Ok(Coming { id, sealed })
+        Ok(Coming { id, sealed, print: self.keyring.fingerprint(credential).to_hex() })
     }
 
     pub(crate) async fn fail_renewal(&self, renewal: &ParentRenewal, error: &BrokerError) -> Result<()> {
@@ -354,6 +357,7 @@ pub(crate) fn swap(
     rails.coming(&known, &digest);
     record.subject.connection = Some(changed.name.to_string());
     record.facts.insert(FACT.to_owned(), serde_json::json!(digest));
+    record.facts.insert(FINGERPRINT.to_owned(), serde_json::json!(coming.print));
     record.result.get_or_insert_with(Outcome::done);
     tx.audit(record)?;
     Ok((known, digest))

@@ -440,7 +440,7 @@ async fn whoever_lost_the_lease_of_a_successor_takes_back_what_it_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_one_made_is_masked_at_the_others() {
+async fn a_key_and_a_parent_credential_that_one_made_are_masked_at_the_others() {
     let Some(house) = house(1).await else { return };
     let (one, two) = (house.open(0).await, house.open(1).await);
     let token = Secret::new("the caller's own".to_owned());
@@ -450,6 +450,13 @@ async fn a_key_that_one_made_is_masked_at_the_others() {
     let made = house.sandbox.live_tokens_named_like("kw-");
     let value = house.sandbox.secret_of(&made[0].id).unwrap();
     let clean = two.mask(&token).await.unwrap().clean(&format!("CF_TOKEN={value}, please"));
+    assert!(!clean.contains(&value), "{clean}");
+    // So is what a connection works with since.
+    let before = parents(&house.sandbox);
+    one.rotate_parent(&ana(&one).await, &cf()).await.unwrap();
+    let fresh = parents(&house.sandbox).into_iter().find(|id| !before.contains(id)).unwrap();
+    let value = house.sandbox.secret_of(&fresh).unwrap();
+    let clean = two.mask(&token).await.unwrap().clean(&format!("is it {value}?"));
     assert!(!clean.contains(&value), "{clean}");
 }
 
