@@ -30,6 +30,8 @@ impl Broker {
     /// # Errors
     /// The first trouble that there was, when the ledger can't be read or written.
     pub async fn tick(self: &Arc<Self>) -> Result<usize> {
+        // For the log, where nobody asks.
+        let _ = self.files.second_place();
         self.ledger.catch_up().await?;
         let doubts = self.doubts_clock().is_some();
         let leading = self.leading().await?;
@@ -171,6 +173,8 @@ impl Broker {
         loop {
             tokio::select! {
                 () = told(&mut stop) => break,
+                // It may say that this ledger is behind.
+                () = self.files.second_answered() => report("audit", self.publish_audit().await),
                 changed = commits.changed() => {
                     if changed.is_err() {
                         break;

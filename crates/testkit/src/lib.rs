@@ -7,6 +7,7 @@ mod brokers;
 mod canary;
 mod clock;
 mod database;
+mod hanging;
 mod world;
 
 pub use at_once::AtOnce;
@@ -14,4 +15,5 @@ pub use brokers::{Brokers, QUICK, Running};
 pub use canary::{Canaries, encodings};
 pub use clock::TestClock;
 pub use database::Database;
+pub use hanging::Hanging;
 pub use world::{CHEAP, Closed, DNS_EDIT, World, ask, unlock};
