@@ -141,6 +141,17 @@ impl Tx<'_> {
         row.map(|row| Ok(Listened { since: row.time(0)?, until: row.time(1)? })).transpose()
     }
 
+    /// All brokers that were there to be spoken to lately, by their names.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn listeners(&self) -> Result<Vec<(String, Listened)>> {
+        let rows = self.query("SELECT name, since, until FROM listeners ORDER BY name", &[])?;
+        let read =
+            |row: &Row| Ok((row.text(0)?.to_owned(), Listened { since: row.time(1)?, until: row.time(2)? }));
+        rows.iter().map(read).collect()
+    }
+
     /// A program ended. Until just now it may have used what it held.
     ///
     /// # Errors
