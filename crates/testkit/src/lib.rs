@@ -8,6 +8,7 @@ mod canary;
 mod clock;
 mod database;
 mod hanging;
+mod swallowing;
 mod world;
 
 pub use at_once::AtOnce;
@@ -16,4 +17,5 @@ pub use canary::{Canaries, encodings};
 pub use clock::TestClock;
 pub use database::Database;
 pub use hanging::Hanging;
+pub use swallowing::Swallowing;
 pub use world::{CHEAP, Closed, DNS_EDIT, World, ask, unlock};
