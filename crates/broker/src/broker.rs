@@ -11,7 +11,7 @@ use keywright_core::policy::Policies;
 use keywright_core::provider::Provider;
 use keywright_core::secret::Secret;
 use keywright_core::text::Untrusted;
-use keywright_ledger::audit_files::AuditFiles;
+use keywright_ledger::audit_files::{AuditFiles, Trouble};
 use keywright_ledger::seal::Keyring;
 use keywright_ledger::{Clock, Heard, Ledger, LedgerError, Slot, Tx};
 use tokio::sync::OnceCell;
@@ -140,6 +140,9 @@ pub struct Health {
     /// Why the newest entries of the audit log are not signed yet, where that is not only a matter of a moment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsigned: Option<String>,
+    /// What is wrong with the copy of the audit log's head in a second place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub witness: Option<String>,
     /// Why nothing is ended or replaced on account of the time, where the clock jumped ahead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock: Option<String>,
@@ -252,12 +255,14 @@ impl Broker {
         let forked = || self.forked.read().unwrap_or_else(PoisonError::into_inner).clone();
         let read_only = self.foreign.clone().or_else(forked);
         let unsigned = self.unsigned.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let witness = self.files.second_place().map(|trouble| told_of(&trouble));
         let clock = self.doubts_clock();
         let clock_off = self.clock_off();
         let health = self.ledger.scan(|tx| {
             Ok::<_, LedgerError>(Health {
                 clock,
                 unsigned,
+                witness,
                 clock_off,
                 read_only,
                 keys_active: tx.keys_active()?,
@@ -384,6 +389,20 @@ impl Broker {
 
     pub(crate) fn find_request(text: &str) -> Result<RequestId> {
         RequestId::parse(text).map_err(BrokerError::invalid)
+    }
+}
+
+/// What is wrong with the second place of the log's head, and what that means.
+fn told_of(trouble: &Trouble) -> String {
+    let Trouble { place, why, is_unread } = trouble;
+    let place = place.display();
+    if *is_unread {
+        format!(
+            "whether this home is an older copy is not known, because {place} can't be read: {why}; until it can, no key that \
+             the ledger does not know is ended"
+        )
+    } else {
+        format!("the copy of the audit log's head in {place} is behind: {why}")
     }
 }
 

@@ -129,6 +129,17 @@ impl Home {
         self.set("audit", Some(("witness", place)))
     }
 
+    /// The same for one of several homes of one ledger: in a directory of its own, because other homes may be told the same place.
+    /// Gives that directory.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn set_own_witness(&self, place: &Path) -> Result<PathBuf> {
+        let own = place.join(self.broker_name(true)?);
+        self.set_witness(&own)?;
+        Ok(own)
+    }
+
     fn settings(&self) -> Result<toml::Table> {
         match std::fs::read_to_string(self.config()) {
             Ok(text) => toml::from_str(&text).map_err(|error| self.bad_setting(&error.message())),

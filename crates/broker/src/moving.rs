@@ -1,9 +1,10 @@
 //! Moving a home's ledger to another engine. Nobody else works on the home meanwhile.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use keywright_core::name::OperatorName;
 use keywright_core::secret::Secret;
+use keywright_core::span::Span;
 use keywright_ledger::audit_files::{Report, verifier_key, verify};
 use keywright_ledger::seal::Keyring;
 use keywright_ledger::{Clock, Ledger, LedgerError, Location};
@@ -23,14 +24,22 @@ pub struct LedgerMoved {
     pub entries: u64,
     /// The file that the ledger was in, where it was one: it is kept under another name.
     pub kept: Option<PathBuf>,
+    /// Why it kept its own name, where it did. It is not used any more all the same.
+    pub not_renamed: Option<String>,
+    /// Other homes whose brokers worked on the old database, as far as it remembers them: they go on naming it.
+    pub others: Vec<String>,
 }
+
+/// A broker that runs says so more often. One that was there so lately may still be.
+const LATELY: Span = Span::from_seconds(120);
 
 impl Home {
     /// Copies the ledger into an empty one, sees to it that all rows and the audit log are as they were written on both sides,
     /// and has the home use the new one. The old one stays as it is.
     ///
     /// # Errors
-    /// When somebody works on the home, the passphrase opens no slot, either ledger is not sound, or the target is not empty.
+    /// When somebody works on the home or another home's broker on the ledger, the passphrase opens no slot, either ledger is not
+    /// sound, or the target is not empty.
     pub async fn move_ledger(
         &self,
         to: &Location,
@@ -52,7 +61,9 @@ impl Home {
             Location::Server(_) => None,
         };
         let ledger = self.open_ledger(Clock::clone(&clock))?;
+        // From here on nobody else writes to it.
         ledger.claim().await?;
+        let others = self.others(&ledger).await?;
         let (_, keyring, _) = unlock(&ledger, operator, passphrase).await?;
         let before = self.examined(&ledger, &from, &keyring).await?;
         let done = async {
@@ -75,19 +86,50 @@ impl Home {
             }
             (Err(error), None) => return Err(error),
         };
+        if let Err(error) = ledger.fold().await {
+            // What is not in the file then is in its write-ahead log, which is kept with it.
+            tracing::warn!(%error, "somebody else reads the old file");
+        }
         drop(ledger);
-        self.set_location(to)?;
-        let kept = match &from {
+        self.set_location(to).map_err(|error| error.hint(
+            "everything was copied, and the home uses the old ledger still; empty the new one before you try again",
+        ))?;
+        let (kept, not_renamed) = match &from {
             Location::File(path) => {
-                let kept = path.with_extension("db.moved");
-                let io =
-                    |e: std::io::Error| BrokerError::new(Code::Internal, format!("{}: {e}", path.display()));
-                std::fs::rename(path, &kept).map_err(io)?;
-                Some(kept)
+                let kept = free_name(path);
+                // The move is done, whatever becomes of the name.
+                match rename(path, &kept) {
+                    Ok(()) => (Some(kept), None),
+                    Err(error) => (Some(path.clone()), Some(error.to_string())),
+                }
             }
-            Location::Server(_) => None,
+            Location::Server(_) => (None, None),
         };
-        Ok(LedgerMoved { rows: moved.rows, vouched: before.0, entries: before.1.entries, kept })
+        let (rows, vouched, entries) = (moved.rows, before.0, before.1.entries);
+        Ok(LedgerMoved { rows, vouched, entries, kept, not_renamed, others })
+    }
+
+    /// The other homes whose brokers worked on the ledger, none of them just now.
+    async fn others(&self, ledger: &Ledger) -> Result<Vec<String>> {
+        if !ledger.is_shared() {
+            return Ok(Vec::new());
+        }
+        let (own, now) = (self.broker_name(true)?, ledger.now());
+        let mut others = ledger.read(|tx| tx.listeners()).await.map_err(|error: LedgerError| error)?;
+        others.retain(|(name, _)| *name != own);
+        if let Some((name, listened)) = others.iter().find(|(_, listened)| LATELY.after(listened.until) > now)
+        {
+            let message = format!(
+                "another home's broker, `{}`, worked on this ledger at {}",
+                keywright_core::text::escaped(name),
+                listened.until.strftime("%Y-%m-%d %H:%M:%SZ")
+            );
+            return Err(BrokerError::new(Code::Conflict, message).hint(
+                "it would go on with the old one, and what it writes there would be lost: stop it there with `keywright stop`, and \
+                 try again two minutes later",
+            ));
+        }
+        Ok(others.into_iter().map(|(name, _)| name).collect())
     }
 
     /// How many rows are vouched for, and the audit log's report, where all is sound.
@@ -120,4 +162,29 @@ impl Home {
             None => Ok((found.rows, report)),
         }
     }
+}
+
+/// A name for the old file that nothing has yet: that of an earlier move is kept.
+fn free_name(path: &Path) -> PathBuf {
+    let first = path.with_extension("db.moved");
+    let more = (2u32..).map(|number| path.with_extension(format!("db.moved-{number}")));
+    // There are more numbers than files.
+    std::iter::once(first).chain(more).find(|name| !name.exists()).unwrap_or_else(|| path.to_owned())
+}
+
+/// Gives a ledger's file another name, with what belongs to it; or leaves all as it is.
+fn rename(path: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::rename(path, to)?;
+    for suffix in ["-wal", "-shm"] {
+        let named = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
+        match std::fs::rename(named(path), named(to)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                // What is in the one is nothing without the other.
+                std::fs::rename(to, path)?;
+                return Err(error);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }

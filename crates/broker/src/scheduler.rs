@@ -100,6 +100,8 @@ impl Broker {
 
     /// Everything that is due and no saga.
     async fn keep_up(self: &Arc<Self>, leading: Option<&Leading>) -> Result<usize> {
+        // For the log, where nobody asks.
+        let _ = self.files.second_place();
         let mut parts = vec![self.record_late().await];
         if let Some(leading) = leading {
             parts.push(self.renew_due().await);
@@ -242,6 +244,8 @@ impl Broker {
         loop {
             tokio::select! {
                 () = told(&mut stop) => break,
+                // It may say that this ledger is behind.
+                () = self.files.second_answered() => report("audit", self.publish_audit().await),
                 changed = commits.changed() => {
                     if changed.is_err() {
                         break;

@@ -189,6 +189,8 @@ impl Broker {
     ) -> Result<Fate> {
         let (connection, random) = (connection.clone(), entropy()?);
         let only_looks = self.refuse_if_forked().is_err();
+        // Then this may be an older copy, and what it does not know be in use.
+        let is_unread = self.files.is_unread();
         let fate = self.ledger.write(move |tx| {
             let mut known = match tx.attempt(attempt) {
                 Ok(known) => Some(known),
@@ -205,7 +207,8 @@ impl Broker {
             if adopted(tx, &connection, &provider_key_id)? {
                 return Ok(Fate::Owned);
             }
-            if only_looks || (epoch < tx.epoch()? && !has_ended(tx, &connection, &provider_key_id)?) {
+            let may_be_lost = (is_unread && known.is_none()) || epoch < tx.epoch()?;
+            if only_looks || (may_be_lost && !has_ended(tx, &connection, &provider_key_id)?) {
                 return Ok(Fate::Lost);
             }
             let orphan = Orphan {

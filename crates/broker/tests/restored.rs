@@ -2,13 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use keywright_broker::adopt::Adoption;
 use keywright_broker::ask::Ask;
 use keywright_broker::{Code, Reconciled};
 use keywright_core::receipt::Status;
-use keywright_testkit::{Closed, World, ask};
+use keywright_testkit::{Closed, Hanging, Running, World, ask};
 
 /// Numbers that look random and are the same each time (Lehmer's).
 struct Dice(u64);
@@ -218,4 +220,98 @@ async fn a_second_place_that_is_gone_or_holds_something_else_stops_nobody() {
     let home = world.closed().await;
     let (first, second) = (head_of(&home), home.home().join("audit/head"));
     assert_eq!(std::fs::read(first).unwrap(), std::fs::read(second).unwrap());
+}
+
+/// Waits until the broker says of the second place what is wanted.
+async fn until_said(world: &World, what: &str, is_so: impl Fn(Option<&str>) -> bool) {
+    let begun = std::time::Instant::now();
+    loop {
+        let said = world.broker.health().await.unwrap().witness;
+        if is_so(said.as_deref()) {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}: {said:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_place_that_hangs_while_it_is_written_holds_up_nobody_and_gets_the_newest_head() {
+    let home = World::with_witness().await.closed().await;
+    let (first, second) = (home.home().join("audit/head"), head_of(&home));
+    // Whoever opens a pipe to write waits until somebody reads.
+    let pipe = second.with_file_name("head.new");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let world = home.opened().await;
+    for number in 0..3 {
+        makes(&world, &format!("TOKEN_{number}")).await;
+    }
+    until_said(&world, "it hangs", |said| said.is_some_and(|said| said.contains("is behind"))).await;
+    assert_eq!(world.broker.health().await.unwrap().read_only, None);
+    assert_ne!(std::fs::read(&first).unwrap(), std::fs::read(&second).unwrap());
+    // It answers again.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let reader = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(&pipe).unwrap();
+    std::fs::remove_file(&pipe).unwrap();
+    until_said(&world, "it is well", |said| said.is_none()).await;
+    drop(reader);
+    makes(&world, "LAST").await;
+    let home = world.closed().await;
+    assert_eq!(std::fs::read(first).unwrap(), std::fs::read(second).unwrap());
+    assert_eq!(home.opened().await.broker.health().await.unwrap().read_only, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_place_that_does_not_answer_at_the_start_is_gone_by_as_soon_as_it_does() {
+    let world = World::with_witness().await;
+    makes(&world, "OLD").await;
+    let home = world.closed().await;
+    let copy = home.copy("copy");
+    let world = home.opened().await;
+    makes(&world, "NEW").await;
+    let all = living(&world);
+    let home = world.closed().await;
+    home.put_back(&copy);
+    let Some(hanging) = Hanging::over(home.witness().unwrap()) else { return };
+    let world = home.opened().await;
+    let health = world.broker.health().await.unwrap();
+    assert_eq!(health.read_only, None, "nobody knows yet");
+    assert!(health.witness.unwrap().contains("whether this home is an older copy is not known"));
+    // It works, and ends nothing that may be in use.
+    makes(&world, "MEANWHILE").await;
+    let found = world.broker.reconcile().await.unwrap();
+    assert!(found.orphans.is_empty() && found.lost.len() == 1, "{found:?}");
+    assert!(living(&world).is_superset(&all));
+    let schedule = Running::start(&[Arc::clone(&world.broker)]);
+    hanging.end();
+    let begun = std::time::Instant::now();
+    while world.broker.health().await.unwrap().read_only.is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it was not read");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    schedule.stop().await;
+    only_looks(&world, "read late").await;
+    accepted(&world, "read late").await;
+    let world = world.restart().await;
+    assert_eq!(world.broker.health().await.unwrap().read_only, None);
+    assert_eq!(world.broker.health().await.unwrap().witness, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_can_be_accepted_while_the_second_place_hangs_and_is_put_aside_later() {
+    let (world, _) = behind().await;
+    let home = world.closed().await;
+    let Some(hanging) = Hanging::over(home.witness().unwrap()) else { return };
+    // The home's own head is behind too, so it is noticed without the second place.
+    let head = home.home().join("audit/head");
+    let other = std::fs::read_to_string(&head).unwrap();
+    std::fs::write(&head, other.replace("keywright/head/1", "keywright/head/2")).unwrap();
+    let world = home.opened().await;
+    assert!(world.broker.health().await.unwrap().read_only.is_some());
+    accepted(&world, "while it hangs").await;
+    makes(&world, "AFTER").await;
+    hanging.end();
+    until_said(&world, "put aside", |said| said.is_none()).await;
+    let world = world.restart().await;
+    assert_eq!(world.broker.health().await.unwrap().read_only, None, "what lay there counts no more");
 }

@@ -7,7 +7,9 @@ mod brokers;
 mod canary;
 mod clock;
 mod database;
+mod hanging;
 mod server;
+mod swallowing;
 mod world;
 
 pub use at_once::AtOnce;
@@ -15,5 +17,7 @@ pub use brokers::{Brokers, QUICK, Running};
 pub use canary::{Canaries, encodings};
 pub use clock::TestClock;
 pub use database::Database;
+pub use hanging::Hanging;
 pub use server::Server;
+pub use swallowing::Swallowing;
 pub use world::{CHEAP, Closed, DNS_EDIT, World, ask, unlock};

@@ -154,6 +154,10 @@ impl World {
         while weak.strong_count() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        // It lets go of the home last.
+        while Home::at(&home).lock().is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         Closed { sandbox, clock, home, has_triggers, witness, dir: _dir }
     }
 

@@ -57,7 +57,7 @@ pub(crate) async fn run(app: &App, _: Args) -> Done {
     let mut findings = checks::home(app);
     findings.extend(checks::broker(app).await?);
     findings.extend(checks::audit(app).await?);
-    findings.extend(checks::witness(app));
+    findings.extend(checks::witness(app).await?);
     findings.extend(checks::rows(app).await?);
     findings.extend(checks::parents(app).await?);
     findings.extend(checks::process());

@@ -28,7 +28,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL")]
     ledger: Option<String>,
     /// Where a copy of the audit log's head is kept, outside of the home: an older copy of the home that is put back is
-    /// noticed by it. A directory, by default in your state directory (`$XDG_STATE_HOME/keywright`); `none` for none.
+    /// noticed by it. A directory, by default in your state directory (`$XDG_STATE_HOME/keywright`); `none` for none. A home
+    /// that joins a ledger has a directory of its own below that.
     #[arg(long, value_name = "DIR")]
     witness: Option<PathBuf>,
     /// Make a home for a ledger that is there, in a PostgreSQL database: its broker works beside those of the other homes. The
@@ -66,11 +67,11 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
     if asks && !input::agrees(&question, input::Enter::Agrees)? {
         return Err(errors::declined("no home was wanted"));
     }
+    let witness = witness(args.witness)?;
     if args.join {
-        return join(app, &ledger, root).await;
+        return join(app, &ledger, root, witness).await;
     }
     let passphrase = app.new_passphrase(&name)?.into_secret();
-    let witness = witness(args.witness)?;
     drop(app.home.init_with(&ledger, &name, passphrase, Arc::new(Timestamp::now)).await?);
     if let Some(place) = &witness {
         app.home.set_witness(place)?;
@@ -110,13 +111,20 @@ fn usual_state() -> Option<PathBuf> {
     state.map(|state| state.join("keywright"))
 }
 
-async fn join(app: &App, ledger: &Location, root: String) -> Done {
+async fn join(app: &App, ledger: &Location, root: String, witness: Option<PathBuf>) -> Done {
     let invalid = |error: &dyn std::fmt::Display| Failure::new(Code::InvalidArgument, error.to_string());
     let operator = app.operator.as_deref().map(OperatorName::parse).transpose().map_err(|e| invalid(&e))?;
     let passphrase = app.passphrase()?.into_secret();
     let operator = app.home.join(ledger, operator.as_ref(), passphrase, Arc::new(Timestamp::now)).await?;
-    let facts = Facts::new().add("home", root.as_str()).add("operator", operator.as_str());
-    let value = json!({ "schema": "keywright/init/1", "home": root, "operator": operator, "joined": true });
+    // Homes of one ledger would write over each other's head.
+    let witness = witness.map(|place| app.home.set_own_witness(&place)).transpose()?;
+    let facts = Facts::new()
+        .add("home", root.as_str())
+        .add("operator", operator.as_str())
+        .add("witness", witness.as_ref().map(|place| place.display().to_string()).unwrap_or_default());
+    let value = json!({
+        "schema": "keywright/init/1", "home": root, "operator": operator, "joined": true, "witness": witness,
+    });
     Ok(Output::new(value, format!("a home was made for a ledger that was there\n{}", facts.render()))
         .talk("next: start the broker    keywright serve --detach"))
 }

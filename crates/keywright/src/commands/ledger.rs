@@ -11,8 +11,8 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::output::{Done, Output};
-use crate::show::count;
 use crate::show::facts::Facts;
+use crate::show::{count, outside};
 
 /// The ledger itself: the database that a home keeps its memory in.
 #[derive(clap::Args)]
@@ -49,14 +49,29 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
     let kept = moved.kept.map(|path| path.display().to_string());
     let value = json!({
         "schema": "keywright/ledger/1", "ledger": named(&location), "rows": moved.rows, "vouched_for": moved.vouched,
-        "entries": moved.entries, "old": kept,
+        "entries": moved.entries, "old": kept, "not_renamed": moved.not_renamed, "other_homes": moved.others,
     });
     let facts = Facts::new()
         .add("ledger", named(&location))
         .add("copied", count(moved.rows, "row", "rows"))
         .add("audit log", format!("sound on both sides: {}", count(moved.entries, "entry", "entries")))
-        .add("old file", kept.clone().unwrap_or_default());
+        .add("old file", kept.clone().unwrap_or_default())
+        .add("other homes", moved.others.iter().map(|name| outside(name)).collect::<Vec<_>>().join(", "));
     let output = Output::new(value, format!("the ledger was moved\n{}", facts.render()));
+    let output = match moved.not_renamed {
+        Some(why) => {
+            output.talk(format!("the old file could not be given another name, and lies where it was: {why}"))
+        }
+        None => output,
+    };
+    let output = if moved.others.is_empty() {
+        output
+    } else {
+        output.talk(
+            "other homes name the old database still: change `[ledger] url` in their config.toml before their brokers start, or \
+             remove them",
+        )
+    };
     Ok(match kept {
         Some(_) => output
             .talk("the old file is not used any more; delete it once you trust the new ledger's backups"),

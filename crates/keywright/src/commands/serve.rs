@@ -39,6 +39,8 @@ pub(crate) struct Args {
 
 /// How long conversations that are under way may take to end.
 const GRACE: Duration = Duration::from_millis(200);
+/// How long all of the ending may take. A ledger's server that does not answer is waited for much longer elsewhere.
+const LIMIT: Duration = Duration::from_secs(15);
 
 pub(crate) async fn run(app: &App, args: Args) -> Done {
     if args.listen.is_some() {
@@ -65,7 +67,8 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
 }
 
 async fn serve(app: &App) -> Done {
-    let mut signals = Signals::listen()?;
+    let (told_to_end, mut signalled) = watch::channel(0_u32);
+    tokio::spawn(count(Signals::listen()?, told_to_end, app.json));
     let broker = app.enter().await?.ok_or_else(|| errors::has_broker(app.home.root()))?;
     let broker = Arc::clone(broker);
     let path = app.socket.path();
@@ -75,14 +78,14 @@ async fn serve(app: &App) -> Done {
     let doors = tokio::spawn(socket::serve(listener, Arc::clone(&broker), stop.clone()));
     ready(app);
     tokio::select! {
-        () = signals.next() => {}
-        () = told(&mut stopped) => {}
+        _ = signalled.wait_for(|signals| *signals > 0) => {}
+        () = told(&mut stopped) => end_in_time(app.json),
     }
     // The doors close first, so that whoever waits for the socket to go away does not meet a broker that is ending.
     let _ = std::fs::remove_file(&path);
     let _ = stop.send(true);
     tokio::select! {
-        () = signals.next() => return Ok(Output::silent(Exit::Done)),
+        _ = signalled.wait_for(|signals| *signals > 1) => return Ok(Output::silent(Exit::Done)),
         ended = async { (schedule.await, doors.await) } => {
             if ended.0.is_err() || ended.1.is_err() {
                 return Err(Failure::new(Code::Internal, "the broker did not end as it should"));
@@ -95,6 +98,36 @@ async fn serve(app: &App) -> Done {
         say("the broker has stopped");
     }
     Ok(Output::silent(Exit::Done))
+}
+
+/// Counts signals. The first one may come while the broker is still starting, on a thread that waits for the ledger's server.
+async fn count(mut signals: Signals, told_to_end: watch::Sender<u32>, json: bool) {
+    loop {
+        signals.next().await;
+        told_to_end.send_modify(|signals| *signals += 1);
+        if *told_to_end.borrow() == 1 {
+            end_in_time(json);
+        }
+    }
+}
+
+/// Ends this process when it has not come to its end by then: it may be waiting for a server, a provider or a disk that does not
+/// answer, in places where nothing can be called off. The ledger is as safe as after a crash.
+fn end_in_time(json: bool) {
+    let end = move || {
+        std::thread::sleep(LIMIT);
+        let message = format!(
+            "the broker was told to stop, and what it was at did not end within {} s: the ledger's server or a disk does not \
+             answer. It ends as it is",
+            LIMIT.as_secs()
+        );
+        let failure = Failure::new(Code::TryAgain, message)
+            .hint("nothing is lost by it: what was under way is on record, and goes on when the broker starts again");
+        std::process::exit(errors::report(&failure, json).code().into())
+    };
+    if let Err(error) = std::thread::Builder::new().name("ending".to_owned()).spawn(end) {
+        tracing::warn!(%error, "a stop has no limit");
+    }
 }
 
 /// Says that the socket accepts.

@@ -91,6 +91,9 @@ fn long(status: &Value) -> String {
     if let Some(why) = status.pointer("/health/unsigned").and_then(Value::as_str) {
         facts = facts.add("not signed", toned(why, Tone::Warn));
     }
+    if let Some(why) = status.pointer("/health/witness").and_then(Value::as_str) {
+        facts = facts.add("second place", toned(why, Tone::Warn));
+    }
     if let Some(why) = status.pointer("/health/clock_off").and_then(Value::as_str) {
         facts = facts.add("makes no keys", toned(why, Tone::Bad));
     }

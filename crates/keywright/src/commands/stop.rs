@@ -16,8 +16,8 @@ use crate::output::{Done, Output};
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
-/// How long the broker may take to let go of its home.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the broker may take to let go of its home: longer than it lets itself take.
+const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 pub(crate) async fn run(app: &App, _: Args) -> Done {

@@ -165,21 +165,40 @@ fn brokers_that_are_stopped_killed_and_cut_off_rotate_each_key_that_is_due_once(
 fn a_second_home_joins_a_ledger_that_is_there() {
     let Some(database) = Database::where_there_is_one() else { return };
     let (one, two) = (World::empty(), World::empty());
-    one.ok(&["init", "--operator", "alice", "--ledger", &database.url()]);
+    // Both are told the same place for the copy of the log's head.
+    let place = one.path("witness");
+    let witness = ["--witness", place.to_str().unwrap()];
+    one.ok(&[&["init", "--operator", "alice", "--ledger", &database.url()], &witness[..]].concat());
     one.ok(&["serve", "--detach"]);
     one.ok(&["agent", "add", "builder"]);
     let refused =
         two.alice(&["init", "--operator", "alice", "--ledger", &database.url(), "--json"]).expect(7);
     assert!(refused.out.contains("--join"), "{}", refused.out);
     assert!(!two.home().join("config.toml").exists());
-    let joined = two.ok(&["init", "--join", "--ledger", &database.url()]);
+    let joined = two.ok(&[&["init", "--join", "--ledger", &database.url()], &witness[..]].concat());
     assert_eq!((joined["operator"].as_str(), joined["joined"].as_bool()), (Some("alice"), Some(true)));
     two.ok(&["serve", "--detach"]);
     assert!(two.ok(&["agent", "list"]).to_string().contains("builder"), "what was added there is known here");
     two.ok(&["agent", "remove", "builder"]);
     assert!(!one.ok(&["agent", "list"]).to_string().contains("builder"));
+    let own = std::path::PathBuf::from(joined["witness"].as_str().unwrap());
+    assert!(own.starts_with(&place) && own != place, "{joined}");
+    for world in [&one, &two] {
+        let said = world.plain(&["--json", "doctor"]).json();
+        let all = said["findings"].as_array().unwrap();
+        let witness = all.iter().find(|one| one["check"] == "witness").unwrap();
+        assert_eq!(witness["verdict"], "good", "{said}");
+    }
     for world in [&one, &two] {
         world.ok(&["stop"]);
         world.ok(&["audit", "verify"]);
+    }
+    let instance = |dir: &std::path::Path| {
+        let mut all = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        all.find(|path| *path != own).unwrap()
+    };
+    for (world, dir) in [(&one, instance(&place)), (&two, instance(&own))] {
+        let (first, second) = (world.home().join("audit/head"), dir.join("head"));
+        assert_eq!(std::fs::read(first).unwrap(), std::fs::read(&second).unwrap(), "{}", second.display());
     }
 }

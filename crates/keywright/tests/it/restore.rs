@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use crate::support::{World, request};
+use keywright_testkit::Hanging;
+
+use crate::support::{Serving, World, request};
 
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
@@ -65,4 +67,34 @@ fn the_second_place_is_where_init_was_told_or_nowhere() {
     std::fs::set_permissions(world.home().join("config.toml"), mode).unwrap();
     let refused = world.alice(&["--json", "provider", "list"]).json();
     assert!(refused["message"].as_str().unwrap().contains("no absolute path"), "{refused}");
+}
+
+#[test]
+fn a_second_place_that_hangs_is_said_and_holds_up_nothing() {
+    let world = World::ready();
+    let place = world.path("witness");
+    let Some(hanging) = Hanging::over(&place) else { return };
+    let finding = || {
+        let found = world.plain(&["--json", "doctor"]).json();
+        let all = found["findings"].as_array().unwrap();
+        all.iter().find(|one| one["check"] == "witness").unwrap().clone()
+    };
+    let found = finding();
+    assert!(found["verdict"] == "warning" && found.to_string().contains("does not answer"), "{found}");
+    world.key("ONE");
+    let mut serving = Serving::start(&world);
+    world.key("TWO");
+    let found = finding();
+    assert!(
+        found["verdict"] == "warning" && found.to_string().contains("an older copy is not known"),
+        "{found}"
+    );
+    assert!(world.ok(&["status"])["health"]["witness"].is_string());
+    serving.signal("TERM");
+    assert_eq!(serving.0.wait().unwrap().code(), Some(0));
+    hanging.end();
+    world.ok(&["key", "list"]);
+    assert_eq!(finding()["verdict"], "good");
+    let kept = std::fs::read_dir(&place).unwrap().next().unwrap().unwrap().path().join("head");
+    assert_eq!(std::fs::read(kept).unwrap(), std::fs::read(world.home().join("audit/head")).unwrap());
 }

@@ -3,6 +3,9 @@
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use keywright_testkit::{Database, Swallowing};
 
 use crate::support::{PASSPHRASE, Serving, World};
 
@@ -151,4 +154,46 @@ fn a_broker_that_only_revokes_says_so_wherever_one_looks() {
     world.alice(&["audit", "accept"]).expect(0);
     let status = world.plain(&["status"]).expect(0).out;
     assert!(!status.contains("only revokes"), "{status}");
+}
+
+/// Waits until a process has ended, for as long as nobody would wait for a stop.
+fn ended(serving: &mut Serving) -> Option<i32> {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = serving.0.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(45), "it does not end");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_broker_whose_ledger_does_not_answer_stops_all_the_same() {
+    let Some(database) = Database::where_there_is_one() else { return };
+    let way = Swallowing::before(&database);
+    let world = World::empty();
+    world.ok(&["init", "--operator", "alice", "--ledger", &way.url()]);
+    let mut serving = Serving::start(&world);
+    world.ok(&["agent", "add", "builder"]);
+    way.swallow(true);
+    serving.signal("TERM");
+    assert_eq!(ended(&mut serving), Some(75));
+    assert!(!world.home().join("broker.sock").exists());
+    // Also one that was starting.
+    let (pass, met) = (world.path("pass"), way.met());
+    let mut command = world.command(&["serve", "--json", "--passphrase-file", pass.to_str().unwrap()]);
+    let mut serving = Serving(command.stdout(Stdio::piped()).spawn().unwrap());
+    while way.met() == met {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    serving.signal("TERM");
+    ended(&mut serving);
+    // It left nothing in the way.
+    way.swallow(false);
+    let mut serving = Serving::start(&world);
+    assert!(world.ok(&["agent", "list"]).to_string().contains("builder"));
+    serving.signal("TERM");
+    assert_eq!(ended(&mut serving), Some(0));
+    world.ok(&["audit", "verify"]);
 }

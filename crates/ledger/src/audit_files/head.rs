@@ -48,16 +48,33 @@ impl Claimed {
     }
 }
 
-/// Writes over the head in place. Where another file lies there now, ours is put back.
-fn keep(disk: &Disk, file: &mut File, text: &str) -> Result<()> {
-    if !disk.is_at(HEAD, file)? {
-        tracing::error!(
-            "the head of the audit log was moved away or replaced by somebody else; it is put back"
-        );
-        disk.write(HEAD, text.as_bytes())?;
-        *file = disk.open_to_write(HEAD)?;
+/// A head in its place, which is written over from there on.
+pub(super) struct Kept {
+    key: HeadKey,
+    disk: Disk,
+    file: File,
+}
+
+impl Kept {
+    /// Puts it in place.
+    pub(super) fn put(key: &HeadKey, disk: &Disk, head: Claimed) -> Result<Self> {
+        disk.write(HEAD, key.text(head).as_bytes())?;
+        Ok(Self { key: key.clone(), disk: disk.clone(), file: disk.open_to_write(HEAD)? })
     }
-    file.write_all_at(text.as_bytes(), 0).map_err(|error| LedgerError::Io(format!("`{HEAD}`: {error}")))
+
+    /// Writes over it. Where another file lies there now, ours is put back.
+    pub(super) fn keep(&mut self, head: Claimed) -> Result<()> {
+        if !self.disk.is_at(HEAD, &self.file)? {
+            tracing::error!(
+                "the head of the audit log was moved away or replaced by somebody else; it is put back"
+            );
+            *self = Self::put(&self.key, &self.disk, head)?;
+            return Ok(());
+        }
+        let text = self.key.text(head);
+        let written = self.file.write_all_at(text.as_bytes(), 0);
+        written.map_err(|error| LedgerError::Io(format!("`{HEAD}`: {error}")))
+    }
 }
 
 impl HeadKey {
@@ -81,14 +98,11 @@ impl HeadKey {
     }
 
     /// Puts a head in place and gives what keeps it up to date.
-    pub(super) fn keeper(&self, disk: &Disk, head: Claimed) -> Result<impl Fn(u64, Hash) + Send + use<>> {
-        disk.write(HEAD, self.text(head).as_bytes())?;
-        let file = Mutex::new(disk.open_to_write(HEAD)?);
-        let (key, disk) = (self.clone(), disk.clone());
-        Ok(move |size, root| {
-            let text = key.text(Claimed { size, root });
-            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(error) = keep(&disk, &mut file, &text) {
+    pub(super) fn keeper(&self, disk: &Disk, head: Claimed) -> Result<impl Fn(Claimed) + Send + use<>> {
+        let kept = Mutex::new(Kept::put(self, disk, head)?);
+        Ok(move |head| {
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = kept.keep(head) {
                 tracing::error!(%error, "the head of the audit log can't be written");
             }
         })

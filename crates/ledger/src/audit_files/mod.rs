@@ -5,7 +5,7 @@
 //! HOME/audit/tile/entries/000    the entries themselves
 //! HOME/audit/checkpoint          size and root, signed (C2SP tlog-checkpoint)
 //! HOME/audit/head                size and root as of the newest commit, for this home to know its own log again
-//! WITNESS/<instance>/head       the same in a second place, where there is one
+//! WITNESS/<instance>/head        the same in a second place, where there is one
 //! HOME/audit/vkey                the key that verifies the signature (C2SP signed-note)
 //! ```
 //! The rows of the ledger are the log; the files follow from them. [`AuditFiles::publish`] writes what is missing and
@@ -18,6 +18,7 @@ mod edge;
 mod head;
 mod publish;
 mod report;
+mod second;
 mod verify;
 
 use std::path::Path;
@@ -27,6 +28,7 @@ use keywright_core::audit::{Frontier, Origin, VerifierKey};
 use zeroize::Zeroizing;
 
 pub use report::{Finding, Held, Report};
+pub use second::{Trouble, look_at};
 pub use verify::verify;
 
 use crate::error::{LedgerError, Result};
@@ -35,6 +37,7 @@ use crate::sql::Ledger;
 use disk::Disk;
 use head::{Claimed, HEAD, HeadKey};
 use publish::Publisher;
+use second::Second;
 
 /// The checkpoint's file name.
 const CHECKPOINT: &str = "checkpoint";
@@ -55,21 +58,14 @@ impl AuditFiles {
         Self::open_witnessed(dir, None, keyring)
     }
 
-    /// The same, with a copy of the head in a second place: below `witness`, in a directory that is named by the home. Whoever
+    /// The same, with a copy of the head in a second place: below `witness`, in a directory that is named by the ledger. Whoever
     /// puts an older copy of the home back, ledger and log together, does not put that back with it.
     ///
     /// # Errors
-    /// As above. A second place that can't be used is no error: it is said in the broker's own log.
+    /// As above. A second place that can't be used, or does not answer, is no error: see [`AuditFiles::second_place`].
     pub fn open_witnessed(dir: &Path, witness: Option<&Path>, keyring: &Keyring) -> Result<Self> {
         let key = verifier_key(keyring)?;
         let disk = Disk::create(dir)?;
-        let witness = witness.and_then(|place| {
-            let made = Disk::create(&place.join(hex(keyring.instance())));
-            made.inspect_err(
-                |error| tracing::warn!(%error, "no copy of the log's head is kept in a second place"),
-            )
-            .ok()
-        });
         let line = format!("{key}\n");
         match disk.read(VKEY)? {
             None => disk.write(VKEY, line.as_bytes())?,
@@ -81,10 +77,11 @@ impl AuditFiles {
         }
         let seed = Zeroizing::new(*keyring.checkpoint_seed());
         let head = HeadKey(keyring.row_mac());
+        let second = witness.map(|place| Second::open(place.join(hex(keyring.instance())), head.clone()));
         Ok(Self {
             publisher: Arc::new(Publisher {
                 disk,
-                witness,
+                second: second.transpose()?,
                 key,
                 seed,
                 head,
@@ -146,18 +143,12 @@ impl AuditFiles {
             && !self.publisher.is_followed()?
         {
             let head = Claimed { size: tree.size(), root: tree.root() };
-            let keep = self.publisher.head.keeper(&self.publisher.disk, head)?;
-            let witness = self.publisher.witness.as_ref().and_then(|disk| {
-                let kept = self.publisher.head.keeper(disk, head);
-                kept.inspect_err(
-                    |error| tracing::warn!(%error, "the log's head has no copy in a second place"),
-                )
-                .ok()
-            });
+            let first = self.publisher.head.keeper(&self.publisher.disk, head)?;
+            let second = self.publisher.second.as_ref().map(Second::keeper);
             let keep = move |size, root| {
-                keep(size, root);
-                if let Some(keep) = &witness {
-                    keep(size, root);
+                first(Claimed { size, root });
+                if let Some(second) = &second {
+                    second(Claimed { size, root });
                 }
             };
             ledger.write(move |tx| tx.follow(tree, Box::new(keep))).await?;
@@ -176,16 +167,38 @@ impl AuditFiles {
     /// is left of it counts from the next [`AuditFiles::publish`] on.
     ///
     /// # Errors
-    /// [`LedgerError::Io`].
+    /// [`LedgerError::Io`]. A second place that does not answer is moved out of the way when it does; a start before that
+    /// finds what lay there.
     pub fn put_aside(&self, at: jiff::Timestamp) -> Result<()> {
-        let Publisher { disk, witness, key, .. } = self.publisher.as_ref();
+        let Publisher { disk, second, key, .. } = self.publisher.as_ref();
         let since = at.strftime("%Y%m%dT%H%M%SZ");
-        if let Some(witness) = witness {
-            witness.rename(HEAD, &format!("{HEAD}-before-{since}"))?;
+        if let Some(second) = second {
+            second.put_aside(format!("{HEAD}-before-{since}"));
         }
         disk.put_aside(&format!("audit-before-{since}"))?;
         disk.write(VKEY, format!("{key}\n").as_bytes())?;
         self.publisher.forget()
+    }
+
+    /// What is wrong with the second place of the log's head, if anything is. It is said in the broker's own log as well, once.
+    #[must_use]
+    pub fn second_place(&self) -> Option<Trouble> {
+        self.publisher.second.as_ref().and_then(Second::trouble)
+    }
+
+    /// Whether nobody knows yet what the second place holds: until it was read, an older copy of the home would look like a
+    /// home that is as it was left.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.publisher.second.as_ref().is_some_and(Second::is_unread)
+    }
+
+    /// Waits until a second place that had not answered does: the next [`AuditFiles::publish`] goes by what it holds.
+    pub async fn second_answered(&self) {
+        match &self.publisher.second {
+            Some(second) => second.answered().await,
+            None => std::future::pending().await,
+        }
     }
 }
 

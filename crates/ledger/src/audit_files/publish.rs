@@ -11,6 +11,7 @@ use super::disk::Disk;
 use super::edge::{Edge, belongs, level_of};
 use super::head::{Claimed, HeadKey};
 use super::report::Held;
+use super::second::Second;
 use crate::error::{LedgerError, Result};
 use crate::sql::Tx;
 use crate::tables::audit::{AuditFilter, StoredEntry};
@@ -18,8 +19,7 @@ use crate::tables::audit::{AuditFilter, StoredEntry};
 /// The one who signs.
 pub(super) struct Publisher {
     pub(super) disk: Disk,
-    /// The second place.
-    pub(super) witness: Option<Disk>,
+    pub(super) second: Option<Second>,
     pub(super) key: VerifierKey,
     pub(super) seed: Zeroizing<[u8; 32]>,
     pub(super) head: HeadKey,
@@ -81,7 +81,8 @@ impl Publisher {
         let mut state = self.state.lock().map_err(|_| LedgerError::Closed)?;
         let is_followed = state.is_followed;
         let newest = if is_followed { None } else { self.head.read(&self.disk)? };
-        let witness = if is_followed { None } else { self.witnessed() };
+        // Once, and as late as it comes. One that this home did not write says nothing: whoever could write it could take it away.
+        let witness = self.second.as_ref().and_then(Second::said);
         let size = tx.audit_size()?;
         if state.note.is_none() && tx.has_stray_entries()? {
             let why = "the ledger holds entries that have no place in the log".to_owned();
@@ -100,12 +101,18 @@ impl Publisher {
             heads.extend(head.map(|head| Head::of(held, head.size, head.root, size)).transpose()?);
         }
         let is_known = |note: &Option<String>| note.is_some() && *note == state.note;
-        if size == 0 || (signed == size && is_known(&on_disk) && is_known(&in_ledger)) {
+        let is_old = witness.is_none() && signed == size && is_known(&on_disk) && is_known(&in_ledger);
+        if size == 0 || is_old {
+            self.proven();
             let to_follow = (size == 0 && !is_followed).then(Frontier::new);
             return Ok(Signed { size, to_keep: None, to_follow });
         }
         // Taken out, so that after a failure the next call starts from the beginning.
-        let edge = std::mem::take(&mut state.edge);
+        let mut edge = std::mem::take(&mut state.edge);
+        if witness.is_some() {
+            // It may lie before what was proved already.
+            edge = Edge::default();
+        }
         let look = edge.size() == 0;
         let (mut edge, is_whole) = self.prove(tx, edge, &heads, signed, look)?;
         if !is_whole {
@@ -124,13 +131,15 @@ impl Publisher {
         edge.rewind();
         let to_keep = (in_ledger.as_ref() != Some(&note)).then(|| note.clone());
         *state = State { edge, note: Some(note), is_followed, seen: None };
+        self.proven();
         Ok(Signed { size, to_keep, to_follow: (!is_followed).then_some(tree) })
     }
 
-    /// What the second place says. One that this home did not write says nothing: whoever could write it could take it away.
-    fn witnessed(&self) -> Option<Claimed> {
-        let said = self.witness.as_ref().map(|disk| self.head.read(disk))?;
-        said.inspect_err(|error| tracing::warn!(%error, "the copy of the log's head is not believed")).ok()?
+    /// The log goes on from whatever the second place said, so that this may be written over.
+    fn proven(&self) {
+        if let Some(second) = &self.second {
+            second.proven();
+        }
     }
 
     /// Nothing is known any more of what was signed, and nobody keeps the head.

@@ -52,7 +52,7 @@ impl Engine {
         self.commit_and(false)
     }
 
-    /// As above; where it `tells`, other processes hear that there is something new.
+    /// As above; where it `tells`, other processes hear a moment later that there is something new.
     pub(super) fn commit_and(&self, tells: bool) -> Result<()> {
         match self {
             Self::Sqlite(sqlite) => sqlite.statement("COMMIT"),

@@ -36,6 +36,8 @@ pub struct Listened {
 }
 
 pub(crate) const FACTS: Facts = Facts { table: "holds", what: "hold", count: 6, columns: COLUMNS };
+/// A broker that nothing was heard of for so long is gone, as with its fence.
+const FORGOTTEN_AFTER: Span = Span::from_seconds(7 * 86_400);
 const COLUMNS: &str = "id, version, key_id, process, process_began, began_at, seen_at, seen_by, mac";
 
 impl Hold {
@@ -121,7 +123,8 @@ impl Tx<'_> {
         self.query(&sql, &[broker.into()])?.iter().map(|row| Hold::read(self, row)).collect()
     }
 
-    /// A broker is there to be spoken to, from `since` on without a gap until now.
+    /// A broker is there to be spoken to, from `since` on without a gap until now. Those that are gone for long are forgotten, but for
+    /// those whose programs are still known: what they heard says whether a program lives.
     ///
     /// # Errors
     /// When the ledger can't be written.
@@ -129,6 +132,9 @@ impl Tx<'_> {
         let sql = "INSERT INTO listeners (name, since, until) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE \
                    SET since = $2, until = $3";
         self.execute(sql, &[broker.into(), since.into(), self.now().into()])?;
+        let forgotten = "DELETE FROM listeners WHERE until < $1 \
+                         AND NOT EXISTS (SELECT 1 FROM holds WHERE holds.seen_by = listeners.name)";
+        self.execute(forgotten, &[before(self, FORGOTTEN_AFTER).into()])?;
         Ok(())
     }
 
@@ -139,6 +145,17 @@ impl Tx<'_> {
     pub fn listening(&self, broker: &str) -> Result<Option<Listened>> {
         let row = self.first("SELECT since, until FROM listeners WHERE name = $1", &[broker.into()])?;
         row.map(|row| Ok(Listened { since: row.time(0)?, until: row.time(1)? })).transpose()
+    }
+
+    /// All brokers that were there to be spoken to lately, by their names.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn listeners(&self) -> Result<Vec<(String, Listened)>> {
+        let rows = self.query("SELECT name, since, until FROM listeners ORDER BY name", &[])?;
+        let read =
+            |row: &Row| Ok((row.text(0)?.to_owned(), Listened { since: row.time(1)?, until: row.time(2)? }));
+        rows.iter().map(read).collect()
     }
 
     /// A program ended. Until just now it may have used what it held.
@@ -159,10 +176,13 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be written.
     pub fn forget_holds(&self, silent_for: Span) -> Result<()> {
-        let now = self.now().as_millisecond();
-        let before =
-            now.saturating_sub(i64::try_from(silent_for.seconds()).unwrap_or(i64::MAX).saturating_mul(1_000));
-        self.execute("DELETE FROM holds WHERE seen_at < $1", &[before.into()])?;
+        self.execute("DELETE FROM holds WHERE seen_at < $1", &[before(self, silent_for).into()])?;
         Ok(())
     }
+}
+
+/// A time that is so long ago, in milliseconds since 1970.
+fn before(tx: &Tx<'_>, span: Span) -> i64 {
+    let span = i64::try_from(span.seconds()).unwrap_or(i64::MAX).saturating_mul(1_000);
+    tx.now().as_millisecond().saturating_sub(span)
 }

@@ -304,3 +304,26 @@ async fn concurrent_publishers_of_one_broker_do_not_disturb_each_other() {
     let report = home.verify_trusted();
     assert!(report.is_sound() && report.covered == 800, "{:?}", report.findings);
 }
+
+#[tokio::test]
+async fn two_homes_do_not_share_a_second_place() {
+    let (home, _) = Home::with_log(&[3], 3).await;
+    let ledger = home.open();
+    let place = home.dir.path().join("witness");
+    let files = |name: &str| {
+        AuditFiles::open_witnessed(&home.dir.path().join(name), Some(&place), &home.ring).unwrap()
+    };
+    let (one, two) = (files("audit"), files("other"));
+    let mut refused = None;
+    for _ in 0..1_000 {
+        refused = one.second_place().or_else(|| two.second_place());
+        if refused.is_some() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(refused.unwrap().why.contains("another home"));
+    one.publish(&ledger).await.unwrap();
+    two.publish(&ledger).await.unwrap();
+    assert_ne!(one.is_unread(), two.is_unread(), "one has it, and the other one does not go by it");
+}

@@ -21,6 +21,7 @@ mod disk;
 mod erasure;
 mod files;
 mod guards;
+mod holds;
 mod keys;
 mod moving;
 mod operators;

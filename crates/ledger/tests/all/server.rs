@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use keywright_core::id::SagaId;
@@ -218,6 +219,32 @@ async fn what_shares_a_commit_with_a_lost_connection_is_undone_and_may_be_tried_
     assert!(matches!(cut, Err(LedgerError::Unreachable(_))), "{cut:?}");
     assert!(matches!(beside, Err(LedgerError::Undone)), "{beside:?}");
     assert_eq!(append(&ledger, 1).await.unwrap(), 1);
+}
+
+/// Being woken is a comfort, and no part of the commit.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_can_be_told_what_was_appended_is_appended_all_the_same() {
+    let Some(home) = home() else { return };
+    let (one, two) = (home.open(), home.open());
+    home.tamper("REVOKE EXECUTE ON FUNCTION pg_catalog.pg_notify(text, text) FROM PUBLIC");
+    for place in 0..3 {
+        assert_eq!(append(&one, place).await.unwrap(), place);
+    }
+    // And they can be: by a ledger that only writes, and by one that listens too.
+    let (heard, answers) = (two.listen(), one.listen());
+    heard.wrote().await;
+    answers.wrote().await;
+    drop(answers);
+    for place in 3..6 {
+        // Words that come together are one.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let (told, ()) = tokio::join!(append(&one, place), heard.wrote());
+        assert_eq!(told.unwrap(), place);
+    }
+    let answers = one.listen();
+    answers.wrote().await;
+    let (told, ()) = tokio::join!(append(&two, 6), answers.wrote());
+    assert_eq!(told.unwrap(), 6);
 }
 
 #[tokio::test]

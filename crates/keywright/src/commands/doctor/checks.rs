@@ -143,12 +143,20 @@ pub(super) async fn audit(app: &App) -> Result<Vec<Finding>, Failure> {
 }
 
 /// The second place of the log's head.
-pub(super) fn witness(app: &App) -> Option<Finding> {
+pub(super) async fn witness(app: &App) -> Result<Option<Finding>, Failure> {
     if !app.has_home().unwrap_or(false) {
-        return None;
+        return Ok(None);
     }
     let root = app.home.root();
-    Some(match app.home.witness() {
+    let witness = app.home.witness();
+    if let Ok(Some(place)) = &witness
+        && let Some(what) = second_place(app, place).await?
+    {
+        return Ok(Some(Finding::new("witness", Verdict::Warning, what).hint(
+            "see to it that the place answers, or name another one in config.toml and start the broker again",
+        )));
+    }
+    Ok(Some(match witness {
         Ok(Some(place)) if place.starts_with(root) => {
             let what =
                 format!("the copy of the audit log's head in {} lies in the home itself", place.display());
@@ -165,7 +173,21 @@ pub(super) fn witness(app: &App) -> Option<Finding> {
             Finding::new("witness", Verdict::Note, what).hint(hint)
         }
         Err(error) => Finding::new("witness", Verdict::Wrong, error.message),
-    })
+    }))
+}
+
+/// What is wrong with the second place: as the broker knows it, or, where none runs, as it looks from here.
+async fn second_place(app: &App, place: &Path) -> Result<Option<String>, Failure> {
+    if app.is_serving().await? {
+        let status = app.call(&Call::Anybody).await?;
+        let why = status.pointer("/health/witness").and_then(Value::as_str);
+        return Ok(why.map(outside));
+    }
+    let looked_at = place.to_owned();
+    let look = tokio::task::spawn_blocking(move || audit_files::look_at(&looked_at));
+    let found = look.await.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
+    Ok(found
+        .map(|why| format!("the copy of the audit log's head in {} can't be read: {why}", place.display())))
 }
 
 /// The rows of the ledger: are they as Keywright wrote them.

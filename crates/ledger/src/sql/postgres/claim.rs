@@ -96,7 +96,7 @@ impl Claim {
         session.begin(&begin())?;
         let entered = self.look(session);
         match entered {
-            Ok(()) => session.commit(None)??,
+            Ok(()) => session.commit()??,
             Err(error) => {
                 if session.in_transaction() {
                     session.rollback()?;

@@ -14,15 +14,16 @@ mod session;
 mod tls;
 mod values;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 pub use address::Address;
 use claim::Claim;
+use listen::Herald;
 pub(super) use listen::Listening;
 use session::Session;
 
@@ -40,6 +41,9 @@ pub(crate) struct Postgres {
     session: RefCell<Option<Session>>,
     /// Of the one that writes.
     claim: Option<Claim>,
+    /// Of the one that writes as well.
+    herald: Arc<Herald>,
+    told_at: Cell<Option<Instant>>,
 }
 
 impl Postgres {
@@ -47,13 +51,14 @@ impl Postgres {
     pub(super) fn writing(address: &Address) -> Result<Self> {
         let session = Session::open(address)?;
         limit(&session)?;
-        let session = RefCell::new(Some(session));
-        Ok(Self { address: address.clone(), session, claim: Some(Claim::new()?) })
+        let new = Self::reading(address);
+        Ok(Self { session: RefCell::new(Some(session)), claim: Some(Claim::new()?), ..new })
     }
 
     /// To read only; connects when it begins to.
     pub(super) fn reading(address: &Address) -> Self {
-        Self { address: address.clone(), session: RefCell::new(None), claim: None }
+        let (session, herald) = (RefCell::new(None), Arc::default());
+        Self { address: address.clone(), session, claim: None, herald, told_at: Cell::new(None) }
     }
 
     /// Makes this the one that writes, until it is closed or loses its connection.
@@ -84,18 +89,26 @@ impl Postgres {
 
     /// Hears of what others append to the log, until that is dropped.
     pub(super) fn listen(&self) -> Result<Listening> {
-        Listening::start(self.address.clone(), self.writer()?.name().to_owned())
+        let own = self.writer()?.name().to_owned();
+        Listening::start(self.address.clone(), own, Arc::clone(&self.herald))
     }
 
-    /// Makes the transaction durable, and has others hear of it where it `tells`. Where the connection is lost meanwhile, it
-    /// is looked up whether it is.
+    /// Makes the transaction durable, and has others hear of it afterwards where it `tells`. Where the connection is lost
+    /// meanwhile, it is looked up whether it is.
     pub(super) fn commit(&self, tells: bool) -> Result<()> {
         let Some(claim) = &self.claim else {
             // Nothing was written.
             return self.with(Session::rollback);
         };
-        match self.with(|session| Ok(session.commit(tells.then(|| claim.name()))))? {
-            Ok(result) => result.inspect(|()| claim.committed()),
+        match self.with(|session| Ok(session.commit()))? {
+            Ok(result) => {
+                result?;
+                claim.committed();
+                if tells {
+                    self.tell(claim);
+                }
+                Ok(())
+            }
             Err(lost) => {
                 claim.in_doubt();
                 match self.took_effect() {
@@ -108,10 +121,26 @@ impl Postgres {
         }
     }
 
+    /// Has the others hear that something was appended: by the session that listens, or, where there is none, on this one without
+    /// waiting for the answer. What becomes of it is nothing to the commit.
+    fn tell(&self, claim: &Claim) {
+        let is_soon = |at: Instant| at.elapsed() < listen::SELDOM;
+        if self.herald.appended() || self.told_at.get().is_some_and(is_soon) {
+            return;
+        }
+        self.told_at.set(Some(Instant::now()));
+        // A session that is lost is found so by the next statement.
+        let _ = self.with(|session| session.send(&listen::tell(claim.name())));
+    }
+
     /// Whether the last commit, of which nobody knew, took effect.
     pub(super) fn took_effect(&self) -> Result<bool> {
         self.again_when_lost(|| self.enter())?;
-        Ok(self.writer()?.took_effect())
+        let took_effect = self.writer()?.took_effect();
+        if took_effect {
+            self.herald.appended();
+        }
+        Ok(took_effect)
     }
 
     /// The server's clock at this moment.
@@ -192,14 +221,13 @@ impl Postgres {
 
     pub(super) fn foreign(&self) -> Result<Option<String>> {
         // On a session of its own, because this one may be reading. It is the same for all of a process.
-        static OWN: Mutex<Option<(Address, std::sync::Arc<Vec<(String, String, String)>>)>> =
-            Mutex::new(None);
+        static OWN: Mutex<Option<(Address, Arc<Vec<(String, String, String)>>)>> = Mutex::new(None);
         let mut known = OWN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let own = match known.as_ref().filter(|(address, _)| *address == self.address) {
-            Some((_, own)) => std::sync::Arc::clone(own),
+            Some((_, own)) => Arc::clone(own),
             None => {
-                let own = std::sync::Arc::new(schema::own(&Session::open(&self.address)?)?);
-                *known = Some((self.address.clone(), std::sync::Arc::clone(&own)));
+                let own = Arc::new(schema::own(&Session::open(&self.address)?)?);
+                *known = Some((self.address.clone(), Arc::clone(&own)));
                 own
             }
         };

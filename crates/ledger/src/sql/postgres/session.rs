@@ -16,7 +16,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Statement};
 
 use super::address::Address;
-use super::{SCHEMA, failure, listen, passfile, tls, values};
+use super::{SCHEMA, failure, passfile, tls, values};
 use crate::error::{LedgerError, Result};
 use crate::sql::{BUSY_SECONDS, Row, Value};
 
@@ -169,26 +169,20 @@ impl Session {
     }
 
     /// Makes the transaction durable. What fails before the commit itself is an error of the inner kind: nothing was kept.
-    /// With one of the outer kind nobody knows. Whoever listens is told that `tells` wrote, if anybody is to be.
-    pub(super) fn commit(&self, tells: Option<&str>) -> std::result::Result<Result<()>, LedgerError> {
+    /// With one of the outer kind nobody knows.
+    pub(super) fn commit(&self) -> std::result::Result<Result<()>, LedgerError> {
         if self.has_failed() {
             let why = "a statement of the deed failed, and the deed went on";
             return Ok(self.rollback().and(Err(LedgerError::Statement(why.to_owned()))));
         }
         // A commit of a transaction that failed is answered as if it had gone well; the statement before it is not.
-        let probe = match self.prepared(if tells.is_some() { listen::TELL } else { "SELECT 1" }) {
+        let probe = match self.prepared("SELECT 1") {
             Ok(probe) => probe,
             Err(error) => return Ok(Err(error)),
         };
-        let told: Vec<Value> = tells.into_iter().map(Value::from).collect();
-        let told = references(&told);
         let both = async {
-            let (probe, commit) = futures::future::join(
-                self.client.execute(&probe, &told),
-                self.client.batch_execute("COMMIT"),
-            )
-            .await;
-            Ok((probe, commit))
+            let (probe, commit) = (self.client.execute(&probe, &[]), self.client.batch_execute("COMMIT"));
+            Ok(futures::future::join(probe, commit).await)
         };
         let (probe, commit) = self.wait(both)?;
         self.transaction.set(Transaction::None);
@@ -218,7 +212,7 @@ impl Session {
     }
 
     /// Sends statements whose answer nobody waits for. The server takes all in the order in which they were sent; when one of
-    /// these fails, so does the commit.
+    /// these fails within a transaction, so does the commit.
     pub(super) fn send(&self, sql: &str) -> Result<()> {
         if !self.is_usable() {
             return Err(LedgerError::Unreachable("the connection was lost".to_owned()));
