@@ -1,6 +1,8 @@
 //! Review: what waits for humans, and how they turn it down. Agents have no way in here, because every verb that
 //! decides takes an operator's proof.
 
+use std::cmp::Reverse;
+
 use jiff::Timestamp;
 use keywright_core::approval::quorum;
 use keywright_core::audit::{Deed, Record, Stage, Subject};
@@ -10,6 +12,7 @@ use keywright_core::name::OperatorName;
 use keywright_core::plan::Plan;
 use keywright_core::receipt::Status;
 use keywright_core::text::Untrusted;
+use keywright_core::verdict::{Flag, Verdict, flags, verdict};
 use keywright_ledger::{LedgerError, Request, RequestFilter};
 use serde::Serialize;
 
@@ -37,8 +40,10 @@ pub struct Review {
     pub reasons: Vec<String>,
     /// The policies that decided.
     pub policies: Vec<String>,
+    /// What it comes to, in one line.
+    pub verdict: Verdict,
     /// What deserves a second look, worst first.
-    pub red_flags: Vec<String>,
+    pub red_flags: Vec<Flag>,
     /// The prompt behind it; somebody else's words.
     pub prompt: Option<Untrusted>,
     /// What the agent said about itself; not verified.
@@ -93,7 +98,7 @@ pub struct Proposed {
 }
 
 impl Broker {
-    /// What waits for humans: red flags first, then the oldest.
+    /// What waits for humans: the riskiest first, and of those that are equal the oldest.
     ///
     /// # Errors
     /// When the ledger can't be read.
@@ -109,7 +114,7 @@ impl Broker {
         for request in requests {
             reviews.push(self.review_of(request).await?);
         }
-        reviews.sort_by_key(|r| (std::cmp::Reverse(r.red_flags.len()), r.created_at));
+        reviews.sort_by_key(|r| (Reverse(r.verdict.level), Reverse(r.red_flags.len()), r.created_at));
         let mut inbox: Vec<Pending> = reviews.into_iter().map(|r| Pending::Key(Box::new(r))).collect();
         let templates = if proposals.is_empty() { Vec::new() } else { self.templates().await? };
         for proposal in proposals {
@@ -190,12 +195,14 @@ impl Broker {
         let (approvals, operators) = self.approvals(id).await?;
         let key_of = |name: &OperatorName| operators.iter().find(|o| o.name == *name).map(|o| o.public_key);
         let approved_by = quorum(&approvals, id, &request.digest, self.now(), key_of);
+        let red_flags = self.red_flags(&request.plan);
         Ok(Review {
             request: id,
             status: request.status,
             digest: request.digest.to_string(),
             match_code: request.digest.match_code(),
-            red_flags: self.red_flags(&request.plan),
+            verdict: verdict(&request.plan, &red_flags),
+            red_flags,
             approved_by: approved_by.into_iter().map(ToString::to_string).collect(),
             plan: request.plan,
             reasons: request.reasons,
@@ -211,41 +218,18 @@ impl Broker {
 
 impl Broker {
     /// What deserves a second look: what the plan itself shows, what became wider since, what looks like something else.
-    fn red_flags(&self, plan: &Plan) -> Vec<String> {
-        let mut flags = red_flags(plan);
+    fn red_flags(&self, plan: &Plan) -> Vec<Flag> {
+        let mut flags = flags(plan);
         let ids: Vec<&str> = plan.permissions.iter().map(|p| p.id.as_str()).collect();
         let wider = self.rails.wider().of(plan.provider.as_str(), &ids);
-        flags.extend(wider.into_iter().map(|said| format!("{said}: it may do more than is counted here")));
+        flags.extend(wider.into_iter().map(Flag::Wider));
         let places: Vec<String> = plan.destinations.iter().map(|one| one.place.to_string()).collect();
         let names = plan.parameters.values().chain(plan.resources.iter().map(|one| &one.name)).chain(&places);
         let mut doubts: Vec<String> = names.filter_map(|name| doubt(name)).collect();
         doubts.sort();
         doubts.dedup();
-        flags.extend(doubts);
+        flags.extend(doubts.into_iter().map(Flag::Looks));
+        flags.sort_by_key(|flag| Reverse(flag.level()));
         flags
     }
-}
-
-/// What deserves a second look, by rule and not by a model.
-fn red_flags(plan: &Plan) -> Vec<String> {
-    let mut flags = Vec::new();
-    if !plan.escalation.is_empty() {
-        flags.push("this key could make keys or change permissions".to_owned());
-    }
-    let sounds_like_it = |word| plan.environment.as_str().contains(word);
-    if ["prod", "prd", "live"].into_iter().any(sounds_like_it)
-        || plan.tier == keywright_core::template::Tier::Production
-    {
-        flags.push("production".to_owned());
-    }
-    if plan.resources.iter().any(|r| r.kind.contains("all_")) {
-        flags.push("it reaches every resource of a kind, not one".to_owned());
-    }
-    if plan.mutating > 100 {
-        flags.push(format!("it unlocks {} operations that change things", plan.mutating));
-    }
-    if plan.ttl.seconds() > 180 * 86_400 {
-        flags.push(format!("it lives for {}", plan.ttl));
-    }
-    flags
 }

@@ -42,3 +42,4 @@ pub mod span;
 pub mod store;
 pub mod template;
 pub mod text;
+pub mod verdict;

@@ -166,6 +166,7 @@ fn request(review: &Value) -> String {
     let plan = review.get("plan").cloned().unwrap_or_default();
     let status = field(review, "status");
     let mut text = format!("{}\n  {}\n", field(review, "request").bold(), toned(&status, of_state(&status)));
+    text.push_str(&format!("  {}\n", verdict(review)));
     text.push_str(&flags(review));
     let approved = joined(review, "approved_by");
     let claimed = review.get("claimed").and_then(Value::as_object);
@@ -188,6 +189,22 @@ fn request(review: &Value) -> String {
         .add("digest", field(review, "digest"));
     text.push_str(&facts.render());
     text
+}
+
+/// What it comes to, in one line.
+fn verdict(review: &Value) -> String {
+    let verdict = review.get("verdict").cloned().unwrap_or_default();
+    let level = field(&verdict, "level");
+    let line = verdict.get("line").and_then(Value::as_str).unwrap_or_default();
+    toned(&format!("{}: {}", level.to_uppercase(), outside(line)), of_level(&level))
+}
+
+fn of_level(level: &str) -> Tone {
+    match level {
+        "low" => Tone::Good,
+        "medium" => Tone::Warn,
+        _ => Tone::Bad,
+    }
 }
 
 fn flags(pending: &Value) -> String {
