@@ -5,6 +5,8 @@ CREATE INDEX versions_by_credential ON versions (provider_key_id);
 CREATE INDEX sagas_by_request ON sagas (request);
 CREATE INDEX revocations_by_key ON revocations (key_id);
 CREATE INDEX revocations_owed ON revocations (owed_since) WHERE done_at IS NULL;
+-- Nothing asks for it by this column, but each DELETE of a sealed value looks for who refers to it.
+CREATE INDEX embedded_by_sealed ON embedded_values (sealed);
 CREATE INDEX drains_late ON drains (alerted_at) WHERE alerted_at IS NOT NULL;
 
 -- Since when the version of a copy ends, or is over.

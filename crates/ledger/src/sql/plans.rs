@@ -98,3 +98,30 @@ fn the_entries_about_a_key_or_a_request_are_found_without_reading_the_log() {
         }
     }
 }
+
+#[test]
+fn a_row_is_deleted_without_looking_through_those_that_may_refer_to_it() {
+    // Both engines look for the rows that refer to one that goes, and no plan of a statement says how.
+    let losing =
+        ["sealed_values", "embedded_values", "consumers", "connections", "stores", "holds", "claims"];
+    let few = ["connections", "stores", "consumers"];
+    let engine = Engine::Sqlite(Sqlite::in_memory().unwrap());
+    crate::migrations::migrate(&engine).unwrap();
+    let references = "SELECT m.name, f.\"table\", f.\"from\" FROM sqlite_schema m JOIN pragma_foreign_key_list(m.name) f \
+                      WHERE m.type = 'table'";
+    let first_columns = "SELECT m.name, c.name FROM sqlite_schema m JOIN pragma_index_list(m.name) i \
+                         JOIN pragma_index_info(i.name) c ON c.seqno = 0 WHERE m.type = 'table' AND i.partial = 0";
+    let indexed = engine.query(first_columns, &[]).unwrap();
+    let mut looked_at = 0;
+    for reference in engine.query(references, &[]).unwrap() {
+        let (table, to, column) =
+            (reference.text(0).unwrap(), reference.text(1).unwrap(), reference.text(2).unwrap());
+        if losing.contains(&to) && !few.contains(&table) {
+            looked_at += 1;
+            let found =
+                indexed.iter().any(|row| (row.text(0).unwrap(), row.text(1).unwrap()) == (table, column));
+            assert!(found, "each row that goes out of `{to}` reads all of `{table}` for its `{column}`");
+        }
+    }
+    assert_ne!(looked_at, 0, "nothing refers to what is deleted");
+}
