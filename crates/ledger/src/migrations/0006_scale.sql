@@ -1,4 +1,7 @@
 -- What is looked for each second, or for each deed, is found without looking at every key that there ever was.
+DROP INDEX keys_to_rotate;
+CREATE INDEX keys_to_rotate ON keys (rotate_at) WHERE state = 'active' AND disabled_at IS NULL;
+CREATE INDEX versions_ahead ON versions (created_at) WHERE state = 'active';
 CREATE INDEX keys_by_name ON keys (name, created_at);
 CREATE INDEX versions_to_expire ON versions (expires_at) WHERE state <> 'revoked';
 CREATE INDEX versions_by_credential ON versions (provider_key_id);

@@ -82,6 +82,26 @@ fn what_is_looked_for_often_is_found_without_looking_at_everything() {
 }
 
 #[test]
+fn the_keys_of_tomorrow_are_looked_for_among_versions_and_not_among_all_that_are_due_later() {
+    let engine = Engine::Sqlite(Sqlite::in_memory().unwrap());
+    crate::migrations::migrate(&engine).unwrap();
+    let (now, rows) = (jiff::Timestamp::UNIX_EPOCH, RowKey::new());
+    let tx = Tx::new(&engine, now, &rows);
+    tx.keys_to_rotate(1).unwrap();
+    let plan = PLANS.with_borrow_mut(std::mem::take);
+    let of_keys: Vec<_> = plan.iter().filter(|step| step.starts_with("SEARCH keys ")).collect();
+    assert!(of_keys[0].ends_with("INDEX keys_to_rotate (rotate_at<?)"), "{plan:#?}");
+    assert!(of_keys[1].ends_with("(id=?)"), "{plan:#?}");
+    assert!(plan.iter().any(|step| step.ends_with("INDEX versions_ahead (created_at>?)")), "{plan:#?}");
+    tx.is_to_rotate(KeyId::generate(now, [1; 10])).unwrap();
+    let plan = PLANS.with_borrow_mut(std::mem::take);
+    assert!(
+        plan.iter().all(|step| !step.contains("versions_ahead") && !step.contains("rotate_at")),
+        "{plan:#?}"
+    );
+}
+
+#[test]
 fn the_entries_about_a_key_or_a_request_are_found_without_reading_the_log() {
     let engine = Engine::Sqlite(Sqlite::in_memory().unwrap());
     crate::migrations::migrate(&engine).unwrap();

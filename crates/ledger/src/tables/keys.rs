@@ -47,11 +47,11 @@ fn read_version(tx: &Tx<'_>, row: &Row) -> Result<Version> {
     })
 }
 
-/// A key whose version is due to be replaced at `$1`. A version of tomorrow (`$2`) was made while the clock was ahead, and so was
-/// what stands in `rotate_at`.
-const DUE: &str = "(rotate_at <= $1 OR (rotate_at > $2 AND EXISTS (SELECT 1 FROM versions v \
-                   WHERE v.key_id = keys.id AND v.state = 'active' AND v.created_at > $2))) AND state = 'active' \
-                   AND disabled_at IS NULL";
+/// A key whose version may be replaced.
+const REPLACEABLE: &str = "state = 'active' AND disabled_at IS NULL";
+/// The keys with a version of after some time. One of tomorrow was made while the clock was ahead, and so was what stands in
+/// `rotate_at`.
+const AHEAD: &str = "SELECT key_id FROM versions WHERE state = 'active' AND created_at >";
 
 impl Tx<'_> {
     /// Reserves a key. The name must be free in its project and environment.
@@ -254,8 +254,16 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn keys_to_rotate(&self, limit: u32) -> Result<Vec<KeyId>> {
-        let sql = format!("SELECT id FROM keys WHERE {DUE} ORDER BY rotate_at LIMIT $3");
-        let rows = self.query(&sql, &[self.now().into(), self.tomorrow(), i64::from(limit).into()])?;
+        let due = format!(
+            "SELECT id FROM keys WHERE {REPLACEABLE} AND rotate_at <= $1 ORDER BY rotate_at LIMIT $2"
+        );
+        let mut rows = self.query(&due, &[self.now().into(), i64::from(limit).into()])?;
+        // Apart from the others, because nearly all keys are due later than tomorrow and none is of tomorrow.
+        let ahead = format!(
+            "SELECT id FROM keys WHERE {REPLACEABLE} AND +rotate_at > $1 AND id IN ({AHEAD} $1) ORDER BY +rotate_at LIMIT $2"
+        );
+        let left = i64::from(limit).saturating_sub_unsigned(rows.len() as u64);
+        rows.extend(self.query(&ahead, &[self.tomorrow(), left.into()])?);
         rows.iter().map(|row| row.parse(0, "key id")).collect()
     }
 
@@ -264,7 +272,10 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn is_to_rotate(&self, id: KeyId) -> Result<bool> {
-        let sql = format!("SELECT id FROM keys WHERE {DUE} AND id = $3");
+        let sql = format!(
+            "SELECT id FROM keys WHERE {REPLACEABLE} AND (rotate_at <= $1 OR (rotate_at > $2 AND id IN ({AHEAD} $2 \
+             AND key_id = $3))) AND id = $3"
+        );
         Ok(self.first(&sql, &[self.now().into(), self.tomorrow(), Value::text(id)])?.is_some())
     }
 
