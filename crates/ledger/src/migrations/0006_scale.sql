@@ -5,6 +5,8 @@ CREATE INDEX versions_ahead ON versions (created_at) WHERE state = 'active';
 CREATE INDEX keys_by_name ON keys (name, created_at);
 CREATE INDEX versions_to_expire ON versions (expires_at) WHERE state <> 'revoked';
 CREATE INDEX versions_by_credential ON versions (provider_key_id);
+DROP INDEX requests_by_key;
+CREATE INDEX requests_by_key ON requests (key_id, created_at, id) WHERE key_id IS NOT NULL;
 CREATE INDEX sagas_by_request ON sagas (request);
 CREATE INDEX revocations_by_key ON revocations (key_id);
 CREATE INDEX revocations_owed ON revocations (owed_since) WHERE done_at IS NULL;
