@@ -467,7 +467,7 @@ pub(crate) fn vouched(at: jiff::Timestamp, deed: Deed, who: Who, name: &str, mac
     record
 }
 
-fn named(at: jiff::Timestamp, deed: Deed, who: Who, name: &str) -> Record {
+pub(crate) fn named(at: jiff::Timestamp, deed: Deed, who: Who, name: &str) -> Record {
     let mut record = Record::new(at, deed, Stage::Note, who);
     record.subject = Subject { name: Some(name.to_owned()), ..Subject::default() };
     record

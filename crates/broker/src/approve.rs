@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use keywright_core::approval::{Approval, quorum};
+use keywright_core::approval::{Approval, Signed, quorum};
 use keywright_core::audit::{self, Deed, Outcome, SignatureRecord, Stage};
-use keywright_core::id::{ApprovalId, RequestId};
+use keywright_core::id::{ApprovalId, PasskeyId, RequestId};
 use keywright_core::name::OperatorName;
 use keywright_core::plan::{Digest, Principal};
 use keywright_core::policy::{Ceiling, Effect, Facts, Policies, Refusal};
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
-use keywright_ledger::{AppliedTemplate, LedgerError, Operator, Request, Tx};
+use keywright_ledger::{AppliedTemplate, LedgerError, Request, Tx};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Proven;
@@ -25,6 +25,7 @@ use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
 use crate::limits::counts_besides;
+use crate::passkey::{ED25519, Signers, copied};
 use crate::rails::{AGENT, OPERATOR};
 use crate::record::{of_request, who};
 use crate::rotate::{authorize, question};
@@ -64,6 +65,35 @@ impl Broker {
         self.refuse_if_forked()?;
         let signing = operator.signing()?;
         let id = Self::find_request(request)?;
+        let (asked, waiting) = self.to_approve(id, shown, less).await?;
+        let times = (self.now(), waiting.expires_at);
+        let approval_id = ApprovalId::generate(self.now(), entropy()?);
+        let approval =
+            Approval::sign(approval_id, id, operator.name().clone(), waiting.digest, times, signing);
+        let Signed::Key(signature) = approval.signature else {
+            return Err(BrokerError::new(Code::Internal, "a signing key made no signature"));
+        };
+        let proof = SignatureRecord {
+            by: operator.name().to_string(),
+            method: ED25519.to_owned(),
+            key: STANDARD.encode(signing.verifying_key().as_bytes()),
+            over: STANDARD.encode(approval.message()),
+            signature: STANDARD.encode(signature),
+            with: std::collections::BTreeMap::new(),
+        };
+        self.give(asked, waiting, approval, proof, None, wait).await
+    }
+
+    /// A request that waits, and the same as it would be approved: exactly as it was shown, and still what would happen.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub(crate) async fn to_approve(
+        &self,
+        id: RequestId,
+        shown: &str,
+        less: &Less,
+    ) -> Result<(Request, Request)> {
         let asked = self.waiting(id).await?;
         let waiting = self.narrowed(asked.clone(), less).await?;
         if Digest::from_hex(shown) != Some(waiting.digest) {
@@ -79,25 +109,31 @@ impl Broker {
             )
             .hint("reject it, and have the agent ask again"));
         }
-        let times = (self.now(), waiting.expires_at);
-        let approval_id = ApprovalId::generate(self.now(), entropy()?);
-        let approval =
-            Approval::sign(approval_id, id, operator.name().clone(), waiting.digest, times, signing);
-        let proof = SignatureRecord {
-            by: operator.name().to_string(),
-            method: "ed25519".to_owned(),
-            key: STANDARD.encode(signing.verifying_key().as_bytes()),
-            over: STANDARD.encode(approval.message()),
-            signature: STANDARD.encode(approval.signature),
-            with: std::collections::BTreeMap::new(),
-        };
-        let (recording, who) = (waiting, operator.caller().who());
+        Ok((asked, waiting))
+    }
+
+    /// Puts a signed approval on record, and the mint begins if it was the last that was needed. `used` is the passkey that
+    /// signed, and its counter.
+    pub(crate) async fn give(
+        self: &Arc<Self>,
+        asked: Request,
+        waiting: Request,
+        approval: Approval,
+        proof: SignatureRecord,
+        used: Option<(PasskeyId, u32)>,
+        wait: Duration,
+    ) -> Result<Receipt> {
+        let id = waiting.id;
+        let who = who(&Principal::Operator(approval.operator.clone()));
         let written = self.ledger.write(move |tx| {
-            if recording.digest != asked.digest {
-                narrow(tx, &asked, &recording, who.clone())?;
+            if waiting.digest != asked.digest {
+                narrow(tx, &asked, &waiting, who.clone())?;
             }
             tx.add_approval(&approval)?;
-            let mut record = of_request(tx.now(), Deed::ApprovalGive, Stage::Note, who, &recording);
+            if let Some((passkey, counter)) = used {
+                tx.use_passkey(passkey, counter)?;
+            }
+            let mut record = of_request(tx.now(), Deed::ApprovalGive, Stage::Note, who, &waiting);
             record.signatures.push(proof);
             tx.audit(record)
         });
@@ -106,7 +142,7 @@ impl Broker {
                 Code::Conflict,
                 format!("you have approved {id} already; it needs another operator"),
             ),
-            other => other.into(),
+            other => copied(other),
         })?;
         self.crash_at.reached("approve.given");
         self.start_if_approved(id).await?;
@@ -180,14 +216,10 @@ impl Broker {
         trouble.map_or(Ok(ready.len()), Err)
     }
 
-    /// What was signed, and the operators whose signatures count.
-    pub(crate) async fn approvals(&self, id: RequestId) -> Result<(Vec<Approval>, Vec<Operator>)> {
-        let keyring = Arc::clone(&self.keyring);
-        let found =
-            self.ledger.read(move |tx| Ok::<_, LedgerError>((tx.approvals(id)?, tx.operators(&keyring)?)));
-        let (approvals, operators) = found.await?;
-        self.ledger.catch_up().await?;
-        Ok((approvals, self.rails.counting(operators)))
+    /// What was signed, and who may have.
+    pub(crate) async fn approvals(&self, id: RequestId) -> Result<(Vec<Approval>, Signers)> {
+        let approvals = self.ledger.read(move |tx| tx.approvals(id)).await?;
+        Ok((approvals, self.signers().await?))
     }
 
     /// That a request has not come to its end, and that whoever asked is still let in, whatever the rows say.
@@ -228,9 +260,8 @@ impl Broker {
         let request = self.waiting(id).await?;
         let asked = request.clone();
         let counts = self.ledger.read(move |tx| counts_besides(tx, &asked)).await?;
-        let (approvals, operators) = self.approvals(id).await?;
-        let key_of = |name: &OperatorName| operators.iter().find(|o| o.name == *name).map(|o| o.public_key);
-        let given = quorum(&approvals, id, &request.digest, self.now(), key_of);
+        let (approvals, signers) = self.approvals(id).await?;
+        let given = quorum(&approvals, id, &request.digest, self.now(), |one| signers.vouch_for(one));
         let applied = self.applied(&request.plan.template).await?;
         let (_, policies) = self.policies().await?;
         let ceiling = Ceiling { template: &applied.resolved, version: applied.version };

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::SigningKey;
 use jiff::Timestamp;
-use keywright_core::audit::{Deed, Record, Stage};
+use keywright_core::audit::{Deed, Record, SignatureRecord, Stage};
 use keywright_core::name::OperatorName;
 use keywright_core::plan::Principal;
 use keywright_core::secret::Secret;
@@ -26,6 +26,8 @@ use crate::record::{Caller, who};
 pub struct Proven {
     name: OperatorName,
     signing: Option<SigningKey>,
+    /// A passkey's signature of the one deed that they are let in for.
+    assertion: Option<SignatureRecord>,
 }
 
 impl Proven {
@@ -39,6 +41,22 @@ impl Proven {
     #[must_use]
     pub fn caller(&self) -> Caller {
         Caller::plain(Principal::Operator(self.name.clone()))
+    }
+
+    /// An operator whose passkey signed the one deed that is about to be done.
+    pub(crate) fn by_assertion(name: OperatorName, assertion: SignatureRecord) -> Self {
+        Self { name, signing: None, assertion: Some(assertion) }
+    }
+
+    /// For what turns something down: the passphrase, or a passkey that signed exactly this. Gives that signature.
+    ///
+    /// # Errors
+    /// When the operator came with a session only.
+    pub(crate) fn deciding(&self) -> Result<Option<SignatureRecord>> {
+        match &self.assertion {
+            Some(assertion) => Ok(Some(assertion.clone())),
+            None => self.signing().map(|_| None),
+        }
     }
 
     /// The signing key, which only a passphrase opens. Whatever changes the guard rails needs it.
@@ -94,7 +112,7 @@ impl Broker {
         let operator = slot.vouched(&self.keyring)?;
         self.ledger.catch_up().await?;
         self.rails.check_row(&operator)?;
-        Ok(Proven { name: operator.name, signing: Some(signing) })
+        Ok(Proven { name: operator.name, signing: Some(signing), assertion: None })
     }
 
     /// Opens a session of a quarter of an hour for this terminal session.
@@ -139,7 +157,7 @@ impl Broker {
         let operator = self.ledger.read(move |tx| tx.operator(&name, &keyring)).await?;
         self.ledger.catch_up().await?;
         self.rails.check_row(&operator)?;
-        Ok(Proven { name: operator.name, signing: None })
+        Ok(Proven { name: operator.name, signing: None, assertion: None })
     }
 
     /// Lets an agent in by its token.

@@ -27,6 +27,7 @@ use crate::rails::{POLICY, Rails, of_policy};
 use crate::revoke::Unrecorded;
 use crate::scheduler::{AT_A_TIME, TICK};
 use crate::shared::Held;
+use crate::passkey::Waiting;
 use crate::steady::{Steady, SteadyTime, of_kernel};
 
 /// How to open a broker.
@@ -77,6 +78,8 @@ pub struct Broker {
     pub(crate) outside: Outside,
     pub(crate) files: AuditFiles,
     pub(crate) sessions: Sessions,
+    /// What waits for the touch of a passkey.
+    pub(crate) waiting: Waiting,
     pub(crate) tick: Duration,
     pub(crate) at_a_time: u32,
     pub(crate) crash_at: CrashAt,
@@ -192,6 +195,7 @@ impl Broker {
             keyring,
             files,
             sessions: Sessions::default(),
+            waiting: Waiting::default(),
             tick: options.tick,
             at_a_time: options.at_a_time,
             crash_at: options.crash_at,

@@ -24,6 +24,7 @@
 //! | [`revoke`], `copies`, `sweep` | the debts, what lies in stores, and the orphans |
 //! | [`deliver`] | secrets for workloads at run time |
 //! | [`holds`] | programs that `run` started, and what they hold |
+//! | [`passkey`] | what operators approve with in a browser |
 //! | `proposals` | templates that agents put forward |
 //! | `rails` | the guard rails as operators applied them, whatever the rows say |
 //! | [`guards`] | templates and policies: check, apply, test, explain |
@@ -76,6 +77,7 @@ pub mod mask;
 mod moving;
 mod outside;
 pub mod parent;
+pub mod passkey;
 mod proposals;
 mod rails;
 mod receipt;

@@ -4,6 +4,7 @@
 //! nothing. The rows of those who are let in carry a MAC, which is their digest here: an older row that is put back has
 //! another one than the log, and whoever was removed stays so.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
@@ -13,7 +14,7 @@ use keywright_core::saga::Phase;
 use keywright_core::template::ResolvedTemplate;
 use keywright_ledger::{
     Agent, AppliedTemplate, AuditFilter, ConfiguredConsumer, ConfiguredStore, Connection, Ledger,
-    LedgerError, Operator, RowMac, StoredEntry, Workload,
+    LedgerError, Operator, Passkey, RowMac, StoredEntry, Workload,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -30,6 +31,7 @@ pub(crate) const POLICY: &str = "policy";
 pub(crate) const AGENT: &str = "agent";
 pub(crate) const WORKLOAD: &str = "workload";
 pub(crate) const OPERATOR: &str = "operator";
+pub(crate) const PASSKEY: &str = "passkey";
 /// What keys are made through and go to.
 pub(crate) const CONNECTION: &str = "connection";
 pub(crate) const STORE: &str = "store";
@@ -234,7 +236,7 @@ impl Rails {
     /// [`Code::Unauthenticated`] when it is not.
     pub(crate) fn check_row(&self, row: &impl LetIn) -> Result<()> {
         let (noun, name, mac) = row.as_logged();
-        let known_as = known_as(noun, name);
+        let known_as = known_as(noun, &name);
         if self.knows(&known_as, &mac.to_string()) {
             return Ok(());
         }
@@ -305,24 +307,30 @@ impl Rails {
 /// Somebody whom an operator let in.
 pub(crate) trait LetIn {
     /// What it is, its name, and what its row must have.
-    fn as_logged(&self) -> (&'static str, &str, RowMac);
+    fn as_logged(&self) -> (&'static str, Cow<'_, str>, RowMac);
 }
 
 impl LetIn for Agent {
-    fn as_logged(&self) -> (&'static str, &str, RowMac) {
-        (AGENT, self.name.as_str(), self.mac)
+    fn as_logged(&self) -> (&'static str, Cow<'_, str>, RowMac) {
+        (AGENT, self.name.as_str().into(), self.mac)
     }
 }
 
 impl LetIn for Workload {
-    fn as_logged(&self) -> (&'static str, &str, RowMac) {
-        (WORKLOAD, self.name.as_str(), self.mac)
+    fn as_logged(&self) -> (&'static str, Cow<'_, str>, RowMac) {
+        (WORKLOAD, self.name.as_str().into(), self.mac)
     }
 }
 
 impl LetIn for Operator {
-    fn as_logged(&self) -> (&'static str, &str, RowMac) {
-        (OPERATOR, self.name.as_str(), self.mac)
+    fn as_logged(&self) -> (&'static str, Cow<'_, str>, RowMac) {
+        (OPERATOR, self.name.as_str().into(), self.mac)
+    }
+}
+
+impl LetIn for Passkey {
+    fn as_logged(&self) -> (&'static str, Cow<'_, str>, RowMac) {
+        (PASSKEY, self.id.to_string().into(), self.mac)
     }
 }
 
@@ -351,6 +359,8 @@ fn let_in(deed: Deed) -> Option<(&'static str, bool)> {
         Deed::WorkloadRemove => (WORKLOAD, true),
         Deed::OperatorAdd | Deed::PassphraseChange => (OPERATOR, false),
         Deed::OperatorRemove => (OPERATOR, true),
+        Deed::PasskeyAdd => (PASSKEY, false),
+        Deed::PasskeyRemove => (PASSKEY, true),
         Deed::ProviderAdd | Deed::ProviderRotateParent => (CONNECTION, false),
         Deed::ProviderRemove => (CONNECTION, true),
         Deed::StoreAdd => (STORE, false),

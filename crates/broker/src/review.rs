@@ -8,7 +8,6 @@ use keywright_core::approval::quorum;
 use keywright_core::audit::{Deed, Record, Stage, Subject};
 use keywright_core::id::RequestId;
 use keywright_core::look::doubt;
-use keywright_core::name::OperatorName;
 use keywright_core::plan::Plan;
 use keywright_core::receipt::Status;
 use keywright_core::text::Untrusted;
@@ -146,7 +145,7 @@ impl Broker {
     /// # Errors
     /// When it no longer waits.
     pub async fn reject(&self, operator: &Proven, request: &str, reason: &str) -> Result<()> {
-        operator.signing()?;
+        let signed = operator.deciding()?;
         let id = Self::find_request(request)?;
         let reason = self.kept(reason, 500).await?.raw().to_owned();
         let who = operator.caller().who();
@@ -155,12 +154,14 @@ impl Broker {
                 let mut record = Record::new(tx.now(), Deed::RequestReject, Stage::Note, who);
                 record.subject = Subject { request: Some(id.to_string()), ..Subject::default() };
                 record.facts.insert("because".to_owned(), serde_json::json!(reason));
+                record.signatures.extend(signed);
                 tx.audit(record)?;
                 return tx.settle_proposal(id, "rejected");
             }
             let request = tx.request(id)?;
             let mut record = of_request(tx.now(), Deed::RequestReject, Stage::Note, who, &request);
             record.facts.insert("because".to_owned(), serde_json::json!(reason));
+            record.signatures.extend(signed);
             let entry = tx.audit(record)?;
             tx.move_request(id, Status::PendingApproval, Status::Rejected, &[reason], entry)
         });
@@ -192,9 +193,9 @@ impl Broker {
 
     async fn review_of(&self, request: Request) -> Result<Review> {
         let id = request.id;
-        let (approvals, operators) = self.approvals(id).await?;
-        let key_of = |name: &OperatorName| operators.iter().find(|o| o.name == *name).map(|o| o.public_key);
-        let approved_by = quorum(&approvals, id, &request.digest, self.now(), key_of);
+        let (approvals, signers) = self.approvals(id).await?;
+        let approved_by =
+            quorum(&approvals, id, &request.digest, self.now(), |one| signers.vouch_for(one));
         let red_flags = self.red_flags(&request.plan);
         Ok(Review {
             request: id,

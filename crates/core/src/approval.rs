@@ -1,9 +1,12 @@
-//! Approvals: one operator's signature over one plan digest; single use, expires.
+//! Approvals: one operator's signature over one plan digest; single use, expires. An operator signs with the key that their
+//! passphrase opens, or with a passkey.
 
 use std::collections::BTreeSet;
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::id::{ApprovalId, RequestId};
 use crate::name::OperatorName;
@@ -24,8 +27,39 @@ pub struct Approval {
     pub given_at: Timestamp,
     /// When it stops counting.
     pub expires_at: Timestamp,
-    /// Ed25519 over [`Approval::message`].
-    pub signature: [u8; 64],
+    /// Over [`Approval::message`].
+    pub signature: Signed,
+}
+
+/// How an operator signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signed {
+    /// Ed25519 over the message.
+    Key([u8; 64]),
+    /// A passkey's assertion, whose challenge is [`challenge`] of the message.
+    Passkey(Box<Assertion>),
+}
+
+/// What an authenticator answered (WebAuthn Level 3, section 5.2.2), as the browser gives it, each field in base64url without
+/// padding: complete enough to be checked again by anybody who has the passkey's public key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Assertion {
+    /// The credential's id at its authenticator.
+    pub credential: String,
+    /// The hash of the relying party's id, flags and counter.
+    pub authenticator_data: String,
+    /// JSON with challenge and origin.
+    pub client_data: String,
+    /// Over authenticator data and the SHA-256 of the client data.
+    pub signature: String,
+}
+
+/// What a passkey is given to sign for a message: nothing random has to be remembered, and what was signed can be checked for as
+/// long as the message is known.
+#[must_use]
+pub fn challenge(message: &[u8]) -> [u8; 32] {
+    Sha256::digest(message).into()
 }
 
 /// Why a signature does not count.
@@ -40,9 +74,6 @@ pub enum ApprovalError {
     /// Its time is over.
     #[error("the approval has expired; it has to be given again")]
     Expired,
-    /// The signature is not the operator's.
-    #[error("the approval's signature does not verify")]
-    Forged,
 }
 
 impl Approval {
@@ -56,8 +87,9 @@ impl Approval {
         (given_at, expires_at): (Timestamp, Timestamp),
         key: &SigningKey,
     ) -> Self {
-        let mut approval = Self { id, request, operator, digest, given_at, expires_at, signature: [0; 64] };
-        approval.signature = key.sign(&approval.message()).to_bytes();
+        let unsigned = Signed::Key([0; 64]);
+        let mut approval = Self { id, request, operator, digest, given_at, expires_at, signature: unsigned };
+        approval.signature = Signed::Key(key.sign(&approval.message()).to_bytes());
         approval
     }
 
@@ -71,17 +103,11 @@ impl Approval {
         .into_bytes()
     }
 
-    /// Whether it counts for this request and this plan now.
+    /// Whether it was given for this request and this plan, and its time is not over. Who gave it is another question.
     ///
     /// # Errors
-    /// The reason why it does not.
-    pub fn verify(
-        &self,
-        request: RequestId,
-        digest: &Digest,
-        now: Timestamp,
-        key: &VerifyingKey,
-    ) -> Result<(), ApprovalError> {
+    /// The reason why it does not count.
+    pub fn is_for(&self, request: RequestId, digest: &Digest, now: Timestamp) -> Result<(), ApprovalError> {
         if self.request != request {
             return Err(ApprovalError::OtherRequest);
         }
@@ -91,25 +117,35 @@ impl Approval {
         if now >= self.expires_at || now < self.given_at {
             return Err(ApprovalError::Expired);
         }
-        let signature = Signature::from_bytes(&self.signature);
-        key.verify_strict(&self.message(), &signature).map_err(|_| ApprovalError::Forged)
+        Ok(())
+    }
+
+    /// Whether it was signed with this key. A passkey's assertion was not.
+    #[must_use]
+    pub fn is_signed_by(&self, key: &VerifyingKey) -> bool {
+        match &self.signature {
+            Signed::Key(signature) => {
+                key.verify_strict(&self.message(), &Signature::from_bytes(signature)).is_ok()
+            }
+            Signed::Passkey(_) => false,
+        }
     }
 }
 
-/// The distinct operators whose approvals count for this request and plan. `key_of` gives the verifying key of
-/// an operator who still is one.
+/// The distinct operators whose approvals count for this request and plan. `is_theirs` tells whether an approval was signed by
+/// the operator that it names, who still is one.
 #[must_use]
 pub fn quorum<'a>(
     approvals: &'a [Approval],
     request: RequestId,
     digest: &Digest,
     now: Timestamp,
-    key_of: impl Fn(&OperatorName) -> Option<VerifyingKey>,
+    is_theirs: impl Fn(&Approval) -> bool,
 ) -> BTreeSet<&'a OperatorName> {
     approvals
         .iter()
-        .filter(|a| key_of(&a.operator).is_some_and(|key| a.verify(request, digest, now, &key).is_ok()))
-        .map(|a| &a.operator)
+        .filter(|approval| approval.is_for(request, digest, now).is_ok() && is_theirs(approval))
+        .map(|approval| &approval.operator)
         .collect()
 }
 
@@ -132,8 +168,10 @@ mod tests {
         let key = SigningKey::from_bytes(&[7; 32]);
         let digest = Digest::from_hex(&"ab".repeat(32)).unwrap();
         let good = given("ana", digest, &key);
-        let verify = |a: &Approval| a.verify(good.request, &digest, at(50), &key.verifying_key());
-        assert_eq!(verify(&good), Ok(()));
+        let counts = |a: &Approval| {
+            a.is_for(good.request, &digest, at(50)).is_ok() && a.is_signed_by(&key.verifying_key())
+        };
+        assert!(counts(&good));
         let mutations: [fn(&mut Approval); 7] = [
             |a| a.id = ApprovalId::generate(at(2), [2; 10]),
             |a| a.request = RequestId::generate(at(2), [1; 10]),
@@ -141,21 +179,19 @@ mod tests {
             |a| a.digest = Digest::from_hex(&"cd".repeat(32)).unwrap(),
             |a| a.given_at = at(11),
             |a| a.expires_at = at(101),
-            |a| a.signature[0] ^= 1,
+            |a| {
+                if let Signed::Key(signature) = &mut a.signature {
+                    signature[0] ^= 1;
+                }
+            },
         ];
         for mutate in mutations {
             let mut bad = good.clone();
             mutate(&mut bad);
-            assert!(verify(&bad).is_err(), "{bad:?}");
+            assert!(!counts(&bad), "{bad:?}");
         }
-        assert_eq!(
-            good.verify(good.request, &digest, at(100), &key.verifying_key()),
-            Err(ApprovalError::Expired)
-        );
-        assert_eq!(
-            good.verify(good.request, &digest, at(9), &key.verifying_key()),
-            Err(ApprovalError::Expired)
-        );
+        assert_eq!(good.is_for(good.request, &digest, at(100)), Err(ApprovalError::Expired));
+        assert_eq!(good.is_for(good.request, &digest, at(9)), Err(ApprovalError::Expired));
     }
 
     #[test]
@@ -164,10 +200,10 @@ mod tests {
         let digest = Digest::from_hex(&"ab".repeat(32)).unwrap();
         let one = given("ana", digest, &key);
         let twice = [one.clone(), one.clone()];
-        let key_of = |_: &OperatorName| Some(key.verifying_key());
-        assert_eq!(quorum(&twice, one.request, &digest, at(50), key_of).len(), 1);
+        let is_theirs = |approval: &Approval| approval.is_signed_by(&key.verifying_key());
+        assert_eq!(quorum(&twice, one.request, &digest, at(50), is_theirs).len(), 1);
         assert_eq!(
-            quorum(&twice, one.request, &digest, at(50), |_| None).len(),
+            quorum(&twice, one.request, &digest, at(50), |_| false).len(),
             0,
             "a removed operator counts no more"
         );

@@ -32,6 +32,7 @@ pub use tables::{
     leads::Lead,
     operators::{Operator, OperatorKeys, Slot, Unlocked},
     parents::{ParentRenewal, RenewalPhase},
+    passkeys::Passkey,
     requests::{NewRequest, Request, RequestFilter},
     revocations::{NewRevocation, Revocation},
     sagas::{NewSaga, Saga},

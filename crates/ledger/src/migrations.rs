@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_parents.sql"),
     include_str!("migrations/0005_brokers.sql"),
     include_str!("migrations/0006_scale.sql"),
+    include_str!("migrations/0007_passkeys.sql"),
 ];
 
 /// Everything that makes up the newest schema, in order.

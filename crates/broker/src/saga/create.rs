@@ -90,11 +90,8 @@ impl Broker {
         }
         let request = work.request.clone();
         let counts = self.ledger.read(move |tx| counts_besides(tx, &request)).await?;
-        let (approvals, operators) = self.approvals(plan.request).await?;
-        let key_of = |name: &keywright_core::name::OperatorName| {
-            operators.iter().find(|o| o.name == *name).map(|o| o.public_key)
-        };
-        let given = quorum(&approvals, plan.request, &digest, self.now(), key_of);
+        let (approvals, signers) = self.approvals(plan.request).await?;
+        let given = quorum(&approvals, plan.request, &digest, self.now(), |one| signers.vouch_for(one));
         let (_, policies) = self.policies().await?;
         let ceiling = Ceiling { template: &applied.resolved, version: applied.version };
         let replaces = plan.rotates.map(|_| &work.key);

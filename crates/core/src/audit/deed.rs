@@ -67,6 +67,8 @@ deeds! {
     AgentRemove = "agent.remove", "An agent's token was withdrawn.";
     OperatorAdd = "operator.add", "An operator was added.";
     OperatorRemove = "operator.remove", "An operator was removed.";
+    PasskeyAdd = "passkey.add", "An operator enrolled a passkey.";
+    PasskeyRemove = "passkey.remove", "An operator's passkey was removed.";
     WorkloadAdd = "workload.add", "A workload got a token.";
     WorkloadRemove = "workload.remove", "A workload's token was withdrawn.";
     ProviderAdd = "provider.add", "A connection to a provider was added.";

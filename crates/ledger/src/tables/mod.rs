@@ -15,6 +15,7 @@ pub(crate) mod leads;
 pub(crate) mod meta;
 pub(crate) mod operators;
 pub(crate) mod parents;
+pub(crate) mod passkeys;
 pub(crate) mod placements;
 pub(crate) mod requests;
 pub(crate) mod revocations;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use keywright_core::approval::Approval;
+use keywright_core::approval::{Approval, Signed};
 use keywright_core::id::{KeyId, RequestId};
 use keywright_core::key::Key;
 use keywright_core::name::{AgentName, OperatorName};
@@ -387,6 +387,10 @@ impl Tx<'_> {
     /// # Errors
     /// [`LedgerError::Exists`].
     pub fn add_approval(&self, approval: &Approval) -> Result<()> {
+        let signature = match &approval.signature {
+            Signed::Key(signature) => signature.to_vec(),
+            Signed::Passkey(assertion) => serde_json::to_vec(assertion).map_err(|_| LedgerError::Damaged { what: "assertion" })?,
+        };
         let rows = self.execute(
             "INSERT INTO approvals (id, request, operator, digest, given_at, expires_at, signature) \
              VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
@@ -397,7 +401,7 @@ impl Tx<'_> {
                 Value::text(approval.digest),
                 approval.given_at.into(),
                 approval.expires_at.into(),
-                approval.signature.as_slice().into(),
+                signature.as_slice().into(),
             ],
         )?;
         if rows == 0 {
@@ -425,7 +429,7 @@ impl Tx<'_> {
                         .ok_or(LedgerError::Damaged { what: "plan digest" })?,
                     given_at: row.time(4)?,
                     expires_at: row.time(5)?,
-                    signature: row.array(6)?,
+                    signature: signed(row.bytes(6)?)?,
                 })
             })
             .collect()
@@ -441,5 +445,15 @@ impl Tx<'_> {
             &[Value::text(request), self.now().into()],
         )?;
         Ok(())
+    }
+}
+
+/// Ed25519 is 64 bytes; no assertion is as short as that.
+fn signed(bytes: &[u8]) -> Result<Signed> {
+    match <[u8; 64]>::try_from(bytes) {
+        Ok(signature) => Ok(Signed::Key(signature)),
+        Err(_) => serde_json::from_slice(bytes)
+            .map(|assertion| Signed::Passkey(Box::new(assertion)))
+            .map_err(|_| LedgerError::Damaged { what: "signature of an approval" }),
     }
 }

@@ -18,8 +18,9 @@ pub struct Soundness {
 }
 
 /// The tables whose rows come to be by deeds that are on record.
-const RECORDED: [&str; 10] = [
+const RECORDED: [&str; 11] = [
     "operators",
+    "passkeys",
     "agents",
     "workloads",
     "connections",

@@ -112,5 +112,5 @@ async fn an_operator_approves_a_plan_once_and_the_signature_survives_the_ledger(
     let twice = ledger.write(move |tx| tx.add_approval(&second)).await;
     assert!(matches!(twice, Err(LedgerError::Exists { .. })));
     let found = ledger.read(move |tx| tx.approvals(request)).await.unwrap();
-    assert_eq!(quorum(&found, request, &digest, now, |_| Some(operator.public_key)).len(), 1);
+    assert_eq!(quorum(&found, request, &digest, now, |one| one.is_signed_by(&operator.public_key)).len(), 1);
 }

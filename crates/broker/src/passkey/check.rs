@@ -1,0 +1,138 @@
+//! Whether an authenticator's answer is good: for this passkey, at its origin, over this message, with the user verified. Nothing
+//! is remembered for it, so that what was approved years ago is checked as it was then.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ed25519_dalek::{Signature, VerifyingKey};
+use keywright_core::approval::{Assertion, challenge};
+use keywright_core::audit::SignatureRecord;
+use webauthn_rs_core::WebauthnCore;
+use webauthn_rs_core::proto::{AuthenticationState, Credential, PublicKeyCredential};
+
+/// How long a person may take in front of their authenticator.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// The methods of signatures, as the log names them.
+pub(crate) const ED25519: &str = "ed25519";
+pub(crate) const WEBAUTHN: &str = "webauthn";
+
+/// The relying party of an origin.
+///
+/// # Errors
+/// Why browsers would let no page of that origin ask for a passkey, in words.
+pub(crate) fn party(origin: &str) -> Result<WebauthnCore, String> {
+    let url = url::Url::parse(origin).map_err(|_| format!("`{origin}` is no origin"))?;
+    let host = match (url.scheme(), url.host_str()) {
+        ("https", Some(host)) => host,
+        ("http", Some("localhost")) => "localhost",
+        _ => return Err("browsers have passkeys on https, and on http://localhost only".to_owned()),
+    };
+    if url.origin().ascii_serialization() != origin {
+        return Err(format!("`{origin}` is no origin: it has the form https://HOST or https://HOST:PORT"));
+    }
+    if host.parse::<std::net::IpAddr>().is_ok() || host.starts_with('[') {
+        return Err("browsers have no passkeys for an address in numbers; give the host a name".to_owned());
+    }
+    let host = host.to_owned();
+    Ok(WebauthnCore::new_unsafe_experts_only("Keywright", &host, vec![url], PATIENCE, Some(false), Some(false)))
+}
+
+/// Whether an assertion is one of this credential, made at this origin over this message by a person who was verified. Gives the
+/// authenticator's counter.
+///
+/// # Errors
+/// Why it is not, in words.
+pub(crate) fn is_good(
+    credential: &Credential,
+    origin: &str,
+    message: &[u8],
+    assertion: &Assertion,
+) -> Result<u32, String> {
+    // Its own state would hold a challenge of its own; ours says what is approved.
+    let state = serde_json::json!({
+        "credentials": [credential],
+        "policy": "required",
+        "challenge": URL_SAFE_NO_PAD.encode(challenge(message)),
+        "appid": null,
+        "allow_backup_eligible_upgrade": false,
+    });
+    let state: AuthenticationState = serde_json::from_value(state).map_err(|error| error.to_string())?;
+    let answer = serde_json::json!({
+        "id": assertion.credential,
+        "rawId": assertion.credential,
+        "type": "public-key",
+        "response": {
+            "authenticatorData": assertion.authenticator_data,
+            "clientDataJSON": assertion.client_data,
+            "signature": assertion.signature,
+            "userHandle": null,
+        },
+    });
+    let answer: PublicKeyCredential =
+        serde_json::from_value(answer).map_err(|_| "it is not what a browser gives".to_owned())?;
+    let result = party(origin)?.authenticate_credential(&answer, &state).map_err(|error| error.to_string())?;
+    if !result.user_verified() {
+        return Err("the authenticator did not verify who touched it".to_owned());
+    }
+    Ok(result.counter())
+}
+
+/// What the log keeps of an assertion: with it and the message, anybody can check it again.
+pub(crate) fn on_record(
+    by: &str,
+    credential: &str,
+    origin: &str,
+    message: &[u8],
+    assertion: &Assertion,
+) -> SignatureRecord {
+    let with = [
+        ("authenticator_data", &assertion.authenticator_data),
+        ("client_data", &assertion.client_data),
+        ("credential", &assertion.credential),
+    ];
+    let mut with: std::collections::BTreeMap<String, String> =
+        with.into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
+    with.insert("origin".to_owned(), origin.to_owned());
+    SignatureRecord {
+        by: by.to_owned(),
+        method: WEBAUTHN.to_owned(),
+        key: STANDARD.encode(credential),
+        over: STANDARD.encode(message),
+        signature: assertion.signature.clone(),
+        with,
+    }
+}
+
+/// Whether a signature of the log verifies with the key that stands beside it.
+///
+/// # Errors
+/// Why it does not, in words.
+pub fn verifies(signature: &SignatureRecord) -> Result<(), String> {
+    let bytes = |text: &str| STANDARD.decode(text).map_err(|_| "it is not base64".to_owned());
+    let (key, message) = (bytes(&signature.key)?, bytes(&signature.over)?);
+    match signature.method.as_str() {
+        ED25519 => {
+            let key: [u8; 32] = key.try_into().map_err(|_| "its key has another length".to_owned())?;
+            let key = VerifyingKey::from_bytes(&key).map_err(|_| "its key is none".to_owned())?;
+            let signed = bytes(&signature.signature)?;
+            let signed = Signature::from_slice(&signed).map_err(|_| "it has another length".to_owned())?;
+            key.verify_strict(&message, &signed).map_err(|_| "it is not one of that key".to_owned())
+        }
+        WEBAUTHN => {
+            let credential: Credential =
+                serde_json::from_slice(&key).map_err(|_| "its passkey can't be read".to_owned())?;
+            let of = |name: &str| {
+                signature.with.get(name).cloned().ok_or_else(|| format!("it has no `{name}`"))
+            };
+            let assertion = Assertion {
+                credential: of("credential")?,
+                authenticator_data: of("authenticator_data")?,
+                client_data: of("client_data")?,
+                signature: signature.signature.clone(),
+            };
+            is_good(&credential, &of("origin")?, &message, &assertion).map(drop)
+        }
+        other => Err(format!("nobody knows the method `{}`", keywright_core::text::escaped(other))),
+    }
+}

@@ -1,0 +1,127 @@
+//! What waits for a touch: links to enrol with, and deeds that a page is about to have signed. In memory only: each is good for
+//! minutes, and once.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use keywright_core::approval::Approval;
+use keywright_core::id::{ApprovalId, RequestId};
+use keywright_core::name::OperatorName;
+use sha2::{Digest as _, Sha256};
+use webauthn_rs_core::proto::RegistrationState;
+
+use crate::approve::Less;
+use crate::error::{BrokerError, Code, Result};
+
+/// How long a link to enrol with is good.
+pub(crate) const LINK: Duration = Duration::from_secs(300);
+/// How long a deed that was offered may be signed.
+pub(crate) const OFFER: Duration = Duration::from_secs(300);
+/// More than this wait at no time; the oldest go first.
+const AT_MOST: usize = 256;
+
+/// A link to enrol with.
+pub(crate) struct Invitation {
+    pub(crate) operator: OperatorName,
+    pub(crate) label: String,
+    /// What the page was given to have made, and where.
+    pub(crate) begun: Option<(String, RegistrationState)>,
+}
+
+/// A deed as it will be signed.
+pub(crate) enum Offer {
+    /// An approval, all but its signature, and what is cut off before.
+    Approve(Box<Approval>, Less),
+    /// To turn a request down.
+    Reject(Box<Rejection>),
+}
+
+/// A request that an operator is about to turn down.
+pub(crate) struct Rejection {
+    pub(crate) operator: OperatorName,
+    pub(crate) request: RequestId,
+    pub(crate) reason: String,
+    /// What is signed for it.
+    pub(crate) message: Vec<u8>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Waiting {
+    invitations: Mutex<HashMap<[u8; 32], (Invitation, Instant)>>,
+    offers: Mutex<HashMap<ApprovalId, (Offer, Instant)>>,
+}
+
+impl Waiting {
+    pub(crate) fn invite(&self, word: &str, invitation: Invitation) {
+        insert(&self.invitations, hash(word), invitation, LINK);
+    }
+
+    /// Whose link it is; it stays good.
+    pub(crate) fn invited(&self, word: &str) -> Result<(OperatorName, String)> {
+        let all = self.invitations.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = all.get(&hash(word)).filter(|(_, since)| since.elapsed() < LINK);
+        let (invitation, _) = found.ok_or_else(no_link)?;
+        Ok((invitation.operator.clone(), invitation.label.clone()))
+    }
+
+    /// Remembers what the page was given.
+    pub(crate) fn begin(&self, word: &str, origin: &str, state: RegistrationState) -> Result<()> {
+        let mut all = self.invitations.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = all.get_mut(&hash(word)).filter(|(_, since)| since.elapsed() < LINK);
+        let (invitation, _) = found.ok_or_else(no_link)?;
+        invitation.begun = Some((origin.to_owned(), state));
+        Ok(())
+    }
+
+    /// Takes the link, whatever comes of it.
+    pub(crate) fn end(&self, word: &str) -> Result<Invitation> {
+        take(&self.invitations, &hash(word), LINK).ok_or_else(no_link)
+    }
+
+    pub(crate) fn offer(&self, id: ApprovalId, offer: Offer) {
+        insert(&self.offers, id, offer, OFFER);
+    }
+
+    /// Takes an offer, whatever comes of it: no answer is tried twice.
+    pub(crate) fn taken(&self, id: ApprovalId) -> Result<Offer> {
+        take(&self.offers, &id, OFFER).ok_or_else(|| {
+            BrokerError::new(Code::Conflict, "this was signed already, or too long ago; look again")
+                .hint("open the request once more, and approve it there")
+        })
+    }
+}
+
+fn insert<K: std::hash::Hash + Eq + Copy, V>(
+    all: &Mutex<HashMap<K, (V, Instant)>>,
+    key: K,
+    value: V,
+    lasts: Duration,
+) {
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    all.retain(|_, (_, since)| since.elapsed() < lasts);
+    while all.len() >= AT_MOST {
+        let Some(oldest) = all.iter().min_by_key(|(_, (_, since))| *since).map(|(key, _)| *key) else { break };
+        all.remove(&oldest);
+    }
+    all.insert(key, (value, Instant::now()));
+}
+
+fn take<K: std::hash::Hash + Eq, V>(
+    all: &Mutex<HashMap<K, (V, Instant)>>,
+    key: &K,
+    lasts: Duration,
+) -> Option<V> {
+    let taken = all.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    taken.filter(|(_, since)| since.elapsed() < lasts).map(|(value, _)| value)
+}
+
+fn hash(word: &str) -> [u8; 32] {
+    Sha256::digest(word.as_bytes()).into()
+}
+
+fn no_link() -> BrokerError {
+    BrokerError::new(Code::Unauthenticated, "this link is not good any more: it was used, or is older than five minutes")
+        .hint("have another one made: `keywright passkey add`")
+}
