@@ -204,8 +204,8 @@ async fn claimed(location: &Location, clock: &TestClock) {
         ("keys due for rotation", |tx| Ok(tx.keys_to_rotate(32)?.len())),
         ("sagas due", |tx| Ok(tx.sagas_due(32)?.len())),
         ("keys that expired", |tx| Ok(tx.keys_expired()?.len())),
-        ("debts due", |tx| Ok(tx.revocations_due(100)?.len())),
-        ("dead copies", |tx| Ok(tx.placements_left(tx.now(), tx.now())?.len())),
+        ("debts due", |tx| Ok(tx.revocations_due(100, &[])?.len())),
+        ("dead copies", |tx| Ok(tx.placements_left(tx.now(), tx.now(), &[])?.len())),
         ("attempts to look for", |tx| Ok(tx.attempts_to_sweep()?.len())),
         ("requests", |tx| Ok(tx.requests_approved()?.len() + tx.requests_overdue()?.len())),
     ];

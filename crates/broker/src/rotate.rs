@@ -208,8 +208,8 @@ impl Broker {
     async fn rotation_failed(&self, key: KeyId) -> Result<()> {
         let now = self.now();
         let written = self.ledger.write(move |tx| {
-            let (due, tries) = tx.rotation_of(key)?;
-            if due.is_none_or(|due| due > tx.now()) {
+            let (_, tries) = tx.rotation_of(key)?;
+            if !tx.is_to_rotate(key)? {
                 // Somebody else began it, or it is done already.
                 return Ok(());
             }

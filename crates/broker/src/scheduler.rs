@@ -4,12 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Interval;
 
 use crate::broker::Broker;
 use crate::error::Result;
+use crate::lanes::Lanes;
 use crate::shared::{Leading, RENEW};
 
 /// How many sagas are worked on at the same time.
@@ -89,7 +92,9 @@ impl Broker {
         }
         // Others look at the same moment, and see the same ones.
         let (owner, lease) = (self.owner.clone(), self.lease());
-        let claimed = self.ledger.write(move |tx| tx.claim_due_sagas(&owner, lease, room)).await?;
+        // A lease of its own may have run out, where the machine was asleep meanwhile.
+        let own = self.all_at_work();
+        let claimed = self.ledger.write(move |tx| tx.claim_due_sagas(&owner, lease, room, &own)).await?;
         let count = claimed.len();
         for saga in claimed {
             let broker = Arc::clone(self);
@@ -98,25 +103,31 @@ impl Broker {
         Ok(count)
     }
 
-    /// Everything that is due and no saga.
+    /// Everything that is due and no saga, one after the other.
     async fn keep_up(self: &Arc<Self>, leading: Option<&Leading>) -> Result<usize> {
         // For the log, where nobody asks.
         let _ = self.files.second_place();
         let mut parts = vec![self.record_late().await];
         if let Some(leading) = leading {
             parts.push(self.renew_due().await);
-            parts.push(self.pay_debts().await);
-            parts.push(self.clear_places().await);
-            parts.push(self.sweep(leading).await);
             if self.doubts_clock().is_none() {
                 parts.push(self.end_expired().await);
+            }
+            parts.push(self.sweep(leading).await);
+            parts.push(self.pay_debts().await);
+            parts.push(self.clear_places().await);
+            if self.doubts_clock().is_none() {
                 parts.push(self.expire().await);
             }
-        } else if self.refuse_if_forked().is_err() {
-            // It may do nothing else, and paying a debt twice hurts nobody.
+        } else if self.pays_at_least() {
             parts.push(self.pay_debts().await);
         }
         parts.into_iter().sum()
+    }
+
+    /// Whether this broker may do nothing else: paying a debt twice hurts nobody.
+    fn pays_at_least(&self) -> bool {
+        self.refuse_if_forked().is_err()
     }
 
     /// Does what is due, publishes the audit log and reconciles until told to stop. Each goes at its own pace: a provider that does
@@ -125,11 +136,30 @@ impl Broker {
         tokio::join!(
             self.run_work(stop.clone()),
             self.run_upkeep(stop.clone()),
+            self.run_debts(stop.clone()),
+            self.run_places(stop.clone()),
+            // Neither waits for the other, nor for anything above: each asks providers, which may not answer.
+            self.each_tick("sweep", stop.clone(), |broker, leading| {
+                async move { broker.sweep(&leading).await }.boxed()
+            }),
+            self.each_tick("parents", stop.clone(), |broker, _| {
+                async move { broker.renew_due().await }.boxed()
+            }),
             self.run_reconciles(stop.clone()),
             self.run_counts(stop.clone()),
             self.run_renewals(stop.clone()),
-            self.run_publishing(stop)
+            self.run_publishing(stop.clone()),
+            self.learn_secrets(stop),
         );
+    }
+
+    /// Gathers what the secrets of this home are recognised by. With many keys it takes seconds, which nobody's first call has to
+    /// wait for.
+    async fn learn_secrets(&self, mut stop: watch::Receiver<bool>) {
+        tokio::select! {
+            () = told(&mut stop) => {}
+            known = self.known() => report("mask", known),
+        }
     }
 
     /// Begins what is due. A saga that takes long, because its provider does, holds up no other.
@@ -162,6 +192,7 @@ impl Broker {
         let _ = tokio::time::timeout(GRACE, async { while sagas.join_next().await.is_some() {} }).await;
     }
 
+    /// What asks nobody outside: the lead, what is overdue, what could not be recorded.
     async fn run_upkeep(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut tick = self.ticks();
         loop {
@@ -171,8 +202,14 @@ impl Broker {
             }
             let keeping = async {
                 self.ledger.catch_up().await?;
-                let leading = self.leading().await?;
-                self.keep_up(leading.as_ref()).await
+                // For the log, where nobody asks.
+                let _ = self.files.second_place();
+                let mut parts = vec![self.record_late().await];
+                if self.leading().await?.is_some() && self.doubts_clock().is_none() {
+                    parts.push(self.end_expired().await);
+                    parts.push(self.expire().await);
+                }
+                parts.into_iter().sum::<Result<usize>>()
             };
             tokio::pin!(keeping);
             tokio::select! {
@@ -183,6 +220,63 @@ impl Broker {
                 }
             }
         }
+    }
+
+    /// Does something each tick, for as long as this broker leads.
+    async fn each_tick(
+        self: &Arc<Self>,
+        what: &str,
+        mut stop: watch::Receiver<bool>,
+        work: impl Fn(Arc<Self>, Leading) -> BoxFuture<'static, Result<usize>>,
+    ) {
+        let mut tick = self.ticks();
+        loop {
+            tokio::select! {
+                () = told(&mut stop) => return,
+                _ = tick.tick() => {}
+            }
+            let Some(leading) = self.leads_still() else { continue };
+            let mut working = work(Arc::clone(self), leading);
+            tokio::select! {
+                done = &mut working => report(what, done),
+                () = told(&mut stop) => {
+                    let _ = tokio::time::timeout(GRACE, working).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Pays debts, those of each connection in a lane of its own.
+    async fn run_debts(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let (mut tick, mut lanes) = (self.ticks(), Lanes::new());
+        loop {
+            tokio::select! {
+                () = told(&mut stop) => break,
+                true = lanes.freed() => continue,
+                _ = tick.tick() => {}
+            }
+            if self.leads_still().is_some() || self.pays_at_least() {
+                report("debts", self.begin_debts(&mut lanes).await);
+            }
+        }
+        lanes.finish(GRACE).await;
+    }
+
+    /// Takes dead values out of stores, those of each store in a lane of its own.
+    async fn run_places(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let (mut tick, mut lanes) = (self.ticks(), Lanes::new());
+        loop {
+            tokio::select! {
+                () = told(&mut stop) => break,
+                true = lanes.freed() => continue,
+                _ = tick.tick() => {}
+            }
+            if self.leads_still().is_some() {
+                report("places", self.begin_clearing(&mut lanes).await);
+            }
+        }
+        lanes.finish(GRACE).await;
     }
 
     fn ticks(&self) -> Interval {

@@ -10,6 +10,7 @@ use keywright_core::plan::Digest;
 use keywright_core::saga::{Phase, SagaKind};
 use keywright_core::span::Span;
 
+use super::none_of;
 use crate::error::{LedgerError, Result};
 use crate::sql::{Facts, Row, Tx, Value, too_far};
 
@@ -175,19 +176,26 @@ impl Tx<'_> {
         Ok([now.into(), common.into(), too_far(now).into(), too_far(common).into()])
     }
 
-    /// Claims sagas that are due, the oldest first, so that brokers that look at the same time don't claim the same ones.
+    /// Claims sagas that are due, besides some, the oldest first, so that brokers that look at the same time don't claim the same ones.
     ///
     /// # Errors
     /// When the ledger can't be written.
-    pub fn claim_due_sagas(&self, owner: &str, lease: Span, limit: u32) -> Result<Vec<Saga>> {
+    pub fn claim_due_sagas(
+        &self,
+        owner: &str,
+        lease: Span,
+        limit: u32,
+        besides: &[SagaId],
+    ) -> Result<Vec<Saga>> {
+        let (others, besides) = none_of("id", besides, 8);
         let sql = format!(
             "UPDATE sagas SET owner = $6, fence = fence + 1, lease_until = $7 WHERE id IN \
-             (SELECT id FROM sagas WHERE (due_at <= $1 OR due_at > $3) AND {FREE} ORDER BY due_at, id LIMIT $5) \
+             (SELECT id FROM sagas WHERE (due_at <= $1 OR due_at > $3) AND {FREE}{others} ORDER BY due_at, id LIMIT $5) \
              RETURNING {COLUMNS}"
         );
         let until = lease.after(self.common_now()?);
-        let parameters =
-            [&self.times()?[..], &[i64::from(limit).into(), owner.into(), until.into()]].concat();
+        let own = [i64::from(limit).into(), owner.into(), until.into()];
+        let parameters = [&self.times()?[..], &own, &besides].concat();
         self.tail()?;
         let rows = self.query(&sql, &parameters)?;
         self.sound(&rows, Saga::read)

@@ -162,18 +162,18 @@ async fn sagas_are_claimed_once_by_the_databases_clock() {
     }
     let minute = Span::from_seconds(60);
     let (left, right) = tokio::join!(
-        one.write(move |tx| tx.claim_due_sagas("one", minute, 15)),
-        two.write(move |tx| tx.claim_due_sagas("two", minute, 15))
+        one.write(move |tx| tx.claim_due_sagas("one", minute, 15, &[])),
+        two.write(move |tx| tx.claim_due_sagas("two", minute, 15, &[]))
     );
     let (left, right): (Vec<_>, Vec<_>) = (left.unwrap(), right.unwrap());
     assert_eq!(left.len() + right.len(), 20);
     assert!(left.iter().all(|saga| right.iter().all(|other| other.id != saga.id)));
     // The ledger's own clock, which a machine may have wrong, ends no lease.
     home.pass_here(3_600);
-    assert!(two.write(move |tx| tx.claim_due_sagas("two", minute, 15)).await.unwrap().is_empty());
+    assert!(two.write(move |tx| tx.claim_due_sagas("two", minute, 15, &[])).await.unwrap().is_empty());
     // Each broker frees its own at a start, and nobody else's.
     assert_eq!(one.write(|tx| tx.release_sagas(Some("one"))).await.unwrap(), left.len() as u64);
-    let again = two.write(move |tx| tx.claim_due_sagas("two", minute, 50)).await.unwrap();
+    let again = two.write(move |tx| tx.claim_due_sagas("two", minute, 50, &[])).await.unwrap();
     assert_eq!(again.len(), left.len());
     // Whoever was overtaken writes nothing more, and prolongs nothing.
     let stale = left[0].clone();
