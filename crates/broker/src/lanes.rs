@@ -22,13 +22,13 @@ impl<K: Clone> Lanes<K> {
         self.busy.values().cloned().collect()
     }
 
-    /// Has something done in a lane that is free.
+    /// Has something done in a lane.
     pub(crate) fn spawn(&mut self, lane: K, work: impl Future<Output = ()> + Send + 'static) {
         let task = self.tasks.spawn(work);
         self.busy.insert(task.id(), lane);
     }
 
-    /// Waits for a lane to become free. `false` when none is busy.
+    /// Waits for something to end. `false` when nothing is under way.
     pub(crate) async fn freed(&mut self) -> bool {
         // One that panicked is free again as well.
         let id = match self.tasks.join_next_with_id().await {
@@ -38,6 +38,31 @@ impl<K: Clone> Lanes<K> {
         };
         self.busy.remove(&id);
         true
+    }
+
+    /// How much is under way.
+    pub(crate) fn len(&self) -> usize {
+        self.busy.len()
+    }
+
+    /// The lanes in which so much goes on, or more.
+    pub(crate) fn crowded(&self, from: usize) -> Vec<K>
+    where
+        K: Eq + std::hash::Hash,
+    {
+        let mut counts: HashMap<&K, usize> = HashMap::new();
+        for lane in self.busy.values() {
+            *counts.entry(lane).or_default() += 1;
+        }
+        counts.into_iter().filter(|(_, count)| *count >= from).map(|(lane, _)| lane.clone()).collect()
+    }
+
+    /// Takes note of what has ended, without waiting.
+    pub(crate) fn tidy(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+            self.busy.remove(&id);
+        }
     }
 
     /// Lets what is under way come to its end, for a while.

@@ -9,8 +9,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use keywright_core::id::SagaId;
+use keywright_core::name::ConnectionName;
 use keywright_core::span::Span;
 use keywright_ledger::{Clock, Lead, LedgerError, Saga, Tx};
+
+use tokio::sync::Notify;
 
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
@@ -34,9 +37,23 @@ const UPKEEP: &str = "upkeep";
 pub(crate) struct Held {
     sagas: Mutex<HashMap<SagaId, u64>>,
     lead: Mutex<Option<Lead>>,
+    /// The connections whose sagas have all the places that they may have.
+    crowded: Mutex<Vec<ConnectionName>>,
+    /// Something was begun that waits to be taken up.
+    pub(crate) begun: Notify,
+    /// What had been begun was taken up: there is room for more.
+    pub(crate) taken_up: Notify,
 }
 
 impl Held {
+    pub(crate) fn set_crowded(&self, crowded: Vec<ConnectionName>) {
+        *lock(&self.crowded) = crowded;
+    }
+
+    pub(crate) fn crowded(&self) -> Vec<ConnectionName> {
+        lock(&self.crowded).clone()
+    }
+
     fn begin(&self, saga: SagaId, fence: u64) -> AtWork<'_> {
         lock(&self.sagas).insert(saga, fence);
         AtWork { held: self, saga, fence }

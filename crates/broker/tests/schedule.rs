@@ -83,6 +83,59 @@ async fn another(world: &World) -> (Sandbox, String) {
     (sandbox, "cloudflare/dns-other".to_owned())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_rotations_whose_provider_does_not_answer_leaves_places_to_others() {
+    const CROWD: usize = 60;
+    let world = World::with_settings(&[("use_lag", "1s")]).await;
+    let (_other, template) = another(&world).await;
+    let rotation = "[rotation]\nevery = \"20d\"\nquiet_for = \"2h\"\nmax_overlap = \"5d\"\n";
+    let ana = world.ana().await;
+    for (id, connection) in [("cloudflare/dns-edit", "cf"), (template.as_str(), "other")] {
+        let of = DNS_EDIT.replace("cloudflare/dns-edit", id);
+        let of =
+            of.replace("[parameters.zone]", &format!("connection = \"{connection}\"\n[parameters.zone]"));
+        world.broker.apply_template(&ana, &format!("{of}{rotation}")).await.unwrap();
+    }
+    for number in 0..CROWD {
+        let agent = World::agent(&format!("bot-{}", number / 20));
+        let wish = ask("example.com", &format!("HUNG_{number}"));
+        let made = world.broker.request(&agent, &wish, Duration::from_secs(60)).await.unwrap();
+        assert_eq!(made.status, Status::Active);
+    }
+    world.clock.advance(SignedDuration::from_hours(24 * 8));
+    let wish = Ask { template, ..ask("example.com", "FINE") };
+    assert_eq!(world.request(&wish).await.unwrap().status, Status::Active);
+    let hangs = Fault::on("POST", "/accounts/*/tokens", FaultKind::Hang { commit: false });
+    world.sandbox.inject(hangs.times(1_000)).unwrap();
+    // Nobody was there when the crowd came due.
+    world.clock.advance(SignedDuration::from_hours(24 * 12 + 12));
+    let world = world.restart().await;
+    let asked = || world.sandbox.calls().iter().filter(|call| call.faults.contains(&"hang")).count();
+    let (stop, stopped) = watch::channel(false);
+    let schedule = tokio::spawn(Arc::clone(&world.broker).run_schedule(stopped));
+    let limit = Duration::from_secs(300);
+    let crowded = async {
+        while asked() < 24 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(limit, crowded).await.expect("they are begun");
+    let replaced = async {
+        while stands(&world, "FINE").await.1 < 2 {
+            world.clock.advance(SignedDuration::from_hours(1));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(limit, replaced).await.expect("it is replaced");
+    for number in 0..CROWD {
+        let (saga, versions) = stands(&world, &format!("HUNG_{number}")).await;
+        assert_eq!(versions, 1);
+        assert!(saga.is_none_or(|(_, tries)| tries == 0), "no call of the crowd was answered yet: {saga:?}");
+    }
+    stop.send(true).unwrap();
+    schedule.await.unwrap();
+}
+
 /// How often the debts of a key were tried, of those that are still owed.
 async fn owed(world: &World, name: &str) -> Vec<u64> {
     let trace = world.broker.trace(name).await.unwrap();

@@ -34,7 +34,7 @@ pub use tables::{
     parents::{ParentRenewal, RenewalPhase},
     requests::{NewRequest, Request, RequestFilter},
     revocations::{NewRevocation, Revocation},
-    sagas::{NewSaga, Saga},
+    sagas::{Besides, NewSaga, Saga},
     soundness::Soundness,
     usage::UsageCount,
 };
