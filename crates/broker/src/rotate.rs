@@ -159,10 +159,9 @@ impl Broker {
         if self.refuse_if_forked().is_err() || self.doubts_clock().is_some() {
             return Ok(0);
         }
-        let crowded = self.held.crowded();
+        let besides = Besides { connections: self.held.crowded(), ..Besides::default() };
         let due = self.ledger.read(move |tx| {
             // What was begun and waits for somebody to take it up is no further for having more beside it.
-            let besides = Besides { connections: crowded, ..Besides::default() };
             let waiting = tx.sagas_not_taken_up(AT_A_TIME, &besides)?;
             tx.keys_to_rotate(AT_A_TIME.saturating_sub(waiting), &besides.connections)
         });
