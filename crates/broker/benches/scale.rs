@@ -20,7 +20,7 @@ use keywright_core::provider::Provider;
 use keywright_core::receipt::Status;
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
-use keywright_ledger::{Ledger, LedgerError, Location, Tx};
+use keywright_ledger::{Besides, Ledger, LedgerError, Location, Tx};
 use keywright_sandbox::{Sandbox, SandboxConfig};
 use keywright_testkit::{AtOnce, DNS_EDIT, Database, TestClock, World, ask, unlock};
 
@@ -201,11 +201,11 @@ async fn claimed(location: &Location, clock: &TestClock) {
     // What drains is due again, and of the schedules that are left some are.
     clock.advance(SignedDuration::from_hours(24 * 9));
     let looks: [(&str, fn(&Tx<'_>) -> Result<usize, LedgerError>); 7] = [
-        ("keys due for rotation", |tx| Ok(tx.keys_to_rotate(32)?.len())),
-        ("sagas due", |tx| Ok(tx.sagas_due(32)?.len())),
+        ("keys due for rotation", |tx| Ok(tx.keys_to_rotate(32, &[])?.len())),
+        ("sagas due", |tx| Ok(tx.sagas_due(32, &Besides::default())?.len())),
         ("keys that expired", |tx| Ok(tx.keys_expired()?.len())),
-        ("debts due", |tx| Ok(tx.revocations_due(100)?.len())),
-        ("dead copies", |tx| Ok(tx.placements_left(tx.now(), tx.now())?.len())),
+        ("debts due", |tx| Ok(tx.revocations_due(100, &[])?.len())),
+        ("dead copies", |tx| Ok(tx.placements_left(tx.now(), tx.now(), &[])?.len())),
         ("attempts to look for", |tx| Ok(tx.attempts_to_sweep()?.len())),
         ("requests", |tx| Ok(tx.requests_approved()?.len() + tx.requests_overdue()?.len())),
     ];
@@ -221,7 +221,7 @@ async fn claimed(location: &Location, clock: &TestClock) {
     }
     let mut times = Vec::with_capacity(CLAIMS);
     while times.len() < CLAIMS {
-        let due = ledger.read(|tx| tx.sagas_due(32)).await.unwrap();
+        let due = ledger.read(|tx| tx.sagas_due(32, &Besides::default())).await.unwrap();
         assert!(!due.is_empty(), "too few sagas are under way");
         for saga in due {
             let start = Instant::now();

@@ -1,12 +1,17 @@
 //! The copies of keys that end: taken out of their stores, and tried again until nothing of them lies there.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use keywright_core::key::{Attempt, Placement, PlacementState};
+use keywright_core::name::StoreName;
 use keywright_core::plan::Destination;
 use keywright_core::store::{Change, Origin, Presence, Standing, Store, StoreError, Write};
 use keywright_ledger::{LedgerError, Revocation};
 
 use crate::broker::Broker;
 use crate::error::Result;
+use crate::lanes::Lanes;
 use crate::record::{fact_of, of_copy};
 
 /// The pause between tries to remove a dead value from its store, in seconds.
@@ -27,15 +32,38 @@ impl Broker {
     /// Tries again to remove the copies of versions that are revoked or owed, and looks what became of those that wait for
     /// people.
     pub(crate) async fn clear_places(&self) -> Result<usize> {
-        let since =
-            |seconds| self.now().checked_sub(jiff::SignedDuration::from_secs(seconds)).unwrap_or(self.now());
-        let (untried, people) = (since(CLEAR_AGAIN), since(PEOPLE_AGAIN));
-        let left = self.ledger.read(move |tx| tx.placements_left(untried, people)).await?;
+        let left = self.left_behind(Vec::new()).await?;
         let count = left.len();
         for placement in left {
             self.remove_copy(placement).await;
         }
         Ok(count)
+    }
+
+    /// Begins the same in stores where nobody is at it just now.
+    pub(crate) async fn begin_clearing(self: &Arc<Self>, lanes: &mut Lanes<StoreName>) -> Result<usize> {
+        let left = self.left_behind(lanes.busy()).await?;
+        let count = left.len();
+        let mut by_store: BTreeMap<StoreName, Vec<Placement>> = BTreeMap::new();
+        for placement in left {
+            by_store.entry(placement.destination.place.store.clone()).or_default().push(placement);
+        }
+        for (store, placements) in by_store {
+            let broker = Arc::clone(self);
+            lanes.spawn(store, async move {
+                for placement in placements {
+                    broker.remove_copy(placement).await;
+                }
+            });
+        }
+        Ok(count)
+    }
+
+    async fn left_behind(&self, besides: Vec<StoreName>) -> Result<Vec<Placement>> {
+        let since =
+            |seconds| self.now().checked_sub(jiff::SignedDuration::from_secs(seconds)).unwrap_or(self.now());
+        let (untried, people) = (since(CLEAR_AGAIN), since(PEOPLE_AGAIN));
+        Ok(self.ledger.read(move |tx| tx.placements_left(untried, people, &besides)).await?)
     }
 
     async fn remove_copy(&self, placement: Placement) {

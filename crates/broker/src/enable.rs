@@ -41,6 +41,7 @@ impl Broker {
             Ok::<_, BrokerError>((key, saga, living.collect::<Vec<_>>()))
         });
         let (key, saga, old) = claimed.await?;
+        let _at_work = self.at_work(&saga);
         let enabled = async {
             let provider = self.outside.provider(&key.connection).await?;
             let Some(disabling) = provider.disabling() else { return Err(nothing_is_off(&key)) };

@@ -72,6 +72,7 @@ pub mod home;
 pub mod inventory;
 mod join;
 pub mod kinds;
+mod lanes;
 mod limits;
 pub mod mask;
 mod moving;

@@ -20,6 +20,7 @@ use crate::broker::Broker;
 use crate::clock::{back_off, entropy};
 use crate::ended::{confirmed, to_end};
 use crate::error::{BrokerError, Code, Result};
+use crate::lanes::Lanes;
 use crate::receipt::receipt;
 use crate::record::{Caller, failed, of_key, system};
 use crate::request::nobody;
@@ -27,6 +28,8 @@ use crate::saga::sealed_owner;
 
 /// The longest pause between tries of a debt, in seconds.
 pub(crate) const LONGEST_PAUSE: u64 = 3_600;
+/// How many debts are taken up at once.
+const AT_ONCE: u32 = 100;
 
 /// A revocation that was done and could not be put on record.
 pub(crate) struct Unrecorded {
@@ -221,12 +224,27 @@ impl Broker {
     pub(crate) async fn end_expired(self: &Arc<Self>) -> Result<usize> {
         let expired = self.ledger.scan(|tx| tx.keys_expired()).await?;
         let schedule = Caller::plain(Principal::Schedule);
+        let mut trouble = None;
         for id in &expired {
-            let id = *id;
-            let key = self.ledger.read(move |tx| tx.key(id)).await?;
-            self.revoke_key(&schedule, &key, "it expired").await?;
+            // What is owed for one is paid with the other debts; one whose row was edited does not spare the others.
+            if let Err(error) = self.owe_expired(&schedule, *id).await {
+                tracing::error!(key = %id, message = %error.message, "an expired key could not be ended");
+                trouble.get_or_insert(error);
+            }
         }
-        Ok(expired.len())
+        trouble.map_or(Ok(expired.len()), Err)
+    }
+
+    async fn owe_expired(&self, schedule: &Caller, id: KeyId) -> Result<()> {
+        let (who, random) = (schedule.who(), entropy()?);
+        let written = self.ledger.write(move |tx| {
+            let key = tx.key(id)?;
+            if is_over(key.state) { Ok(()) } else { owe_all(tx, &key, who, "it expired", random) }
+        });
+        match written.await {
+            Err(LedgerError::Conflict { .. }) => Ok(()),
+            written => Ok(written?),
+        }
     }
 
     /// A version that should live is gone at the provider, which was asked for this very one: somebody ended it there.
@@ -330,18 +348,30 @@ impl Broker {
 
     /// Pays every debt that is due. Each connection's are paid in their order, and no connection waits for another.
     pub(crate) async fn pay_debts(&self) -> Result<usize> {
-        let due = self.ledger.read(|tx| tx.revocations_due(100)).await?;
+        let due = self.ledger.read(|tx| tx.revocations_due(AT_ONCE, &[])).await?;
         let count = due.len();
-        let mut by_connection: BTreeMap<ConnectionName, Vec<Revocation>> = BTreeMap::new();
-        for debt in due {
-            by_connection.entry(debt.connection.clone()).or_default().push(debt);
-        }
-        let paying = by_connection.into_values().map(|debts| async move {
+        let paying = by_connection(due).into_values().map(|debts| async move {
             for debt in &debts {
                 self.pay(debt).await;
             }
         });
         futures::future::join_all(paying).await;
+        Ok(count)
+    }
+
+    /// Begins to pay what is due to connections that nobody pays just now.
+    pub(crate) async fn begin_debts(self: &Arc<Self>, lanes: &mut Lanes<ConnectionName>) -> Result<usize> {
+        let busy = lanes.busy();
+        let due = self.ledger.read(move |tx| tx.revocations_due(AT_ONCE, &busy)).await?;
+        let count = due.len();
+        for (connection, debts) in by_connection(due) {
+            let broker = Arc::clone(self);
+            lanes.spawn(connection, async move {
+                for debt in &debts {
+                    broker.pay(debt).await;
+                }
+            });
+        }
         Ok(count)
     }
 
@@ -372,6 +402,14 @@ impl Broker {
             .map(drop)
             .map_err(|refusal| BrokerError::new(Code::Denied, refusal.to_string()))
     }
+}
+
+fn by_connection(due: Vec<Revocation>) -> BTreeMap<ConnectionName, Vec<Revocation>> {
+    let mut by_connection: BTreeMap<ConnectionName, Vec<Revocation>> = BTreeMap::new();
+    for debt in due {
+        by_connection.entry(debt.connection.clone()).or_default().push(debt);
+    }
+    by_connection
 }
 
 fn is_over(state: KeyState) -> bool {

@@ -18,7 +18,7 @@ use keywright_core::saga::SagaKind;
 use keywright_core::store::Presence;
 use keywright_core::template::{ResolvedTemplate, Rotation};
 use keywright_core::text::Untrusted;
-use keywright_ledger::{LedgerError, Request, Tx};
+use keywright_ledger::{Besides, LedgerError, Request, Tx};
 use sha2::{Digest as _, Sha256};
 
 use crate::ask::{LONGEST_PURPOSE, ParsedAsk};
@@ -156,12 +156,14 @@ impl Broker {
     /// Begins the rotations that are due. One that can't begin is tried again later, and says so in the broker's own log.
     pub(crate) async fn rotate_due(self: &Arc<Self>) -> Result<usize> {
         // That this broker may begin nothing is no failure of the keys.
-        if self.refuse_if_forked().is_err() {
+        if self.refuse_if_forked().is_err() || self.doubts_clock().is_some() {
             return Ok(0);
         }
-        let due = self.ledger.read(|tx| {
+        let besides = Besides { connections: self.held.crowded(), ..Besides::default() };
+        let due = self.ledger.read(move |tx| {
             // What was begun and waits for somebody to take it up is no further for having more beside it.
-            tx.keys_to_rotate(AT_A_TIME.saturating_sub(tx.sagas_not_taken_up(AT_A_TIME)?))
+            let waiting = tx.sagas_not_taken_up(AT_A_TIME, &besides)?;
+            tx.keys_to_rotate(AT_A_TIME.saturating_sub(waiting), &besides.connections)
         });
         let due = due.await?;
         let beginning = due.iter().map(|id| self.rotate_one(*id));
@@ -208,8 +210,8 @@ impl Broker {
     async fn rotation_failed(&self, key: KeyId) -> Result<()> {
         let now = self.now();
         let written = self.ledger.write(move |tx| {
-            let (due, tries) = tx.rotation_of(key)?;
-            if due.is_none_or(|due| due > tx.now()) {
+            let (_, tries) = tx.rotation_of(key)?;
+            if !tx.is_to_rotate(key)? {
                 // Somebody else began it, or it is done already.
                 return Ok(());
             }

@@ -4,12 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::Interval;
+
+use keywright_core::name::ConnectionName;
+use keywright_ledger::{Besides, LedgerError};
 
 use crate::broker::Broker;
 use crate::error::Result;
+use crate::lanes::Lanes;
 use crate::shared::{Leading, RENEW};
 
 /// How many sagas are worked on at the same time.
@@ -43,80 +48,103 @@ impl Broker {
     pub async fn tick(self: &Arc<Self>) -> Result<usize> {
         self.ledger.catch_up().await?;
         let leading = self.leading().await?;
-        let mut sagas = JoinSet::new();
-        let begun = self.begin_due(leading.as_ref(), &mut sagas).await;
-        while sagas.join_next().await.is_some() {}
-        let kept = self.keep_up(leading.as_ref()).await;
-        Ok(begun?.count + kept?)
-    }
-
-    /// Begins what is due, and has the sagas that are due worked on among `sagas`, as many as there is room for.
-    async fn begin_due(
-        self: &Arc<Self>,
-        leading: Option<&Leading>,
-        sagas: &mut JoinSet<()>,
-    ) -> Result<BegunWork> {
-        let mut parts = vec![self.tell_listening().await.map(|()| 0), self.start_approved().await];
-        let mut is_more = false;
-        if leading.is_some() && self.doubts_clock().is_none() {
-            let rotations = self.rotate_due().await;
-            is_more = rotations.as_ref().is_ok_and(|begun| *begun > 0);
-            parts.push(rotations);
+        let mut sagas = Lanes::new();
+        let mut parts = vec![self.start_approved().await];
+        if leading.is_some() {
+            parts.push(self.rotate_due().await);
         }
-        let room = self.at_a_time.saturating_sub(u32::try_from(sagas.len()).unwrap_or(self.at_a_time));
-        let taken = self.take_due_sagas(room, sagas).await;
-        is_more |= taken.as_ref().is_ok_and(|taken| u32::try_from(*taken).is_ok_and(|taken| taken >= room));
-        parts.push(taken);
-        let count = parts.into_iter().sum::<Result<usize>>()?;
-        Ok(BegunWork { count, is_more })
+        parts.push(self.begin_due(&mut sagas).await.map(|begun| begun.count));
+        while sagas.freed().await {}
+        parts.push(self.keep_up(leading.as_ref()).await);
+        parts.into_iter().sum()
     }
 
-    /// Works on sagas that are due, `room` of them at most. They go on by themselves.
-    async fn take_due_sagas(self: &Arc<Self>, room: u32, sagas: &mut JoinSet<()>) -> Result<usize> {
-        let due = self.ledger.read(move |tx| tx.sagas_due(room)).await?;
+    /// Has the sagas that are due worked on among `sagas`, as many as there is room for.
+    async fn begin_due(self: &Arc<Self>, sagas: &mut Lanes<ConnectionName>) -> Result<BegunWork> {
+        self.tell_listening().await?;
+        let share = (self.at_a_time - self.at_a_time / 4).max(1);
+        let under_way = u32::try_from(sagas.len()).unwrap_or(self.at_a_time);
+        let limit = self.at_a_time.saturating_sub(under_way).min(share);
+        // Those of one connection don't take all places: where its provider does not answer, the others' go on.
+        let crowded = sagas.crowded(usize::try_from(share).unwrap_or(usize::MAX));
+        self.held.set_crowded(crowded.clone());
+        let count = self.take_due_sagas(limit, crowded, sagas).await?;
+        if count > 0 {
+            self.held.taken_up.notify_one();
+        }
+        Ok(BegunWork { count, is_more: u32::try_from(count).is_ok_and(|count| count >= limit) })
+    }
+
+    /// Works on sagas that are due, `limit` of them at most, and none through some connections. They go on by themselves.
+    async fn take_due_sagas(
+        self: &Arc<Self>,
+        limit: u32,
+        crowded: Vec<ConnectionName>,
+        sagas: &mut Lanes<ConnectionName>,
+    ) -> Result<usize> {
+        // A lease of its own may have run out, where the machine was asleep meanwhile.
+        let besides = Besides { sagas: self.all_at_work(), connections: crowded };
+        let look = besides.clone();
+        let due = self.ledger.read(move |tx| {
+            let due = tx.sagas_due(limit, &look)?;
+            tx.connections_of(&due)
+        });
+        let due = due.await?;
         if due.is_empty() || self.refuse_if_forked().is_err() {
             return Ok(0);
         }
+        let count = due.len();
         if !self.ledger.is_shared() {
-            // The lease of one that is worked on may have run out, where the machine was asleep meanwhile.
-            let free: Vec<_> = due.into_iter().filter(|saga| !self.is_at_work(*saga)).collect();
-            let count = free.len();
-            for saga in free {
+            for (saga, connection) in due {
                 let broker = Arc::clone(self);
-                sagas.spawn(async move { broker.run_saga(saga).await });
+                sagas.spawn(connection, async move { broker.run_saga(saga).await });
             }
             return Ok(count);
         }
         // Others look at the same moment, and see the same ones.
         let (owner, lease) = (self.owner.clone(), self.lease());
-        let claimed = self.ledger.write(move |tx| tx.claim_due_sagas(&owner, lease, room)).await?;
+        let claimed = self.ledger.write(move |tx| {
+            let claimed = tx.claim_due_sagas(&owner, lease, limit, &besides)?;
+            let ids: Vec<_> = claimed.iter().map(|saga| saga.id).collect();
+            Ok::<_, LedgerError>((claimed, tx.connections_of(&ids)?))
+        });
+        let (claimed, through) = claimed.await?;
         let count = claimed.len();
         for saga in claimed {
+            let connection = through.iter().find(|(id, _)| *id == saga.id).map(|(_, name)| name.clone());
+            // Nothing refers to a key that is not there; a ledger that was edited might.
+            let Some(connection) = connection else { continue };
             let broker = Arc::clone(self);
-            sagas.spawn(async move { broker.run_claimed(saga).await });
+            sagas.spawn(connection, async move { broker.run_claimed(saga).await });
         }
         Ok(count)
     }
 
-    /// Everything that is due and no saga.
+    /// Everything that is due and no saga, one after the other.
     async fn keep_up(self: &Arc<Self>, leading: Option<&Leading>) -> Result<usize> {
         // For the log, where nobody asks.
         let _ = self.files.second_place();
         let mut parts = vec![self.record_late().await];
         if let Some(leading) = leading {
             parts.push(self.renew_due().await);
-            parts.push(self.pay_debts().await);
-            parts.push(self.clear_places().await);
-            parts.push(self.sweep(leading).await);
             if self.doubts_clock().is_none() {
                 parts.push(self.end_expired().await);
+            }
+            parts.push(self.sweep(leading).await);
+            parts.push(self.pay_debts().await);
+            parts.push(self.clear_places().await);
+            if self.doubts_clock().is_none() {
                 parts.push(self.expire().await);
             }
-        } else if self.refuse_if_forked().is_err() {
-            // It may do nothing else, and paying a debt twice hurts nobody.
+        } else if self.pays_at_least() {
             parts.push(self.pay_debts().await);
         }
         parts.into_iter().sum()
+    }
+
+    /// Whether this broker may do nothing else: paying a debt twice hurts nobody.
+    fn pays_at_least(&self) -> bool {
+        self.refuse_if_forked().is_err()
     }
 
     /// Does what is due, publishes the audit log and reconciles until told to stop. Each goes at its own pace: a provider that does
@@ -125,30 +153,66 @@ impl Broker {
         tokio::join!(
             self.run_work(stop.clone()),
             self.run_upkeep(stop.clone()),
+            self.run_debts(stop.clone()),
+            self.run_places(stop.clone()),
+            // Neither waits for the other, nor for anything above: each asks providers, which may not answer.
+            self.run_rotations(stop.clone()),
+            self.each_tick("approved requests", stop.clone(), |broker, _| {
+                async move {
+                    let started = broker.start_approved().await?;
+                    if started > 0 {
+                        broker.held.begun.notify_one();
+                    }
+                    Ok(started)
+                }
+                .boxed()
+            }),
+            self.each_tick("sweep", stop.clone(), |broker, leading| {
+                async move {
+                    match leading {
+                        Some(leading) => broker.sweep(&leading).await,
+                        None => Ok(0),
+                    }
+                }
+                .boxed()
+            }),
+            self.each_tick("parents", stop.clone(), |broker, leading| {
+                async move { if leading.is_some() { broker.renew_due().await } else { Ok(0) } }.boxed()
+            }),
             self.run_reconciles(stop.clone()),
             self.run_counts(stop.clone()),
             self.run_renewals(stop.clone()),
-            self.run_publishing(stop)
+            self.run_publishing(stop.clone()),
+            self.learn_secrets(stop),
         );
+    }
+
+    /// Gathers what the secrets of this home are recognised by. With many keys it takes seconds, which nobody's first call has to
+    /// wait for.
+    async fn learn_secrets(&self, mut stop: watch::Receiver<bool>) {
+        tokio::select! {
+            () = told(&mut stop) => {}
+            known = self.known() => report("mask", known),
+        }
     }
 
     /// Begins what is due. A saga that takes long, because its provider does, holds up no other.
     async fn run_work(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
         let others = self.ledger.listen();
         let mut tick = self.ticks();
-        let (mut sagas, mut is_more) = (JoinSet::new(), false);
+        let (mut sagas, mut is_more) = (Lanes::new(), false);
         loop {
             tokio::select! {
                 () = told(&mut stop) => break,
                 _ = tick.tick() => {}
                 () = others.wrote() => tokio::time::sleep(GATHER).await,
-                Some(_) = sagas.join_next(), if is_more => tokio::time::sleep(GATHER_OWN).await,
+                () = self.held.begun.notified() => {}
+                true = sagas.freed(), if is_more => tokio::time::sleep(GATHER_OWN).await,
             }
-            while sagas.try_join_next().is_some() {}
+            sagas.tidy();
             let beginning = async {
                 self.ledger.catch_up().await?;
-                let leading = self.leads_still();
-                self.begin_due(leading.as_ref(), &mut sagas).await
+                self.begin_due(&mut sagas).await
             };
             tokio::select! {
                 begun = beginning => {
@@ -159,9 +223,10 @@ impl Broker {
             }
         }
         // What is with a provider just now comes to its end if it can; if not, the next broker picks it up.
-        let _ = tokio::time::timeout(GRACE, async { while sagas.join_next().await.is_some() {} }).await;
+        sagas.finish(GRACE).await;
     }
 
+    /// What asks nobody outside: the lead, what is overdue, what could not be recorded.
     async fn run_upkeep(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut tick = self.ticks();
         loop {
@@ -171,8 +236,14 @@ impl Broker {
             }
             let keeping = async {
                 self.ledger.catch_up().await?;
-                let leading = self.leading().await?;
-                self.keep_up(leading.as_ref()).await
+                // For the log, where nobody asks.
+                let _ = self.files.second_place();
+                let mut parts = vec![self.record_late().await];
+                if self.leading().await?.is_some() && self.doubts_clock().is_none() {
+                    parts.push(self.end_expired().await);
+                    parts.push(self.expire().await);
+                }
+                parts.into_iter().sum::<Result<usize>>()
             };
             tokio::pin!(keeping);
             tokio::select! {
@@ -183,6 +254,86 @@ impl Broker {
                 }
             }
         }
+    }
+
+    /// Begins rotations, whenever there is room for more of them. It asks stores, which may not answer.
+    async fn run_rotations(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut tick = self.ticks();
+        loop {
+            tokio::select! {
+                () = told(&mut stop) => return,
+                _ = tick.tick() => {}
+                () = self.held.taken_up.notified() => tokio::time::sleep(GATHER_OWN).await,
+            }
+            if self.leads_still().is_none() {
+                continue;
+            }
+            tokio::select! {
+                begun = self.rotate_due() => {
+                    if begun.as_ref().is_ok_and(|begun| *begun > 0) {
+                        self.held.begun.notify_one();
+                    }
+                    report("rotations", begun);
+                }
+                () = told(&mut stop) => return,
+            }
+        }
+    }
+
+    /// Does something each tick; whether this broker leads is told.
+    async fn each_tick(
+        self: &Arc<Self>,
+        what: &str,
+        mut stop: watch::Receiver<bool>,
+        work: impl Fn(Arc<Self>, Option<Leading>) -> BoxFuture<'static, Result<usize>>,
+    ) {
+        let mut tick = self.ticks();
+        loop {
+            tokio::select! {
+                () = told(&mut stop) => return,
+                _ = tick.tick() => {}
+            }
+            let mut working = work(Arc::clone(self), self.leads_still());
+            tokio::select! {
+                done = &mut working => report(what, done),
+                () = told(&mut stop) => {
+                    let _ = tokio::time::timeout(GRACE, working).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Pays debts, those of each connection in a lane of its own.
+    async fn run_debts(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let (mut tick, mut lanes) = (self.ticks(), Lanes::new());
+        loop {
+            tokio::select! {
+                () = told(&mut stop) => break,
+                true = lanes.freed() => continue,
+                _ = tick.tick() => {}
+            }
+            if self.leads_still().is_some() || self.pays_at_least() {
+                report("debts", self.begin_debts(&mut lanes).await);
+            }
+        }
+        lanes.finish(GRACE).await;
+    }
+
+    /// Takes dead values out of stores, those of each store in a lane of its own.
+    async fn run_places(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let (mut tick, mut lanes) = (self.ticks(), Lanes::new());
+        loop {
+            tokio::select! {
+                () = told(&mut stop) => break,
+                true = lanes.freed() => continue,
+                _ = tick.tick() => {}
+            }
+            if self.leads_still().is_some() {
+                report("places", self.begin_clearing(&mut lanes).await);
+            }
+        }
+        lanes.finish(GRACE).await;
     }
 
     fn ticks(&self) -> Interval {

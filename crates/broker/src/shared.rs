@@ -9,8 +9,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use keywright_core::id::SagaId;
+use keywright_core::name::ConnectionName;
 use keywright_core::span::Span;
 use keywright_ledger::{Clock, Lead, LedgerError, Saga, Tx};
+
+use tokio::sync::Notify;
 
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
@@ -34,17 +37,43 @@ const UPKEEP: &str = "upkeep";
 pub(crate) struct Held {
     sagas: Mutex<HashMap<SagaId, u64>>,
     lead: Mutex<Option<Lead>>,
+    /// The connections whose sagas have all the places that they may have.
+    crowded: Mutex<Vec<ConnectionName>>,
+    /// Something was begun that waits to be taken up.
+    pub(crate) begun: Notify,
+    /// What had been begun was taken up: there is room for more.
+    pub(crate) taken_up: Notify,
+}
+
+impl Held {
+    pub(crate) fn set_crowded(&self, crowded: Vec<ConnectionName>) {
+        *lock(&self.crowded) = crowded;
+    }
+
+    pub(crate) fn crowded(&self) -> Vec<ConnectionName> {
+        lock(&self.crowded).clone()
+    }
+
+    fn begin(&self, saga: SagaId, fence: u64) -> AtWork<'_> {
+        lock(&self.sagas).insert(saga, fence);
+        AtWork { held: self, saga, fence }
+    }
 }
 
 /// While this is there, the lease of a saga is prolonged.
 pub(crate) struct AtWork<'a> {
     held: &'a Held,
     saga: SagaId,
+    fence: u64,
 }
 
 impl Drop for AtWork<'_> {
     fn drop(&mut self) {
-        lock(&self.held.sagas).remove(&self.saga);
+        let mut sagas = lock(&self.held.sagas);
+        // Where the lease was lost meanwhile, and the saga claimed again, it is another's.
+        if sagas.get(&self.saga) == Some(&self.fence) {
+            sagas.remove(&self.saga);
+        }
     }
 }
 
@@ -67,13 +96,17 @@ impl Broker {
 
     /// Has the lease of a saga prolonged for as long as somebody works on it.
     pub(crate) fn at_work(&self, saga: &Saga) -> AtWork<'_> {
-        lock(&self.held.sagas).insert(saga.id, saga.fence);
-        AtWork { held: &self.held, saga: saga.id }
+        self.held.begin(saga.id, saga.fence)
     }
 
     /// Whether this process works on a saga just now, however long ago that began.
     pub(crate) fn is_at_work(&self, saga: SagaId) -> bool {
         lock(&self.held.sagas).contains_key(&saga)
+    }
+
+    /// The sagas that this process works on just now.
+    pub(crate) fn all_at_work(&self) -> Vec<SagaId> {
+        lock(&self.held.sagas).keys().copied().collect()
     }
 
     /// Whether this broker is to do what one does for all. Takes the lead when nobody has it. One that may do nothing at present
@@ -126,6 +159,29 @@ impl Broker {
         self.keep_lead().await
     }
 
+    /// Prolongs what this broker holds for as long as it is polled, where nothing else does: a command without a broker that
+    /// serves.
+    pub async fn hold_on(&self) -> std::convert::Infallible {
+        loop {
+            tokio::time::sleep(RENEW).await;
+            if self.ledger.is_shared()
+                && let Err(error) = self.renew().await
+            {
+                tracing::warn!(message = %error.message, "what this command holds could not be prolonged");
+            }
+        }
+    }
+
+    /// Leaves to others what one broker does for all, at once.
+    ///
+    /// # Errors
+    /// When the ledger can't be written; it is theirs soon all the same.
+    pub async fn step_down(&self) -> Result<()> {
+        let held = lock(&self.held.lead).take();
+        let Some(lead) = held else { return Ok(()) };
+        Ok(self.ledger.write(move |tx| tx.give_up_lead(&lead)).await?)
+    }
+
     async fn give_up_lead(&self) -> Result<()> {
         let held = lock(&self.held.lead).take();
         let Some(lead) = held else { return Ok(()) };
@@ -138,9 +194,11 @@ impl Broker {
             return self.give_up_lead().await;
         }
         let Some(lead) = lock(&self.held.lead).clone() else { return Ok(()) };
-        match self.ledger.write(move |tx| tx.keep_lead(&lead, Span::from_seconds(LEAD))).await {
+        let kept = lead.clone();
+        match self.ledger.write(move |tx| tx.keep_lead(&kept, Span::from_seconds(LEAD))).await {
             Err(LedgerError::Conflict { .. }) => {
-                *lock(&self.held.lead) = None;
+                // It may have been taken again since.
+                lock(&self.held.lead).take_if(|held| *held == lead);
                 Ok(())
             }
             other => Ok(other?),
@@ -173,4 +231,21 @@ impl Broker {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_lost_a_saga_ends_nothing_of_whoever_has_it() {
+        let held = Held::default();
+        let saga = SagaId::generate(jiff::Timestamp::UNIX_EPOCH, [1; 10]);
+        let lost = held.begin(saga, 1);
+        let has_it = held.begin(saga, 2);
+        drop(lost);
+        assert_eq!(lock(&held.sagas).get(&saga), Some(&2), "its lease is prolonged on");
+        drop(has_it);
+        assert!(lock(&held.sagas).is_empty());
+    }
 }

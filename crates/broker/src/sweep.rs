@@ -249,9 +249,6 @@ impl Broker {
                 _ => self.look_again(attempt, leading).await?,
             }
         }
-        if !due.is_empty() {
-            self.pay_debts().await?;
-        }
         Ok(due.len())
     }
 

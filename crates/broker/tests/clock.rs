@@ -160,6 +160,27 @@ async fn a_key_that_was_made_while_the_clock_was_ahead_is_replaced_in_time() {
 }
 
 #[tokio::test]
+async fn a_key_that_was_made_while_the_clock_was_ahead_and_can_not_be_replaced_is_not_tried_each_second() {
+    let world = rotating().await;
+    world.clock.set(YEAR);
+    let world = world.restart().await;
+    makes(&world, "ONE").await;
+    let never = r#"
+        @id("no-rotations")
+        @reason("nothing is rotated here")
+        forbid (principal, action == Keywright::Action::"rotate", resource);
+    "#;
+    let policy = format!("{}\n{never}", keywright_core::policy::DEFAULT_POLICIES);
+    world.broker.apply_policy(&world.ana().await, &policy).await.unwrap();
+    world.clock.set(-YEAR);
+    ticks(&world, 3).await;
+    let before = world.broker.health().await.unwrap().audit_entries;
+    ticks(&world, 10).await;
+    assert_eq!(world.broker.health().await.unwrap().audit_entries, before);
+    assert!(world.broker.trace("ONE").await.unwrap().rotates_at.unwrap() > world.broker.now());
+}
+
+#[tokio::test]
 async fn what_is_due_together_is_begun_a_part_at_a_time() {
     let world = rotating().await;
     let names: Vec<String> = (0..40).map(|number| format!("KEY_{number}")).collect();

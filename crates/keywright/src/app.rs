@@ -154,8 +154,12 @@ impl App {
                 self.recover(broker).await;
             }
         };
+        let both = async { tokio::join!(deed, ticks).0 };
         // What a tick began is not cut off.
-        tokio::join!(deed, ticks).0
+        tokio::select! {
+            done = both => done,
+            never = broker.hold_on() => match never {},
+        }
     }
 
     /// Reads secrets, as a workload or as an operator.
@@ -337,6 +341,9 @@ impl App {
     /// What has to happen before a command that worked on the home itself ends.
     pub(crate) async fn finish(&self) {
         let Some(broker) = self.opened.get() else { return };
+        if let Err(error) = broker.step_down().await {
+            tracing::warn!(message = %error.message, "other brokers wait for what this command led");
+        }
         if let Err(error) = broker.publish_audit().await {
             tracing::warn!(message = %error.message, "the audit log's files are behind; they catch up next time");
         }

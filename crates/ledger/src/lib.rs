@@ -35,7 +35,7 @@ pub use tables::{
     passkeys::Passkey,
     requests::{NewRequest, Request, RequestFilter},
     revocations::{NewRevocation, Revocation},
-    sagas::{NewSaga, Saga},
+    sagas::{Besides, NewSaga, Saga},
     soundness::Soundness,
     usage::UsageCount,
 };

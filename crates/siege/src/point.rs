@@ -333,7 +333,7 @@ impl Point<'_> {
         let active = versions.iter().find(|version| version.state == VersionState::Active);
         let value = active.and_then(|version| self.house.sandbox.secret_of(&version.provider_key_id));
         let lies = value_in(&text, self.front.deed.key());
-        let left = self.house.read(|tx| Ok(!tx.placements_left(tx.now(), tx.now())?.is_empty()));
+        let left = self.house.read(|tx| Ok(!tx.placements_left(tx.now(), tx.now(), &[])?.is_empty()));
         let is_dead = value.is_none() && left.map_err(|e| e.to_string())?;
         if lies != value && !is_dead {
             self.found.wrong.push("the file holds something else than what is in force".to_owned());

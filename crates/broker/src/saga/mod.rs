@@ -81,6 +81,10 @@ impl Broker {
         if let Err(error) = self.refuse_if_forked() {
             return trouble(id, &error);
         }
+        if self.is_at_work(id) {
+            // Its lease may have run out, where the machine was asleep meanwhile; whoever works on it finds out.
+            return;
+        }
         let (owner, lease) = (self.owner.clone(), self.lease());
         match self.ledger.write(move |tx| tx.claim_saga(id, &owner, lease)).await {
             Ok(Some(saga)) => self.run_claimed(saga).await,

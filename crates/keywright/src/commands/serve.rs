@@ -74,12 +74,18 @@ async fn serve(app: &App) -> Done {
     let path = app.socket.path();
     let listener = socket::listen(&path)?;
     let (stop, mut stopped) = watch::channel(false);
-    let schedule = tokio::spawn(Arc::clone(&broker).run_schedule(stop.subscribe()));
+    let mut schedule = tokio::spawn(Arc::clone(&broker).run_schedule(stop.subscribe()));
     let doors = tokio::spawn(socket::serve(listener, Arc::clone(&broker), stop.clone()));
     ready(app);
     tokio::select! {
         _ = signalled.wait_for(|signals| *signals > 0) => {}
         () = told(&mut stopped) => end_in_time(app.json),
+        // Nothing would be rotated, revoked or published any more, and nobody would notice.
+        _ = &mut schedule => {
+            let _ = std::fs::remove_file(&path);
+            return Err(Failure::new(Code::Internal, "the broker's schedule ended by itself; what it said is above")
+                .hint("start it again; nothing is lost by that"));
+        }
     }
     // The doors close first, so that whoever waits for the socket to go away does not meet a broker that is ending.
     let _ = std::fs::remove_file(&path);

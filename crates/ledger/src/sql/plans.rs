@@ -33,11 +33,11 @@ fn what_is_looked_for_often_is_found_without_looking_at_everything() {
     let name = "KEY".parse().unwrap();
     type Look<'a> = (&'a str, Box<dyn Fn() -> Result<()> + 'a>);
     let looks: Vec<Look<'_>> = vec![
-        ("keys_to_rotate", Box::new(|| tx.keys_to_rotate(1).map(drop))),
-        ("sagas_due", Box::new(|| tx.sagas_due(1).map(drop))),
+        ("keys_to_rotate", Box::new(|| tx.keys_to_rotate(1, &[]).map(drop))),
+        ("sagas_due", Box::new(|| tx.sagas_due(1, &crate::tables::sagas::Besides::default()).map(drop))),
         ("keys_expired", Box::new(|| tx.keys_expired().map(drop))),
-        ("revocations_due", Box::new(|| tx.revocations_due(1).map(drop))),
-        ("placements_left", Box::new(|| tx.placements_left(now, now).map(drop))),
+        ("revocations_due", Box::new(|| tx.revocations_due(1, &[]).map(drop))),
+        ("placements_left", Box::new(|| tx.placements_left(now, now, &[]).map(drop))),
         ("attempts_to_sweep", Box::new(|| tx.attempts_to_sweep().map(drop))),
         ("requests_approved", Box::new(|| tx.requests_approved().map(drop))),
         ("requests_overdue", Box::new(|| tx.requests_overdue().map(drop))),
@@ -91,7 +91,7 @@ fn the_keys_of_tomorrow_are_looked_for_among_versions_and_not_among_all_that_are
     crate::migrations::migrate(&engine).unwrap();
     let (now, rows) = (jiff::Timestamp::UNIX_EPOCH, RowKey::new());
     let tx = Tx::new(&engine, now, &rows);
-    tx.keys_to_rotate(1).unwrap();
+    tx.keys_to_rotate(1, &[]).unwrap();
     let plan = PLANS.with_borrow_mut(std::mem::take);
     let of_keys: Vec<_> = plan.iter().filter(|step| step.starts_with("SEARCH keys ")).collect();
     assert!(of_keys[0].ends_with("INDEX keys_to_rotate (rotate_at<?)"), "{plan:#?}");

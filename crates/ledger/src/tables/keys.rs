@@ -7,6 +7,7 @@ use keywright_core::name::{AgentName, ConnectionName, EnvironmentName, KeyName, 
 use keywright_core::secret::Fingerprint;
 use keywright_core::span::Span;
 
+use super::none_of;
 use crate::error::{LedgerError, Result};
 use crate::sql::{Facts, Row, Tx, Value};
 
@@ -249,21 +250,23 @@ impl Tx<'_> {
         self.query(sql, &[self.now().into()])?.iter().map(|row| row.parse(0, "key id")).collect()
     }
 
-    /// Active keys whose version is due to be replaced, at most `limit`, the longest due first.
+    /// Active keys whose version is due to be replaced, at most `limit`, the longest due first, besides those of some connections.
     ///
     /// # Errors
     /// When the ledger can't be read.
-    pub fn keys_to_rotate(&self, limit: u32) -> Result<Vec<KeyId>> {
+    pub fn keys_to_rotate(&self, limit: u32, besides: &[ConnectionName]) -> Result<Vec<KeyId>> {
+        let (others, besides) = none_of("connection", besides, 3);
         let due = format!(
-            "SELECT id FROM keys WHERE {REPLACEABLE} AND rotate_at <= $1 ORDER BY rotate_at LIMIT $2"
+            "SELECT id FROM keys WHERE {REPLACEABLE} AND rotate_at <= $1{others} ORDER BY rotate_at LIMIT $2"
         );
-        let mut rows = self.query(&due, &[self.now().into(), i64::from(limit).into()])?;
+        let with = |from: Value, limit: i64| [&[from, limit.into()], &besides[..]].concat();
+        let mut rows = self.query(&due, &with(self.now().into(), i64::from(limit)))?;
         // Apart from the others, because nearly all keys are due later than tomorrow and none is of tomorrow.
         let ahead = format!(
-            "SELECT id FROM keys WHERE {REPLACEABLE} AND +rotate_at > $1 AND id IN ({AHEAD} $1) ORDER BY +rotate_at LIMIT $2"
+            "SELECT id FROM keys WHERE {REPLACEABLE} AND +rotate_at > $1 AND id IN ({AHEAD} $1){others} ORDER BY +rotate_at LIMIT $2"
         );
         let left = i64::from(limit).saturating_sub_unsigned(rows.len() as u64);
-        rows.extend(self.query(&ahead, &[self.tomorrow(), left.into()])?);
+        rows.extend(self.query(&ahead, &with(self.tomorrow(), left))?);
         rows.iter().map(|row| row.parse(0, "key id")).collect()
     }
 

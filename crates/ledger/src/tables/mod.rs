@@ -1,5 +1,7 @@
 //! One file a noun. The verbs are methods on [`crate::Tx`], so that whatever belongs together shares a transaction.
 
+use crate::sql::Value;
+
 pub(crate) mod agents;
 pub(crate) mod attempts;
 pub(crate) mod audit;
@@ -24,3 +26,12 @@ pub(crate) mod sealed;
 pub(crate) mod soundness;
 pub(crate) mod usage;
 pub(crate) mod vouched;
+
+/// The condition that a column has none of some values, which are the parameters from `first` on; nothing where there are none.
+fn none_of<T: std::fmt::Display>(column: &str, values: &[T], first: usize) -> (String, Vec<Value>) {
+    if values.is_empty() {
+        return (String::new(), Vec::new());
+    }
+    let places: Vec<String> = (first..first + values.len()).map(|place| format!("${place}")).collect();
+    (format!(" AND {column} NOT IN ({})", places.join(", ")), values.iter().map(Value::text).collect())
+}

@@ -8,6 +8,7 @@ use keywright_core::place::Place;
 use keywright_core::plan::Destination;
 use keywright_core::store::{Change, VerifyMode};
 
+use super::none_of;
 use crate::error::{LedgerError, Result};
 use crate::sql::{Facts, Row, Tx, Value};
 
@@ -73,7 +74,8 @@ impl Tx<'_> {
     }
 
     /// Copies of versions that are revoked, or owed by a key that is to end, that may still lie in their stores and were
-    /// not tried since a moment, at most 100. Those that wait for people in their stores: not since the other one.
+    /// not tried since a moment, at most 100. Those that wait for people in their stores: not since the other one. Besides
+    /// those in some stores.
     ///
     /// # Errors
     /// When the ledger can't be read.
@@ -81,18 +83,22 @@ impl Tx<'_> {
         &self,
         untried_since: Timestamp,
         people_since: Timestamp,
+        besides: &[StoreName],
     ) -> Result<Vec<Placement>> {
+        let (others, besides) = none_of("store", besides, 3);
         let sql = format!(
             "SELECT {COLUMNS} FROM placements WHERE id IN (\
-             SELECT id FROM placements WHERE state IN ('leaving', 'unwanted') AND updated_at <= $2 \
+             SELECT id FROM placements WHERE state IN ('leaving', 'unwanted') AND updated_at <= $2{others} \
              UNION ALL SELECT id FROM placements WHERE ends_at IS NOT NULL AND state NOT IN ({}) \
-             AND state NOT IN ('leaving', 'unwanted') AND updated_at <= $1 \
+             AND state NOT IN ('leaving', 'unwanted') AND updated_at <= $1{others} \
              AND EXISTS (SELECT 1 FROM versions v JOIN keys k ON k.id = v.key_id WHERE v.id = placements.version \
              AND (v.state = 'revoked' OR (v.state = 'revoking' AND k.state = 'revoking')))) \
              ORDER BY updated_at LIMIT 100",
             nothing_lies()
         );
-        self.sound(&self.query(&sql, &[untried_since.into(), people_since.into()])?, read_placement)
+        let mut parameters = vec![untried_since.into(), people_since.into()];
+        parameters.extend(besides);
+        self.sound(&self.query(&sql, &parameters)?, read_placement)
     }
 
     /// Writes what became of a copy that was to be taken back: its next state, with the change that the store has of it, or

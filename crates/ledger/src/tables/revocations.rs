@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use keywright_core::id::{AttemptId, KeyId, RevocationId, VersionId};
 use keywright_core::name::ConnectionName;
 
+use super::none_of;
 use crate::error::{LedgerError, Result};
 use crate::sql::{Facts, Row, Tx, Value};
 
@@ -121,16 +122,18 @@ impl Tx<'_> {
         }
     }
 
-    /// The debts to try now.
+    /// The debts to try now, besides those of some connections.
     ///
     /// # Errors
     /// When the ledger can't be read.
-    pub fn revocations_due(&self, limit: u32) -> Result<Vec<Revocation>> {
+    pub fn revocations_due(&self, limit: u32, besides: &[ConnectionName]) -> Result<Vec<Revocation>> {
+        let (others, besides) = none_of("connection", besides, 4);
         let sql = format!(
-            "SELECT {COLUMNS} FROM revocations WHERE due_at IS NOT NULL AND (due_at <= $1 OR due_at > $2) \
+            "SELECT {COLUMNS} FROM revocations WHERE due_at IS NOT NULL AND (due_at <= $1 OR due_at > $2){others} \
              ORDER BY due_at LIMIT $3"
         );
-        let parameters = [self.now().into(), self.too_far().into(), i64::from(limit).into()];
+        let mut parameters = vec![self.now().into(), self.too_far().into(), i64::from(limit).into()];
+        parameters.extend(besides);
         self.sound(&self.query(&sql, &parameters)?, Revocation::read)
     }
 

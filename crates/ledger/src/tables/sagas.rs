@@ -6,10 +6,12 @@
 
 use jiff::Timestamp;
 use keywright_core::id::{AttemptId, KeyId, RequestId, SagaId};
+use keywright_core::name::ConnectionName;
 use keywright_core::plan::Digest;
 use keywright_core::saga::{Phase, SagaKind};
 use keywright_core::span::Span;
 
+use super::none_of;
 use crate::error::{LedgerError, Result};
 use crate::sql::{Facts, Row, Tx, Value, too_far};
 
@@ -84,6 +86,29 @@ impl Saga {
     }
 }
 
+/// Sagas that are left out of a look.
+#[derive(Debug, Clone, Default)]
+pub struct Besides {
+    /// These.
+    pub sagas: Vec<SagaId>,
+    /// All that go through one of these connections.
+    pub connections: Vec<ConnectionName>,
+}
+
+impl Besides {
+    /// The condition, whose parameters are those from `first` on.
+    fn condition(&self, first: usize) -> (String, Vec<Value>) {
+        let (mut sql, mut values) = none_of("id", &self.sagas, first);
+        if !self.connections.is_empty() {
+            let (through, connections) = none_of("k.connection", &self.connections, first + values.len());
+            // For each that is due, until there are enough: few are, and keys are many.
+            sql.push_str(&format!(" AND EXISTS (SELECT 1 FROM keys k WHERE k.id = sagas.key_id{through})"));
+            values.extend(connections);
+        }
+        (sql, values)
+    }
+}
+
 impl Tx<'_> {
     /// Begins a saga: due at once, owned by nobody.
     ///
@@ -143,29 +168,44 @@ impl Tx<'_> {
         self.first(&sql, &[Value::text(key)])?.map(|row| Saga::read(self, &row)).transpose()
     }
 
-    /// The sagas that somebody should work on now: due, and not leased to a living owner.
+    /// The sagas that somebody should work on now: due, and not leased to a living owner; besides some.
     ///
     /// # Errors
     /// When the ledger can't be read.
-    pub fn sagas_due(&self, limit: u32) -> Result<Vec<SagaId>> {
-        let rows = self.query(
-            &format!(
-                "SELECT id FROM sagas WHERE (due_at <= $1 OR due_at > $3) AND {FREE} ORDER BY due_at, id LIMIT $5"
-            ),
-            &[&self.times()?[..], &[i64::from(limit).into()]].concat(),
-        )?;
+    pub fn sagas_due(&self, limit: u32, besides: &Besides) -> Result<Vec<SagaId>> {
+        let (others, besides) = besides.condition(6);
+        let sql = format!(
+            "SELECT id FROM sagas WHERE (due_at <= $1 OR due_at > $3) AND {FREE}{others} ORDER BY due_at, id LIMIT $5"
+        );
+        let rows = self.query(&sql, &[&self.times()?[..], &[i64::from(limit).into()], &besides].concat())?;
         rows.iter().map(|row| row.parse(0, "saga id")).collect()
     }
 
-    /// How many sagas were begun that nobody took up yet, `limit` of them at most.
+    /// Through which connection each of some sagas goes.
     ///
     /// # Errors
     /// When the ledger can't be read.
-    pub fn sagas_not_taken_up(&self, limit: u32) -> Result<u32> {
+    pub fn connections_of(&self, sagas: &[SagaId]) -> Result<Vec<(SagaId, ConnectionName)>> {
+        let sql = "SELECT k.connection FROM sagas s JOIN keys k ON k.id = s.key_id WHERE s.id = $1";
+        let mut all = Vec::with_capacity(sagas.len());
+        for saga in sagas {
+            if let Some(row) = self.first(sql, &[Value::text(saga)])? {
+                all.push((*saga, row.parse(0, "connection name")?));
+            }
+        }
+        Ok(all)
+    }
+
+    /// How many sagas were begun that nobody took up yet, `limit` of them at most, besides some.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn sagas_not_taken_up(&self, limit: u32, besides: &Besides) -> Result<u32> {
+        let (others, besides) = besides.condition(6);
         let sql = format!(
-            "SELECT id FROM sagas WHERE (due_at <= $1 OR due_at > $3) AND {FREE} AND fence = 0 LIMIT $5"
+            "SELECT id FROM sagas WHERE (due_at <= $1 OR due_at > $3) AND {FREE} AND fence = 0{others} LIMIT $5"
         );
-        let rows = self.query(&sql, &[&self.times()?[..], &[i64::from(limit).into()]].concat())?;
+        let rows = self.query(&sql, &[&self.times()?[..], &[i64::from(limit).into()], &besides].concat())?;
         Ok(u32::try_from(rows.len()).unwrap_or(limit))
     }
 
@@ -175,19 +215,26 @@ impl Tx<'_> {
         Ok([now.into(), common.into(), too_far(now).into(), too_far(common).into()])
     }
 
-    /// Claims sagas that are due, the oldest first, so that brokers that look at the same time don't claim the same ones.
+    /// Claims sagas that are due, besides some, the oldest first, so that brokers that look at the same time don't claim the same ones.
     ///
     /// # Errors
     /// When the ledger can't be written.
-    pub fn claim_due_sagas(&self, owner: &str, lease: Span, limit: u32) -> Result<Vec<Saga>> {
+    pub fn claim_due_sagas(
+        &self,
+        owner: &str,
+        lease: Span,
+        limit: u32,
+        besides: &Besides,
+    ) -> Result<Vec<Saga>> {
+        let (others, besides) = besides.condition(8);
         let sql = format!(
             "UPDATE sagas SET owner = $6, fence = fence + 1, lease_until = $7 WHERE id IN \
-             (SELECT id FROM sagas WHERE (due_at <= $1 OR due_at > $3) AND {FREE} ORDER BY due_at, id LIMIT $5) \
+             (SELECT id FROM sagas WHERE (due_at <= $1 OR due_at > $3) AND {FREE}{others} ORDER BY due_at, id LIMIT $5) \
              RETURNING {COLUMNS}"
         );
         let until = lease.after(self.common_now()?);
-        let parameters =
-            [&self.times()?[..], &[i64::from(limit).into(), owner.into(), until.into()]].concat();
+        let own = [i64::from(limit).into(), owner.into(), until.into()];
+        let parameters = [&self.times()?[..], &own, &besides].concat();
         self.tail()?;
         let rows = self.query(&sql, &parameters)?;
         self.sound(&rows, Saga::read)

@@ -35,7 +35,7 @@ async fn a_credential_is_owed_once_and_asking_again_makes_it_due_now() {
     owe(&ledger, 2, "prov-2").await;
     let later = Span::from_seconds(600).after(ledger.now());
     ledger.write(move |tx| tx.postpone_revocation(id!(RevocationId, 1u32), later, "HTTP 500")).await.unwrap();
-    assert_eq!(ledger.read(|tx| tx.revocations_due(10)).await.unwrap().len(), 1);
+    assert_eq!(ledger.read(|tx| tx.revocations_due(10, &[])).await.unwrap().len(), 1);
     home.pass(5);
     owe(&ledger, 3, "prov-1").await;
     let all = owed(&ledger).await;
@@ -43,7 +43,7 @@ async fn a_credential_is_owed_once_and_asking_again_makes_it_due_now() {
         all.iter().map(|debt| debt.id).collect::<Vec<_>>(),
         [id!(RevocationId, 1u32), id!(RevocationId, 2u32)]
     );
-    assert_eq!(ledger.read(|tx| tx.revocations_due(10)).await.unwrap().len(), 2);
+    assert_eq!(ledger.read(|tx| tx.revocations_due(10, &[])).await.unwrap().len(), 2);
     assert_eq!((all[0].tries, all[0].trouble.as_deref()), (1, Some("HTTP 500")), "its history stays");
     assert!(all[0].owed_since < ledger.now());
 }
@@ -55,11 +55,11 @@ async fn a_debt_outlives_any_number_of_failures_and_restarts() {
     for _ in 0..5 {
         let ledger = home.open();
         for _ in 0..50 {
-            let due = ledger.read(|tx| tx.revocations_due(10)).await.unwrap();
+            let due = ledger.read(|tx| tx.revocations_due(10, &[])).await.unwrap();
             assert_eq!(due.len(), 1);
             let later = Span::from_seconds(60).after(ledger.now());
             ledger.write(move |tx| tx.postpone_revocation(due[0].id, later, "no answer")).await.unwrap();
-            assert!(ledger.read(|tx| tx.revocations_due(10)).await.unwrap().is_empty());
+            assert!(ledger.read(|tx| tx.revocations_due(10, &[])).await.unwrap().is_empty());
             home.pass(60);
         }
     }
@@ -100,9 +100,9 @@ async fn a_credential_that_was_seen_after_its_debt_was_settled_is_owed_again() {
     let later = Span::from_seconds(600).after(ledger.now());
     ledger.write(move |tx| tx.postpone_revocation(of, later, "HTTP 500")).await.unwrap();
     reopen().await.unwrap();
-    assert!(ledger.read(|tx| tx.revocations_due(10)).await.unwrap().is_empty(), "it is owed anyway");
+    assert!(ledger.read(|tx| tx.revocations_due(10, &[])).await.unwrap().is_empty(), "it is owed anyway");
     ledger.write(move |tx| tx.settle_revocation(of)).await.unwrap();
     reopen().await.unwrap();
-    let due = ledger.read(|tx| tx.revocations_due(10)).await.unwrap();
+    let due = ledger.read(|tx| tx.revocations_due(10, &[])).await.unwrap();
     assert_eq!((due[0].id, due[0].done_at), (of, None));
 }

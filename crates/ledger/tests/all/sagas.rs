@@ -3,7 +3,7 @@
 use keywright_core::id::{AttemptId, KeyId, RequestId, SagaId};
 use keywright_core::saga::{Phase, SagaKind};
 use keywright_core::span::Span;
-use keywright_ledger::{LedgerError, NewSaga, Saga};
+use keywright_ledger::{Besides, LedgerError, NewSaga, Saga};
 
 use crate::support::Home;
 use crate::things::{begin_saga, begin_saga_of, id, plan};
@@ -22,13 +22,13 @@ async fn a_claim_holds_until_the_ledgers_clock_says_that_it_is_over() {
     let ledger = home.open();
     let saga = ledger.write(|tx| begin_saga(tx, 1)).await.unwrap();
     let claim = |owner: &'static str| ledger.write(move |tx| tx.claim_saga(saga, owner, lease()));
-    assert_eq!(ledger.read(|tx| tx.sagas_due(10)).await.unwrap(), [saga]);
+    assert_eq!(ledger.read(|tx| tx.sagas_due(10, &Besides::default())).await.unwrap(), [saga]);
     assert_eq!(claim("a").await.unwrap().unwrap().fence, 1);
-    assert!(ledger.read(|tx| tx.sagas_due(10)).await.unwrap().is_empty());
+    assert!(ledger.read(|tx| tx.sagas_due(10, &Besides::default())).await.unwrap().is_empty());
     home.pass(29);
     assert!(claim("b").await.unwrap().is_none());
     home.pass(1);
-    assert_eq!(ledger.read(|tx| tx.sagas_due(10)).await.unwrap(), [saga]);
+    assert_eq!(ledger.read(|tx| tx.sagas_due(10, &Besides::default())).await.unwrap(), [saga]);
     assert_eq!(claim("b").await.unwrap().unwrap().fence, 2);
     assert!(claim("a").await.unwrap().is_none());
 }
@@ -146,9 +146,9 @@ async fn after_a_start_a_pause_that_was_asked_for_is_kept_and_all_else_is_due() 
             .unwrap();
     }
     ledger.write(move |tx| tx.claim_saga(died, "old", lease())).await.unwrap().unwrap();
-    assert_eq!(ledger.read(|tx| tx.sagas_due(10)).await.unwrap(), []);
+    assert_eq!(ledger.read(|tx| tx.sagas_due(10, &Besides::default())).await.unwrap(), []);
     assert_eq!(ledger.write(|tx| tx.release_sagas(None)).await.unwrap(), 2);
-    let mut due = ledger.read(|tx| tx.sagas_due(10)).await.unwrap();
+    let mut due = ledger.read(|tx| tx.sagas_due(10, &Besides::default())).await.unwrap();
     due.sort_unstable();
     let mut expected = [failed, died];
     expected.sort_unstable();
@@ -171,7 +171,7 @@ async fn after_a_start_every_open_saga_is_free_and_done_ones_stay_done() {
     drop(ledger);
     let ledger = home.open();
     assert_eq!(ledger.write(|tx| tx.release_sagas(None)).await.unwrap(), 1);
-    assert_eq!(ledger.read(|tx| tx.sagas_due(10)).await.unwrap(), [open]);
+    assert_eq!(ledger.read(|tx| tx.sagas_due(10, &Besides::default())).await.unwrap(), [open]);
     let fresh = ledger.write(move |tx| tx.claim_saga(open, "new", lease())).await.unwrap().unwrap();
     assert_eq!(fresh.fence, stale.fence + 1);
     assert!(is_conflict(&ledger.read(move |tx| tx.still_ours(&stale)).await));

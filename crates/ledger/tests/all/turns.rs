@@ -8,7 +8,7 @@ use std::time::Duration;
 use keywright_core::saga::Phase;
 use keywright_core::span::Span;
 use keywright_ledger::audit_files::{AuditFiles, verifier_key, verify};
-use keywright_ledger::{Heard, Ledger, LedgerError};
+use keywright_ledger::{Besides, Heard, Ledger, LedgerError};
 
 use crate::database::Database;
 use crate::support::{Home, INSTANCE, record};
@@ -162,18 +162,24 @@ async fn sagas_are_claimed_once_by_the_databases_clock() {
     }
     let minute = Span::from_seconds(60);
     let (left, right) = tokio::join!(
-        one.write(move |tx| tx.claim_due_sagas("one", minute, 15)),
-        two.write(move |tx| tx.claim_due_sagas("two", minute, 15))
+        one.write(move |tx| tx.claim_due_sagas("one", minute, 15, &Besides::default())),
+        two.write(move |tx| tx.claim_due_sagas("two", minute, 15, &Besides::default()))
     );
     let (left, right): (Vec<_>, Vec<_>) = (left.unwrap(), right.unwrap());
     assert_eq!(left.len() + right.len(), 20);
     assert!(left.iter().all(|saga| right.iter().all(|other| other.id != saga.id)));
     // The ledger's own clock, which a machine may have wrong, ends no lease.
     home.pass_here(3_600);
-    assert!(two.write(move |tx| tx.claim_due_sagas("two", minute, 15)).await.unwrap().is_empty());
+    assert!(
+        two.write(move |tx| tx.claim_due_sagas("two", minute, 15, &Besides::default()))
+            .await
+            .unwrap()
+            .is_empty()
+    );
     // Each broker frees its own at a start, and nobody else's.
     assert_eq!(one.write(|tx| tx.release_sagas(Some("one"))).await.unwrap(), left.len() as u64);
-    let again = two.write(move |tx| tx.claim_due_sagas("two", minute, 50)).await.unwrap();
+    let again =
+        two.write(move |tx| tx.claim_due_sagas("two", minute, 50, &Besides::default())).await.unwrap();
     assert_eq!(again.len(), left.len());
     // Whoever was overtaken writes nothing more, and prolongs nothing.
     let stale = left[0].clone();
