@@ -1,6 +1,8 @@
 //! Several brokers on one PostgreSQL database.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -317,6 +319,67 @@ async fn a_home_joins_only_with_a_passphrase_and_where_there_is_a_ledger() {
     assert!(home.join(&house.location(), None, World::passphrase(), clock()).await.is_err(), "it is there");
     let report = verify(&home.audit(), house.location(), None, None).unwrap();
     assert!(report.is_sound() && report.entries > 0, "{:?}", report.findings);
+}
+
+/// Everything below a directory.
+fn files_in(dir: &std::path::Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for found in std::fs::read_dir(dir).unwrap() {
+        let path = found.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_in(&path));
+        } else {
+            files.insert(path.clone(), std::fs::read(&path).unwrap());
+        }
+    }
+    files
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_keeps_the_files_of_a_home_that_was_there_and_holds_the_log_against_them() {
+    let Some(house) = house(1).await else { return };
+    let older = house.database.copy();
+    let two = house.open(1).await;
+    works(&two, "TOKEN").await;
+    two.publish_audit().await.unwrap();
+    drop(two);
+    let newer = Database::where_there_is_one().unwrap();
+    newer.become_like(&house.database);
+    // The home's configuration is lost, and with it where the ledger is. Something else of the home's lies there, too.
+    let home = house.home(1);
+    std::fs::remove_file(home.config()).unwrap();
+    std::fs::write(home.root().join("notes"), "mine").unwrap();
+    let kept = files_in(home.root());
+    let clock = || -> Clock { Arc::new(Timestamp::now) };
+    let join = async |location: &Location, passphrase: Secret| {
+        let refused = home.join(location, None, passphrase, clock()).await.unwrap_err();
+        assert_eq!(files_in(home.root()), kept, "what was there is there: {refused:?}");
+        assert!(!home.exists());
+        refused
+    };
+    join(&house.location(), Secret::new("mistyped".to_owned())).await;
+    let nobody = "postgres://broker@127.0.0.1:1/keywright?connect_timeout=1".parse().unwrap();
+    join(&Location::Server(Box::new(nobody)), World::passphrase()).await;
+    // The log was cut meanwhile: only these files say so.
+    house.database.become_like(&older);
+    let refused = join(&house.location(), World::passphrase()).await;
+    assert!(refused.message.contains("does not go on from it"), "{refused:?}");
+    assert!(refused.hint.is_some_and(|hint| hint.contains("move") && hint.contains("evidence")));
+    house.database.become_like(&newer);
+    let head = home.audit().join("head");
+    let text = std::fs::read(&head).unwrap();
+    std::fs::remove_file(&head).unwrap();
+    let refused = home.join(&house.location(), None, World::passphrase(), clock()).await.unwrap_err();
+    assert!(refused.message.contains("`head` is gone"), "{refused:?}");
+    // Whoever works on the home keeps it.
+    std::fs::write(&head, text).unwrap();
+    let lock = home.lock().unwrap();
+    assert_eq!(join(&house.location(), World::passphrase()).await.code, Code::Conflict);
+    drop(lock);
+    home.join(&house.location(), None, World::passphrase(), clock()).await.unwrap();
+    let two = house.open(1).await;
+    works(&two, "OTHER").await;
+    assert!(two.health().await.unwrap().read_only.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
