@@ -223,6 +223,9 @@ impl Broker {
             let error: LedgerError = error;
             tracing::warn!(%error, "sagas of an earlier broker could not be released");
         }
+        if let Err(error) = mark_copies(&broker.ledger).await {
+            tracing::warn!(%error, "copies of ended versions that an older broker left were not looked for");
+        }
         if let Some(why) = broker.files.lost(&broker.ledger).await? {
             tracing::error!(%why, "the audit log is not signed");
             *broker.lost.write().unwrap_or_else(PoisonError::into_inner) = Some(why);
@@ -415,6 +418,18 @@ fn release(tx: &Tx<'_>, own: Option<&str>) -> std::result::Result<u64, LedgerErr
     own.map_or(Ok(()), |own| tx.give_up_leads(own))?;
     tx.release_renewals(own)?;
     tx.release_sagas(own)
+}
+
+/// Copies of versions that an older broker ended count as dead. Nobody waits for the look: it holds no turn.
+async fn mark_copies(ledger: &Ledger) -> std::result::Result<(), LedgerError> {
+    if ledger.scan(|tx| tx.has_unmarked_copies()).await? {
+        let marked = ledger.write(|tx| tx.mark_copies()).await?;
+        tracing::info!(
+            marked,
+            "copies of ended versions that an older broker left are looked at from now on"
+        );
+    }
+    Ok(())
 }
 
 /// Has what other brokers append to the log count here too: it is told before anything is written that comes after it.

@@ -156,7 +156,7 @@ impl From<LedgerError> for BrokerError {
         let code = match &error {
             E::Locked { .. } | E::Unreachable(_) | E::Unknown | E::Undone => Code::TryAgain,
             E::Address(_) => Code::InvalidArgument,
-            E::Taken | E::NotEmpty { .. } => Code::Conflict,
+            E::Taken | E::TooNew { .. } | E::NotEmpty { .. } => Code::Conflict,
             E::Conflict { .. } | E::LastOperator | E::Exists { .. } | E::Alike { .. } => Code::Conflict,
             E::Missing { .. } => Code::NotFound,
             E::WrongPassphrase { .. } | E::Edited { what: "agent" | "workload" | "operator", .. } => {

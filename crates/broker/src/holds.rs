@@ -118,7 +118,8 @@ impl Broker {
         let holds = read.await?;
         let (since, now, own) = (self.listening_since.get().copied(), self.now(), self.hears_as());
         let is_there = |(hold, listened): &(Hold, Option<Listened>)| {
-            if hold.seen_by == own {
+            // On a file nobody else hears of any, whatever a database said that the ledger was in before.
+            if own.is_none() || hold.seen_by == own {
                 lives(hold, since, now, began)
             } else {
                 lives_elsewhere(hold, *listened)
@@ -132,7 +133,9 @@ impl Broker {
         self.ledger.is_shared().then(|| self.owner.clone())
     }
 
-    /// Tells the other brokers that this one is there to be spoken to, and which programs its kernel knows, heard of or not.
+    /// Tells the other brokers that this one is there to be spoken to, and which programs its kernel knows, heard of or not. The
+    /// programs of which no broker is known to have heard, as an earlier Keywright leaves them, are this one's from here on:
+    /// somebody has to find out that they ended. Those on another machine are that broker's again once it hears of them.
     pub(crate) async fn tell_listening(&self) -> Result<()> {
         let (Some(since), Some(own)) = (self.listening_since.get().copied(), self.hears_as()) else {
             return Ok(());
@@ -142,18 +145,19 @@ impl Broker {
             return Ok(());
         }
         let name = own.clone();
-        let read = self
-            .ledger
-            .read(move |tx| Ok::<_, LedgerError>((tx.listening(&name)?, tx.holds_seen_by(&name)?)));
-        let (told, mut holds) = read.await?;
+        let told =
+            self.ledger.read(move |tx| tx.listening(&name).map_err(|error: LedgerError| error)).await?;
         let now = self.now();
         let is_fresh = |at: Timestamp| at <= now && now < RENEW.after(at);
         if told.is_some_and(|told| told.since == since && is_fresh(told.until)) {
             return Ok(());
         }
-        holds.retain(|hold| hold.process.is_some_and(|(process, since)| began(process) == Some(since)));
         let written = self.ledger.write(move |tx| {
-            for hold in &holds {
+            // Before it is said for how long this one hears: of what it takes on it has heard nothing yet.
+            tx.adopt_holds(&own)?;
+            let knows =
+                |hold: &Hold| hold.process.is_some_and(|(process, since)| began(process) == Some(since));
+            for hold in tx.holds_seen_by(&own)?.iter().filter(|hold| knows(hold)) {
                 tx.see_hold(&hold.id, Some(&own))?;
             }
             tx.listened(&own, since)

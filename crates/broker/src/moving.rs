@@ -66,8 +66,12 @@ impl Home {
         let others = self.others(&ledger).await?;
         let (_, keyring, _) = unlock(&ledger, operator, passphrase).await?;
         let before = self.examined(&ledger, &from, &keyring).await?;
+        let heard_by = match to {
+            Location::File(_) => None,
+            Location::Server(_) => Some(self.broker_name(true)?),
+        };
         let done = async {
-            let moved = ledger.copy_to(to).await?;
+            let moved = ledger.copy_to(to, heard_by.as_deref()).await?;
             let new = Ledger::open(to, clock)?;
             let after = self.examined(&new, to, &keyring).await?;
             if after.1.root != before.1.root || after.0 != before.0 {

@@ -1,6 +1,8 @@
 //! Several brokers on one PostgreSQL database.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -295,6 +297,53 @@ async fn a_program_on_the_machine_of_a_broker_that_is_away_keeps_its_version() {
     .await;
 }
 
+/// A broker that has been there to be spoken to for longer than a program may be silent.
+async fn listening(house: &Brokers) -> Arc<Broker> {
+    let behind = Arc::new(AtomicI64::new(0));
+    let by = Arc::clone(&behind);
+    let clock: Clock = Arc::new(move || {
+        Timestamp::now().saturating_sub(SignedDuration::from_secs(by.load(Ordering::SeqCst))).unwrap()
+    });
+    let options = Options { clock, ..Options::at(house.home(0)) };
+    let broker = Broker::open(options, World::passphrase()).await.unwrap();
+    behind.store(120, Ordering::SeqCst);
+    broker.listens();
+    behind.store(0, Ordering::SeqCst);
+    broker
+}
+
+/// How many programs hold a value of a key.
+async fn holders(broker: &Arc<Broker>) -> usize {
+    broker.trace("KEY_0").await.unwrap().holders.len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_ended_is_gone_after_an_upgrade_and_after_the_ledger_moved() {
+    let Some(house) = house(0).await else { return };
+    let one = listening(&house).await;
+    house.mint(&one, 1).await;
+    let holder = Some(Holder { word: keywright_broker::holds::new_word().unwrap(), process: None });
+    let wanted = Wanted { project: Some("web".parse().unwrap()), holder, ..Wanted::default() };
+    assert_eq!(one.deliver(&Reader::Operator(&ana(&one).await), wanted).await.unwrap().len(), 1);
+    assert_eq!(holders(&one).await, 1, "it was there just now");
+    // As it is after an upgrade: who heard of it is not said. It was silent for long.
+    house.database.run("UPDATE holds SET seen_by = NULL, seen_at = 1000");
+    assert_eq!(holders(&one).await, 1, "nobody who knows was there to hear of it");
+    one.tick().await.unwrap();
+    assert_eq!(holders(&one).await, 0, "this one was");
+    drop(one);
+    let home = house.home(0);
+    let moves = async |to: &Location| {
+        until("the end of the broker", || home.lock().is_ok()).await;
+        home.move_ledger(to, None, World::passphrase(), Arc::new(Timestamp::now)).await.unwrap();
+        listening(&house).await
+    };
+    assert_eq!(holders(&moves(&Location::File(home.ledger())).await).await, 0, "in a file");
+    let other = Database::where_there_is_one().unwrap();
+    let other = Location::Server(Box::new(other.url().parse().unwrap()));
+    assert_eq!(holders(&moves(&other).await).await, 0, "on a server again");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_home_joins_only_with_a_passphrase_and_where_there_is_a_ledger() {
     let Some(house) = house(0).await else { return };
@@ -317,6 +366,67 @@ async fn a_home_joins_only_with_a_passphrase_and_where_there_is_a_ledger() {
     assert!(home.join(&house.location(), None, World::passphrase(), clock()).await.is_err(), "it is there");
     let report = verify(&home.audit(), house.location(), None, None).unwrap();
     assert!(report.is_sound() && report.entries > 0, "{:?}", report.findings);
+}
+
+/// Everything below a directory.
+fn files_in(dir: &std::path::Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for found in std::fs::read_dir(dir).unwrap() {
+        let path = found.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_in(&path));
+        } else {
+            files.insert(path.clone(), std::fs::read(&path).unwrap());
+        }
+    }
+    files
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_keeps_the_files_of_a_home_that_was_there_and_holds_the_log_against_them() {
+    let Some(house) = house(1).await else { return };
+    let older = house.database.copy();
+    let two = house.open(1).await;
+    works(&two, "TOKEN").await;
+    two.publish_audit().await.unwrap();
+    drop(two);
+    let newer = Database::where_there_is_one().unwrap();
+    newer.become_like(&house.database);
+    // The home's configuration is lost, and with it where the ledger is. Something else of the home's lies there, too.
+    let home = house.home(1);
+    std::fs::remove_file(home.config()).unwrap();
+    std::fs::write(home.root().join("notes"), "mine").unwrap();
+    let kept = files_in(home.root());
+    let clock = || -> Clock { Arc::new(Timestamp::now) };
+    let join = async |location: &Location, passphrase: Secret| {
+        let refused = home.join(location, None, passphrase, clock()).await.unwrap_err();
+        assert!(files_in(home.root()) == kept, "what was there is there: {refused:?}");
+        assert!(!home.exists());
+        refused
+    };
+    join(&house.location(), Secret::new("mistyped".to_owned())).await;
+    let nobody = "postgres://broker@127.0.0.1:1/keywright?connect_timeout=1".parse().unwrap();
+    join(&Location::Server(Box::new(nobody)), World::passphrase()).await;
+    // The log was cut meanwhile: only these files say so.
+    house.database.become_like(&older);
+    let refused = join(&house.location(), World::passphrase()).await;
+    assert!(refused.message.contains("does not go on from it"), "{refused:?}");
+    assert!(refused.hint.is_some_and(|hint| hint.contains("move") && hint.contains("evidence")));
+    house.database.become_like(&newer);
+    let head = home.audit().join("head");
+    let text = std::fs::read(&head).unwrap();
+    std::fs::remove_file(&head).unwrap();
+    let refused = home.join(&house.location(), None, World::passphrase(), clock()).await.unwrap_err();
+    assert!(refused.message.contains("`head` is gone"), "{refused:?}");
+    // Whoever works on the home keeps it.
+    std::fs::write(&head, text).unwrap();
+    let lock = home.lock().unwrap();
+    assert_eq!(join(&house.location(), World::passphrase()).await.code, Code::Conflict);
+    drop(lock);
+    home.join(&house.location(), None, World::passphrase(), clock()).await.unwrap();
+    let two = house.open(1).await;
+    works(&two, "OTHER").await;
+    assert!(two.health().await.unwrap().read_only.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

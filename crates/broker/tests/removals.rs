@@ -206,3 +206,21 @@ async fn a_connection_whose_parent_is_refused_can_be_replaced_at_once() {
     assert_eq!(world.request(&ask("example.com", "CF_TOKEN")).await.unwrap().status, Status::Failed);
     world.broker.remove_connection(&world.ana().await, &cf()).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_copy_whose_version_an_older_broker_ended_is_taken_out_after_the_next_start() {
+    let world = World::new().await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    world.broker.revoke(&World::agent("bot"), "CF_TOKEN", "done").await.unwrap();
+    world.settle().await;
+    let home = world.closed().await;
+    // As a program leaves it that knows nothing of the mark, and could not reach the store.
+    let ledger = rusqlite::Connection::open(home.ledger()).unwrap();
+    let left = ledger.execute("UPDATE placements SET state = 'written', ends_at = NULL", []).unwrap();
+    assert_eq!(left, 1);
+    drop(ledger);
+    let world = home.opened().await;
+    world.settle().await;
+    let copies = world.broker.trace("CF_TOKEN").await.unwrap().placements;
+    assert!(copies.iter().all(|copy| !copy.state.may_lie()), "{copies:?}");
+}

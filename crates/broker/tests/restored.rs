@@ -204,17 +204,29 @@ fn head_of(home: &Closed) -> std::path::PathBuf {
 async fn a_second_place_that_is_gone_or_holds_something_else_stops_nobody() {
     let world = World::with_witness().await;
     type Change = fn(&std::path::Path);
-    let changes: [Change; 3] = [
-        |head| std::fs::remove_file(head).unwrap(),
-        |head| std::fs::write(head, "").unwrap(),
-        |head| std::fs::remove_dir_all(head.parent().unwrap()).unwrap(),
+    let changes: [(Change, bool); 3] = [
+        (|head| std::fs::write(head, "").unwrap(), false),
+        (|head| std::fs::remove_file(head).unwrap(), true),
+        (|head| std::fs::remove_dir_all(head.parent().unwrap()).unwrap(), true),
     ];
     let mut world = world;
-    for (number, change) in changes.into_iter().enumerate() {
+    for (number, (change, is_missed)) in changes.into_iter().enumerate() {
         let home = world.closed().await;
-        change(&head_of(&home));
+        let (head, note) = (head_of(&home), home.home().join("audit/witness"));
+        change(&head);
         world = home.opened().await;
         makes(&world, &format!("TOKEN_{number}")).await;
+        if is_missed {
+            let said = world.broker.health().await.unwrap().witness.unwrap();
+            assert!(said.contains("is missing") && said.contains(note.to_str().unwrap()), "{said}");
+            assert!(!head.exists(), "nobody takes another place for it");
+            // It is gone for good.
+            let home = world.closed().await;
+            std::fs::remove_file(note).unwrap();
+            world = home.opened().await;
+            makes(&world, &format!("AFTER_{number}")).await;
+        }
+        assert_eq!(world.broker.health().await.unwrap().witness, None);
     }
     // It is back, and follows each commit.
     let home = world.closed().await;
@@ -295,6 +307,50 @@ async fn a_second_place_that_does_not_answer_at_the_start_is_gone_by_as_soon_as_
     let world = world.restart().await;
     assert_eq!(world.broker.health().await.unwrap().read_only, None);
     assert_eq!(world.broker.health().await.unwrap().witness, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_place_that_is_not_mounted_at_the_start_is_not_taken_for_one_that_says_nothing() {
+    let world = World::with_witness().await;
+    makes(&world, "OLD").await;
+    let home = world.closed().await;
+    let copy = home.copy("copy");
+    let world = home.opened().await;
+    makes(&world, "NEW").await;
+    let all = living(&world);
+    let home = world.closed().await;
+    home.put_back(&copy);
+    let place = home.witness().unwrap().to_owned();
+    let disk = place.with_file_name("disk");
+    std::fs::rename(&place, &disk).unwrap();
+    std::fs::create_dir(&place).unwrap();
+    let said = keywright_ledger::audit_files::look_at(&place, &home.home().join("audit")).unwrap();
+    assert!(said.contains("is its disk mounted?"), "{said}");
+    let world = home.opened().await;
+    let health = world.broker.health().await.unwrap();
+    assert_eq!(health.read_only, None, "nobody knows yet");
+    let said = health.witness.unwrap();
+    assert!(said.contains("whether this home is an older copy is not known"), "{said}");
+    assert!(said.contains("is its disk mounted?"), "{said}");
+    makes(&world, "MEANWHILE").await;
+    let found = world.broker.reconcile().await.unwrap();
+    assert!(found.orphans.is_empty() && found.lost.len() == 1, "{found:?}");
+    assert!(living(&world).is_superset(&all));
+    let schedule = Running::start(&[Arc::clone(&world.broker)]);
+    // Nothing was made where it is to be mounted.
+    std::fs::remove_dir(&place).unwrap();
+    std::fs::rename(&disk, &place).unwrap();
+    let begun = std::time::Instant::now();
+    while world.broker.health().await.unwrap().read_only.is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it was not read");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    schedule.stop().await;
+    only_looks(&world, "mounted late").await;
+    accepted(&world, "mounted late").await;
+    let world = world.restart().await;
+    let health = world.broker.health().await.unwrap();
+    assert_eq!((health.read_only, health.witness), (None, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,7 +56,10 @@ pub enum LedgerError {
         found: i64,
     },
     /// Written by a newer Keywright.
-    #[error("the ledger has schema {found}, this Keywright knows {known}; use the newer version")]
+    #[error(
+        "a newer Keywright changed the ledger's tables (schema {found}, and this one knows {known}): this one writes nothing any \
+         more; upgrade it, and start it again"
+    )]
     TooNew {
         /// In the file.
         found: i64,

@@ -27,6 +27,11 @@ impl Disk {
         Ok(Self::at(dir))
     }
 
+    /// Where a file is.
+    pub(super) fn path_of(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
     /// A file's bytes; none when it is not there.
     pub(super) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.0.join(name);

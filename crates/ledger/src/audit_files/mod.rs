@@ -6,6 +6,7 @@
 //! HOME/audit/checkpoint          size and root, signed (C2SP tlog-checkpoint)
 //! HOME/audit/head                size and root as of the newest commit, for this home to know its own log again
 //! WITNESS/<instance>/head        the same in a second place, where there is one
+//! HOME/audit/witness             where that second place is, once a head was kept there
 //! HOME/audit/vkey                the key that verifies the signature (C2SP signed-note)
 //! ```
 //! The rows of the ledger are the log; the files follow from them. [`AuditFiles::publish`] writes what is missing and
@@ -16,6 +17,7 @@ mod columns;
 mod disk;
 mod edge;
 mod head;
+mod note;
 mod publish;
 mod report;
 mod second;
@@ -77,7 +79,8 @@ impl AuditFiles {
         }
         let seed = Zeroizing::new(*keyring.checkpoint_seed());
         let head = HeadKey(keyring.row_mac());
-        let second = witness.map(|place| Second::open(place.join(hex(keyring.instance())), head.clone()));
+        let second = witness
+            .map(|place| Second::open(place.join(hex(keyring.instance())), head.clone(), disk.clone()));
         Ok(Self {
             publisher: Arc::new(Publisher {
                 disk,

@@ -3,7 +3,8 @@
 //! did not come to write is forgotten for the next.
 //!
 //! What lies there says what this home knew of its log. Nothing is written over it before it was read and held against the log, however
-//! late that is.
+//! late that is. A place where a head was kept and is none is not the place, and is not made anew: it waits until it is back, or somebody
+//! says that it is gone ([`Note`]).
 
 use std::fmt;
 use std::fs::File;
@@ -18,6 +19,7 @@ use tokio::sync::Notify;
 
 use super::disk::Disk;
 use super::head::{Claimed, HEAD, HeadKey, Kept};
+use super::note::Note;
 use crate::error::{LedgerError, Result};
 
 /// How long a start, an operator and a stop wait for it, and how long one thing may take before it counts as hanging.
@@ -48,6 +50,7 @@ pub(super) struct Second {
 struct Shared {
     place: PathBuf,
     key: HeadKey,
+    note: Note,
     state: Mutex<State>,
     /// There is something to do.
     came: Condvar,
@@ -63,6 +66,8 @@ struct State {
     lies_there: LiesThere,
     /// What is to be written.
     newest: Option<Claimed>,
+    /// Whether a head was kept there, and has its name still.
+    is_expected: bool,
     /// The name that what lies there is to get.
     aside: Option<String>,
     trouble: Option<String>,
@@ -91,9 +96,13 @@ enum Work {
 
 impl Second {
     /// Starts the thread, which looks at once.
-    pub(super) fn open(place: PathBuf, key: HeadKey) -> Result<Self> {
+    pub(super) fn open(place: PathBuf, key: HeadKey, log: Disk) -> Result<Self> {
         let (came, done, answered) = (Condvar::new(), Condvar::new(), Notify::new());
-        let shared = Arc::new(Shared { place, key, state: Mutex::default(), came, done, answered });
+        let note = Note::beside(log);
+        // Of a note that can't be read, the look says so.
+        let is_expected = note.names(&place).unwrap_or(true);
+        let state = Mutex::new(State { is_expected, ..State::default() });
+        let shared = Arc::new(Shared { place, key, note, state, came, done, answered });
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("second-place".to_owned());
         let thread = thread.spawn(move || of_thread.run()).map_err(|e| LedgerError::Io(e.to_string()))?;
@@ -311,13 +320,22 @@ impl Shared {
     fn work(&self, place: &mut Option<Place>, work: &Work) -> Result<Option<Claimed>> {
         let at = match place {
             Some(at) => at,
-            None => place.insert(Place::open(&self.place)?),
+            None => {
+                if self.is_expected(work)? {
+                    self.note.check(&self.place)?;
+                }
+                place.insert(Place::open(&self.place)?)
+            }
         };
         match work {
             Work::Look => match self.key.read(&at.disk) {
                 Err(LedgerError::NotContinued { why }) => {
                     tracing::warn!(%why, "the copy of the log's head is not believed");
                     Ok(None)
+                }
+                Ok(Some(found)) => {
+                    self.is_kept()?;
+                    Ok(Some(found))
                 }
                 other => other,
             },
@@ -328,11 +346,33 @@ impl Shared {
             Work::Write(head) => {
                 match &mut at.kept {
                     Some(kept) => kept.keep(*head)?,
-                    None => at.kept = Some(Kept::put(&self.key, &at.disk, *head)?),
+                    None => {
+                        at.kept = Some(Kept::put(&self.key, &at.disk, *head)?);
+                        self.is_kept()?;
+                    }
                 }
                 Ok(None)
             }
         }
+    }
+
+    /// Whether a head has to lie there for this.
+    fn is_expected(&self, work: &Work) -> Result<bool> {
+        match work {
+            // Looked up each time: whoever takes the note away says that the place is gone for good.
+            Work::Look => self.note.names(&self.place),
+            // The note went with the files of before.
+            Work::PutAside(_) => Ok(self.lock().is_expected),
+            // What lay there was read. Who writes goes on wherever they can.
+            Work::Write(_) => Ok(false),
+        }
+    }
+
+    /// A head lies there.
+    fn is_kept(&self) -> Result<()> {
+        self.note.write(&self.place)?;
+        self.lock().is_expected = true;
+        Ok(())
     }
 }
 
@@ -343,7 +383,10 @@ impl State {
                 self.lies_there = LiesThere::Read(found);
             }
             Work::Look => {}
-            Work::PutAside(name) if self.aside.as_ref() == Some(name) => self.aside = None,
+            Work::PutAside(name) if self.aside.as_ref() == Some(name) => {
+                self.aside = None;
+                self.is_expected = false;
+            }
             Work::Write(head) if self.newest == Some(*head) => self.newest = None,
             // There is something newer by now.
             Work::PutAside(_) | Work::Write(_) => {}
@@ -381,23 +424,23 @@ impl fmt::Display for Hangs {
     }
 }
 
-/// Looks whether a place answers, for a few seconds. What is wrong with it, if anything is; one that is not there yet is well.
+/// Looks whether a place answers, for a few seconds, and has the head that was kept there, as the files of the log say. What is wrong
+/// with it, if anything is; one that was not used yet is well.
 #[must_use]
-pub fn look_at(place: &Path) -> Option<String> {
+pub fn look_at(place: &Path, log: &Path) -> Option<String> {
     let (said, heard) = std::sync::mpsc::channel();
-    let dir = place.to_owned();
+    let (dir, note) = (place.to_owned(), Note::beside(Disk::at(log)));
     let began = Instant::now();
     let thread = std::thread::Builder::new().spawn(move || {
-        let found = std::fs::read_dir(dir).map(drop);
+        let found = match std::fs::read_dir(&dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Some(error.to_string()),
+            _ => note.check_below(&dir).err().map(|error| error.to_string()),
+        };
         // Nobody waits any more: it took too long.
         let _ = said.send(found);
     });
     if let Err(error) = thread {
         return Some(error.to_string());
     }
-    match heard.recv_timeout(PATIENCE) {
-        Ok(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => Some(error.to_string()),
-        Ok(_) => None,
-        Err(_) => Some(Hangs(began).to_string()),
-    }
+    heard.recv_timeout(PATIENCE).unwrap_or_else(|_| Some(Hangs(began).to_string()))
 }

@@ -19,6 +19,9 @@ ALTER TABLE placements ADD COLUMN ends_at BIGINT;
 UPDATE placements SET ends_at = updated_at WHERE version IN (SELECT id FROM versions WHERE state IN ('revoking', 'revoked'));
 CREATE INDEX placements_ending ON placements (updated_at) WHERE ends_at IS NOT NULL
   AND state NOT IN ('planned', 'rejected', 'replaced', 'removed', 'left', 'kept');
+-- Those among which a start looks for copies that nobody knew to end.
+CREATE INDEX placements_in_force ON placements (version) WHERE ends_at IS NULL
+  AND state NOT IN ('planned', 'rejected', 'replaced', 'removed', 'left', 'kept');
 CREATE INDEX placements_of_people ON placements (updated_at) WHERE state IN ('leaving', 'unwanted');
 
 -- By which broker a program was heard of last, and for how long each was there to hear of any.

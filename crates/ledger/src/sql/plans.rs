@@ -38,6 +38,7 @@ fn what_is_looked_for_often_is_found_without_looking_at_everything() {
         ("keys_expired", Box::new(|| tx.keys_expired().map(drop))),
         ("revocations_due", Box::new(|| tx.revocations_due(1, &[]).map(drop))),
         ("placements_left", Box::new(|| tx.placements_left(now, now, &[]).map(drop))),
+        ("has_unmarked_copies", Box::new(|| tx.has_unmarked_copies().map(drop))),
         ("attempts_to_sweep", Box::new(|| tx.attempts_to_sweep().map(drop))),
         ("requests_approved", Box::new(|| tx.requests_approved().map(drop))),
         ("requests_overdue", Box::new(|| tx.requests_overdue().map(drop))),
@@ -68,7 +69,10 @@ fn what_is_looked_for_often_is_found_without_looking_at_everything() {
         ("sealed_of", Box::new(|| tx.sealed_of("o").map(drop))),
     ];
     // Indexes that hold nothing but what is open.
-    let open = ["sagas_due", "revocations_due", "revocations_owed", "attempts_to_sweep", "drains_late"];
+    let mut open =
+        vec!["sagas_due", "revocations_due", "revocations_owed", "attempts_to_sweep", "drains_late"];
+    // What is in force, once at a start.
+    open.push("placements_in_force");
     for (what, look) in looks {
         look().unwrap();
         let plan = PLANS.with_borrow_mut(std::mem::take);

@@ -37,6 +37,7 @@ pub(crate) enum CommitFailed {
     Unknown,
     Undone,
     Taken,
+    TooNew(i64, i64),
     Other(String),
 }
 
@@ -258,6 +259,7 @@ impl From<CommitFailed> for LedgerError {
             CommitFailed::Unknown => Self::Unknown,
             CommitFailed::Undone => Self::Undone,
             CommitFailed::Taken => Self::Taken,
+            CommitFailed::TooNew(found, known) => Self::TooNew { found, known },
             CommitFailed::Other(why) => Self::Io(why),
         }
     }
@@ -272,6 +274,7 @@ impl From<LedgerError> for CommitFailed {
             LedgerError::Unknown => Self::Unknown,
             LedgerError::Undone => Self::Undone,
             LedgerError::Taken => Self::Taken,
+            LedgerError::TooNew { found, known } => Self::TooNew(found, known),
             LedgerError::Io(why) => Self::Other(why),
             other => Self::Other(other.to_string()),
         }

@@ -112,6 +112,15 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// The programs of which no broker is said to have heard are a broker's from here on.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn adopt_holds(&self, broker: &str) -> Result<()> {
+        self.execute("UPDATE holds SET seen_by = $1 WHERE seen_by IS NULL", &[broker.into()])?;
+        Ok(())
+    }
+
     /// The programs that a broker heard of last and whose process is known.
     ///
     /// # Errors

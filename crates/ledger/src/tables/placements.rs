@@ -42,6 +42,14 @@ pub(super) fn nothing_lies() -> String {
     states.map(|state| format!("'{state}'")).collect::<Vec<_>>().join(", ")
 }
 
+fn unmarked() -> String {
+    format!(
+        "FROM placements p JOIN versions v ON v.id = p.version WHERE p.ends_at IS NULL AND p.state NOT IN ({}) \
+         AND v.state IN ('revoking', 'revoked')",
+        nothing_lies()
+    )
+}
+
 impl Tx<'_> {
     /// Records a placement that is about to be written.
     ///
@@ -99,6 +107,24 @@ impl Tx<'_> {
         let mut parameters = vec![untried_since.into(), people_since.into()];
         parameters.extend(besides);
         self.sound(&self.query(&sql, &parameters)?, read_placement)
+    }
+
+    /// Whether there are copies that may still lie in their stores, of versions that are owed or revoked, which nobody looks at:
+    /// a broker from before there was a mark for that ended their versions.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn has_unmarked_copies(&self) -> Result<bool> {
+        Ok(self.first(&format!("SELECT 1 {} LIMIT 1", unmarked()), &[])?.is_some())
+    }
+
+    /// Has those be looked at from now on. How many there were.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn mark_copies(&self) -> Result<u64> {
+        let sql = format!("UPDATE placements SET ends_at = $1 WHERE id IN (SELECT p.id {})", unmarked());
+        self.execute(&sql, &[self.now().into()])
     }
 
     /// Writes what became of a copy that was to be taken back: its next state, with the change that the store has of it, or

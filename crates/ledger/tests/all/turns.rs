@@ -270,3 +270,20 @@ async fn a_lead_that_lasts_longer_than_anybody_takes_it_for_holds_up_nobody() {
     assert_ne!(first.fence, second.fence);
     assert_eq!(one.write(move |tx| tx.take_lead("upkeep", "one", lease)).await.unwrap(), None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_writes_nothing_any_more_once_a_newer_program_changed_the_tables() {
+    let Some(home) = house().await else { return };
+    let one = home.open();
+    let place = async || one.write(|tx| tx.audit(record(0))).await;
+    assert_eq!(place().await.map_err(|e: LedgerError| e).unwrap(), 0);
+    home.tamper("INSERT INTO schema_version VALUES (99)");
+    for fence in ["fence", "fence + 1000000"] {
+        home.tamper(&format!("UPDATE brokers SET fence = {fence}"));
+        let refused = place().await.unwrap_err();
+        assert!(matches!(refused, LedgerError::TooNew { found: 99, .. }), "{refused:?}");
+        assert!(refused.to_string().contains("upgrade it"), "{refused}");
+    }
+    let size = one.read(|tx| tx.audit_size()).await.map_err(|e: LedgerError| e).unwrap();
+    assert_eq!(size, 1, "nothing came of it");
+}

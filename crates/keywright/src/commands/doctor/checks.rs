@@ -183,8 +183,8 @@ async fn second_place(app: &App, place: &Path) -> Result<Option<String>, Failure
         let why = status.pointer("/health/witness").and_then(Value::as_str);
         return Ok(why.map(outside));
     }
-    let looked_at = place.to_owned();
-    let look = tokio::task::spawn_blocking(move || audit_files::look_at(&looked_at));
+    let (looked_at, log) = (place.to_owned(), app.home.audit());
+    let look = tokio::task::spawn_blocking(move || audit_files::look_at(&looked_at, &log));
     let found = look.await.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
     Ok(found
         .map(|why| format!("the copy of the audit log's head in {} can't be read: {why}", place.display())))

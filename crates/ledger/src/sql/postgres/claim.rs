@@ -12,13 +12,14 @@ use keywright_core::audit::Hash;
 
 use super::session::Session;
 use crate::error::{LedgerError, Result};
+use crate::migrations;
 use crate::seal::random;
 use crate::sql::{BUSY_SECONDS, Begun, Row, Value};
 use crate::tables::audit::LOG;
 
 /// Advisory locks are numbers that belong to one database. These are `keywrigh` and the one after it, as ASCII.
 const WRITER_LOCK: i64 = 0x6b65_7977_7269_6768;
-pub(super) const MIGRATION_LOCK: i64 = WRITER_LOCK + 1;
+const MIGRATION_LOCK: i64 = WRITER_LOCK + 1;
 /// How long a transaction that writes may go without a word, in seconds: others wait for it, and no longer than
 /// [`BUSY_SECONDS`].
 pub(super) const THROWN_OUT_AFTER: u64 = 3;
@@ -111,6 +112,7 @@ impl Claim {
     }
 
     fn look(&self, session: &Session) -> Result<()> {
+        refuse_newer(session)?;
         if self.is_made.get() {
             let Some(found) = self.fence(session)? else { return self.make_again(session) };
             if !(self.count.get()..=self.count.get() + 1).contains(&found) {
@@ -146,14 +148,15 @@ impl Claim {
         let newest = "FROM audit_entries WHERE log = $4 ORDER BY number DESC LIMIT 1";
         let sql = format!(
             "UPDATE brokers SET fence = $3, seen_at = {CLOCK} WHERE name = $1 AND fence = $2 \
-             RETURNING seen_at, (SELECT number + 1 {newest}), (SELECT leaf_hash {newest})"
+             RETURNING seen_at, (SELECT number + 1 {newest}), (SELECT leaf_hash {newest}), \
+             (SELECT MAX(version) FROM schema_version)"
         );
         let (old, new) = (self.count.get(), self.count.get() + 1);
         let parameters = [self.name.as_str().into(), old.into(), new.into(), LOG.into()];
-        if let Some(row) = session.begin_with(&begin(), &sql, &parameters)?.first() {
-            return begun(row);
-        }
-        let begun = self.begin_anew(session, &sql, &parameters);
+        let begun = match session.begin_with(&begin(), &sql, &parameters)?.first() {
+            Some(row) => begun(row),
+            None => self.begin_anew(session, &sql, &parameters),
+        };
         if begun.is_err() && session.is_usable() {
             session.rollback()?;
         }
@@ -162,6 +165,7 @@ impl Claim {
 
     /// The fence was not as it was left. In the same turn: another's hand on it is one thing, none there at all is another.
     fn begin_anew(&self, session: &Session, sql: &str, parameters: &[Value]) -> Result<Begun> {
+        refuse_newer(session)?;
         if self.fence(session)?.is_some() {
             return Err(self.taken());
         }
@@ -205,9 +209,22 @@ fn begin() -> String {
     format!("BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({WRITER_LOCK})")
 }
 
+/// A migration waits for whoever is in the middle of a turn, and for another that begins at the same time.
+pub(super) fn turn_of_a_migration() -> String {
+    format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK}); SELECT pg_advisory_xact_lock({WRITER_LOCK})")
+}
+
+/// A newer Keywright changed the tables while this one was at work: what this one would write to them is not what is read there
+/// from now on. That comes before whose hand is on the fence, because it says what to do.
+fn refuse_newer(session: &Session) -> Result<()> {
+    let rows = session.query("SELECT MAX(version) FROM schema_version", &[])?;
+    rows.first().map_or(Ok(()), |row| migrations::is_known(row.maybe_int(0)?.unwrap_or(0)))
+}
+
 fn begun(row: &Row) -> Result<Begun> {
     let size = row.maybe_count(1)?.unwrap_or(0);
     let newest = if size == 0 { None } else { Some(Hash::from_bytes(row.array(2).unwrap_or([0; 32]))) };
+    migrations::is_known(row.int(3)?)?;
     let at: Timestamp = row.time(0)?;
     Ok(Begun { at: Some(at), size: Some(size), newest })
 }

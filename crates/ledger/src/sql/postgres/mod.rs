@@ -195,17 +195,17 @@ impl Postgres {
         self.with(|session| session.each(sql, parameters, visit))
     }
 
-    /// One process after the other: two brokers that begin at once do not both make the tables.
+    /// One process after the other: two brokers that begin at once do not both make the tables. And in a turn of its own, in which
+    /// nobody is in the middle of writing to what is altered.
     pub(super) fn alter(&self, sql: &str) -> Result<()> {
         let count = format!("SELECT COUNT(*) FROM pg_namespace WHERE nspname = '{SCHEMA}'");
         self.with(|session| {
             let is_there = session.query(&count, &[])?.first().map_or(Ok(0), |row| row.int(0))? > 0;
             // The right to make one is wanted even where there is one already.
             let schema = if is_there { String::new() } else { format!("CREATE SCHEMA {SCHEMA};") };
-            let lock = claim::MIGRATION_LOCK;
+            let turn = claim::turn_of_a_migration();
             let sql = schema::dialect(sql);
-            let altered = session
-                .batch(&format!("BEGIN; SELECT pg_advisory_xact_lock({lock}); {schema} {sql}; COMMIT"));
+            let altered = session.batch(&format!("BEGIN; {turn}; {schema} {sql}; COMMIT"));
             altered.inspect_err(|_| {
                 let _ = session.batch("ROLLBACK");
             })
