@@ -23,11 +23,11 @@ use crate::home::{Home, HomeLock};
 use crate::limits::Refusals;
 use crate::mask::{Known, Made};
 use crate::outside::Outside;
+use crate::passkey::Waiting;
 use crate::rails::{POLICY, Rails, of_policy};
 use crate::revoke::Unrecorded;
 use crate::scheduler::{AT_A_TIME, TICK};
 use crate::shared::Held;
-use crate::passkey::Waiting;
 use crate::steady::{Steady, SteadyTime, of_kernel};
 
 /// How to open a broker.

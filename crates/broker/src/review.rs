@@ -194,8 +194,7 @@ impl Broker {
     async fn review_of(&self, request: Request) -> Result<Review> {
         let id = request.id;
         let (approvals, signers) = self.approvals(id).await?;
-        let approved_by =
-            quorum(&approvals, id, &request.digest, self.now(), |one| signers.vouch_for(one));
+        let approved_by = quorum(&approvals, id, &request.digest, self.now(), |one| signers.vouch_for(one));
         let red_flags = self.red_flags(&request.plan);
         Ok(Review {
             request: id,

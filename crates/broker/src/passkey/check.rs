@@ -35,7 +35,14 @@ pub(crate) fn party(origin: &str) -> Result<WebauthnCore, String> {
         return Err("browsers have no passkeys for an address in numbers; give the host a name".to_owned());
     }
     let host = host.to_owned();
-    Ok(WebauthnCore::new_unsafe_experts_only("Keywright", &host, vec![url], PATIENCE, Some(false), Some(false)))
+    Ok(WebauthnCore::new_unsafe_experts_only(
+        "Keywright",
+        &host,
+        vec![url],
+        PATIENCE,
+        Some(false),
+        Some(false),
+    ))
 }
 
 /// Whether an assertion is one of this credential, made at this origin over this message by a person who was verified. Gives the
@@ -71,7 +78,8 @@ pub(crate) fn is_good(
     });
     let answer: PublicKeyCredential =
         serde_json::from_value(answer).map_err(|_| "it is not what a browser gives".to_owned())?;
-    let result = party(origin)?.authenticate_credential(&answer, &state).map_err(|error| error.to_string())?;
+    let result =
+        party(origin)?.authenticate_credential(&answer, &state).map_err(|error| error.to_string())?;
     if !result.user_verified() {
         return Err("the authenticator did not verify who touched it".to_owned());
     }
@@ -122,9 +130,8 @@ pub fn verifies(signature: &SignatureRecord) -> Result<(), String> {
         WEBAUTHN => {
             let credential: Credential =
                 serde_json::from_slice(&key).map_err(|_| "its passkey can't be read".to_owned())?;
-            let of = |name: &str| {
-                signature.with.get(name).cloned().ok_or_else(|| format!("it has no `{name}`"))
-            };
+            let of =
+                |name: &str| signature.with.get(name).cloned().ok_or_else(|| format!("it has no `{name}`"));
             let assertion = Assertion {
                 credential: of("credential")?,
                 authenticator_data: of("authenticator_data")?,

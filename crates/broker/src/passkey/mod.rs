@@ -74,7 +74,9 @@ pub(crate) struct Signers {
 impl Signers {
     /// Whether an approval was signed by the operator that it names.
     pub(crate) fn vouch_for(&self, approval: &Approval) -> bool {
-        let Some(operator) = self.operators.iter().find(|one| one.name == approval.operator) else { return false };
+        let Some(operator) = self.operators.iter().find(|one| one.name == approval.operator) else {
+            return false;
+        };
         match &approval.signature {
             Signed::Key(_) => approval.is_signed_by(&operator.public_key),
             Signed::Passkey(assertion) => {
@@ -124,14 +126,18 @@ impl Broker {
         operator.signing()?;
         self.refuse_if_forked()?;
         let label = label.trim();
-        let is_plain = !label.is_empty() && label.chars().count() <= LABEL && label.chars().all(|c| !c.is_control());
+        let is_plain =
+            !label.is_empty() && label.chars().count() <= LABEL && label.chars().all(|c| !c.is_control());
         if !is_plain || keywright_core::text::escaped(label) != label {
             return Err(BrokerError::invalid(format!("a passkey's name has 1 to {LABEL} plain characters")));
         }
         let mine = self.passkeys().await?.into_iter().filter(|one| one.operator == *operator.name()).count();
         if mine >= EACH {
-            return Err(BrokerError::new(Code::Conflict, format!("you have {mine} passkeys, which is the most"))
-                .hint("remove one first: `keywright passkey list`"));
+            return Err(BrokerError::new(
+                Code::Conflict,
+                format!("you have {mine} passkeys, which is the most"),
+            )
+            .hint("remove one first: `keywright passkey list`"));
         }
         let word = new_word("kwp_")?;
         let invitation =
@@ -181,10 +187,9 @@ impl Broker {
     ) -> Result<PasskeyShown> {
         self.refuse_if_forked()?;
         let invitation = self.waiting.end(word)?;
-        let (_, state) = invitation
-            .begun
-            .filter(|(begun_at, _)| begun_at == origin)
-            .ok_or_else(|| BrokerError::new(Code::Conflict, "nothing was begun with this link at this page"))?;
+        let (_, state) = invitation.begun.filter(|(begun_at, _)| begun_at == origin).ok_or_else(|| {
+            BrokerError::new(Code::Conflict, "nothing was begun with this link at this page")
+        })?;
         let party = check::party(origin).map_err(|why| BrokerError::new(Code::Conflict, why))?;
         let made = party.register_credential(answer, &state, None).map_err(|error| {
             BrokerError::new(Code::Unauthenticated, format!("the passkey was not enrolled: {error}"))
@@ -325,7 +330,8 @@ impl Broker {
         if passkey.origin != origin {
             return Err(other_offer());
         }
-        let proof = on_record(operator.as_str(), &passkey.credential, origin, &approval.message(), &assertion);
+        let proof =
+            on_record(operator.as_str(), &passkey.credential, origin, &approval.message(), &assertion);
         let used = Some((passkey.id, counter));
         approval.signature = Signed::Passkey(Box::new(assertion));
         let (asked, waiting) = self.to_approve(approval.request, &approval.digest.to_string(), &less).await?;
@@ -373,8 +379,7 @@ impl Broker {
         if passkey.origin != origin {
             return Err(other_offer());
         }
-        let proof =
-            on_record(operator.as_str(), &passkey.credential, origin, &rejection.message, assertion);
+        let proof = on_record(operator.as_str(), &passkey.credential, origin, &rejection.message, assertion);
         let used = passkey.id;
         self.ledger.write(move |tx| tx.use_passkey(used, counter)).await.map_err(copied)?;
         let proven = Proven::by_assertion(operator.clone(), proof);
@@ -401,8 +406,9 @@ impl Broker {
             }
         }
         if allowed.is_empty() {
-            return Err(BrokerError::new(Code::Conflict, format!("you have no passkey at {origin}"))
-                .hint("enrol one with `keywright passkey add`, or approve in the terminal: `keywright review`"));
+            return Err(BrokerError::new(Code::Conflict, format!("you have no passkey at {origin}")).hint(
+                "enrol one with `keywright passkey add`, or approve in the terminal: `keywright review`",
+            ));
         }
         let url = url::Url::parse(origin).map_err(BrokerError::invalid)?;
         let timeout = u32::try_from(check::PATIENCE.as_millis()).unwrap_or(u32::MAX);

@@ -102,7 +102,9 @@ fn insert<K: std::hash::Hash + Eq + Copy, V>(
     let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
     all.retain(|_, (_, since)| since.elapsed() < lasts);
     while all.len() >= AT_MOST {
-        let Some(oldest) = all.iter().min_by_key(|(_, (_, since))| *since).map(|(key, _)| *key) else { break };
+        let Some(oldest) = all.iter().min_by_key(|(_, (_, since))| *since).map(|(key, _)| *key) else {
+            break;
+        };
         all.remove(&oldest);
     }
     all.insert(key, (value, Instant::now()));
@@ -122,6 +124,9 @@ fn hash(word: &str) -> [u8; 32] {
 }
 
 fn no_link() -> BrokerError {
-    BrokerError::new(Code::Unauthenticated, "this link is not good any more: it was used, or is older than five minutes")
-        .hint("have another one made: `keywright passkey add`")
+    BrokerError::new(
+        Code::Unauthenticated,
+        "this link is not good any more: it was used, or is older than five minutes",
+    )
+    .hint("have another one made: `keywright passkey add`")
 }

@@ -51,7 +51,8 @@ impl Passkey {
             credential: row.text(4)?.to_owned(),
             added_at: row.time(5)?,
             mac,
-            counter: u32::try_from(used.int(0)?).map_err(|_| LedgerError::Damaged { what: "counter of a passkey" })?,
+            counter: u32::try_from(used.int(0)?)
+                .map_err(|_| LedgerError::Damaged { what: "counter of a passkey" })?,
             used_at: used.maybe_time(1)?,
         })
     }
@@ -64,7 +65,8 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn passkeys(&self, keyring: &Keyring) -> Result<Vec<Result<Passkey>>> {
         let rows = self.query(&PASSKEYS.select(""), &[])?;
-        let used = self.query("SELECT counter, used_at FROM passkeys WHERE removed_at IS NULL ORDER BY name", &[])?;
+        let used =
+            self.query("SELECT counter, used_at FROM passkeys WHERE removed_at IS NULL ORDER BY name", &[])?;
         Ok(rows.iter().zip(&used).map(|(row, used)| Passkey::read(row, used, keyring)).collect())
     }
 

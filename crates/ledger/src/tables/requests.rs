@@ -389,7 +389,9 @@ impl Tx<'_> {
     pub fn add_approval(&self, approval: &Approval) -> Result<()> {
         let signature = match &approval.signature {
             Signed::Key(signature) => signature.to_vec(),
-            Signed::Passkey(assertion) => serde_json::to_vec(assertion).map_err(|_| LedgerError::Damaged { what: "assertion" })?,
+            Signed::Passkey(assertion) => {
+                serde_json::to_vec(assertion).map_err(|_| LedgerError::Damaged { what: "assertion" })?
+            }
         };
         let rows = self.execute(
             "INSERT INTO approvals (id, request, operator, digest, given_at, expires_at, signature) \

@@ -1,0 +1,408 @@
+//! Passkeys: enrolled by the passphrase, good for one deed each, and for nothing that an authenticator was not asked. The
+//! authenticator is one in software, and so is the browser before it.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keywright_broker::approve::Less;
+use keywright_broker::ask::Ask;
+use keywright_broker::passkey::{Challenge, PasskeyShown, verifies};
+use keywright_broker::review::Pending;
+use keywright_broker::{BrokerError, Code};
+use keywright_core::approval::Assertion;
+use keywright_core::audit::Deed;
+use keywright_core::name::OperatorName;
+use keywright_core::receipt::{Receipt, Status};
+use keywright_core::secret::Secret;
+use keywright_testkit::{World, ask};
+use passkey::authenticator::{Authenticator, UiHint, UserCheck, UserValidationMethod};
+use passkey::client::{Client, DefaultClientData};
+use passkey::crypto::rust_crypto::RustCryptoBackend;
+use passkey::types::Passkey;
+use passkey::types::ctap2::{Aaguid, Ctap2Error};
+use serde_json::Value;
+use url::Url;
+
+const ORIGIN: &str = "http://localhost:4777";
+
+/// A person before their authenticator, who may not be recognised.
+struct Person(Arc<AtomicBool>);
+
+#[async_trait::async_trait]
+impl UserValidationMethod for Person {
+    type PasskeyItem = Passkey;
+
+    async fn check_user<'a>(
+        &self,
+        _: UiHint<'a, Passkey>,
+        _: bool,
+        _: bool,
+    ) -> Result<UserCheck, Ctap2Error> {
+        Ok(UserCheck { presence: true, verification: self.0.load(Ordering::SeqCst) })
+    }
+
+    fn is_presence_enabled(&self) -> bool {
+        true
+    }
+
+    fn is_verification_enabled(&self) -> Option<bool> {
+        Some(true)
+    }
+}
+
+/// A browser with an authenticator.
+struct Browser {
+    client: Client<Option<Passkey>, Person, RustCryptoBackend, public_suffix::PublicSuffixList, ()>,
+    is_recognised: Arc<AtomicBool>,
+}
+
+impl Browser {
+    fn new() -> Self {
+        let is_recognised = Arc::new(AtomicBool::new(true));
+        let person = Person(Arc::clone(&is_recognised));
+        let mut authenticator = Authenticator::new(Aaguid::new_empty(), None, person, RustCryptoBackend);
+        authenticator.set_make_credentials_with_signature_counter(true);
+        Self { client: Client::new(authenticator).allows_insecure_localhost(true), is_recognised }
+    }
+
+    async fn enrols(&mut self, world: &World, word: &str, origin: &str) -> Result<PasskeyShown, BrokerError> {
+        let options = world.broker.begin_passkey(word, origin).await?;
+        let options = serde_json::from_value(serde_json::to_value(options).unwrap()).unwrap();
+        let url = Url::parse(origin).unwrap();
+        let made = self.client.register(&url, options, DefaultClientData).await.unwrap();
+        let made = serde_json::from_value(as_browsers_do(serde_json::to_value(made).unwrap())).unwrap();
+        world.broker.add_passkey(word, origin, &made).await
+    }
+
+    async fn signs(&mut self, challenge: &Challenge) -> Assertion {
+        self.signs_at(challenge, ORIGIN, |_| ()).await
+    }
+
+    /// What comes of a page at another origin, or of one that asks for something else.
+    async fn signs_at(
+        &mut self,
+        challenge: &Challenge,
+        origin: &str,
+        change: impl Fn(&mut Value),
+    ) -> Assertion {
+        let mut options = serde_json::to_value(&challenge.options).unwrap();
+        change(&mut options);
+        let options = serde_json::from_value(options).unwrap();
+        let url = Url::parse(origin).unwrap();
+        let answer = self.client.authenticate(&url, options, DefaultClientData).await.unwrap();
+        let answer = as_browsers_do(serde_json::to_value(answer).unwrap());
+        let of = |name: &str| answer["response"][name].as_str().unwrap().to_owned();
+        Assertion {
+            credential: answer["id"].as_str().unwrap().to_owned(),
+            authenticator_data: of("authenticatorData"),
+            client_data: of("clientDataJSON"),
+            signature: of("signature"),
+        }
+    }
+}
+
+/// Bytes in base64url, where the library has them as numbers.
+fn as_browsers_do(value: Value) -> Value {
+    match value {
+        Value::Array(parts) if parts.iter().all(Value::is_u64) && !parts.is_empty() => {
+            let bytes: Vec<u8> =
+                parts.iter().map(|part| u8::try_from(part.as_u64().unwrap()).unwrap()).collect();
+            URL_SAFE_NO_PAD.encode(bytes).into()
+        }
+        Value::Object(fields) => {
+            fields.into_iter().map(|(name, value)| (name, as_browsers_do(value))).collect()
+        }
+        other => other,
+    }
+}
+
+fn named(name: &str) -> OperatorName {
+    name.parse().unwrap()
+}
+
+/// A request that waits, and the digest of its plan.
+async fn waiting(world: &World, name: &str) -> (String, String) {
+    let wish = Ask { environment: "production".to_owned(), ..ask("example.com", name) };
+    let receipt = world.request(&wish).await.unwrap();
+    assert_eq!(receipt.status, Status::PendingApproval);
+    let id = receipt.request.to_string();
+    let Pending::Key(review) = world.broker.review(&id, &Less::default()).await.unwrap() else { panic!() };
+    (id, review.digest)
+}
+
+async fn enrolled(world: &World) -> Browser {
+    let mut browser = Browser::new();
+    let word = world.broker.invite_passkey(&world.ana().await, "laptop").await.unwrap();
+    browser.enrols(world, &word, ORIGIN).await.unwrap();
+    browser
+}
+
+async fn offered(world: &World, who: &str, request: &str, digest: &str) -> Challenge {
+    world.broker.offer_approval(&named(who), ORIGIN, request, digest, &Less::default()).await.unwrap()
+}
+
+async fn approves(world: &World, who: &str, id: &str, assertion: Assertion) -> Result<Receipt, BrokerError> {
+    let wait = Duration::from_secs(20);
+    world.broker.approve_with_passkey(&named(who), id, ORIGIN, assertion, wait).await
+}
+
+async fn given(world: &World, request: &str) -> Vec<String> {
+    let Pending::Key(review) = world.broker.review(request, &Less::default()).await.unwrap() else {
+        panic!()
+    };
+    review.approved_by
+}
+
+#[tokio::test]
+async fn a_touch_approves_what_was_shown_and_anybody_can_check_it_again() {
+    let world = World::new().await;
+    let mut browser = enrolled(&world).await;
+    let ana = world.ana().await;
+    let passphrase = || Secret::new("another long passphrase".to_owned());
+    world.broker.add_operator(&ana, &named("bo"), passphrase()).await.unwrap();
+    let bo = world.broker.operator(Some(&named("bo")), passphrase()).await.unwrap();
+    let (request, digest) = waiting(&world, "CF_TOKEN").await;
+    let challenge = offered(&world, "ana", &request, &digest).await;
+    let assertion = browser.signs(&challenge).await;
+    let one = approves(&world, "ana", &challenge.id.to_string(), assertion.clone()).await.unwrap();
+    assert_eq!((one.status, one.approvals.given), (Status::PendingApproval, 1));
+    let replayed = approves(&world, "ana", &challenge.id.to_string(), assertion).await;
+    assert_eq!(replayed.unwrap_err().code, Code::Conflict, "it was used up");
+    // The other one at a terminal: either way counts.
+    let wait = Duration::from_secs(20);
+    let two = world.broker.approve(&bo, &request, &digest, &Less::default(), wait).await.unwrap();
+    assert_eq!(two.status, Status::Active, "{two:?}");
+
+    let trace = world.broker.trace("CF_TOKEN").await.unwrap();
+    let of = |entry: &&keywright_core::audit::Entry| entry.record().deed == Deed::ApprovalGive;
+    let signatures: Vec<_> =
+        trace.entries.iter().filter(of).flat_map(|entry| entry.record().signatures.clone()).collect();
+    let methods: Vec<_> = signatures.iter().map(|one| (one.by.as_str(), one.method.as_str())).collect();
+    assert_eq!(methods, [("ana", "webauthn"), ("bo", "ed25519")]);
+    for signature in &signatures {
+        assert_eq!(verifies(signature), Ok(()));
+        let mut other = signature.clone();
+        other.over =
+            base64::engine::general_purpose::STANDARD.encode("keywright/approval/1\nsomething else\n");
+        assert!(verifies(&other).is_err(), "{}", other.method);
+    }
+    let passkeys = world.broker.passkeys().await.unwrap();
+    assert!(passkeys[0].used_at.is_some() && passkeys[0].name == "laptop", "{passkeys:?}");
+}
+
+#[tokio::test]
+async fn no_answer_but_the_right_one_approves() {
+    let world = World::new().await;
+    let mut browser = enrolled(&world).await;
+    let (request, digest) = waiting(&world, "CF_TOKEN").await;
+    let (other_request, other_digest) = waiting(&world, "OTHER_TOKEN").await;
+    let mut refused = 0;
+    let mut no = async |what: &str, offer: &Challenge, assertion: Assertion| {
+        let tried = approves(&world, "ana", &offer.id.to_string(), assertion).await;
+        let error = tried.expect_err(what);
+        assert_eq!(error.code, Code::Unauthenticated, "{what}: {error}");
+        assert_eq!(given(&world, &request).await, Vec::<String>::new(), "{what}");
+        refused += 1;
+    };
+    let offer = async || offered(&world, "ana", &request, &digest).await;
+
+    // What a page that is not ours has signed.
+    let challenge = offer().await;
+    browser.is_recognised.store(false, Ordering::SeqCst);
+    let unseen = browser
+        .signs_at(&challenge, ORIGIN, |options| {
+            options["publicKey"]["userVerification"] = "discouraged".into()
+        })
+        .await;
+    browser.is_recognised.store(true, Ordering::SeqCst);
+    no("nobody was recognised", &challenge, unseen).await;
+    for origin in ["http://localhost:4778", "http://localhost", "https://localhost:4777"] {
+        let challenge = offer().await;
+        let elsewhere = browser.signs_at(&challenge, origin, |_| ()).await;
+        no(origin, &challenge, elsewhere).await;
+    }
+    let (first, challenge) = (offer().await, offer().await);
+    let of_first = browser.signs(&first).await;
+    no("it was signed for another approval of the same plan", &challenge, of_first).await;
+    let (foreign, challenge) = (offered(&world, "ana", &other_request, &other_digest).await, offer().await);
+    let of_other = browser.signs(&foreign).await;
+    no("it was signed for another request", &challenge, of_other).await;
+    let challenge = offer().await;
+    let rejection = world.broker.offer_rejection(&named("ana"), ORIGIN, &request, "no").await.unwrap();
+    let of_rejection = browser.signs(&rejection).await;
+    no("it was signed to turn it down", &challenge, of_rejection).await;
+
+    // What somebody makes of a good answer on its way.
+    let bytes = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap();
+    let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let flipped = |of: &str, at: usize| {
+        let mut bytes = bytes(of);
+        let at = at % bytes.len();
+        bytes[at] ^= 1;
+        text(&bytes)
+    };
+    for at in [0, 13, 31, 32, 33, 36] {
+        let challenge = offer().await;
+        let good = browser.signs(&challenge).await;
+        let bad = Assertion { authenticator_data: flipped(&good.authenticator_data, at), ..good };
+        no(&format!("authenticator data, byte {at}"), &challenge, bad).await;
+    }
+    for at in [0, 9, 20, 40] {
+        let challenge = offer().await;
+        let good = browser.signs(&challenge).await;
+        let bad = Assertion { signature: flipped(&good.signature, at), ..good };
+        no(&format!("signature, byte {at}"), &challenge, bad).await;
+    }
+    let said: [(&str, fn(&mut Value)); 7] = [
+        ("type", |said| said["type"] = "webauthn.create".into()),
+        ("no type", |said| drop(said.as_object_mut().unwrap().remove("type"))),
+        ("challenge", |said| said["challenge"] = URL_SAFE_NO_PAD.encode([7; 32]).into()),
+        ("origin", |said| said["origin"] = "https://example.com".into()),
+        ("null origin", |said| said["origin"] = "null".into()),
+        ("cross origin", |said| said["crossOrigin"] = true.into()),
+        ("more", |said| said["more"] = 1.into()),
+    ];
+    for (what, change) in said {
+        let challenge = offer().await;
+        let good = browser.signs(&challenge).await;
+        let mut said: Value = serde_json::from_slice(&bytes(&good.client_data)).unwrap();
+        change(&mut said);
+        let bad = Assertion { client_data: text(said.to_string().as_bytes()), ..good };
+        no(&format!("client data: {what}"), &challenge, bad).await;
+    }
+    type Change = fn(Assertion) -> Assertion;
+    let fields: [(&str, Change); 9] = [
+        ("no signature", |good| Assertion { signature: String::new(), ..good }),
+        ("no client data", |good| Assertion { client_data: String::new(), ..good }),
+        ("no authenticator data", |good| Assertion { authenticator_data: String::new(), ..good }),
+        ("no credential", |good| Assertion { credential: String::new(), ..good }),
+        ("another credential", |good| Assertion { credential: URL_SAFE_NO_PAD.encode([1; 16]), ..good }),
+        ("not base64", |good| Assertion { signature: "not base64!".to_owned(), ..good }),
+        ("swapped", |good| Assertion {
+            signature: good.authenticator_data.clone(),
+            authenticator_data: good.signature,
+            ..good
+        }),
+        ("cut", |good| Assertion { authenticator_data: good.authenticator_data[..40].to_owned(), ..good }),
+        ("longer", |good| Assertion { authenticator_data: good.authenticator_data.clone() + "AAAA", ..good }),
+    ];
+    for (what, change) in fields {
+        let challenge = offer().await;
+        let good = browser.signs(&challenge).await;
+        no(what, &challenge, change(good)).await;
+    }
+    assert!(refused >= 30, "{refused}");
+
+    // The same passkey, asked as it should be, still approves.
+    let challenge = offer().await;
+    let good = browser.signs(&challenge).await;
+    approves(&world, "ana", &challenge.id.to_string(), good).await.unwrap();
+    assert_eq!(given(&world, &request).await, ["ana"]);
+}
+
+#[tokio::test]
+async fn nobody_approves_with_somebody_elses_passkey_or_offer() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    let mut browser = enrolled(&world).await;
+    let passphrase = || Secret::new("another long passphrase".to_owned());
+    world.broker.add_operator(&ana, &named("bo"), passphrase()).await.unwrap();
+    let bo = world.broker.operator(Some(&named("bo")), passphrase()).await.unwrap();
+    let (request, digest) = waiting(&world, "CF_TOKEN").await;
+    let none = world.broker.offer_approval(&named("bo"), ORIGIN, &request, &digest, &Less::default()).await;
+    assert_eq!(none.unwrap_err().code, Code::Conflict, "bo has no passkey");
+    let word = world.broker.invite_passkey(&bo, "phone").await.unwrap();
+    let mut of_bo = Browser::new();
+    of_bo.enrols(&world, &word, ORIGIN).await.unwrap();
+    let again = Browser::new().enrols(&world, &word, ORIGIN).await.unwrap_err();
+    assert_eq!(again.code, Code::Unauthenticated, "a link is good once");
+
+    // Ana's touch on what was offered to bo, and the other way round.
+    let challenge = offered(&world, "bo", &request, &digest).await;
+    let touch = browser.signs_at(&challenge, ORIGIN, |options| {
+        options["publicKey"]["allowCredentials"] = Value::Array(Vec::new());
+    });
+    let touch = touch.await;
+    let tried = approves(&world, "bo", &challenge.id.to_string(), touch).await;
+    assert_eq!(tried.unwrap_err().code, Code::Unauthenticated);
+    let challenge = offered(&world, "bo", &request, &digest).await;
+    let touch = of_bo.signs(&challenge).await;
+    let tried = approves(&world, "ana", &challenge.id.to_string(), touch).await;
+    assert_eq!(tried.unwrap_err().code, Code::Unauthenticated);
+    assert_eq!(given(&world, &request).await, Vec::<String>::new());
+
+    // What bo approved counts for nothing once the passkey is removed.
+    let challenge = offered(&world, "bo", &request, &digest).await;
+    let touch = of_bo.signs(&challenge).await;
+    approves(&world, "bo", &challenge.id.to_string(), touch).await.unwrap();
+    assert_eq!(given(&world, &request).await, ["bo"]);
+    let passkeys = world.broker.passkeys().await.unwrap();
+    let phone = passkeys.iter().find(|one| one.name == "phone").unwrap().id.to_string();
+    world.broker.remove_passkey(&ana, &phone).await.unwrap();
+    assert_eq!(given(&world, &request).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_copied_authenticator_is_noticed() {
+    let world = World::new().await;
+    let mut browser = enrolled(&world).await;
+    let (request, digest) = waiting(&world, "CF_TOKEN").await;
+    let (other_request, other_digest) = waiting(&world, "OTHER_TOKEN").await;
+    let (early, late) = (
+        offered(&world, "ana", &other_request, &other_digest).await,
+        offered(&world, "ana", &request, &digest).await,
+    );
+    let (first, second) = (browser.signs(&early).await, browser.signs(&late).await);
+    approves(&world, "ana", &late.id.to_string(), second).await.unwrap();
+    let behind = approves(&world, "ana", &early.id.to_string(), first).await.unwrap_err();
+    assert_eq!(behind.code, Code::Unauthenticated);
+    assert!(behind.message.contains("counter"), "{behind}");
+}
+
+#[tokio::test]
+async fn a_touch_turns_down_and_says_so_in_the_log() {
+    let world = World::new().await;
+    let mut browser = enrolled(&world).await;
+    let (request, _) = waiting(&world, "CF_TOKEN").await;
+    let ana = named("ana");
+    let challenge = world.broker.offer_rejection(&ana, ORIGIN, &request, "not today").await.unwrap();
+    let touch = browser.signs(&challenge).await;
+    let id = challenge.id.to_string();
+    world.broker.reject_with_passkey(&ana, &id, ORIGIN, &touch).await.unwrap();
+    let Pending::Key(review) = world.broker.review(&request, &Less::default()).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!(review.status, Status::Rejected);
+    let log = world.broker.log(keywright_ledger::AuditFilter::default()).await.unwrap();
+    let entry = log.iter().find(|entry| entry.record().deed == Deed::RequestReject).unwrap();
+    assert_eq!(verifies(&entry.record().signatures[0]), Ok(()));
+}
+
+#[tokio::test]
+async fn passkeys_are_enrolled_where_browsers_have_them_and_with_a_good_name() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    for bad in ["", "  ", "a\u{202e}b", "a\nb", &"x".repeat(61)] {
+        assert_eq!(
+            world.broker.invite_passkey(&ana, bad).await.unwrap_err().code,
+            Code::InvalidArgument,
+            "{bad:?}"
+        );
+    }
+    let word = world.broker.invite_passkey(&ana, "laptop").await.unwrap();
+    for origin in
+        ["http://example.com", "http://127.0.0.1:4777", "https://127.0.0.1", "https://example.com/path", "x"]
+    {
+        let refused = world.broker.begin_passkey(&word, origin).await.unwrap_err();
+        assert_eq!(refused.code, Code::Conflict, "{origin}");
+    }
+    assert_eq!(
+        world.broker.begin_passkey("kwp_guess", ORIGIN).await.unwrap_err().code,
+        Code::Unauthenticated
+    );
+    world.broker.begin_passkey(&word, ORIGIN).await.unwrap();
+}
