@@ -156,7 +156,8 @@ impl Broker {
         let mut known = Vec::new();
         for passkey in self.signers().await?.passkeys {
             if passkey.operator == operator && passkey.origin == origin {
-                let credential: Credential = serde_json::from_str(&passkey.credential).map_err(unreadable)?;
+                let credential: Credential =
+                    serde_json::from_str(&passkey.credential).map_err(|error| unreadable(&error))?;
                 known.push(credential.cred_id);
             }
         }
@@ -201,7 +202,7 @@ impl Broker {
                 "the authenticator did not verify who touched it; use one with a PIN, a fingerprint or a face",
             ));
         }
-        let credential = serde_json::to_string(&made).map_err(unreadable)?;
+        let credential = serde_json::to_string(&made).map_err(|error| unreadable(&error))?;
         let id = PasskeyId::generate(self.now(), entropy()?);
         let (operator, label) = (invitation.operator, invitation.label);
         let shown = PasskeyShown {
@@ -397,7 +398,8 @@ impl Broker {
         let mut allowed = Vec::new();
         for passkey in self.signers().await?.passkeys {
             if passkey.operator == *operator && passkey.origin == origin {
-                let credential: Credential = serde_json::from_str(&passkey.credential).map_err(unreadable)?;
+                let credential: Credential =
+                    serde_json::from_str(&passkey.credential).map_err(|error| unreadable(&error))?;
                 allowed.push(AllowCredentials {
                     type_: "public-key".to_owned(),
                     id: credential.cred_id,
@@ -455,6 +457,6 @@ fn other_offer() -> BrokerError {
     BrokerError::new(Code::Unauthenticated, "that is not what you were asked to sign; look again")
 }
 
-fn unreadable(error: serde_json::Error) -> BrokerError {
+fn unreadable(error: &serde_json::Error) -> BrokerError {
     BrokerError::new(Code::Internal, format!("a passkey's row can't be read: {error}"))
 }
