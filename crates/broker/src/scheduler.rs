@@ -70,7 +70,7 @@ impl Broker {
         self.held.set_crowded(crowded.clone());
         let count = self.take_due_sagas(limit, crowded, sagas).await?;
         if count > 0 {
-            self.held.taken_up.notify_one();
+            self.held.room.notify_one();
         }
         Ok(BegunWork { count, is_more: u32::try_from(count).is_ok_and(|count| count >= limit) })
     }
@@ -205,7 +205,11 @@ impl Broker {
             tokio::select! {
                 () = told(&mut stop) => break,
                 _ = tick.tick() => {}
-                () = others.wrote() => tokio::time::sleep(GATHER).await,
+                () = others.wrote() => {
+                    tokio::time::sleep(GATHER).await;
+                    // It may be a rotation that is due now, or its time.
+                    self.held.room.notify_one();
+                }
                 () = self.held.begun.notified() => {}
                 true = sagas.freed(), if is_more => tokio::time::sleep(GATHER_OWN).await,
             }
@@ -263,7 +267,7 @@ impl Broker {
             tokio::select! {
                 () = told(&mut stop) => return,
                 _ = tick.tick() => {}
-                () = self.held.taken_up.notified() => tokio::time::sleep(GATHER_OWN).await,
+                () = self.held.room.notified() => tokio::time::sleep(GATHER_OWN).await,
             }
             if self.leads_still().is_none() {
                 continue;

@@ -41,8 +41,8 @@ pub(crate) struct Held {
     crowded: Mutex<Vec<ConnectionName>>,
     /// Something was begun that waits to be taken up.
     pub(crate) begun: Notify,
-    /// What had been begun was taken up: there is room for more.
-    pub(crate) taken_up: Notify,
+    /// There may be rotations to begin: what had been begun was taken up, or others wrote.
+    pub(crate) room: Notify,
 }
 
 impl Held {

@@ -41,14 +41,19 @@ impl Broker {
         let found = self.ledger.scan(move |tx| {
             let (found, templates) = (tx.soundness()?, tx.templates()?);
             let policy = if tx.policy_version()? == 0 { None } else { Some(tx.policy()?) };
-            let people = (tx.agents(&keyring)?, tx.workloads(&keyring)?, tx.operators(&keyring)?);
+            let people = (
+                tx.agents(&keyring)?,
+                tx.workloads(&keyring)?,
+                tx.operators(&keyring)?,
+                tx.passkeys(&keyring)?,
+            );
             let waiting = RequestFilter { status: Some(Status::PendingApproval), limit: 10_000 };
             let ways =
                 (tx.sound_connections()?, tx.sound_stores()?, tx.sound_consumers()?, tx.requests(&waiting)?);
             Ok::<_, LedgerError>((found, templates, policy, people, ways))
         });
         let (found, templates, policy, people, (connections, stores, consumers, waiting)) = found.await?;
-        let (agents, workloads, operators) = people;
+        let (agents, workloads, operators, passkeys) = people;
         let mut rows = found.rows;
         let mut edited: Vec<String> = found.edited.iter().map(ToString::to_string).collect();
         let mut note = |result: Result<()>| {
@@ -62,6 +67,7 @@ impl Broker {
         agents.into_iter().for_each(|row| note(self.checked(row)));
         workloads.into_iter().for_each(|row| note(self.checked(row)));
         operators.into_iter().for_each(|row| note(self.checked(row)));
+        passkeys.into_iter().for_each(|row| note(self.checked(row)));
         for one in &connections {
             note(self.rails.check_way(CONNECTION, one.name.as_str(), &of_connection(one)));
         }

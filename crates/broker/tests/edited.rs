@@ -14,7 +14,6 @@ const CHANGES: &[(&str, &[&str])] = &[
     ("connections", &[]),
     ("stores", &[]),
     ("consumers", &[]),
-    ("passkeys", &["counter", "used_at"]),
     ("tellings", &["state", "tries", "due_at", "told_at", "trouble"]),
     ("proposals", &["state"]),
     ("requests", &["status", "reasons", "key_id", "entry", "decided_at"]),

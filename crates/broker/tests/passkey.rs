@@ -10,14 +10,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keywright_broker::approve::Less;
 use keywright_broker::ask::Ask;
-use keywright_broker::passkey::{Challenge, PasskeyShown, verifies};
+use keywright_broker::home::Home;
+use keywright_broker::passkey::{Challenge, PasskeyShown, signed_as_said, verifies};
 use keywright_broker::review::Pending;
 use keywright_broker::{BrokerError, Code};
 use keywright_core::approval::Assertion;
-use keywright_core::audit::Deed;
+use keywright_core::audit::{Deed, Record};
 use keywright_core::name::OperatorName;
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::secret::Secret;
+use keywright_ledger::audit_files::verify_with;
 use keywright_testkit::{World, ask};
 use passkey::authenticator::{Authenticator, UiHint, UserCheck, UserValidationMethod};
 use passkey::client::{Client, DefaultClientData};
@@ -190,8 +192,35 @@ async fn a_touch_approves_what_was_shown_and_anybody_can_check_it_again() {
             base64::engine::general_purpose::STANDARD.encode("keywright/approval/1\nsomething else\n");
         assert!(verifies(&other).is_err(), "{}", other.method);
     }
+    for entry in trace.entries.iter().filter(of) {
+        assert_eq!(signed_as_said(entry.record()), Ok(()));
+        let lies: [fn(&mut Record); 4] = [
+            |record| record.plan_digest = Some("ab".repeat(32)),
+            |record| record.subject.request = None,
+            |record| record.signatures[0].by = "eve".to_owned(),
+            |record| record.signatures[0].signature = "AAAA".to_owned(),
+        ];
+        for lie in lies {
+            let mut record = entry.record().clone();
+            lie(&mut record);
+            assert!(signed_as_said(&record).is_err(), "{record:?}");
+        }
+    }
     let passkeys = world.broker.passkeys().await.unwrap();
     assert!(passkeys[0].used_at.is_some() && passkeys[0].name == "laptop", "{passkeys:?}");
+
+    // Whoever verifies the log has these looked at, and is told where one is not as it should be.
+    world.broker.publish_audit().await.unwrap();
+    let (audit, ledger) = (world.home.join("audit"), Home::at(&world.home).location().unwrap());
+    let sound = verify_with(&audit, ledger.clone(), None, None, &signed_as_said).unwrap();
+    assert!(sound.is_sound(), "{:?}", sound.findings);
+    let nothing_of_ana = |record: &Record| match record.signatures.iter().find(|one| one.by == "ana") {
+        Some(_) => Err("it is not hers".to_owned()),
+        None => Ok(()),
+    };
+    let doubted = verify_with(&audit, ledger, None, None, &nothing_of_ana).unwrap();
+    let place = trace.entries.iter().find(of).unwrap().index();
+    assert_eq!(doubted.first_bad().map(|entry| entry.0), Some(place), "{:?}", doubted.findings);
 }
 
 #[tokio::test]

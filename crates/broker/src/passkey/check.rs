@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signature, VerifyingKey};
 use keywright_core::approval::{Assertion, challenge};
-use keywright_core::audit::SignatureRecord;
+use keywright_core::audit::{Deed, Record, SignatureRecord};
 use webauthn_rs_core::WebauthnCore;
 use webauthn_rs_core::proto::{AuthenticationState, Credential, PublicKeyCredential};
 
@@ -142,4 +142,38 @@ pub fn verifies(signature: &SignatureRecord) -> Result<(), String> {
         }
         other => Err(format!("nobody knows the method `{}`", keywright_core::text::escaped(other))),
     }
+}
+
+/// Whether what operators signed in an entry verifies, and is what the entry speaks of.
+///
+/// # Errors
+/// Why it does not, in words.
+pub fn signed_as_said(record: &Record) -> Result<(), String> {
+    for signature in &record.signatures {
+        verifies(signature)?;
+        let message = STANDARD.decode(&signature.over).unwrap_or_default();
+        let message = String::from_utf8(message).map_err(|_| "what was signed is no text".to_owned())?;
+        let lines: Vec<&str> = message.lines().collect();
+        let said = |place: usize| lines.get(place).copied().unwrap_or_default();
+        let request = record.subject.request.as_deref().unwrap_or_default();
+        let is_same = match record.deed {
+            Deed::ApprovalGive => {
+                said(0) == "keywright/approval/1"
+                    && said(2) == request
+                    && said(3) == signature.by
+                    && Some(said(4)) == record.plan_digest.as_deref()
+            }
+            Deed::RequestReject => {
+                said(0) == "keywright/deed/1"
+                    && said(1) == record.deed.as_str()
+                    && said(2) == request
+                    && said(5) == signature.by
+            }
+            _ => true,
+        };
+        if !is_same {
+            return Err("something else was signed than the entry says".to_owned());
+        }
+    }
+    Ok(())
 }

@@ -21,8 +21,8 @@ use webauthn_rs_core::proto::{
     UserVerificationPolicy,
 };
 
-pub use check::verifies;
 pub(crate) use check::{ED25519, on_record};
+pub use check::{signed_as_said, verifies};
 pub(crate) use offers::Waiting;
 use offers::{Invitation, OFFER, Offer, Rejection};
 

@@ -97,6 +97,12 @@ async fn a_saga_whose_lease_runs_is_nobody_elses() {
     house.allow_all();
     let before = house.saga("KEY").await;
     // Due, but leased to an owner that may still live: not even the same request takes it.
+    let until = house.world.broker.now().as_millisecond() + 200_000;
+    let lease = format!(
+        "UPDATE sagas SET due_at = 0, owner = 'another', lease_until = {until} WHERE id = '{}'",
+        before.id
+    );
+    house.raw.execute_batch(&lease).unwrap();
     house.pass(1).await;
     house.ask(&house.embedded("OTHER")).await;
     assert_eq!(house.saga("KEY").await, before);

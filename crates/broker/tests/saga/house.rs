@@ -37,7 +37,7 @@ pub(crate) struct House {
     pub(crate) world: World,
     pub(crate) dir: tempfile::TempDir,
     ledger: Ledger,
-    raw: rusqlite::Connection,
+    pub(crate) raw: rusqlite::Connection,
 }
 
 impl House {

@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 
 pub use report::{Finding, Held, Report};
 pub use second::{Trouble, look_at};
-pub use verify::verify;
+pub use verify::{Signatures, verify, verify_with};
 
 use crate::error::{LedgerError, Result};
 use crate::seal::Keyring;

@@ -79,6 +79,14 @@ pub enum Finding {
         /// What there is, as in ``rows in `agents` (2)``.
         what: String,
     },
+    /// What somebody signed is not what the entry says, or not their signature.
+    #[error("a signature of entry {entry} does not verify: {why}")]
+    Signature {
+        /// Which.
+        entry: u64,
+        /// Why not.
+        why: String,
+    },
     /// The columns that entries are searched by lead away from an entry.
     #[error("the ledger's columns beside entry {entry} don't say what the entry says")]
     Columns {
@@ -141,7 +149,7 @@ impl Finding {
             Self::Root { since, size, .. } => Some(*since..*size),
             Self::Log(fault) => fault.span(),
             Self::File { entry, .. } => entry.map(|entry| entry..entry.saturating_add(1)),
-            Self::Columns { entry } => Some(*entry..entry.saturating_add(1)),
+            Self::Columns { entry } | Self::Signature { entry, .. } => Some(*entry..entry.saturating_add(1)),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::str::FromStr as _;
 
 use keywright_core::audit::tile::{Kind, Tile, WIDTH};
 use keywright_core::audit::{
-    Checkpoint, Entry, Expect, Fault, Hash, Head, LogError, Row as LogRow, Verifier, VerifierKey,
+    Checkpoint, Entry, Expect, Fault, Hash, Head, LogError, Record, Row as LogRow, Verifier, VerifierKey,
 };
 
 use super::disk::{Disk, full};
@@ -24,12 +24,15 @@ const ROWS: &str = "SELECT number, leaf, leaf_hash, deed, stage, at, request, ke
 
 /// How often files are looked at again that are just being written.
 const PATIENCE: u32 = 50;
+/// How the signatures of an entry begin, where there are any.
+const SIGNED: &[u8] = br#""signatures":[{"#;
 
 /// Verifies the audit log of a home: `dir` is its directory of files, `ledger` its database, which may be in use by a
 /// broker. `older` is the text of a checkpoint that somebody kept. `trusted` is the key from [`verifier_key`] where
 /// the home is unlocked; without it the file `vkey` is believed.
 ///
-/// Reads each row once, in bounded memory. Blocks; call it off the runtime.
+/// Reads each row once, in bounded memory. Blocks; call it off the runtime. What people signed is not looked at, which
+/// [`verify_with`] has done.
 ///
 /// # Errors
 /// When the database or a file can't be read at all: such a log is neither sound nor unsound.
@@ -40,6 +43,23 @@ pub fn verify(
     ledger: impl Into<Location>,
     older: Option<&str>,
     trusted: Option<&VerifierKey>,
+) -> Result<Report> {
+    verify_with(dir, ledger, older, trusted, &|_| Ok(()))
+}
+
+/// Whether the signatures of an entry verify, or why not, in words.
+pub type Signatures<'a> = dyn Fn(&Record) -> std::result::Result<(), String> + 'a;
+
+/// Verifies the audit log of a home as [`verify`] does, and has each entry that somebody signed looked at besides.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_with(
+    dir: &Path,
+    ledger: impl Into<Location>,
+    older: Option<&str>,
+    trusted: Option<&VerifierKey>,
+    signatures: &Signatures<'_>,
 ) -> Result<Report> {
     let disk = Disk::at(dir);
     let mut findings = Vec::new();
@@ -74,7 +94,7 @@ pub fn verify(
         let tiles = (published > 0).then_some(published);
         let expect =
             Expect { key: &key, current: on_disk.as_deref(), older: &older, claimed, tiles, decode: false };
-        let mut reader = Reader::new(Verifier::new(&expect), &disk, signed, published);
+        let mut reader = Reader::new(Verifier::new(&expect), &disk, signatures, signed, published);
         tx.each(ROWS, &[LOG.into()], |row| reader.row(row))?;
         let held = |head| match head {
             Head::Current => Held::File,
@@ -96,6 +116,7 @@ pub fn verify(
 struct Reader<'a> {
     verifier: Verifier,
     disk: &'a Disk,
+    signatures: &'a Signatures<'a>,
     // How many entries all the files must hold, and how many the tiles of hashes do hold.
     signed: u64,
     published: u64,
@@ -112,10 +133,17 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(verifier: Verifier, disk: &'a Disk, signed: u64, published: u64) -> Self {
+    fn new(
+        verifier: Verifier,
+        disk: &'a Disk,
+        signatures: &'a Signatures<'a>,
+        signed: u64,
+        published: u64,
+    ) -> Self {
         Self {
             verifier,
             disk,
+            signatures,
             signed,
             published,
             edge: Edge::default(),
@@ -157,6 +185,13 @@ impl<'a> Reader<'a> {
 
     /// Holds what lies beside a row against it. The row itself has its hash.
     fn compare(&mut self, place: u64, within: usize, body: &[u8], leaf: Hash, row: &Row) -> Result<()> {
+        // Few are signed, and a field of that name is nowhere else outside of a string, where the marks are escaped.
+        if body.windows(SIGNED.len()).any(|part| part == SIGNED)
+            && let Ok(entry) = Entry::from_leaf(body)
+            && let Err(why) = (self.signatures)(entry.record())
+        {
+            self.findings.push(Finding::Signature { entry: place, why });
+        }
         if !self.has_bad_columns && !columns::agree(body, row, 3) {
             self.has_bad_columns = true;
             self.findings.push(Finding::Columns { entry: place });

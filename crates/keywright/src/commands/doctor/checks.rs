@@ -5,6 +5,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use keywright_broker::Code;
+use keywright_broker::passkey::signed_as_said;
 use keywright_ledger::audit_files;
 use keywright_server::answer::Failure;
 use keywright_server::call::{Call, OperatorCall};
@@ -125,7 +126,9 @@ pub(super) async fn audit(app: &App) -> Result<Vec<Finding>, Failure> {
         return Ok(Vec::new());
     }
     let (dir, ledger) = (app.home.audit(), app.home.location()?);
-    let work = tokio::task::spawn_blocking(move || audit_files::verify(&dir, ledger, None, None));
+    let work = tokio::task::spawn_blocking(move || {
+        audit_files::verify_with(&dir, ledger, None, None, &signed_as_said)
+    });
     let report = work.await.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
     Ok(vec![match report {
         Ok(report) if report.is_sound() => Finding::new(
