@@ -68,11 +68,14 @@ impl Broker {
         // Those of one connection don't take all places: where its provider does not answer, the others' go on.
         let crowded = sagas.crowded(usize::try_from(share).unwrap_or(usize::MAX));
         self.held.set_crowded(crowded.clone());
+        // There is likely more of what was left out, and room for it with the next that ends.
+        let left_out = !crowded.is_empty();
         let count = self.take_due_sagas(limit, crowded, sagas).await?;
         if count > 0 {
             self.held.room.notify_one();
         }
-        Ok(BegunWork { count, is_more: u32::try_from(count).is_ok_and(|count| count >= limit) })
+        let is_more = left_out || u32::try_from(count).is_ok_and(|count| count >= limit);
+        Ok(BegunWork { count, is_more })
     }
 
     /// Works on sagas that are due, `limit` of them at most, and none through some connections. They go on by themselves.
