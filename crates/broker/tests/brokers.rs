@@ -172,6 +172,29 @@ async fn when_the_one_that_leads_is_gone_another_does_its_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_asks_several_times_at_once_whether_it_leads_leads() {
+    let Some(house) = house(0).await else { return };
+    let broker = house.open(0).await;
+    works(&broker, "CF_TOKEN").await;
+    let at_once: Vec<_> = (0..8)
+        .map(|_| {
+            let broker = Arc::clone(&broker);
+            tokio::spawn(async move { broker.tick().await.unwrap() })
+        })
+        .collect();
+    for tick in at_once {
+        tick.await.unwrap();
+    }
+    house.make_due();
+    broker.tick().await.unwrap();
+    assert_eq!(
+        house.count("SELECT count(*) FROM sagas WHERE kind = 'rotate'"),
+        1,
+        "nobody waited for a lead to run out"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_whose_clock_is_off_makes_no_keys_and_says_so() {
     let Some(house) = house(0).await else { return };
     let broker = house.open(0).await;
