@@ -100,7 +100,7 @@ impl Broker {
         request: &str,
         shown: &str,
     ) -> Result<(CheckedTemplate, u64)> {
-        operator.signing()?;
+        operator.deciding()?;
         let id = Self::find_request(request)?;
         let found = self.ledger.read(move |tx| tx.proposal(id)).await?;
         let proposal = found.ok_or_else(|| BrokerError::missing(format!("there is no proposal `{id}`")))?;
@@ -114,7 +114,7 @@ impl Broker {
                 "the template is not the one that you were shown; look again",
             ));
         }
-        self.put_in_force(operator, shown, move |tx| tx.settle_proposal(id, "applied")).await
+        self.put_in_force(operator, shown, Some(id)).await
     }
 
     /// A proposal as a reviewer sees it, beside what it would replace, given the templates in force.

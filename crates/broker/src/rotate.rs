@@ -65,7 +65,7 @@ impl Broker {
         (ending, wait): (Ending, Duration),
     ) -> Result<Receipt> {
         if ending == Ending::Leaked {
-            operator.signing()?;
+            operator.deciding()?;
         }
         self.rotate_ending(caller, key, reason, Some(ending), wait).await
     }
@@ -119,7 +119,7 @@ impl Broker {
     /// # Errors
     /// When no version of the key drains.
     pub async fn end_old(self: &Arc<Self>, operator: &Proven, key: &str, reason: &str) -> Result<Key> {
-        operator.signing()?;
+        operator.deciding()?;
         let id = self.find_key(key).await?;
         let who = Caller::plain(Principal::Operator(operator.name().clone())).who();
         let reason = self.kept(reason, 500).await?;
