@@ -14,6 +14,7 @@
 //! | `begin` | the first transaction of a saga |
 //! | `limits` | what policy counts, and the brake on asking |
 //! | [`review`] | pending requests: show, reject, expire |
+//! | [`blocks`] | what whoever decides reads, the same words at each door |
 //! | [`approve`] | pending requests: approve, as asked or with less |
 //! | [`inventory`], [`adopt`] | keys that were made elsewhere: what there is, and one put under management |
 //! | [`spend`] | what keys used and cost |
@@ -40,6 +41,7 @@
 //! | [`by_model`] | a job's operations as a model of the user's chooses them |
 //! | [`record`] | what goes on record |
 //! | [`mask`] | secrets that an agent pasted into a call |
+//! | `health` | how the broker is doing |
 //! | [`crash`] | failpoints |
 //! | [`steady`] | a clock that jumps ahead |
 //! | `scheduler` | what has to happen without anybody asking |
@@ -50,6 +52,7 @@ pub mod approve;
 pub mod ask;
 pub mod auth;
 mod begin;
+pub mod blocks;
 mod broker;
 pub mod by_model;
 mod clock;
@@ -67,6 +70,7 @@ mod ended;
 mod error;
 pub mod find;
 pub mod guards;
+mod health;
 pub mod holds;
 pub mod home;
 pub mod inventory;
@@ -103,8 +107,9 @@ pub mod trace;
 mod whose;
 mod wider;
 
-pub use broker::{Broker, Health, Options};
+pub use broker::{Broker, Options};
 pub use error::{BrokerError, Code};
+pub use health::Health;
 pub use request::DryRun;
 pub use scheduler::told;
 pub use sweep::Reconciled;

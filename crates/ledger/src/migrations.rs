@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005_brokers.sql"),
     include_str!("migrations/0006_scale.sql"),
     include_str!("migrations/0007_passkeys.sql"),
+    include_str!("migrations/0008_review.sql"),
 ];
 
 /// Everything that makes up the newest schema, in order.

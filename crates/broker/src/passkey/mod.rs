@@ -233,6 +233,22 @@ impl Broker {
         Ok(shown)
     }
 
+    /// As [`Broker::add_passkey`], with the answer as a browser sends it (WebAuthn Level 3, section 5.1,
+    /// `RegistrationResponseJSON`).
+    ///
+    /// # Errors
+    /// As there, and when it is no such answer.
+    pub async fn add_passkey_as_sent(
+        &self,
+        word: &str,
+        origin: &str,
+        answer: serde_json::Value,
+    ) -> Result<PasskeyShown> {
+        let answer: RegisterPublicKeyCredential = serde_json::from_value(answer)
+            .map_err(|_| BrokerError::invalid("that is not what an authenticator makes"))?;
+        self.add_passkey(word, origin, &answer).await
+    }
+
     /// The passkeys that count.
     ///
     /// # Errors

@@ -78,6 +78,12 @@ impl Waiting {
         insert(&self.offers, id, offer, OFFER);
     }
 
+    /// Whether an approval was offered under this id.
+    pub(crate) fn is_approval(&self, id: ApprovalId) -> bool {
+        let all = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(all.get(&id), Some((Offer::Approve(..), _)))
+    }
+
     /// Takes an offer, whatever comes of it: no answer is tried twice.
     pub(crate) fn taken(&self, id: ApprovalId) -> Result<Offer> {
         take(&self.offers, &id, OFFER).ok_or_else(|| {

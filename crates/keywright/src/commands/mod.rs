@@ -18,6 +18,7 @@ pub(crate) mod ledger;
 pub(crate) mod login;
 pub(crate) mod mcp;
 pub(crate) mod operator;
+pub(crate) mod passkey;
 pub(crate) mod policy;
 pub(crate) mod project;
 pub(crate) mod provider;

@@ -4,6 +4,7 @@ mod agent;
 mod consumer;
 mod mask;
 mod operator;
+mod passkey;
 mod reader;
 
 use std::collections::BTreeMap;

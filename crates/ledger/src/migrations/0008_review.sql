@@ -1,0 +1,4 @@
+-- How much there is to lose with what a request asks for: 0, 1 or 2. By it the inbox is sorted, and nothing is decided; the verdict
+-- itself is worked out anew for whoever reads it.
+ALTER TABLE requests ADD COLUMN risk BIGINT NOT NULL DEFAULT 1;
+CREATE INDEX requests_inbox ON requests (risk DESC, created_at, id) WHERE status = 'pending_approval';
