@@ -1,13 +1,31 @@
-// A browser with a person before it: Chromium, and an authenticator that Chromium itself plays.
-import { chromium } from "playwright-core";
+// A browser with a person before it: Chromium, and an authenticator that Chromium itself plays. PEERS names the directory of
+// `node_modules`. Ends with 77 where there is no library or no browser.
+
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+
+const require = createRequire(join(process.env.PEERS ?? import.meta.dirname, "package.json"));
+
+function library(name) {
+  try {
+    return require(name);
+  } catch (error) {
+    if (error.code === "MODULE_NOT_FOUND") process.exit(77);
+    throw error;
+  }
+}
+
+const { chromium } = library("playwright-core");
+/** The source of axe, which looks for what keeps people out. */
+export const axe = library("axe-core").source;
 
 /** Where Debian, and others, put it. */
 const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
 export async function launch() {
-  const { existsSync } = await import("node:fs");
   const executablePath = process.env.KEYWRIGHT_CHROMIUM ?? PLACES.find((place) => existsSync(place));
-  if (!executablePath) throw new Error("there is no Chromium");
+  if (!executablePath) process.exit(77);
   return chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
 }
 

@@ -109,7 +109,7 @@ function seen(button) {
 for (const form of document.querySelectorAll("form.deed")) {
   on(form, async () => {
     const done = await post("/touch", await touch(await post("/touch/offer", act(form))));
-    if (done.to === location.pathname) location.reload();
+    if (done.to === location.pathname + location.search) location.reload();
     else location.assign(done.to);
   });
   const button = form.querySelector("button");
@@ -128,6 +128,8 @@ if (enter) {
 
 const enrol = document.getElementById("enrol");
 if (enrol) {
+  // Another link, in the same tab.
+  addEventListener("hashchange", () => location.reload());
   const word = location.hash.slice(1);
   // It is in nobody's history any more.
   history.replaceState(null, "", location.pathname);
