@@ -227,7 +227,7 @@ fn what(plan: &Plan) -> Lines {
         )
         .all("may", permissions(plan.provider.as_str(), &plan.permissions, &plan.escalation))
         .plain("left out", plan.withheld.iter().cloned())
-        .all("on", plan.resources.iter().map(|one| resource(one)))
+        .all("on", plan.resources.iter().map(resource))
         .plain("asked for", plan.parameters.iter().map(|(name, value)| format!("{name} = {value}")))
         .all("unlocks", [unlocks(plan.unlocks, plan.mutating, plan.needs)])
         .all("can't", cannot(plan).into_iter().map(|text| (text, Tone::Good)))

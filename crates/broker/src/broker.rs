@@ -224,8 +224,9 @@ impl Broker {
     /// # Errors
     /// When the files can't be written, or the log does not continue what was signed before.
     pub async fn publish_audit(&self) -> Result<u64> {
-        let lost = self.lost.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let published = match lost {
+        let why = |of: &RwLock<Option<String>>| of.read().unwrap_or_else(PoisonError::into_inner).clone();
+        // What was found not to continue does not come to continue; only a start or an operator's word takes that back.
+        let published = match why(&self.lost).or_else(|| why(&self.forked)) {
             Some(why) => Err(LedgerError::NotContinued { why }),
             None => self.files.publish(&self.ledger).await,
         };

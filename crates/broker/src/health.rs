@@ -21,6 +21,8 @@ pub struct Health {
     pub revocations_owed: u64,
     /// Versions that were replaced and live longer than their template says, because they are used or nobody can know.
     pub drains_late: u64,
+    /// Living keys that could not be rotated when they were due.
+    pub rotations_failing: u64,
     /// Consumers that could not be told of a successor so far, and old versions that wait for it.
     pub consumers_untold: u64,
     /// Parent credentials that are being replaced, or whose predecessor is not gone yet.
@@ -70,6 +72,7 @@ impl Broker {
                 sagas_open: tx.sagas_open()?,
                 revocations_owed: tx.revocations_count()?,
                 drains_late: tx.drains_late()?,
+                rotations_failing: tx.rotations_failing()?,
                 consumers_untold: tx.tellings_failing()?,
                 parents_renewing: tx.renewals_open()?,
                 attempts_uncertain: tx.attempts_uncertain()?,

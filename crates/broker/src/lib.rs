@@ -21,6 +21,7 @@
 //! | [`switch_off`] | a key that is there and does not work for a while |
 //! | `enable` | an old version that was switched off and is missed |
 //! | `rotate` | the wish for a successor: decided, recorded, begun; and what is due by itself |
+//! | `pace` | when what failed is tried again |
 //! | `saga` | mint and rotation, step by step, with their undo |
 //! | [`revoke`], `copies`, `sweep` | the debts, what lies in stores, and the orphans |
 //! | [`deliver`] | secrets for workloads at run time |
@@ -81,6 +82,7 @@ mod limits;
 pub mod mask;
 mod moving;
 mod outside;
+mod pace;
 pub mod parent;
 pub mod passkey;
 mod proposals;

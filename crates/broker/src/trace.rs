@@ -48,6 +48,8 @@ pub struct Trace {
     pub rotates_at: Option<Timestamp>,
     /// How often that failed since it last went well.
     pub rotate_tries: u64,
+    /// Why it failed the last time.
+    pub rotate_trouble: Option<String>,
     /// Since when it is switched off at the provider.
     pub disabled_at: Option<Timestamp>,
     /// The entries about it, in order: those of its beginning and of its end where there are thousands.
@@ -252,6 +254,7 @@ impl Broker {
             stored.dedup_by_key(|e| e.number);
             let entries = stored.iter().map(StoredEntry::entry).collect::<std::result::Result<_, _>>()?;
             let placements = tx.placements(id)?;
+            let (_, tries) = tx.rotation_of(id)?;
             Ok::<_, LedgerError>(Trace {
                 versions: tx.versions(id)?,
                 open: placements.iter().filter_map(|placement| what_is_open(placement, key.state)).collect(),
@@ -263,6 +266,7 @@ impl Broker {
                 tellings: tx.tellings(id)?,
                 rotates_at: tx.rotation_of(id)?.0,
                 rotate_tries: tx.rotation_of(id)?.1,
+                rotate_trouble: tx.rotation_trouble(id)?.filter(|_| tries > 0),
                 disabled_at: tx.disabled_since(id)?,
                 entries,
                 plan: tx.request_in_force(&key)?.plan,

@@ -625,3 +625,34 @@ async fn what_one_writes_wakes_the_others() {
     }
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_whose_ledger_was_moved_is_nobodys_ledger_any_more() {
+    let Some(house) = house(1).await else { return };
+    let suspended = house.open(1).await;
+    let first = house.open(0).await;
+    works(&first, "CF_TOKEN").await;
+    drop(first);
+    let to = Location::File(house.home(0).root().join("ledger.db"));
+    house.database.run("UPDATE listeners SET until = 1000");
+    let home = house.home(0);
+    home.move_ledger(&to, None, World::passphrase(), Arc::new(Timestamp::now)).await.unwrap();
+
+    // Whoever slept through it does nothing any more.
+    let live = || house.sandbox.live_tokens_named_like("kw-").len();
+    let before = live();
+    house.make_due();
+    let receipt = suspended.request(&World::agent("bot"), &ask("example.com", "LATE"), WAIT).await;
+    assert!(receipt.is_err(), "{receipt:?}");
+    let _ = suspended.tick().await;
+    let found = suspended.reconcile().await;
+    assert_eq!(live(), before, "nothing was made, nothing was ended: {found:?}");
+    drop(suspended);
+    // Whoever comes later is told where it is.
+    let options = Options::at(house.home(1));
+    let refused = Broker::open(options, World::passphrase()).await.err().unwrap();
+    assert!(refused.message.contains("was moved"), "{refused}");
+    let moved = Broker::open(Options::at(house.home(0)), World::passphrase()).await.unwrap();
+    works(&moved, "AFTER").await;
+    assert_eq!(live(), before + 1);
+}

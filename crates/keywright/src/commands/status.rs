@@ -51,6 +51,7 @@ fn short(status: &Value) -> String {
         ("revocations_owed", "owed"),
         ("attempts_uncertain", "uncertain"),
         ("drains_late", "replaced and still alive"),
+        ("rotations_failing", "not rotated"),
         ("consumers_untold", "not told"),
         ("parents_renewing", "parents under way"),
     ] {
@@ -77,6 +78,7 @@ fn long(status: &Value) -> String {
             .add("under way", count(number(health, "sagas_open"), "saga", "sagas"))
             .add("owed", count(number(health, "revocations_owed"), "revocation", "revocations"))
             .add("late", late(number(health, "drains_late")))
+            .add("not rotated", failing(number(health, "rotations_failing")))
             .add("not told", untold(number(health, "consumers_untold")))
             .add("parents", renewing(number(health, "parents_renewing")))
             .add("uncertain", uncertain(number(health, "attempts_uncertain")))
@@ -98,6 +100,21 @@ fn long(status: &Value) -> String {
         facts = facts.add("makes no keys", toned(why, Tone::Bad));
     }
     facts.add("version", field(status, "version")).render()
+}
+
+/// Keys whose rotation does not come about.
+fn failing(keys: u64) -> String {
+    match keys {
+        0 => String::new(),
+        _ => toned(
+            &format!(
+                "{} could not be rotated when due; `keywright key show KEY` says why",
+                count(keys, "key", "keys")
+            ),
+            Tone::Bad,
+        )
+        .to_string(),
+    }
 }
 
 /// What it means that attempts are uncertain, and what comes next.

@@ -197,3 +197,19 @@ fn a_broker_whose_ledger_does_not_answer_stops_all_the_same() {
     assert_eq!(ended(&mut serving), Some(0));
     world.ok(&["audit", "verify"]);
 }
+
+#[test]
+fn what_was_asked_of_a_suspended_broker_and_given_up_is_not_done_later() {
+    let world = World::ready();
+    let broker = Serving::start(&world);
+    broker.signal("STOP");
+    let mut asking = world.command(&["stop"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    asking.kill().unwrap();
+    asking.wait().unwrap();
+    broker.signal("CONT");
+    for _ in 0..5 {
+        let status = world.ok(&["status"]);
+        assert_eq!(status["serving"], true, "{status}");
+    }
+}

@@ -361,6 +361,35 @@ impl Tx<'_> {
         rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
     }
 
+    /// Why the last rotation of a key came to nothing, where it did.
+    ///
+    /// # Errors
+    /// [`LedgerError::Missing`].
+    pub fn rotation_trouble(&self, id: KeyId) -> Result<Option<String>> {
+        let row = self.first("SELECT rotate_trouble FROM keys WHERE id = $1", &[Value::text(id)])?;
+        let row = row.ok_or_else(|| LedgerError::Missing { what: "key", name: id.to_string() })?;
+        Ok(row.maybe_text(0)?.map(str::to_owned))
+    }
+
+    /// How many living keys could not be rotated when they were due.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn rotations_failing(&self) -> Result<u64> {
+        let row = self.first("SELECT COUNT(*) FROM keys WHERE rotate_tries > 0 AND state = 'active'", &[])?;
+        row.map_or(Ok(0), |row| row.count(0))
+    }
+
+    /// The rotation of a key came to nothing; it is tried again at `again`.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn rotation_failed(&self, id: KeyId, again: Option<Timestamp>, tries: u64, why: &str) -> Result<()> {
+        self.set_rotation(id, again, tries)?;
+        self.execute("UPDATE keys SET rotate_trouble = $2 WHERE id = $1", &[Value::text(id), why.into()])?;
+        Ok(())
+    }
+
     /// When a key's version is due to be replaced, and how often that failed since it last went well.
     ///
     /// # Errors

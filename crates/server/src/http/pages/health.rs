@@ -34,7 +34,7 @@ pub(crate) async fn page(State(door): State<Arc<Door>>, Looks(operator): Looks) 
         let text = Text::of(number.to_string());
         if number > 0 { text.toned(tone) } else { text }
     };
-    if is_well && health.revocations_owed + health.drains_late + health.consumers_untold == 0 {
+    if is_well && health.revocations_owed + health.drains_late + health.rotations_failing == 0 {
         page = page.with(Part::Note(Shown::of("Nothing is wrong."), Tone::Good));
     }
     page.with(Part::facts(vec![
@@ -43,6 +43,7 @@ pub(crate) async fn page(State(door): State<Arc<Door>>, Looks(operator): Looks) 
         ("under way", count(health.sagas_open, Tone::Plain)),
         ("revocations owed", count(health.revocations_owed, Tone::Bad)),
         ("old versions that live too long", count(health.drains_late, Tone::Bad)),
+        ("keys that could not be rotated", count(health.rotations_failing, Tone::Bad)),
         ("consumers that could not be told", count(health.consumers_untold, Tone::Warn)),
         ("parents being replaced", count(health.parents_renewing, Tone::Plain)),
         ("attempts of which nobody knows", count(health.attempts_uncertain, Tone::Warn)),
