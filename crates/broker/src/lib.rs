@@ -11,6 +11,7 @@
 //! | [`auth`] | who calls: operator, agent, workload |
 //! | [`ask`], `derive` | what is asked, parsed; and its exact effect, the plan |
 //! | `request` | decide, record, and start the mint or wait for humans |
+//! | `repeat` | what is asked for once more while it waits |
 //! | `begin` | the first transaction of a saga |
 //! | `limits` | what policy counts, and the brake on asking |
 //! | [`review`] | pending requests: show, reject, expire |
@@ -22,9 +23,11 @@
 //! | `rotate` | the wish for a successor: decided, recorded, begun; and what is due by itself |
 //! | `saga` | mint and rotation, step by step, with their undo |
 //! | [`revoke`], `copies`, `sweep` | the debts, what lies in stores, and the orphans |
+//! | [`teardown`] | many keys with one word: all of a project, or all of an agent |
 //! | [`deliver`] | secrets for workloads at run time |
 //! | [`holds`] | programs that `run` started, and what they hold |
 //! | [`passkey`] | what operators approve with in a browser |
+//! | [`pause`] | agents that ask for nothing for a while |
 //! | `proposals` | templates that agents put forward |
 //! | `rails` | the guard rails as operators applied them, whatever the rows say |
 //! | [`guards`] | templates and policies: check, apply, test, explain |
@@ -79,12 +82,14 @@ mod moving;
 mod outside;
 pub mod parent;
 pub mod passkey;
+pub mod pause;
 mod proposals;
 mod rails;
 mod receipt;
 pub mod record;
 mod remove;
 mod renew;
+mod repeat;
 mod request;
 pub mod restored;
 pub mod review;
@@ -99,6 +104,7 @@ pub mod spend;
 pub mod steady;
 mod sweep;
 pub mod switch_off;
+pub mod teardown;
 pub mod trace;
 mod whose;
 mod wider;

@@ -19,6 +19,7 @@ use keywright_ledger::{
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{BrokerError, Code, Result};
+use crate::pause::Pauses;
 use crate::wider::Known;
 
 /// The fact of an audit entry that holds the digest.
@@ -53,6 +54,8 @@ pub(crate) struct Rails {
     spent: RwLock<HashSet<RequestId>>,
     /// What became wider at providers, and the templates from which nothing is made until an operator applies them again.
     wider: RwLock<Known>,
+    /// The agents that ask for nothing at present.
+    pauses: Pauses,
 }
 
 impl Rails {
@@ -107,6 +110,7 @@ impl Rails {
         }
         match record.deed {
             Deed::CatalogImport => return self.imported(record),
+            Deed::AgentPause | Deed::AgentResume => return self.pauses.take(record),
             Deed::TemplateApply => {
                 if let Some(id) = &record.subject.template {
                     self.wider.write().unwrap_or_else(PoisonError::into_inner).applied(id);
@@ -140,6 +144,7 @@ impl Rails {
     /// What the log says now, in place of what it said.
     pub(crate) fn replace(&self, fresh: Self) {
         let (known, spent) = (fresh.known.into_inner(), fresh.spent.into_inner());
+        self.pauses.replace(fresh.pauses);
         *self.wider.write().unwrap_or_else(PoisonError::into_inner) =
             fresh.wider.into_inner().unwrap_or_else(PoisonError::into_inner);
         *self.known.write().unwrap_or_else(PoisonError::into_inner) =
@@ -156,6 +161,11 @@ impl Rails {
     /// It came to its end, and that is on record.
     pub(crate) fn spent(&self, request: RequestId) {
         self.spent.write().unwrap_or_else(PoisonError::into_inner).insert(request);
+    }
+
+    /// The agents that ask for nothing at present.
+    pub(crate) fn pauses(&self) -> &Pauses {
+        &self.pauses
     }
 
     /// Takes in an entry about an import.
@@ -433,6 +443,7 @@ fn speaks_of_rails(leaf: &[u8]) -> bool {
             let of_request = matches!(deed, Deed::KeyMint | Deed::RequestReject | Deed::RequestExpire);
             of_request
                 || matches!(deed, Deed::PolicyApply | Deed::TemplateApply | Deed::CatalogImport)
+                || matches!(deed, Deed::AgentPause | Deed::AgentResume)
                 || let_in(**deed).is_some()
         })
     };

@@ -275,6 +275,26 @@ pub enum OperatorCall {
         /// The name.
         name: String,
     },
+    /// Have an agent ask for nothing until it is resumed.
+    AgentPause {
+        /// Which.
+        name: String,
+        /// Why; the agent reads it.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// Let a paused agent ask again.
+    AgentResume {
+        /// Which.
+        name: String,
+    },
+    /// End everything of an agent: its keys, what waits from it, and its asking.
+    AgentRevokeAll {
+        /// Which.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// Add a workload; the answer holds its token, this once.
     WorkloadAdd {
         /// The name.

@@ -46,6 +46,7 @@ macro_rules! deeds {
 
 deeds! {
     RequestDecide = "request.decide", "An agent's or operator's request met the policy.";
+    RequestRepeat = "request.repeat", "What waits for approval was asked for once more.";
     RequestReject = "request.reject", "An operator turned a pending request down.";
     RequestNarrow = "request.narrow", "An operator cut a pending request down before approving it.";
     RequestExpire = "request.expire", "A pending request ran out of time.";
@@ -65,6 +66,9 @@ deeds! {
     CatalogImport = "catalog.import", "An operator imported a provider's permission data.";
     AgentAdd = "agent.add", "An agent got a token.";
     AgentRemove = "agent.remove", "An agent's token was withdrawn.";
+    AgentPause = "agent.pause", "An agent was paused: what it asks for is refused.";
+    AgentResume = "agent.resume", "An agent that was paused may ask again.";
+    AgentRevokeAll = "agent.revoke-all", "Everything of an agent was ended: its keys, and what waited from it.";
     OperatorAdd = "operator.add", "An operator was added.";
     OperatorRemove = "operator.remove", "An operator was removed.";
     PasskeyAdd = "passkey.add", "An operator enrolled a passkey.";
