@@ -27,6 +27,7 @@
 //! | [`deliver`] | secrets for workloads at run time |
 //! | [`holds`] | programs that `run` started, and what they hold |
 //! | [`passkey`] | what operators approve with in a browser |
+//! | [`grants`] | what operators approve in advance |
 //! | [`pause`] | agents that ask for nothing for a while |
 //! | `proposals` | templates that agents put forward |
 //! | `rails` | the guard rails as operators applied them, whatever the rows say |
@@ -69,6 +70,7 @@ mod enable;
 mod ended;
 mod error;
 pub mod find;
+pub mod grants;
 pub mod guards;
 pub mod holds;
 pub mod home;

@@ -12,6 +12,7 @@ use keywright_core::plan::{Digest, Plan, Principal};
 use keywright_core::policy::{Counts, Decision, Effect, Policies, Question};
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::span::Span;
+use keywright_core::standing::{StandingGrant, approved_by};
 use keywright_ledger::{AppliedTemplate, LedgerError, NewRequest, Request, Tx};
 
 use crate::ask::{Ask, LONGEST_PROMPT, LONGEST_PURPOSE, ParsedAsk};
@@ -19,6 +20,7 @@ use crate::begin::{NewIds, begin};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
+use crate::grants::{standing_for, use_for};
 use crate::limits;
 use crate::receipt::receipt;
 use crate::record::{Caller, decided, of_plan};
@@ -311,6 +313,7 @@ impl Broker {
     ) -> Result<Request> {
         let ids = NewIds::generate(self.now())?;
         let (marker_key, rails) = (Arc::clone(&self.keyring), Arc::clone(&self.rails));
+        let level = self.level_of(&considered.plan);
         let (caller, ask) = (caller.clone(), ask.clone());
         let written = self.ledger.write(move |tx| {
             // It may have been paused since it was looked at.
@@ -320,29 +323,39 @@ impl Broker {
             if let (Principal::Schedule, Some(key)) = (&caller.principal, ask.rotates) {
                 still_due(tx, key)?;
             }
-            let (mut request, decision) = decided_request(tx.now(), &caller, &ask, considered);
+            let waits = matches!(considered.decision.effect, Effect::NeedsApprovals(_));
+            if let Some(waiting) = if waits { waiting_for_the_same(tx, &considered.plan)? } else { None } {
+                return Ok((join(tx, &caller, &ask, waiting)?, None));
+            }
+            let asked = (level, considered.decision.effect);
+            let (grant, void) = standing_for(tx, (&*rails, &*marker_key), &considered.plan, asked)?;
+            considered.decision.reasons.extend(void);
+            let (mut request, decision) =
+                decided_request(tx.now(), &caller, &ask, considered, grant.as_ref());
             let (plan, digest) = (&request.plan, request.digest.to_string());
             let mut record = of_plan(tx.now(), Deed::RequestDecide, Stage::Note, caller.who(), plan, &digest);
             record.why = audit::Why::new(request.plan.purpose.raw(), request.prompt.as_deref());
             record.decision = Some(decision);
-            let waits = request.status == Status::PendingApproval;
-            if let Some(waiting) = if waits { waiting_for_the_same(tx, plan)? } else { None } {
-                return Ok(join(tx, &caller, &ask, waiting)?);
-            }
             let waiting = tx.requests_pending(plan.principal.kind(), plan.principal.name())?;
             let is_agents = matches!(plan.principal, Principal::Agent(_));
-            if is_agents && waits && waiting >= PENDING_AT_MOST {
+            if is_agents && request.status == Status::PendingApproval && waiting >= PENDING_AT_MOST {
                 return Err(too_many_waiting());
             }
             request.entry = tx.audit(record)?;
             let idempotency_key = ask.idempotency_key.as_deref();
             tx.add_request(&NewRequest { request: &request, idempotency_key })?;
+            if let Some(grant) = &grant {
+                use_for(tx, grant, &request)?;
+            }
             if request.status == Status::InProgress {
                 begin(tx, &mut request, &ids, &marker_key)?;
             }
-            Ok::<_, BrokerError>(request)
+            Ok::<_, BrokerError>((request, grant.map(|grant| grant.id)))
         });
-        let request = written.await?;
+        let (request, grant) = written.await?;
+        if let Some(grant) = grant {
+            self.rails.uses().used(&grant.to_string(), request.id);
+        }
         if request.status == Status::InProgress {
             self.crash_at.reached("mint.reserved");
         }
@@ -356,6 +369,7 @@ fn decided_request(
     caller: &Caller,
     ask: &ParsedAsk,
     considered: Considered,
+    grant: Option<&StandingGrant>,
 ) -> (Request, audit::Decided) {
     let Considered { plan, digest, decision, alternative, counts, .. } = considered;
     let (needed, effect, status) = match decision.effect {
@@ -363,7 +377,13 @@ fn decided_request(
         Effect::NeedsApprovals(n) => (n, audit::Effect::NeedsApprovals, Status::PendingApproval),
         Effect::Deny => (0, audit::Effect::Deny, Status::Denied),
     };
-    let on_record = decided(effect, needed, 0, &decision.policies, &decision.reasons);
+    let (status, on_record) = match grant {
+        None => (status, decided(effect, needed, 0, &decision.policies, &decision.reasons)),
+        Some(grant) => {
+            let said = [approved_by(grant.id, &grant.operator)];
+            (Status::InProgress, decided(audit::Effect::Allow, needed, 1, &decision.policies, &said))
+        }
+    };
     let mut reasons = decision.reasons;
     if status == Status::Denied && decision.policies.is_empty() {
         // A limit that is passed makes no policy fit, and no policy says so.

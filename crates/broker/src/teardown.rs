@@ -15,7 +15,7 @@ use keywright_ledger::LedgerError;
 use crate::admin::named;
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
-use crate::rails::AGENT;
+use crate::rails::{AGENT, GRANT};
 use crate::record::{Caller, failed, of_request};
 use crate::revoke::is_over;
 
@@ -55,8 +55,8 @@ impl Broker {
         self.end_all(caller, live, &format!("project {project} is torn down"), record, torn).await
     }
 
-    /// Ends everything of an agent: it is paused, what waits from it is turned down, and every key that it asked for is
-    /// revoked. Of one that was removed, what it left.
+    /// Ends everything of an agent: it is paused, what waits from it is turned down, what was approved for it in advance is
+    /// removed, and every key that it asked for is revoked. Of one that was removed, what it left.
     ///
     /// # Errors
     /// When there never was such an agent, or policy does not let the caller revoke one of its keys (none is then, and it is
@@ -101,7 +101,7 @@ impl Broker {
         trouble.map_or(Ok(torn), Err)
     }
 
-    /// Turns down whatever of an agent's waits for a human, each on record.
+    /// Turns down whatever of an agent's waits for a human, and removes its standing grants, each on record.
     async fn turn_down_all_of(
         &self,
         caller: &Caller,
@@ -109,8 +109,13 @@ impl Broker {
         reason: &str,
     ) -> Result<Vec<RequestId>> {
         let (who, agent, reason) = (caller.who(), name.clone(), reason.to_owned());
+        let keyring = Arc::clone(&self.keyring);
         let written = self.ledger.write(move |tx| {
-            let mut turned_down = Vec::new();
+            let (mut turned_down, grants) = (Vec::new(), tx.grants_of(&agent)?);
+            for grant in &grants {
+                tx.remove_grant(*grant, &keyring)?;
+                tx.audit(named(tx.now(), Deed::GrantRemove, who.clone(), &grant.to_string()))?;
+            }
             for request in tx.requests_waiting_of("agent", agent.as_str())? {
                 let mut record =
                     of_request(tx.now(), Deed::RequestReject, Stage::Note, who.clone(), &request);
@@ -134,9 +139,10 @@ impl Broker {
                 tx.settle_proposal(proposal.request, "rejected")?;
                 turned_down.push(proposal.request);
             }
-            Ok::<_, LedgerError>(turned_down)
+            Ok::<_, LedgerError>((turned_down, grants))
         });
-        let turned_down = written.await?;
+        let (turned_down, grants) = written.await?;
+        grants.iter().for_each(|grant| self.rails.went(GRANT, &grant.to_string()));
         turned_down.iter().for_each(|id| self.rails.spent(*id));
         Ok(turned_down)
     }

@@ -295,6 +295,35 @@ pub enum OperatorCall {
         /// Why.
         reason: String,
     },
+    /// Approve a class of an agent's requests in advance.
+    GrantAdd {
+        /// Whose requests.
+        agent: String,
+        /// For keys of this template.
+        template: String,
+        /// In this project.
+        project: String,
+        /// In this environment.
+        environment: String,
+        /// The parameters that have to be exactly these.
+        #[serde(default)]
+        parameters: BTreeMap<String, String>,
+        /// Whether the others may be whatever the template allows.
+        #[serde(default)]
+        any_parameters: bool,
+        /// For how many requests; for any number when absent.
+        #[serde(default)]
+        uses: Option<u64>,
+        /// For how long, as in `7d`.
+        lasts: String,
+    },
+    /// List the standing grants.
+    GrantList,
+    /// Remove one.
+    GrantRemove {
+        /// Its id.
+        grant: String,
+    },
     /// Add a workload; the answer holds its token, this once.
     WorkloadAdd {
         /// The name.

@@ -169,6 +169,7 @@ pub fn signed_as_said(record: &Record) -> Result<(), String> {
                     && said(2) == request
                     && said(5) == signature.by
             }
+            Deed::GrantAdd => crate::grants::is_as_said(record, &lines, &signature.by),
             _ => true,
         };
         if !is_same {

@@ -69,6 +69,9 @@ deeds! {
     AgentPause = "agent.pause", "An agent was paused: what it asks for is refused.";
     AgentResume = "agent.resume", "An agent that was paused may ask again.";
     AgentRevokeAll = "agent.revoke-all", "Everything of an agent was ended: its keys, and what waited from it.";
+    GrantAdd = "grant.add", "An operator approved a class of requests in advance.";
+    GrantRemove = "grant.remove", "What was approved in advance is approved no more.";
+    GrantUse = "grant.use", "A request was approved by what an operator had approved in advance.";
     OperatorAdd = "operator.add", "An operator was added.";
     OperatorRemove = "operator.remove", "An operator was removed.";
     PasskeyAdd = "passkey.add", "An operator enrolled a passkey.";

@@ -47,6 +47,9 @@ pub(super) async fn run(
         Op::ConsumerAdd { .. } | Op::ConsumerList | Op::ConsumerRemove { .. } | Op::ConsumerTest { .. } => {
             super::consumer::run(broker, operator, call).await
         }
+        Op::GrantAdd { .. } | Op::GrantList | Op::GrantRemove { .. } => {
+            super::grant::run(broker, operator, call).await
+        }
         Op::TemplateList
         | Op::TemplateShow { .. }
         | Op::TemplateApply { .. }
