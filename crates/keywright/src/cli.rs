@@ -111,7 +111,7 @@ impl Command {
             Self::Review(args) => commands::review::run(app, args).await,
             Self::Reconcile(args) => commands::reconcile::run(app, args).await,
             Self::Spend(args) => commands::spend::run(app, args).await,
-            Self::Run(args) => commands::run::run(app, args).await,
+            Self::Run(args) => Box::pin(commands::run::run(app, args)).await,
             Self::Audit(args) => commands::audit::run(app, args).await,
             Self::Ledger(args) => Box::pin(commands::ledger::run(app, args)).await,
             Self::Sandbox(args) => commands::sandbox::run(app, args).await,

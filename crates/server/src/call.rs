@@ -4,6 +4,7 @@
 //! verb in it that returns a secret, approves, or changes a guard rail.
 
 mod agent;
+mod grant;
 mod passed;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use keywright_broker::ask::Ask;
 use keywright_broker::drift::Widening;
 
 pub use agent::AgentCall;
+pub use grant::GrantWish;
 pub use passed::Passed;
 
 /// A call.
@@ -296,27 +298,7 @@ pub enum OperatorCall {
         reason: String,
     },
     /// Approve a class of an agent's requests in advance.
-    GrantAdd {
-        /// Whose requests.
-        agent: String,
-        /// For keys of this template.
-        template: String,
-        /// In this project.
-        project: String,
-        /// In this environment.
-        environment: String,
-        /// The parameters that have to be exactly these.
-        #[serde(default)]
-        parameters: BTreeMap<String, String>,
-        /// Whether the others may be whatever the template allows.
-        #[serde(default)]
-        any_parameters: bool,
-        /// For how many requests; for any number when absent.
-        #[serde(default)]
-        uses: Option<u64>,
-        /// For how long, as in `7d`.
-        lasts: String,
-    },
+    GrantAdd(Box<GrantWish>),
     /// List the standing grants.
     GrantList,
     /// Remove one.

@@ -1,7 +1,7 @@
 //! `keywright grant`
 
 use jiff::Timestamp;
-use keywright_server::call::OperatorCall;
+use keywright_server::call::{GrantWish, OperatorCall};
 use serde_json::Value;
 
 use super::key::parameters;
@@ -69,7 +69,7 @@ struct Add {
 pub(crate) async fn run(app: &App, args: Args) -> Done {
     match args.command {
         Command::Add(add) => {
-            let call = OperatorCall::GrantAdd {
+            let wish = GrantWish {
                 agent: add.agent,
                 template: add.template,
                 project: add.project,
@@ -79,7 +79,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
                 uses: add.uses,
                 lasts: add.lasts,
             };
-            let grant = app.signed(call).await?;
+            let grant = app.signed(OperatorCall::GrantAdd(Box::new(wish))).await?;
             let text = format!("grant {} counts\n{}", field(&grant, "id"), facts(&grant).render());
             let next = format!(
                 "next: keywright grant list; it ends with keywright grant remove {}",

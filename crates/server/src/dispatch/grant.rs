@@ -13,16 +13,16 @@ use crate::views::with_schema;
 
 pub(super) async fn run(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, Failure> {
     match call {
-        Op::GrantAdd { agent, template, project, environment, parameters, any_parameters, uses, lasts } => {
+        Op::GrantAdd(wish) => {
             let new = NewGrant {
-                agent: agent.parse().map_err(invalid)?,
-                template: template.parse().map_err(invalid)?,
-                project: project.parse().map_err(invalid)?,
-                environment: environment.parse().map_err(invalid)?,
-                parameters,
-                any_parameters,
-                uses,
-                lasts: Span::parse(&lasts).map_err(invalid)?,
+                agent: wish.agent.parse().map_err(invalid)?,
+                template: wish.template.parse().map_err(invalid)?,
+                project: wish.project.parse().map_err(invalid)?,
+                environment: wish.environment.parse().map_err(invalid)?,
+                parameters: wish.parameters,
+                any_parameters: wish.any_parameters,
+                uses: wish.uses,
+                lasts: Span::parse(&wish.lasts).map_err(invalid)?,
             };
             let grant = broker.add_grant(operator, new).await?;
             Ok(with_schema("keywright/grant/1", serde_json::to_value(grant).map_err(invalid)?))

@@ -47,7 +47,7 @@ pub(super) async fn run(
         Op::ConsumerAdd { .. } | Op::ConsumerList | Op::ConsumerRemove { .. } | Op::ConsumerTest { .. } => {
             super::consumer::run(broker, operator, call).await
         }
-        Op::GrantAdd { .. } | Op::GrantList | Op::GrantRemove { .. } => {
+        Op::GrantAdd(_) | Op::GrantList | Op::GrantRemove { .. } => {
             super::grant::run(broker, operator, call).await
         }
         Op::TemplateList
