@@ -59,7 +59,7 @@ struct Add {
     #[arg(long, value_name = "N")]
     uses: Option<u64>,
     /// A parameter that has to be exactly this; may be given again.
-    #[arg(long = "param", visible_alias = "parameters", value_name = "K=V", num_args = 1..)]
+    #[arg(long = "param", alias = "parameters", value_name = "K=V", num_args = 1..)]
     parameters: Vec<Setting>,
     /// The parameters that are not named may be whatever the template allows.
     #[arg(long, overrides_with = "any_parameters")]
