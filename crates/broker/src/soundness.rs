@@ -46,6 +46,7 @@ impl Broker {
                 tx.workloads(&keyring)?,
                 tx.operators(&keyring)?,
                 tx.passkeys(&keyring)?,
+                tx.grants(&keyring)?,
             );
             let waiting = RequestFilter { status: Some(Status::PendingApproval), limit: 10_000 };
             let ways =
@@ -53,7 +54,7 @@ impl Broker {
             Ok::<_, LedgerError>((found, templates, policy, people, ways))
         });
         let (found, templates, policy, people, (connections, stores, consumers, waiting)) = found.await?;
-        let (agents, workloads, operators, passkeys) = people;
+        let (agents, workloads, operators, passkeys, grants) = people;
         let mut rows = found.rows;
         let mut edited: Vec<String> = found.edited.iter().map(ToString::to_string).collect();
         let mut note = |result: Result<()>| {
@@ -68,6 +69,7 @@ impl Broker {
         workloads.into_iter().for_each(|row| note(self.checked(row)));
         operators.into_iter().for_each(|row| note(self.checked(row)));
         passkeys.into_iter().for_each(|row| note(self.checked(row)));
+        grants.into_iter().for_each(|row| note(self.checked(row)));
         for one in &connections {
             note(self.rails.check_way(CONNECTION, one.name.as_str(), &of_connection(one)));
         }

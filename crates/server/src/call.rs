@@ -4,6 +4,7 @@
 //! verb in it that returns a secret, approves, or changes a guard rail.
 
 mod agent;
+mod grant;
 mod passed;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use keywright_broker::ask::Ask;
 use keywright_broker::drift::Widening;
 
 pub use agent::AgentCall;
+pub use grant::GrantWish;
 pub use passed::Passed;
 
 /// A call.
@@ -286,6 +288,35 @@ pub enum OperatorCall {
     AgentRemove {
         /// The name.
         name: String,
+    },
+    /// Have an agent ask for nothing until it is resumed.
+    AgentPause {
+        /// Which.
+        name: String,
+        /// Why; the agent reads it.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// Let a paused agent ask again.
+    AgentResume {
+        /// Which.
+        name: String,
+    },
+    /// End everything of an agent: its keys, what waits from it, and its asking.
+    AgentRevokeAll {
+        /// Which.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// Approve a class of an agent's requests in advance.
+    GrantAdd(Box<GrantWish>),
+    /// List the standing grants.
+    GrantList,
+    /// Remove one.
+    GrantRemove {
+        /// Its id.
+        grant: String,
     },
     /// Add a workload; the answer holds its token, this once.
     WorkloadAdd {

@@ -10,6 +10,7 @@ pub(crate) mod configured;
 pub(crate) mod consumers;
 pub(crate) mod drains;
 pub(crate) mod embedded;
+pub(crate) mod grants;
 pub(crate) mod guards;
 pub(crate) mod holds;
 pub(crate) mod keys;

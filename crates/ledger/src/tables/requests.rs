@@ -186,17 +186,34 @@ impl Tx<'_> {
             .transpose()
     }
 
-    /// Has one more idempotency key mean a request.
+    /// Has one more idempotency key mean a request: that of an ask that came to the same.
     ///
     /// # Errors
     /// When the ledger can't be written.
-    pub fn add_alias(&self, kind: &str, name: &str, key: &str, request: RequestId) -> Result<()> {
+    pub fn add_alias(
+        &self,
+        kind: &str,
+        name: &str,
+        key: &str,
+        request: RequestId,
+        ask: &[u8; 32],
+    ) -> Result<()> {
         self.execute(
-            "INSERT INTO request_aliases (principal_kind, principal_name, idempotency_key, request) \
-             VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-            &[kind.into(), name.into(), key.into(), Value::text(request)],
+            "INSERT INTO request_aliases (principal_kind, principal_name, idempotency_key, request, ask_digest) \
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            &[kind.into(), name.into(), key.into(), Value::text(request), ask.as_slice().into()],
         )?;
         Ok(())
+    }
+
+    /// Whether this ask came under an idempotency key to a request that waited already.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn is_alias_of(&self, kind: &str, name: &str, key: &str, ask: &[u8; 32]) -> Result<bool> {
+        let sql = "SELECT request FROM request_aliases WHERE principal_kind = $1 AND principal_name = $2 \
+                   AND idempotency_key = $3 AND ask_digest = $4";
+        Ok(self.first(sql, &[kind.into(), name.into(), key.into(), ask.as_slice().into()])?.is_some())
     }
 
     /// Requests, newest first.
@@ -321,6 +338,18 @@ impl Tx<'_> {
             &[kind.into(), name.into()],
         )?;
         row.map_or(Ok(0), |row| row.count(0))
+    }
+
+    /// What a principal asked and waits for approval, oldest first.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn requests_waiting_of(&self, kind: &str, name: &str) -> Result<Vec<Request>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM requests WHERE principal_kind = $1 AND principal_name = $2 \
+             AND status = 'pending_approval' ORDER BY created_at, id"
+        );
+        self.sound(&self.query(&sql, &[kind.into(), name.into()])?, Request::read)
     }
 
     /// The request of a principal that waits for approval and asks exactly the same.
