@@ -3,6 +3,7 @@
 use crate::sql::Value;
 
 pub(crate) mod agents;
+mod approvals;
 pub(crate) mod attempts;
 pub(crate) mod audit;
 pub(crate) mod claims;
