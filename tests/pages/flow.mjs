@@ -1,7 +1,7 @@
 // What people do on the review pages, and what others try with them, in a real browser.
 //
 //     flow.mjs        KEYWRIGHT (the binary), KEYWRIGHT_HOME, ORIGIN, PASS and BOBS (files with passphrases), ASKS (requests
-//                     that wait, as JSON: two, less, rejected, late, naughty, proposal), PEERS; SHOTS (a directory, optional)
+//                     that wait, as JSON: two, less, rejected, late, odd, naughty, proposal), PEERS; SHOTS (a directory for pictures of the pages, optional)
 //
 // Ends with 0 when everything is as it should be, with 77 where there is no browser.
 
@@ -103,7 +103,7 @@ await step("less is approved as it is shown", async () => {
 await step("a rejection takes a touch, and the agent reads why", async () => {
   await page.goto(at(asks.rejected));
   await page.getByLabel("reason").fill("not on a friday");
-  await page.getByRole("button", { name: "Reject" }).click();
+  await page.getByRole("button", { name: "Reject", exact: true }).click();
   await page.getByText("turned down").first().waitFor();
   assert.equal(status(asks.rejected), "rejected");
 });
@@ -173,7 +173,7 @@ await step("a page at another origin can do nothing", async () => {
 
 await step("every page is small, complete without a script, and keeps nobody out", async () => {
   const key = keywright(PASS, "key", "list").keys[0].id;
-  const paths = ["/", `/r/${asks.naughty}`, `/r/${asks.two}`, "/keys", `/keys/${key}`, "/agents", "/agents/bot", "/templates",
+  const paths = ["/", `/r/${asks.naughty}`, `/r/${asks.two}`, "/keys", `/keys/${key}`, "/agents", "/agents/builder", "/templates",
     "/templates/cloudflare/dns-edit", "/policy", "/audit?verify=1", "/health", "/passkeys"];
   const plain = await browser.newContext({ javaScriptEnabled: false, storageState: await alice.context.storageState() });
   const still = await plain.newPage();
@@ -199,12 +199,13 @@ await step("every page is small, complete without a script, and keeps nobody out
     await page.setViewportSize({ width: 1280, height: 900 });
     assert.equal((await still.goto(ORIGIN + path)).status(), 200);
     assert.ok((await still.textContent("main")).trim().length > 20, path);
-    if (SHOTS) {
-      const name = path === "/" ? "inbox" : path.startsWith("/r/") ? "review" : path.split("?")[0].slice(1).replace(/\/(key_|cloudflare|bot).*/, "-one");
-      for (const [scheme, width, height] of [["light", 1280, 900], ["dark", 1280, 900], ["light", 390, 844]]) {
+    if (SHOTS && path !== `/r/${asks.two}`) {
+      const name = path === "/" ? "inbox" : path.split("?")[0].slice(1).replace(/^r\/.*/, "review").replace(/\/.*/, "-one");
+      const many = ["inbox", "review"].includes(name);
+      for (const [scheme, width, height] of [["light", 1100, 780], ["dark", 1100, 780], ["light", 390, 780]].slice(0, many ? 3 : 1)) {
         await page.emulateMedia({ colorScheme: scheme });
         await page.setViewportSize({ width, height });
-        await page.screenshot({ path: join(SHOTS, `${name}-${width}-${scheme}.png`) });
+        await page.screenshot({ path: join(SHOTS, `${name}${width < 500 ? "-phone" : ""}${scheme === "dark" ? "-dark" : ""}.png`) });
       }
       await page.emulateMedia({ colorScheme: "light" });
       await page.setViewportSize({ width: 1280, height: 900 });
@@ -223,6 +224,25 @@ await step("the keyboard is enough", async () => {
   assert.equal(await page.evaluate(() => document.activeElement.textContent), "Approve");
   await page.keyboard.press("r");
   assert.equal(await page.evaluate(() => document.activeElement.name), "reason");
+});
+
+await step("an agent is paused and resumed by a touch, and its next ask can be turned down with it", async () => {
+  const paused = () => keywright(PASS, "agent", "list").agents.find((one) => one.name === "builder").paused;
+  await page.goto(`${ORIGIN}/agents/builder`);
+  const form = page.locator("form[data-act=pause]");
+  await form.getByLabel("reason").fill("it is odd");
+  await form.getByRole("button").click();
+  await page.getByText(/by alice, .*: it is odd/).waitFor();
+  assert.ok(paused());
+  await page.locator("form[data-act=resume]").getByRole("button").click();
+  await page.locator("form[data-act=pause]").waitFor();
+  assert.ok(!paused());
+  await page.goto(at(asks.odd));
+  await page.getByLabel("reason").fill("nobody asked you");
+  await page.getByRole("button", { name: "Reject, and pause it" }).click();
+  await page.getByText("turned down").first().waitFor();
+  assert.equal(status(asks.odd), "rejected");
+  assert.ok(paused());
 });
 
 await step("a key is revoked by a touch, and a removed passkey touches nothing", async () => {

@@ -32,12 +32,15 @@ mod tests {
         let wait = |tries, expires: Option<i64>| {
             again_after(tries, expires.map(at), now).as_second() - now.as_second()
         };
-        assert!(wait(0, None) >= 128, "a version that lives on can wait");
-        assert_eq!(wait(0, None), wait(0, Some(86_400 * 30)));
+        let usual = |wait: i64| (256..=320).contains(&wait);
+        assert!(
+            usual(wait(0, None)) && usual(wait(0, Some(86_400 * 30))),
+            "a version that lives on can wait"
+        );
         assert_eq!(wait(0, Some(80)), 40);
         assert_eq!(wait(20, Some(3_600)), 1_800);
         assert_eq!((wait(5, Some(3)), wait(5, Some(1))), (2, 2));
-        assert_eq!(wait(5, Some(-1)), wait(5, None), "there is nothing left to be in time for");
+        assert!(usual(wait(0, Some(-1))), "there is nothing left to be in time for");
         // However often it fails: from 80 seconds on there are tries until the end.
         let (mut left, mut tries) = (80, 0);
         while left > 2 {

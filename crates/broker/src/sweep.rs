@@ -359,7 +359,12 @@ fn ended_since(
     provider_key_id: &str,
     listed_at: Timestamp,
 ) -> std::result::Result<bool, LedgerError> {
-    let Some((key, _)) = tx.key_of_credential(connection, provider_key_id)? else { return Ok(false) };
+    let key = match tx.key_of_credential(connection, provider_key_id) {
+        Ok(Some((key, _))) => key,
+        // What an edited row says of the credential says nothing.
+        Ok(None) | Err(LedgerError::Edited { .. } | LedgerError::Missing { .. }) => return Ok(false),
+        Err(error) => return Err(error),
+    };
     let of_it = tx.revocations_of(key.id)?.into_iter().filter(|one| one.provider_key_id == provider_key_id);
     Ok(of_it.filter_map(|one| one.done_at).any(|done_at| done_at >= listed_at))
 }

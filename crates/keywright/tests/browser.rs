@@ -56,6 +56,7 @@ fn people_approve_with_a_touch_and_nobody_else_does_anything() {
             "less": asks(&agent, "LESS", long, "dev", "a record", Some("120d")).await,
             "rejected": asks(&agent, "REJECTED", long, "dev", "a record", Some("121d")).await,
             "late": asks(&agent, "LATE", long, "dev", "a record", Some("122d")).await,
+            "odd": asks(&agent, "ODD", long, "dev", "a record", Some("123d")).await,
             "naughty": asks(&agent, "NAUGHTY", edit, "production", NAUGHTY, None).await,
             "proposal": agent.call("propose_template", json!({
                 "id": "cloudflare/dns-look", "title": "Look at DNS <script>", "provider": "cloudflare", "tier": "standard",
@@ -97,9 +98,8 @@ fn people_approve_with_a_touch_and_nobody_else_does_anything() {
     let touched =
         |deed: &str| log.lines().filter(|line| line.contains(deed) && line.contains("\"webauthn\"")).count();
     assert_eq!(touched("\"approval.give\""), 3, "{out}");
-    assert_eq!(
-        (touched("\"request.reject\""), touched("\"template.apply\""), touched("\"operator.touch\"")),
-        (1, 1, 1)
-    );
+    assert_eq!(touched("\"request.reject\""), 2, "{out}");
+    assert_eq!((touched("\"template.apply\""), touched("\"agent.resume\"")), (1, 1));
+    assert_eq!(touched("\"operator.touch\""), 2, "a pause, and a revocation");
     world.assert_nothing_leaked();
 }

@@ -64,14 +64,14 @@ function why(error) {
 
 // Runs what a form is for, once at a time.
 function on(form, deed) {
-  const button = form.querySelector("button");
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
+    const button = event.submitter ?? form.querySelector("button");
     if (button.disabled) return;
     button.disabled = true;
     tell("Touch your passkey …", false);
     try {
-      await deed();
+      await deed(button);
     } catch (error) {
       tell(why(error), true);
       button.disabled = false;
@@ -79,8 +79,9 @@ function on(form, deed) {
   });
 }
 
-function act(form) {
-  const { act, field, of, shown, ttl, without } = form.dataset;
+function act(form, button) {
+  const { field, of, shown, ttl, without } = form.dataset;
+  const act = button.dataset.act ?? form.dataset.act;
   const body = { act };
   if (field) body[field] = of;
   for (const input of form.querySelectorAll("input")) body[input.name] = input.value;
@@ -107,14 +108,15 @@ function seen(button) {
 }
 
 for (const form of document.querySelectorAll("form.deed")) {
-  on(form, async () => {
-    const done = await post("/touch", await touch(await post("/touch/offer", act(form))));
+  on(form, async (button) => {
+    const done = await post("/touch", await touch(await post("/touch/offer", act(form, button))));
     if (done.to === location.pathname + location.search) location.reload();
     else location.assign(done.to);
   });
-  const button = form.querySelector("button");
-  if (form.id === "approve") seen(button);
-  else button.disabled = false;
+  for (const button of form.querySelectorAll("button")) {
+    if (form.id === "approve") seen(button);
+    else button.disabled = false;
+  }
 }
 
 const enter = document.getElementById("enter");

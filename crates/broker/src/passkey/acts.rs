@@ -7,10 +7,10 @@ use std::time::Duration;
 use keywright_core::approval::Assertion;
 use keywright_core::audit::{Deed, Record, SignatureRecord, Stage};
 use keywright_core::id::{ApprovalId, PasskeyId};
-use keywright_core::name::OperatorName;
+use keywright_core::name::{AgentName, OperatorName};
 use keywright_core::plan::{Ending, Principal};
 use keywright_core::span::Span;
-use keywright_ledger::Passkey;
+use keywright_ledger::{LedgerError, Passkey};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use webauthn_rs_core::proto::Credential;
@@ -34,6 +34,32 @@ pub enum Act {
         /// Its id.
         request: String,
         /// Why; the agent reads it.
+        reason: String,
+    },
+    /// The same, and to pause the agent that asked.
+    RejectAndPause {
+        /// Its id.
+        request: String,
+        /// Why; the agent reads it.
+        reason: String,
+    },
+    /// To pause an agent.
+    Pause {
+        /// Its name.
+        agent: String,
+        /// Why; the agent reads it.
+        reason: String,
+    },
+    /// To let a paused agent ask again.
+    Resume {
+        /// Its name.
+        agent: String,
+    },
+    /// To revoke every key that an agent asked for, and pause it.
+    RevokeAll {
+        /// Its name.
+        agent: String,
+        /// Why; it goes on record.
         reason: String,
     },
     /// To put a proposed template in force, exactly as it was shown.
@@ -82,6 +108,8 @@ pub struct OnKey {
 pub enum Done {
     /// A request or a proposal was decided.
     Request(String),
+    /// Something was done to an agent.
+    Agent(String),
     /// Something was done to a key.
     Key(String),
     /// A word with which a passkey may be enrolled.
@@ -94,7 +122,10 @@ impl Act {
     /// What goes on record.
     fn deed(&self) -> Deed {
         match self {
-            Self::Reject { .. } => Deed::RequestReject,
+            Self::Reject { .. } | Self::RejectAndPause { .. } => Deed::RequestReject,
+            Self::Pause { .. } => Deed::AgentPause,
+            Self::Resume { .. } => Deed::AgentResume,
+            Self::RevokeAll { .. } => Deed::AgentRevokeAll,
             Self::Apply { .. } => Deed::TemplateApply,
             Self::Revoke(_) => Deed::KeyRevoke,
             Self::Disable(_) => Deed::KeyDisable,
@@ -108,7 +139,10 @@ impl Act {
     /// To what it is done.
     fn subject(&self) -> &str {
         match self {
-            Self::Reject { request, .. } | Self::Apply { request, .. } => request,
+            Self::Reject { request, .. }
+            | Self::RejectAndPause { request, .. }
+            | Self::Apply { request, .. } => request,
+            Self::Pause { agent, .. } | Self::Resume { agent } | Self::RevokeAll { agent, .. } => agent,
             Self::Revoke(on)
             | Self::Disable(on)
             | Self::Enable(on)
@@ -123,21 +157,37 @@ impl Act {
     /// What belongs to it besides.
     fn words(&self) -> String {
         match self {
-            Self::Reject { reason, .. } => reason.clone(),
+            Self::Reject { reason, .. } | Self::Pause { reason, .. } | Self::RevokeAll { reason, .. } => {
+                reason.clone()
+            }
+            Self::RejectAndPause { reason, .. } => format!("the agent is paused: {reason}"),
             Self::Apply { source, .. } => source.clone(),
             Self::Revoke(on) | Self::Disable(on) | Self::Enable(on) | Self::Rotate(on) => on.reason.clone(),
             // One deed on record, three acts: what is signed tells them apart.
             Self::RotateLeaked(on) => format!("leaked: {}", on.reason),
             Self::EndOld(on) => format!("the old version ends: {}", on.reason),
-            Self::Invite { .. } | Self::Forget { .. } => String::new(),
+            Self::Invite { .. } | Self::Forget { .. } | Self::Resume { .. } => String::new(),
         }
+    }
+
+    /// Whether the deed's own entry carries the signature.
+    fn signs_its_entry(&self) -> bool {
+        matches!(
+            self,
+            Self::Reject { .. } | Self::RejectAndPause { .. } | Self::Apply { .. } | Self::Resume { .. }
+        )
     }
 
     /// The same with ids in place of names, so that what is signed is about one thing.
     async fn settled(mut self, broker: &Broker) -> Result<Self> {
         match &mut self {
-            Self::Reject { request, .. } | Self::Apply { request, .. } => {
+            Self::Reject { request, .. }
+            | Self::RejectAndPause { request, .. }
+            | Self::Apply { request, .. } => {
                 *request = Broker::find_request(request)?.to_string();
+            }
+            Self::Pause { agent, .. } | Self::Resume { agent } | Self::RevokeAll { agent, .. } => {
+                *agent = named(agent)?.to_string();
             }
             Self::Revoke(on)
             | Self::Disable(on)
@@ -219,9 +269,7 @@ impl Broker {
         }
         let proof = on_record(operator.as_str(), &passkey.credential, origin, &acting.message, assertion);
         let act = acting.act;
-        // What turns something down, or puts it in force, carries the signature in its own entry.
-        let own_entry = matches!(act, Act::Reject { .. } | Act::Apply { .. });
-        let touched = (!own_entry).then(|| self.touched(operator, &act, proof.clone()));
+        let touched = (!act.signs_its_entry()).then(|| self.touched(operator, &act, proof.clone()));
         let used = passkey.id;
         let written = self.ledger.write(move |tx| {
             tx.use_passkey(used, counter)?;
@@ -248,6 +296,31 @@ impl Broker {
             Act::Reject { request, reason } => {
                 self.reject(operator, &request, &reason).await?;
                 Ok(Done::Request(request))
+            }
+            Act::RejectAndPause { request, reason } => {
+                let id = Self::find_request(&request)?;
+                let asked = self.ledger.read(move |tx| {
+                    let proposal = tx.proposal(id)?.map(|proposal| Principal::Agent(proposal.agent));
+                    proposal.map_or_else(|| Ok(tx.request(id)?.plan.principal), Ok::<_, LedgerError>)
+                });
+                let asked = asked.await?;
+                self.reject(operator, &request, &reason).await?;
+                if let Principal::Agent(agent) = asked {
+                    self.pause_agent(operator, &agent, Some(&reason)).await?;
+                }
+                Ok(Done::Request(request))
+            }
+            Act::Pause { agent, reason } => {
+                self.pause_agent(operator, &named(&agent)?, Some(&reason)).await?;
+                Ok(Done::Agent(agent))
+            }
+            Act::Resume { agent } => {
+                self.resume_agent(operator, &named(&agent)?).await?;
+                Ok(Done::Agent(agent))
+            }
+            Act::RevokeAll { agent, reason } => {
+                self.revoke_all_of(&caller, &named(&agent)?, &reason).await?;
+                Ok(Done::Agent(agent))
             }
             Act::Apply { request, source } => {
                 let id = Self::find_request(&request)?;
@@ -359,6 +432,10 @@ impl Broker {
         written.await.map_err(copied)?;
         Ok(operator)
     }
+}
+
+fn named(agent: &str) -> Result<AgentName> {
+    agent.parse().map_err(BrokerError::invalid)
 }
 
 /// Whether a passkey has this id at its authenticator.

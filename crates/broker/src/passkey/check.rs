@@ -183,6 +183,13 @@ pub fn signed_as_said(record: &Record) -> Result<(), String> {
                     && fact("subject").as_deref() == Some(said(2))
                     && said(5) == signature.by
             }
+            Deed::AgentResume => {
+                said(0) == "keywright/deed/1"
+                    && said(1) == record.deed.as_str()
+                    && record.subject.name.as_ref().map(|name| serde_json::json!(name).to_string()).as_deref()
+                        == Some(said(2))
+                    && said(5) == signature.by
+            }
             Deed::SessionOpen => said(0) == "keywright/deed/1" && said(1) == record.deed.as_str(),
             Deed::GrantAdd => crate::grants::is_as_said(record, &lines, &signature.by),
             _ => true,

@@ -1,7 +1,9 @@
 //! `keywright demo`
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use keywright_broker::Code;
 use keywright_sandbox::{Sandbox, SandboxConfig};
@@ -12,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
+use super::serve::Signals;
 use crate::app::App;
 use crate::errors;
 use crate::output::{Done, Output, print_line};
@@ -23,18 +26,29 @@ use crate::show::{count, number};
 /// the key goes straight into the embedded store. A small program uses it and is refused what the key may not do. A wider
 /// ask waits for a human. At the end the audit log verifies.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Serve the review pages there as well, and let you decide about the last ask with a passkey in your browser.
+    #[arg(long, value_name = "127.0.0.1:PORT")]
+    listen: Option<SocketAddr>,
+}
 
 const PASSPHRASE: &str = "a passphrase for the demo only";
 
-pub(crate) async fn run(app: &App, _: Args) -> Done {
+/// How long the demo waits for you.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+pub(crate) async fn run(app: &App, args: Args) -> Done {
     let began = std::time::Instant::now();
     let folder = tempfile::Builder::new().prefix("keywright-demo-").tempdir();
     let folder = folder.map_err(|error| errors::file(&std::env::temp_dir(), &error))?;
     let sandbox = Sandbox::start(SandboxConfig::default()).await;
     let sandbox = sandbox.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
-    let stage = Stage::new(folder.path(), &sandbox, app.json)?;
-    let played = stage.play().await;
+    let stage = Stage::new(folder.path(), &sandbox, (app.json, args.listen))?;
+    let mut signals = Signals::listen()?;
+    let played = tokio::select! {
+        played = stage.play() => played,
+        () = signals.next() => Err(Failure::new(Code::TryAgain, "the demo was ended")),
+    };
     // Whatever happened on the stage, the broker does not stay behind.
     let stopped = stage.keywright(&["stop"], None).await;
     sandbox.shutdown().await;
@@ -54,15 +68,20 @@ struct Stage<'a> {
     program: PathBuf,
     sandbox: &'a Sandbox,
     quiet: bool,
+    listen: Option<SocketAddr>,
 }
 
 impl<'a> Stage<'a> {
-    fn new(folder: &'a Path, sandbox: &'a Sandbox, quiet: bool) -> Result<Self, Failure> {
+    fn new(
+        folder: &'a Path,
+        sandbox: &'a Sandbox,
+        (quiet, listen): (bool, Option<SocketAddr>),
+    ) -> Result<Self, Failure> {
         let program =
             std::env::current_exe().map_err(|error| errors::file(Path::new("keywright"), &error))?;
         let passphrase = folder.join("passphrase");
         std::fs::write(&passphrase, PASSPHRASE).map_err(|error| errors::file(&passphrase, &error))?;
-        Ok(Self { folder, program, sandbox, quiet })
+        Ok(Self { folder, program, sandbox, quiet, listen })
     }
 
     async fn play(&self) -> Result<Value, Failure> {
@@ -74,6 +93,10 @@ impl<'a> Stage<'a> {
         let receipt = self.ask_for_dns(&agent).await?;
         let (written, refused) = self.use_the_key().await?;
         let wider = self.ask_for_more(&agent).await?;
+        let decided = match self.listen {
+            Some(_) => Some(self.ask_you(&agent).await?),
+            None => None,
+        };
         agent.end().await;
         self.act("5", "the human audits");
         let trace = self.keywright(&["audit", "trace", "CF_TOKEN"], None).await?;
@@ -87,14 +110,17 @@ impl<'a> Stage<'a> {
         ));
         Ok(json!({
             "schema": "keywright/demo/1", "receipt": receipt, "dns_write": written, "zone_list_refused": refused,
-            "wider_ask": wider, "audit": verified,
+            "wider_ask": wider, "decided": decided, "audit": verified,
         }))
     }
 
     async fn prepare(&self) -> Result<(), Failure> {
         self.act("1", "an operator sets the guard rails, once");
         self.keywright(&["init", "--operator", "you", "--witness", "none", "--yes"], None).await?;
-        self.keywright(&["serve", "--detach"], None).await?;
+        let address = self.listen.map(|address| address.to_string());
+        let mut serve = vec!["serve", "--detach"];
+        serve.extend(address.iter().flat_map(|address| ["--listen", address.as_str()]));
+        self.keywright(&serve, None).await?;
         let base = self.sandbox.base_url();
         let account = self.sandbox.account_id();
         let add =
@@ -150,6 +176,34 @@ impl<'a> Stage<'a> {
         self.fact("match code", receipt.get("match_code"));
         self.line("it waits for humans; no tool of the agent can approve it");
         Ok(receipt)
+    }
+
+    /// An ask that one person decides about: you, on the review pages. The agent polls until you have.
+    async fn ask_you(&self, agent: &Client) -> Result<Value, Failure> {
+        let answer = agent.call("request_key", self.ask("customers", "CF_TOKEN_CUSTOMERS")).await?;
+        let receipt = expect(answer, "status", "pending_approval")?;
+        let link = self.keywright(&["passkey", "add", "--name", "demo"], None).await?;
+        self.line("one more ask, and it is yours: an environment that no policy knows needs one person.");
+        self.line("make a passkey first, with this link (once, within five minutes):");
+        self.fact("passkey", link.get("url"));
+        self.line("then look at what the agent asks for, and approve it with a touch:");
+        self.fact("review", receipt.get("review_url"));
+        self.fact("match code", receipt.get("match_code"));
+        self.line(&format!("(where the page wants a passphrase, it is: {PASSPHRASE})"));
+        let request = receipt.get("request").cloned().unwrap_or_default();
+        let began = std::time::Instant::now();
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let answer = agent.call("check_request", json!({ "request": request })).await?.content;
+            let status = answer.get("status").and_then(Value::as_str).unwrap_or_default();
+            if status != "pending_approval" && status != "in_progress" {
+                self.fact("the agent sees", answer.get("status"));
+                return Ok(answer);
+            }
+            if began.elapsed() > PATIENCE {
+                return Err(Failure::new(Code::TryAgain, "nobody decided within a quarter of an hour"));
+            }
+        }
     }
 
     fn ask(&self, environment: &str, name: &str) -> Value {

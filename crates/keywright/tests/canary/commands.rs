@@ -51,6 +51,9 @@ const COMMANDS: &str = "
     0  operator list
     0* operator passphrase --new-passphrase-file {pass}
     0* operator remove carol-{n}
+    7* passkey add --name laptop
+    0  passkey list
+    1* passkey remove pk_00000000000000000000000000000000
     0* agent add agent-{n}
     7* agent add builder --token-file {folder}/again-{n}
     0  agent list

@@ -35,7 +35,8 @@ impl Line {
 }
 
 /// What would hand out a token, move a guard rail, or decide.
-const WORST: [&str; 5] = ["agent_add", "workload_add", "operator_add", "policy_apply", "review_approve"];
+const WORST: [&str; 6] =
+    ["passkey_invite", "agent_add", "workload_add", "operator_add", "policy_apply", "review_approve"];
 
 fn as_agent(token: &str, call: &Value) -> Value {
     json!({ "from": "agent", "token": token, "call": call })

@@ -218,6 +218,7 @@ pub(super) async fn touch(
         door.broker.touched_by(&operator, &id, &door.origin, assertion, WAIT).await.map_err(refused)?;
     let to = match done {
         Done::Request(request) => format!("/r/{request}"),
+        Done::Agent(agent) => format!("/agents/{agent}"),
         Done::Key(key) => format!("/keys/{key}"),
         Done::Word(word) => format!("/enrol#{word}"),
         Done::Passkey(_) => "/passkeys".to_owned(),

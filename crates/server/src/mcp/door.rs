@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::check::quoted;
 use super::claims::Claims;
+use super::page::{self, Page};
 use super::token::TokenFile;
 use super::tools::{INSTRUCTIONS, VERBS, Verb};
 use super::{Setup, outcome};
@@ -130,7 +131,19 @@ impl ServerHandler for Door {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let verb = Verb::named(&request.name).ok_or_else(|| no_such_tool(&request.name))?;
-        Ok(self.answer(verb, request.arguments.unwrap_or_default(), &context).await.into())
+        let has_been_asked = request.request_state.is_some() || request.input_responses.is_some();
+        let result = self.answer(verb, request.arguments.unwrap_or_default(), &context).await;
+        // Whoever only looks how something stands has been sent there before.
+        let is_look = verb.tool.annotations.as_ref().and_then(|said| said.read_only_hint) == Some(true);
+        let page = Page::of(&result).filter(|_| !has_been_asked && !is_look && page::can_show(&context));
+        match page {
+            None => Ok(result.into()),
+            Some(page) if context.protocol_version().is_none_or(|version| version.has_initialize()) => {
+                page.ask(&context.peer).await;
+                Ok(result.into())
+            }
+            Some(page) => Ok(page.as_result().into()),
+        }
     }
 
     /// A call whose arguments are no object does not parse as a call and ends up here. The model can correct it, so it

@@ -13,6 +13,7 @@
 //! | `outputs` | the schemas of what the tools answer |
 //! | `check` | arguments against a tool's own input schema |
 //! | `outcome` | the broker's answer as a tool result |
+//! | `page` | where a human decides, for clients that can show it |
 //! | `claims` | what a client says about itself |
 //! | `token` | the agent's token, from its file |
 //!
@@ -26,6 +27,7 @@ mod door;
 mod inputs;
 mod outcome;
 mod outputs;
+mod page;
 mod proposal;
 mod token;
 mod tools;

@@ -79,11 +79,17 @@ fn next(receipt: &Value) -> Option<String> {
         Status::Active => {
             "The key exists and lies at the places above; programs read it from there.".to_owned()
         }
-        Status::PendingApproval => format!(
-            "A human has to approve this. Tell them to run `keywright review show {request}` and to compare the match \
-             code: {}. Then poll check_request with request {request} and wait_seconds 25.",
-            word("match_code")
-        ),
+        Status::PendingApproval => {
+            let look = match word("review_url") {
+                "" => format!("run `keywright review show {request}`"),
+                url => format!("open {url}"),
+            };
+            format!(
+                "A human has to approve this. Tell them to {look} and to compare the match code: {}. Then poll \
+                 check_request with request {request} and wait_seconds 25.",
+                word("match_code")
+            )
+        }
         Status::InProgress => {
             format!(
                 "It is under way. Where its reasons say that something has to be approved in a store, tell your human. \

@@ -10,7 +10,7 @@ use keywright_core::receipt::Status;
 use super::super::Door;
 use super::super::session::Looks;
 use super::keys::table;
-use super::parts::{Part, Table, Text, Tone};
+use super::parts::{Deed, Part, Shown, Table, Text, Tone};
 use super::{Page, ROWS, failed};
 
 pub(crate) async fn list(State(door): State<Arc<Door>>, Looks(operator): Looks) -> Response {
@@ -22,12 +22,16 @@ pub(crate) async fn list(State(door): State<Arc<Door>>, Looks(operator): Looks) 
     let row = |agent: &keywright_ledger::Agent| {
         vec![
             Text::of(agent.name.as_str()).to(&["agents", agent.name.as_str()]),
+            match door.broker.paused(&agent.name) {
+                Some(_) => Text::of("paused").toned(Tone::Bad),
+                None => Text::of("may ask").toned(Tone::Good),
+            },
             Text::of(agent.added_by.as_str()),
             Text::at(agent.added_at, now),
         ]
     };
     let table = Table {
-        header: vec!["agent", "added by", "added"],
+        header: vec!["agent", "state", "added by", "added"],
         rows: agents.iter().map(row).collect(),
         empty: "No agents yet: `keywright agent add NAME --token-file FILE`.",
     };
@@ -41,6 +45,33 @@ pub(super) fn of_status(status: Status) -> Tone {
         Status::Denied | Status::Rejected | Status::Failed => Tone::Bad,
         Status::Expired | Status::Revoked => Tone::Plain,
     }
+}
+
+/// What can be done to it, by a touch.
+fn deeds(name: &str, is_there: bool, is_paused: bool) -> Vec<Deed> {
+    let deed = |act, label, says, tone, asks, command: String| Deed {
+        act,
+        field: "agent",
+        of: Shown::of(name),
+        label,
+        says,
+        tone,
+        asks,
+        command: Shown::of(command),
+    };
+    let mut deeds = Vec::new();
+    if is_there && is_paused {
+        let command = format!("keywright agent resume {name}");
+        deeds.push(deed("resume", "Resume", "It may ask again.", Tone::Plain, "", command));
+    } else if is_there {
+        let command = format!("keywright agent pause {name} --reason TEXT");
+        let says = "What it asks for is refused, until somebody resumes it. Its keys live on.";
+        deeds.push(deed("pause", "Pause", says, Tone::Warn, "reason", command));
+    }
+    let command = format!("keywright agent revoke-all {name} --reason TEXT");
+    let says = "Every key that it asked for is revoked, what waits is turned down, and it is paused.";
+    deeds.push(deed("revoke_all", "Revoke everything", says, Tone::Bad, "reason", command));
+    deeds
 }
 
 pub(crate) async fn one(
@@ -73,14 +104,21 @@ pub(crate) async fn one(
         rows: requests.iter().map(row).collect(),
         empty: "It asked for nothing yet.",
     };
-    let facts = match known {
+    let (paused, is_there) = (door.broker.paused(&name), known.is_some());
+    let mut facts = match known {
         Some(agent) => {
             vec![("added by", Text::of(agent.added_by.as_str())), ("added", Text::at(agent.added_at, now))]
         }
         None => vec![("state", Text::of("removed: its token lets nobody in").toned(Tone::Warn))],
     };
+    if let Some(paused) = &paused {
+        let why = paused.reason.as_deref().map_or_else(String::new, |why| format!(": {why}"));
+        let said = format!("by {}, {}{why}", paused.by, crate::when::away(paused.at, now));
+        facts.push(("paused", Text::of(said).toned(Tone::Bad)));
+    }
     Page::new("agents", format!("agent {name}"), &operator)
         .with(Part::facts(facts))
+        .with(Part::Deeds(deeds(name.as_str(), is_there, paused.is_some())))
         .with(Part::heading("keys that live"))
         .with(Part::Table(table(&keys, now)))
         .with(Part::heading("what it asked for last"))

@@ -10,6 +10,7 @@ use keywright_broker::approve::Less;
 use keywright_broker::blocks::{self, Block};
 use keywright_broker::review::{Pending, Proposed, Review};
 use keywright_core::name::OperatorName;
+use keywright_core::plan::Principal;
 use keywright_core::receipt::Status;
 use sha2::{Digest as _, Sha256};
 
@@ -55,6 +56,8 @@ struct Decision {
     has_approved: bool,
     has_passkey: bool,
     agent: Shown,
+    /// It was an agent that asked, which can be paused.
+    is_agent: bool,
 }
 
 /// Something that can be chosen.
@@ -147,6 +150,7 @@ async fn of_key(
             has_approved: review.approved_by.iter().any(|name| name == operator.as_str()),
             has_passkey,
             agent: Shown::of(review.plan.principal.to_string()),
+            is_agent: matches!(review.plan.principal, Principal::Agent(_)),
         }
     });
     let key = door.broker.led_to(review.request).await.ok().flatten();
@@ -180,6 +184,7 @@ fn of_template(door: &Door, proposed: &Proposed, operator: &OperatorName, has_pa
         has_approved: false,
         has_passkey,
         agent: Shown::of(format!("agent {}", proposed.agent)),
+        is_agent: true,
     });
     ReviewPage {
         title: Shown::of(format!("{} · {}", proposed.template, proposed.verdict.level)),
