@@ -19,6 +19,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005_brokers.sql"),
     include_str!("migrations/0006_scale.sql"),
     include_str!("migrations/0007_passkeys.sql"),
+    include_str!("migrations/0008_review.sql"),
+    include_str!("migrations/0009_notify.sql"),
 ];
 
 /// Everything that makes up the newest schema, in order.

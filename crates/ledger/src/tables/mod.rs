@@ -5,6 +5,7 @@ use crate::sql::Value;
 pub(crate) mod agents;
 pub(crate) mod attempts;
 pub(crate) mod audit;
+pub(crate) mod channels;
 pub(crate) mod claims;
 pub(crate) mod configured;
 pub(crate) mod consumers;
