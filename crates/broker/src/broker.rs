@@ -11,7 +11,7 @@ use keywright_core::policy::Policies;
 use keywright_core::provider::Provider;
 use keywright_core::secret::Secret;
 use keywright_core::text::Untrusted;
-use keywright_ledger::audit_files::{AuditFiles, Trouble};
+use keywright_ledger::audit_files::AuditFiles;
 use keywright_ledger::seal::Keyring;
 use keywright_ledger::{Clock, Heard, Ledger, LedgerError, Slot, Tx};
 use tokio::sync::OnceCell;
@@ -94,9 +94,9 @@ pub struct Broker {
     /// Why nothing but revocations is done: the audit log does not continue what was signed before.
     pub(crate) forked: Arc<RwLock<Option<String>>>,
     /// What of the ledger's schema is not Keywright's.
-    foreign: Option<String>,
+    pub(crate) foreign: Option<String>,
     /// Why the audit log's files could not be written the last time.
-    unsigned: RwLock<Option<String>>,
+    pub(crate) unsigned: RwLock<Option<String>>,
     pub(crate) owner: String,
     /// What of the ledger is leased to this broker.
     pub(crate) held: Held,
@@ -107,6 +107,8 @@ pub struct Broker {
     pub(crate) made: Arc<Made>,
     /// Since when programs that `run` started can be heard of.
     pub(crate) listening_since: OnceLock<Timestamp>,
+    /// Where the pages are, if they are.
+    pub(crate) door: OnceLock<String>,
     _lock: HomeLock,
 }
 
@@ -118,44 +120,6 @@ const BEHIND: &str = "keep a copy of the home as evidence and look at `keywright
 const LOST: &str = "keep a copy of the home as evidence; restore a ledger and HOME/audit of one moment, or, where there are none, \
                     run `keywright audit accept` and `keywright reconcile`; if the ledger is an older copy, `keywright reconcile \
                     --accept-restore` instead";
-
-/// What `status` and `doctor` show of the broker itself.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Health {
-    /// Keys that live.
-    pub keys_active: u64,
-    /// Requests and proposals that wait for humans.
-    pub requests_pending: u64,
-    /// Sagas that are under way or waiting to be tried again.
-    pub sagas_open: u64,
-    /// Credentials that are owed to a provider's revocation.
-    pub revocations_owed: u64,
-    /// Versions that were replaced and live longer than their template says, because they are used or nobody can know.
-    pub drains_late: u64,
-    /// Consumers that could not be told of a successor so far, and old versions that wait for it.
-    pub consumers_untold: u64,
-    /// Parent credentials that are being replaced, or whose predecessor is not gone yet.
-    pub parents_renewing: u64,
-    /// Attempts of which nobody knows yet whether they made a key.
-    pub attempts_uncertain: u64,
-    /// Entries in the audit log.
-    pub audit_entries: u64,
-    /// Why the newest entries of the audit log are not signed yet, where that is not only a matter of a moment.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unsigned: Option<String>,
-    /// What is wrong with the copy of the audit log's head in a second place.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub witness: Option<String>,
-    /// Why nothing is ended or replaced on account of the time, where the clock jumped ahead.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clock: Option<String>,
-    /// Why no keys are made at present although the ledger is as it should be.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clock_off: Option<String>,
-    /// Why only revocations are done at present.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub read_only: Option<String>,
-}
 
 impl Broker {
     /// Opens a home with the passphrase of any of its operators.
@@ -213,6 +177,7 @@ impl Broker {
             known: OnceCell::new(),
             made,
             listening_since: OnceLock::new(),
+            door: OnceLock::new(),
             _lock: lock,
         });
         // One broker per home: whatever claimed a saga before is dead, whatever it held in memory is gone. Of brokers with
@@ -252,38 +217,6 @@ impl Broker {
     #[must_use]
     pub fn commits(&self) -> tokio::sync::watch::Receiver<u64> {
         self.ledger.commits()
-    }
-
-    /// Numbers for `status`.
-    ///
-    /// # Errors
-    /// When the ledger can't be read.
-    pub async fn health(&self) -> Result<Health> {
-        let forked = || self.forked.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let read_only = self.foreign.clone().or_else(forked);
-        let unsigned = self.unsigned.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let witness = self.files.second_place().map(|trouble| told_of(&trouble));
-        let clock = self.doubts_clock();
-        let clock_off = self.clock_off();
-        let health = self.ledger.scan(|tx| {
-            Ok::<_, LedgerError>(Health {
-                clock,
-                unsigned,
-                witness,
-                clock_off,
-                read_only,
-                keys_active: tx.keys_active()?,
-                requests_pending: tx.requests_waiting()?,
-                sagas_open: tx.sagas_open()?,
-                revocations_owed: tx.revocations_count()?,
-                drains_late: tx.drains_late()?,
-                consumers_untold: tx.tellings_failing()?,
-                parents_renewing: tx.renewals_open()?,
-                attempts_uncertain: tx.attempts_uncertain()?,
-                audit_entries: tx.audit_size()?,
-            })
-        });
-        Ok(health.await?)
     }
 
     /// Brings the audit log's files up to date and signs a new head.
@@ -396,20 +329,6 @@ impl Broker {
 
     pub(crate) fn find_request(text: &str) -> Result<RequestId> {
         RequestId::parse(text).map_err(BrokerError::invalid)
-    }
-}
-
-/// What is wrong with the second place of the log's head, and what that means.
-fn told_of(trouble: &Trouble) -> String {
-    let Trouble { place, why, is_unread } = trouble;
-    let place = place.display();
-    if *is_unread {
-        format!(
-            "whether this home is an older copy is not known, because {place} can't be read: {why}; until it can, no key that \
-             the ledger does not know is ended"
-        )
-    } else {
-        format!("the copy of the audit log's head in {place} is behind: {why}")
     }
 }
 

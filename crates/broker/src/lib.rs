@@ -31,6 +31,7 @@
 //! | [`kinds`] | which kinds of providers and stores are built in |
 //! | [`admin`] | connections, stores, agents, operators, workloads |
 //! | [`consumers`] | who is told when a key has a successor |
+//! | [`notify`] | how people hear that something waits for them |
 //! | [`parent`], `renew` | another parent credential for a connection: made by the provider, or given by an operator |
 //! | [`restored`] | a ledger that is older than what was known of it |
 //! | `remove` | connections and stores that nothing needs any more |
@@ -67,6 +68,7 @@ mod ended;
 mod error;
 pub mod find;
 pub mod guards;
+mod health;
 pub mod holds;
 pub mod home;
 pub mod inventory;
@@ -76,6 +78,7 @@ mod lanes;
 mod limits;
 pub mod mask;
 mod moving;
+pub mod notify;
 mod outside;
 pub mod parent;
 pub mod passkey;
@@ -103,8 +106,9 @@ pub mod trace;
 mod whose;
 mod wider;
 
-pub use broker::{Broker, Health, Options};
+pub use broker::{Broker, Options};
 pub use error::{BrokerError, Code};
+pub use health::Health;
 pub use request::DryRun;
 pub use scheduler::told;
 pub use sweep::Reconciled;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keywright_core::audit::{self, Deed, Stage};
+use keywright_core::channel::Matter;
 use keywright_core::id::RequestId;
 use keywright_core::key::PlacementState;
 use keywright_core::plan::{Digest, Plan, Principal};
@@ -20,6 +21,7 @@ use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
 use crate::limits;
+use crate::notify::owe_notices;
 use crate::receipt::receipt;
 use crate::record::{Caller, decided, of_plan};
 use crate::rotate::still_due;
@@ -305,8 +307,10 @@ impl Broker {
             request.entry = tx.audit(record)?;
             let idempotency_key = ask.idempotency_key.as_deref();
             tx.add_request(&NewRequest { request: &request, idempotency_key })?;
-            if request.status == Status::InProgress {
-                begin(tx, &mut request, &ids, &marker_key)?;
+            match request.status {
+                Status::InProgress => begin(tx, &mut request, &ids, &marker_key)?,
+                Status::PendingApproval => owe_notices(tx, Matter::Request, &request.id.to_string())?,
+                _ => {}
             }
             Ok::<_, BrokerError>(request)
         });
