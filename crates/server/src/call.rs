@@ -4,6 +4,7 @@
 //! verb in it that returns a secret, approves, or changes a guard rail.
 
 mod agent;
+mod notify;
 mod passed;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use keywright_broker::ask::Ask;
 use keywright_broker::drift::Widening;
 
 pub use agent::AgentCall;
+pub use notify::NewNotify;
 pub use passed::Passed;
 
 /// A call.
@@ -202,6 +204,20 @@ pub enum OperatorCall {
     },
     /// Tell one of nothing.
     ConsumerTest {
+        /// The name.
+        name: String,
+    },
+    /// Have people told of what waits for them.
+    NotifyAdd(Box<NewNotify>),
+    /// List the channels.
+    NotifyList,
+    /// Remove one.
+    NotifyRemove {
+        /// The name.
+        name: String,
+    },
+    /// Have one tell of nothing.
+    NotifyTest {
         /// The name.
         name: String,
     },

@@ -17,6 +17,7 @@ pub(crate) mod later;
 pub(crate) mod ledger;
 pub(crate) mod login;
 pub(crate) mod mcp;
+pub(crate) mod notify;
 pub(crate) mod operator;
 pub(crate) mod policy;
 pub(crate) mod project;

@@ -3,6 +3,7 @@
 mod agent;
 mod consumer;
 mod mask;
+mod notify;
 mod operator;
 mod reader;
 
