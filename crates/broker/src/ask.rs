@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use keywright_core::id::KeyId;
-use keywright_core::name::{EnvironmentName, KeyName, ProjectName, TemplateId};
+use keywright_core::name::{ConnectionName, EnvironmentName, KeyName, ProjectName, TemplateId};
 use keywright_core::place::Place;
 use keywright_core::plan::Ending;
 use keywright_core::span::Span;
@@ -44,6 +44,8 @@ pub struct Ask {
 /// An ask that was read.
 #[derive(Debug, Clone)]
 pub(crate) struct ParsedAsk {
+    /// The connection through which it is made already, where it is: that counts where the template names none.
+    pub(crate) through: Option<ConnectionName>,
     pub(crate) template: TemplateId,
     pub(crate) parameters: BTreeMap<String, String>,
     pub(crate) project: ProjectName,
@@ -122,6 +124,7 @@ impl Ask {
         destinations.sort();
         destinations.dedup();
         Ok(ParsedAsk {
+            through: None,
             template: TemplateId::parse(&self.template).map_err(BrokerError::invalid)?,
             parameters: self.parameters.clone(),
             project: ProjectName::parse(&self.project).map_err(BrokerError::invalid)?,

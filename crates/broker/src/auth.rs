@@ -153,11 +153,40 @@ impl Broker {
                 .hint("give --passphrase-file, or open a session with `keywright login`")
         })?;
         // An operator may have been removed since.
-        let keyring = Arc::clone(&self.keyring);
+        self.is_operator(&name).await
+    }
+
+    /// An operator who proved who they are some time ago: they may look. A door that remembers them says so.
+    ///
+    /// # Errors
+    /// When there is no operator of this name any more.
+    pub async fn is_operator(&self, name: &OperatorName) -> Result<Proven> {
+        let (name, keyring) = (name.clone(), Arc::clone(&self.keyring));
         let operator = self.ledger.read(move |tx| tx.operator(&name, &keyring)).await?;
         self.ledger.catch_up().await?;
         self.rails.check_row(&operator)?;
         Ok(Proven { name: operator.name, signing: None, assertion: None })
+    }
+
+    /// Puts on record that an operator came in at a door that remembers them.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub async fn note_session(&self, operator: &Proven, at: &str) -> Result<()> {
+        operator.signing()?;
+        let mut record =
+            Record::new(self.now(), Deed::SessionOpen, Stage::Note, who(&operator.caller().principal));
+        record.facts.insert("at".to_owned(), serde_json::json!(at));
+        self.ledger.write(move |tx| tx.audit(record).map(drop)).await?;
+        Ok(())
+    }
+
+    /// A word for a session that nobody can guess.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn new_session_word(&self) -> Result<String> {
+        Ok(new_word("kws_")?)
     }
 
     /// Lets an agent in by its token.

@@ -11,7 +11,7 @@ use keywright_core::policy::Policies;
 use keywright_core::provider::Provider;
 use keywright_core::secret::Secret;
 use keywright_core::text::Untrusted;
-use keywright_ledger::audit_files::AuditFiles;
+use keywright_ledger::audit_files::{AuditFiles, Trouble};
 use keywright_ledger::seal::Keyring;
 use keywright_ledger::{Clock, Heard, Ledger, LedgerError, Slot, Tx};
 use tokio::sync::OnceCell;
@@ -80,6 +80,8 @@ pub struct Broker {
     pub(crate) sessions: Sessions,
     /// What waits for the touch of a passkey.
     pub(crate) waiting: Waiting,
+    /// Where the pages are, as browsers name it, while they are served.
+    pub(crate) door: OnceLock<String>,
     pub(crate) tick: Duration,
     pub(crate) at_a_time: u32,
     pub(crate) crash_at: CrashAt,
@@ -107,8 +109,6 @@ pub struct Broker {
     pub(crate) made: Arc<Made>,
     /// Since when programs that `run` started can be heard of.
     pub(crate) listening_since: OnceLock<Timestamp>,
-    /// Where the pages are, if they are.
-    pub(crate) door: OnceLock<String>,
     _lock: HomeLock,
 }
 
@@ -160,6 +160,7 @@ impl Broker {
             files,
             sessions: Sessions::default(),
             waiting: Waiting::default(),
+            door: OnceLock::new(),
             tick: options.tick,
             at_a_time: options.at_a_time,
             crash_at: options.crash_at,
@@ -177,7 +178,6 @@ impl Broker {
             known: OnceCell::new(),
             made,
             listening_since: OnceLock::new(),
-            door: OnceLock::new(),
             _lock: lock,
         });
         // One broker per home: whatever claimed a saga before is dead, whatever it held in memory is gone. Of brokers with
@@ -224,8 +224,9 @@ impl Broker {
     /// # Errors
     /// When the files can't be written, or the log does not continue what was signed before.
     pub async fn publish_audit(&self) -> Result<u64> {
-        let lost = self.lost.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let published = match lost {
+        let why = |of: &RwLock<Option<String>>| of.read().unwrap_or_else(PoisonError::into_inner).clone();
+        // What was found not to continue does not come to continue; only a start or an operator's word takes that back.
+        let published = match why(&self.lost).or_else(|| why(&self.forked)) {
             Some(why) => Err(LedgerError::NotContinued { why }),
             None => self.files.publish(&self.ledger).await,
         };
@@ -329,6 +330,20 @@ impl Broker {
 
     pub(crate) fn find_request(text: &str) -> Result<RequestId> {
         RequestId::parse(text).map_err(BrokerError::invalid)
+    }
+}
+
+/// What is wrong with the second place of the log's head, and what that means.
+pub(crate) fn told_of(trouble: &Trouble) -> String {
+    let Trouble { place, why, is_unread } = trouble;
+    let place = place.display();
+    if *is_unread {
+        format!(
+            "whether this home is an older copy is not known, because {place} can't be read: {why}; until it can, no key that \
+             the ledger does not know is ended"
+        )
+    } else {
+        format!("the copy of the audit log's head in {place} is behind: {why}")
     }
 }
 

@@ -31,7 +31,7 @@ impl Broker {
         let applied = self.applied(&ask.template).await?;
         self.rails.check_held(ask.template.as_str())?;
         let template = &applied.resolved.template;
-        let connection = self.connection_for(&applied).await?;
+        let connection = self.connection_for(&applied, ask.through.as_ref()).await?;
         let provider = self.outside.provider(&connection).await?;
         let parameters = fill(&applied, ask)?;
         let ttl = ask.ttl.unwrap_or_else(|| template.default_ttl());
@@ -81,6 +81,7 @@ impl Broker {
     /// The same derivation for a plan that was recorded: what would happen now.
     pub(crate) async fn rederive(&self, plan: &Plan) -> Result<Plan> {
         let ask = ParsedAsk {
+            through: Some(plan.connection.clone()),
             template: plan.template.clone(),
             parameters: plan.parameters.clone(),
             project: plan.project.clone(),
@@ -124,7 +125,11 @@ impl Broker {
         })
     }
 
-    async fn connection_for(&self, applied: &AppliedTemplate) -> Result<ConnectionName> {
+    async fn connection_for(
+        &self,
+        applied: &AppliedTemplate,
+        through: Option<&ConnectionName>,
+    ) -> Result<ConnectionName> {
         let template = &applied.resolved.template;
         let connections = self.ledger.read(|tx| tx.connections()).await?;
         self.ledger.catch_up().await?;
@@ -148,6 +153,9 @@ impl Broker {
             };
         }
         let fitting: Vec<_> = connections.iter().filter(|c| c.kind == template.provider).collect();
+        if let Some(known) = fitting.iter().find(|one| Some(&one.name) == through) {
+            return as_added(known).map(|()| known.name.clone());
+        }
         match fitting.as_slice() {
             [one] => as_added(one).map(|()| one.name.clone()),
             [] => Err(BrokerError::missing(format!(

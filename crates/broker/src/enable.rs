@@ -21,7 +21,7 @@ impl Broker {
     /// When nothing of the key is switched off, or the provider did not switch it on.
     pub async fn enable_old(self: &Arc<Self>, operator: &Proven, key: &str, reason: &str) -> Result<Key> {
         self.refuse_if_forked()?;
-        operator.signing()?;
+        operator.deciding()?;
         let id = self.find_key(key).await?;
         let who = Caller::plain(Principal::Operator(operator.name().clone())).who();
         let reason = self.kept(reason, 500).await?;

@@ -8,6 +8,7 @@ use keywright_catalog::solve::Wanted;
 use keywright_catalog::{Catalog, CatalogError};
 use keywright_core::audit::{Deed, Record, Stage, Subject};
 use keywright_core::grant::Permission;
+use keywright_core::id::RequestId;
 use keywright_core::key::Key;
 use keywright_core::look::doubt;
 use keywright_core::name::TemplateId;
@@ -17,7 +18,8 @@ use keywright_core::policy::{
 };
 use keywright_core::template::{PermissionRef, ResolvedTemplate, Template};
 use keywright_core::text::escaped;
-use keywright_ledger::{AppliedPolicy, AppliedTemplate, LedgerError, Tx};
+use keywright_ledger::{AppliedPolicy, AppliedTemplate, LedgerError};
+use sha2::{Digest as _, Sha256};
 
 use crate::auth::Proven;
 use crate::broker::Broker;
@@ -256,15 +258,15 @@ impl Broker {
     /// # Errors
     /// As [`check_template`], or when the operator came without a passphrase.
     pub async fn apply_template(&self, operator: &Proven, source: &str) -> Result<(CheckedTemplate, u64)> {
-        self.put_in_force(operator, source, |_| Ok(())).await
+        self.put_in_force(operator, source, None).await
     }
 
-    /// As [`Broker::apply_template`], when `only_if` holds in the same transaction.
+    /// As [`Broker::apply_template`], and a proposal is applied with it that still waits.
     pub(crate) async fn put_in_force(
         &self,
         operator: &Proven,
         source: &str,
-        only_if: impl FnOnce(&Tx<'_>) -> std::result::Result<(), LedgerError> + Send + 'static,
+        proposal: Option<RequestId>,
     ) -> Result<(CheckedTemplate, u64)> {
         self.refuse_if_forked()?;
         let mut checked = check_template(source)?;
@@ -272,12 +274,19 @@ impl Broker {
         checked
             .warnings
             .extend(wider.iter().map(|said| format!("{said}: it may do more than is counted here")));
-        let signature = operator.signing()?.sign(&signed("template", source)).to_bytes();
+        // A passkey's signature stands in the entry, and so does what it says: which proposal, and the digest of its text.
+        let touch = operator.deciding()?;
+        let signature = match operator.signing() {
+            Ok(key) => key.sign(&signed("template", source)).to_bytes(),
+            Err(_) => [0; 64],
+        };
         let (resolved, source, by) = (checked.resolved.clone(), source.to_owned(), operator.name().clone());
         let who = operator.caller().who();
         let (name, rails) = (resolved.template.id.to_string(), Arc::clone(&self.rails));
         let written = self.ledger.write(move |tx| {
-            only_if(tx)?;
+            if let Some(proposal) = proposal {
+                tx.settle_proposal(proposal, "applied")?;
+            }
             let version = tx.apply_template(&source, &resolved, &by, &signature)?;
             let digest = of_template(&source, &resolved, version);
             rails.coming(resolved.template.id.as_str(), &digest);
@@ -286,6 +295,12 @@ impl Broker {
                 Subject { template: Some(resolved.template.id.to_string()), ..Subject::default() };
             record.facts.insert("version".to_owned(), serde_json::json!(version));
             record.facts.insert(FACT.to_owned(), serde_json::json!(digest));
+            if let Some(proposal) = proposal {
+                let text = hex::encode(Sha256::digest(source.as_bytes()));
+                record.facts.insert("proposal".to_owned(), serde_json::json!(proposal));
+                record.facts.insert("source".to_owned(), serde_json::json!(text));
+            }
+            record.signatures.extend(touch);
             record.facts.insert("unlocks".to_owned(), serde_json::json!(resolved.unlocks));
             record.facts.insert("mutating".to_owned(), serde_json::json!(resolved.mutating));
             let names: Vec<&str> = resolved.permissions.iter().map(|p| p.name.as_str()).collect();

@@ -1,11 +1,11 @@
-//! How a broker is doing, for whoever may open its socket.
+//! How the broker is doing, in numbers; and where its pages are.
 
 use std::sync::PoisonError;
 
+use keywright_core::id::RequestId;
 use keywright_ledger::LedgerError;
-use keywright_ledger::audit_files::Trouble;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, told_of};
 use crate::error::Result;
 use crate::notify::failing;
 
@@ -16,7 +16,7 @@ pub struct Health {
     pub keys_active: u64,
     /// Requests and proposals that wait for humans.
     pub requests_pending: u64,
-    /// How many of the requests there is much to lose with.
+    /// How many of the requests there was much to lose with when they were asked.
     pub requests_high: u64,
     /// Sagas that are under way or waiting to be tried again.
     pub sagas_open: u64,
@@ -24,6 +24,8 @@ pub struct Health {
     pub revocations_owed: u64,
     /// Versions that were replaced and live longer than their template says, because they are used or nobody can know.
     pub drains_late: u64,
+    /// Living keys that could not be rotated when they were due.
+    pub rotations_failing: u64,
     /// Consumers that could not be told of a successor so far, and old versions that wait for it.
     pub consumers_untold: u64,
     /// Channels whose last tries to tell somebody failed, and why.
@@ -63,8 +65,7 @@ impl Broker {
         let witness = self.files.second_place().map(|trouble| told_of(&trouble));
         let clock = self.doubts_clock();
         let clock_off = self.clock_off();
-        let requests_high = self.high_waiting().await?;
-        let health = self.ledger.scan(move |tx| {
+        let health = self.ledger.scan(|tx| {
             Ok::<_, LedgerError>(Health {
                 clock,
                 unsigned,
@@ -73,10 +74,11 @@ impl Broker {
                 read_only,
                 keys_active: tx.keys_active()?,
                 requests_pending: tx.requests_waiting()?,
-                requests_high,
+                requests_high: tx.requests_high()?,
                 sagas_open: tx.sagas_open()?,
                 revocations_owed: tx.revocations_count()?,
                 drains_late: tx.drains_late()?,
+                rotations_failing: tx.rotations_failing()?,
                 consumers_untold: tx.tellings_failing()?,
                 channels_failing: failing(tx)?,
                 parents_renewing: tx.renewals_open()?,
@@ -86,18 +88,22 @@ impl Broker {
         });
         Ok(health.await?)
     }
-}
 
-/// What is wrong with the second place of the log's head, and what that means.
-fn told_of(trouble: &Trouble) -> String {
-    let Trouble { place, why, is_unread } = trouble;
-    let place = place.display();
-    if *is_unread {
-        format!(
-            "whether this home is an older copy is not known, because {place} can't be read: {why}; until it can, no key that \
-             the ledger does not know is ended"
-        )
-    } else {
-        format!("the copy of the audit log's head in {place} is behind: {why}")
+    /// The pages are served there, from now on: an origin, as in `http://localhost:4777`.
+    pub fn set_door(&self, origin: &str) {
+        // A broker has one door.
+        let _ = self.door.set(origin.to_owned());
+    }
+
+    /// Where the pages are, as browsers name it.
+    #[must_use]
+    pub fn door(&self) -> Option<&str> {
+        self.door.get().map(String::as_str)
+    }
+
+    /// Where a person can look at a request. The address lets nobody in.
+    #[must_use]
+    pub fn review_url(&self, request: RequestId) -> Option<String> {
+        self.door().map(|origin| format!("{origin}/r/{request}"))
     }
 }

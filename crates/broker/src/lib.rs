@@ -14,12 +14,14 @@
 //! | `begin` | the first transaction of a saga |
 //! | `limits` | what policy counts, and the brake on asking |
 //! | [`review`] | pending requests: show, reject, expire |
+//! | [`blocks`] | what whoever decides reads, the same words at each door |
 //! | [`approve`] | pending requests: approve, as asked or with less |
 //! | [`inventory`], [`adopt`] | keys that were made elsewhere: what there is, and one put under management |
 //! | [`spend`] | what keys used and cost |
 //! | [`switch_off`] | a key that is there and does not work for a while |
 //! | `enable` | an old version that was switched off and is missed |
 //! | `rotate` | the wish for a successor: decided, recorded, begun; and what is due by itself |
+//! | `pace` | when what failed is tried again |
 //! | `saga` | mint and rotation, step by step, with their undo |
 //! | [`revoke`], `copies`, `sweep` | the debts, what lies in stores, and the orphans |
 //! | [`deliver`] | secrets for workloads at run time |
@@ -41,6 +43,7 @@
 //! | [`by_model`] | a job's operations as a model of the user's chooses them |
 //! | [`record`] | what goes on record |
 //! | [`mask`] | secrets that an agent pasted into a call |
+//! | `health` | how the broker is doing |
 //! | [`crash`] | failpoints |
 //! | [`steady`] | a clock that jumps ahead |
 //! | `scheduler` | what has to happen without anybody asking |
@@ -51,6 +54,7 @@ pub mod approve;
 pub mod ask;
 pub mod auth;
 mod begin;
+pub mod blocks;
 mod broker;
 pub mod by_model;
 mod clock;
@@ -80,6 +84,7 @@ pub mod mask;
 mod moving;
 pub mod notify;
 mod outside;
+mod pace;
 pub mod parent;
 pub mod passkey;
 mod proposals;

@@ -94,10 +94,27 @@ impl Home {
             // What is not in the file then is in its write-ahead log, which is kept with it.
             tracing::warn!(%error, "somebody else reads the old file");
         }
+        // Another home, and a broker that was suspended, know the old database only. A file gets another name instead.
+        if let Location::Server(_) = &from {
+            let (at, own) = (ledger.now().strftime("%Y-%m-%d %H:%M:%SZ"), self.broker_name(true)?);
+            let to = match to {
+                Location::Server(server) => server.url().to_owned(),
+                Location::File(_) => {
+                    format!("the file of another home, `{}`", keywright_core::text::escaped(&own))
+                }
+            };
+            ledger.retire(&format!("at {at} to {to}")).await?;
+        }
         drop(ledger);
-        self.set_location(to).map_err(|error| error.hint(
-            "everything was copied, and the home uses the old ledger still; empty the new one before you try again",
-        ))?;
+        self.set_location(to).map_err(|error| {
+            let table = match to {
+                Location::Server(server) => format!("has to say: url = \"{}\"", server.url()),
+                Location::File(_) => "has to go".to_owned(),
+            };
+            error.hint(format!(
+                "everything was moved; what is missing is that the table [ledger] of config.toml {table}"
+            ))
+        })?;
         let (kept, not_renamed) = match &from {
             Location::File(path) => {
                 let kept = free_name(path);

@@ -7,8 +7,9 @@ use keywright_core::id::RequestId;
 use keywright_core::look::{look, spelled};
 use keywright_core::plan::Principal;
 use keywright_core::policy::{Action, Actor, Facts, TemplateFacts};
-use keywright_core::template::Template;
+use keywright_core::template::{Template, Tier};
 use keywright_core::text::Untrusted;
+use keywright_core::verdict::{Level, Verdict};
 use keywright_ledger::{AppliedTemplate, Proposal};
 
 use crate::auth::Proven;
@@ -103,7 +104,7 @@ impl Broker {
         request: &str,
         shown: &str,
     ) -> Result<(CheckedTemplate, u64)> {
-        operator.signing()?;
+        operator.deciding()?;
         let id = Self::find_request(request)?;
         let found = self.ledger.read(move |tx| tx.proposal(id)).await?;
         let proposal = found.ok_or_else(|| BrokerError::missing(format!("there is no proposal `{id}`")))?;
@@ -117,7 +118,7 @@ impl Broker {
                 "the template is not the one that you were shown; look again",
             ));
         }
-        self.put_in_force(operator, shown, move |tx| tx.settle_proposal(id, "applied")).await
+        self.put_in_force(operator, shown, Some(id)).await
     }
 
     /// A proposal as a reviewer sees it, beside what it would replace, given the templates in force.
@@ -144,8 +145,10 @@ impl Broker {
             (Some(in_force), Some(checked)) => between(&in_force.resolved, &checked.resolved),
             _ => Vec::new(),
         };
+        let verdict = comes_to(&proposal, checked.as_ref(), in_force, &red_flags, differs.len());
         Ok(Pending::Template(Box::new(Proposed {
             request: proposal.request,
+            verdict,
             status: proposal.state,
             agent: proposal.agent.to_string(),
             template: proposal.template.to_string(),
@@ -157,8 +160,44 @@ impl Broker {
             held,
             in_force: in_force.map(|applied| Untrusted::capped(&applied.source, 64 * 1_024)),
             created_at: proposal.created_at,
+            blocks: Vec::new(),
         })))
     }
+}
+
+/// What a proposal comes to: by rule, like that of a plan.
+fn comes_to(
+    proposal: &Proposal,
+    checked: Option<&CheckedTemplate>,
+    in_force: Option<&AppliedTemplate>,
+    red_flags: &[String],
+    differences: usize,
+) -> Verdict {
+    let what = match in_force {
+        Some(one) => {
+            let changes =
+                if differences == 1 { "1 change".to_owned() } else { format!("{differences} changes") };
+            format!("{changes} to template {}, version {}", proposal.template, one.version)
+        }
+        None => format!("new template {}", proposal.template),
+    };
+    let Some(checked) = checked else {
+        return Verdict { level: Level::High, line: format!("{what}, which can't be applied") };
+    };
+    let resolved = &checked.resolved;
+    let worst = !red_flags.is_empty()
+        || !resolved.escalation.is_empty()
+        || resolved.template.tier == Tier::Production;
+    let level = match (worst, resolved.unlocks > 0 && resolved.mutating == 0) {
+        (true, _) => Level::High,
+        (false, true) => Level::Low,
+        (false, false) => Level::Medium,
+    };
+    let opens = match resolved.unlocks {
+        0 => "nobody knows how many operations".to_owned(),
+        all => format!("{all} operations, {} of them change something", resolved.mutating),
+    };
+    Verdict { level, line: format!("{what}: {opens}") }
 }
 
 /// What a proposed template has under a name that looks like one of those in force: its id, and the values that it allows.

@@ -181,7 +181,7 @@ impl Broker {
         let mut commits = self.ledger.commits();
         loop {
             commits.mark_unchanged();
-            let (request, waits, receipt) = self
+            let (request, waits, mut receipt) = self
                 .ledger
                 .read(move |tx| {
                     let request = tx.request(id)?;
@@ -189,6 +189,9 @@ impl Broker {
                     receipt(tx, &request).map(|receipt| (request, waits, receipt))
                 })
                 .await?;
+            if receipt.status == Status::PendingApproval {
+                receipt.review_url = self.review_url(id);
+            }
             if done(&request, waits) {
                 return Ok(receipt);
             }

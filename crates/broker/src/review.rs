@@ -4,22 +4,23 @@
 use std::cmp::Reverse;
 
 use jiff::Timestamp;
-use keywright_core::approval::quorum;
+use keywright_core::approval::{Approval, quorum};
 use keywright_core::audit::{Deed, Record, Stage, Subject};
 use keywright_core::id::RequestId;
-use keywright_core::look::doubt;
 use keywright_core::plan::Plan;
 use keywright_core::receipt::Status;
 use keywright_core::text::Untrusted;
 use keywright_core::verdict::{Flag, Verdict, flags, verdict};
-use keywright_ledger::{LedgerError, Request, RequestFilter};
+use keywright_ledger::{InboxPlace, LedgerError, Request, RequestFilter};
 use serde::Serialize;
 
 use crate::approve::Less;
 use crate::auth::Proven;
+use crate::blocks::{self, Block};
 use crate::broker::Broker;
 use crate::differs::Difference;
 use crate::error::Result;
+use crate::passkey::Signers;
 use crate::record::of_request;
 
 /// Everything that a human needs to decide about one request.
@@ -51,10 +52,15 @@ pub struct Review {
     pub needed: u8,
     /// Who has.
     pub approved_by: Vec<String>,
+    /// Who has, and when.
+    pub approved: Vec<(String, Timestamp)>,
     /// When it was asked.
     pub created_at: Timestamp,
     /// When it stops waiting.
     pub expires_at: Timestamp,
+    /// All of that as people read it; lists of requests leave it out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<Block>,
 }
 
 /// Something in the inbox.
@@ -82,6 +88,8 @@ pub struct Proposed {
     pub status: String,
     /// The file as proposed.
     pub source: Untrusted,
+    /// What it comes to, in one line.
+    pub verdict: Verdict,
     /// What deserves a second look, worst first.
     pub red_flags: Vec<String>,
     /// Which version of the template in force it would replace.
@@ -94,6 +102,20 @@ pub struct Proposed {
     pub in_force: Option<Untrusted>,
     /// When.
     pub created_at: Timestamp,
+    /// All of that as people read it; lists of proposals leave it out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<Block>,
+}
+
+/// A part of the inbox.
+#[derive(Debug, Clone)]
+pub struct Inbox {
+    /// What waits: the riskiest first, and of those that are equal the oldest.
+    pub waiting: Vec<Pending>,
+    /// Where it goes on, if it does.
+    pub next: Option<InboxPlace>,
+    /// How much waits in all.
+    pub all: u64,
 }
 
 impl Broker {
@@ -122,6 +144,40 @@ impl Broker {
         Ok(inbox)
     }
 
+    /// A part of the inbox, as a page has it: proposals stand before the first request.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn inbox_part(&self, after: Option<InboxPlace>, limit: u32) -> Result<Inbox> {
+        let (mut found, proposals, all, approvals) = self
+            .ledger
+            .scan(move |tx| {
+                let found = tx.requests_inbox(after, limit.saturating_add(1))?;
+                let proposals = if after.is_none() { tx.proposals()? } else { Vec::new() };
+                let mut approvals = Vec::new();
+                for (_, request) in &found {
+                    approvals.push(tx.approvals(request.id)?);
+                }
+                Ok::<_, LedgerError>((found, proposals, tx.requests_waiting()?, approvals))
+            })
+            .await?;
+        let is_more = found.len() > usize::try_from(limit).unwrap_or(usize::MAX);
+        if is_more {
+            found.pop();
+        }
+        let next = found.last().map(|(place, _)| *place).filter(|_| is_more);
+        let templates = if proposals.is_empty() { Vec::new() } else { self.templates().await? };
+        let mut waiting = Vec::new();
+        for proposal in proposals {
+            waiting.push(self.pending_template(proposal, &templates).await?);
+        }
+        let signers = self.signers().await?;
+        for ((_, request), approvals) in found.into_iter().zip(approvals) {
+            waiting.push(Pending::Key(Box::new(self.review_with(request, &approvals, &signers))));
+        }
+        Ok(Inbox { waiting, next, all })
+    }
+
     /// One request, whole; or, with `less`, what would be approved instead.
     ///
     /// # Errors
@@ -133,9 +189,20 @@ impl Broker {
         match (found, proposal) {
             (Ok(request), _) => {
                 let request = self.narrowed(request, less).await?;
-                Ok(Pending::Key(Box::new(self.review_of(request).await?)))
+                let mut review = self.review_of(request.clone()).await?;
+                review.blocks = self.blocks_of(&review, &request).await?;
+                Ok(Pending::Key(Box::new(review)))
             }
-            (Err(_), Some(proposal)) => self.pending_template(proposal, &self.templates().await?).await,
+            (Err(_), Some(proposal)) => {
+                let pending = self.pending_template(proposal, &self.templates().await?).await?;
+                Ok(match pending {
+                    Pending::Template(mut proposed) => {
+                        proposed.blocks = blocks::of_proposal(&proposed);
+                        Pending::Template(proposed)
+                    }
+                    key @ Pending::Key(_) => key,
+                })
+            }
             (Err(error), None) => Err(error.into()),
         }
     }
@@ -192,11 +259,21 @@ impl Broker {
     }
 
     async fn review_of(&self, request: Request) -> Result<Review> {
+        let (approvals, signers) = self.approvals(request.id).await?;
+        Ok(self.review_with(request, &approvals, &signers))
+    }
+
+    fn review_with(&self, request: Request, approvals: &[Approval], signers: &Signers) -> Review {
         let id = request.id;
-        let (approvals, signers) = self.approvals(id).await?;
-        let approved_by = quorum(&approvals, id, &request.digest, self.now(), |one| signers.vouch_for(one));
+        let approved_by = quorum(approvals, id, &request.digest, self.now(), |one| signers.vouch_for(one));
+        let approved = approvals.iter().filter(|one| {
+            approved_by.contains(&one.operator) && one.is_for(id, &request.digest, self.now()).is_ok()
+        });
+        let mut approved: Vec<(String, Timestamp)> =
+            approved.map(|one| (one.operator.to_string(), one.given_at)).collect();
+        approved.sort_by_key(|(_, at)| *at);
         let red_flags = self.red_flags(&request.plan);
-        Ok(Review {
+        Review {
             request: id,
             status: request.status,
             digest: request.digest.to_string(),
@@ -204,6 +281,7 @@ impl Broker {
             verdict: verdict(&request.plan, &red_flags),
             red_flags,
             approved_by: approved_by.into_iter().map(ToString::to_string).collect(),
+            approved,
             plan: request.plan,
             reasons: request.reasons,
             policies: request.policies,
@@ -212,7 +290,8 @@ impl Broker {
             needed: request.approvals_needed,
             created_at: request.created_at,
             expires_at: request.expires_at,
-        })
+            blocks: Vec::new(),
+        }
     }
 }
 
@@ -223,12 +302,6 @@ impl Broker {
         let ids: Vec<&str> = plan.permissions.iter().map(|p| p.id.as_str()).collect();
         let wider = self.rails.wider().of(plan.provider.as_str(), &ids);
         flags.extend(wider.into_iter().map(Flag::Wider));
-        let places: Vec<String> = plan.destinations.iter().map(|one| one.place.to_string()).collect();
-        let names = plan.parameters.values().chain(plan.resources.iter().map(|one| &one.name)).chain(&places);
-        let mut doubts: Vec<String> = names.filter_map(|name| doubt(name)).collect();
-        doubts.sort();
-        doubts.dedup();
-        flags.extend(doubts.into_iter().map(Flag::Looks));
         flags.sort_by_key(|flag| Reverse(flag.level()));
         flags
     }

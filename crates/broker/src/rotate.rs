@@ -24,17 +24,15 @@ use sha2::{Digest as _, Sha256};
 use crate::ask::{LONGEST_PURPOSE, ParsedAsk};
 use crate::auth::Proven;
 use crate::broker::Broker;
-use crate::clock::{back_off, entropy};
+use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
+use crate::pace::again_after;
+use crate::receipt::in_force;
 use crate::record::{Caller, of_key};
 use crate::request::{Considered, refuse_unmarked};
 
 /// How many keys begin their rotation in one tick.
 const AT_A_TIME: u32 = 32;
-/// The longest pause between rotations that fail, in seconds.
-const LONGEST_PAUSE: u64 = 6 * 3_600;
-/// The shortest pause between rotations that fail: 2 to the power of it, in seconds.
-const FIRST_PAUSE: u64 = 8;
 
 impl Broker {
     /// Replaces a key's version by a successor. Returns when the successor is in force, or with what stands in the way; the
@@ -65,7 +63,7 @@ impl Broker {
         (ending, wait): (Ending, Duration),
     ) -> Result<Receipt> {
         if ending == Ending::Leaked {
-            operator.signing()?;
+            operator.deciding()?;
         }
         self.rotate_ending(caller, key, reason, Some(ending), wait).await
     }
@@ -119,7 +117,7 @@ impl Broker {
     /// # Errors
     /// When no version of the key drains.
     pub async fn end_old(self: &Arc<Self>, operator: &Proven, key: &str, reason: &str) -> Result<Key> {
-        operator.signing()?;
+        operator.deciding()?;
         let id = self.find_key(key).await?;
         let who = Caller::plain(Principal::Operator(operator.name().clone())).who();
         let reason = self.kept(reason, 500).await?;
@@ -194,28 +192,29 @@ impl Broker {
             }
             Ok(request) => {
                 tracing::warn!(key = %id, status = %request.status, reasons = ?request.reasons, "its rotation may not begin");
-                self.rotation_failed(id).await
+                self.rotation_failed(id, &request.reasons.join("; ")).await
             }
             Err(error) => {
                 tracing::warn!(key = %id, message = %error.message, "its rotation can't begin");
                 if self.refuse_if_forked().is_err() {
                     return Ok(());
                 }
-                self.rotation_failed(id).await
+                self.rotation_failed(id, &error.message).await
             }
         }
     }
 
-    /// The next try comes later, each time a little more so.
-    async fn rotation_failed(&self, key: KeyId) -> Result<()> {
-        let now = self.now();
+    /// The next try comes later, each time a little more so, but in time before the version expires.
+    async fn rotation_failed(&self, key: KeyId, why: &str) -> Result<()> {
+        let (now, why) = (self.now(), Untrusted::capped(why, 500).to_string());
         let written = self.ledger.write(move |tx| {
             let (_, tries) = tx.rotation_of(key)?;
             if !tx.is_to_rotate(key)? {
                 // Somebody else began it, or it is done already.
                 return Ok(());
             }
-            tx.set_rotation(key, Some(again_after(tries, now)), tries + 1)
+            let expires = in_force(tx.versions(key)?.into_iter()).and_then(|version| version.expires_at);
+            tx.rotation_failed(key, Some(again_after(tries, expires, now)), tries + 1, &why)
         });
         Ok(written.await?)
     }
@@ -371,6 +370,7 @@ fn successor(
     let had: BTreeSet<&str> = before.permissions.iter().map(|p| p.id.as_str()).collect();
     let grants = template.permissions.iter().map(|p| p.id.as_str());
     ParsedAsk {
+        through: Some(key.connection.clone()),
         template: before.template.clone(),
         parameters: before.parameters.clone(),
         project: before.project.clone(),
@@ -458,11 +458,6 @@ pub(crate) fn still_due(tx: &Tx<'_>, key: KeyId) -> Result<()> {
         return Ok(());
     }
     Err(BrokerError::new(Code::Conflict, format!("a rotation of key {key} is not due any more")))
-}
-
-/// When a rotation that failed is tried again.
-pub(crate) fn again_after(tries: u64, now: Timestamp) -> Timestamp {
-    back_off(tries.saturating_add(FIRST_PAUSE), LONGEST_PAUSE, now)
 }
 
 /// How a plan's key is rotated.

@@ -416,22 +416,32 @@ impl Broker {
 
     async fn run_publishing(&self, mut stop: watch::Receiver<bool>) {
         let mut commits = self.ledger.commits();
+        let mut said = String::new();
+        // The same trouble is told once, however often it is met.
+        let mut publish = async || {
+            let published = self.publish_audit().await;
+            let trouble = published.as_ref().err().map(|error| error.message.clone()).unwrap_or_default();
+            if trouble != said {
+                report("audit", published);
+                said = trouble;
+            }
+        };
         loop {
             tokio::select! {
                 () = told(&mut stop) => break,
                 // It may say that this ledger is behind.
-                () = self.files.second_answered() => report("audit", self.publish_audit().await),
+                () = self.files.second_answered() => publish().await,
                 changed = commits.changed() => {
                     if changed.is_err() {
                         break;
                     }
                     // Commits come in bursts; one head covers them all.
                     tokio::time::sleep(PUBLISH).await;
-                    report("audit", self.publish_audit().await);
+                    publish().await;
                 }
             }
         }
-        report("audit", self.publish_audit().await);
+        publish().await;
     }
 }
 

@@ -37,6 +37,8 @@ const UPKEEP: &str = "upkeep";
 pub(crate) struct Held {
     sagas: Mutex<HashMap<SagaId, u64>>,
     lead: Mutex<Option<Lead>>,
+    /// Several loops ask at once who leads. Of two that take the lead, the second would be told that somebody has it.
+    taking: tokio::sync::Mutex<()>,
     /// The connections whose sagas have all the places that they may have.
     crowded: Mutex<Vec<ConnectionName>>,
     /// Something was begun that waits to be taken up.
@@ -123,6 +125,7 @@ impl Broker {
             self.give_up_lead().await?;
             return Ok(None);
         }
+        let taking = self.held.taking.lock().await;
         let held = lock(&self.held.lead).clone();
         if held.is_some() {
             // Not by a clock of this machine: a process that was stopped for a while does not know that.
@@ -132,6 +135,7 @@ impl Broker {
             let taken = self.ledger.write(move |tx| tx.take_lead(UPKEEP, &owner, Span::from_seconds(LEAD)));
             *lock(&self.held.lead) = taken.await?;
         }
+        drop(taking);
         // Each turn looks at the clock, and at what others appended.
         if self.refuse_if_forked().is_err() {
             self.give_up_lead().await?;

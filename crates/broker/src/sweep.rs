@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use keywright_core::audit::{Deed, Record, Stage};
 use keywright_core::id::{AttemptId, IdEntropy, RevocationId};
 use keywright_core::key::{Attempt, AttemptOutcome, KeyState, VersionState};
@@ -65,6 +66,7 @@ impl Broker {
         let only_looked = self.refuse_if_forked().is_err();
         let mut found = Reconciled { only_looked, ..Reconciled::default() };
         for connection in self.ledger.read(|tx| tx.sound_connections()).await? {
+            let before = self.now();
             let listed = match self.outside.provider(&connection.name).await {
                 // There is no list, and what is in it ends by itself.
                 Ok(provider) if provider.facts().recovery == Recovery::Expiry => continue,
@@ -73,7 +75,7 @@ impl Broker {
             };
             match listed {
                 Ok(listed) => {
-                    self.sort_out(&connection.name, listed, &mut found).await?;
+                    self.sort_out(&connection.name, (listed, before), &mut found).await?;
                     found.connections.push(connection.name.to_string());
                 }
                 Err(error) => drop(found.unreachable.insert(connection.name.to_string(), error.message)),
@@ -88,7 +90,7 @@ impl Broker {
     async fn sort_out(
         &self,
         connection: &ConnectionName,
-        listed: Vec<Listed>,
+        (listed, before): (Vec<Listed>, Timestamp),
         found: &mut Reconciled,
     ) -> Result<()> {
         let mut seen = Vec::new();
@@ -105,7 +107,7 @@ impl Broker {
                         continue;
                     }
                     let id = credential.provider_key_id.clone();
-                    match self.adopt_or_owe(connection, attempt, epoch, id).await? {
+                    match self.adopt_or_owe(connection, (attempt, epoch), id, before).await? {
                         Fate::Owned => found.owned += 1,
                         Fate::Owed => found.orphans.push(credential.provider_key_id),
                         Fate::Lost => found.lost.push(Lost::of(connection, &credential)),
@@ -179,13 +181,13 @@ impl Broker {
         }
     }
 
-    /// Whether a marked credential belongs to somebody. If not, it is owed.
+    /// Whether a marked credential belongs to somebody, or did after it was asked for the list that it is in. If not, it is owed.
     async fn adopt_or_owe(
         &self,
         connection: &ConnectionName,
-        attempt: AttemptId,
-        epoch: Epoch,
+        (attempt, epoch): (AttemptId, Epoch),
         provider_key_id: String,
+        listed_at: Timestamp,
     ) -> Result<Fate> {
         let (connection, random) = (connection.clone(), entropy()?);
         let only_looks = self.refuse_if_forked().is_err();
@@ -204,7 +206,9 @@ impl Broker {
                 Some(Err(LedgerError::Missing { .. } | LedgerError::Edited { .. })) => known = None,
                 Some(Err(error)) => return Err(error),
             }
-            if adopted(tx, &connection, &provider_key_id)? {
+            if adopted(tx, &connection, &provider_key_id)?
+                || ended_since(tx, &connection, &provider_key_id, listed_at)?
+            {
                 return Ok(Fate::Owned);
             }
             let may_be_lost = (is_unread && known.is_none()) || epoch < tx.epoch()?;
@@ -230,15 +234,16 @@ impl Broker {
             return Ok(0);
         }
         let due = self.ledger.read(|tx| tx.attempts_to_sweep()).await?;
-        let mut lists: BTreeMap<ConnectionName, Option<Vec<Listed>>> = BTreeMap::new();
+        let mut lists: BTreeMap<ConnectionName, Option<(Vec<Listed>, Timestamp)>> = BTreeMap::new();
         for attempt in &due {
             if let Some(late) = self.waits_for_expiry(&attempt.connection).await {
                 self.let_expire(attempt, late, leading).await?;
                 continue;
             }
             if !lists.contains_key(&attempt.connection) {
+                let before = self.now();
                 let listed = match self.outside.provider(&attempt.connection).await {
-                    Ok(provider) => provider.list(Listing::Marked).await.ok(),
+                    Ok(provider) => provider.list(Listing::Marked).await.ok().map(|listed| (listed, before)),
                     Err(_) => None,
                 };
                 lists.insert(attempt.connection.clone(), listed);
@@ -274,7 +279,12 @@ impl Broker {
         Ok(written.await?)
     }
 
-    async fn look(&self, attempt: &Attempt, listed: &[Listed], leading: &Leading) -> Result<()> {
+    async fn look(
+        &self,
+        attempt: &Attempt,
+        (listed, before): &(Vec<Listed>, Timestamp),
+        leading: &Leading,
+    ) -> Result<()> {
         let found: Vec<_> = listed.iter().filter(|l| self.carries_marker_of(l, attempt.id)).collect();
         let mut is_gone = found.is_empty();
         for credential in &found {
@@ -283,7 +293,7 @@ impl Broker {
                 continue;
             };
             let id = credential.provider_key_id.clone();
-            let fate = self.adopt_or_owe(&attempt.connection, attempt.id, epoch, id).await?;
+            let fate = self.adopt_or_owe(&attempt.connection, (attempt.id, epoch), id, *before).await?;
             is_gone |= matches!(fate, Fate::Lost);
         }
         if is_gone {
@@ -340,6 +350,18 @@ pub(crate) struct Orphan {
     /// The attempt that its marker names, if the ledger knows it.
     pub(crate) attempt: Option<Attempt>,
     pub(crate) reason: &'static str,
+}
+
+/// Whether a version was ended after the list was asked for that it is in: the list is older than the ledger.
+fn ended_since(
+    tx: &Tx<'_>,
+    connection: &ConnectionName,
+    provider_key_id: &str,
+    listed_at: Timestamp,
+) -> std::result::Result<bool, LedgerError> {
+    let Some((key, _)) = tx.key_of_credential(connection, provider_key_id)? else { return Ok(false) };
+    let of_it = tx.revocations_of(key.id)?.into_iter().filter(|one| one.provider_key_id == provider_key_id);
+    Ok(of_it.filter_map(|one| one.done_at).any(|done_at| done_at >= listed_at))
 }
 
 /// Puts an orphan on record and owes it, also when it was owed and settled before: it has been seen since. The sweep

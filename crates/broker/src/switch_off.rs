@@ -54,7 +54,7 @@ impl Broker {
     pub async fn switch_key(&self, operator: &Proven, key: &str, to: Switch, reason: &str) -> Result<Key> {
         // To switch off is what to do at once; to switch on gives something back.
         if to == Switch::On {
-            operator.signing()?;
+            operator.deciding()?;
         }
         let id = self.find_key(key).await?;
         let key = self.ledger.read(move |tx| tx.key(id)).await?;

@@ -5,14 +5,16 @@ use keywright_core::audit::Entry;
 use keywright_core::drain::{Verdict, verdict};
 use keywright_core::id::{KeyId, RequestId, VersionId};
 use keywright_core::key::{Key, KeyState, Placement, Version, VersionState};
-use keywright_core::name::{EnvironmentName, ProjectName};
+use keywright_core::name::{AgentName, EnvironmentName, KeyName, ProjectName};
 use keywright_core::plan::{Plan, Principal};
+use keywright_ledger::audit_files::verify_with;
 use keywright_ledger::{
     AuditFilter, Drain, LedgerError, Request, Revocation, Saga, StoredEntry, Telling, Tx,
 };
 
 use crate::broker::Broker;
-use crate::error::{BrokerError, Result};
+use crate::error::{BrokerError, Code, Result};
+use crate::passkey::signed_as_said;
 use crate::receipt::{in_force, what_is_open};
 use crate::rotate::rules;
 use crate::saga::class_of;
@@ -46,6 +48,8 @@ pub struct Trace {
     pub rotates_at: Option<Timestamp>,
     /// How often that failed since it last went well.
     pub rotate_tries: u64,
+    /// Why it failed the last time.
+    pub rotate_trouble: Option<String>,
     /// Since when it is switched off at the provider.
     pub disabled_at: Option<Timestamp>,
     /// The entries about it, in order: those of its beginning and of its end where there are thousands.
@@ -129,6 +133,65 @@ impl Broker {
         Ok(keys.await?)
     }
 
+    /// A part of all keys, newest first, as a page has it: those before one of them; with `name` only those of that name.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn keys_part(&self, after: Option<KeyId>, name: &str, limit: u32) -> Result<Vec<KeySummary>> {
+        let name = match name.trim() {
+            "" => None,
+            text => Some(KeyName::parse(text).map_err(BrokerError::invalid)?),
+        };
+        let keys = self.ledger.scan(move |tx| {
+            let keys = match &name {
+                Some(name) => tx.keys_named(name)?,
+                None => tx.keys_before(after, limit)?,
+            };
+            keys.into_iter().map(|key| summary(tx, key)).collect::<std::result::Result<_, LedgerError>>()
+        });
+        Ok(keys.await?)
+    }
+
+    /// The key that a request led to, if there is one.
+    ///
+    /// # Errors
+    /// When there is no such request.
+    pub async fn led_to(&self, request: RequestId) -> Result<Option<KeyId>> {
+        Ok(self.ledger.read(move |tx| tx.request(request)).await?.key)
+    }
+
+    /// What an agent asked for last, and its keys that live; at most so many of each.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn done_by(&self, agent: &AgentName, limit: u32) -> Result<(Vec<Request>, Vec<KeySummary>)> {
+        let agent = agent.clone();
+        let done = self.ledger.scan(move |tx| {
+            let requests = tx.requests_of(&Principal::Agent(agent.clone()), limit)?;
+            let keys = tx.keys_of(&agent, limit)?.into_iter().map(|key| summary(tx, key));
+            Ok::<_, LedgerError>((requests, keys.collect::<std::result::Result<_, _>>()?))
+        });
+        Ok(done.await?)
+    }
+
+    /// Holds the audit log's files against the ledger and their signatures, and what operators signed against what the entries
+    /// say. Gives the number of entries, and what is wrong, in words.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn verify_audit(&self) -> Result<(u64, Vec<String>)> {
+        let (dir, location) = (self.home().audit(), self.home().location()?);
+        let work = move || verify_with(&dir, location, None, None, &signed_as_said);
+        let internal = |error: &dyn std::fmt::Display| BrokerError::new(Code::Internal, error.to_string());
+        let report = tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))?;
+        let report = report.map_err(|error| internal(&error))?;
+        let mut findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
+        if findings.is_empty() && !report.is_sound() {
+            findings.push("it is not sound".to_owned());
+        }
+        Ok((report.entries, findings))
+    }
+
     /// One key, for somebody who may know of it.
     ///
     /// # Errors
@@ -191,6 +254,7 @@ impl Broker {
             stored.dedup_by_key(|e| e.number);
             let entries = stored.iter().map(StoredEntry::entry).collect::<std::result::Result<_, _>>()?;
             let placements = tx.placements(id)?;
+            let (_, tries) = tx.rotation_of(id)?;
             Ok::<_, LedgerError>(Trace {
                 versions: tx.versions(id)?,
                 open: placements.iter().filter_map(|placement| what_is_open(placement, key.state)).collect(),
@@ -202,6 +266,7 @@ impl Broker {
                 tellings: tx.tellings(id)?,
                 rotates_at: tx.rotation_of(id)?.0,
                 rotate_tries: tx.rotation_of(id)?.1,
+                rotate_trouble: tx.rotation_trouble(id)?.filter(|_| tries > 0),
                 disabled_at: tx.disabled_since(id)?,
                 entries,
                 plan: tx.request_in_force(&key)?.plan,

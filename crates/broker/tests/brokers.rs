@@ -172,6 +172,29 @@ async fn when_the_one_that_leads_is_gone_another_does_its_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_asks_several_times_at_once_whether_it_leads_leads() {
+    let Some(house) = house(0).await else { return };
+    let broker = house.open(0).await;
+    works(&broker, "CF_TOKEN").await;
+    let at_once: Vec<_> = (0..8)
+        .map(|_| {
+            let broker = Arc::clone(&broker);
+            tokio::spawn(async move { broker.tick().await.unwrap() })
+        })
+        .collect();
+    for tick in at_once {
+        tick.await.unwrap();
+    }
+    house.make_due();
+    broker.tick().await.unwrap();
+    assert_eq!(
+        house.count("SELECT count(*) FROM sagas WHERE kind = 'rotate'"),
+        1,
+        "nobody waited for a lead to run out"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_whose_clock_is_off_makes_no_keys_and_says_so() {
     let Some(house) = house(0).await else { return };
     let broker = house.open(0).await;
@@ -601,4 +624,35 @@ async fn what_one_writes_wakes_the_others() {
         until("the rotation", || house.count(begun) == key + 1).await;
     }
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_whose_ledger_was_moved_is_nobodys_ledger_any_more() {
+    let Some(house) = house(1).await else { return };
+    let suspended = house.open(1).await;
+    let first = house.open(0).await;
+    works(&first, "CF_TOKEN").await;
+    drop(first);
+    let to = Location::File(house.home(0).root().join("ledger.db"));
+    house.database.run("UPDATE listeners SET until = 1000");
+    let home = house.home(0);
+    home.move_ledger(&to, None, World::passphrase(), Arc::new(Timestamp::now)).await.unwrap();
+
+    // Whoever slept through it does nothing any more.
+    let live = || house.sandbox.live_tokens_named_like("kw-").len();
+    let before = live();
+    house.make_due();
+    let receipt = suspended.request(&World::agent("bot"), &ask("example.com", "LATE"), WAIT).await;
+    assert!(receipt.is_err(), "{receipt:?}");
+    let _ = suspended.tick().await;
+    let found = suspended.reconcile().await;
+    assert_eq!(live(), before, "nothing was made, nothing was ended: {found:?}");
+    drop(suspended);
+    // Whoever comes later is told where it is.
+    let options = Options::at(house.home(1));
+    let refused = Broker::open(options, World::passphrase()).await.err().unwrap();
+    assert!(refused.message.contains("was moved"), "{refused}");
+    let moved = Broker::open(Options::at(house.home(0)), World::passphrase()).await.unwrap();
+    works(&moved, "AFTER").await;
+    assert_eq!(live(), before + 1);
 }

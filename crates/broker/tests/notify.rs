@@ -392,8 +392,8 @@ async fn a_message_leads_to_the_page_where_there_is_one() {
     let world = World::new().await;
     let taker = Taker::always(200);
     add(&world, webhook("ops", taker.url("/"), AT_ONCE)).await;
-    world.broker.set_door("https://keys.example.com/".to_owned());
-    world.broker.set_door("https://other.example.com".to_owned());
+    world.broker.set_door("https://keys.example.com");
+    world.broker.set_door("https://other.example.com");
     let request = waiting(&world, "CF_TOKEN").await;
     pass(&world, 1).await;
     let told = data(&taker.taken()[0]);

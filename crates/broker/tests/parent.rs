@@ -281,3 +281,24 @@ async fn what_an_operator_gave_while_an_answer_was_lost_is_not_the_attempts() {
     assert_eq!((parents(&world).len(), open(&world.broker).await), (3, 0));
     works(&world, "TOKEN").await;
 }
+
+#[tokio::test]
+async fn a_parent_that_another_connection_works_with_does_not_end() {
+    let world = World::new().await;
+    let second = || NewConnection {
+        name: "second".parse().unwrap(),
+        kind: "cloudflare".parse().unwrap(),
+        base_url: Some(world.sandbox.base_url()),
+        account: Some(world.sandbox.account_id().to_owned()),
+        extra: std::collections::BTreeMap::new(),
+        credential: Secret::new(world.sandbox.parent_token().to_owned()),
+    };
+    world.broker.add_connection(&world.ana().await, second()).await.unwrap();
+    let before = parents(&world);
+    let refused = rotate(&world).await.unwrap_err();
+    assert_eq!(refused.code, Code::Conflict);
+    assert!(refused.message.contains("`second`"), "{refused}");
+    assert_eq!(parents(&world), before, "nothing was made or ended");
+    world.broker.remove_connection(&world.ana().await, &"second".parse().unwrap()).await.unwrap();
+    assert!(rotate(&world).await.unwrap().before_is_gone);
+}

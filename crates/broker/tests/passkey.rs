@@ -11,11 +11,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keywright_broker::approve::Less;
 use keywright_broker::ask::Ask;
 use keywright_broker::home::Home;
-use keywright_broker::passkey::{Challenge, PasskeyShown, signed_as_said, verifies};
+use keywright_broker::passkey::{Act, Challenge, Done, OnKey, PasskeyShown, signed_as_said, verifies};
 use keywright_broker::review::Pending;
 use keywright_broker::{BrokerError, Code};
 use keywright_core::approval::Assertion;
 use keywright_core::audit::{Deed, Record};
+use keywright_core::key::KeyState;
 use keywright_core::name::OperatorName;
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::secret::Secret;
@@ -29,6 +30,8 @@ use passkey::types::ctap2::{Aaguid, Ctap2Error};
 use serde_json::Value;
 use url::Url;
 
+const WAIT: Duration = Duration::from_secs(20);
+const PROPOSED: &str = include_str!("../../../templates/cloudflare/dns-read.toml");
 const ORIGIN: &str = "http://localhost:4777";
 
 /// A person before their authenticator, who may not be recognised.
@@ -120,6 +123,10 @@ fn as_browsers_do(value: Value) -> Value {
         }
         other => other,
     }
+}
+
+fn reject(request: &str, reason: &str) -> Act {
+    Act::Reject { request: request.to_owned(), reason: reason.to_owned() }
 }
 
 fn named(name: &str) -> OperatorName {
@@ -261,7 +268,7 @@ async fn no_answer_but_the_right_one_approves() {
     let of_other = browser.signs(&foreign).await;
     no("it was signed for another request", &challenge, of_other).await;
     let challenge = offer().await;
-    let rejection = world.broker.offer_rejection(&named("ana"), ORIGIN, &request, "no").await.unwrap();
+    let rejection = world.broker.offer_act(&named("ana"), ORIGIN, reject(&request, "no")).await.unwrap();
     let of_rejection = browser.signs(&rejection).await;
     no("it was signed to turn it down", &challenge, of_rejection).await;
 
@@ -398,10 +405,10 @@ async fn a_touch_turns_down_and_says_so_in_the_log() {
     let mut browser = enrolled(&world).await;
     let (request, _) = waiting(&world, "CF_TOKEN").await;
     let ana = named("ana");
-    let challenge = world.broker.offer_rejection(&ana, ORIGIN, &request, "not today").await.unwrap();
+    let challenge = world.broker.offer_act(&ana, ORIGIN, reject(&request, "not today")).await.unwrap();
     let touch = browser.signs(&challenge).await;
     let id = challenge.id.to_string();
-    world.broker.reject_with_passkey(&ana, &id, ORIGIN, &touch).await.unwrap();
+    world.broker.act_with_passkey(&ana, &id, ORIGIN, &touch, WAIT).await.unwrap();
     let Pending::Key(review) = world.broker.review(&request, &Less::default()).await.unwrap() else {
         panic!()
     };
@@ -409,6 +416,122 @@ async fn a_touch_turns_down_and_says_so_in_the_log() {
     let log = world.broker.log(keywright_ledger::AuditFilter::default()).await.unwrap();
     let entry = log.iter().find(|entry| entry.record().deed == Deed::RequestReject).unwrap();
     assert_eq!(verifies(&entry.record().signatures[0]), Ok(()));
+}
+
+#[tokio::test]
+async fn a_touch_does_the_one_deed_that_was_shown_and_the_log_says_which() {
+    let world = World::new().await;
+    let mut browser = enrolled(&world).await;
+    let ana = named("ana");
+    let first = world.request(&ask("example.com", "FIRST")).await.unwrap().key.unwrap().to_string();
+    let second = world.request(&ask("example.com", "SECOND")).await.unwrap().key.unwrap().to_string();
+    let on = |key: &str| OnKey { key: key.to_owned(), reason: "it is over".to_owned() };
+    let offer = async |act: Act| world.broker.offer_act(&ana, ORIGIN, act).await.unwrap();
+    let done = async |challenge: &Challenge, touch: &Assertion| {
+        world.broker.act_with_passkey(&ana, &challenge.id.to_string(), ORIGIN, touch, WAIT).await
+    };
+
+    // The answer to another offer, to another deed on the same key, to the same deed on another key.
+    for other in [Act::Revoke(on(&first)), Act::Disable(on(&first)), Act::Revoke(on(&second))] {
+        let (other, offered) = (offer(other).await, offer(Act::Revoke(on(&first))).await);
+        let touch = browser.signs(&other).await;
+        assert_eq!(done(&offered, &touch).await.unwrap_err().code, Code::Unauthenticated);
+        assert_eq!(done(&offered, &touch).await.unwrap_err().code, Code::Conflict, "the offer is used up");
+    }
+    // Of an approval's offer nothing comes but an approval.
+    let (request, digest) = waiting(&world, "THIRD").await;
+    let approval = offered(&world, "ana", &request, &digest).await;
+    let touch = browser.signs(&approval).await;
+    assert_eq!(done(&approval, &touch).await.unwrap_err().code, Code::Unauthenticated);
+    // Somebody else's touch, and a key that is none.
+    let challenge = offer(Act::Revoke(on(&first))).await;
+    let touch = browser.signs(&challenge).await;
+    let (bea, id) = (named("bea"), challenge.id.to_string());
+    let hers = world.broker.act_with_passkey(&bea, &id, ORIGIN, &touch, WAIT).await;
+    assert_eq!(hers.unwrap_err().code, Code::Unauthenticated);
+    let none = world.broker.offer_act(&ana, ORIGIN, Act::Revoke(on("NONE"))).await;
+    assert_eq!(none.unwrap_err().code, Code::NotFound);
+    let is_alive = async |key: &str| world.broker.trace(key).await.unwrap().key.state == KeyState::Active;
+    assert!(is_alive(&first).await && is_alive(&second).await, "nothing of all that did anything");
+
+    // By name, signed by id.
+    let challenge = offer(Act::Revoke(on("FIRST"))).await;
+    let touch = browser.signs(&challenge).await;
+    assert_eq!(done(&challenge, &touch).await.unwrap(), Done::Key(first.clone()));
+    assert!(!is_alive(&first).await && is_alive(&second).await);
+    let log = world.broker.log(keywright_ledger::AuditFilter::default()).await.unwrap();
+    let touches: Vec<&Record> =
+        log.iter().map(|entry| entry.record()).filter(|record| record.deed == Deed::OperatorTouch).collect();
+    assert_eq!(touches.len(), 1);
+    assert_eq!(signed_as_said(touches[0]), Ok(()));
+    let mut edited = touches[0].clone();
+    edited.facts.insert("subject".to_owned(), second.into());
+    assert!(signed_as_said(&edited).is_err(), "an entry says what was signed");
+}
+
+#[tokio::test]
+async fn a_touch_lets_in_and_makes_a_link_for_another_passkey() {
+    let world = World::new().await;
+    assert_eq!(world.broker.offer_entry(ORIGIN).await.unwrap_err().code, Code::Conflict, "nobody has one");
+    let mut browser = enrolled(&world).await;
+    let challenge = world.broker.offer_entry(ORIGIN).await.unwrap();
+    let touch = browser.signs(&challenge).await;
+    let id = challenge.id.to_string();
+    let elsewhere = world.broker.enter_with_passkey(&id, "http://localhost:4778", &touch).await;
+    assert_eq!(elsewhere.unwrap_err().code, Code::Unauthenticated);
+    assert_eq!(world.broker.enter_with_passkey(&id, ORIGIN, &touch).await.unwrap_err().code, Code::Conflict);
+    let challenge = world.broker.offer_entry(ORIGIN).await.unwrap();
+    let touch = browser.signs(&challenge).await;
+    let name = world.broker.enter_with_passkey(&challenge.id.to_string(), ORIGIN, &touch).await.unwrap();
+    assert_eq!(name, named("ana"));
+    let log = world.broker.log(keywright_ledger::AuditFilter::default()).await.unwrap();
+    let entry = log.iter().rfind(|entry| entry.record().deed == Deed::SessionOpen).unwrap();
+    assert_eq!(signed_as_said(entry.record()), Ok(()));
+
+    let invite = Act::Invite { label: "phone".to_owned() };
+    let challenge = world.broker.offer_act(&name, ORIGIN, invite).await.unwrap();
+    let touch = browser.signs(&challenge).await;
+    let id = challenge.id.to_string();
+    let done = world.broker.act_with_passkey(&name, &id, ORIGIN, &touch, WAIT).await.unwrap();
+    let Done::Word(word) = done else { panic!("{done:?}") };
+    let phone = Browser::new().enrols(&world, &word, ORIGIN).await.unwrap();
+    assert_eq!(phone.name, "phone");
+    let forget = Act::Forget { passkey: phone.id.to_string() };
+    let challenge = world.broker.offer_act(&name, ORIGIN, forget).await.unwrap();
+    let touch = browser.signs(&challenge).await;
+    let id = challenge.id.to_string();
+    world.broker.act_with_passkey(&name, &id, ORIGIN, &touch, WAIT).await.unwrap();
+    assert_eq!(world.broker.passkeys().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_touch_puts_a_proposal_in_force_as_it_was_shown() {
+    let world = World::new().await;
+    let mut browser = enrolled(&world).await;
+    let ana = named("ana");
+    let source = PROPOSED;
+    let agent = World::agent("bot");
+    let request = world.broker.propose_template(&agent, source, "to look").await.unwrap().to_string();
+    let act = |source: &str| Act::Apply {
+        request: request.clone(),
+        source: hex::encode(<sha2::Sha256 as sha2::Digest>::digest(source.as_bytes())),
+    };
+    let other = world.broker.offer_act(&ana, ORIGIN, act("another text")).await.unwrap();
+    let touch = browser.signs(&other).await;
+    let id = other.id.to_string();
+    let refused = world.broker.act_with_passkey(&ana, &id, ORIGIN, &touch, WAIT).await.unwrap_err();
+    assert_eq!(refused.code, Code::Conflict);
+    let challenge = world.broker.offer_act(&ana, ORIGIN, act(source)).await.unwrap();
+    let touch = browser.signs(&challenge).await;
+    let id = challenge.id.to_string();
+    world.broker.act_with_passkey(&ana, &id, ORIGIN, &touch, WAIT).await.unwrap();
+    let log = world.broker.log(keywright_ledger::AuditFilter::default()).await.unwrap();
+    let entry = log.iter().rfind(|entry| entry.record().deed == Deed::TemplateApply).unwrap();
+    assert_eq!(entry.record().signatures.len(), 1);
+    assert_eq!(signed_as_said(entry.record()), Ok(()));
+    let mut edited = entry.record().clone();
+    edited.facts.insert("source".to_owned(), "0".into());
+    assert!(signed_as_said(&edited).is_err());
 }
 
 #[tokio::test]

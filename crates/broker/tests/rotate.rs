@@ -420,3 +420,65 @@ async fn an_agent_rotates_its_own_key_and_nobody_elses() {
     assert_eq!(receipt.status, Status::Active);
     assert_eq!(receipt.key, Some(trace(&world).await.key.id));
 }
+
+#[tokio::test]
+async fn a_key_is_rotated_where_it_was_made_when_a_second_connection_comes() {
+    let world = world("ask").await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let second = keywright_broker::admin::NewConnection {
+        name: "second".parse().unwrap(),
+        kind: "cloudflare".parse().unwrap(),
+        base_url: Some(world.sandbox.base_url()),
+        account: Some(world.sandbox.account_id().to_owned()),
+        extra: std::collections::BTreeMap::new(),
+        credential: keywright_core::secret::Secret::new(world.sandbox.parent_token().to_owned()),
+    };
+    world.broker.add_connection(&world.ana().await, second).await.unwrap();
+    let receipt = rotate(&world).await;
+    assert_eq!(receipt.status, Status::Active, "{receipt:?}");
+    assert_eq!(states(&trace(&world).await), [VersionState::Draining, VersionState::Active]);
+    // A new key has to say which.
+    let asked = world.request(&ask("example.com", "OTHER")).await.unwrap_err();
+    assert!(asked.message.contains("several connections"), "{asked}");
+}
+
+#[tokio::test]
+async fn a_rotation_that_can_not_begin_says_why_and_is_tried_until_the_version_expires() {
+    let world = world("ask").await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let fault = Fault::on("GET", "/zones", FaultKind::Status { status: 403, retry_after: None });
+    world.sandbox.inject(fault.times(10_000)).unwrap();
+    let fault = Fault::on("POST", "/accounts/*/tokens", FaultKind::Status { status: 403, retry_after: None });
+    world.sandbox.inject(fault.times(10_000)).unwrap();
+    let expires = trace(&world).await.versions[0].expires_at.unwrap();
+    let left = || expires.as_second() - world.broker.now().as_second();
+    pass(&world, left() - 3_600).await;
+    pass(&world, 1).await;
+    let mut tried = Vec::new();
+    while left() > 60 {
+        let trace = trace(&world).await;
+        tried.push(trace.rotate_tries);
+        let again = trace.rotates_at.unwrap_or(expires).as_second() - world.broker.now().as_second();
+        assert!(again < left(), "the next try comes before the version expires: in {again} of {} s", left());
+        pass(&world, again.max(1) + 1).await;
+    }
+    assert!(tried.last() > Some(&5), "{tried:?}");
+    let trace = trace(&world).await;
+    assert!(trace.rotate_trouble.is_some_and(|why| !why.is_empty()));
+    assert_eq!(world.broker.health().await.unwrap().rotations_failing, 1);
+}
+
+#[tokio::test]
+async fn what_ends_while_a_list_is_on_its_way_is_no_orphan() {
+    let world = world("ask").await;
+    let key = world.request(&ask("example.com", "CF_TOKEN")).await.unwrap().key.unwrap().to_string();
+    let slow = FaultKind::Slow { delay_ms: 1_500, trickle_ms: 0 };
+    world.sandbox.inject(Fault::on("GET", "/accounts/*/tokens", slow).times(1)).unwrap();
+    let broker = std::sync::Arc::clone(&world.broker);
+    let looking = tokio::spawn(async move { broker.reconcile().await.unwrap() });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let ana = Caller::plain(Principal::Operator("ana".parse().unwrap()));
+    world.broker.revoke(&ana, &key, "over").await.unwrap();
+    let found = looking.await.unwrap();
+    assert_eq!(found.orphans, Vec::<String>::new(), "the list is older than the ledger: {found:?}");
+}

@@ -1,11 +1,13 @@
 //! The verdict: what a plan comes to, in one line, by rule and not by a model. It is the first thing that whoever has to decide reads,
 //! in the terminal and on the page; the plan itself is below it.
 
+use std::cmp::Reverse;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
 use crate::grant::{Permission, Resource};
+use crate::look::doubt;
 use crate::plan::Plan;
 use crate::span::Span;
 use crate::template::Tier;
@@ -127,6 +129,13 @@ pub fn flags(plan: &Plan) -> Vec<Flag> {
     if plan.ttl.seconds() > LONG * 86_400 {
         flags.push(Flag::Lives(plan.ttl));
     }
+    let places: Vec<String> = plan.destinations.iter().map(|one| one.place.to_string()).collect();
+    let names = plan.parameters.values().chain(plan.resources.iter().map(|one| &one.name)).chain(&places);
+    let mut doubts: Vec<String> = names.filter_map(|name| doubt(name)).collect();
+    doubts.sort();
+    doubts.dedup();
+    flags.extend(doubts.into_iter().map(Flag::Looks));
+    flags.sort_by_key(|flag| Reverse(flag.level()));
     flags
 }
 

@@ -28,6 +28,12 @@ pub enum LedgerError {
         "another broker has taken this ledger over; this one writes nothing any more and has to be started again"
     )]
     Taken,
+    /// Everything was moved elsewhere.
+    #[error("this ledger was moved, and counts no more: {note}")]
+    Moved {
+        /// When, and to where.
+        note: String,
+    },
     /// A ledger is only ever copied into an empty one.
     #[error("the ledger that everything was to be copied into is not empty: {what}")]
     NotEmpty {

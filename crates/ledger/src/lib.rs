@@ -34,7 +34,7 @@ pub use tables::{
     operators::{Operator, OperatorKeys, Slot, Unlocked},
     parents::{ParentRenewal, RenewalPhase},
     passkeys::Passkey,
-    requests::{NewRequest, Request, RequestFilter},
+    requests::{InboxPlace, NewRequest, Request, RequestFilter},
     revocations::{NewRevocation, Revocation},
     sagas::{Besides, NewSaga, Saga},
     soundness::Soundness,

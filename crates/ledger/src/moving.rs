@@ -39,6 +39,37 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Says in the database that everything was moved elsewhere. Nobody opens it as a ledger from here on, and whoever has it open
+    /// writes nothing more to it.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub async fn retire(&self, note: &str) -> Result<()> {
+        let note = note.as_bytes().to_vec();
+        let written = self.write(move |tx| {
+            let sql =
+                "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = $2";
+            tx.execute(sql, &[MOVED.into(), Value::Bytes(note)])?;
+            tx.execute("UPDATE brokers SET fence = fence + 1000000", &[])?;
+            Ok::<_, LedgerError>(())
+        });
+        written.await
+    }
+}
+
+/// What a ledger that was moved calls the note that says where to.
+const MOVED: &str = "moved";
+
+/// Refuses a database whose ledger was moved elsewhere.
+pub(crate) fn check(engine: &Engine) -> Result<()> {
+    let rows = engine.query("SELECT value FROM meta WHERE name = $1", &[MOVED.into()])?;
+    match rows.first() {
+        None => Ok(()),
+        Some(row) => Err(LedgerError::Moved { note: String::from_utf8_lossy(row.bytes(0)?).into_owned() }),
+    }
+}
+
 fn copy(from: &Tx<'_>, to: &Location, heard_by: Option<&str>) -> Result<Moved> {
     let tables = tables()?;
     let target = to.writing()?;

@@ -279,6 +279,18 @@ pub enum OperatorCall {
         /// The new one.
         new_passphrase: Passed,
     },
+    /// Have a link made with which the operator's browser can enrol a passkey.
+    PasskeyInvite {
+        /// What it will be called.
+        label: String,
+    },
+    /// List the passkeys.
+    PasskeyList,
+    /// Remove one.
+    PasskeyRemove {
+        /// Its id.
+        passkey: String,
+    },
     /// Add an agent; the answer holds its token, this once.
     AgentAdd {
         /// The name.

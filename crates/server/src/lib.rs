@@ -7,13 +7,17 @@
 //! | [`dispatch`] | a call, run on a broker |
 //! | [`views`] | the nouns as JSON |
 //! | [`socket`], `idle` | the local socket: server and client; and connections that say nothing |
+//! | [`http`] | the review pages |
+//! | [`when`] | times for people |
 //! | [`mcp`], [`mcp_client`] | MCP over stdio, forwarding to the socket; and a plain client, for the demo |
 
 pub mod answer;
 pub mod call;
 pub mod dispatch;
+pub mod http;
 mod idle;
 pub mod mcp;
 pub mod mcp_client;
 pub mod socket;
 pub mod views;
+pub mod when;

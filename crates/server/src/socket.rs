@@ -28,6 +28,8 @@ const LONGEST: usize = 1024 * 1024;
 const CONNECTIONS: usize = 256;
 /// How long a connection may be silent, or take for one line. Each call has a connection of its own, so this is short.
 const SILENCE: Duration = Duration::from_secs(10);
+/// How long a call may take that asks nobody outside.
+const QUICK: Duration = Duration::from_secs(15);
 /// How long the slowest call may take.
 const SLOWEST: Duration = Duration::from_secs(180);
 
@@ -96,6 +98,10 @@ async fn converse(
         let answer = match line {
             Ok(line) => {
                 let line = zeroize::Zeroizing::new(line);
+                // It may have been lying here while this process was suspended, and whoever said it have given up.
+                if has_gone(lines.get_ref()) {
+                    return;
+                }
                 answer(&line, broker, &peer, stop).await
             }
             Err(_) => Answer::Error(Failure::new(Code::InvalidArgument, "the call is too long or not text")),
@@ -106,6 +112,15 @@ async fn converse(
         }
         turn = idle.enter();
     }
+}
+
+/// Whether nobody is at the other end any more.
+fn has_gone(stream: &UnixStream) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd as _;
+    let mut ends = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    let told = poll(&mut ends, PollTimeout::ZERO).is_ok();
+    told && ends.iter().any(|end| end.revents().is_some_and(|flags| flags.contains(PollFlags::POLLHUP)))
 }
 
 async fn answer(line: &str, broker: &Arc<Broker>, peer: &Peer, stop: &watch::Sender<bool>) -> Answer {
@@ -161,8 +176,18 @@ pub async fn call(path: &Path, call: &Call) -> Result<Value, Failure> {
     let broken = |why: &str| Failure::new(Code::TryAgain, format!("the broker did not answer ({why})"));
     let text = serde_json::to_string(call).map_err(|_| broken("the call can't be written"))?;
     lines.send(text).await.map_err(|_| broken("the line broke"))?;
-    let line = tokio::time::timeout(SLOWEST + Duration::from_secs(5), lines.next());
-    let line = line.await.map_err(|_| broken("too late"))?.ok_or_else(|| broken("it went away"))?;
+    // What asks nobody outside is answered at once; a broker that is stopped or hangs is worth knowing of.
+    let patience = match call {
+        Call::Anybody | Call::Stop => QUICK,
+        _ => SLOWEST + Duration::from_secs(5),
+    };
+    let late = || {
+        broken(&format!("nothing came within {} s", patience.as_secs())).hint(
+            "it is suspended, or hangs: `kill -CONT` has it go on, `kill` ends it, and nothing is lost by either",
+        )
+    };
+    let line = tokio::time::timeout(patience, lines.next()).await.map_err(|_| late())?;
+    let line = line.ok_or_else(|| broken("it went away"))?;
     let line = line.map_err(|_| broken("the answer is too long"))?;
     match serde_json::from_str(&line) {
         Ok(Answer::Ok(value)) => Ok(value),

@@ -252,10 +252,13 @@ impl House {
             ("alice".parse().unwrap(), Secret::new(PASSPHRASE.to_owned()));
         let ledger = self.ledger();
         self.runtime.block_on(unlock(&ledger, name.as_str(), &passphrase));
+        let of = name.clone();
+        let slot = self.runtime.block_on(ledger.read(move |tx| tx.slot(&of))).unwrap();
+        // Not in the transaction: it takes long, and a server ends one in which nothing happens.
+        let unlocked = slot.unlock(&passphrase).unwrap();
+        let keys =
+            OperatorKeys::seal(&name, &passphrase, &unlocked.master, Some(&unlocked.signing), cheap).unwrap();
         let written = ledger.write(move |tx| {
-            let unlocked = tx.slot(&name)?.unlock(&passphrase)?;
-            let keys =
-                OperatorKeys::seal(&name, &passphrase, &unlocked.master, Some(&unlocked.signing), cheap)?;
             let instance = tx.instance()?.ok_or(LedgerError::Damaged { what: "instance" })?;
             let mac = tx.rewrap_operator(&name, &keys, &unlocked.master.keyring(instance))?;
             // On record as a change of passphrase, or the row would count for nothing.

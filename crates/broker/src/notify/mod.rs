@@ -13,16 +13,12 @@ use jiff::tz::TimeZone;
 use keywright_adapters::channel::{Channel, connect, facts};
 use keywright_core::audit::{Deed, Outcome, Record, Stage, Subject};
 use keywright_core::channel::{ChannelKind, Matter, Notice, Quiet, Rules};
-use keywright_core::id::{NoticeId, RequestId, SealedId};
-use keywright_core::look::doubt;
+use keywright_core::id::{NoticeId, SealedId};
 use keywright_core::name::ChannelName;
-use keywright_core::plan::Plan;
-use keywright_core::receipt::Status;
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
-use keywright_core::verdict::{Level, flags, verdict};
-use keywright_ledger::{ConfiguredChannel, LedgerError, RequestFilter, Tx};
+use keywright_ledger::{ConfiguredChannel, LedgerError, Tx};
 
 use crate::auth::Proven;
 use crate::broker::Broker;
@@ -38,8 +34,6 @@ const SHORTEST: u64 = 60;
 const LONGEST: u64 = 7 * 86_400;
 /// The longest line of what the other side said that is kept.
 const LINE: usize = 300;
-/// How many waiting requests are looked at for how much there is to lose.
-const LOOKED_AT: u32 = 1_000;
 
 /// A channel about to be added.
 pub struct NewChannel {
@@ -56,22 +50,6 @@ pub struct NewChannel {
 }
 
 impl Broker {
-    /// Where the pages are, once they are: what messages lead to. Only the first word counts.
-    pub fn set_door(&self, mut origin: String) {
-        while origin.ends_with('/') {
-            origin.pop();
-        }
-        if self.door.set(origin).is_err() {
-            tracing::warn!("where the pages are was said before");
-        }
-    }
-
-    /// The page of a request, where there are pages.
-    #[must_use]
-    pub fn review_url(&self, request: RequestId) -> Option<String> {
-        self.door.get().map(|origin| format!("{origin}/r/{request}"))
-    }
-
     /// Adds a channel. Nothing is sent yet, and it is told of nothing that waits already.
     ///
     /// # Errors
@@ -237,28 +215,6 @@ impl Broker {
         let opened = self.ledger.read(move |tx| keyring.open(&owner, &tx.sealed(id)?));
         let what = format!("channel `{}`", channel.name);
         opened.await.map(Some).map_err(|error: LedgerError| not_as_added(&what, error))
-    }
-
-    /// How many of the requests that wait there is much to lose with.
-    pub(crate) async fn high_waiting(&self) -> Result<u64> {
-        let filter = RequestFilter { status: Some(Status::PendingApproval), limit: LOOKED_AT };
-        let waiting = self.ledger.scan(move |tx| tx.requests(&filter)).await?;
-        let high = waiting.iter().filter(|request| self.level_of(&request.plan) == Level::High).count();
-        Ok(high as u64)
-    }
-
-    /// How much there is to lose with a plan, by the same rules as in its review.
-    fn level_of(&self, plan: &Plan) -> Level {
-        let ids: Vec<&str> = plan.permissions.iter().map(|one| one.id.as_str()).collect();
-        let is_wider = || !self.rails.wider().of(plan.provider.as_str(), &ids).is_empty();
-        let places = || plan.destinations.iter().map(|one| one.place.to_string());
-        let names = plan.parameters.values().chain(plan.resources.iter().map(|one| &one.name));
-        let is_doubtful = || names.cloned().chain(places()).any(|name| doubt(&name).is_some());
-        match verdict(plan, &flags(plan)).level {
-            Level::High => Level::High,
-            _ if is_wider() || is_doubtful() => Level::High,
-            lower => lower,
-        }
     }
 }
 

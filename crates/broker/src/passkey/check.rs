@@ -156,6 +156,7 @@ pub fn signed_as_said(record: &Record) -> Result<(), String> {
         let lines: Vec<&str> = message.lines().collect();
         let said = |place: usize| lines.get(place).copied().unwrap_or_default();
         let request = record.subject.request.as_deref().unwrap_or_default();
+        let fact = |name: &str| record.facts.get(name).map(ToString::to_string);
         let is_same = match record.deed {
             Deed::ApprovalGive => {
                 said(0) == "keywright/approval/1"
@@ -169,6 +170,20 @@ pub fn signed_as_said(record: &Record) -> Result<(), String> {
                     && said(2) == request
                     && said(5) == signature.by
             }
+            Deed::TemplateApply => {
+                said(0) == "keywright/deed/1"
+                    && said(1) == record.deed.as_str()
+                    && fact("proposal").as_deref() == Some(said(2))
+                    && fact("source").as_deref() == Some(said(3))
+                    && said(5) == signature.by
+            }
+            Deed::OperatorTouch => {
+                said(0) == "keywright/deed/1"
+                    && record.facts.get("deed").and_then(|deed| deed.as_str()) == Some(said(1))
+                    && fact("subject").as_deref() == Some(said(2))
+                    && said(5) == signature.by
+            }
+            Deed::SessionOpen => said(0) == "keywright/deed/1" && said(1) == record.deed.as_str(),
             _ => true,
         };
         if !is_same {

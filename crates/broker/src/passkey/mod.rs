@@ -1,6 +1,7 @@
 //! Passkeys: what an operator approves with in a browser. Enrolled by the passphrase, or by another passkey of theirs; an agent
 //! has neither. What is signed is the message of one approval, or of one other deed, so an answer is good for nothing else.
 
+mod acts;
 mod check;
 mod offers;
 
@@ -9,10 +10,9 @@ use std::time::Duration;
 
 use keywright_core::approval::{Approval, Assertion, Signed, challenge};
 use keywright_core::audit::Deed;
-use keywright_core::id::{ApprovalId, PasskeyId, RequestId};
+use keywright_core::id::{ApprovalId, PasskeyId};
 use keywright_core::name::OperatorName;
 use keywright_core::receipt::Receipt;
-use keywright_core::span::Span;
 use keywright_ledger::{LedgerError, Operator, Passkey};
 use serde::Serialize;
 use webauthn_rs_core::proto::{
@@ -21,10 +21,11 @@ use webauthn_rs_core::proto::{
     UserVerificationPolicy,
 };
 
+pub use acts::{Act, Done, OnKey};
 pub(crate) use check::{ED25519, on_record};
 pub use check::{signed_as_said, verifies};
 pub(crate) use offers::Waiting;
-use offers::{Invitation, OFFER, Offer, Rejection};
+use offers::{Invitation, Offer};
 
 use crate::admin::vouched;
 use crate::approve::Less;
@@ -123,7 +124,7 @@ impl Broker {
     /// # Errors
     /// When the operator came with a session only, or has too many.
     pub async fn invite_passkey(&self, operator: &Proven, label: &str) -> Result<String> {
-        operator.signing()?;
+        operator.deciding()?;
         self.refuse_if_forked()?;
         let label = label.trim();
         let is_plain =
@@ -232,6 +233,22 @@ impl Broker {
         Ok(shown)
     }
 
+    /// As [`Broker::add_passkey`], with the answer as a browser sends it (WebAuthn Level 3, section 5.1,
+    /// `RegistrationResponseJSON`).
+    ///
+    /// # Errors
+    /// As there, and when it is no such answer.
+    pub async fn add_passkey_as_sent(
+        &self,
+        word: &str,
+        origin: &str,
+        answer: serde_json::Value,
+    ) -> Result<PasskeyShown> {
+        let answer: RegisterPublicKeyCredential = serde_json::from_value(answer)
+            .map_err(|_| BrokerError::invalid("that is not what an authenticator makes"))?;
+        self.add_passkey(word, origin, &answer).await
+    }
+
     /// The passkeys that count.
     ///
     /// # Errors
@@ -253,7 +270,7 @@ impl Broker {
     /// # Errors
     /// When there is none of this id.
     pub async fn remove_passkey(&self, operator: &Proven, id: &str) -> Result<PasskeyId> {
-        operator.signing()?;
+        operator.deciding()?;
         let id = PasskeyId::parse(id).map_err(BrokerError::invalid)?;
         let (who, keyring) = (operator.caller().who(), Arc::clone(&self.keyring));
         let written = self.ledger.write(move |tx| {
@@ -339,55 +356,6 @@ impl Broker {
         self.give(asked, waiting, *approval, proof, used, wait).await
     }
 
-    /// What a page has signed so that an operator turns a request down.
-    ///
-    /// # Errors
-    /// When there is no such request, or the operator has no passkey there.
-    pub async fn offer_rejection(
-        &self,
-        operator: &OperatorName,
-        origin: &str,
-        request: &str,
-        reason: &str,
-    ) -> Result<Challenge> {
-        let request = Self::find_request(request)?;
-        let id = ApprovalId::generate(self.now(), entropy()?);
-        let message = rejection(id, request, operator, reason, OFFER, self.now());
-        let challenge = self.challenge(operator, origin, id, &message).await?;
-        let (operator, reason) = (operator.clone(), reason.to_owned());
-        self.waiting.offer(id, Offer::Reject(Box::new(Rejection { operator, request, reason, message })));
-        Ok(challenge)
-    }
-
-    /// Turns down what was offered, with what the authenticator answered. The offer is used up, whatever comes of it.
-    ///
-    /// # Errors
-    /// When it was not offered to this operator, the answer does not count, or it no longer waits.
-    pub async fn reject_with_passkey(
-        &self,
-        operator: &OperatorName,
-        id: &str,
-        origin: &str,
-        assertion: &Assertion,
-    ) -> Result<RequestId> {
-        let id = ApprovalId::parse(id).map_err(BrokerError::invalid)?;
-        let Offer::Reject(rejection) = self.waiting.taken(id)? else { return Err(other_offer()) };
-        if rejection.operator != *operator {
-            return Err(other_offer());
-        }
-        let signers = self.signers().await?;
-        let (passkey, counter) = signers.with(operator, assertion, &rejection.message)?;
-        if passkey.origin != origin {
-            return Err(other_offer());
-        }
-        let proof = on_record(operator.as_str(), &passkey.credential, origin, &rejection.message, assertion);
-        let used = passkey.id;
-        self.ledger.write(move |tx| tx.use_passkey(used, counter)).await.map_err(copied)?;
-        let proven = Proven::by_assertion(operator.clone(), proof);
-        self.reject(&proven, &rejection.request.to_string(), &rejection.reason).await?;
-        Ok(rejection.request)
-    }
-
     async fn challenge(
         &self,
         operator: &OperatorName,
@@ -395,50 +363,44 @@ impl Broker {
         id: ApprovalId,
         message: &[u8],
     ) -> Result<Challenge> {
-        let mut allowed = Vec::new();
-        for passkey in self.signers().await?.passkeys {
-            if passkey.operator == *operator && passkey.origin == origin {
-                let credential: Credential =
-                    serde_json::from_str(&passkey.credential).map_err(|error| unreadable(&error))?;
-                allowed.push(AllowCredentials {
-                    type_: "public-key".to_owned(),
-                    id: credential.cred_id,
-                    transports: credential.transports,
-                });
-            }
-        }
-        if allowed.is_empty() {
-            return Err(BrokerError::new(Code::Conflict, format!("you have no passkey at {origin}")).hint(
-                "enrol one with `keywright passkey add`, or approve in the terminal: `keywright review`",
-            ));
-        }
-        let url = url::Url::parse(origin).map_err(BrokerError::invalid)?;
-        let timeout = u32::try_from(check::PATIENCE.as_millis()).unwrap_or(u32::MAX);
-        let public_key = PublicKeyCredentialRequestOptions {
-            challenge: challenge(message).to_vec(),
-            timeout: Some(timeout),
-            rp_id: url.host_str().unwrap_or_default().to_owned(),
-            allow_credentials: allowed,
-            user_verification: UserVerificationPolicy::Required,
-            hints: None,
-            extensions: None,
-        };
-        Ok(Challenge { id, options: RequestChallengeResponse { public_key, mediation: None } })
+        let passkeys = self.signers().await?.passkeys;
+        let own = passkeys.iter().filter(|one| one.operator == *operator && one.origin == origin);
+        Ok(Challenge { id, options: options(own, origin, message)? })
     }
 }
 
-/// Every field on a line, the reason as JSON has it: without line ends.
-fn rejection(
-    id: ApprovalId,
-    request: RequestId,
-    operator: &OperatorName,
-    reason: &str,
-    lasts: Duration,
-    now: jiff::Timestamp,
-) -> Vec<u8> {
-    let until = Span::from_seconds(lasts.as_secs()).after(now);
-    let (deed, reason) = (Deed::RequestReject.as_str(), serde_json::json!(reason));
-    format!("keywright/deed/1\n{deed}\n{request}\n{reason}\n{id}\n{operator}\n{now}\n{until}\n").into_bytes()
+/// What one of these passkeys is asked to sign.
+fn options<'a>(
+    passkeys: impl Iterator<Item = &'a Passkey>,
+    origin: &str,
+    message: &[u8],
+) -> Result<RequestChallengeResponse> {
+    let mut allowed = Vec::new();
+    for passkey in passkeys {
+        let credential: Credential =
+            serde_json::from_str(&passkey.credential).map_err(|error| unreadable(&error))?;
+        allowed.push(AllowCredentials {
+            type_: "public-key".to_owned(),
+            id: credential.cred_id,
+            transports: credential.transports,
+        });
+    }
+    if allowed.is_empty() {
+        return Err(BrokerError::new(Code::Conflict, format!("you have no passkey at {origin}"))
+            .hint("enrol one with `keywright passkey add`, or approve in the terminal: `keywright review`"));
+    }
+    let url = url::Url::parse(origin).map_err(BrokerError::invalid)?;
+    let timeout = u32::try_from(check::PATIENCE.as_millis()).unwrap_or(u32::MAX);
+    let public_key = PublicKeyCredentialRequestOptions {
+        challenge: challenge(message).to_vec(),
+        timeout: Some(timeout),
+        rp_id: url.host_str().unwrap_or_default().to_owned(),
+        allow_credentials: allowed,
+        user_verification: UserVerificationPolicy::Required,
+        hints: None,
+        extensions: None,
+    };
+    Ok(RequestChallengeResponse { public_key, mediation: None })
 }
 
 /// A counter that went backwards.

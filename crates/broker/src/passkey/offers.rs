@@ -6,11 +6,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use keywright_core::approval::Approval;
-use keywright_core::id::{ApprovalId, RequestId};
+use keywright_core::id::ApprovalId;
 use keywright_core::name::OperatorName;
 use sha2::{Digest as _, Sha256};
 use webauthn_rs_core::proto::RegistrationState;
 
+use super::acts::Acting;
 use crate::approve::Less;
 use crate::error::{BrokerError, Code, Result};
 
@@ -33,17 +34,10 @@ pub(crate) struct Invitation {
 pub(crate) enum Offer {
     /// An approval, all but its signature, and what is cut off before.
     Approve(Box<Approval>, Less),
-    /// To turn a request down.
-    Reject(Box<Rejection>),
-}
-
-/// A request that an operator is about to turn down.
-pub(crate) struct Rejection {
-    pub(crate) operator: OperatorName,
-    pub(crate) request: RequestId,
-    pub(crate) reason: String,
-    /// What is signed for it.
-    pub(crate) message: Vec<u8>,
+    /// Another deed.
+    Act(Box<Acting>),
+    /// To come in and look: what is signed for it.
+    Enter(Vec<u8>),
 }
 
 /// See the module.
@@ -82,6 +76,12 @@ impl Waiting {
 
     pub(crate) fn offer(&self, id: ApprovalId, offer: Offer) {
         insert(&self.offers, id, offer, OFFER);
+    }
+
+    /// Whether an approval was offered under this id.
+    pub(crate) fn is_approval(&self, id: ApprovalId) -> bool {
+        let all = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(all.get(&id), Some((Offer::Approve(..), _)))
     }
 
     /// Takes an offer, whatever comes of it: no answer is tried twice.

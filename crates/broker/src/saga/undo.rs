@@ -14,8 +14,9 @@ use super::{Step, Work};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Result};
+use crate::pace::again_after;
+use crate::receipt::in_force;
 use crate::record::{fact_of, failed, of_placement, of_request, system};
-use crate::rotate::again_after;
 
 impl Broker {
     /// Leaves the way forward. Before the seal nothing has to be taken back; after it, the version becomes a debt in
@@ -161,8 +162,9 @@ fn keep_key(
     error: &BrokerError,
 ) -> std::result::Result<(), LedgerError> {
     let (_, tries) = tx.rotation_of(saga.key)?;
-    let again = request.plan.rotation.as_ref().map(|_| again_after(tries, tx.now()));
-    tx.set_rotation(saga.key, again, tries + 1)?;
+    let expires = in_force(tx.versions(saga.key)?.into_iter()).and_then(|version| version.expires_at);
+    let again = request.plan.rotation.as_ref().map(|_| again_after(tries, expires, tx.now()));
+    tx.rotation_failed(saga.key, again, tries + 1, &Untrusted::capped(&error.message, 500).to_string())?;
     let mut record = of_request(tx.now(), Deed::KeyRotate, Stage::Outcome, system(), request);
     record.subject.saga = Some(saga.id.to_string());
     record.result = Some(failed(error));

@@ -67,6 +67,7 @@ deeds! {
     AgentRemove = "agent.remove", "An agent's token was withdrawn.";
     OperatorAdd = "operator.add", "An operator was added.";
     OperatorRemove = "operator.remove", "An operator was removed.";
+    OperatorTouch = "operator.touch", "An operator's passkey signed a deed; the deed's own entries follow.";
     PasskeyAdd = "passkey.add", "An operator enrolled a passkey.";
     PasskeyRemove = "passkey.remove", "An operator's passkey was removed.";
     WorkloadAdd = "workload.add", "A workload got a token.";

@@ -372,7 +372,11 @@ fn rotates_text(trace: &Value, now: Timestamp) -> String {
     let tries = number(trace, "rotate_tries");
     match (field(trace, "rotates_at"), field(&rules, "every")) {
         (at, _) if tries > 0 && !at.is_empty() => {
-            format!("tried in vain ({}); again {}", count(tries, "time", "times"), when::both(&at, now))
+            let why = match field(trace, "rotate_trouble") {
+                why if why.is_empty() => why,
+                why => format!(": {why}"),
+            };
+            format!("tried in vain ({}); again {}{why}", count(tries, "time", "times"), when::both(&at, now))
         }
         (at, every) if !at.is_empty() => format!("{}, every {every}", when::both(&at, now)),
         (_, every) if !every.is_empty() => format!("every {every}"),

@@ -19,6 +19,7 @@ pub(crate) mod login;
 pub(crate) mod mcp;
 pub(crate) mod notify;
 pub(crate) mod operator;
+pub(crate) mod passkey;
 pub(crate) mod policy;
 pub(crate) mod project;
 pub(crate) mod provider;

@@ -14,8 +14,8 @@ use crate::input;
 use crate::output::{Done, Output, say, source_lines};
 use crate::show::facts::Facts;
 use crate::show::list::{List, Tone, of_state, plain, strong, toned};
-use crate::show::plan::{facts, quoted, said};
-use crate::show::{field, items, joined, number, outside, receipt, when};
+use crate::show::plan::quoted;
+use crate::show::{field, items, joined, outside, receipt, when};
 
 /// Review: what waits for a human.
 ///
@@ -162,33 +162,38 @@ fn whole(pending: &Value) -> String {
 }
 
 fn request(review: &Value) -> String {
-    let now = Timestamp::now();
-    let plan = review.get("plan").cloned().unwrap_or_default();
     let status = field(review, "status");
     let mut text = format!("{}\n  {}\n", field(review, "request").bold(), toned(&status, of_state(&status)));
     text.push_str(&format!("  {}\n", verdict(review)));
     text.push_str(&flags(review));
-    let approved = joined(review, "approved_by");
-    let claimed = review.get("claimed").and_then(Value::as_object);
-    let claimed = claimed
-        .into_iter()
-        .flatten()
-        .map(|(name, value)| format!("{} = {}", outside(name), quoted(value.as_str().unwrap_or_default())));
-    let facts = facts(&plan)
-        .add("prompt", said(review, "prompt"))
-        .all("it says", claimed)
-        .all("because", items(review, "reasons").iter().filter_map(Value::as_str).map(outside))
-        .add(
-            "needs",
-            format!("{} of {} approvals given", items(review, "approved_by").len(), number(review, "needed")),
-        )
-        .add("approved by", approved)
-        .add("asked", when::both(&field(review, "created_at"), now))
-        .add("waits until", when::both(&field(review, "expires_at"), now))
-        .add("match code", field(review, "match_code"))
-        .add("digest", field(review, "digest"));
-    text.push_str(&facts.render());
+    text.push_str(&blocks(review).render());
     text
+}
+
+/// The blocks, as the broker made them: the page shows the same.
+fn blocks(pending: &Value) -> Facts {
+    let now = Timestamp::now();
+    let mut facts = Facts::new();
+    for block in items(pending, "blocks") {
+        facts = facts.title(&field(block, "title"));
+        for line in items(block, "lines") {
+            let text = line.get("text").and_then(Value::as_str).unwrap_or_default();
+            let is = |name: &str| line.get(name).and_then(Value::as_bool).unwrap_or_default();
+            let text = match (is("said"), is("time")) {
+                (true, _) => quoted(text),
+                (false, true) => when::both(text, now),
+                (false, false) => outside(text),
+            };
+            let tone = match field(line, "tone").as_str() {
+                "good" => Tone::Good,
+                "warn" => Tone::Warn,
+                "bad" => Tone::Bad,
+                _ => Tone::Plain,
+            };
+            facts = facts.line(&field(line, "label"), toned(&text, tone).to_string());
+        }
+    }
+    facts
 }
 
 /// What it comes to, in one line.
@@ -212,50 +217,14 @@ fn flags(pending: &Value) -> String {
     flags.map(|flag| format!("  {} {}\n", toned("!", Tone::Bad), toned(&outside(flag), Tone::Bad))).collect()
 }
 
-/// What a proposal would change: what goes, what comes, what becomes another.
-fn difference(one: &Value) -> String {
-    let what = field(one, "what");
-    match (one.get("before").and_then(Value::as_str), one.get("after").and_then(Value::as_str)) {
-        (Some(before), Some(after)) => format!("~ {what}: {} is now {}", outside(before), outside(after)),
-        (Some(before), None) => format!("- {what}: {}", outside(before)),
-        (None, after) => format!("+ {what}: {}", outside(after.unwrap_or_default())),
-    }
-}
-
 fn proposal(pending: &Value) -> String {
     let source = pending.get("source").and_then(Value::as_str).unwrap_or_default();
-    let replaces = pending.get("replaces").and_then(Value::as_u64);
-    let differs: Vec<String> = items(pending, "differs").iter().map(difference).collect();
-    let same = replaces.is_some() && differs.is_empty();
-    let facts = Facts::new()
-        .add("template", field(pending, "template"))
-        .add(
-            "replaces",
-            replaces.map_or_else(String::new, |version| format!("version {version}, which is in force")),
-        )
-        .add(
-            "held",
-            match field(pending, "held") {
-                why if why.is_empty() => why,
-                why => format!("the version in force makes no key until one is applied: {why}"),
-            },
-        )
-        .all("changes", differs)
-        .add("changes", if same { "nothing that is enforced" } else { "" })
-        .add("proposed by", format!("agent {}", field(pending, "agent")))
-        .add("why", said(pending, "why"))
-        .add("proposed", when::both(&field(pending, "created_at"), Timestamp::now()));
-    let checked = match keywright_broker::guards::check_template(source) {
-        Ok(checked) => {
-            super::template::checked_text(&keywright_server::views::checked(&checked, None), "can be applied")
-        }
-        Err(error) => toned(&format!("it can't be applied: {}\n", outside(&error.message)), Tone::Bad),
-    };
     format!(
-        "{}\n{}{}{checked}\n{}",
+        "{}\n  {}\n{}{}\n{}",
         field(pending, "request").bold(),
+        verdict(pending),
         flags(pending),
-        facts.render(),
+        blocks(pending).render(),
         source_lines(source, "  ")
     )
 }
@@ -267,30 +236,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proposal_shows_what_it_replaces_and_what_looks_like_something_else() {
+    fn blocks_are_shown_in_their_order_and_what_others_wrote_in_quotes() {
+        let line = |label: &str, text: &str, said: bool| json!({ "label": label, "text": text, "tone": "warn", "said": said, "time": false });
         let pending = json!({
-            "kind": "template", "request": "req_1", "template": "cloudflare/dns-edit", "agent": "bot", "why": "more",
-            "created_at": "2026-11-26T12:00:00Z", "source": "not a template", "replaces": 3,
-            "held": "`DNS Write` opens 1 operations more",
-            "red_flags": ["the title: `D\\u{39d}S` has letters that look like others"],
-            "differs": [
-                { "what": "permission", "after": "DNS Write (zone)" }, { "what": "permission", "before": "DNS Read (zone)" },
-                { "what": "ttl_max", "before": "30d", "after": "90d" },
+            "kind": "key", "request": "req_1", "status": "pending_approval",
+            "verdict": { "level": "medium", "line": "new Cloudflare token" },
+            "red_flags": ["the title: `D\u{39d}S` has letters that look like others"],
+            "blocks": [
+                { "title": "who", "lines": [line("asked by", "agent bot", false), line("", "and on", false)] },
+                { "title": "why", "lines": [line("purpose", "say \u{1b}[31mred", true)] },
             ],
         });
         let text = anstream::adapter::strip_str(&whole(&pending)).to_string();
-        for line in [
-            "! the title: `D\\u{39d}S` has letters that look like others",
-            "replaces     version 3, which is in force",
-            "held         the version in force makes no key until one is applied: `DNS Write` opens 1 operations more",
-            "changes      + permission: DNS Write (zone)",
-            "- permission: DNS Read (zone)",
-            "~ ttl_max: 30d is now 90d",
-        ] {
-            assert!(text.contains(line), "{line}: {text}");
-        }
-        let same = json!({ "kind": "template", "replaces": 3, "differs": [], "source": "" });
-        let text = anstream::adapter::strip_str(&whole(&same)).to_string();
-        assert!(text.contains("nothing that is enforced"), "{text}");
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        assert_eq!(
+            lines,
+            [
+                "req_1",
+                "pending_approval",
+                "MEDIUM: new Cloudflare token",
+                "! the title: `D\u{39d}S` has letters that look like others",
+                "WHO",
+                "asked by  agent bot",
+                "and on",
+                "WHY",
+                "purpose   “say \\u{1b}[31mred”",
+            ]
+        );
     }
 }

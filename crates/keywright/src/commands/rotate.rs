@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::key::{drain_text, draining, show, told};
 use crate::app::App;
+use crate::errors::Exit;
 use crate::output::{Done, Output, say};
 use crate::show::list::{Tone, toned};
 use crate::show::{field, items, number, receipt, when};
@@ -66,6 +67,10 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
     // What ends a version that may be in use takes a passphrase.
     let begun = if leaked { app.signed(make()).await? } else { app.everyday(make).await? };
     let goes_on = ["active", "in_progress"].contains(&field(&begun, "status").as_str());
+    if no_wait && field(&begun, "status") == "in_progress" {
+        // It began, which is what was asked.
+        return receipt::done(begun).map(|output| output.exit(Exit::Done));
+    }
     if app.json || no_wait || !goes_on {
         return receipt::done(begun);
     }

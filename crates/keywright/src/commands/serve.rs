@@ -1,16 +1,19 @@
 //! `keywright serve`
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use keywright_broker::{Code, told};
+use keywright_broker::{Broker, Code, told};
 use keywright_server::answer::Failure;
+use keywright_server::http::{self, Door};
 use keywright_server::socket;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -26,9 +29,12 @@ use crate::show::field;
 /// come from a service manager, as the credential `keywright-passphrase`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Answer HTTP as well (not in this version).
+    /// Serve the review pages there as well, at http://localhost:PORT.
     #[arg(long, value_name = "127.0.0.1:PORT")]
-    listen: Option<String>,
+    listen: Option<SocketAddr>,
+    /// How browsers name the pages, where a proxy with TLS stands before them, as in `https://keys.example.com`.
+    #[arg(long, value_name = "ORIGIN", requires = "listen")]
+    public_url: Option<String>,
     /// Go to the background once it is ready; what it says goes to HOME/broker.log.
     #[arg(long)]
     detach: bool,
@@ -43,11 +49,6 @@ const GRACE: Duration = Duration::from_millis(200);
 const LIMIT: Duration = Duration::from_secs(15);
 
 pub(crate) async fn run(app: &App, args: Args) -> Done {
-    if args.listen.is_some() {
-        return Err(
-            errors::unsupported("HTTP (`--listen`)").hint("leave it away: the socket is always there")
-        );
-    }
     app.require_home()?;
     app.socket.refuse_unreachable()?;
     if app.is_serving().await? {
@@ -57,26 +58,48 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
         app.with_passphrase(input::secret_file(&app.stdin, &path, "the passphrase")?);
     }
     if args.detach {
-        return detach(app).await;
+        return detach(app, &args).await;
     }
     if args.detached {
         // The terminal that started it may close; this process is no child of it any more.
         let _ = rustix::process::setsid();
     }
-    serve(app).await
+    serve(app, &args).await
 }
 
-async fn serve(app: &App) -> Done {
+/// The pages, listening, where they are wanted.
+async fn pages(broker: &Arc<Broker>, args: &Args) -> Result<Option<(Vec<TcpListener>, Arc<Door>)>, Failure> {
+    let Some(address) = args.listen else { return Ok(None) };
+    let listeners = http::listen(address, args.public_url.is_some()).await?;
+    let bound = listeners.first().and_then(|listener| listener.local_addr().ok());
+    let port = bound.map_or(address.port(), |address| address.port());
+    let origin = args.public_url.clone().unwrap_or_else(|| format!("http://localhost:{port}"));
+    let door = Door::new(Arc::clone(broker), &origin)?;
+    broker.set_door(door.origin());
+    Ok(Some((listeners, door)))
+}
+
+async fn serve(app: &App, args: &Args) -> Done {
     let (told_to_end, mut signalled) = watch::channel(0_u32);
     tokio::spawn(count(Signals::listen()?, told_to_end, app.json));
     let broker = app.enter().await?.ok_or_else(|| errors::has_broker(app.home.root()))?;
     let broker = Arc::clone(broker);
     let path = app.socket.path();
+    let pages = pages(&broker, args).await?;
     let listener = socket::listen(&path)?;
     let (stop, mut stopped) = watch::channel(false);
     let mut schedule = tokio::spawn(Arc::clone(&broker).run_schedule(stop.subscribe()));
-    let doors = tokio::spawn(socket::serve(listener, Arc::clone(&broker), stop.clone()));
-    ready(app);
+    let origin = pages.as_ref().map(|(_, door)| door.origin().to_owned());
+    let pages = pages.map(|(listeners, door)| tokio::spawn(http::serve(listeners, door, stop.subscribe())));
+    let socket = tokio::spawn(socket::serve(listener, Arc::clone(&broker), stop.clone()));
+    let doors = async move {
+        let pages = match pages {
+            Some(pages) => pages.await,
+            None => Ok(()),
+        };
+        socket.await.and(pages)
+    };
+    ready(app, origin.as_deref());
     tokio::select! {
         _ = signalled.wait_for(|signals| *signals > 0) => {}
         () = told(&mut stopped) => end_in_time(app.json),
@@ -92,7 +115,7 @@ async fn serve(app: &App) -> Done {
     let _ = stop.send(true);
     tokio::select! {
         _ = signalled.wait_for(|signals| *signals > 1) => return Ok(Output::silent(Exit::Done)),
-        ended = async { (schedule.await, doors.await) } => {
+        ended = async { tokio::join!(schedule, doors) } => {
             if ended.0.is_err() || ended.1.is_err() {
                 return Err(Failure::new(Code::Internal, "the broker did not end as it should"));
             }
@@ -137,12 +160,13 @@ fn end_in_time(json: bool) {
 }
 
 /// Says that the socket accepts.
-fn ready(app: &App) {
+fn ready(app: &App, pages: Option<&str>) {
     let (home, socket) = (app.home.root().display().to_string(), app.home.socket().display().to_string());
     if app.json {
         let pid = std::process::id();
         let printed = print_json(&json!({
             "schema": "keywright/serve/1", "serving": true, "home": home, "socket": socket, "pid": pid,
+            "pages": pages,
         }));
         // It serves all the same; whoever waits for this line learns why it does not come.
         if let Err(failure) = printed {
@@ -150,12 +174,15 @@ fn ready(app: &App) {
         }
     } else {
         say(&format!("serving {home} at {socket}; Ctrl-C or `keywright stop` ends it"));
+        if let Some(origin) = pages {
+            say(&format!("the review pages are at {origin}"));
+        }
     }
 }
 
 /// Starts the same program in the background and waits until it says that it is ready. The passphrase goes through a
 /// pipe: no argument, no variable, no file ever holds it.
-async fn detach(app: &App) -> Done {
+async fn detach(app: &App, args: &Args) -> Done {
     let passphrase = app.passphrase()?.into_secret();
     let log_path = app.home.root().join("broker.log");
     let log = std::fs::File::options().create(true).append(true).mode(0o600).open(&log_path);
@@ -163,6 +190,8 @@ async fn detach(app: &App) -> Done {
     let own = std::env::current_exe().map_err(|error| errors::file(&PathBuf::from("keywright"), &error))?;
     let started = Command::new(&own)
         .args(["serve", "--detached", "--json", "--no-input", "--passphrase-file", "-"])
+        .args(args.listen.iter().flat_map(|address| ["--listen".to_owned(), address.to_string()]))
+        .args(args.public_url.iter().flat_map(|url| ["--public-url", url.as_str()]))
         .env("KEYWRIGHT_HOME", app.home.root())
         .current_dir("/")
         .stdin(Stdio::piped())
@@ -186,7 +215,12 @@ async fn detach(app: &App) -> Done {
     let answer: Value = serde_json::from_str(&line).unwrap_or_default();
     if field(&answer, "schema") == "keywright/serve/1" {
         let text = format!("the broker serves {} in the background", app.home.root().display());
-        return Ok(Output::new(answer, text).talk(format!("it writes to {}", log_path.display())));
+        let pages = field(&answer, "pages");
+        let output = Output::new(answer, text).talk(format!("it writes to {}", log_path.display()));
+        return Ok(match pages.as_str() {
+            "" => output,
+            origin => output.talk(format!("the review pages are at {origin}")),
+        });
     }
     // It is gone, or about to be.
     let _ = child.wait();

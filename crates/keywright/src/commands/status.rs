@@ -53,6 +53,7 @@ fn short(status: &Value) -> String {
         (number(health, "revocations_owed"), plural(number(health, "revocations_owed"), "debt")),
         (number(health, "attempts_uncertain"), "uncertain".to_owned()),
         (number(health, "drains_late"), "replaced and still alive".to_owned()),
+        (number(health, "rotations_failing"), "not rotated".to_owned()),
         (number(health, "consumers_untold"), "not told".to_owned()),
         (number(health, "parents_renewing"), "parents under way".to_owned()),
         (failing, plural(failing, "channel") + if failing == 1 { " fails" } else { " fail" }),
@@ -83,8 +84,9 @@ fn long(status: &Value) -> String {
             .add("under way", count(number(health, "sagas_open"), "saga", "sagas"))
             .add("owed", count(number(health, "revocations_owed"), "revocation", "revocations"))
             .add("late", late(number(health, "drains_late")))
+            .add("not rotated", failing(number(health, "rotations_failing")))
             .add("not told", untold(number(health, "consumers_untold")))
-            .add("channels", failing(health))
+            .add("channels", deaf(health))
             .add("parents", renewing(number(health, "parents_renewing")))
             .add("uncertain", uncertain(number(health, "attempts_uncertain")))
             .add("audit log", count(number(health, "audit_entries"), "entry", "entries"));
@@ -117,12 +119,27 @@ fn to_review(health: &Value) -> String {
 }
 
 /// Channels that tell nobody.
-fn failing(health: &Value) -> String {
+fn deaf(health: &Value) -> String {
     let failing: Vec<String> =
         items(health, "channels_failing").iter().filter_map(Value::as_str).map(outside).collect();
     match failing.as_slice() {
         [] => String::new(),
         all => format!("the last tries to tell somebody failed: {}", all.join("; ")),
+    }
+}
+
+/// Keys whose rotation does not come about.
+fn failing(keys: u64) -> String {
+    match keys {
+        0 => String::new(),
+        _ => toned(
+            &format!(
+                "{} could not be rotated when due; `keywright key show KEY` says why",
+                count(keys, "key", "keys")
+            ),
+            Tone::Bad,
+        )
+        .to_string(),
     }
 }
 

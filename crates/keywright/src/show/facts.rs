@@ -8,6 +8,8 @@ use super::width;
 #[derive(Default)]
 pub(crate) struct Facts {
     lines: Vec<(String, String)>,
+    /// Where a block begins, and what it is about.
+    titles: Vec<(usize, String)>,
 }
 
 impl Facts {
@@ -22,6 +24,18 @@ impl Facts {
         if !text.is_empty() {
             self.lines.push((label.to_owned(), text));
         }
+        self
+    }
+
+    /// What the facts from here on are about.
+    pub(crate) fn title(mut self, title: &str) -> Self {
+        self.titles.push((self.lines.len(), title.to_owned()));
+        self
+    }
+
+    /// Adds a line, also one without a label, which goes on from the one before.
+    pub(crate) fn line(mut self, label: &str, text: String) -> Self {
+        self.lines.push((label.to_owned(), text));
         self
     }
 
@@ -44,7 +58,10 @@ impl Facts {
         let indent = label_width + 4;
         let room = width.map_or(usize::MAX, |width| width.saturating_sub(indent).max(20));
         let mut text = String::new();
-        for (label, fact) in &self.lines {
+        for (number, (label, fact)) in self.lines.iter().enumerate() {
+            for (_, title) in self.titles.iter().filter(|(begins, _)| *begins == number) {
+                text.push_str(&format!("  {}\n", title.to_uppercase().bold()));
+            }
             for (at, line) in fact.split('\n').flat_map(|line| wrapped(line, room)).enumerate() {
                 let label = if at == 0 { label.as_str() } else { "" };
                 text.push_str(&format!("  {:<label_width$}  {line}\n", label.dimmed()));

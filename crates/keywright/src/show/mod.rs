@@ -1,11 +1,12 @@
 //! How nouns look to people. Whatever came from outside goes through [`outside`] first.
 
 pub(crate) mod answer;
+pub(crate) use keywright_server::when;
+
 pub(crate) mod facts;
 pub(crate) mod list;
 pub(crate) mod plan;
 pub(crate) mod receipt;
-pub(crate) mod when;
 
 use keywright_core::text::{Untrusted, escaped};
 use serde_json::Value;

@@ -87,8 +87,8 @@ fn a_broker_that_can_not_start_says_why_also_from_the_background() {
         let error = world.plain(&[args, &["--json", "--passphrase-file", "wrong"]].concat()).expect(5).json();
         assert_eq!(error["code"], "unauthenticated", "{args:?}");
         world.plain(&[args, &["--no-input"]].concat()).expect(5);
-        let error = world.alice(&[args, &["--listen", "127.0.0.1:0", "--json"]].concat()).expect(1).json();
-        assert_eq!(error["code"], "unsupported", "{args:?}");
+        let error = world.alice(&[args, &["--listen", "0.0.0.0:0", "--json"]].concat()).expect(2).json();
+        assert_eq!(error["code"], "invalid_argument", "{args:?}");
     }
     assert!(!world.home().join("broker.sock").exists());
     assert_eq!(World::empty().alice(&["serve"]).code, 1, "no home, no broker");
@@ -196,4 +196,20 @@ fn a_broker_whose_ledger_does_not_answer_stops_all_the_same() {
     serving.signal("TERM");
     assert_eq!(ended(&mut serving), Some(0));
     world.ok(&["audit", "verify"]);
+}
+
+#[test]
+fn what_was_asked_of_a_suspended_broker_and_given_up_is_not_done_later() {
+    let world = World::ready();
+    let broker = Serving::start(&world);
+    broker.signal("STOP");
+    let mut asking = world.command(&["stop"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    asking.kill().unwrap();
+    asking.wait().unwrap();
+    broker.signal("CONT");
+    for _ in 0..5 {
+        let status = world.ok(&["status"]);
+        assert_eq!(status["serving"], true, "{status}");
+    }
 }

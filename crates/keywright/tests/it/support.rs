@@ -308,15 +308,21 @@ pub(crate) struct Serving(pub(crate) std::process::Child);
 impl Serving {
     /// Starts `serve` and waits until it says that it is ready.
     pub(crate) fn start(world: &World) -> Self {
+        Self::with(world, &[]).0
+    }
+
+    /// As above, with more words; and what it said.
+    pub(crate) fn with(world: &World, more: &[&str]) -> (Self, Value) {
         use std::io::BufRead as _;
         let pass = world.path("pass");
         let mut command = world.command(&["serve", "--json", "--passphrase-file", pass.to_str().unwrap()]);
+        command.args(more);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
         let mut line = String::new();
         std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(ready["serving"], true, "{ready}");
-        Self(child)
+        (Self(child), ready)
     }
 
     pub(crate) fn signal(&self, name: &str) {

@@ -71,6 +71,7 @@ impl Ledger {
         let clock: Clock = Arc::new(move || whole_milliseconds(clock()));
         let engine = location.writing()?;
         migrations::migrate(&engine)?;
+        crate::moving::check(&engine)?;
         let foreign = engine.foreign()?;
         let (count, commits) = watch::channel(0u64);
         let tell = Box::new(move || count.send_modify(|n| *n += 1));

@@ -61,6 +61,7 @@ fn what_is_looked_for_often_is_found_without_looking_at_everything() {
             Box::new(|| tx.request_by_idempotency_key("agent", "bot", "k").map(drop)),
         ),
         ("drains_late", Box::new(|| tx.drains_late().map(drop))),
+        ("requests_high", Box::new(|| tx.requests_high().map(drop))),
         ("notices_due", Box::new(|| tx.notices_due(1, &[]).map(drop))),
         ("tellings_failing", Box::new(|| tx.tellings_failing().map(drop))),
         ("sagas_open", Box::new(|| tx.sagas_open().map(drop))),

@@ -46,6 +46,8 @@ pub struct AuditFilter {
     pub limit: u32,
     /// The newest first.
     pub newest_first: bool,
+    /// Only before this place.
+    pub before: Option<u64>,
 }
 
 impl StoredEntry {
@@ -164,6 +166,10 @@ impl Tx<'_> {
         for (column, value) in asked.into_iter().filter(|(_, value)| !matches!(value, Value::Null)) {
             parameters.push(value);
             only.push_str(&format!(" AND {column} = ${}", parameters.len()));
+        }
+        if let Some(before) = filter.before {
+            parameters.push(before.into());
+            only.push_str(&format!(" AND number < ${}", parameters.len()));
         }
         let sql = format!(
             "SELECT {} FROM audit_entries v WHERE log = $1 AND number >= $2{only} ORDER BY number {order} LIMIT $3",

@@ -116,6 +116,32 @@ impl Tx<'_> {
         self.sound(&self.query(&sql, &parameters)?, read_key)
     }
 
+    /// Keys, newest first, those made before one of them; at most `limit`.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn keys_before(&self, before: Option<KeyId>, limit: u32) -> Result<Vec<Key>> {
+        // An id begins with when it was made (ULID), so that its index is in order.
+        let (only, mut of) = match before {
+            Some(id) => ("WHERE id < $2", vec![Value::text(id)]),
+            None => ("", vec![]),
+        };
+        of.insert(0, i64::from(limit).into());
+        let sql = format!("SELECT {KEY} FROM keys {only} ORDER BY id DESC LIMIT $1");
+        self.sound(&self.query(&sql, &of)?, read_key)
+    }
+
+    /// The keys of an agent that live or are being made, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn keys_of(&self, agent: &AgentName, limit: u32) -> Result<Vec<Key>> {
+        let sql = format!(
+            "SELECT {KEY} FROM keys WHERE agent = $1 AND state IN ('minting', 'active') ORDER BY id DESC LIMIT $2"
+        );
+        self.sound(&self.query(&sql, &[Value::text(agent), i64::from(limit).into()])?, read_key)
+    }
+
     /// The keys of a name, newest first.
     ///
     /// # Errors
@@ -333,6 +359,35 @@ impl Tx<'_> {
             "SELECT v.provider_key_id FROM versions v JOIN keys k ON k.id = v.key_id WHERE k.connection = $1";
         let rows = self.query(sql, &[Value::text(connection)])?;
         rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
+    }
+
+    /// Why the last rotation of a key came to nothing, where it did.
+    ///
+    /// # Errors
+    /// [`LedgerError::Missing`].
+    pub fn rotation_trouble(&self, id: KeyId) -> Result<Option<String>> {
+        let row = self.first("SELECT rotate_trouble FROM keys WHERE id = $1", &[Value::text(id)])?;
+        let row = row.ok_or_else(|| LedgerError::Missing { what: "key", name: id.to_string() })?;
+        Ok(row.maybe_text(0)?.map(str::to_owned))
+    }
+
+    /// How many living keys could not be rotated when they were due.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn rotations_failing(&self) -> Result<u64> {
+        let row = self.first("SELECT COUNT(*) FROM keys WHERE rotate_tries > 0 AND state = 'active'", &[])?;
+        row.map_or(Ok(0), |row| row.count(0))
+    }
+
+    /// The rotation of a key came to nothing; it is tried again at `again`.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn rotation_failed(&self, id: KeyId, again: Option<Timestamp>, tries: u64, why: &str) -> Result<()> {
+        self.set_rotation(id, again, tries)?;
+        self.execute("UPDATE keys SET rotate_trouble = $2 WHERE id = $1", &[Value::text(id), why.into()])?;
+        Ok(())
     }
 
     /// When a key's version is due to be replaced, and how often that failed since it last went well.

@@ -7,8 +7,9 @@ use keywright_core::approval::{Approval, Signed};
 use keywright_core::id::{KeyId, RequestId};
 use keywright_core::key::Key;
 use keywright_core::name::{AgentName, OperatorName};
-use keywright_core::plan::{Digest, Plan};
+use keywright_core::plan::{Digest, Plan, Principal};
 use keywright_core::receipt::Status;
+use keywright_core::verdict::{Level, flags, verdict};
 
 use crate::error::{LedgerError, Result};
 use crate::sql::{Facts, Row, Tx, Value, json};
@@ -62,6 +63,26 @@ pub struct RequestFilter {
     pub status: Option<Status>,
     /// At most so many, newest first; 0 = 100.
     pub limit: u32,
+}
+
+/// A place in the inbox: what comes after it is less to lose, or was asked later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InboxPlace {
+    /// How much there is to lose, as the row has it.
+    pub risk: u8,
+    /// When it was asked.
+    pub created_at: Timestamp,
+    /// Which.
+    pub id: RequestId,
+}
+
+/// How much there is to lose, for the order of the inbox.
+fn risk(plan: &Plan) -> i64 {
+    match verdict(plan, &flags(plan)).level {
+        Level::Low => 0,
+        Level::Medium => 1,
+        Level::High => 2,
+    }
 }
 
 pub(crate) const FACTS: Facts = Facts { table: "requests", what: "request", count: 13, columns: COLUMNS };
@@ -123,12 +144,14 @@ impl Tx<'_> {
             Value::maybe(request.key),
             request.entry.into(),
         ];
+        let mut row = FACTS.with(self, request.facts(new.idempotency_key)?, state)?;
+        row.push(risk(&request.plan).into());
         let rows = self.execute(
             "INSERT INTO requests (id, principal_kind, principal_name, idempotency_key, ask_digest, plan, digest, \
-             approvals_needed, policies, prompt, claimed, created_at, expires_at, status, reasons, key_id, entry, mac) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
+             approvals_needed, policies, prompt, claimed, created_at, expires_at, status, reasons, key_id, entry, mac, risk) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
              ON CONFLICT DO NOTHING",
-            &FACTS.with(self, request.facts(new.idempotency_key)?, state)?,
+            &row,
         )?;
         if rows == 0 {
             return Err(LedgerError::Exists { what: "request", name: request.id.to_string() });
@@ -188,6 +211,62 @@ impl Tx<'_> {
         self.sound(&self.query(&sql, &[Value::maybe(filter.status), limit.into()])?, Request::read)
     }
 
+    /// What waits for approval: most to lose first, and of those that are equal the oldest; at most `limit`, from after a place on.
+    /// Each with its place.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn requests_inbox(
+        &self,
+        after: Option<InboxPlace>,
+        limit: u32,
+    ) -> Result<Vec<(InboxPlace, Request)>> {
+        // The MAC is last, whatever else is read.
+        let columns = COLUMNS.replace(", mac", ", risk, mac");
+        let order = "ORDER BY risk DESC, created_at, id LIMIT";
+        let is_in = "status = 'pending_approval'";
+        let rows = match after {
+            None => {
+                let sql = format!("SELECT {columns} FROM requests WHERE {is_in} {order} $1");
+                self.query(&sql, &[i64::from(limit).into()])?
+            }
+            Some(place) => {
+                // In two parts, so that each walks the index: the same risk and later, then less.
+                let same = format!(
+                    "SELECT {columns} FROM requests WHERE {is_in} AND risk = $1 AND (created_at, id) > ($2, $3) {order} $4"
+                );
+                let (risk, limit) = (Value::from(i64::from(place.risk)), i64::from(limit));
+                let of = [risk, place.created_at.into(), Value::text(place.id), limit.into()];
+                let mut rows = self.query(&same, &of)?;
+                let left = limit - i64::try_from(rows.len()).unwrap_or(limit);
+                if left > 0 {
+                    let less =
+                        format!("SELECT {columns} FROM requests WHERE {is_in} AND risk < $1 {order} $2");
+                    rows.extend(self.query(&less, &[i64::from(place.risk).into(), left.into()])?);
+                }
+                rows
+            }
+        };
+        self.sound(&rows, |tx, row| {
+            let request = Request::read(tx, row)?;
+            let risk = u8::try_from(row.int(17)?).map_err(|_| LedgerError::Damaged { what: "risk" })?;
+            Ok((InboxPlace { risk, created_at: request.created_at, id: request.id }, request))
+        })
+    }
+
+    /// The newest requests of a principal, at most `limit`.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn requests_of(&self, principal: &Principal, limit: u32) -> Result<Vec<Request>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM requests WHERE principal_kind = $1 AND principal_name = $2 \
+             ORDER BY created_at DESC, id DESC LIMIT $3"
+        );
+        let of = [principal.kind().into(), principal.name().into(), i64::from(limit).into()];
+        self.sound(&self.query(&sql, &of)?, Request::read)
+    }
+
     /// How many requests a principal made from a moment on, up to and without another one.
     ///
     /// # Errors
@@ -229,6 +308,15 @@ impl Tx<'_> {
             &[],
         )?;
         row.map_or(Ok(0), |row| row.count(0))
+    }
+
+    /// How many of the requests that wait there was much to lose with when they were asked, as the inbox is sorted.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn requests_high(&self) -> Result<u64> {
+        let sql = "SELECT COUNT(*) FROM requests WHERE status = 'pending_approval' AND risk >= 2";
+        self.first(sql, &[])?.map_or(Ok(0), |row| row.count(0))
     }
 
     /// How many requests of a principal wait for approval.
@@ -341,7 +429,7 @@ impl Tx<'_> {
         let mac = FACTS.mac(self, &facts.facts(row.maybe_text(3)?)?)?;
         let rows = self.execute(
             "UPDATE requests SET plan = $3, digest = $4, approvals_needed = $5, reasons = $6, policies = $7, entry = $8, \
-             mac = $9 WHERE id = $1 AND digest = $2 AND status = 'pending_approval'",
+             mac = $9, risk = $10 WHERE id = $1 AND digest = $2 AND status = 'pending_approval'",
             &[
                 Value::text(narrowed.id),
                 Value::text(asked),
@@ -352,6 +440,7 @@ impl Tx<'_> {
                 json(&narrowed.policies)?,
                 entry.into(),
                 mac,
+                risk(&narrowed.plan).into(),
             ],
         )?;
         if rows == 0 { Err(LedgerError::Conflict { what: "the request" }) } else { Ok(()) }

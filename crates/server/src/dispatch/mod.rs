@@ -5,6 +5,7 @@ mod consumer;
 mod mask;
 mod notify;
 mod operator;
+mod passkey;
 mod reader;
 
 use std::collections::BTreeMap;

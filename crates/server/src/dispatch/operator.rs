@@ -69,6 +69,9 @@ pub(super) async fn run(
         | Op::WorkloadAdd { .. }
         | Op::WorkloadList
         | Op::WorkloadRemove { .. } => people(broker, operator, call).await,
+        Op::PasskeyInvite { .. } | Op::PasskeyList | Op::PasskeyRemove { .. } => {
+            super::passkey::run(broker, operator, call).await
+        }
         Op::KeyRequest { .. }
         | Op::KeyList { .. }
         | Op::KeyShow { .. }

@@ -58,6 +58,7 @@ pub fn trace(trace: &Trace) -> Value {
         tellings,
         rotates_at,
         rotate_tries,
+        rotate_trouble,
         disabled_at,
         entries,
     } = trace;
@@ -108,6 +109,7 @@ pub fn trace(trace: &Trace) -> Value {
         "mutating": plan.mutating,
         "rotation": plan.rotation, "ending": plan.ending,
         "rotates_at": rotates_at.map(|at| at.to_string()), "rotate_tries": rotate_tries,
+        "rotate_trouble": rotate_trouble.as_deref().map(escaped),
         "drains": drains.iter().map(|(drain, judged)| drained(drain, judged.as_ref())).collect::<Vec<_>>(),
         "told": tellings.iter().map(telling).collect::<Vec<_>>(),
         "versions": versions.iter().map(|one| version(one, holders)).collect::<Vec<_>>(),

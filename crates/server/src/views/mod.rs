@@ -7,6 +7,7 @@ use keywright_broker::denied::Denied;
 use keywright_broker::find::{self, Found, Planned};
 use keywright_broker::guards::CheckedTemplate;
 use keywright_broker::parent::Renewed;
+use keywright_broker::passkey::PasskeyShown;
 use keywright_broker::review::Pending;
 use keywright_core::audit::Entry;
 use keywright_core::name::OperatorName;
@@ -313,6 +314,12 @@ pub fn entries(entries: &[Entry]) -> Value {
 #[must_use]
 pub fn pending(pending: &Pending) -> Value {
     with_schema("keywright/review/1", serde_json::to_value(pending).unwrap_or_default())
+}
+
+/// Passkeys, without their keys.
+#[must_use]
+pub fn passkeys(passkeys: &[PasskeyShown]) -> Value {
+    json!({ "schema": "keywright/passkeys/1", "passkeys": passkeys })
 }
 
 /// Permissions and templates that match some words.

@@ -1,30 +1,35 @@
 //! Times: RFC 3339 in UTC, and how far away that is.
 
 use jiff::Timestamp;
+use keywright_core::text::Untrusted;
 
 /// `2026-12-24T05:09:39Z (in 29 days)`; the text as it is when it is no time.
-pub(crate) fn both(text: &str, now: Timestamp) -> String {
+#[must_use]
+pub fn both(text: &str, now: Timestamp) -> String {
     match text.parse::<Timestamp>() {
         Ok(at) => format!("{} ({})", seconds(at), away(at, now)),
-        Err(_) => super::outside(text),
+        Err(_) => Untrusted::capped(text, 200).to_string(),
     }
 }
 
 /// `in 29 days`, `3 hours ago`; the text as it is when it is no time.
-pub(crate) fn short(text: &str, now: Timestamp) -> String {
+#[must_use]
+pub fn short(text: &str, now: Timestamp) -> String {
     match text.parse::<Timestamp>() {
         Ok(at) => away(at, now),
-        Err(_) => super::outside(text),
+        Err(_) => Untrusted::capped(text, 200).to_string(),
     }
 }
 
 /// To the second.
-pub(crate) fn seconds(at: Timestamp) -> String {
+#[must_use]
+pub fn seconds(at: Timestamp) -> String {
     Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
 }
 
 /// How far away, in the largest unit that fits twice or so.
-pub(crate) fn away(at: Timestamp, now: Timestamp) -> String {
+#[must_use]
+pub fn away(at: Timestamp, now: Timestamp) -> String {
     let difference = at.as_second() - now.as_second();
     let size = difference.unsigned_abs();
     let units = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];

@@ -1,0 +1,480 @@
+//! What whoever has to decide reads: the same blocks, in the same order and words, in the terminal and on the page. Only how a line is
+//! coloured and broken is each door's own.
+
+use jiff::Timestamp;
+use keywright_catalog::{Access, Catalog};
+use keywright_core::grant::{Permission, Resource};
+use keywright_core::key::Key;
+use keywright_core::plan::{Destination, Ending, Plan, Principal};
+use keywright_core::receipt::Status;
+use keywright_core::text::Untrusted;
+use keywright_core::verdict::Level;
+use keywright_ledger::{ConfiguredConsumer, LedgerError, Request, Workload};
+use serde::Serialize;
+
+use crate::broker::Broker;
+use crate::differs::Difference;
+use crate::error::Result;
+use crate::guards::check_template;
+use crate::review::{Proposed, Review};
+
+/// So many permissions have a line each; of the others the names follow in one.
+const PERMISSIONS: usize = 5;
+/// How far back it is looked for asks like this one.
+const PAST: u32 = 200;
+/// What is shown of a text that somebody else wrote.
+const SHOWN: usize = 2_000;
+
+/// A block: a question that a reviewer has, and the answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Block {
+    /// Which question.
+    pub title: Title,
+    /// The answers.
+    pub lines: Vec<Line>,
+}
+
+/// What a block is about, in the order in which they stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Title {
+    /// Who asks.
+    Who,
+    /// What the key may.
+    What,
+    /// Where it goes.
+    Where,
+    /// Why, in their words.
+    Why,
+    /// What else is known.
+    Evidence,
+}
+
+impl Title {
+    /// As it is shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Who => "who",
+            Self::What => "what",
+            Self::Where => "where",
+            Self::Why => "why",
+            Self::Evidence => "evidence",
+        }
+    }
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// Of what; empty where it goes on from the line before.
+    pub label: &'static str,
+    /// The answer. Parts of it may come from anywhere, so it is shown escaped.
+    pub text: String,
+    /// What it means.
+    pub tone: Tone,
+    /// Whether all of it is somebody else's words, which stand in quotes.
+    pub said: bool,
+    /// Whether it is a moment (RFC 3339), which each door shows in its own way.
+    pub time: bool,
+}
+
+/// What a line means, and so how it is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tone {
+    /// Nothing special.
+    Plain,
+    /// It only reads, or takes something away.
+    Good,
+    /// It changes something.
+    Warn,
+    /// It deserves a second look.
+    Bad,
+}
+
+/// Lines under way.
+struct Lines(Vec<Line>);
+
+impl Lines {
+    fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    fn toned(mut self, label: &'static str, text: impl Into<String>, tone: Tone) -> Self {
+        let text = text.into();
+        if !text.is_empty() {
+            self.0.push(Line { label, text, tone, said: false, time: false });
+        }
+        self
+    }
+
+    fn add(self, label: &'static str, text: impl Into<String>) -> Self {
+        self.toned(label, text, Tone::Plain)
+    }
+
+    /// Several answers of one kind.
+    fn all(mut self, label: &'static str, texts: impl IntoIterator<Item = (String, Tone)>) -> Self {
+        for (at, (text, tone)) in texts.into_iter().enumerate() {
+            self = self.toned(if at == 0 { label } else { "" }, text, tone);
+        }
+        self
+    }
+
+    fn plain(self, label: &'static str, texts: impl IntoIterator<Item = String>) -> Self {
+        self.all(label, texts.into_iter().map(|text| (text, Tone::Plain)))
+    }
+
+    fn said(mut self, label: &'static str, text: &str) -> Self {
+        if !text.trim().is_empty() {
+            let text = Untrusted::capped(text, SHOWN).raw().to_owned();
+            self.0.push(Line { label, text, tone: Tone::Plain, said: true, time: false });
+        }
+        self
+    }
+
+    fn time(mut self, label: &'static str, at: Timestamp) -> Self {
+        self.0.push(Line { label, text: at.to_string(), tone: Tone::Plain, said: false, time: true });
+        self
+    }
+
+    fn block(self, title: Title) -> Option<Block> {
+        (!self.0.is_empty()).then_some(Block { title, lines: self.0 })
+    }
+}
+
+/// What is known besides the request.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    /// Asks of the same principal for the same template, this one left out.
+    alike: Vec<Status>,
+    /// How many asks of theirs were looked at.
+    looked_at: usize,
+    workloads: Vec<Workload>,
+    consumers: Vec<ConfiguredConsumer>,
+    /// The key whose version it replaces.
+    replaces: Option<Key>,
+}
+
+impl Broker {
+    /// The blocks of a request, as it would be approved.
+    pub(crate) async fn blocks_of(&self, review: &Review, request: &Request) -> Result<Vec<Block>> {
+        let known = self.known_of(request).await?;
+        Ok(of_request(review, request, &known))
+    }
+
+    async fn known_of(&self, request: &Request) -> Result<Known> {
+        let (plan, id, keyring) = (request.plan.clone(), request.id, std::sync::Arc::clone(&self.keyring));
+        let known = self.ledger.read(move |tx| {
+            let asked = tx.requests_of(&plan.principal, PAST)?;
+            let alike = asked.iter().filter(|one| one.id != id && one.plan.template == plan.template);
+            let workloads = tx.workloads(&keyring)?.into_iter().filter_map(std::result::Result::ok);
+            let reads = |one: &Workload| {
+                one.project == plan.project
+                    && one.environment.as_ref().is_none_or(|own| *own == plan.environment)
+            };
+            let covers =
+                |one: &ConfiguredConsumer| one.uses.covers(&plan.project, &plan.environment, &plan.name);
+            Ok::<_, LedgerError>(Known {
+                alike: alike.map(|one| one.status).collect(),
+                looked_at: asked.len(),
+                workloads: workloads.filter(reads).collect(),
+                consumers: tx.sound_consumers()?.into_iter().filter(covers).collect(),
+                replaces: plan.rotates.map(|key| tx.key(key)).transpose()?,
+            })
+        });
+        Ok(known.await?)
+    }
+}
+
+fn of_request(review: &Review, request: &Request, known: &Known) -> Vec<Block> {
+    let plan = &review.plan;
+    let blocks = [
+        who(review, plan),
+        what(plan),
+        places(plan, known),
+        why(review, plan),
+        evidence(review, request, known),
+    ];
+    let titles = [Title::Who, Title::What, Title::Where, Title::Why, Title::Evidence];
+    blocks.into_iter().zip(titles).filter_map(|(lines, title)| lines.block(title)).collect()
+}
+
+fn who(review: &Review, plan: &Plan) -> Lines {
+    let how = match &plan.principal {
+        Principal::Agent(_) => ", by its token",
+        Principal::Operator(_) | Principal::Workload(_) | Principal::Schedule => "",
+    };
+    let mut lines = Lines::new()
+        .add("asked by", format!("{}{how}", plan.principal))
+        .add("for", format!("{} / {}", plan.project, plan.environment));
+    for (name, value) in &review.claimed {
+        // Nobody checked it.
+        let label = if lines.0.iter().any(|line| line.label == "it says") { "" } else { "it says" };
+        lines = lines.said(label, &format!("{name} = {}", value.raw()));
+    }
+    lines
+}
+
+fn what(plan: &Plan) -> Lines {
+    let budget = plan.budget_cents.map(|cents| format!("{}.{:02} US dollars", cents / 100, cents % 100));
+    Lines::new()
+        .add("key", plan.name.to_string())
+        .add("made at", format!("{} ({})", plan.connection, plan.provider))
+        .add(
+            "template",
+            format!("{} (version {}, {})", plan.template, plan.template_version, plan.tier.as_str()),
+        )
+        .all("may", permissions(plan.provider.as_str(), &plan.permissions, &plan.escalation))
+        .plain("left out", plan.withheld.iter().cloned())
+        .all("on", plan.resources.iter().map(resource))
+        .plain("asked for", plan.parameters.iter().map(|(name, value)| format!("{name} = {value}")))
+        .all("unlocks", [unlocks(plan.unlocks, plan.mutating, plan.needs)])
+        .all("can't", cannot(plan).into_iter().map(|text| (text, Tone::Good)))
+        .add("lives", plan.ttl.to_string())
+        .plain("only from", plan.ip_allow.iter().cloned())
+        .add("budget", budget.unwrap_or_default())
+        .add(
+            "rotates",
+            plan.rotation.as_ref().map(|rotation| format!("every {}", rotation.every)).unwrap_or_default(),
+        )
+}
+
+fn unlocks(all: u32, mutating: u32, needs: u32) -> (String, Tone) {
+    if all == 0 {
+        let text = "not known: the vendor does not say which operations each permission allows";
+        return (text.to_owned(), Tone::Warn);
+    }
+    let needs = if needs == 0 { String::new() } else { format!("; the job needs {needs}") };
+    let tone = if mutating == 0 { Tone::Good } else { Tone::Warn };
+    (format!("{}, {mutating} of them change something{needs}", counted(all.into(), "operation")), tone)
+}
+
+/// Each permission with what it is: a read, a change, or the power to make keys.
+fn permissions(provider: &str, permissions: &[Permission], escalation: &[String]) -> Vec<(String, Tone)> {
+    let catalog = Catalog::for_provider(provider).ok();
+    let tone = |permission: &Permission| {
+        if escalation.contains(&permission.id) {
+            return Tone::Bad;
+        }
+        let known = catalog.and_then(|catalog| catalog.permission_by_id(&permission.id).ok());
+        // What nobody knows may change something.
+        let reads = known.is_some_and(|one| one.access == Access::Read && !one.suspicious);
+        if reads { Tone::Good } else { Tone::Warn }
+    };
+    let mut all: Vec<(String, Tone)> = permissions.iter().map(|one| (permission(one), tone(one))).collect();
+    let weight = |tone: Tone| match tone {
+        Tone::Bad => 0,
+        Tone::Warn => 1,
+        Tone::Plain | Tone::Good => 2,
+    };
+    // The worst first: it is what has to be seen.
+    all.sort_by_key(|(_, tone)| weight(*tone));
+    if all.len() > PERMISSIONS {
+        let rest = all.split_off(PERMISSIONS);
+        let tone = rest.first().map_or(Tone::Plain, |(_, tone)| *tone);
+        let names: Vec<String> = rest.iter().map(|(name, _)| name.clone()).collect();
+        all.push((format!("and {} more: {}", rest.len(), names.join(", ")), tone));
+    }
+    all
+}
+
+fn permission(permission: &Permission) -> String {
+    let scope = permission.scope.rsplit('.').next().unwrap_or_default();
+    let name = &permission.name;
+    let kind = if scope.is_empty() { String::new() } else { format!(" ({scope})") };
+    format!("{name}{kind}")
+}
+
+fn resource(resource: &Resource) -> (String, Tone) {
+    let name = if resource.name.is_empty() { &resource.id } else { &resource.name };
+    let looks = keywright_core::look::doubt(name).is_some();
+    let tone = if looks || resource.kind.contains("all_") { Tone::Bad } else { Tone::Plain };
+    // What can be taken for other letters is shown with its code points.
+    let name = if looks { keywright_core::look::spelled(name) } else { name.clone() };
+    (format!("{name} ({})", resource.kind), tone)
+}
+
+/// What the key can't do, as far as the plan shows it for certain.
+fn cannot(plan: &Plan) -> Vec<String> {
+    let mut cannot = Vec::new();
+    if plan.escalation.is_empty() && plan.unlocks > 0 {
+        cannot.push("make keys, or change what others may".to_owned());
+    }
+    if plan.unlocks > 0 && plan.mutating == 0 {
+        cannot.push("change anything".to_owned());
+    }
+    if !plan.resources.is_empty() && !plan.resources.iter().any(|one| one.kind.contains("all_")) {
+        cannot.push("reach anything else than what stands above".to_owned());
+    }
+    cannot
+}
+
+fn places(plan: &Plan, known: &Known) -> Lines {
+    let is_embedded = plan.destinations.iter().any(|one| one.place.store.as_str() == "embedded");
+    let mut readers: Vec<(String, Tone)> = Vec::new();
+    if is_embedded {
+        readers.extend(known.workloads.iter().map(|one| (format!("workload {}", one.name), Tone::Plain)));
+        readers.push(("operators, with `keywright run`".to_owned(), Tone::Plain));
+    }
+    for place in plan.destinations.iter().filter(|one| one.place.store.as_str() != "embedded") {
+        readers.push((format!("whoever may read {}", place.place), Tone::Plain));
+    }
+    let old = match (&known.replaces, plan.ending) {
+        (None, _) => None,
+        (Some(key), None) => Some((format!("{}: it ends once nobody uses it", key.name), Tone::Plain)),
+        (Some(key), Some(Ending::Kept)) => {
+            Some((format!("{}: it is kept until an operator ends it", key.name), Tone::Plain))
+        }
+        (Some(key), Some(Ending::Leaked)) => {
+            Some((format!("{}: it leaked, and ends at once, used or not", key.name), Tone::Bad))
+        }
+    };
+    let adopted = plan.adopts.as_ref().map(|id| (format!("the credential {id}, made elsewhere"), Tone::Warn));
+    Lines::new()
+        .plain("goes to", plan.destinations.iter().map(destination))
+        .all("read by", readers)
+        .plain("told of it", known.consumers.iter().map(|one| format!("consumer {}", one.name)))
+        .all("replaces", old.into_iter().chain(adopted))
+}
+
+fn destination(destination: &Destination) -> String {
+    match &destination.base {
+        Some(base) => format!("{} (from {base})", destination.place),
+        None => destination.place.to_string(),
+    }
+}
+
+fn why(review: &Review, plan: &Plan) -> Lines {
+    let prompt = review.prompt.as_ref().map(Untrusted::raw).unwrap_or_default();
+    Lines::new().said("purpose", plan.purpose.raw()).said("prompt", prompt)
+}
+
+fn evidence(review: &Review, request: &Request, known: &Known) -> Lines {
+    let given = review.approved_by.len();
+    let needs = match (review.status, given) {
+        (Status::PendingApproval, 0) => format!("{given} of {}", review.needed),
+        _ => format!("{given} of {}{}", review.needed, names(&review.approved)),
+    };
+    let tone = if given >= usize::from(review.needed) { Tone::Good } else { Tone::Plain };
+    Lines::new()
+        .plain("because", review.reasons.iter().cloned())
+        .plain("policies", review.policies.iter().cloned())
+        .all("asks like it", [alike(request, known)])
+        .toned("approvals", needs, tone)
+        .time("asked", review.created_at)
+        .time("waits until", review.expires_at)
+        .add("match code", review.match_code.clone())
+        .add("digest", review.digest.clone())
+}
+
+/// `: ana 10:02, bea 10:07`.
+fn names(approved: &[(String, Timestamp)]) -> String {
+    let said: Vec<String> =
+        approved.iter().map(|(name, at)| format!("{name} {}", at.strftime("%Y-%m-%d %H:%M UTC"))).collect();
+    if said.is_empty() { String::new() } else { format!(": {}", said.join(", ")) }
+}
+
+/// How often they asked for the same template, and what came of it.
+fn alike(request: &Request, known: &Known) -> (String, Tone) {
+    let of = |wanted: &[Status]| known.alike.iter().filter(|status| wanted.contains(status)).count();
+    let who = request.plan.principal.name();
+    if known.alike.is_empty() {
+        let first = format!("none: the first ask of {who} for this template");
+        return (first, Tone::Warn);
+    }
+    let outcomes = [
+        (of(&[Status::Active, Status::Revoked, Status::InProgress]), "made"),
+        (of(&[Status::Rejected]), "turned down"),
+        (of(&[Status::Denied]), "denied"),
+        (of(&[Status::Expired]), "expired"),
+        (of(&[Status::Failed]), "failed"),
+        (of(&[Status::PendingApproval]), "waiting"),
+    ];
+    let said: Vec<String> = outcomes
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    let tone = if of(&[Status::Rejected, Status::Denied]) > 0 { Tone::Warn } else { Tone::Plain };
+    let among = known.looked_at;
+    (
+        format!(
+            "{} for this template among the last {among} of {who}: {}",
+            known.alike.len(),
+            said.join(", ")
+        ),
+        tone,
+    )
+}
+
+fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// The blocks of a proposed template.
+pub(crate) fn of_proposal(proposed: &Proposed) -> Vec<Block> {
+    let who = Lines::new().add("proposed by", format!("agent {}, by its token", proposed.agent));
+    let replaces = proposed.replaces.map(|version| format!("version {version}, which is in force"));
+    let same = proposed.replaces.is_some() && proposed.differs.is_empty();
+    let mut what = Lines::new()
+        .add("template", proposed.template.clone())
+        .add("replaces", replaces.unwrap_or_default())
+        .all("changes", proposed.differs.iter().map(difference))
+        .add("changes", if same { "nothing that is enforced" } else { "" });
+    let mut evidence = Lines::new();
+    match check_template(proposed.source.raw()) {
+        Ok(checked) => {
+            let (resolved, template) = (&checked.resolved, &checked.resolved.template);
+            let limits = &template.limits;
+            what = what
+                .add("provider", template.provider.to_string())
+                .add("tier", template.tier.as_str())
+                .all(
+                    "may",
+                    permissions(template.provider.as_str(), &resolved.permissions, &resolved.escalation),
+                )
+                .all("unlocks", [unlocks(resolved.unlocks, resolved.mutating, 0)])
+                .add("lives", format!("at most {}", limits.ttl_max))
+                .plain("goes to", limits.destinations.iter().map(ToString::to_string));
+            evidence = evidence
+                .all("look at", checked.warnings.iter().map(|one| (one.clone(), Tone::Warn)))
+                .plain("narrower", checked.narrower.iter().cloned());
+        }
+        Err(error) => evidence = evidence.toned("can't be applied", error.message, Tone::Bad),
+    }
+    let why = Lines::new().said("why", proposed.why.raw());
+    let evidence = evidence
+        .toned("held", proposed.held.clone().unwrap_or_default(), Tone::Bad)
+        .time("proposed", proposed.created_at);
+    [(Title::Who, who), (Title::What, what), (Title::Why, why), (Title::Evidence, evidence)]
+        .into_iter()
+        .filter_map(|(title, lines)| lines.block(title))
+        .collect()
+}
+
+/// What goes, what comes, what becomes another.
+fn difference(one: &Difference) -> (String, Tone) {
+    let what = &one.what;
+    match (&one.before, &one.after) {
+        (Some(before), Some(after)) => {
+            (format!("~ {what}: {} is now {}", before.raw(), after.raw()), Tone::Warn)
+        }
+        (Some(before), None) => (format!("- {what}: {}", before.raw()), Tone::Good),
+        (None, after) => {
+            let after = after.as_ref().map(Untrusted::raw).unwrap_or_default();
+            (format!("+ {what}: {after}"), Tone::Warn)
+        }
+    }
+}
+
+/// How a level is coloured.
+impl From<Level> for Tone {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Low => Self::Good,
+            Level::Medium => Self::Warn,
+            Level::High => Self::Bad,
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Deeds that a page has a passkey sign, other than an approval. What is signed names the deed, what it is done to and the words that
+//! go on record with it; an answer is good for that one deed, once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keywright_core::approval::Assertion;
+use keywright_core::audit::{Deed, Record, SignatureRecord, Stage};
+use keywright_core::id::{ApprovalId, PasskeyId};
+use keywright_core::name::OperatorName;
+use keywright_core::plan::{Ending, Principal};
+use keywright_core::span::Span;
+use keywright_ledger::Passkey;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use webauthn_rs_core::proto::Credential;
+
+use super::check::on_record;
+use super::offers::{OFFER, Offer};
+use super::{Challenge, copied, encoded, options, other_offer};
+use crate::auth::Proven;
+use crate::broker::Broker;
+use crate::clock::entropy;
+use crate::error::{BrokerError, Code, Result};
+use crate::record::{Caller, who};
+use crate::switch_off::Switch;
+
+/// A deed, as a page asks for it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "act", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Act {
+    /// To turn a request or a proposal down.
+    Reject {
+        /// Its id.
+        request: String,
+        /// Why; the agent reads it.
+        reason: String,
+    },
+    /// To put a proposed template in force, exactly as it was shown.
+    Apply {
+        /// The proposal's id.
+        request: String,
+        /// The SHA-256 of the text that was shown, in hexadecimal.
+        source: String,
+    },
+    /// To revoke a key.
+    Revoke(OnKey),
+    /// To switch a key off at its provider.
+    Disable(OnKey),
+    /// To switch a key, or an old version, on again.
+    Enable(OnKey),
+    /// To give a key a successor.
+    Rotate(OnKey),
+    /// To give a key that leaked a successor, and end it without waiting.
+    RotateLeaked(OnKey),
+    /// To end the version that a rotation replaced.
+    EndOld(OnKey),
+    /// To have a link made with which another passkey can be enrolled.
+    Invite {
+        /// What it will be called.
+        label: String,
+    },
+    /// To remove a passkey.
+    Forget {
+        /// Its id.
+        passkey: String,
+    },
+}
+
+/// A deed on one key.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnKey {
+    /// Its id.
+    pub key: String,
+    /// Why; it goes on record.
+    pub reason: String,
+}
+
+/// What came of a deed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// A request or a proposal was decided.
+    Request(String),
+    /// Something was done to a key.
+    Key(String),
+    /// A word with which a passkey may be enrolled.
+    Word(String),
+    /// A passkey is gone.
+    Passkey(PasskeyId),
+}
+
+impl Act {
+    /// What goes on record.
+    fn deed(&self) -> Deed {
+        match self {
+            Self::Reject { .. } => Deed::RequestReject,
+            Self::Apply { .. } => Deed::TemplateApply,
+            Self::Revoke(_) => Deed::KeyRevoke,
+            Self::Disable(_) => Deed::KeyDisable,
+            Self::Enable(_) => Deed::KeyEnable,
+            Self::Rotate(_) | Self::RotateLeaked(_) | Self::EndOld(_) => Deed::KeyRotate,
+            Self::Invite { .. } => Deed::PasskeyAdd,
+            Self::Forget { .. } => Deed::PasskeyRemove,
+        }
+    }
+
+    /// To what it is done.
+    fn subject(&self) -> &str {
+        match self {
+            Self::Reject { request, .. } | Self::Apply { request, .. } => request,
+            Self::Revoke(on)
+            | Self::Disable(on)
+            | Self::Enable(on)
+            | Self::Rotate(on)
+            | Self::RotateLeaked(on)
+            | Self::EndOld(on) => &on.key,
+            Self::Invite { label } => label,
+            Self::Forget { passkey } => passkey,
+        }
+    }
+
+    /// What belongs to it besides.
+    fn words(&self) -> String {
+        match self {
+            Self::Reject { reason, .. } => reason.clone(),
+            Self::Apply { source, .. } => source.clone(),
+            Self::Revoke(on) | Self::Disable(on) | Self::Enable(on) | Self::Rotate(on) => on.reason.clone(),
+            // One deed on record, three acts: what is signed tells them apart.
+            Self::RotateLeaked(on) => format!("leaked: {}", on.reason),
+            Self::EndOld(on) => format!("the old version ends: {}", on.reason),
+            Self::Invite { .. } | Self::Forget { .. } => String::new(),
+        }
+    }
+
+    /// The same with ids in place of names, so that what is signed is about one thing.
+    async fn settled(mut self, broker: &Broker) -> Result<Self> {
+        match &mut self {
+            Self::Reject { request, .. } | Self::Apply { request, .. } => {
+                *request = Broker::find_request(request)?.to_string();
+            }
+            Self::Revoke(on)
+            | Self::Disable(on)
+            | Self::Enable(on)
+            | Self::Rotate(on)
+            | Self::RotateLeaked(on)
+            | Self::EndOld(on) => on.key = broker.find_key(&on.key).await?.to_string(),
+            Self::Invite { label } => *label = label.trim().to_owned(),
+            Self::Forget { passkey } => {
+                *passkey = PasskeyId::parse(passkey).map_err(BrokerError::invalid)?.to_string();
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// A deed that waits for its touch.
+pub(crate) struct Acting {
+    operator: OperatorName,
+    act: Act,
+    /// What is signed for it.
+    message: Vec<u8>,
+}
+
+/// Every field on a line, free text as JSON has it: without line ends.
+fn message(
+    id: ApprovalId,
+    deed: Deed,
+    (subject, words): (&str, &str),
+    by: &str,
+    now: jiff::Timestamp,
+) -> Vec<u8> {
+    let until = Span::from_seconds(OFFER.as_secs()).after(now);
+    let (subject, words) = match deed {
+        // A request's id, as ever.
+        Deed::RequestReject => (subject.to_owned(), serde_json::json!(words)),
+        _ => (serde_json::json!(subject).to_string(), serde_json::json!(words)),
+    };
+    format!("keywright/deed/1\n{}\n{subject}\n{words}\n{id}\n{by}\n{now}\n{until}\n", deed.as_str())
+        .into_bytes()
+}
+
+impl Broker {
+    /// What a page has signed so that an operator does exactly this.
+    ///
+    /// # Errors
+    /// When there is nothing of the kind, or the operator has no passkey there.
+    pub async fn offer_act(&self, operator: &OperatorName, origin: &str, act: Act) -> Result<Challenge> {
+        let act = act.settled(self).await?;
+        let id = ApprovalId::generate(self.now(), entropy()?);
+        let of = (act.subject(), act.words());
+        let message = message(id, act.deed(), (of.0, &of.1), operator.as_str(), self.now());
+        let challenge = self.challenge(operator, origin, id, &message).await?;
+        self.waiting.offer(id, Offer::Act(Box::new(Acting { operator: operator.clone(), act, message })));
+        Ok(challenge)
+    }
+
+    /// Does what was offered, with what the authenticator answered. The offer is used up, whatever comes of it.
+    ///
+    /// # Errors
+    /// When it was not offered to this operator, the answer does not count, or the deed itself can't be done.
+    pub async fn act_with_passkey(
+        self: &Arc<Self>,
+        operator: &OperatorName,
+        id: &str,
+        origin: &str,
+        assertion: &Assertion,
+        wait: Duration,
+    ) -> Result<Done> {
+        let id = ApprovalId::parse(id).map_err(BrokerError::invalid)?;
+        let Offer::Act(acting) = self.waiting.taken(id)? else { return Err(other_offer()) };
+        if acting.operator != *operator {
+            return Err(other_offer());
+        }
+        let signers = self.signers().await?;
+        let (passkey, counter) = signers.with(operator, assertion, &acting.message)?;
+        if passkey.origin != origin {
+            return Err(other_offer());
+        }
+        let proof = on_record(operator.as_str(), &passkey.credential, origin, &acting.message, assertion);
+        let act = acting.act;
+        // What turns something down, or puts it in force, carries the signature in its own entry.
+        let own_entry = matches!(act, Act::Reject { .. } | Act::Apply { .. });
+        let touched = (!own_entry).then(|| self.touched(operator, &act, proof.clone()));
+        let used = passkey.id;
+        let written = self.ledger.write(move |tx| {
+            tx.use_passkey(used, counter)?;
+            touched.map_or(Ok(()), |record| tx.audit(record).map(drop))
+        });
+        written.await.map_err(copied)?;
+        let proven = Proven::by_assertion(operator.clone(), proof);
+        self.perform(&proven, act, wait).await
+    }
+
+    /// On record before the deed, which has entries of its own.
+    fn touched(&self, operator: &OperatorName, act: &Act, proof: SignatureRecord) -> Record {
+        let by = who(&Principal::Operator(operator.clone()));
+        let mut record = Record::new(self.now(), Deed::OperatorTouch, Stage::Note, by);
+        record.facts.insert("deed".to_owned(), serde_json::json!(act.deed().as_str()));
+        record.facts.insert("subject".to_owned(), serde_json::json!(act.subject()));
+        record.signatures.push(proof);
+        record
+    }
+
+    async fn perform(self: &Arc<Self>, operator: &Proven, act: Act, wait: Duration) -> Result<Done> {
+        let caller = Caller::plain(Principal::Operator(operator.name().clone()));
+        match act {
+            Act::Reject { request, reason } => {
+                self.reject(operator, &request, &reason).await?;
+                Ok(Done::Request(request))
+            }
+            Act::Apply { request, source } => {
+                let id = Self::find_request(&request)?;
+                let found = self.ledger.read(move |tx| tx.proposal(id)).await?;
+                let shown = found.map(|proposal| proposal.source).unwrap_or_default();
+                if hex::encode(Sha256::digest(shown.as_bytes())) != source {
+                    let message = "the template is not the one that you were shown; look again";
+                    return Err(BrokerError::new(Code::Conflict, message));
+                }
+                self.apply_proposal(operator, &request, &shown).await?;
+                Ok(Done::Request(request))
+            }
+            Act::Revoke(on) => {
+                self.revoke(&caller, &on.key, &on.reason).await?;
+                Ok(Done::Key(on.key))
+            }
+            Act::Disable(on) => {
+                self.switch_key(operator, &on.key, Switch::Off, &on.reason).await?;
+                Ok(Done::Key(on.key))
+            }
+            Act::Enable(on) => {
+                self.enable(operator, &on.key, &on.reason).await?;
+                Ok(Done::Key(on.key))
+            }
+            Act::Rotate(on) => {
+                self.rotate(&caller, &on.key, &on.reason, wait).await?;
+                Ok(Done::Key(on.key))
+            }
+            Act::RotateLeaked(on) => {
+                let how = (Ending::Leaked, wait);
+                self.rotate_as(operator, &caller, &on.key, &on.reason, how).await?;
+                Ok(Done::Key(on.key))
+            }
+            Act::EndOld(on) => {
+                self.end_old(operator, &on.key, &on.reason).await?;
+                Ok(Done::Key(on.key))
+            }
+            Act::Invite { label } => Ok(Done::Word(self.invite_passkey(operator, &label).await?)),
+            Act::Forget { passkey } => Ok(Done::Passkey(self.remove_passkey(operator, &passkey).await?)),
+        }
+    }
+
+    /// Does what was offered under an id, an approval or another deed.
+    ///
+    /// # Errors
+    /// As [`Broker::approve_with_passkey`] and [`Broker::act_with_passkey`].
+    pub async fn touched_by(
+        self: &Arc<Self>,
+        operator: &OperatorName,
+        id: &str,
+        origin: &str,
+        assertion: Assertion,
+        wait: Duration,
+    ) -> Result<Done> {
+        let parsed = ApprovalId::parse(id).map_err(BrokerError::invalid)?;
+        if self.waiting.is_approval(parsed) {
+            let receipt = self.approve_with_passkey(operator, id, origin, assertion, wait).await?;
+            return Ok(Done::Request(receipt.request.to_string()));
+        }
+        self.act_with_passkey(operator, id, origin, &assertion, wait).await
+    }
+
+    /// What a page has signed by whoever wants to look. It names nobody: whose passkey answers is who comes in.
+    ///
+    /// # Errors
+    /// When nobody has a passkey there.
+    pub async fn offer_entry(&self, origin: &str) -> Result<Challenge> {
+        let id = ApprovalId::generate(self.now(), entropy()?);
+        let message = message(id, Deed::SessionOpen, (origin, ""), "*", self.now());
+        let passkeys = self.signers().await?.passkeys;
+        let options = options(passkeys.iter().filter(|one| one.origin == origin), origin, &message)?;
+        self.waiting.offer(id, Offer::Enter(message));
+        Ok(Challenge { id, options })
+    }
+
+    /// Lets an operator look, by what the authenticator answered.
+    ///
+    /// # Errors
+    /// When the answer does not count.
+    pub async fn enter_with_passkey(
+        &self,
+        id: &str,
+        origin: &str,
+        assertion: &Assertion,
+    ) -> Result<OperatorName> {
+        let id = ApprovalId::parse(id).map_err(BrokerError::invalid)?;
+        let Offer::Enter(message) = self.waiting.taken(id)? else { return Err(other_offer()) };
+        let signers = self.signers().await?;
+        let whose = signers.passkeys.iter().find(|one| is_of(one, &assertion.credential));
+        let operator = whose.map(|one| one.operator.clone()).ok_or_else(other_offer)?;
+        let (passkey, counter) = signers.with(&operator, assertion, &message)?;
+        if passkey.origin != origin {
+            return Err(other_offer());
+        }
+        let proof = on_record(operator.as_str(), &passkey.credential, origin, &message, assertion);
+        let mut record = Record::new(
+            self.now(),
+            Deed::SessionOpen,
+            Stage::Note,
+            who(&Principal::Operator(operator.clone())),
+        );
+        record.facts.insert("at".to_owned(), serde_json::json!(origin));
+        record.signatures.push(proof);
+        let used = passkey.id;
+        let written = self.ledger.write(move |tx| {
+            tx.use_passkey(used, counter)?;
+            tx.audit(record)
+        });
+        written.await.map_err(copied)?;
+        Ok(operator)
+    }
+}
+
+/// Whether a passkey has this id at its authenticator.
+fn is_of(passkey: &Passkey, credential: &str) -> bool {
+    serde_json::from_str(&passkey.credential).is_ok_and(|own: Credential| encoded(&own) == credential)
+}

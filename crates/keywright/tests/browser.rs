@@ -1,0 +1,105 @@
+//! The review pages in a real browser: two people with their authenticators, an agent that asks, and pages that mean harm. What they do
+//! is in `tests/pages/flow.mjs`.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod mcp_support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use keywright_server::mcp_client::Client;
+use mcp_support::it::{BOBS, Serving, World, bare};
+use mcp_support::{server, world};
+use serde_json::{Value, json};
+
+/// What an agent writes so that whoever reads it sees, or runs, something else.
+const NAUGHTY: &str = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\u{202e}\u{200b}\u{1b}[31m \"'>";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// Asks as the agent; gives the request's id.
+async fn asks(
+    agent: &Client,
+    name: &str,
+    template: &str,
+    env: &str,
+    purpose: &str,
+    ttl: Option<&str>,
+) -> Value {
+    let mut ask = json!({
+        "template": template, "parameters": { "zone": "example.com" }, "project": "web", "environment": env,
+        "name": name, "purpose": purpose, "prompt": purpose, "idempotency_key": name,
+    });
+    if let Some(ttl) = ttl {
+        ask["ttl"] = json!(ttl);
+    }
+    let receipt = agent.call("request_key", ask).await.unwrap().content;
+    assert_eq!(receipt["status"], "pending_approval", "{receipt}");
+    receipt["request"].clone()
+}
+
+#[test]
+fn people_approve_with_a_touch_and_nobody_else_does_anything() {
+    let world: World = world();
+    world.secret("bobs", BOBS);
+    world.ok(&["operator", "add", "bob", "--new-passphrase-file", "bobs"]);
+    let (_broker, ready) = Serving::with(&world, &["--listen", "127.0.0.1:0"]);
+    let origin = ready["pages"].as_str().unwrap().to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let waiting = runtime.block_on(async {
+        let agent = Client::start(server(&world, "builder").into()).await.unwrap();
+        let (edit, long) = ("cloudflare/dns-edit", "cloudflare/dns-long");
+        let waiting = json!({
+            "two": asks(&agent, "TWO", edit, "production", "a record", None).await,
+            "less": asks(&agent, "LESS", long, "dev", "a record", Some("120d")).await,
+            "rejected": asks(&agent, "REJECTED", long, "dev", "a record", Some("121d")).await,
+            "late": asks(&agent, "LATE", long, "dev", "a record", Some("122d")).await,
+            "naughty": asks(&agent, "NAUGHTY", edit, "production", NAUGHTY, None).await,
+            "proposal": agent.call("propose_template", json!({
+                "id": "cloudflare/dns-look", "title": "Look at DNS <script>", "provider": "cloudflare", "tier": "standard",
+                "permissions": ["DNS Read"], "parameters": { "zone": { "kind": "cloudflare.zone" } },
+                "limits": { "ttl_max": "7d", "destinations": ["embedded:*"] }, "why": NAUGHTY,
+            })).await.unwrap().content["request"].clone(),
+        });
+        agent.end().await;
+        waiting
+    });
+    let mut browser = Command::new("node");
+    browser
+        .arg(root().join("tests/pages/flow.mjs"))
+        .env("KEYWRIGHT", bare().get_program())
+        .env("KEYWRIGHT_HOME", world.home())
+        .env("ORIGIN", origin)
+        .env("PASS", world.path("pass"))
+        .env("BOBS", world.path("bobs"))
+        .env("ASKS", waiting.to_string())
+        .env("PEERS", root().join(".peers"));
+    let output = match browser.output() {
+        Ok(output) if output.status.code() != Some(77) => output,
+        _ => {
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "node, playwright-core, axe-core or Chromium is missing"
+            );
+            eprintln!("SKIPPED: node, playwright-core, axe-core or Chromium is missing");
+            return;
+        }
+    };
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+
+    let verified = world.ok(&["audit", "verify"]);
+    assert_eq!(verified["sound"], true, "{verified}");
+    // What was approved by touch stands in the log, with what anybody can check again.
+    let log = world.alice(&["audit", "export"]).expect(0).out;
+    let touched =
+        |deed: &str| log.lines().filter(|line| line.contains(deed) && line.contains("\"webauthn\"")).count();
+    assert_eq!(touched("\"approval.give\""), 3, "{out}");
+    assert_eq!(
+        (touched("\"request.reject\""), touched("\"template.apply\""), touched("\"operator.touch\"")),
+        (1, 1, 1)
+    );
+    world.assert_nothing_leaked();
+}

@@ -1,0 +1,162 @@
+"use strict";
+// What the pages need a script for: passkeys, and keys on the keyboard. Nothing here decides anything.
+const said = document.getElementById("said");
+
+function tell(text, isBad) {
+  if (!said) return;
+  said.textContent = text;
+  said.hidden = false;
+  said.className = isBad ? "bad" : "";
+}
+
+async function post(path, body) {
+  const answer = await fetch(path, {
+    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), redirect: "error",
+  });
+  const value = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Error([value.message || "the broker refused that", value.hint].filter(Boolean).join(". "));
+  return value;
+}
+
+const bytes = (text) => Uint8Array.from(atob(text.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0));
+const text = (buffer) =>
+  btoa(String.fromCharCode(...new Uint8Array(buffer))).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
+
+async function touch(offered) {
+  const options = offered.options.publicKey;
+  options.challenge = bytes(options.challenge);
+  for (const one of options.allowCredentials || []) one.id = bytes(one.id);
+  const made = await navigator.credentials.get({ publicKey: options });
+  return {
+    id: offered.id,
+    assertion: {
+      credential: made.id,
+      authenticatorData: text(made.response.authenticatorData),
+      clientData: text(made.response.clientDataJSON),
+      signature: text(made.response.signature),
+    },
+  };
+}
+
+async function make(word) {
+  const options = (await post("/passkeys/begin", { word })).options.publicKey;
+  options.challenge = bytes(options.challenge);
+  options.user.id = bytes(options.user.id);
+  for (const one of options.excludeCredentials || []) one.id = bytes(one.id);
+  const made = await navigator.credentials.create({ publicKey: options });
+  await post("/passkeys/add", {
+    word,
+    credential: {
+      id: made.id, rawId: text(made.rawId), type: made.type, extensions: {},
+      response: {
+        attestationObject: text(made.response.attestationObject),
+        clientDataJSON: text(made.response.clientDataJSON),
+      },
+    },
+  });
+}
+
+function why(error) {
+  if (error.name === "NotAllowedError") return "The passkey was not touched. Nothing was done.";
+  if (error.name === "InvalidStateError") return "This authenticator has a passkey for you here already.";
+  return error.message;
+}
+
+// Runs what a form is for, once at a time.
+function on(form, deed) {
+  const button = form.querySelector("button");
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (button.disabled) return;
+    button.disabled = true;
+    tell("Touch your passkey …", false);
+    try {
+      await deed();
+    } catch (error) {
+      tell(why(error), true);
+      button.disabled = false;
+    }
+  });
+}
+
+function act(form) {
+  const { act, field, of, shown, ttl, without } = form.dataset;
+  const body = { act };
+  if (field) body[field] = of;
+  for (const input of form.querySelectorAll("input")) body[input.name] = input.value;
+  if (act === "approve") {
+    body.digest = shown;
+    body.less = { ttl: ttl || null, without: (without || "").split(" ").filter(Boolean) };
+  }
+  if (act === "apply") body.source = shown;
+  return body;
+}
+
+// Nobody approves what they have not seen: the button works once the page was in view for a second.
+function seen(button) {
+  let left = 1000;
+  let since = null;
+  const look = () => {
+    const now = performance.now();
+    if (since !== null) left -= now - since;
+    since = document.visibilityState === "visible" ? now : null;
+    if (left <= 0) button.disabled = false;
+    else setTimeout(look, 100);
+  };
+  look();
+}
+
+for (const form of document.querySelectorAll("form.deed")) {
+  on(form, async () => {
+    const done = await post("/touch", await touch(await post("/touch/offer", act(form))));
+    if (done.to === location.pathname + location.search) location.reload();
+    else location.assign(done.to);
+  });
+  const button = form.querySelector("button");
+  if (form.id === "approve") seen(button);
+  else button.disabled = false;
+}
+
+const enter = document.getElementById("enter");
+if (enter) {
+  on(enter, async () => {
+    await post("/door/touch", await touch(await post("/door/offer", {})));
+    location.assign(enter.dataset.to);
+  });
+  enter.querySelector("button").disabled = false;
+}
+
+const enrol = document.getElementById("enrol");
+if (enrol) {
+  // Another link, in the same tab.
+  addEventListener("hashchange", () => location.reload());
+  const word = location.hash.slice(1);
+  // It is in nobody's history any more.
+  history.replaceState(null, "", location.pathname);
+  on(enrol, async () => {
+    await make(word);
+    enrol.remove();
+    tell("The passkey is enrolled.", false);
+  });
+  if (word) enrol.querySelector("button").disabled = false;
+  else tell("The link is not whole; have another one made: keywright passkey add", true);
+}
+
+const rows = [...document.querySelectorAll("tbody tr")];
+let chosen = -1;
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input, select, textarea");
+  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  const go = (step) => {
+    chosen = Math.min(Math.max(chosen + step, 0), rows.length - 1);
+    rows.forEach((row, at) => row.classList.toggle("chosen", at === chosen));
+    rows[chosen]?.querySelector("a")?.focus();
+  };
+  if (event.key === "j") go(1);
+  else if (event.key === "k") go(-1);
+  else if (event.key === "a") document.querySelector("#approve button")?.focus();
+  else if (event.key === "r") document.querySelector("#reject input")?.focus();
+  else if (event.key === "?") document.querySelector("footer").scrollIntoView();
+  else return;
+  event.preventDefault();
+});

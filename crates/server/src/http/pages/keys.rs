@@ -1,0 +1,281 @@
+//! Keys: which there are, and the whole life of one.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::response::Response;
+use jiff::Timestamp;
+use keywright_broker::trace::{KeySummary, Trace};
+use keywright_core::drain::Verdict;
+use keywright_core::id::KeyId;
+use keywright_core::key::{KeyState, VersionState};
+use keywright_core::plan::Principal;
+use serde::Deserialize;
+
+use super::super::Door;
+use super::super::session::Looks;
+use super::audit::entry_row;
+use super::parts::{Deed, Part, Shown, Table, Text, Tone};
+use super::{Page, ROWS, failed};
+
+/// From where on, and which.
+#[derive(Deserialize)]
+pub(crate) struct Which {
+    #[serde(default)]
+    after: String,
+    #[serde(default)]
+    q: String,
+}
+
+fn tone(state: KeyState) -> Tone {
+    match state {
+        KeyState::Active => Tone::Good,
+        KeyState::Failed => Tone::Bad,
+        KeyState::Minting | KeyState::Revoking | KeyState::Revoked => Tone::Plain,
+    }
+}
+
+fn row(one: &KeySummary, now: Timestamp) -> Vec<Text> {
+    let key = &one.key;
+    let (state, tone) = match (one.debt, one.disabled_at) {
+        (true, _) => ("revocation owed".to_owned(), Tone::Bad),
+        (false, Some(_)) => ("switched off".to_owned(), Tone::Warn),
+        (false, None) => (key.state.to_string(), tone(key.state)),
+    };
+    let expires = one.version.as_ref().and_then(|version| version.expires_at);
+    let by = key.agent.as_ref().map_or_else(
+        || Text::of("an operator"),
+        |name| Text::of(name.as_str()).to(&["agents", name.as_str()]),
+    );
+    vec![
+        Text::of(key.name.as_str()).to(&["keys", &key.id.to_string()]),
+        Text::of(format!("{} / {}", key.project, key.environment)),
+        Text::of(key.template.to_string()),
+        by,
+        Text::of(state).toned(tone),
+        expires.map_or_else(|| Text::of("never").toned(Tone::Warn), |at| Text::at(at, now)),
+        Text::at(key.created_at, now),
+    ]
+}
+
+pub(super) fn table(keys: &[KeySummary], now: Timestamp) -> Table {
+    Table {
+        header: vec!["key", "for", "template", "asked by", "state", "expires", "made"],
+        rows: keys.iter().map(|one| row(one, now)).collect(),
+        empty: "No keys.",
+    }
+}
+
+pub(crate) async fn list(
+    State(door): State<Arc<Door>>,
+    Looks(operator): Looks,
+    Query(Which { after, q }): Query<Which>,
+) -> Response {
+    let after = KeyId::parse(&after).ok();
+    let keys = match door.broker.keys_part(after, &q, ROWS).await {
+        Ok(keys) => keys,
+        Err(error) => return failed("keys", &operator, error),
+    };
+    let mut page = Page::new("keys", "Keys", &operator)
+        .with(Part::Search("/keys", Shown::of(&q), "name, as in CF_TOKEN"))
+        .with(Part::Table(table(&keys, door.broker.now())));
+    if let Some(last) = keys.last().filter(|_| u32::try_from(keys.len()).is_ok_and(|count| count >= ROWS)) {
+        page = page.with(Part::More(format!("/keys?after={}", last.key.id), "older"));
+    }
+    page.answer(&door).await
+}
+
+pub(crate) async fn one(
+    State(door): State<Arc<Door>>,
+    Looks(operator): Looks,
+    Path(key): Path<String>,
+) -> Response {
+    let caller = Principal::Operator(operator.clone());
+    let trace = match door.broker.key(&caller, &key).await {
+        Ok(trace) => trace,
+        Err(error) => return failed("keys", &operator, error),
+    };
+    let now = door.broker.now();
+    let key = &trace.key;
+    let mut page = Page::new("keys", key.name.as_str(), &operator)
+        .with(facts(&trace, now))
+        .with(Part::heading("versions"))
+        .with(versions(&trace, now))
+        .with(Part::heading("places"))
+        .with(places(&trace));
+    if !trace.drains.is_empty() {
+        page = page.with(Part::heading("the old ones")).with(drains(&trace, now));
+    }
+    let entries = Table {
+        header: vec!["when", "what", "who", "how it went", "entry"],
+        rows: trace.entries.iter().rev().take(200).map(|entry| entry_row(entry, now)).collect(),
+        empty: "Nothing is on record.",
+    };
+    page = page.with(Part::heading("what happened to it")).with(Part::Table(entries));
+    let deeds = deeds(&trace);
+    if !deeds.is_empty() {
+        page = page.with(Part::heading("what you can do")).with(Part::Deeds(deeds));
+    }
+    page.answer(&door).await
+}
+
+fn facts(trace: &Trace, now: Timestamp) -> Part {
+    let (key, plan) = (&trace.key, &trace.plan);
+    let named = |names: Vec<&str>| names.join(", ");
+    let state =
+        if trace.disabled_at.is_some() { "active, switched off".to_owned() } else { key.state.to_string() };
+    let owed = trace.revocations.iter().filter(|one| one.done_at.is_none()).count();
+    let by = match &trace.request.plan.principal {
+        Principal::Agent(name) => Text::of(format!("agent {name}")).to(&["agents", name.as_str()]),
+        other => Text::of(other.to_string()),
+    };
+    let rotates = trace.rotates_at.map_or_else(|| Text::of(""), |at| Text::at(at, now));
+    Part::facts(vec![
+        ("state", Text::of(state).toned(tone(key.state))),
+        (
+            "owed",
+            Text::of(if owed > 0 { format!("{owed} revocations") } else { String::new() }).toned(Tone::Bad),
+        ),
+        ("for", Text::of(format!("{} / {}", key.project, key.environment))),
+        ("made at", Text::of(format!("{} ({})", key.connection, key.provider))),
+        ("template", Text::of(format!("{} (version {})", plan.template, plan.template_version))),
+        ("may", Text::of(named(plan.permissions.iter().map(|one| one.name.as_str()).collect()))),
+        ("on", Text::of(named(plan.resources.iter().map(|one| one.name.as_str()).collect()))),
+        ("asked by", by),
+        ("asked", Text::at(trace.request.created_at, now).to(&["r", &trace.request.id.to_string()])),
+        ("why", Text { text: Shown::said(plan.purpose.raw()), ..Text::of("") }),
+        ("decided by", Text::of(trace.request.policies.join(", "))),
+        ("rotates", rotates),
+        (
+            "under way",
+            Text::of(
+                trace
+                    .saga
+                    .as_ref()
+                    .map(|saga| format!("{}: {}", saga.kind.as_str(), saga.phase))
+                    .unwrap_or_default(),
+            )
+            .toned(Tone::Warn),
+        ),
+        ("open", Text::of(trace.open.join("; ")).toned(Tone::Warn)),
+        ("id", Text::of(key.id.to_string())),
+    ])
+}
+
+fn versions(trace: &Trace, now: Timestamp) -> Part {
+    let row = |version: &keywright_core::key::Version| {
+        let tone = match version.state {
+            VersionState::Active => Tone::Good,
+            VersionState::Draining => Tone::Warn,
+            _ => Tone::Plain,
+        };
+        let holders = trace.holders.iter().find(|(id, _)| *id == version.id).map_or(0, |(_, count)| *count);
+        vec![
+            Text::of(version.number.to_string()),
+            Text::of(version.state.to_string()).toned(tone),
+            version.expires_at.map_or_else(|| Text::of("never"), |at| Text::at(at, now)),
+            Text::of(if holders > 0 { holders.to_string() } else { String::new() }),
+            Text::of(&version.provider_key_id),
+        ]
+    };
+    Part::Table(Table {
+        header: vec!["version", "state", "expires", "programs", "the provider's id"],
+        rows: trace.versions.iter().rev().map(row).collect(),
+        empty: "None was made yet.",
+    })
+}
+
+fn places(trace: &Trace) -> Part {
+    let row = |one: &keywright_core::key::Placement| {
+        let number =
+            trace.versions.iter().find(|version| version.id == one.version).map(|version| version.number);
+        vec![
+            Text::of(one.destination.place.to_string()),
+            Text::of(number.map(|number| number.to_string()).unwrap_or_default()),
+            Text::of(one.state.as_str()),
+            Text::of(one.verified.map(|how| how.as_str()).unwrap_or_default()),
+        ]
+    };
+    Part::Table(Table {
+        header: vec!["place", "version", "state", "verified"],
+        rows: trace.placements.iter().rev().map(row).collect(),
+        empty: "It lies nowhere.",
+    })
+}
+
+fn drains(trace: &Trace, now: Timestamp) -> Part {
+    let row = |(drain, judged): &(keywright_ledger::Drain, Option<Verdict>)| {
+        let number =
+            trace.versions.iter().find(|version| version.id == drain.version).map(|version| version.number);
+        let seen = drain.observed.last_used_at;
+        vec![
+            Text::of(number.map(|number| number.to_string()).unwrap_or_default()),
+            Text::at(drain.observed.since, now),
+            seen.map_or_else(|| Text::of("not seen"), |at| Text::at(at, now)),
+            judged.map_or_else(|| Text::of("the provider can't be asked"), |verdict| follows(verdict, now)),
+            Text::of(drain.word.as_deref().unwrap_or_default()),
+        ]
+    };
+    Part::Table(Table {
+        header: vec!["version", "replaced", "last used", "what follows", "an operator's word"],
+        rows: trace.drains.iter().map(row).collect(),
+        empty: "",
+    })
+}
+
+/// What follows from what was seen of an old version.
+fn follows(verdict: Verdict, now: Timestamp) -> Text {
+    match verdict {
+        Verdict::Idle { .. } => Text::of("idle: it may end").toned(Tone::Good),
+        Verdict::NotYet { last_sign: Some(_), idle_at } => {
+            Text::of(format!("in use; idle {} at the earliest", crate::when::away(idle_at, now)))
+                .toned(Tone::Warn)
+        }
+        Verdict::NotYet { last_sign: None, idle_at } => {
+            Text::of(format!("quiet so far; idle {} at the earliest", crate::when::away(idle_at, now)))
+        }
+        Verdict::Unknowable { .. } => Text::of("nobody can know whether it is used").toned(Tone::Warn),
+    }
+}
+
+/// What can be done to it now, by a touch.
+fn deeds(trace: &Trace) -> Vec<Deed> {
+    let id = trace.key.id.to_string();
+    let deed = |act, label, says, tone, command: String| Deed {
+        act,
+        field: "key",
+        of: Shown::of(&id),
+        label,
+        says,
+        tone,
+        asks: "reason",
+        command: Shown::of(command),
+    };
+    let mut deeds = Vec::new();
+    if trace.key.state != KeyState::Active {
+        return deeds;
+    }
+    let switched = trace.saga.as_ref().is_some_and(|saga| saga.phase.has_switched());
+    if trace.disabled_at.is_some() {
+        let command = format!("keywright key enable {id} --reason TEXT");
+        deeds.push(deed("enable", "Switch on", "It works again at once.", Tone::Plain, command));
+    } else {
+        let command = format!("keywright key rotate {id}");
+        let says = "A successor is made and placed; the old one ends once nobody uses it.";
+        deeds.push(deed("rotate", "Rotate", says, Tone::Plain, command));
+        let command = format!("keywright key rotate {id} --leaked --reason TEXT");
+        let says = "A successor is made; the old one ends as soon as it is in force, used or not.";
+        deeds.push(deed("rotate_leaked", "It leaked", says, Tone::Bad, command));
+        let command = format!("keywright key disable {id} --reason TEXT");
+        let says = "It stops working, and can be switched on again. Not every provider has that.";
+        deeds.push(deed("disable", "Switch off", says, Tone::Warn, command));
+    }
+    if switched {
+        let command = format!("keywright key rotate {id} --end-old --reason TEXT");
+        let says = "The version before ends now, whoever uses it.";
+        deeds.push(deed("end_old", "End the old one", says, Tone::Bad, command));
+    }
+    let command = format!("keywright key revoke {id} --reason TEXT");
+    deeds.push(deed("revoke", "Revoke", "It ends for good, whoever uses it.", Tone::Bad, command));
+    deeds
+}

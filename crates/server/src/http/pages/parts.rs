@@ -1,0 +1,196 @@
+//! The parts that pages are made of.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use keywright_broker::blocks::{Block, Line};
+use keywright_core::text::Untrusted;
+
+use crate::when;
+
+/// The longest text that a part shows, in characters.
+const LONGEST: usize = 4_000;
+
+/// A text that may be shown: control, bidirectional and invisible characters are escaped. HTML is the template's business.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Shown(String);
+
+impl Shown {
+    pub(super) fn of(text: impl AsRef<str>) -> Self {
+        Self(Untrusted::capped(text.as_ref(), LONGEST).to_string())
+    }
+
+    /// In quotes, as somebody else's words.
+    pub(super) fn said(text: impl AsRef<str>) -> Self {
+        Self(format!("“{}”", Self::of(text)))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a text means, and so how it is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tone {
+    Plain,
+    Good,
+    Warn,
+    Bad,
+}
+
+impl From<keywright_broker::blocks::Tone> for Tone {
+    fn from(tone: keywright_broker::blocks::Tone) -> Self {
+        match tone {
+            keywright_broker::blocks::Tone::Plain => Self::Plain,
+            keywright_broker::blocks::Tone::Good => Self::Good,
+            keywright_broker::blocks::Tone::Warn => Self::Warn,
+            keywright_broker::blocks::Tone::Bad => Self::Bad,
+        }
+    }
+}
+
+impl fmt::Display for Tone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "plain",
+            Self::Good => "good",
+            Self::Warn => "warn",
+            Self::Bad => "bad",
+        })
+    }
+}
+
+/// A text with what it means, where it leads, and the moment that it is.
+#[derive(Debug, Clone)]
+pub(super) struct Text {
+    pub(super) text: Shown,
+    pub(super) tone: Tone,
+    /// A path of ours.
+    pub(super) href: String,
+    /// The moment, for machines.
+    pub(super) time: String,
+}
+
+impl Text {
+    pub(super) fn of(text: impl AsRef<str>) -> Self {
+        Self { text: Shown::of(text), tone: Tone::Plain, href: String::new(), time: String::new() }
+    }
+
+    pub(super) fn toned(self, tone: Tone) -> Self {
+        Self { tone, ..self }
+    }
+
+    /// To a path of ours; each of `parts` is one segment, whatever is in it.
+    pub(super) fn to(self, parts: &[&str]) -> Self {
+        Self { href: path(parts), ..self }
+    }
+
+    pub(super) fn at(at: Timestamp, now: Timestamp) -> Self {
+        let shown = Shown::of(when::away(at, now));
+        Self { text: shown, tone: Tone::Plain, href: String::new(), time: when::seconds(at) }
+    }
+
+    fn both(at: &str, now: Timestamp) -> Self {
+        let time = at.parse().map(when::seconds).unwrap_or_default();
+        Self { text: Shown::of(when::both(at, now)), tone: Tone::Plain, href: String::new(), time }
+    }
+}
+
+/// A path of ours.
+pub(super) fn path(parts: &[&str]) -> String {
+    parts.iter().fold(String::new(), |mut path, part| {
+        path.push('/');
+        path.extend(
+            url::form_urlencoded::byte_serialize(part.as_bytes()).map(|text| text.replace('+', "%20")),
+        );
+        path
+    })
+}
+
+/// A label and a text.
+#[derive(Debug, Clone)]
+pub(super) struct Fact {
+    pub(super) label: Shown,
+    pub(super) text: Text,
+}
+
+/// A list in columns.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Table {
+    pub(super) header: Vec<&'static str>,
+    pub(super) rows: Vec<Vec<Text>>,
+    /// What to say when there is none.
+    pub(super) empty: &'static str,
+}
+
+/// Something that takes a touch.
+#[derive(Debug, Clone)]
+pub(super) struct Deed {
+    /// The act, as the script sends it.
+    pub(super) act: &'static str,
+    /// The name of the field that says to what: `key`, `request`, `passkey`, `agent`.
+    pub(super) field: &'static str,
+    pub(super) of: Shown,
+    pub(super) label: &'static str,
+    /// What it means, in a few words.
+    pub(super) says: &'static str,
+    pub(super) tone: Tone,
+    /// The name of a text to type, or empty.
+    pub(super) asks: &'static str,
+    /// The same at the command line.
+    pub(super) command: Shown,
+}
+
+/// A part of a page.
+#[derive(Debug, Clone)]
+pub(super) enum Part {
+    Heading(Shown),
+    Note(Shown, Tone),
+    Facts(Vec<Fact>),
+    Table(Table),
+    /// Text of a file, line by line.
+    Source(Vec<Shown>),
+    Deeds(Vec<Deed>),
+    /// Where a list goes on.
+    More(String, &'static str),
+    /// A field to search by, and what stands in it.
+    Search(&'static str, Shown, &'static str),
+}
+
+impl Part {
+    pub(super) fn heading(text: impl AsRef<str>) -> Self {
+        Self::Heading(Shown::of(text))
+    }
+
+    pub(super) fn facts(facts: Vec<(&str, Text)>) -> Self {
+        let facts = facts.into_iter().filter(|(_, text)| !text.text.is_empty());
+        Self::Facts(facts.map(|(label, text)| Fact { label: Shown::of(label), text }).collect())
+    }
+
+    /// A file. What steers a terminal is escaped in each line.
+    pub(super) fn source(text: &str) -> Self {
+        Self::Source(text.lines().take(2_000).map(Shown::of).collect())
+    }
+
+    /// A block, as the terminal shows it too.
+    pub(super) fn block(block: &Block, now: Timestamp) -> [Self; 2] {
+        let facts =
+            block.lines.iter().map(|line| Fact { label: Shown::of(line.label), text: text(line, now) });
+        [Self::heading(block.title.as_str()), Self::Facts(facts.collect())]
+    }
+}
+
+fn text(line: &Line, now: Timestamp) -> Text {
+    if line.time {
+        return Text::both(&line.text, now);
+    }
+    let shown = if line.said { Shown::said(&line.text) } else { Shown::of(&line.text) };
+    Text { text: shown, ..Text::of("") }.toned(line.tone.into())
+}

@@ -1,0 +1,217 @@
+//! One request, or one proposal: what whoever decides reads, and where they decide.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use keywright_broker::approve::Less;
+use keywright_broker::blocks::{self, Block};
+use keywright_broker::review::{Pending, Proposed, Review};
+use keywright_core::name::OperatorName;
+use keywright_core::receipt::Status;
+use sha2::{Digest as _, Sha256};
+
+use super::super::Door;
+use super::super::session::Looks;
+use super::parts::{Part, Shown, Tone};
+use super::{failed, html};
+
+#[derive(Template)]
+#[template(path = "review.html")]
+struct ReviewPage {
+    title: Shown,
+    here: &'static str,
+    operator: Shown,
+    waiting: u64,
+    request: Shown,
+    level: Tone,
+    verdict: Shown,
+    status: Shown,
+    match_code: Shown,
+    flags: Vec<Shown>,
+    blocks: Vec<Part>,
+    source: Vec<Part>,
+    /// What can be decided, where it still can.
+    decision: Option<Decision>,
+    /// Where the key is, once there is one.
+    key: String,
+}
+
+/// What an operator can decide.
+struct Decision {
+    is_template: bool,
+    /// What is signed: of a plan its digest, of a template the SHA-256 of its text.
+    digest: Shown,
+    /// What would be cut off.
+    ttl: Shown,
+    without: Vec<Shown>,
+    /// What can be: shorter lives, and permissions.
+    lives: Vec<Choice>,
+    permissions: Vec<Choice>,
+    is_less: bool,
+    /// They have approved already.
+    has_approved: bool,
+    has_passkey: bool,
+    agent: Shown,
+}
+
+/// Something that can be chosen.
+struct Choice {
+    value: Shown,
+    label: Shown,
+    is_chosen: bool,
+}
+
+/// What is cut off, from the address of the page.
+fn less(query: Option<&str>) -> Less {
+    let mut less = Less::default();
+    for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        match name.as_ref() {
+            "ttl" if !value.is_empty() => less.ttl = Some(value.into_owned()),
+            "without" if !value.is_empty() => less.without.push(value.into_owned()),
+            _ => {}
+        }
+    }
+    less
+}
+
+pub(crate) async fn page(
+    State(door): State<Arc<Door>>,
+    Looks(operator): Looks,
+    Path(request): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let less = less(query.as_deref());
+    let pending = match door.broker.review(&request, &less).await {
+        Ok(pending) => pending,
+        Err(error) => return failed("inbox", &operator, error),
+    };
+    let has_passkey = match door.broker.passkeys().await {
+        Ok(all) => all.iter().any(|one| one.operator == operator && one.origin == door.origin),
+        Err(error) => return failed("inbox", &operator, error),
+    };
+    let mut page = match &pending {
+        Pending::Key(review) => of_key(&door, review, &operator, has_passkey, &less).await,
+        Pending::Template(proposed) => of_template(&door, proposed, &operator, has_passkey),
+    };
+    page.waiting = door.broker.health().await.map_or(0, |health| health.requests_pending);
+    html(&page, StatusCode::OK)
+}
+
+fn parts(door: &Door, blocks: &[Block]) -> Vec<Part> {
+    let now = door.broker.now();
+    blocks.iter().flat_map(|block| Part::block(block, now)).collect()
+}
+
+async fn of_key(
+    door: &Arc<Door>,
+    review: &Review,
+    operator: &OperatorName,
+    has_passkey: bool,
+    less: &Less,
+) -> ReviewPage {
+    let waits = review.status == Status::PendingApproval;
+    let asked = match door.broker.review(&review.request.to_string(), &Less::default()).await {
+        Ok(Pending::Key(asked)) => asked.plan,
+        _ => review.plan.clone(),
+    };
+    let decision = waits.then(|| {
+        let lives = ["1h", "12h", "1d", "7d", "14d", "30d", "90d"].into_iter();
+        let shorter =
+            lives.filter(|text| keywright_core::span::Span::parse(text).is_ok_and(|span| span < asked.ttl));
+        Decision {
+            is_template: false,
+            digest: Shown::of(&review.digest),
+            ttl: Shown::of(less.ttl.as_deref().unwrap_or_default()),
+            without: less.without.iter().map(Shown::of).collect(),
+            lives: shorter
+                .map(|text| Choice {
+                    value: Shown::of(text),
+                    label: Shown::of(text),
+                    is_chosen: less.ttl.as_deref() == Some(text),
+                })
+                .collect(),
+            permissions: asked
+                .permissions
+                .iter()
+                .filter(|_| asked.permissions.len() > 1)
+                .map(|one| Choice {
+                    value: Shown::of(&one.id),
+                    label: Shown::of(&one.name),
+                    is_chosen: less.without.contains(&one.id),
+                })
+                .collect(),
+            is_less: !less.is_nothing(),
+            has_approved: review.approved_by.iter().any(|name| name == operator.as_str()),
+            has_passkey,
+            agent: Shown::of(review.plan.principal.to_string()),
+        }
+    });
+    let key = door.broker.led_to(review.request).await.ok().flatten();
+    ReviewPage {
+        title: Shown::of(format!("{} · {}", review.plan.name, review.verdict.level)),
+        here: "inbox",
+        operator: Shown::of(operator.as_str()),
+        waiting: 0,
+        request: Shown::of(review.request.to_string()),
+        level: blocks::Tone::from(review.verdict.level).into(),
+        verdict: Shown::of(review.verdict.to_string()),
+        status: Shown::of(words(review.status)),
+        match_code: Shown::of(if waits { review.match_code.as_str() } else { "" }),
+        flags: review.red_flags.iter().map(|flag| Shown::of(flag.to_string())).collect(),
+        blocks: parts(door, &review.blocks),
+        source: Vec::new(),
+        decision,
+        key: key.map(|id| super::parts::path(&["keys", &id.to_string()])).unwrap_or_default(),
+    }
+}
+
+fn of_template(door: &Door, proposed: &Proposed, operator: &OperatorName, has_passkey: bool) -> ReviewPage {
+    let decision = (proposed.status == "pending").then(|| Decision {
+        is_template: true,
+        digest: Shown::of(hex::encode(Sha256::digest(proposed.source.raw().as_bytes()))),
+        ttl: Shown::default(),
+        without: Vec::new(),
+        lives: Vec::new(),
+        permissions: Vec::new(),
+        is_less: false,
+        has_approved: false,
+        has_passkey,
+        agent: Shown::of(format!("agent {}", proposed.agent)),
+    });
+    ReviewPage {
+        title: Shown::of(format!("{} · {}", proposed.template, proposed.verdict.level)),
+        here: "inbox",
+        operator: Shown::of(operator.as_str()),
+        waiting: 0,
+        request: Shown::of(proposed.request.to_string()),
+        level: blocks::Tone::from(proposed.verdict.level).into(),
+        verdict: Shown::of(proposed.verdict.to_string()),
+        status: Shown::of(match proposed.status.as_str() {
+            "pending" => "waits for approval",
+            other => other,
+        }),
+        match_code: Shown::default(),
+        flags: proposed.red_flags.iter().map(Shown::of).collect(),
+        blocks: parts(door, &proposed.blocks),
+        source: vec![Part::heading("as proposed"), Part::source(proposed.source.raw())],
+        decision,
+        key: String::new(),
+    }
+}
+
+/// How a request stands, for people.
+fn words(status: Status) -> &'static str {
+    match status {
+        Status::PendingApproval => "waits for approval",
+        Status::Active => "approved; the key is in force",
+        Status::Denied => "denied by policy",
+        Status::Rejected => "turned down",
+        Status::Expired => "expired: nobody decided in time",
+        Status::Failed => "failed",
+        Status::InProgress => "approved; the key is being made",
+        Status::Revoked => "over: the key was revoked",
+    }
+}

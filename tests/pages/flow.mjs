@@ -1,0 +1,246 @@
+// What people do on the review pages, and what others try with them, in a real browser.
+//
+//     flow.mjs        KEYWRIGHT (the binary), KEYWRIGHT_HOME, ORIGIN, PASS and BOBS (files with passphrases), ASKS (requests
+//                     that wait, as JSON: two, less, rejected, late, naughty, proposal), PEERS; SHOTS (a directory, optional)
+//
+// Ends with 0 when everything is as it should be, with 77 where there is no browser.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { createServer } from "node:http";
+import { join } from "node:path";
+import { Person, axe, launch } from "./browser.mjs";
+
+const { KEYWRIGHT, ORIGIN, PASS, BOBS, SHOTS } = process.env;
+const asks = JSON.parse(process.env.ASKS);
+const keywright = (passphrase, ...words) => {
+  const answer = execFileSync(KEYWRIGHT, [...words, "--json", "--no-input", "--passphrase-file", passphrase]);
+  return JSON.parse(answer);
+};
+const status = (request) => keywright(PASS, "review", "show", request).status;
+const at = (request) => `${ORIGIN}/r/${request}`;
+
+const browser = await launch();
+const step = async (name, run) => {
+  try {
+    await run();
+    console.log(`ok: ${name}`);
+  } catch (error) {
+    console.error(`not ok: ${name}`);
+    throw error;
+  }
+};
+
+const alice = await Person.arrives(browser);
+const bob = await Person.arrives(browser);
+const { page } = alice;
+const approve = () => page.getByRole("button", { name: /^Approve/ });
+
+await step("a page shows nothing to whoever has no session, and leads to the door and back", async () => {
+  await page.goto(at(asks.two));
+  assert.equal(new URL(page.url()).pathname, "/door");
+  assert.ok(!(await page.content()).includes("example.com"));
+  await page.getByLabel("an operator's passphrase").fill((await import("node:fs")).readFileSync(PASS, "utf8").trim());
+  await page.getByRole("button", { name: "Come in" }).click();
+  await page.waitForURL(at(asks.two));
+  // The session looks; there is nothing to approve with.
+  assert.equal(await approve().count(), 0);
+  await page.getByText("You have no passkey here yet.").waitFor();
+});
+
+await step("a link enrols one passkey, once", async () => {
+  const link = keywright(PASS, "passkey", "add", "--name", "laptop").url;
+  await alice.enrols(link);
+  await bob.page.goto(link);
+  await bob.page.getByRole("button", { name: "Make the passkey" }).click();
+  await bob.page.getByText("this link is not good any more").waitFor();
+  await bob.enrols(keywright(BOBS, "passkey", "add", "--name", "phone").url);
+  assert.equal(keywright(PASS, "passkey", "list").passkeys.length, 2);
+});
+
+await step("the button waits until the page was seen for a second", async () => {
+  await alice.comesIn(ORIGIN);
+  await page.goto(at(asks.two));
+  assert.equal(await approve().isDisabled(), true);
+  const began = await page.evaluate(() => performance.now());
+  await page.waitForFunction(() => !document.querySelector("#approve button").disabled);
+  assert.ok((await page.evaluate(() => performance.now())) - began > 500);
+});
+
+await step("whoever is not recognised approves nothing", async () => {
+  await alice.isRecognised(false);
+  await approve().click();
+  await page.locator("#said.bad").waitFor();
+  assert.equal(status(asks.two), "pending_approval");
+  assert.equal(keywright(PASS, "review", "show", asks.two).approved_by.length, 0);
+  await alice.isRecognised(true);
+});
+
+await step("two people approve, each with a touch, and the key is made", async () => {
+  await page.goto(at(asks.two));
+  await approve().click();
+  await page.getByText("You have approved this. It needs another operator.").waitFor();
+  await page.getByText(/1 of 2: alice/).waitFor();
+  assert.equal(status(asks.two), "pending_approval");
+  await bob.comesIn(ORIGIN);
+  await bob.page.goto(at(asks.two));
+  await bob.page.getByRole("button", { name: "Approve" }).click();
+  await bob.page.getByText("approved; the key is in force").waitFor();
+  assert.equal(status(asks.two), "active");
+});
+
+await step("less is approved as it is shown", async () => {
+  await page.goto(at(asks.less));
+  await page.getByText("Approve with less").click();
+  await page.getByLabel("live no longer than").selectOption("7d");
+  await page.getByRole("button", { name: "Show that" }).click();
+  await page.getByText("This is less than what was asked for.").waitFor();
+  await approve().click();
+  await page.getByText("approved; the key is in force").waitFor();
+  assert.equal(keywright(PASS, "review", "show", asks.less).plan.ttl, "7d");
+});
+
+await step("a rejection takes a touch, and the agent reads why", async () => {
+  await page.goto(at(asks.rejected));
+  await page.getByLabel("reason").fill("not on a friday");
+  await page.getByRole("button", { name: "Reject" }).click();
+  await page.getByText("turned down").first().waitFor();
+  assert.equal(status(asks.rejected), "rejected");
+});
+
+await step("a page that was left open approves nothing that was decided meanwhile", async () => {
+  await page.goto(at(asks.late));
+  await page.waitForFunction(() => !document.querySelector("#approve button").disabled);
+  keywright(PASS, "review", "reject", asks.late, "--reason", "in the terminal");
+  await approve().click();
+  await page.locator("#said.bad").waitFor();
+  assert.equal(status(asks.late), "rejected");
+});
+
+await step("a proposal comes in force by a touch", async () => {
+  await page.goto(at(asks.proposal));
+  await page.getByRole("button", { name: "Put in force" }).click();
+  await page.getByText("applied").first().waitFor();
+});
+
+await step("what others wrote runs nothing and looks like nothing else", async () => {
+  await page.goto(at(asks.naughty));
+  const text = await page.textContent("main");
+  assert.ok(text.includes("<script>") && text.includes("\\u{202e}"), "it is shown as what it is");
+  assert.ok(!/[\u202a-\u202e\u200b\u001b]/.test(text));
+  assert.equal(await page.evaluate(() => window.hacked), undefined);
+});
+
+await step("a page at another origin can do nothing", async () => {
+  const hostile = `<!doctype html><title>x</title><body>
+    <form id=f method=post action="${ORIGIN}/touch/offer"><input name=act value=reject></form>
+    <form id=l method=post action="${ORIGIN}/leave" target=w></form><iframe name=w id=w src="${at(asks.naughty)}"></iframe>
+    <img src="${ORIGIN}/leave"><script src="${ORIGIN}/script.js"></script>`;
+  const server = createServer((_, answer) => answer.writeHead(200, { "content-type": "text/html" }).end(hostile));
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  const foreign = `http://127.0.0.1:${server.address().port}/`;
+  const other = await alice.context.newPage();
+  const size = () => keywright(PASS, "status").health.audit_entries;
+  const before = size();
+  for (const host of ["127.0.0.1", "localhost"]) {
+    await other.goto(foreign.replace("127.0.0.1", host));
+    const tried = await other.evaluate(async ({ origin, request }) => {
+      const found = [];
+      const body = JSON.stringify({ act: "reject", request, reason: "x" });
+      for (const mode of ["cors", "no-cors"]) {
+        for (const path of ["/touch/offer", "/touch", "/door", "/leave", "/passkeys/begin"]) {
+          const wish = { method: "POST", mode, credentials: "include", body, headers: mode === "cors" ? { "content-type": "application/json" } : {} };
+          found.push(await fetch(origin + path, wish).then((answer) => answer.type + answer.status, () => "refused"));
+        }
+        found.push(await fetch(`${origin}/keys`, { mode, credentials: "include" }).then((a) => a.text(), () => ""));
+      }
+      return found;
+    }, { origin: ORIGIN, request: asks.naughty });
+    assert.ok(tried.every((one) => ["refused", "opaque0", ""].includes(one)), JSON.stringify(tried));
+    const framed = other.frames().find((frame) => frame.name() === "w");
+    assert.ok(!(await framed.content()).includes("example.com"), "it shows in no frame");
+    await other.evaluate(() => document.getElementById("l").submit());
+    await other.evaluate(() => document.getElementById("f").submit());
+    await other.waitForTimeout(200);
+  }
+  // A passkey of ours, asked for by a page on another port: the browser may let it, and what it signs is not for here.
+  assert.equal(size(), before, "nothing of all that is on record");
+  await page.goto(`${ORIGIN}/keys`);
+  await page.getByRole("heading", { name: "Keys" }).waitFor();
+  server.close();
+  await other.close();
+});
+
+await step("every page is small, complete without a script, and keeps nobody out", async () => {
+  const key = keywright(PASS, "key", "list").keys[0].id;
+  const paths = ["/", `/r/${asks.naughty}`, `/r/${asks.two}`, "/keys", `/keys/${key}`, "/agents", "/agents/bot", "/templates",
+    "/templates/cloudflare/dns-edit", "/policy", "/audit?verify=1", "/health", "/passkeys"];
+  const plain = await browser.newContext({ javaScriptEnabled: false, storageState: await alice.context.storageState() });
+  const still = await plain.newPage();
+  for (const path of paths) {
+    let bytes = 0;
+    const count = async (answer) => { bytes += (await answer.body().catch(() => Buffer.alloc(0))).length; };
+    page.on("response", count);
+    const answer = await page.goto(ORIGIN + path, { waitUntil: "networkidle" });
+    page.off("response", count);
+    assert.equal(answer.status(), 200, path);
+    assert.ok(bytes < 60_000, `${path}: ${bytes} bytes`);
+    for (const [scheme, width] of [["light", 1280], ["dark", 1280], ["light", 390]]) {
+      await page.emulateMedia({ colorScheme: scheme });
+      await page.setViewportSize({ width, height: 844 });
+      // Past our own policy for scripts, which axe is none of.
+      const found = await alice.cdp.send("Runtime.evaluate", {
+        expression: `${axe}; axe.run().then((r) => JSON.stringify(r.violations.filter((v) => ["serious", "critical"].includes(v.impact)).map((v) => [v.id, v.nodes[0].html])))`,
+        awaitPromise: true, returnByValue: true,
+      });
+      assert.equal(found.result.value, "[]", `${path} ${scheme} ${width}`);
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${path} is wider than ${width}`);
+    }
+    await page.setViewportSize({ width: 1280, height: 900 });
+    assert.equal((await still.goto(ORIGIN + path)).status(), 200);
+    assert.ok((await still.textContent("main")).trim().length > 20, path);
+    if (SHOTS) {
+      const name = path === "/" ? "inbox" : path.startsWith("/r/") ? "review" : path.split("?")[0].slice(1).replace(/\/(key_|cloudflare|bot).*/, "-one");
+      for (const [scheme, width, height] of [["light", 1280, 900], ["dark", 1280, 900], ["light", 390, 844]]) {
+        await page.emulateMedia({ colorScheme: scheme });
+        await page.setViewportSize({ width, height });
+        await page.screenshot({ path: join(SHOTS, `${name}-${width}-${scheme}.png`) });
+      }
+      await page.emulateMedia({ colorScheme: "light" });
+      await page.setViewportSize({ width: 1280, height: 900 });
+    }
+  }
+  await plain.close();
+});
+
+await step("the keyboard is enough", async () => {
+  await page.goto(ORIGIN);
+  await page.keyboard.press("j");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/\/r\//);
+  await page.waitForFunction(() => !document.querySelector("#approve button").disabled);
+  await page.keyboard.press("a");
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), "Approve");
+  await page.keyboard.press("r");
+  assert.equal(await page.evaluate(() => document.activeElement.name), "reason");
+});
+
+await step("a key is revoked by a touch, and a removed passkey touches nothing", async () => {
+  const key = keywright(PASS, "key", "list", "--state", "active").keys[0];
+  await page.goto(`${ORIGIN}/keys/${key.id}`);
+  const form = page.locator("form[data-act=revoke]");
+  await form.getByLabel("reason").fill("over");
+  await form.getByRole("button").click();
+  await page.getByText("revoked").first().waitFor();
+  assert.equal(keywright(PASS, "key", "show", key.id).key.state, "revoked");
+  const hers = keywright(PASS, "passkey", "list").passkeys.find((one) => one.operator === "alice");
+  keywright(PASS, "passkey", "remove", hers.id);
+  await page.goto(at(asks.naughty));
+  assert.equal(await approve().count(), 0);
+});
+
+await step("nothing went wrong that nobody saw", async () => {
+  const expected = /status of 4(01|03|09|00)|Content Security Policy|CORS|ERR_FAILED/;
+  for (const person of [alice, bob]) assert.deepEqual(person.trouble.filter((one) => !expected.test(one)), []);
+});
+await browser.close();
