@@ -11,6 +11,7 @@
 //! | [`auth`] | who calls: operator, agent, workload |
 //! | [`ask`], `derive` | what is asked, parsed; and its exact effect, the plan |
 //! | `request` | decide, record, and start the mint or wait for humans |
+//! | `repeat` | what is asked for once more while it waits |
 //! | `begin` | the first transaction of a saga |
 //! | `limits` | what policy counts, and the brake on asking |
 //! | [`review`] | pending requests: show, reject, expire |
@@ -24,9 +25,12 @@
 //! | `pace` | when what failed is tried again |
 //! | `saga` | mint and rotation, step by step, with their undo |
 //! | [`revoke`], `copies`, `sweep` | the debts, what lies in stores, and the orphans |
+//! | [`teardown`] | many keys with one word: all of a project, or all of an agent |
 //! | [`deliver`] | secrets for workloads at run time |
 //! | [`holds`] | programs that `run` started, and what they hold |
 //! | [`passkey`] | what operators approve with in a browser |
+//! | [`grants`] | what operators approve in advance |
+//! | [`pause`] | agents that ask for nothing for a while |
 //! | `proposals` | templates that agents put forward |
 //! | `rails` | the guard rails as operators applied them, whatever the rows say |
 //! | [`guards`] | templates and policies: check, apply, test, explain |
@@ -71,6 +75,7 @@ mod enable;
 mod ended;
 mod error;
 pub mod find;
+pub mod grants;
 pub mod guards;
 mod health;
 pub mod holds;
@@ -87,12 +92,14 @@ mod outside;
 mod pace;
 pub mod parent;
 pub mod passkey;
+pub mod pause;
 mod proposals;
 mod rails;
 mod receipt;
 pub mod record;
 mod remove;
 mod renew;
+mod repeat;
 mod request;
 pub mod restored;
 pub mod review;
@@ -107,6 +114,7 @@ pub mod spend;
 pub mod steady;
 mod sweep;
 pub mod switch_off;
+pub mod teardown;
 pub mod trace;
 mod whose;
 mod wider;

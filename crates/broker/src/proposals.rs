@@ -1,6 +1,8 @@
 //! Proposals: templates that agents put forward. They count for nothing until an operator puts one in force, exactly
 //! as it was shown.
 
+use std::sync::Arc;
+
 use keywright_core::audit::{Deed, Record, Stage, Subject};
 use keywright_core::channel::Matter;
 use keywright_core::id::RequestId;
@@ -38,6 +40,7 @@ impl Broker {
             return Err(BrokerError::new(Code::Forbidden, "only agents propose; operators apply"));
         };
         let checked = check_template(source)?;
+        self.may_propose(caller, &checked.resolved.template.id, why).await?;
         let counts = self.counts(&caller.principal).await?;
         let (_, policies) = self.policies().await?;
         let nobody = nobody();
@@ -65,8 +68,9 @@ impl Broker {
             state: String::new(),
             created_at: self.now(),
         };
-        let who = caller.who();
+        let (who, rails, principal) = (caller.who(), Arc::clone(&self.rails), caller.principal.clone());
         let written = self.ledger.write(move |tx| {
+            rails.pauses().check(&principal)?;
             tx.add_proposal(&proposal)?;
             owe_notices(tx, Matter::Proposal, &id.to_string())?;
             let mut record = Record::new(tx.now(), Deed::TemplatePropose, Stage::Note, who);
@@ -76,7 +80,7 @@ impl Broker {
                 ..Subject::default()
             };
             record.why = keywright_core::audit::Why::new(&proposal.why, None);
-            tx.audit(record)
+            Ok::<_, BrokerError>(tx.audit(record)?)
         });
         written.await?;
         Ok(id)

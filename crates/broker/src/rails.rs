@@ -19,6 +19,8 @@ use keywright_ledger::{
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{BrokerError, Code, Result};
+use crate::grants::Uses;
+use crate::pause::Pauses;
 use crate::wider::Known;
 
 /// The fact of an audit entry that holds the digest.
@@ -32,6 +34,8 @@ pub(crate) const AGENT: &str = "agent";
 pub(crate) const WORKLOAD: &str = "workload";
 pub(crate) const OPERATOR: &str = "operator";
 pub(crate) const PASSKEY: &str = "passkey";
+/// What is approved in advance.
+pub(crate) const GRANT: &str = "grant";
 /// What keys are made through and go to.
 pub(crate) const CONNECTION: &str = "connection";
 pub(crate) const STORE: &str = "store";
@@ -55,6 +59,10 @@ pub(crate) struct Rails {
     spent: RwLock<HashSet<RequestId>>,
     /// What became wider at providers, and the templates from which nothing is made until an operator applies them again.
     wider: RwLock<Known>,
+    /// The agents that ask for nothing at present.
+    pauses: Pauses,
+    /// How often standing grants were used.
+    uses: Uses,
 }
 
 impl Rails {
@@ -109,6 +117,8 @@ impl Rails {
         }
         match record.deed {
             Deed::CatalogImport => return self.imported(record),
+            Deed::AgentPause | Deed::AgentResume => return self.pauses.take(record),
+            Deed::GrantUse => return self.uses.take(record),
             Deed::TemplateApply => {
                 if let Some(id) = &record.subject.template {
                     self.wider.write().unwrap_or_else(PoisonError::into_inner).applied(id);
@@ -142,6 +152,8 @@ impl Rails {
     /// What the log says now, in place of what it said.
     pub(crate) fn replace(&self, fresh: Self) {
         let (known, spent) = (fresh.known.into_inner(), fresh.spent.into_inner());
+        self.pauses.replace(fresh.pauses);
+        self.uses.replace(fresh.uses);
         *self.wider.write().unwrap_or_else(PoisonError::into_inner) =
             fresh.wider.into_inner().unwrap_or_else(PoisonError::into_inner);
         *self.known.write().unwrap_or_else(PoisonError::into_inner) =
@@ -158,6 +170,16 @@ impl Rails {
     /// It came to its end, and that is on record.
     pub(crate) fn spent(&self, request: RequestId) {
         self.spent.write().unwrap_or_else(PoisonError::into_inner).insert(request);
+    }
+
+    /// The agents that ask for nothing at present.
+    pub(crate) fn pauses(&self) -> &Pauses {
+        &self.pauses
+    }
+
+    /// How often standing grants were used.
+    pub(crate) fn uses(&self) -> &Uses {
+        &self.uses
     }
 
     /// Takes in an entry about an import.
@@ -364,6 +386,8 @@ fn let_in(deed: Deed) -> Option<(&'static str, bool)> {
         Deed::OperatorRemove => (OPERATOR, true),
         Deed::PasskeyAdd => (PASSKEY, false),
         Deed::PasskeyRemove => (PASSKEY, true),
+        Deed::GrantAdd => (GRANT, false),
+        Deed::GrantRemove => (GRANT, true),
         Deed::ProviderAdd | Deed::ProviderRotateParent => (CONNECTION, false),
         Deed::ProviderRemove => (CONNECTION, true),
         Deed::StoreAdd => (STORE, false),
@@ -446,6 +470,7 @@ fn speaks_of_rails(leaf: &[u8]) -> bool {
             let of_request = matches!(deed, Deed::KeyMint | Deed::RequestReject | Deed::RequestExpire);
             of_request
                 || matches!(deed, Deed::PolicyApply | Deed::TemplateApply | Deed::CatalogImport)
+                || matches!(deed, Deed::AgentPause | Deed::AgentResume | Deed::GrantUse)
                 || let_in(**deed).is_some()
         })
     };

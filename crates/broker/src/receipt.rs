@@ -10,8 +10,15 @@ use keywright_ledger::{LedgerError, Request, Tx};
 pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerError> {
     let plan = &request.plan;
     let approvals = tx.approvals(request.id)?;
-    let given = approvals.iter().filter(|a| a.digest == request.digest).count();
+    let mut given = approvals.iter().filter(|a| a.digest == request.digest).count();
     let (mut status, mut reasons) = (request.status, request.reasons.clone());
+    if given == 0
+        && request.approvals_needed > 0
+        && let Some(used) = tx.grant_use(request.id)?
+    {
+        given = 1;
+        reasons.insert(0, used.said());
+    }
     let (version, placements) = match request.key {
         None => (None, Vec::new()),
         Some(key) => {

@@ -13,6 +13,7 @@ use keywright_core::plan::{Digest, Plan, Principal};
 use keywright_core::policy::{Counts, Decision, Effect, Policies, Question};
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::span::Span;
+use keywright_core::standing::{StandingGrant, approved_by};
 use keywright_ledger::{AppliedTemplate, LedgerError, NewRequest, Request, Tx};
 
 use crate::ask::{Ask, LONGEST_PROMPT, LONGEST_PURPOSE, ParsedAsk};
@@ -20,10 +21,12 @@ use crate::begin::{NewIds, begin};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
+use crate::grants::{standing_for, use_for};
 use crate::limits;
 use crate::notify::owe_notices;
 use crate::receipt::receipt;
 use crate::record::{Caller, decided, of_plan};
+use crate::repeat::{join, waiting_for_the_same};
 use crate::rotate::still_due;
 
 /// What would happen, without it happening.
@@ -44,7 +47,7 @@ const WAITS_FOR: u64 = 24 * 3_600;
 /// How many requests of one agent may wait at a time.
 const PENDING_AT_MOST: u64 = 20;
 
-/// What an ask repeats.
+/// What an ask repeats, word for word.
 enum Earlier {
     /// Nothing.
     None,
@@ -94,8 +97,13 @@ impl Broker {
     pub async fn request(self: &Arc<Self>, caller: &Caller, ask: &Ask, wait: Duration) -> Result<Receipt> {
         let given = ask;
         let mut ask = given.parse()?;
-        if let Some(earlier) = self.earlier(&caller.principal, &ask).await? {
-            return self.settle(earlier, wait).await;
+        let paused = self.paused_since(&caller.principal).await?;
+        let earlier = match paused {
+            None => self.earlier(&caller.principal, &ask).await?,
+            Some(_) => Earlier::None,
+        };
+        if let Earlier::Same(id) = earlier {
+            return self.settle(id, wait).await;
         }
         self.refuse_if_forked()?;
         self.brake(&caller.principal).await?;
@@ -103,8 +111,15 @@ impl Broker {
         if let Some(text) = &given.prompt {
             ask.prompt = Some(self.kept(text, LONGEST_PROMPT).await?.raw().to_owned());
         }
+        if let Earlier::Twin(waiting) = earlier {
+            return self.join_waiting(caller, &ask, waiting, wait).await;
+        }
         let id = RequestId::generate(self.now(), entropy()?);
-        let considered = match self.consider(id, &caller.principal, &ask).await {
+        let considered = match paused {
+            Some(refused) => Err(refused),
+            None => self.consider(id, &caller.principal, &ask).await,
+        };
+        let considered = match considered {
             Ok(considered) => considered,
             Err(error) => {
                 self.record_refusal(caller, &ask, &error).await?;
@@ -112,12 +127,18 @@ impl Broker {
             }
         };
         match self.record(caller, &ask, considered).await {
-            Ok(request) => self.settle(request.id, wait).await,
+            Ok(request) if request.id == id => self.settle(request.id, wait).await,
+            Ok(waiting) => self.answer_again(caller, &waiting, wait).await,
+            // It was paused in this very moment.
+            Err(error) if error.code == Code::Denied => {
+                self.record_refusal(caller, &ask, &error).await?;
+                Err(error)
+            }
             // The same ask may have come twice at the same moment; the other one won.
             Err(error) if error.code == Code::Conflict => {
                 match self.earlier(&caller.principal, &ask).await? {
-                    Some(twin) => self.settle(twin, wait).await,
-                    None => Err(error),
+                    Earlier::Same(twin) | Earlier::Twin(twin) => self.settle(twin, wait).await,
+                    Earlier::None => Err(error),
                 }
             }
             Err(error) => Err(error),
@@ -202,15 +223,18 @@ impl Broker {
     }
 
     /// An earlier request that this ask repeats: under the same idempotency key, or still waiting for humans.
-    async fn earlier(&self, principal: &Principal, ask: &ParsedAsk) -> Result<Option<RequestId>> {
+    async fn earlier(&self, principal: &Principal, ask: &ParsedAsk) -> Result<Earlier> {
         let (kind, name) = (principal.kind(), principal.name().to_owned());
         let (key, digest) = (ask.idempotency_key.clone(), ask.digest);
         let is_agent = matches!(principal, Principal::Agent(_));
-        let alias = key.clone();
         let found = self.ledger.read(move |tx| {
             if let Some(key) = key {
                 match tx.request_by_idempotency_key(kind, &name, &key)? {
-                    Some(request) if request.ask_digest == digest => return Ok(Earlier::Same(request.id)),
+                    Some(request)
+                        if request.ask_digest == digest || tx.is_alias_of(kind, &name, &key, &digest)? =>
+                    {
+                        return Ok(Earlier::Same(request.id));
+                    }
                     Some(request) => {
                         return Err(BrokerError::new(
                             Code::Conflict,
@@ -229,16 +253,7 @@ impl Broker {
             }
             Ok(Earlier::None)
         });
-        match (found.await?, alias) {
-            (Earlier::None, _) => Ok(None),
-            (Earlier::Same(id), _) | (Earlier::Twin(id), None) => Ok(Some(id)),
-            // From now on this key means the request that waits already.
-            (Earlier::Twin(id), Some(key)) => {
-                let name = principal.name().to_owned();
-                self.ledger.write(move |tx| tx.add_alias(kind, &name, &key, id)).await?;
-                Ok(Some(id))
-            }
-        }
+        found.await
     }
 
     /// What went beyond a guard rail is on record too: who was talked into asking for it, and by which prompt.
@@ -246,18 +261,30 @@ impl Broker {
         if error.code != Code::Denied {
             return Ok(());
         }
-        if let Principal::Agent(agent) = &caller.principal {
-            self.refusals.count(agent, self.now());
-        }
-        let mut record = audit::Record::new(self.now(), Deed::RequestDecide, Stage::Note, caller.who());
-        record.subject = audit::Subject {
+        let subject = audit::Subject {
             template: Some(ask.template.to_string()),
             project: Some(ask.project.to_string()),
             environment: Some(ask.environment.to_string()),
             name: Some(ask.name.to_string()),
             ..audit::Subject::default()
         };
-        record.why = audit::Why::new(ask.purpose.raw(), ask.prompt.as_deref());
+        let why = audit::Why::new(ask.purpose.raw(), ask.prompt.as_deref());
+        self.note_refused(caller, subject, why, error).await
+    }
+
+    /// Puts on record that something was asked for and refused.
+    pub(crate) async fn note_refused(
+        &self,
+        caller: &Caller,
+        subject: audit::Subject,
+        why: audit::Why,
+        error: &BrokerError,
+    ) -> Result<()> {
+        if let Principal::Agent(agent) = &caller.principal {
+            self.refusals.count(agent, self.now());
+        }
+        let mut record = audit::Record::new(self.now(), Deed::RequestDecide, Stage::Note, caller.who());
+        (record.subject, record.why) = (subject, why);
         record.decision = Some(decided(audit::Effect::Deny, 0, 0, &[], std::slice::from_ref(&error.message)));
         self.ledger.write(move |tx| tx.audit(record)).await?;
         Ok(())
@@ -281,7 +308,8 @@ impl Broker {
         Ok(Considered { plan, digest, counts, question, policies, decision, alternative })
     }
 
-    /// One transaction: the request, its decision on record, and, if it may go ahead, everything that the mint needs.
+    /// One transaction: the request, its decision on record, and, if it may go ahead, everything that the mint needs. Where one
+    /// that comes to the same waits already, that is put on record, and it is given instead.
     pub(crate) async fn record(
         &self,
         caller: &Caller,
@@ -289,15 +317,26 @@ impl Broker {
         mut considered: Considered,
     ) -> Result<Request> {
         let ids = NewIds::generate(self.now())?;
-        let marker_key = Arc::clone(&self.keyring);
+        let (marker_key, rails) = (Arc::clone(&self.keyring), Arc::clone(&self.rails));
+        let level = self.level_of(&considered.plan);
         let (caller, ask) = (caller.clone(), ask.clone());
         let written = self.ledger.write(move |tx| {
+            // It may have been paused since it was looked at.
+            rails.pauses().check(&caller.principal)?;
             // Counted where it is added: of asks that come together, as many are let through as the limits allow.
             considered.decide_again(tx)?;
             if let (Principal::Schedule, Some(key)) = (&caller.principal, ask.rotates) {
                 still_due(tx, key)?;
             }
-            let (mut request, decision) = decided_request(tx.now(), &caller, &ask, considered);
+            let waits = matches!(considered.decision.effect, Effect::NeedsApprovals(_));
+            if let Some(waiting) = if waits { waiting_for_the_same(tx, &considered.plan)? } else { None } {
+                return Ok((join(tx, &caller, &ask, waiting)?, None));
+            }
+            let asked = (level, considered.decision.effect);
+            let (grant, void) = standing_for(tx, (&*rails, &*marker_key), &considered.plan, asked)?;
+            considered.decision.reasons.extend(void);
+            let (mut request, decision) =
+                decided_request(tx.now(), &caller, &ask, considered, grant.as_ref());
             let (plan, digest) = (&request.plan, request.digest.to_string());
             let mut record = of_plan(tx.now(), Deed::RequestDecide, Stage::Note, caller.who(), plan, &digest);
             record.why = audit::Why::new(request.plan.purpose.raw(), request.prompt.as_deref());
@@ -310,14 +349,20 @@ impl Broker {
             request.entry = tx.audit(record)?;
             let idempotency_key = ask.idempotency_key.as_deref();
             tx.add_request(&NewRequest { request: &request, idempotency_key })?;
+            if let Some(grant) = &grant {
+                use_for(tx, grant, &request)?;
+            }
             match request.status {
                 Status::InProgress => begin(tx, &mut request, &ids, &marker_key)?,
                 Status::PendingApproval => owe_notices(tx, Matter::Request, &request.id.to_string())?,
                 _ => {}
             }
-            Ok::<_, BrokerError>(request)
+            Ok::<_, BrokerError>((request, grant.map(|grant| grant.id)))
         });
-        let request = written.await?;
+        let (request, grant) = written.await?;
+        if let Some(grant) = grant {
+            self.rails.uses().used(&grant.to_string(), request.id);
+        }
         if request.status == Status::InProgress {
             self.crash_at.reached("mint.reserved");
         }
@@ -331,6 +376,7 @@ fn decided_request(
     caller: &Caller,
     ask: &ParsedAsk,
     considered: Considered,
+    grant: Option<&StandingGrant>,
 ) -> (Request, audit::Decided) {
     let Considered { plan, digest, decision, alternative, counts, .. } = considered;
     let (needed, effect, status) = match decision.effect {
@@ -338,7 +384,13 @@ fn decided_request(
         Effect::NeedsApprovals(n) => (n, audit::Effect::NeedsApprovals, Status::PendingApproval),
         Effect::Deny => (0, audit::Effect::Deny, Status::Denied),
     };
-    let on_record = decided(effect, needed, 0, &decision.policies, &decision.reasons);
+    let (status, on_record) = match grant {
+        None => (status, decided(effect, needed, 0, &decision.policies, &decision.reasons)),
+        Some(grant) => {
+            let said = [approved_by(grant.id, &grant.operator)];
+            (Status::InProgress, decided(audit::Effect::Allow, needed, 1, &decision.policies, &said))
+        }
+    };
     let mut reasons = decision.reasons;
     if status == Status::Denied && decision.policies.is_empty() {
         // A limit that is passed makes no policy fit, and no policy says so.

@@ -297,7 +297,7 @@ impl Broker {
 
 impl Broker {
     /// What deserves a second look: what the plan itself shows, what became wider since, what looks like something else.
-    fn red_flags(&self, plan: &Plan) -> Vec<Flag> {
+    pub(crate) fn red_flags(&self, plan: &Plan) -> Vec<Flag> {
         let mut flags = flags(plan);
         let ids: Vec<&str> = plan.permissions.iter().map(|p| p.id.as_str()).collect();
         let wider = self.rails.wider().of(plan.provider.as_str(), &ids);

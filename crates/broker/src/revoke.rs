@@ -3,13 +3,13 @@
 //! There is no number of tries after which a debt is forgotten. Revocation also goes ahead when it can't be put on
 //! record (a full disk, say): the deed matters more than its entry, which follows as soon as it can.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use keywright_core::audit::{Deed, Outcome, Record, Stage, Subject};
+use keywright_core::audit::{Deed, Outcome, Record, Stage};
 use keywright_core::id::{KeyId, RevocationId};
 use keywright_core::key::{Key, KeyState, Version, VersionState};
-use keywright_core::name::{ConnectionName, ProjectName};
+use keywright_core::name::ConnectionName;
 use keywright_core::plan::Principal;
 use keywright_core::policy::{Action, Actor, Facts, KeyFacts};
 use keywright_core::provider::{ProviderError, Recovery};
@@ -38,18 +38,6 @@ pub(crate) struct Unrecorded {
     reason: String,
 }
 
-/// What became of a project's keys.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Teardown {
-    /// Confirmed gone.
-    pub revoked: Vec<KeyId>,
-    /// Owed: the provider has not confirmed yet, and it is tried again until it does.
-    pub owed: Vec<KeyId>,
-    /// The projects that there are keys of, where none was ever made for this one: its name may be misspelt.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub known_projects: Option<Vec<String>>,
-}
-
 impl Broker {
     /// Revokes every version of a key. Returns when the provider confirmed, or with the debt on record when it did
     /// not (yet).
@@ -67,65 +55,6 @@ impl Broker {
             receipt(tx, &request)
         });
         Ok(answer.await?)
-    }
-
-    /// Revokes every key of a project.
-    ///
-    /// # Errors
-    /// When the ledger can't be read, or policy does not let the caller revoke one of them (none is then). Also when one
-    /// of them could not be revoked or not be put on record; the others are revoked all the same.
-    pub async fn teardown(self: &Arc<Self>, caller: &Caller, project: &ProjectName) -> Result<Teardown> {
-        let of = project.clone();
-        let keys = self.ledger.scan(move |tx| tx.keys(Some(&of), None, None, 100_000)).await?;
-        let mut torn = Teardown::default();
-        if keys.is_empty() {
-            let all = self.ledger.scan(|tx| tx.keys(None, None, None, 100_000)).await?;
-            let projects: BTreeSet<String> = all.into_iter().map(|key| key.project.to_string()).collect();
-            torn.known_projects = Some(projects.into_iter().collect());
-        }
-        let live: Vec<Key> = keys.into_iter().filter(|k| !is_over(k.state)).collect();
-        for key in &live {
-            self.may(&caller.principal, Action::Revoke, key).await?;
-        }
-        let (who, now) = (caller.who(), self.now());
-        let mut record = Record::new(now, Deed::ProjectTeardown, Stage::Intent, who);
-        record.subject = Subject { project: Some(project.to_string()), ..Subject::default() };
-        let ids: Vec<String> = live.iter().map(|k| k.id.to_string()).collect();
-        record.facts.insert("keys".to_owned(), serde_json::json!(ids));
-        let mut ended = record.clone();
-        // Each key has an intent of its own; if that can't be recorded either, the caller is told.
-        self.note_teardown(record).await;
-        let mut trouble = None;
-        for key in live {
-            let id = key.id;
-            // A key that can't be revoked, or not on record, does not spare the others.
-            if let Err(error) =
-                self.revoke_key(caller, &key, &format!("project {project} is torn down")).await
-            {
-                trouble.get_or_insert(error);
-                continue;
-            }
-            let is_over = self.ledger.read(move |tx| {
-                let owes = tx.revocations_of(id)?.iter().any(|debt| debt.done_at.is_none());
-                Ok::<_, LedgerError>(is_over(tx.key(id)?.state) && !owes)
-            });
-            if is_over.await? { torn.revoked.push(id) } else { torn.owed.push(id) }
-        }
-        (ended.at, ended.stage) = (self.now(), Stage::Outcome);
-        ended.result = Some(trouble.as_ref().map_or_else(Outcome::done, failed));
-        ended.facts.insert("revoked".to_owned(), serde_json::json!(torn.revoked));
-        ended.facts.insert("owed".to_owned(), serde_json::json!(torn.owed));
-        self.note_teardown(ended).await;
-        trouble.map_or(Ok(torn), Err)
-    }
-
-    /// A teardown goes ahead whether it can be put on record or not.
-    async fn note_teardown(&self, record: Record) {
-        let project = record.subject.project.clone().unwrap_or_default();
-        if let Err(error) = self.ledger.write(move |tx| tx.audit(record)).await {
-            let error: LedgerError = error;
-            tracing::error!(%project, %error, "a teardown could not be put on record");
-        }
     }
 
     /// Records the debts of a key and pays them at once, as far as the provider is there.
@@ -412,7 +341,7 @@ fn by_connection(due: Vec<Revocation>) -> BTreeMap<ConnectionName, Vec<Revocatio
     by_connection
 }
 
-fn is_over(state: KeyState) -> bool {
+pub(crate) fn is_over(state: KeyState) -> bool {
     matches!(state, KeyState::Revoked | KeyState::Failed)
 }
 

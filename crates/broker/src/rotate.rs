@@ -81,7 +81,7 @@ impl Broker {
             return self.join(under_way, ending, wait).await;
         }
         self.refuse_if_forked()?;
-        self.brake(&caller.principal).await?;
+        self.may_ask_about(caller, &key, reason).await?;
         match self.begin_rotation(caller, &key, reason, ending).await {
             Ok(request) => self.settle(request.id, wait).await,
             // Somebody else began it in this very moment.

@@ -47,6 +47,7 @@ impl Broker {
                 tx.workloads(&keyring)?,
                 tx.operators(&keyring)?,
                 tx.passkeys(&keyring)?,
+                tx.grants(&keyring)?,
             );
             let waiting = RequestFilter { status: Some(Status::PendingApproval), limit: 10_000 };
             let ways = (tx.sound_connections()?, tx.sound_stores()?);
@@ -55,7 +56,7 @@ impl Broker {
         });
         let (found, templates, policy, people, ways, told, waiting) = found.await?;
         let ((connections, stores), (consumers, channels)) = (ways, told);
-        let (agents, workloads, operators, passkeys) = people;
+        let (agents, workloads, operators, passkeys, grants) = people;
         let mut rows = found.rows;
         let mut edited: Vec<String> = found.edited.iter().map(ToString::to_string).collect();
         let mut note = |result: Result<()>| {
@@ -70,6 +71,7 @@ impl Broker {
         workloads.into_iter().for_each(|row| note(self.checked(row)));
         operators.into_iter().for_each(|row| note(self.checked(row)));
         passkeys.into_iter().for_each(|row| note(self.checked(row)));
+        grants.into_iter().for_each(|row| note(self.checked(row)));
         for one in &connections {
             note(self.rails.check_way(CONNECTION, one.name.as_str(), &of_connection(one)));
         }

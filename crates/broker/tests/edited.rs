@@ -55,6 +55,7 @@ const CHANGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("holds", &["seen_at", "seen_by"]),
+    ("grant_uses", &[]),
     ("revocations", &["due_at", "tries", "trouble", "done_at", "entry"]),
     (
         "parents",
@@ -93,6 +94,25 @@ async fn lived_in() -> World {
     world
 }
 
+/// A standing grant, and a key that it approved.
+async fn grant(world: &World) {
+    let ana = world.ana().await;
+    world.broker.add_agent(&ana, &"bot".parse().unwrap()).await.unwrap();
+    let new = keywright_broker::grants::NewGrant {
+        agent: "bot".parse().unwrap(),
+        template: "cloudflare/dns-edit".parse().unwrap(),
+        project: "web".parse().unwrap(),
+        environment: "lab".parse().unwrap(),
+        parameters: [("zone".to_owned(), "example.com".to_owned())].into(),
+        any_parameters: false,
+        uses: Some(3),
+        lasts: "7d".parse().unwrap(),
+    };
+    world.broker.add_grant(&ana, new).await.unwrap();
+    let wish = Ask { environment: "lab".to_owned(), ..ask("example.com", "GRANTED") };
+    assert_eq!(world.request(&wish).await.unwrap().status, Status::Active);
+}
+
 async fn two_approve(world: &World, name: &str) -> String {
     let ana = world.ana().await;
     let bo = "bo".parse().unwrap();
@@ -112,6 +132,7 @@ async fn two_approve(world: &World, name: &str) -> String {
 #[tokio::test]
 async fn every_column_that_never_changes_is_held_against_the_rows_mac() {
     let world = lived_in().await;
+    grant(&world).await;
     let ana = world.ana().await;
     let store = keywright_broker::admin::NewStore {
         name: "files".parse().unwrap(),

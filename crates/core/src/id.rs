@@ -112,6 +112,8 @@ typed_id!(/// One copy of a version at a place in a store.
     PlacementId, "plc_", "a placement");
 typed_id!(/// One operator's signature over one plan.
     ApprovalId, "apr_", "an approval");
+typed_id!(/// One standing grant of an operator.
+    GrantId, "grt_", "a grant");
 typed_id!(/// One passkey of an operator.
     PasskeyId, "pk_", "a passkey");
 typed_id!(/// One debt to a provider: a credential that has to be revoked.

@@ -10,6 +10,7 @@
 //! | [`look`] | names that look like others |
 //! | [`grant`] | what a key may do, as the provider understands it |
 //! | [`template`], [`plan`], [`policy`], [`approval`] | ask, exact effect, decision, human consent |
+//! | [`standing`] | consent that was given in advance |
 //! | [`key`], [`saga`], [`marker`], [`drain`] | the life of a key, what survives a crash, when a version may end |
 //! | [`inventory`] | what lies at a provider besides, and what is wrong with it |
 //! | [`audit`] | the log that shows tampering |
@@ -41,6 +42,7 @@ pub mod redact;
 pub mod saga;
 pub mod secret;
 pub mod span;
+pub mod standing;
 pub mod store;
 pub mod template;
 pub mod text;

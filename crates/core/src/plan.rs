@@ -218,6 +218,13 @@ pub enum CeilingError {
 }
 
 impl Plan {
+    /// Whether another plan has the same effect, whichever requests the two answer and whatever they are said to be for.
+    #[must_use]
+    pub fn comes_to_the_same_as(&self, other: &Self) -> bool {
+        let alike = Self { request: self.request, purpose: self.purpose.clone(), ..other.clone() };
+        *self == alike
+    }
+
     /// The canonical form: JSON with the fields in the order of this type, sorted lists and maps.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 
 use crate::grant::{Permission, Resource};
 use crate::look::doubt;
+use crate::name::EnvironmentName;
 use crate::plan::Plan;
 use crate::span::Span;
 use crate::template::Tier;
@@ -109,6 +110,12 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// Whether an environment sounds like production.
+#[must_use]
+pub fn sounds_like_production(environment: &EnvironmentName) -> bool {
+    SOUNDS_LIKE_PRODUCTION.iter().any(|word| environment.as_str().contains(word))
+}
+
 /// What deserves a second look in a plan, as far as the plan itself shows it, worst first.
 #[must_use]
 pub fn flags(plan: &Plan) -> Vec<Flag> {
@@ -116,8 +123,7 @@ pub fn flags(plan: &Plan) -> Vec<Flag> {
     if !plan.escalation.is_empty() {
         flags.push(Flag::Escalation);
     }
-    let sounds_like_it = |word: &&str| plan.environment.as_str().contains(word);
-    if plan.tier == Tier::Production || SOUNDS_LIKE_PRODUCTION.iter().any(sounds_like_it) {
+    if plan.tier == Tier::Production || sounds_like_production(&plan.environment) {
         flags.push(Flag::Production);
     }
     if plan.resources.iter().any(|resource| resource.kind.contains("all_")) {

@@ -409,6 +409,7 @@ fn changes_keys(call: &OperatorCall) -> bool {
             | OperatorCall::KeyEnable { .. }
             | OperatorCall::KeyRevoke { .. }
             | OperatorCall::ProjectTeardown { .. }
+            | OperatorCall::AgentRevokeAll { .. }
             | OperatorCall::ReviewApprove { .. }
             | OperatorCall::ProviderRotateParent { .. }
             | OperatorCall::Reconcile

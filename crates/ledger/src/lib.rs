@@ -28,6 +28,7 @@ pub use tables::{
     consumers::{ConfiguredConsumer, Telling},
     drains::Drain,
     embedded::EmbeddedValue,
+    grants::{GivenGrant, GrantUse},
     guards::{AppliedPolicy, AppliedTemplate, Proposal},
     holds::{Hold, Listened},
     leads::Lead,

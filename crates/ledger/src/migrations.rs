@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0007_passkeys.sql"),
     include_str!("migrations/0008_review.sql"),
     include_str!("migrations/0009_notify.sql"),
+    include_str!("migrations/0010_grants.sql"),
 ];
 
 /// Everything that makes up the newest schema, in order.

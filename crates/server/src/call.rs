@@ -4,6 +4,8 @@
 //! verb in it that returns a secret, approves, or changes a guard rail.
 
 mod agent;
+mod grant;
+mod login;
 mod notify;
 mod passed;
 
@@ -17,6 +19,8 @@ use keywright_broker::ask::Ask;
 use keywright_broker::drift::Widening;
 
 pub use agent::AgentCall;
+pub use grant::GrantWish;
+pub use login::{Login, ReaderLogin};
 pub use notify::NewNotify;
 pub use passed::Passed;
 
@@ -65,39 +69,6 @@ pub enum Call {
         word: Passed,
         /// Whether it has ended.
         is_over: bool,
-    },
-}
-
-/// How an operator proves who they are.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "with", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Login {
-    /// By passphrase.
-    Passphrase {
-        /// Whose; absent = whoever it fits.
-        operator: Option<String>,
-        /// The passphrase.
-        passphrase: Passed,
-    },
-    /// By the session that `keywright login` opened for this terminal session.
-    Session,
-}
-
-/// How a reader proves that it may.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "with", rename_all = "snake_case", deny_unknown_fields)]
-pub enum ReaderLogin {
-    /// A workload's token.
-    Workload {
-        /// The token.
-        token: Passed,
-    },
-    /// An operator's passphrase. A session is not enough to read a secret.
-    Operator {
-        /// Whose; absent = whoever it fits.
-        operator: Option<String>,
-        /// The passphrase.
-        passphrase: Passed,
     },
 }
 
@@ -302,6 +273,35 @@ pub enum OperatorCall {
     AgentRemove {
         /// The name.
         name: String,
+    },
+    /// Have an agent ask for nothing until it is resumed.
+    AgentPause {
+        /// Which.
+        name: String,
+        /// Why; the agent reads it.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// Let a paused agent ask again.
+    AgentResume {
+        /// Which.
+        name: String,
+    },
+    /// End everything of an agent: its keys, what waits from it, and its asking.
+    AgentRevokeAll {
+        /// Which.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// Approve a class of an agent's requests in advance.
+    GrantAdd(Box<GrantWish>),
+    /// List the standing grants.
+    GrantList,
+    /// Remove one.
+    GrantRemove {
+        /// Its id.
+        grant: String,
     },
     /// Add a workload; the answer holds its token, this once.
     WorkloadAdd {

@@ -316,3 +316,52 @@ async fn a_proposed_template_waits_for_review_and_can_not_be_used() {
     let escalating = with(proposal, "permissions", json!(["API Tokens Write"]));
     assert_eq!(client.refusal("propose_template", escalating).await["code"], "denied");
 }
+
+#[tokio::test]
+async fn a_paused_agent_is_told_so_by_every_tool_that_asks_and_may_still_look_and_give_up() {
+    let serving = Serving::new().await;
+    let client = Client::connect(serving.agent("bot").await, ERAS[1]).await;
+    let receipt = client.call("request_key", ask("CF_TOKEN")).await;
+    let (world, bot) = (&serving.world, "bot".parse().unwrap());
+    world.broker.pause_agent(&world.ana().await, &bot, Some("it asks in circles")).await.unwrap();
+    let key = json!({ "key": receipt["key"], "reason": "r" });
+    let proposal = json!({
+        "id": "cloudflare/look", "title": "Read DNS records", "provider": "cloudflare", "tier": "standard",
+        "permissions": ["DNS Read"], "parameters": { "zone": { "kind": "cloudflare.zone" } },
+        "limits": { "ttl_max": "7d", "destinations": ["embedded:*"] }, "why": "to look",
+    });
+    for (tool, input) in
+        [("request_key", ask("MORE")), ("rotate_key", key.clone()), ("propose_template", proposal)]
+    {
+        let said = client.refusal(tool, input).await;
+        assert_eq!(said["code"], "denied", "{tool}: {said}");
+        let message = said["message"].as_str().unwrap();
+        assert!(message.contains("ana paused it") && message.contains("asks in circles"), "{tool}: {said}");
+    }
+    client.call("check_request", json!({ "request": receipt["request"] })).await;
+    client.call("list_keys", json!({})).await;
+    assert_eq!(client.call("revoke_key", key).await["status"], "revoked");
+}
+
+#[tokio::test]
+async fn a_receipt_says_that_a_standing_grant_approved_it() {
+    let serving = Serving::new().await;
+    let client = Client::connect(serving.agent("bot").await, ERAS[1]).await;
+    let world = &serving.world;
+    let lab = |name: &str| with(ask(name), "environment", json!("lab"));
+    assert_eq!(client.call("request_key", lab("BEFORE")).await["status"], "pending_approval");
+    let new = keywright_broker::grants::NewGrant {
+        agent: "bot".parse().unwrap(),
+        template: "cloudflare/dns-edit".parse().unwrap(),
+        project: "web".parse().unwrap(),
+        environment: "lab".parse().unwrap(),
+        parameters: [].into(),
+        any_parameters: true,
+        uses: None,
+        lasts: "7d".parse().unwrap(),
+    };
+    let grant = world.broker.add_grant(&world.ana().await, new).await.unwrap().id;
+    let receipt = client.call("request_key", lab("AFTER")).await;
+    assert_eq!((&receipt["status"], &receipt["approvals"]["given"]), (&json!("active"), &json!(1)));
+    assert_eq!(receipt["reasons"], json!([format!("approved by standing grant {grant} of ana")]));
+}

@@ -184,6 +184,7 @@ pub fn signed_as_said(record: &Record) -> Result<(), String> {
                     && said(5) == signature.by
             }
             Deed::SessionOpen => said(0) == "keywright/deed/1" && said(1) == record.deed.as_str(),
+            Deed::GrantAdd => crate::grants::is_as_said(record, &lines, &signature.by),
             _ => true,
         };
         if !is_same {

@@ -78,6 +78,7 @@ impl Broker {
     /// The plan is derived again and compared, and policy decides again with the approvals that there are.
     async fn authorise(&self, work: &Work) -> Result<Authorized<Plan>> {
         let plan = work.plan().clone();
+        let granted = self.granted(&work.request).await?;
         let applied = self.applied(&plan.template).await?;
         let now = self.rederive(&plan).await?;
         let digest = now.digest().map_err(|e| BrokerError::new(Code::Internal, e.to_string()))?;
@@ -91,7 +92,8 @@ impl Broker {
         let request = work.request.clone();
         let counts = self.ledger.read(move |tx| counts_besides(tx, &request)).await?;
         let (approvals, signers) = self.approvals(plan.request).await?;
-        let given = quorum(&approvals, plan.request, &digest, self.now(), |one| signers.vouch_for(one));
+        let mut given = quorum(&approvals, plan.request, &digest, self.now(), |one| signers.vouch_for(one));
+        given.extend(&granted);
         let (_, policies) = self.policies().await?;
         let ceiling = Ceiling { template: &applied.resolved, version: applied.version };
         let replaces = plan.rotates.map(|_| &work.key);

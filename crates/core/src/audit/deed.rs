@@ -46,6 +46,7 @@ macro_rules! deeds {
 
 deeds! {
     RequestDecide = "request.decide", "An agent's or operator's request met the policy.";
+    RequestRepeat = "request.repeat", "What waits for approval was asked for once more.";
     RequestReject = "request.reject", "An operator turned a pending request down.";
     RequestNarrow = "request.narrow", "An operator cut a pending request down before approving it.";
     RequestExpire = "request.expire", "A pending request ran out of time.";
@@ -65,6 +66,12 @@ deeds! {
     CatalogImport = "catalog.import", "An operator imported a provider's permission data.";
     AgentAdd = "agent.add", "An agent got a token.";
     AgentRemove = "agent.remove", "An agent's token was withdrawn.";
+    AgentPause = "agent.pause", "An agent was paused: what it asks for is refused.";
+    AgentResume = "agent.resume", "An agent that was paused may ask again.";
+    AgentRevokeAll = "agent.revoke-all", "Everything of an agent was ended: its keys, and what waited from it.";
+    GrantAdd = "grant.add", "An operator approved a class of requests in advance.";
+    GrantRemove = "grant.remove", "What was approved in advance is approved no more.";
+    GrantUse = "grant.use", "A request was approved by what an operator had approved in advance.";
     OperatorAdd = "operator.add", "An operator was added.";
     OperatorRemove = "operator.remove", "An operator was removed.";
     OperatorTouch = "operator.touch", "An operator's passkey signed a deed; the deed's own entries follow.";

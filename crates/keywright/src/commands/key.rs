@@ -301,7 +301,8 @@ pub(crate) fn show(trace: &Value) -> String {
         .add("purpose", said(trace, "purpose"))
         .add("prompt", said(trace, "prompt"))
         .add("decided by", joined(trace, "decided_by"))
-        .add("approved by", joined(trace, "approved_by"));
+        .add("approved by", joined(trace, "approved_by"))
+        .add("granted", field(trace, "granted"));
     format!("{head}\n{}", facts.render())
 }
 

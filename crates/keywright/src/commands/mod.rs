@@ -9,6 +9,7 @@ pub(crate) mod consumer;
 pub(crate) mod demo;
 pub(crate) mod demo_program;
 pub(crate) mod doctor;
+pub(crate) mod grant;
 pub(crate) mod help;
 pub(crate) mod init;
 pub(crate) mod key;

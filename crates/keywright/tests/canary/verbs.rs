@@ -43,7 +43,9 @@ pub(crate) fn operators(verb: &str, key: &str, request: &str) -> Value {
     let fields = match verb {
         "login" | "logout" | "provider_list" | "store_list" | "consumer_list" | "template_list"
         | "policy_show" | "operator_list" | "agent_list" | "workload_list" | "review_list" | "reconcile"
-        | "notify_list" | "ledger_check" | "audit_accept" | "audit_publish" | "stop" => json!({}),
+        | "notify_list" | "ledger_check" | "grant_list" | "audit_accept" | "audit_publish" | "stop" => {
+            json!({})
+        }
         "provider_add" => json!({ "name": "evil", "kind": "cloudflare", "credential": "x" }),
         "store_add" => json!({ "name": "evil", "kind": "dotenv" }),
         "consumer_add" => json!({ "name": "evil", "project": "web", "command": ["/bin/true"] }),
@@ -69,7 +71,13 @@ pub(crate) fn operators(verb: &str, key: &str, request: &str) -> Value {
         "operator_passphrase" => json!({ "new_passphrase": "more-words-for-eve" }),
         "operator_remove" => json!({ "name": "bob" }),
         "agent_add" => json!({ "name": "evil" }),
-        "agent_remove" => json!({ "name": "builder" }),
+        "grant_add" => json!({
+            "agent": "builder", "template": "cloudflare/dns-edit", "project": "web", "environment": "lab",
+            "parameters": { "zone": "example.com" }, "any_parameters": false, "uses": 3, "lasts": "7d",
+        }),
+        "grant_remove" => json!({ "grant": format!("grt_{}", "0".repeat(32)) }),
+        "agent_remove" | "agent_resume" => json!({ "name": "builder" }),
+        "agent_pause" | "agent_revoke_all" => json!({ "name": "builder", "reason": "r" }),
         "workload_add" => json!({ "name": "evil", "project": "web" }),
         "workload_remove" => json!({ "name": "reader" }),
         "key_request" => json!({ "ask": ask("EVIL"), "dry_run": false }),

@@ -73,6 +73,13 @@ fn every_command_answers_with_a_document_that_names_its_schema() {
         (vec!["agent", "list"], 0, "agents"),
         (vec!["agent", "install", "cursor", "--agent", "a"], 0, "agent-install"),
         (vec!["agent", "install", "vscode", "--agent", "a", "--yes"], 0, "agent-install"),
+        (grant("--param", "zone=example.com"), 0, "grant"),
+        (grant("--param", "planet=mars"), 2, "error"),
+        (vec!["grant", "list"], 0, "grants"),
+        (vec!["grant", "remove", "none"], 2, "error"),
+        (vec!["agent", "pause", "a", "--reason", "it loops"], 0, "agent"),
+        (vec!["agent", "resume", "a"], 0, "agent"),
+        (vec!["agent", "revoke-all", "a", "--reason", "it leaked"], 0, "teardown"),
         (vec!["agent", "remove", "a"], 0, "agent"),
         (vec!["workload", "add", "w", "--project", "web"], 0, "workload"),
         (vec!["workload", "list"], 0, "workloads"),
@@ -176,3 +183,11 @@ const CASES: &str = "[[case]]\nname = \"production needs two\"\nexpect = \"needs
 const TEMPLATE: &str = "id = \"cloudflare/x\"\ntitle = \"T\"\nprovider = \"cloudflare\"\ntier = \"sandbox\"\n\
     permissions = [\"DNS Read\"]\n[parameters.zone]\nkind = \"cloudflare.zone\"\n[limits]\nttl_max = \"30d\"\n\
     destinations = [\"embedded:*\"]\n";
+
+/// A standing grant for agent `a`, with one more option.
+fn grant<'a>(option: &'a str, value: &'a str) -> Vec<&'a str> {
+    let mut words =
+        vec!["grant", "add", "--agent", "a", "--template", "cloudflare/dns-edit", "--project", "p"];
+    words.extend(["--env", "lab", "--for", "7d", option, value]);
+    words
+}

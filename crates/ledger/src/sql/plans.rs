@@ -55,6 +55,10 @@ fn what_is_looked_for_often_is_found_without_looking_at_everything() {
         ("requests_of_key", Box::new(|| tx.requests_of_key(key).map(drop))),
         ("requests_between", Box::new(|| tx.requests_between("agent", "bot", now, None).map(drop))),
         ("requests_pending", Box::new(|| tx.requests_pending("agent", "bot").map(drop))),
+        ("requests_waiting_of", Box::new(|| tx.requests_waiting_of("agent", "bot").map(drop))),
+        ("keys_of_agent", Box::new(|| tx.keys_of_agent(&"bot".parse().unwrap()).map(drop))),
+        ("grants_of", Box::new(|| tx.grants_of(&"bot".parse().unwrap()).map(drop))),
+        ("grant_use", Box::new(|| tx.grant_use(request).map(drop))),
         ("pending_twin", Box::new(|| tx.pending_twin("agent", "bot", &[0; 32]).map(drop))),
         (
             "request_by_idempotency_key",

@@ -95,6 +95,15 @@ impl Tx<'_> {
         row.map(|row| Agent::read(&row, keyring)).transpose()
     }
 
+    /// Whether there is an agent of this name that was not removed, whatever else its row says.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn has_agent(&self, name: &AgentName) -> Result<bool> {
+        let sql = "SELECT name FROM agents WHERE name = $1 AND removed_at IS NULL";
+        Ok(self.first(sql, &[Value::text(name)])?.is_some())
+    }
+
     /// Adds an agent. A name that was ever used stays taken, so that the audit log keeps its meaning.
     ///
     /// # Errors

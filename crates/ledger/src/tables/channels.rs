@@ -216,6 +216,15 @@ impl Tx<'_> {
             .collect()
     }
 
+    /// How many of the requests that wait there was much to lose with when they were asked, as the inbox is sorted.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn requests_high(&self) -> Result<u64> {
+        let sql = "SELECT COUNT(*) FROM requests WHERE status = 'pending_approval' AND risk >= 2";
+        self.first(sql, &[])?.map_or(Ok(0), |row| row.count(0))
+    }
+
     /// A channel has to tell something, at `due_at` or later. That it has to already is as good.
     ///
     /// # Errors

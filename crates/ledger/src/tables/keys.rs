@@ -152,6 +152,18 @@ impl Tx<'_> {
         self.sound(&self.query(&sql, &[Value::text(name)])?, read_key)
     }
 
+    /// The keys that an agent asked for and that are not over, newest first.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn keys_of_agent(&self, agent: &AgentName) -> Result<Vec<Key>> {
+        let sql = format!(
+            "SELECT {KEY} FROM keys WHERE agent = $1 AND state IN ('minting', 'active', 'revoking') \
+             ORDER BY created_at DESC, id DESC"
+        );
+        self.sound(&self.query(&sql, &[Value::text(agent)])?, read_key)
+    }
+
     /// How many places of the quota an agent's keys hold, one of them left out: those that live or are being made, and those
     /// that may still live at the provider, because an attempt is uncertain or a revocation is owed.
     ///

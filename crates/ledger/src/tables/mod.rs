@@ -3,6 +3,7 @@
 use crate::sql::Value;
 
 pub(crate) mod agents;
+mod approvals;
 pub(crate) mod attempts;
 pub(crate) mod audit;
 pub(crate) mod channels;
@@ -11,6 +12,7 @@ pub(crate) mod configured;
 pub(crate) mod consumers;
 pub(crate) mod drains;
 pub(crate) mod embedded;
+pub(crate) mod grants;
 pub(crate) mod guards;
 pub(crate) mod holds;
 pub(crate) mod keys;

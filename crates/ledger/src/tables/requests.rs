@@ -1,12 +1,11 @@
-//! Requests and the approvals that they collected.
+//! Requests.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use keywright_core::approval::{Approval, Signed};
 use keywright_core::id::{KeyId, RequestId};
 use keywright_core::key::Key;
-use keywright_core::name::{AgentName, OperatorName};
+use keywright_core::name::AgentName;
 use keywright_core::plan::{Digest, Plan, Principal};
 use keywright_core::receipt::Status;
 use keywright_core::verdict::{Level, flags, verdict};
@@ -186,17 +185,34 @@ impl Tx<'_> {
             .transpose()
     }
 
-    /// Has one more idempotency key mean a request.
+    /// Has one more idempotency key mean a request: that of an ask that came to the same.
     ///
     /// # Errors
     /// When the ledger can't be written.
-    pub fn add_alias(&self, kind: &str, name: &str, key: &str, request: RequestId) -> Result<()> {
+    pub fn add_alias(
+        &self,
+        kind: &str,
+        name: &str,
+        key: &str,
+        request: RequestId,
+        ask: &[u8; 32],
+    ) -> Result<()> {
         self.execute(
-            "INSERT INTO request_aliases (principal_kind, principal_name, idempotency_key, request) \
-             VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-            &[kind.into(), name.into(), key.into(), Value::text(request)],
+            "INSERT INTO request_aliases (principal_kind, principal_name, idempotency_key, request, ask_digest) \
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            &[kind.into(), name.into(), key.into(), Value::text(request), ask.as_slice().into()],
         )?;
         Ok(())
+    }
+
+    /// Whether this ask came under an idempotency key to a request that waited already.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn is_alias_of(&self, kind: &str, name: &str, key: &str, ask: &[u8; 32]) -> Result<bool> {
+        let sql = "SELECT request FROM request_aliases WHERE principal_kind = $1 AND principal_name = $2 \
+                   AND idempotency_key = $3 AND ask_digest = $4";
+        Ok(self.first(sql, &[kind.into(), name.into(), key.into(), ask.as_slice().into()])?.is_some())
     }
 
     /// Requests, newest first.
@@ -310,15 +326,6 @@ impl Tx<'_> {
         row.map_or(Ok(0), |row| row.count(0))
     }
 
-    /// How many of the requests that wait there was much to lose with when they were asked, as the inbox is sorted.
-    ///
-    /// # Errors
-    /// When the ledger can't be read.
-    pub fn requests_high(&self) -> Result<u64> {
-        let sql = "SELECT COUNT(*) FROM requests WHERE status = 'pending_approval' AND risk >= 2";
-        self.first(sql, &[])?.map_or(Ok(0), |row| row.count(0))
-    }
-
     /// How many requests of a principal wait for approval.
     ///
     /// # Errors
@@ -330,6 +337,18 @@ impl Tx<'_> {
             &[kind.into(), name.into()],
         )?;
         row.map_or(Ok(0), |row| row.count(0))
+    }
+
+    /// What a principal asked and waits for approval, oldest first.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn requests_waiting_of(&self, kind: &str, name: &str) -> Result<Vec<Request>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM requests WHERE principal_kind = $1 AND principal_name = $2 \
+             AND status = 'pending_approval' ORDER BY created_at, id"
+        );
+        self.sound(&self.query(&sql, &[kind.into(), name.into()])?, Request::read)
     }
 
     /// The request of a principal that waits for approval and asks exactly the same.
@@ -469,82 +488,5 @@ impl Tx<'_> {
             "SELECT {COLUMNS} FROM requests WHERE status = 'pending_approval' AND expires_at <= $1 LIMIT 100"
         );
         self.sound(&self.query(&sql, &[self.now().into()])?, Request::read)
-    }
-
-    /// Records an approval. One operator approves one plan of a request once.
-    ///
-    /// # Errors
-    /// [`LedgerError::Exists`].
-    pub fn add_approval(&self, approval: &Approval) -> Result<()> {
-        let signature = match &approval.signature {
-            Signed::Key(signature) => signature.to_vec(),
-            Signed::Passkey(assertion) => {
-                serde_json::to_vec(assertion).map_err(|_| LedgerError::Damaged { what: "assertion" })?
-            }
-        };
-        let rows = self.execute(
-            "INSERT INTO approvals (id, request, operator, digest, given_at, expires_at, signature) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
-            &[
-                Value::text(approval.id),
-                Value::text(approval.request),
-                Value::text(&approval.operator),
-                Value::text(approval.digest),
-                approval.given_at.into(),
-                approval.expires_at.into(),
-                signature.as_slice().into(),
-            ],
-        )?;
-        if rows == 0 {
-            let name = format!("of {} for {}", approval.operator, approval.request);
-            return Err(LedgerError::Exists { what: "an approval", name });
-        }
-        Ok(())
-    }
-
-    /// The approvals of a request that were neither used nor voided.
-    ///
-    /// # Errors
-    /// When the ledger can't be read.
-    pub fn approvals(&self, request: RequestId) -> Result<Vec<Approval>> {
-        let sql = "SELECT id, request, operator, digest, given_at, expires_at, signature FROM approvals \
-                   WHERE request = $1 AND voided_at IS NULL ORDER BY given_at, id";
-        let rows = self.query(sql, &[Value::text(request)])?;
-        rows.iter()
-            .map(|row| {
-                Ok(Approval {
-                    id: row.parse(0, "approval id")?,
-                    request: row.parse(1, "request id")?,
-                    operator: row.parse::<OperatorName>(2, "operator name")?,
-                    digest: Digest::from_hex(row.text(3)?)
-                        .ok_or(LedgerError::Damaged { what: "plan digest" })?,
-                    given_at: row.time(4)?,
-                    expires_at: row.time(5)?,
-                    signature: signed(row.bytes(6)?)?,
-                })
-            })
-            .collect()
-    }
-
-    /// Uses up the approvals of a request: they were good for this one deed.
-    ///
-    /// # Errors
-    /// When the ledger can't be written.
-    pub fn use_approvals(&self, request: RequestId) -> Result<()> {
-        self.execute(
-            "UPDATE approvals SET used_at = $2 WHERE request = $1 AND used_at IS NULL AND voided_at IS NULL",
-            &[Value::text(request), self.now().into()],
-        )?;
-        Ok(())
-    }
-}
-
-/// Ed25519 is 64 bytes; no assertion is as short as that.
-fn signed(bytes: &[u8]) -> Result<Signed> {
-    match <[u8; 64]>::try_from(bytes) {
-        Ok(signature) => Ok(Signed::Key(signature)),
-        Err(_) => serde_json::from_slice(bytes)
-            .map(|assertion| Signed::Passkey(Box::new(assertion)))
-            .map_err(|_| LedgerError::Damaged { what: "signature of an approval" }),
     }
 }

@@ -1,8 +1,8 @@
 //! Looking through all rows that are vouched for.
 
 use super::{
-    attempts, channels, configured, consumers, drains, embedded, guards, holds, keys, parents, placements,
-    requests, revocations, sagas, usage,
+    attempts, channels, configured, consumers, drains, embedded, grants, guards, holds, keys, parents,
+    placements, requests, revocations, sagas, usage,
 };
 use crate::error::{LedgerError, Result};
 use crate::sql::Tx;
@@ -18,10 +18,11 @@ pub struct Soundness {
 }
 
 /// The tables whose rows come to be by deeds that are on record.
-const RECORDED: [&str; 12] = [
+const RECORDED: [&str; 13] = [
     "operators",
     "passkeys",
     "agents",
+    "grants",
     "workloads",
     "connections",
     "stores",
@@ -83,6 +84,7 @@ impl Tx<'_> {
             &revocations::FACTS,
             &parents::FACTS,
             &usage::FACTS,
+            &grants::USES,
         ] {
             found.rows += facts.edited(self, &mut found.edited)?;
         }

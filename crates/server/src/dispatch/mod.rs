@@ -2,6 +2,7 @@
 
 mod agent;
 mod consumer;
+mod grant;
 mod mask;
 mod notify;
 mod operator;

@@ -50,6 +50,9 @@ pub(super) async fn run(
         Op::NotifyAdd(_) | Op::NotifyList | Op::NotifyRemove { .. } | Op::NotifyTest { .. } => {
             super::notify::run(broker, operator, call).await
         }
+        Op::GrantAdd(_) | Op::GrantList | Op::GrantRemove { .. } => {
+            super::grant::run(broker, operator, call).await
+        }
         Op::TemplateList
         | Op::TemplateShow { .. }
         | Op::TemplateApply { .. }
@@ -66,6 +69,8 @@ pub(super) async fn run(
         | Op::AgentAdd { .. }
         | Op::AgentList
         | Op::AgentRemove { .. }
+        | Op::AgentPause { .. }
+        | Op::AgentResume { .. }
         | Op::WorkloadAdd { .. }
         | Op::WorkloadList
         | Op::WorkloadRemove { .. } => people(broker, operator, call).await,
@@ -85,6 +90,7 @@ pub(super) async fn run(
         | Op::KeyEnable { .. }
         | Op::KeyRevoke { .. }
         | Op::ProjectTeardown { .. }
+        | Op::AgentRevokeAll { .. }
         | Op::RequestCheck { .. }
         | Op::Reconcile
         | Op::AcceptRestore
@@ -265,7 +271,16 @@ async fn people(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, F
             broker.remove_agent(operator, &name.parse().map_err(invalid)?).await?;
             Ok(json!({ "schema": "keywright/agent/1", "name": name, "removed": true }))
         }
-        Op::AgentList => Ok(views::agents(&broker.agents().await?)),
+        Op::AgentPause { name, reason } => {
+            let paused =
+                broker.pause_agent(operator, &name.parse().map_err(invalid)?, reason.as_deref()).await?;
+            Ok(json!({ "schema": "keywright/agent/1", "name": name, "paused": paused }))
+        }
+        Op::AgentResume { name } => {
+            broker.resume_agent(operator, &name.parse().map_err(invalid)?).await?;
+            Ok(json!({ "schema": "keywright/agent/1", "name": name, "paused": null }))
+        }
+        Op::AgentList => Ok(views::agents(&broker.agents().await?, |name| broker.paused(name))),
         Op::WorkloadAdd { name, project, environment } => {
             let environment_name = read(environment.as_ref())?;
             let token = broker
@@ -337,9 +352,11 @@ async fn keys(broker: &Arc<Broker>, peer: &Peer, operator: &Proven, call: Op) ->
         Op::KeyRevoke { key, reason } => Ok(views::receipt(&broker.revoke(&caller, &key, &reason).await?)),
         Op::ProjectTeardown { project } => {
             let torn = broker.teardown(&caller, &project.parse().map_err(invalid)?).await?;
-            Ok(json!({
-                "schema": "keywright/teardown/1", "project": project, "revoked": torn.revoked, "owed": torn.owed,
-            }))
+            Ok(views::teardown("project", &project, &torn))
+        }
+        Op::AgentRevokeAll { name, reason } => {
+            let torn = broker.revoke_all_of(&caller, &name.parse().map_err(invalid)?, &reason).await?;
+            Ok(views::teardown("agent", &name, &torn))
         }
         Op::RequestCheck { request } => {
             Ok(views::receipt(&broker.check(&caller.principal, &request, Duration::ZERO).await?))

@@ -102,6 +102,7 @@ pub fn trace(trace: &Trace) -> Value {
         "plan_digest": request.digest.to_string(),
         "approvals_needed": request.approvals_needed,
         "approved_by": approvers(entries),
+        "granted": granted(entries),
         "permissions": may,
         "resources": on,
         "successor": successor,
@@ -185,6 +186,12 @@ pub fn unmanaged(inventory: &Inventory) -> Value {
         "schema": "keywright/unmanaged/1", "keys": keys, "connections": inventory.connections,
         "unread": unread(&inventory.unread),
     })
+}
+
+/// The standing grant by which its request was approved, in words.
+fn granted(entries: &[Entry]) -> Option<String> {
+    let used = entries.iter().map(Entry::record).find(|record| record.deed == Deed::GrantUse)?;
+    used.facts.get("because").and_then(Value::as_str).map(escaped)
 }
 
 fn approvers(entries: &[Entry]) -> Vec<String> {

@@ -8,9 +8,11 @@ use keywright_broker::find::{self, Found, Planned};
 use keywright_broker::guards::CheckedTemplate;
 use keywright_broker::parent::Renewed;
 use keywright_broker::passkey::PasskeyShown;
+use keywright_broker::pause::Paused;
 use keywright_broker::review::Pending;
+use keywright_broker::teardown::Teardown;
 use keywright_core::audit::Entry;
-use keywright_core::name::OperatorName;
+use keywright_core::name::{AgentName, OperatorName};
 use keywright_core::policy::{CaseResult, Effect};
 use keywright_core::provider::ParentHealth;
 use keywright_core::receipt::Receipt;
@@ -281,12 +283,26 @@ pub fn operators(operators: &[(OperatorName, jiff::Timestamp)]) -> Value {
 
 /// The agents.
 #[must_use]
-pub fn agents(agents: &[Agent]) -> Value {
+pub fn agents(agents: &[Agent], paused: impl Fn(&AgentName) -> Option<Paused>) -> Value {
     let all: Vec<Value> = agents
         .iter()
-        .map(|a| json!({ "name": a.name, "added_by": a.added_by, "added_at": a.added_at.to_string() }))
+        .map(|a| {
+            json!({
+                "name": a.name, "added_by": a.added_by, "added_at": a.added_at.to_string(), "paused": paused(&a.name),
+            })
+        })
         .collect();
     json!({ "schema": "keywright/agents/1", "agents": all })
+}
+
+/// What became of the keys of a project or an agent, which `noun` says.
+#[must_use]
+pub fn teardown(noun: &str, name: &str, torn: &Teardown) -> Value {
+    let mut shown = with_schema("keywright/teardown/1", serde_json::to_value(torn).unwrap_or_default());
+    if let Some(object) = shown.as_object_mut() {
+        object.insert(noun.to_owned(), json!(name));
+    }
+    shown
 }
 
 /// The workloads.

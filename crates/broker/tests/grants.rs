@@ -1,0 +1,406 @@
+//! What operators approve in advance.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use keywright_broker::ask::Ask;
+use keywright_broker::auth::{Proven, Terminal};
+use keywright_broker::grants::NewGrant;
+use keywright_broker::passkey::signed_as_said;
+use keywright_broker::{Broker, Code};
+use keywright_core::audit::{Deed, Effect, Record};
+use keywright_core::id::GrantId;
+use keywright_core::name::AgentName;
+use keywright_core::receipt::{Receipt, Status};
+use keywright_core::secret::Secret;
+use keywright_ledger::AuditFilter;
+use keywright_ledger::audit_files::verify_with;
+use keywright_sandbox::{Fault, FaultKind};
+use keywright_testkit::{Brokers, DNS_EDIT, Database, World, ask};
+
+const WAIT: Duration = Duration::from_secs(20);
+const DAY: u64 = 86_400;
+
+fn bot() -> AgentName {
+    "bot".parse().unwrap()
+}
+
+/// A world with an agent, where an ask in environment `lab` needs one approval.
+async fn world() -> World {
+    let world = World::new().await;
+    world.broker.add_agent(&world.ana().await, &bot()).await.unwrap();
+    world
+}
+
+fn wish(name: &str) -> Ask {
+    Ask { environment: "lab".to_owned(), ..ask("example.com", name) }
+}
+
+fn in_lab() -> NewGrant {
+    NewGrant {
+        agent: bot(),
+        template: "cloudflare/dns-edit".parse().unwrap(),
+        project: "web".parse().unwrap(),
+        environment: "lab".parse().unwrap(),
+        parameters: [("zone".to_owned(), "example.com".to_owned())].into(),
+        any_parameters: false,
+        uses: None,
+        lasts: keywright_core::span::Span::from_seconds(7 * DAY),
+    }
+}
+
+async fn give(world: &World, new: NewGrant) -> GrantId {
+    world.broker.add_grant(&world.ana().await, new).await.unwrap().id
+}
+
+/// Asks for something that no grant covers; what is said of the grants that are about it.
+async fn waits(world: &World, wish: &Ask) -> String {
+    let receipt = world.request(wish).await.unwrap();
+    assert_eq!(receipt.status, Status::PendingApproval, "{receipt:?}");
+    receipt.reasons.into_iter().filter(|why| why.contains("standing grant")).collect::<Vec<_>>().join("; ")
+}
+
+async fn log(broker: &Broker, deed: Deed) -> Vec<Record> {
+    let filter = AuditFilter { limit: 10_000, ..AuditFilter::default() };
+    let log = broker.log(filter).await.unwrap();
+    log.iter().map(|entry| entry.record().clone()).filter(|record| record.deed == deed).collect()
+}
+
+fn edit(world: &World, sql: &str) {
+    let ledger = rusqlite::Connection::open(world.home.join("ledger.db")).unwrap();
+    ledger.busy_timeout(Duration::from_secs(10)).unwrap();
+    ledger.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+    ledger.execute_batch(sql).unwrap();
+    assert!(ledger.changes() > 0, "{sql}");
+}
+
+#[tokio::test]
+async fn what_a_grant_covers_goes_ahead_as_approved_by_its_operator_and_says_so() {
+    let world = world().await;
+    assert_eq!(waits(&world, &wish("BEFORE")).await, "");
+    let grant = give(&world, in_lab()).await;
+    let said = format!("approved by standing grant {grant} of ana");
+    let receipt = world.request(&wish("CF_TOKEN")).await.unwrap();
+    assert_eq!(receipt.status, Status::Active, "{receipt:?}");
+    assert_eq!((receipt.approvals.needed, receipt.approvals.given), (1, 1));
+    assert_eq!(receipt.reasons, std::slice::from_ref(&said));
+    let agent = World::agent("bot").principal;
+    let id = receipt.request.to_string();
+    assert_eq!(
+        world.broker.check(&agent, &id, Duration::ZERO).await.unwrap().reasons,
+        std::slice::from_ref(&said)
+    );
+
+    let [used] = &log(&world.broker, Deed::GrantUse).await[..] else { panic!("one use") };
+    assert_eq!(used.subject.request.as_deref(), Some(id.as_str()));
+    assert_eq!(used.facts["grant"], grant.to_string());
+    let decided = log(&world.broker, Deed::RequestDecide).await.pop().unwrap().decision.unwrap();
+    assert_eq!((decided.effect, decided.approvals_needed, decided.approvals_given), (Effect::Allow, 1, 1));
+    assert_eq!(decided.reasons, [said]);
+    let trace = world.broker.trace("CF_TOKEN").await.unwrap();
+    assert!(trace.entries.iter().any(|entry| entry.record().deed == Deed::GrantUse));
+    let [shown] = &world.broker.grants().await.unwrap()[..] else { panic!("one grant") };
+    assert_eq!((shown.grant.id, shown.used, &shown.void), (grant, 1, &None));
+
+    // What was asked before waits on, and asking again does not change that.
+    assert_eq!(waits(&world, &wish("BEFORE")).await, "");
+    assert_eq!(world.broker.inbox().await.unwrap().len(), 1);
+    // Another one counts after a restart, too.
+    let world = world.restart().await;
+    assert_eq!(world.request(&wish("SECOND")).await.unwrap().status, Status::Active);
+    assert_eq!(world.broker.grants().await.unwrap()[0].used, 2);
+    assert!(world.broker.soundness().await.unwrap().1.is_empty());
+}
+
+#[tokio::test]
+async fn what_was_approved_in_advance_is_signed_and_each_line_of_it_is_what_the_entry_says() {
+    let world = world().await;
+    give(&world, NewGrant { uses: Some(4), ..in_lab() }).await;
+    give(&world, NewGrant { parameters: [].into(), any_parameters: true, ..in_lab() }).await;
+    let given = log(&world.broker, Deed::GrantAdd).await;
+    assert_eq!(given.len(), 2);
+    for record in &given {
+        assert_eq!(record.signatures.len(), 1);
+        assert_eq!(signed_as_said(record), Ok(()));
+        let mut others = Vec::new();
+        for fact in ["agent", "template_version", "parameters", "any_parameters", "uses", "until"] {
+            let mut other = record.clone();
+            other.facts.insert(fact.to_owned(), serde_json::json!({ "x": "y" }));
+            others.push(other);
+        }
+        for change in [
+            |record: &mut Record| record.subject.name = Some("grt_x".to_owned()),
+            |record: &mut Record| record.subject.template = None,
+            |record: &mut Record| record.subject.project = Some("other".to_owned()),
+            |record: &mut Record| record.subject.environment = Some("dev".to_owned()),
+            |record: &mut Record| record.signatures[0].by = "bo".to_owned(),
+        ] {
+            let mut other = record.clone();
+            change(&mut other);
+            others.push(other);
+        }
+        for other in others {
+            assert!(signed_as_said(&other).is_err(), "{other:?}");
+        }
+    }
+    let (dir, location) = (world.home.join("audit"), world.location());
+    world.broker.publish_audit().await.unwrap();
+    let closed = world.closed().await;
+    let report =
+        tokio::task::spawn_blocking(move || verify_with(&dir, location, None, None, &signed_as_said));
+    assert!(report.await.unwrap().unwrap().is_sound());
+    drop(closed);
+}
+
+#[tokio::test]
+async fn what_a_grant_does_not_cover_waits_and_is_told_why() {
+    let world = world().await;
+    let ana = world.ana().await;
+    give(&world, in_lab()).await;
+    // It is about something else, or for another value of a parameter.
+    for other in [
+        Ask { project: "other".to_owned(), ..wish("A") },
+        Ask { environment: "field".to_owned(), ..wish("A") },
+    ] {
+        assert_eq!(waits(&world, &other).await, "");
+    }
+    let by_other = world.broker.request(&World::agent("other"), &wish("A"), WAIT).await.unwrap();
+    assert_eq!(by_other.status, Status::PendingApproval);
+    let elsewhere =
+        Ask { parameters: [("zone".to_owned(), "dev.example.com".to_owned())].into(), ..wish("B") };
+    assert!(waits(&world, &elsewhere).await.contains("another value of parameter `zone`"));
+    give(&world, NewGrant { parameters: [].into(), any_parameters: true, ..in_lab() }).await;
+    let elsewhere = Ask { name: "C".to_owned(), ..elsewhere };
+    assert_eq!(world.request(&elsewhere).await.unwrap().status, Status::Active, "any of them");
+
+    // Policy wants two.
+    give(&world, NewGrant { environment: "main".parse().unwrap(), ..in_lab() }).await;
+    let two = Ask { environment: "main".to_owned(), ..wish("D") };
+    assert!(waits(&world, &two).await.contains("policy wants 2 operators"));
+    // The verdict is high: it reaches every zone.
+    let wide = DNS_EDIT
+        .replace("dns-edit", "dns-all")
+        .replace("allow = [\"example.com\", \"*.example.com\"]\n", "")
+        .replace("\"cloudflare.zone\"", "\"cloudflare.all_zones\"");
+    world.broker.apply_template(&ana, &wide).await.unwrap();
+    let all = "cloudflare/dns-all".to_owned();
+    let account = BTreeMap::from([("zone".to_owned(), world.sandbox.account_id().to_owned())]);
+    let new = NewGrant { template: all.parse().unwrap(), parameters: account.clone(), ..in_lab() };
+    give(&world, new).await;
+    let all = Ask { template: all, parameters: account, ..wish("E") };
+    assert!(waits(&world, &all).await.contains("the verdict is HIGH"));
+    // The template is another one than when it was given.
+    world.broker.apply_template(&ana, &DNS_EDIT.replace("90d", "80d")).await.unwrap();
+    assert!(waits(&world, &wish("F")).await.contains("another version of the template"));
+    // Its uses are used up, or its time is.
+    give(&world, NewGrant { uses: Some(1), ..in_lab() }).await;
+    assert_eq!(world.request(&wish("G")).await.unwrap().status, Status::Active);
+    assert!(waits(&world, &wish("H")).await.contains("all of its uses (1) are used up"));
+    give(&world, in_lab()).await;
+    assert_eq!(world.request(&wish("I")).await.unwrap().status, Status::Active);
+    world.clock.advance(SignedDuration::from_hours(7 * 24));
+    assert!(waits(&world, &wish("J")).await.contains("it ended at"));
+    let shown = world.broker.grants().await.unwrap();
+    assert!(shown.iter().filter(|one| one.grant.environment.as_str() == "lab").all(|one| one.void.is_some()));
+}
+
+#[tokio::test]
+async fn what_would_count_for_nothing_is_not_given_and_a_session_gives_none() {
+    let world = world().await;
+    let (ana, terminal) = (world.ana().await, Terminal { uid: 1, session: 1, began: 1 });
+    let days = |days: u64| keywright_core::span::Span::from_seconds(days * DAY);
+    let tier = |id: &str, tier: &str| {
+        DNS_EDIT.replace("dns-edit", id).replace("tier = \"standard\"", &format!("tier = \"{tier}\""))
+    };
+    world.broker.apply_template(&ana, &tier("dns-prod", "production")).await.unwrap();
+    let other_zone = [("planet".to_owned(), "mars".to_owned())];
+    for (new, code, why) in [
+        (NewGrant { lasts: days(91), ..in_lab() }, Code::InvalidArgument, "90d"),
+        (NewGrant { uses: Some(0), ..in_lab() }, Code::InvalidArgument, "at least one"),
+        (NewGrant { parameters: [].into(), ..in_lab() }, Code::InvalidArgument, "for which `zone`"),
+        (
+            NewGrant { parameters: other_zone.into(), ..in_lab() },
+            Code::InvalidArgument,
+            "no parameter `planet`",
+        ),
+        (
+            NewGrant { template: "cloudflare/none".parse().unwrap(), ..in_lab() },
+            Code::NotFound,
+            "no template",
+        ),
+        (NewGrant { agent: "nobody".parse().unwrap(), ..in_lab() }, Code::NotFound, "nobody"),
+        (NewGrant { environment: "production".parse().unwrap(), ..in_lab() }, Code::Denied, "production"),
+        (
+            NewGrant { template: "cloudflare/dns-prod".parse().unwrap(), ..in_lab() },
+            Code::Denied,
+            "production",
+        ),
+    ] {
+        let refused = world.broker.add_grant(&ana, new).await.unwrap_err();
+        assert!(refused.code == code && refused.message.contains(why), "{why}: {refused:?}");
+    }
+    world.broker.open_session(&ana, terminal).await.unwrap();
+    let session = world.broker.session(terminal).await.unwrap();
+    let refused = world.broker.add_grant(&session, in_lab()).await.unwrap_err();
+    assert_eq!(refused.code, Code::Unauthenticated);
+    assert!(world.broker.grants().await.unwrap().is_empty());
+    world.broker.add_grant(&ana, NewGrant { lasts: days(90), ..in_lab() }).await.unwrap();
+}
+
+/// Asks for so many keys at the same moment, at brokers in turn.
+async fn ask_at_once(brokers: &[&Arc<Broker>], asks: usize) -> Vec<Receipt> {
+    let asked: Vec<_> = (0..asks)
+        .map(|number| {
+            let broker = Arc::clone(brokers[number % brokers.len()]);
+            let wish = wish(&format!("CF_{number}"));
+            tokio::spawn(async move { broker.request(&World::agent("bot"), &wish, WAIT).await.unwrap() })
+        })
+        .collect();
+    let mut receipts = Vec::new();
+    for one in asked {
+        receipts.push(one.await.unwrap());
+    }
+    receipts
+}
+
+fn with(receipts: &[Receipt], status: Status) -> usize {
+    receipts.iter().filter(|receipt| receipt.status == status).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_asks_that_come_together_as_many_pass_as_a_grant_has_uses() {
+    let world = world().await;
+    give(&world, NewGrant { uses: Some(2), ..in_lab() }).await;
+    give(&world, NewGrant { uses: Some(1), ..in_lab() }).await;
+    let receipts = ask_at_once(&[&world.broker], 12).await;
+    assert_eq!((with(&receipts, Status::Active), with(&receipts, Status::PendingApproval)), (3, 9));
+    assert_eq!(log(&world.broker, Deed::GrantUse).await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn across_brokers_a_grant_is_used_no_more_often() {
+    let Some(database) = Database::where_there_is_one() else { return };
+    let house = Brokers::new(database, 1).await;
+    let (one, other) = (house.open(0).await, house.open(1).await);
+    let ana = one.operator(None, World::passphrase()).await.unwrap();
+    one.add_agent(&ana, &bot()).await.unwrap();
+    let grant = one.add_grant(&ana, NewGrant { uses: Some(3), ..in_lab() }).await.unwrap();
+    let receipts = ask_at_once(&[&one, &other], 12).await;
+    assert_eq!((with(&receipts, Status::Active), with(&receipts, Status::PendingApproval)), (3, 9));
+    assert_eq!(log(&other, Deed::GrantUse).await.len(), 3);
+    let again = one.add_grant(&ana, in_lab()).await.unwrap();
+    assert_ne!(again.id, grant.id);
+    let asked =
+        async |name: &str| other.request(&World::agent("bot"), &wish(name), WAIT).await.unwrap().status;
+    assert_eq!(asked("MORE").await, Status::Active);
+    one.remove_grant(&ana, &again.id.to_string()).await.unwrap();
+    assert_eq!(asked("LAST").await, Status::PendingApproval, "what one removed the other does not use");
+}
+
+async fn bo(world: &World) -> Proven {
+    let words = || Secret::new("another passphrase".to_owned());
+    let name = "bo".parse().unwrap();
+    if !world.broker.operators().await.unwrap().iter().any(|(known, _)| *known == name) {
+        world.broker.add_operator(&world.ana().await, &name, words()).await.unwrap();
+    }
+    world.broker.operator(Some(&name), words()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_grant_ends_with_its_operator_its_agent_or_a_word() {
+    let world = world().await;
+    let ana = world.ana().await;
+    let of_bo = world.broker.add_grant(&bo(&world).await, in_lab()).await.unwrap();
+    assert_eq!(
+        world.request(&wish("A")).await.unwrap().reasons[0],
+        format!("approved by standing grant {} of bo", of_bo.id)
+    );
+    world.broker.remove_operator(&ana, &"bo".parse().unwrap()).await.unwrap();
+    assert!(waits(&world, &wish("B")).await.contains("operator bo, who gave it, was removed"));
+    let grant = give(&world, in_lab()).await;
+    assert_eq!(world.request(&wish("C")).await.unwrap().status, Status::Active);
+    world.broker.pause_agent(&ana, &bot(), None).await.unwrap();
+    assert_eq!(world.request(&wish("D")).await.unwrap_err().code, Code::Denied);
+    world.broker.resume_agent(&ana, &bot()).await.unwrap();
+    assert_eq!(world.request(&wish("D")).await.unwrap().status, Status::Active);
+    world.broker.remove_grant(&ana, &grant.to_string()).await.unwrap();
+    assert!(!waits(&world, &wish("E")).await.contains(&grant.to_string()));
+    let twice = world.broker.remove_grant(&ana, &grant.to_string()).await.unwrap_err();
+    assert_eq!(twice.code, Code::NotFound);
+    // Ending everything of an agent takes them along, so that a later resume brings none back.
+    give(&world, in_lab()).await;
+    world.broker.revoke_all_of(&ana.caller(), &bot(), "it leaked").await.unwrap();
+    world.broker.resume_agent(&ana, &bot()).await.unwrap();
+    assert_eq!(world.request(&wish("F")).await.unwrap().status, Status::PendingApproval);
+    let world = world.restart().await;
+    assert_eq!(world.request(&wish("G")).await.unwrap().status, Status::PendingApproval);
+}
+
+#[tokio::test]
+async fn what_a_grant_approved_is_not_made_once_it_counts_no_more() {
+    let world = world().await;
+    let (ana, grant) = (world.ana().await, give(&world, in_lab()).await);
+    let busy = FaultKind::Status { status: 429, retry_after: Some(1) };
+    world.sandbox.inject(Fault::on("POST", "/accounts/*/tokens", busy).times(100_000)).unwrap();
+    let receipt = world.broker.request(&World::agent("bot"), &wish("A"), Duration::ZERO).await.unwrap();
+    let (id, agent) = (receipt.request.to_string(), World::agent("bot").principal);
+    // Its first try has come to nothing, and it waits for the next.
+    while world.broker.trace(&id).await.unwrap().saga.unwrap().tries == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    world.broker.remove_grant(&ana, &grant.to_string()).await.unwrap();
+    world.sandbox.clear_faults();
+    world.settle().await;
+    let ended = world.broker.check(&agent, &id, Duration::ZERO).await.unwrap();
+    assert_eq!(ended.status, Status::Failed, "{ended:?}");
+    assert!(ended.reasons.iter().any(|why| why.contains("counts no more: it was removed")), "{ended:?}");
+    assert!(world.sandbox.live_tokens_named_like("kw-").is_empty());
+}
+
+#[tokio::test]
+async fn no_edit_of_the_ledgers_file_makes_a_grant_cover_more() {
+    let world = world().await;
+    let ana = world.ana().await;
+    give(&world, NewGrant { uses: Some(1), ..in_lab() }).await;
+    edit(&world, "CREATE TABLE kept AS SELECT * FROM grants WHERE 0; INSERT INTO kept SELECT * FROM grants");
+    assert_eq!(world.request(&wish("A")).await.unwrap().status, Status::Active);
+    // How often it was used is known from the log.
+    edit(&world, "UPDATE grants SET used = 0");
+    assert!(waits(&world, &wish("B")).await.contains("used up"));
+    edit(&world, "DELETE FROM grant_uses; DELETE FROM grants; INSERT INTO grants SELECT * FROM kept");
+    assert!(waits(&world, &wish("C")).await.contains("used up"));
+    edit(&world, "DROP TABLE kept; UPDATE grants SET used = 0");
+    let world = world.restart().await;
+    assert!(waits(&world, &wish("D")).await.contains("used up"), "after a restart");
+    let changes = [
+        "uses = 100",
+        "uses = NULL",
+        "until = until + 1000000",
+        "agent = 'other'",
+        "any_parameters = 1",
+        "template_version = 9",
+        "operator = 'bo'",
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        edit(&world, &format!("CREATE TABLE kept AS SELECT * FROM grants; UPDATE grants SET {change}"));
+        let wish = wish(&format!("E{number}"));
+        assert_eq!(waits(&world, &wish).await, "", "an edited row is none: {change}");
+        let asked = world.broker.request(&World::agent("other"), &wish, WAIT).await.unwrap();
+        assert_eq!(asked.status, Status::PendingApproval, "{change}");
+        assert!(!world.broker.soundness().await.unwrap().1.is_empty(), "{change}");
+        edit(&world, "DELETE FROM grants; INSERT INTO grants SELECT * FROM kept; DROP TABLE kept");
+    }
+    assert!(world.broker.soundness().await.unwrap().1.is_empty());
+    // One that was removed does not come back.
+    let grant = give(&world, in_lab()).await;
+    edit(&world, "CREATE TABLE kept AS SELECT * FROM grants WHERE 0; INSERT INTO kept SELECT * FROM grants");
+    world.broker.remove_grant(&ana, &grant.to_string()).await.unwrap();
+    edit(&world, "DELETE FROM grants; INSERT INTO grants SELECT * FROM kept; DROP TABLE kept");
+    assert_eq!(world.request(&wish("F")).await.unwrap().status, Status::PendingApproval);
+    let world = world.restart().await;
+    assert_eq!(world.request(&wish("G")).await.unwrap().status, Status::PendingApproval);
+    assert_eq!(world.sandbox.live_tokens_named_like("kw-").len(), 1);
+}

@@ -1,0 +1,171 @@
+//! Standing grants: an operator approves a class of requests in advance, for a time. A grant stands for the approval of that
+//! one operator, and only where one is what policy wants; whatever is risky waits for humans all the same.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::id::GrantId;
+use crate::name::{AgentName, EnvironmentName, OperatorName, ProjectName, TemplateId};
+use crate::plan::{Plan, Principal};
+use crate::span::Span;
+use crate::template::Tier;
+use crate::text::Untrusted;
+use crate::verdict::Level;
+
+/// The longest that one lasts: 90 days.
+pub const LONGEST: Span = Span::from_seconds(90 * 86_400);
+
+/// What an operator approved in advance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StandingGrant {
+    /// Its id.
+    pub id: GrantId,
+    /// Who gave it.
+    pub operator: OperatorName,
+    /// Whose requests it approves.
+    pub agent: AgentName,
+    /// For keys of this template.
+    pub template: TemplateId,
+    /// As the template was when it was given: one that was applied anew since is another one.
+    pub template_version: u64,
+    /// In this project.
+    pub project: ProjectName,
+    /// In this environment.
+    pub environment: EnvironmentName,
+    /// The parameters that have to be exactly these.
+    pub parameters: BTreeMap<String, String>,
+    /// Whether the others may be whatever the template allows; else there may be no others.
+    pub any_parameters: bool,
+    /// For how many requests it is good; for any number when absent.
+    pub uses: Option<u64>,
+    /// When it was given.
+    pub given_at: Timestamp,
+    /// When it ends.
+    pub until: Timestamp,
+}
+
+/// Why a grant counts for nothing in a request that it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Void {
+    /// The template was applied anew since: this version is in force.
+    Template(u64),
+    /// This parameter is another one than it names, or is not named in it.
+    Parameter(String),
+    /// Its time is over.
+    Ended(Timestamp),
+    /// All its uses are.
+    UsedUp(u64),
+    /// The template's tier is production.
+    Production,
+    /// There is too much to lose.
+    High,
+    /// Policy wants so many operators.
+    Needs(u8),
+}
+
+impl fmt::Display for Void {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Template(version) => {
+                write!(
+                    f,
+                    "it was given for another version of the template than {version}, which is in force"
+                )
+            }
+            Self::Parameter(name) => {
+                write!(f, "it is for another value of parameter `{}`", Untrusted::capped(name, 64))
+            }
+            Self::Ended(at) => write!(f, "it ended at {}", at.strftime("%Y-%m-%d %H:%M:%SZ")),
+            Self::UsedUp(uses) => write!(f, "all of its uses ({uses}) are used up"),
+            Self::Production => f.write_str("production is approved one by one"),
+            Self::High => f.write_str("the verdict is HIGH"),
+            Self::Needs(needed) => write!(f, "policy wants {needed} operators, and it stands for one"),
+        }
+    }
+}
+
+impl StandingGrant {
+    /// The signed bytes: every field on its own line, so that none can be read as another.
+    #[must_use]
+    pub fn message(&self) -> Vec<u8> {
+        // A map of strings always serialises, sorted, without line ends.
+        let parameters = serde_json::to_string(&self.parameters).unwrap_or_default();
+        let uses = self.uses.map_or_else(|| "-".to_owned(), |uses| uses.to_string());
+        format!(
+            "keywright/grant/1\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{parameters}\n{}\n{uses}\n{}\n{}\n",
+            self.id,
+            self.operator,
+            self.agent,
+            self.template,
+            self.template_version,
+            self.project,
+            self.environment,
+            self.any_parameters,
+            self.given_at,
+            self.until,
+        )
+        .into_bytes()
+    }
+
+    /// Signs it with the operator's own key.
+    #[must_use]
+    pub fn sign(&self, key: &SigningKey) -> [u8; 64] {
+        key.sign(&self.message()).to_bytes()
+    }
+
+    /// Whether a signature over it is of this key.
+    #[must_use]
+    pub fn is_signed_by(&self, key: &VerifyingKey, signature: &[u8; 64]) -> bool {
+        key.verify_strict(&self.message(), &Signature::from_bytes(signature)).is_ok()
+    }
+
+    /// Whether it is about a plan: a new key for its agent, of its template, in its place.
+    #[must_use]
+    pub fn is_about(&self, plan: &Plan) -> bool {
+        matches!(&plan.principal, Principal::Agent(agent) if *agent == self.agent)
+            && (&plan.template, &plan.project, &plan.environment)
+                == (&self.template, &self.project, &self.environment)
+            && plan.rotates.is_none()
+            && plan.adopts.is_none()
+    }
+
+    /// Whether it approves a plan that it is about, as far as it says itself: `level` is the plan's verdict, `needed` how many
+    /// operators policy wants, `used` how often it was used, `at` when it is to be used.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn covers(
+        &self,
+        plan: &Plan,
+        (level, needed): (Level, u8),
+        used: u64,
+        at: Timestamp,
+    ) -> Result<(), Void> {
+        let is_other = |(name, value): (&String, &String)| match self.parameters.get(name) {
+            Some(named) => named != value,
+            None => !self.any_parameters,
+        };
+        let missing = || self.parameters.keys().find(|name| !plan.parameters.contains_key(*name)).cloned();
+        let other = plan.parameters.iter().find(|one| is_other(*one)).map(|(name, _)| name.clone());
+        match (other.or_else(missing), self.uses.filter(|uses| used >= *uses)) {
+            (Some(name), _) => Err(Void::Parameter(name)),
+            _ if plan.template_version != self.template_version => Err(Void::Template(plan.template_version)),
+            _ if at >= self.until => Err(Void::Ended(self.until)),
+            (_, Some(uses)) => Err(Void::UsedUp(uses)),
+            _ if plan.tier == Tier::Production => Err(Void::Production),
+            _ if level >= Level::High => Err(Void::High),
+            _ if needed != 1 => Err(Void::Needs(needed)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What is said of a request that a grant approved.
+#[must_use]
+pub fn approved_by(grant: GrantId, operator: &OperatorName) -> String {
+    format!("approved by standing grant {grant} of {operator}")
+}
