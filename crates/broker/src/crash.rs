@@ -21,6 +21,7 @@ pub const POINTS: &[&str] = &[
     "rotate.disabling",
     "rotate.ending",
     "rotate.rotated",
+    "notify.sent",
     "parent.reserved",
     "parent.answered",
     "parent.sealed",

@@ -7,6 +7,7 @@ use keywright_ledger::LedgerError;
 
 use crate::broker::{Broker, told_of};
 use crate::error::Result;
+use crate::notify::failing;
 
 /// What `status` and `doctor` show of the broker itself.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -15,6 +16,8 @@ pub struct Health {
     pub keys_active: u64,
     /// Requests and proposals that wait for humans.
     pub requests_pending: u64,
+    /// How many of the requests there was much to lose with when they were asked.
+    pub requests_high: u64,
     /// Sagas that are under way or waiting to be tried again.
     pub sagas_open: u64,
     /// Credentials that are owed to a provider's revocation.
@@ -25,6 +28,8 @@ pub struct Health {
     pub rotations_failing: u64,
     /// Consumers that could not be told of a successor so far, and old versions that wait for it.
     pub consumers_untold: u64,
+    /// Channels whose last tries to tell somebody failed, and why.
+    pub channels_failing: Vec<String>,
     /// Parent credentials that are being replaced, or whose predecessor is not gone yet.
     pub parents_renewing: u64,
     /// Attempts of which nobody knows yet whether they made a key.
@@ -69,11 +74,13 @@ impl Broker {
                 read_only,
                 keys_active: tx.keys_active()?,
                 requests_pending: tx.requests_waiting()?,
+                requests_high: tx.requests_high()?,
                 sagas_open: tx.sagas_open()?,
                 revocations_owed: tx.revocations_count()?,
                 drains_late: tx.drains_late()?,
                 rotations_failing: tx.rotations_failing()?,
                 consumers_untold: tx.tellings_failing()?,
+                channels_failing: failing(tx)?,
                 parents_renewing: tx.renewals_open()?,
                 attempts_uncertain: tx.attempts_uncertain()?,
                 audit_entries: tx.audit_size()?,

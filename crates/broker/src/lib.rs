@@ -37,6 +37,7 @@
 //! | [`kinds`] | which kinds of providers and stores are built in |
 //! | [`admin`] | connections, stores, agents, operators, workloads |
 //! | [`consumers`] | who is told when a key has a successor |
+//! | [`notify`] | how people hear that something waits for them |
 //! | [`parent`], `renew` | another parent credential for a connection: made by the provider, or given by an operator |
 //! | [`restored`] | a ledger that is older than what was known of it |
 //! | `remove` | connections and stores that nothing needs any more |
@@ -86,6 +87,7 @@ mod lanes;
 mod limits;
 pub mod mask;
 mod moving;
+pub mod notify;
 mod outside;
 mod pace;
 pub mod parent;

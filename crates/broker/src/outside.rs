@@ -10,7 +10,9 @@ use keywright_core::redact::Redactor;
 use keywright_core::secret::Secret;
 use keywright_core::store::Store;
 use keywright_ledger::seal::Keyring;
-use keywright_ledger::{ConfiguredConsumer, ConfiguredStore, Connection, Ledger, LedgerError, Tx};
+use keywright_ledger::{
+    ConfiguredChannel, ConfiguredConsumer, ConfiguredStore, Connection, Ledger, LedgerError, Tx,
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::embedded::EmbeddedStore;
@@ -257,6 +259,12 @@ pub(crate) fn owner_of_store(store: &ConfiguredStore) -> String {
 pub(crate) fn owner_of_consumer(consumer: &ConfiguredConsumer) -> String {
     let ConfiguredConsumer { name, kind, target, .. } = consumer;
     format!("consumer:{name}:{}", digest(&serde_json::json!([kind.as_str(), target])))
+}
+
+/// What the secret of a channel is bound to.
+pub(crate) fn owner_of_channel(channel: &ConfiguredChannel) -> String {
+    let ConfiguredChannel { name, kind, settings, .. } = channel;
+    format!("channel:{name}:{}", digest(&serde_json::json!([kind.as_str(), settings])))
 }
 
 fn digest(bound: &serde_json::Value) -> String {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use keywright_core::audit::{Deed, Record, Stage, Subject};
+use keywright_core::channel::Matter;
 use keywright_core::id::RequestId;
 use keywright_core::look::{look, spelled};
 use keywright_core::plan::Principal;
@@ -19,6 +20,7 @@ use crate::clock::entropy;
 use crate::differs::between;
 use crate::error::{BrokerError, Code, Result};
 use crate::guards::{CheckedTemplate, check_template, doubts};
+use crate::notify::owe_notices;
 use crate::record::Caller;
 use crate::request::nobody;
 use crate::review::{Pending, Proposed};
@@ -70,6 +72,7 @@ impl Broker {
         let written = self.ledger.write(move |tx| {
             rails.pauses().check(&principal)?;
             tx.add_proposal(&proposal)?;
+            owe_notices(tx, Matter::Proposal, &id.to_string())?;
             let mut record = Record::new(tx.now(), Deed::TemplatePropose, Stage::Note, who);
             record.subject = Subject {
                 request: Some(id.to_string()),

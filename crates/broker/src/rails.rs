@@ -13,8 +13,8 @@ use keywright_core::id::RequestId;
 use keywright_core::saga::Phase;
 use keywright_core::template::ResolvedTemplate;
 use keywright_ledger::{
-    Agent, AppliedTemplate, AuditFilter, ConfiguredConsumer, ConfiguredStore, Connection, Ledger,
-    LedgerError, Operator, Passkey, RowMac, StoredEntry, Workload,
+    Agent, AppliedTemplate, AuditFilter, ConfiguredChannel, ConfiguredConsumer, ConfiguredStore, Connection,
+    Ledger, LedgerError, Operator, Passkey, RowMac, StoredEntry, Workload,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -41,6 +41,8 @@ pub(crate) const CONNECTION: &str = "connection";
 pub(crate) const STORE: &str = "store";
 /// Who is told when a key has a successor.
 pub(crate) const CONSUMER: &str = "consumer";
+/// How people hear that something waits for them.
+pub(crate) const CHANNEL: &str = "channel";
 /// What to do about an edited row.
 pub(crate) const EDITED: &str = "`keywright doctor` names what was edited; restore the ledger from a backup, or have an \
                                  operator remove it and add one under another name";
@@ -302,6 +304,7 @@ impl Rails {
         let hint = match noun {
             STORE => "an operator removes it (`keywright store remove NAME`) and adds it again",
             CONSUMER => "an operator removes it (`keywright consumer remove NAME`) and adds it again",
+            CHANNEL => "an operator removes it (`keywright notify remove NAME`) and adds it again",
             _ => "an operator removes it (`keywright provider remove NAME`) and adds it again",
         };
         Err(BrokerError::new(Code::Denied, message).hint(hint))
@@ -391,13 +394,15 @@ fn let_in(deed: Deed) -> Option<(&'static str, bool)> {
         Deed::StoreRemove => (STORE, true),
         Deed::ConsumerAdd => (CONSUMER, false),
         Deed::ConsumerRemove => (CONSUMER, true),
+        Deed::ChannelAdd => (CHANNEL, false),
+        Deed::ChannelRemove => (CHANNEL, true),
         _ => return None,
     })
 }
 
 /// Whether the name that an entry gives may have been another's before.
 fn may_return(deed: Deed) -> bool {
-    matches!(deed, Deed::ProviderAdd | Deed::StoreAdd | Deed::ConsumerAdd)
+    matches!(deed, Deed::ProviderAdd | Deed::StoreAdd | Deed::ConsumerAdd | Deed::ChannelAdd)
 }
 
 /// The name of whom or what an entry about a noun speaks.
@@ -437,6 +442,14 @@ pub(crate) fn of_consumer(consumer: &ConfiguredConsumer) -> String {
     let credential = credential.map(|id| id.to_string());
     let fields = serde_json::json!([uses, target, patience.seconds(), credential, added_at.as_millisecond()]);
     digest(&serde_json::json!([CONSUMER, name, kind.as_str(), fields]))
+}
+
+/// The digest of a channel, likewise.
+pub(crate) fn of_channel(channel: &ConfiguredChannel) -> String {
+    let ConfiguredChannel { name, kind, settings, rules, credential, added_at, .. } = channel;
+    let credential = credential.map(|id| id.to_string());
+    let fields = serde_json::json!([settings, rules, credential, added_at.as_millisecond()]);
+    digest(&serde_json::json!([CHANNEL, name, kind.as_str(), fields]))
 }
 
 /// The digest of a policy in force.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keywright_core::audit::{self, Deed, Stage};
+use keywright_core::channel::Matter;
 use keywright_core::id::RequestId;
 use keywright_core::key::PlacementState;
 use keywright_core::plan::{Digest, Plan, Principal};
@@ -22,6 +23,7 @@ use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
 use crate::grants::{standing_for, use_for};
 use crate::limits;
+use crate::notify::owe_notices;
 use crate::receipt::receipt;
 use crate::record::{Caller, decided, of_plan};
 use crate::repeat::{join, waiting_for_the_same};
@@ -350,8 +352,10 @@ impl Broker {
             if let Some(grant) = &grant {
                 use_for(tx, grant, &request)?;
             }
-            if request.status == Status::InProgress {
-                begin(tx, &mut request, &ids, &marker_key)?;
+            match request.status {
+                Status::InProgress => begin(tx, &mut request, &ids, &marker_key)?,
+                Status::PendingApproval => owe_notices(tx, Matter::Request, &request.id.to_string())?,
+                _ => {}
             }
             Ok::<_, BrokerError>((request, grant.map(|grant| grant.id)))
         });

@@ -158,6 +158,7 @@ impl Broker {
             self.run_upkeep(stop.clone()),
             self.run_debts(stop.clone()),
             self.run_places(stop.clone()),
+            self.run_notices(stop.clone()),
             // Neither waits for the other, nor for anything above: each asks providers, which may not answer.
             self.run_rotations(stop.clone()),
             self.each_tick("approved requests", stop.clone(), |broker, _| {
@@ -338,6 +339,22 @@ impl Broker {
             }
             if self.leads_still().is_some() {
                 report("places", self.begin_clearing(&mut lanes).await);
+            }
+        }
+        lanes.finish(GRACE).await;
+    }
+
+    /// Tells people what waits for them, each channel in a lane of its own.
+    async fn run_notices(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let (mut tick, mut lanes) = (self.ticks(), Lanes::new());
+        loop {
+            tokio::select! {
+                () = told(&mut stop) => break,
+                true = lanes.freed() => continue,
+                _ = tick.tick() => {}
+            }
+            if self.leads_still().is_some() {
+                report("notices", self.begin_notices(&mut lanes).await);
             }
         }
         lanes.finish(GRACE).await;

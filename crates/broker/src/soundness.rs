@@ -10,7 +10,8 @@ use crate::auth::Proven;
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
 use crate::rails::{
-    CONNECTION, CONSUMER, LetIn, POLICY, STORE, known_as, of_connection, of_consumer, of_policy, of_store,
+    CHANNEL, CONNECTION, CONSUMER, LetIn, POLICY, STORE, known_as, of_channel, of_connection, of_consumer,
+    of_policy, of_store,
 };
 
 impl Broker {
@@ -49,11 +50,12 @@ impl Broker {
                 tx.grants(&keyring)?,
             );
             let waiting = RequestFilter { status: Some(Status::PendingApproval), limit: 10_000 };
-            let ways =
-                (tx.sound_connections()?, tx.sound_stores()?, tx.sound_consumers()?, tx.requests(&waiting)?);
-            Ok::<_, LedgerError>((found, templates, policy, people, ways))
+            let ways = (tx.sound_connections()?, tx.sound_stores()?);
+            let told = (tx.sound_consumers()?, tx.sound_channels()?);
+            Ok::<_, LedgerError>((found, templates, policy, people, ways, told, tx.requests(&waiting)?))
         });
-        let (found, templates, policy, people, (connections, stores, consumers, waiting)) = found.await?;
+        let (found, templates, policy, people, ways, told, waiting) = found.await?;
+        let ((connections, stores), (consumers, channels)) = (ways, told);
         let (agents, workloads, operators, passkeys, grants) = people;
         let mut rows = found.rows;
         let mut edited: Vec<String> = found.edited.iter().map(ToString::to_string).collect();
@@ -79,9 +81,16 @@ impl Broker {
         for one in &consumers {
             note(self.rails.check_way(CONSUMER, one.name.as_str(), &of_consumer(one)));
         }
-        let is_there =
-            |name: &String| consumers.iter().any(|one| known_as(CONSUMER, one.name.as_str()) == *name);
-        for lost in self.rails.has(CONSUMER).into_iter().filter(|name| !is_there(name)) {
+        for one in &channels {
+            note(self.rails.check_way(CHANNEL, one.name.as_str(), &of_channel(one)));
+        }
+        let there: Vec<String> = consumers
+            .iter()
+            .map(|one| known_as(CONSUMER, one.name.as_str()))
+            .chain(channels.iter().map(|one| known_as(CHANNEL, one.name.as_str())))
+            .collect();
+        let known = [CONSUMER, CHANNEL].into_iter().flat_map(|noun| self.rails.has(noun));
+        for lost in known.filter(|name| !there.contains(name)) {
             note(Err(BrokerError::new(
                 Code::Denied,
                 format!(

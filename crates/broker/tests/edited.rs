@@ -14,6 +14,8 @@ const CHANGES: &[(&str, &[&str])] = &[
     ("connections", &[]),
     ("stores", &[]),
     ("consumers", &[]),
+    ("channels", &["told_at", "failed_at", "failures", "trouble"]),
+    ("notices", &["state", "turn", "tries", "due_at", "failing_since", "told_at", "trouble"]),
     ("tellings", &["state", "tries", "due_at", "told_at", "trouble"]),
     ("proposals", &["state"]),
     ("requests", &["status", "reasons", "key_id", "entry", "decided_at", "risk"]),
@@ -151,6 +153,24 @@ async fn every_column_that_never_changes_is_held_against_the_rows_mac() {
         patience: keywright_broker::consumers::PATIENCE,
     };
     world.broker.add_consumer(&ana, consumer).await.unwrap();
+    let channel = keywright_broker::notify::NewChannel {
+        name: "mail".parse().unwrap(),
+        kind: keywright_core::channel::ChannelKind::Email,
+        settings: [("server", "smtp://127.0.0.1:9"), ("from", "a@b.example"), ("to", "c@d.example")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        rules: keywright_core::channel::Rules {
+            after: None,
+            remind: None,
+            quiet: None,
+            is_urgent: false,
+            with_purpose: false,
+        },
+        credential: None,
+    };
+    world.broker.add_channel(&ana, channel).await.unwrap();
+    let wish = Ask { environment: "production".to_owned(), ..ask("example.com", "WAITS") };
+    world.request(&wish).await.unwrap();
     let holder = keywright_broker::holds::Holder { word: "kwh_x".to_owned(), process: Some((1, 1)) };
     let wanted = Wanted { project: Some("web".parse().unwrap()), holder: Some(holder), ..Wanted::default() };
     world.broker.deliver(&Reader::Operator(&ana), wanted).await.unwrap();

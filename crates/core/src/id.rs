@@ -120,6 +120,8 @@ typed_id!(/// One debt to a provider: a credential that has to be revoked.
     RevocationId, "rev_", "a revocation");
 typed_id!(/// One piece of news for one consumer; the same however often it is told.
     TellingId, "tel_", "a telling");
+typed_id!(/// Something that one channel has to tell; the same however often it is tried.
+    NoticeId, "ntc_", "a notice");
 typed_id!(/// One sealed value in the ledger.
     SealedId, "sea_", "a sealed value");
 

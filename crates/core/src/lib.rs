@@ -14,12 +14,14 @@
 //! | [`key`], [`saga`], [`marker`], [`drain`] | the life of a key, what survives a crash, when a version may end |
 //! | [`inventory`] | what lies at a provider besides, and what is wrong with it |
 //! | [`audit`] | the log that shows tampering |
+//! | [`channel`] | how people hear that something waits for them, and what |
 //! | [`consumer`] | who is told when a key has a successor, and what |
 //! | [`receipt`] | all that an agent ever gets back |
 //! | [`provider`], [`store`] | the two joints to the outside world |
 
 pub mod approval;
 pub mod audit;
+pub mod channel;
 pub mod consumer;
 pub mod drain;
 pub mod grant;

@@ -111,6 +111,8 @@ name_type!(/// A configured store.
     StoreName, "a store name", is_slug, SLUG_RULE);
 name_type!(/// Somebody who is told when a key has a successor.
     ConsumerName, "a consumer name", is_slug, SLUG_RULE);
+name_type!(/// A way in which people hear that something waits for them.
+    ChannelName, "a channel name", is_slug, SLUG_RULE);
 name_type!(/// The kind of a provider or a store: `cloudflare`, `embedded`.
     Kind, "a kind", is_slug, SLUG_RULE);
 name_type!(/// A key's name: the variable under which applications read it.

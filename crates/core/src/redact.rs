@@ -34,7 +34,22 @@ pub struct Redactor {
 /// A shorter part of a document is an id or a time: without the rest it opens nothing.
 const SHORTEST_PART: usize = 32;
 
+/// A shorter part of an address is a word.
+const SHORTEST_SEGMENT: usize = 16;
+
+/// Of an address that is a secret by what it ends with: that, and what stands on the lines below it.
+fn parts_of_address(text: &str) -> Vec<Zeroizing<String>> {
+    let mut lines = text.lines().map(str::trim);
+    let address = lines.next().unwrap_or_default();
+    let end = address.rsplit('/').next().unwrap_or_default();
+    let parts = [address, end].into_iter().chain(lines).filter(|part| part.len() >= SHORTEST_SEGMENT);
+    parts.map(|part| Zeroizing::new(part.to_owned())).collect()
+}
+
 fn parts(text: &str) -> Vec<Zeroizing<String>> {
+    if text.starts_with("https://") || text.starts_with("http://") {
+        return parts_of_address(text);
+    }
     if !text.starts_with('{') {
         return Vec::new();
     }
@@ -56,7 +71,7 @@ impl Redactor {
     }
 
     /// Searches for one more secret from now on. Of one that is a JSON document (the form that AWS's tools read), each
-    /// long part is searched for as well.
+    /// long part is searched for as well; of an address, what it ends with.
     pub fn add(&mut self, secret: &Secret) {
         self.add_text(secret.expose_secret());
         for part in parts(secret.expose_secret()) {

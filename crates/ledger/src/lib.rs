@@ -23,6 +23,7 @@ pub use sql::{Address, Clock, Heard, Ledger, Location, Others, RowMac, Tx};
 pub use tables::{
     agents::{Agent, Workload},
     audit::{AuditFilter, StoredEntry},
+    channels::{ConfiguredChannel, OwedNotice},
     configured::{ConfiguredStore, Connection},
     consumers::{ConfiguredConsumer, Telling},
     drains::Drain,

@@ -5,6 +5,8 @@
 
 mod agent;
 mod grant;
+mod login;
+mod notify;
 mod passed;
 
 use std::collections::BTreeMap;
@@ -18,6 +20,8 @@ use keywright_broker::drift::Widening;
 
 pub use agent::AgentCall;
 pub use grant::GrantWish;
+pub use login::{Login, ReaderLogin};
+pub use notify::NewNotify;
 pub use passed::Passed;
 
 /// A call.
@@ -65,39 +69,6 @@ pub enum Call {
         word: Passed,
         /// Whether it has ended.
         is_over: bool,
-    },
-}
-
-/// How an operator proves who they are.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "with", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Login {
-    /// By passphrase.
-    Passphrase {
-        /// Whose; absent = whoever it fits.
-        operator: Option<String>,
-        /// The passphrase.
-        passphrase: Passed,
-    },
-    /// By the session that `keywright login` opened for this terminal session.
-    Session,
-}
-
-/// How a reader proves that it may.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "with", rename_all = "snake_case", deny_unknown_fields)]
-pub enum ReaderLogin {
-    /// A workload's token.
-    Workload {
-        /// The token.
-        token: Passed,
-    },
-    /// An operator's passphrase. A session is not enough to read a secret.
-    Operator {
-        /// Whose; absent = whoever it fits.
-        operator: Option<String>,
-        /// The passphrase.
-        passphrase: Passed,
     },
 }
 
@@ -204,6 +175,20 @@ pub enum OperatorCall {
     },
     /// Tell one of nothing.
     ConsumerTest {
+        /// The name.
+        name: String,
+    },
+    /// Have people told of what waits for them.
+    NotifyAdd(Box<NewNotify>),
+    /// List the channels.
+    NotifyList,
+    /// Remove one.
+    NotifyRemove {
+        /// The name.
+        name: String,
+    },
+    /// Have one tell of nothing.
+    NotifyTest {
         /// The name.
         name: String,
     },

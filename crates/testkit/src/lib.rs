@@ -10,6 +10,7 @@ mod database;
 mod hanging;
 mod server;
 mod swallowing;
+mod taker;
 mod world;
 
 pub use at_once::AtOnce;
@@ -20,4 +21,5 @@ pub use database::Database;
 pub use hanging::Hanging;
 pub use server::Server;
 pub use swallowing::Swallowing;
+pub use taker::{Answer, Taken, Taker};
 pub use world::{CHEAP, Closed, DNS_EDIT, World, ask, unlock};

@@ -13,6 +13,7 @@ use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
 
 pub use webhook::SECRET_FORM;
+pub(crate) use webhook::Signed;
 
 /// The longest that a consumer may take to be told, in seconds.
 pub const LONGEST: u64 = 120;

@@ -17,19 +17,42 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::{Consumer, NotTold, Told, message};
-use crate::wire::{Auth, Call, Wire, WireConfig};
+use crate::wire::{Auth, Authority, Call, Wire, WireConfig};
 
 /// What a secret looks like, for whoever has to give one.
 pub const SECRET_FORM: &str = "`whsec_` and the base64 of 24 to 64 random bytes";
 const PREFIX: &str = "whsec_";
 
-pub(super) struct Webhook {
+/// A consumer that is told by messages.
+pub(super) struct Webhook(Signed);
+
+impl Webhook {
+    pub(super) fn new(url: &str, secret: Secret, patience: Span) -> Result<Self, String> {
+        Signed::new(url, secret, Duration::from_secs(patience.seconds()), Authority::Never).map(Self)
+    }
+}
+
+#[async_trait]
+impl Consumer for Webhook {
+    async fn tell(&self, news: &News) -> Result<Told, NotTold> {
+        self.0.send(&news.id.to_string(), &message::body(news)).await
+    }
+}
+
+/// An address that takes signed messages.
+pub(crate) struct Signed {
     wire: Wire,
     key: Zeroizing<Vec<u8>>,
 }
 
-impl Webhook {
-    pub(super) fn new(url: &str, secret: Secret, patience: Span) -> Result<Self, String> {
+impl Signed {
+    /// Reads the secret; dials nothing yet.
+    pub(crate) fn new(
+        url: &str,
+        secret: Secret,
+        deadline: Duration,
+        authority: Authority,
+    ) -> Result<Self, String> {
         let key = secret
             .expose_secret()
             .trim()
@@ -39,8 +62,7 @@ impl Webhook {
             .filter(|key| (24..=64).contains(&key.len()))
             .ok_or_else(|| format!("the secret of a webhook is {SECRET_FORM}"))?;
         drop(secret);
-        let deadline = Duration::from_secs(patience.seconds());
-        let config = WireConfig { is_given: true, deadline, ..WireConfig::new("webhook", url) };
+        let config = WireConfig { is_given: true, deadline, authority, ..WireConfig::new("webhook", url) };
         let wire = Wire::new(config).map_err(|error| error.to_string())?;
         Ok(Self { wire, key })
     }
@@ -53,17 +75,18 @@ impl Webhook {
         }
         Ok(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
     }
-}
 
-#[async_trait]
-impl Consumer for Webhook {
-    async fn tell(&self, news: &News) -> Result<Told, NotTold> {
-        let body = Zeroizing::new(message::body(news).to_string().into_bytes());
-        let (id, timestamp) = (news.id.to_string(), jiff::Timestamp::now().as_second().to_string());
-        let signature = self.signature(&id, &timestamp, &body)?;
+    /// Sends a message under an id, by which the receiver knows that it had it before.
+    pub(crate) async fn send(&self, id: &str, body: &serde_json::Value) -> Result<Told, NotTold> {
+        let body = Zeroizing::new(body.to_string().into_bytes());
+        let timestamp = jiff::Timestamp::now().as_second().to_string();
+        let signature = self.signature(id, &timestamp, &body)?;
         let mut call = Call::again(Method::POST, Vec::new(), Auth::Nobody, body);
-        call.headers =
-            vec![("webhook-id", id), ("webhook-timestamp", timestamp), ("webhook-signature", signature)];
+        call.headers = vec![
+            ("webhook-id", id.to_owned()),
+            ("webhook-timestamp", timestamp),
+            ("webhook-signature", signature),
+        ];
         let reply = self.wire.send(call).await.map_err(|fault| not_told(fault.to_string(), ""))?;
         match reply.status {
             200..=299 => Ok(Told(Untrusted::capped(&format!("status {}", reply.status), 20))),
@@ -81,8 +104,8 @@ fn not_told(why: String, said: &str) -> NotTold {
 mod tests {
     use super::*;
 
-    fn webhook(url: &str, secret: &str) -> Result<Webhook, String> {
-        Webhook::new(url, Secret::new(secret.to_owned()), Span::from_seconds(5))
+    fn webhook(url: &str, secret: &str) -> Result<Signed, String> {
+        Webhook::new(url, Secret::new(secret.to_owned()), Span::from_seconds(5)).map(|webhook| webhook.0)
     }
 
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

@@ -14,11 +14,14 @@
 //!   key is not to live for a quarter of an hour because something else was too much.
 //! * Nothing that it says about a failure quotes a body, a header or a query.
 //!
+//! What is no HTTP (mail) gets a bare connection from here, to addresses that were judged likewise ([`Endpoint`]).
+//!
 //! Plain HTTP/1.1 is used on purpose: one request on a connection at a time makes "was it sent?" answerable.
 
 mod address;
 mod body;
 mod call;
+mod endpoint;
 mod pace;
 mod retry;
 mod scrub;
@@ -35,6 +38,7 @@ use url::Url;
 
 pub(crate) use address::AddressError;
 pub(crate) use call::{Auth, Call, Fault, Repeat, Reply};
+pub(crate) use endpoint::{Bounded, Endpoint};
 pub(crate) use pace::Pace;
 pub(crate) use retry::{Retry, jittered};
 pub(crate) use scrub::{Scrub, json_fault};

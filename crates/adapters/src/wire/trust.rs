@@ -6,6 +6,8 @@ use std::path::Path;
 
 use keywright_core::text::Untrusted;
 use reqwest::Certificate;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use super::WireError;
 
@@ -41,10 +43,34 @@ impl Authority {
         }
     }
 
-    /// Reads the file. Nothing that is said about it quotes it: somebody may have named the wrong one.
     pub(super) fn certificates(&self) -> Result<Vec<Certificate>, WireError> {
-        let Self::File(path) = self else { return Ok(Vec::new()) };
-        let bad = |why: &str| WireError::Authority(format!("`{}` {why}", Untrusted::capped(path, 200)));
+        let Some(text) = self.pem()? else { return Ok(Vec::new()) };
+        match Certificate::from_pem_bundle(&text) {
+            Ok(found) if !found.is_empty() => Ok(found),
+            _ => Err(self.bad("holds no certificate in PEM")),
+        }
+    }
+
+    /// The same in DER, for what is no HTTP.
+    pub(crate) fn der(&self) -> Result<Vec<CertificateDer<'static>>, WireError> {
+        let Some(text) = self.pem()? else { return Ok(Vec::new()) };
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+        match found {
+            Ok(found) if !found.is_empty() => Ok(found),
+            _ => Err(self.bad("holds no certificate in PEM")),
+        }
+    }
+
+    /// Nothing that is said about the file quotes it: somebody may have named the wrong one.
+    fn bad(&self, why: &str) -> WireError {
+        let path = if let Self::File(path) = self { path.as_str() } else { "" };
+        WireError::Authority(format!("`{}` {why}", Untrusted::capped(path, 200)))
+    }
+
+    /// Reads the file.
+    fn pem(&self) -> Result<Option<Vec<u8>>, WireError> {
+        let Self::File(path) = self else { return Ok(None) };
+        let bad = |why: &str| self.bad(why);
         let unread = |error: std::io::Error| bad(&format!("can't be read: {error}"));
         let path = Path::new(path);
         if !path.is_absolute() {
@@ -59,10 +85,7 @@ impl Authority {
         if text.len() as u64 > LARGEST {
             return Err(bad("is larger than 1 MiB"));
         }
-        match Certificate::from_pem_bundle(&text) {
-            Ok(found) if !found.is_empty() => Ok(found),
-            _ => Err(bad("holds no certificate in PEM")),
-        }
+        Ok(Some(text))
     }
 
     /// What to do about a certificate that was not accepted. Another authority does not mend a wrong name or time.

@@ -13,6 +13,7 @@
 mod age;
 mod anthropic;
 mod aws;
+mod channels;
 mod cloudflare;
 mod cloudflare_workers;
 mod connecting;

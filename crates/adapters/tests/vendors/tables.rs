@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use keywright_adapters::provider::ConnectionConfig;
-use keywright_adapters::{provider, store};
+use keywright_adapters::{channel, provider, store};
 use keywright_core::provider::{Evidence, Provider, Recovery};
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
@@ -207,6 +207,22 @@ async fn the_table_of_providers_is_true() {
 #[test]
 fn the_table_of_stores_is_true() {
     check("stores.md", &stores());
+}
+
+#[test]
+fn the_table_of_channels_is_true() {
+    let mut table = "\n| kind | on standard input, at the prompt, or with `--credential-file` | options |\n|---|---|---|\n".to_owned();
+    for facts in channel::KINDS {
+        let secret = match facts.credential {
+            Some(secret) if facts.is_optional => format!("{secret}, where there is one"),
+            Some(secret) => secret.to_owned(),
+            None => "nothing".to_owned(),
+        };
+        let option = |(name, what): &(&str, &str)| format!("`--{}`: {what}", name.replace('_', "-"));
+        let options: Vec<_> = facts.settings.iter().map(option).collect();
+        writeln!(table, "| `{}` | {secret} | {} |", facts.kind, options.join("; ")).unwrap();
+    }
+    check("notifications.md", &table);
 }
 
 /// What the walk calls by name is there.

@@ -10,7 +10,7 @@ use keywright_core::plan::Ending;
 use keywright_core::provider::{Evidence, Provider, ProviderError};
 use keywright_core::saga::Phase;
 use keywright_core::span::Span;
-use keywright_core::template::{OnUnknowable, Rotation};
+use keywright_core::template::OnUnknowable;
 use keywright_ledger::{Drain, LedgerError, NewRevocation};
 
 use super::keep::{self, kept_until};
@@ -232,29 +232,6 @@ impl Broker {
         };
         self.alert_when_late(work, old, &rules(work.plan()), &why).await?;
         Ok(Seen::Wait(Span::from_seconds(HELD_PAUSE).after(self.now()), why))
-    }
-
-    /// Says once, on record, that a version lives longer than it should.
-    async fn alert_when_late(&self, work: &Work, old: &Old, rules: &Rotation, why: &str) -> Result<()> {
-        let late = self.now() >= rules.max_overlap.after(old.drain.observed.since);
-        if !late || old.drain.alerted_at.is_some() {
-            return Ok(());
-        }
-        let (request, saga, version, why) =
-            (work.request.clone(), work.saga.id, old.version.id, why.to_owned());
-        tracing::warn!(key = %work.key.id, version = %version, %why, "two versions live for longer than `max_overlap`");
-        let written = self.ledger.write(move |tx| {
-            if !tx.alert_drain(version)? {
-                return Ok(());
-            }
-            let mut record = of_request(tx.now(), Deed::KeyRotate, Stage::Note, system(), &request);
-            record.subject.saga = Some(saga.to_string());
-            record.subject.version = Some(version.to_string());
-            record.facts.insert("phase".to_owned(), serde_json::json!("late"));
-            record.facts.insert("because".to_owned(), serde_json::json!(why));
-            tx.audit(record).map(drop)
-        });
-        written.await.map_err(|error: LedgerError| error.into())
     }
 
     /// Switches the old version off, where that can be taken back; or goes on at once.

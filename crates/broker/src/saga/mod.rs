@@ -6,6 +6,7 @@
 mod create;
 mod drain;
 mod keep;
+mod late;
 mod place;
 mod prove;
 mod switch;

@@ -87,6 +87,9 @@ deeds! {
     ConsumerAdd = "consumer.add", "An operator had somebody told of successors.";
     ConsumerRemove = "consumer.remove", "Somebody is told of successors no more.";
     ConsumerTell = "consumer.tell", "Somebody was told, or could not be, that a key has a successor.";
+    ChannelAdd = "channel.add", "An operator had people told of what waits for them.";
+    ChannelRemove = "channel.remove", "A channel tells people no more.";
+    ChannelTell = "channel.tell", "A channel told people of something that waits, or could not.";
     ProjectTeardown = "project.teardown", "All keys of a project were given up.";
     PassphraseChange = "passphrase.change", "An operator's passphrase changed.";
     SessionOpen = "session.open", "An operator opened a session.";

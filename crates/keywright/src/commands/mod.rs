@@ -18,6 +18,7 @@ pub(crate) mod later;
 pub(crate) mod ledger;
 pub(crate) mod login;
 pub(crate) mod mcp;
+pub(crate) mod notify;
 pub(crate) mod operator;
 pub(crate) mod passkey;
 pub(crate) mod policy;

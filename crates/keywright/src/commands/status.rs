@@ -7,12 +7,12 @@ use crate::app::App;
 use crate::output::{Done, Output};
 use crate::show::facts::Facts;
 use crate::show::list::{Tone, toned};
-use crate::show::{count, field, number};
+use crate::show::{count, field, items, number, outside};
 
 /// Show the home, whether a broker serves it, and what waits.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// One line, for a prompt or a status bar.
+    /// One line about what waits, for a prompt or a status bar; nothing where nothing does.
     #[arg(long)]
     short: bool,
 }
@@ -45,22 +45,28 @@ fn short(status: &Value) -> String {
     if health.get("read_only").is_some_and(|why| !why.is_null()) {
         return "only revokes: see `keywright status`".to_owned();
     }
-    let mut words = vec![count(number(health, "keys_active"), "key", "keys")];
-    for (name, word) in [
-        ("requests_pending", "to review"),
-        ("revocations_owed", "owed"),
-        ("attempts_uncertain", "uncertain"),
-        ("drains_late", "replaced and still alive"),
-        ("rotations_failing", "not rotated"),
-        ("consumers_untold", "not told"),
-        ("parents_renewing", "parents under way"),
-    ] {
-        match number(health, name) {
-            0 => {}
-            number => words.push(format!("{number} {word}")),
-        }
-    }
-    words.join(", ")
+    let (pending, high) = (number(health, "requests_pending"), number(health, "requests_high"));
+    let failing = items(health, "channels_failing").len() as u64;
+    // What asks for nobody's attention is not said: it stands in a prompt.
+    [
+        (pending, if high > 0 { format!("to review ({high} HIGH)") } else { "to review".to_owned() }),
+        (number(health, "revocations_owed"), plural(number(health, "revocations_owed"), "debt")),
+        (number(health, "attempts_uncertain"), "uncertain".to_owned()),
+        (number(health, "drains_late"), "replaced and still alive".to_owned()),
+        (number(health, "rotations_failing"), "not rotated".to_owned()),
+        (number(health, "consumers_untold"), "not told".to_owned()),
+        (number(health, "parents_renewing"), "parents under way".to_owned()),
+        (failing, plural(failing, "channel") + if failing == 1 { " fails" } else { " fail" }),
+    ]
+    .into_iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, words)| format!("{number} {words}"))
+    .collect::<Vec<_>>()
+    .join(", ")
+}
+
+fn plural(number: u64, one: &str) -> String {
+    if number == 1 { one.to_owned() } else { format!("{one}s") }
 }
 
 fn long(status: &Value) -> String {
@@ -74,12 +80,13 @@ fn long(status: &Value) -> String {
     if let Some(health) = status.get("health").filter(|_| is_serving) {
         facts = facts
             .add("keys", format!("{} active", number(health, "keys_active")))
-            .add("to review", count(number(health, "requests_pending"), "request", "requests"))
+            .add("to review", to_review(health))
             .add("under way", count(number(health, "sagas_open"), "saga", "sagas"))
             .add("owed", count(number(health, "revocations_owed"), "revocation", "revocations"))
             .add("late", late(number(health, "drains_late")))
             .add("not rotated", failing(number(health, "rotations_failing")))
             .add("not told", untold(number(health, "consumers_untold")))
+            .add("channels", deaf(health))
             .add("parents", renewing(number(health, "parents_renewing")))
             .add("uncertain", uncertain(number(health, "attempts_uncertain")))
             .add("audit log", count(number(health, "audit_entries"), "entry", "entries"));
@@ -100,6 +107,25 @@ fn long(status: &Value) -> String {
         facts = facts.add("makes no keys", toned(why, Tone::Bad));
     }
     facts.add("version", field(status, "version")).render()
+}
+
+/// What waits, and how much of it there is much to lose with.
+fn to_review(health: &Value) -> String {
+    let waits = count(number(health, "requests_pending"), "request", "requests");
+    match number(health, "requests_high") {
+        0 => waits,
+        high => format!("{waits}, {}", toned(&format!("{high} HIGH"), Tone::Bad)),
+    }
+}
+
+/// Channels that tell nobody.
+fn deaf(health: &Value) -> String {
+    let failing: Vec<String> =
+        items(health, "channels_failing").iter().filter_map(Value::as_str).map(outside).collect();
+    match failing.as_slice() {
+        [] => String::new(),
+        all => format!("the last tries to tell somebody failed: {}", all.join("; ")),
+    }
 }
 
 /// Keys whose rotation does not come about.

@@ -37,6 +37,21 @@ const COMMANDS: &str = "
     6* consumer test hook-{n}
     0* consumer remove app-{n}
     0* consumer remove hook-{n}
+    2* notify add pager --name bad-{n}
+    2* notify add slack --name slack-{n} --credential-file {hook}
+    0* notify add slack --name slack-{n} --credential-file {slack}
+    0* notify add ntfy --name ntfy-{n} --credential-file {ntfy} --after 15m --with-purpose
+    0* notify add email --name mail-{n} --server smtp://127.0.0.1:9 --from kw@example.com --to ana@example.com --user kw --credential-file {carols}
+    0* notify add webhook --name url-{n} --url http://127.0.0.1:9/x --credential-file {hook} --quiet 22:00-07:00 --zone UTC --urgent
+    2* notify add webhook --name bad-{n} --url https://hooks.example.com/{slacks} --credential-file {hook}
+    6* notify test slack-{n}
+    6* notify test ntfy-{n}
+    6* notify test mail-{n}
+    0  notify list
+    0* notify remove slack-{n}
+    0* notify remove ntfy-{n}
+    0* notify remove mail-{n}
+    0* notify remove url-{n}
     0  template list
     0  template list --pack
     0  template show cloudflare/dns-edit
@@ -164,6 +179,9 @@ fn known(ground: &Ground, agent: &Agent, n: usize) -> Vec<(&'static str, String)
         ("pass", path("pass")),
         ("carols", world.secret("carols", "yet-another-set-of-words")),
         ("hook", world.secret("hook", HOOK)),
+        ("slack", world.secret("slack", &format!("http://127.0.0.1:9/services/{SLACKS}"))),
+        ("slacks", SLACKS.to_owned()),
+        ("ntfy", world.secret("ntfy", &format!("http://127.0.0.1:9/topic-{SLACKS}\ntk_{SLACKS}"))),
         ("folder", path("")),
         ("template", world.file("t.toml", TEMPLATE)),
         ("policy", world.file("p.cedar", "permit(principal, action, resource);")),
@@ -196,7 +214,7 @@ fn no_command_prints_a_secret_in_words_or_as_json_to_an_operator_or_to_anybody()
         }
         let rounds: Vec<&[&str]> = rounds.iter().map(Vec::as_slice).collect();
         let all = ground.logged_in(&rounds);
-        let canaries = ground.canaries();
+        let canaries = with_given(&ground);
         for (line, ran) in lines.iter().zip(all) {
             assert_eq!(ran.code, line.code, "{:?}: {}{}", line.words, ran.out, ran.err);
             let evidence = if json { "\"schema\":\"keywright/" } else { "" };
@@ -222,6 +240,12 @@ fn no_command_prints_a_secret_in_words_or_as_json_to_an_operator_or_to_anybody()
     ground.world.assert_nothing_leaked();
     ground.search_talk();
     ground.search_home("after the broker has stopped");
+    with_given(&ground).absent_from("the broker's log", &ground.talk(), "");
+}
+
+/// The secrets of the ground, and those of consumers and channels.
+fn with_given(ground: &Ground) -> Search {
+    Search::new(ground.secrets().into_iter().chain([HOOK, SLACKS].map(str::to_owned)))
 }
 
 #[test]
@@ -285,6 +309,9 @@ fn leaves() -> Vec<Vec<String>> {
 
 /// What messages to an address are signed with.
 const HOOK: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// What an address of Slack's ends with, as does the name of a topic and an access token here.
+const SLACKS: &str = "xT7dQ2mPw9RtKvLz4Yh1Nc3b";
 
 const CASES: &str = "[[case]]\nname = \"production needs two\"\nexpect = \"needs 2\"\nprincipal = \"agent builder\"\n\
     action = \"mint\"\ntemplate = { id = \"cloudflare/dns-edit\", tier = \"standard\", mutating = 25 }\n\

@@ -43,11 +43,15 @@ pub(crate) fn operators(verb: &str, key: &str, request: &str) -> Value {
     let fields = match verb {
         "login" | "logout" | "provider_list" | "store_list" | "consumer_list" | "template_list"
         | "policy_show" | "operator_list" | "agent_list" | "workload_list" | "review_list" | "reconcile"
-        | "ledger_check" | "grant_list" | "audit_accept" | "audit_publish" | "stop" => json!({}),
+        | "notify_list" | "ledger_check" | "grant_list" | "audit_accept" | "audit_publish" | "stop" => {
+            json!({})
+        }
         "provider_add" => json!({ "name": "evil", "kind": "cloudflare", "credential": "x" }),
         "store_add" => json!({ "name": "evil", "kind": "dotenv" }),
         "consumer_add" => json!({ "name": "evil", "project": "web", "command": ["/bin/true"] }),
         "consumer_remove" | "consumer_test" => json!({ "name": "app" }),
+        "notify_add" => json!({ "name": "evil", "kind": "desktop" }),
+        "notify_remove" | "notify_test" => json!({ "name": "ops" }),
         "provider_check" | "provider_remove" => json!({ "name": "cf" }),
         "store_check" | "store_remove" => json!({ "name": "embedded" }),
         "template_show" => json!({ "id": "cloudflare/dns-edit" }),

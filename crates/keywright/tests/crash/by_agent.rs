@@ -107,7 +107,7 @@ fn die_and_ask_again(house: &House, point: &str) {
             End::Revoked
         }
         // No agent can ask for that.
-        Deed::Parent => return,
+        Deed::Parent | Deed::Notify => return,
         Deed::Rotate => {
             let broker = DyingBroker::start(house, point);
             let receipt = call(house, "request_key", &asked).structured;

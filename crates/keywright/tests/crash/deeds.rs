@@ -22,6 +22,8 @@ pub(crate) enum Deed {
     Rotate,
     /// A connection gets another parent credential: `parents`.
     Parent,
+    /// People are told that something waits: `notices`.
+    Notify,
 }
 
 impl Deed {
@@ -36,6 +38,7 @@ impl Deed {
             | "rotate.ending" | "rotate.rotated" => Self::Rotate,
             "parent.reserved" | "parent.answered" | "parent.sealed" | "parent.proved" | "parent.switched"
             | "parent.disabled" | "parent.ended" => Self::Parent,
+            "notify.sent" => Self::Notify,
             "revoke.owed" | "revoke.confirmed" => Self::Revoke,
             _ => panic!("no deed reaches the failpoint `{point}`; add one"),
         }
@@ -78,7 +81,7 @@ pub(crate) fn die_and_recover(house: &House, way: Way, point: &str, to: Destinat
             rotate(house, way, point, &name, to);
         }
         // In a house of its own each.
-        Deed::Parent => {}
+        Deed::Parent | Deed::Notify => {}
         Deed::Revoke => {
             house.world.ok(&ask);
             check(house, &name, to, End::Active);

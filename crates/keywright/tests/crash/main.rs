@@ -9,6 +9,7 @@
 //! | `by_command`, `by_broker`, `by_agent` | who does the deed |
 //! | `rotating` | a rotation that dies while its successor is made |
 //! | `parents` | a connection that gets another parent credential |
+//! | `notices` | people who are told that something waits |
 //! | `mishaps` | a provider that misbehaves around the crash |
 #![allow(
     clippy::unwrap_used,
@@ -26,6 +27,7 @@ mod deeds;
 mod dying;
 mod house;
 mod mishaps;
+mod notices;
 mod parents;
 mod rotating;
 #[path = "../it/support.rs"]

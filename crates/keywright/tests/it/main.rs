@@ -15,6 +15,7 @@ mod flow;
 mod help;
 mod install;
 mod json;
+mod notify;
 mod output;
 mod refusals;
 mod restore;

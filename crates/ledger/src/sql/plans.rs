@@ -65,6 +65,8 @@ fn what_is_looked_for_often_is_found_without_looking_at_everything() {
             Box::new(|| tx.request_by_idempotency_key("agent", "bot", "k").map(drop)),
         ),
         ("drains_late", Box::new(|| tx.drains_late().map(drop))),
+        ("requests_high", Box::new(|| tx.requests_high().map(drop))),
+        ("notices_due", Box::new(|| tx.notices_due(1, &[]).map(drop))),
         ("tellings_failing", Box::new(|| tx.tellings_failing().map(drop))),
         ("sagas_open", Box::new(|| tx.sagas_open().map(drop))),
         ("revocations_count", Box::new(|| tx.revocations_count().map(drop))),
@@ -73,8 +75,14 @@ fn what_is_looked_for_often_is_found_without_looking_at_everything() {
         ("sealed_of", Box::new(|| tx.sealed_of("o").map(drop))),
     ];
     // Indexes that hold nothing but what is open.
-    let mut open =
-        vec!["sagas_due", "revocations_due", "revocations_owed", "attempts_to_sweep", "drains_late"];
+    let mut open = vec![
+        "sagas_due",
+        "revocations_due",
+        "revocations_owed",
+        "attempts_to_sweep",
+        "drains_late",
+        "notices_due",
+    ];
     // What is in force, once at a start.
     open.push("placements_in_force");
     for (what, look) in looks {
@@ -134,9 +142,17 @@ fn the_entries_about_a_key_or_a_request_are_found_without_reading_the_log() {
 #[test]
 fn a_row_is_deleted_without_looking_through_those_that_may_refer_to_it() {
     // Both engines look for the rows that refer to one that goes, and no plan of a statement says how.
-    let losing =
-        ["sealed_values", "embedded_values", "consumers", "connections", "stores", "holds", "claims"];
-    let few = ["connections", "stores", "consumers"];
+    let losing = [
+        "sealed_values",
+        "embedded_values",
+        "consumers",
+        "connections",
+        "stores",
+        "holds",
+        "claims",
+        "channels",
+    ];
+    let few = ["connections", "stores", "consumers", "channels"];
     let engine = Engine::Sqlite(Sqlite::in_memory().unwrap());
     crate::migrations::migrate(&engine).unwrap();
     let references = "SELECT m.name, f.\"table\", f.\"from\" FROM sqlite_schema m JOIN pragma_foreign_key_list(m.name) f \

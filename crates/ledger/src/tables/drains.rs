@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use keywright_core::drain::Observed;
 use keywright_core::id::{KeyId, SagaId, VersionId};
+use keywright_core::key::{Key, Version, VersionState};
 use keywright_core::provider::Usage;
 
 use crate::error::Result;
@@ -87,6 +88,19 @@ impl Tx<'_> {
         let sql = "SELECT COUNT(*) FROM drains d WHERE d.alerted_at IS NOT NULL AND EXISTS \
                    (SELECT 1 FROM versions v WHERE v.id = d.version AND v.state = 'draining')";
         self.first(sql, &[])?.map_or(Ok(0), |row| row.count(0))
+    }
+
+    /// A version that was replaced and lives longer than it should, and its key; nothing once it does not.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn drain_late(&self, version: VersionId) -> Result<Option<(Key, Version)>> {
+        let sql = "SELECT key_id FROM drains WHERE version = $1 AND alerted_at IS NOT NULL";
+        let Some(row) = self.first(sql, &[Value::text(version)])? else { return Ok(None) };
+        let key: KeyId = row.parse(0, "key id")?;
+        let versions = self.versions(key)?.into_iter();
+        let late = versions.filter(|one| one.state == VersionState::Draining).find(|one| one.id == version);
+        late.map(|version| Ok((self.key(key)?, version))).transpose()
     }
 
     /// Keeps what was seen of a version. That we saw it in use ourselves is never taken back.

@@ -6,6 +6,7 @@ pub(crate) mod agents;
 mod approvals;
 pub(crate) mod attempts;
 pub(crate) mod audit;
+pub(crate) mod channels;
 pub(crate) mod claims;
 pub(crate) mod configured;
 pub(crate) mod consumers;

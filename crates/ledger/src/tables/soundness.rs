@@ -1,8 +1,8 @@
 //! Looking through all rows that are vouched for.
 
 use super::{
-    attempts, configured, consumers, drains, embedded, grants, guards, holds, keys, parents, placements,
-    requests, revocations, sagas, usage,
+    attempts, channels, configured, consumers, drains, embedded, grants, guards, holds, keys, parents,
+    placements, requests, revocations, sagas, usage,
 };
 use crate::error::{LedgerError, Result};
 use crate::sql::Tx;
@@ -18,7 +18,7 @@ pub struct Soundness {
 }
 
 /// The tables whose rows come to be by deeds that are on record.
-const RECORDED: [&str; 12] = [
+const RECORDED: [&str; 13] = [
     "operators",
     "passkeys",
     "agents",
@@ -27,6 +27,7 @@ const RECORDED: [&str; 12] = [
     "connections",
     "stores",
     "consumers",
+    "channels",
     "templates",
     "policies",
     "requests",
@@ -68,6 +69,8 @@ impl Tx<'_> {
             &configured::STORES,
             &consumers::CONSUMERS,
             &consumers::TELLINGS,
+            &channels::CHANNELS,
+            &channels::NOTICES,
             &guards::PROPOSALS,
             &requests::FACTS,
             &keys::KEYS,

@@ -4,6 +4,7 @@ mod agent;
 mod consumer;
 mod grant;
 mod mask;
+mod notify;
 mod operator;
 mod passkey;
 mod reader;

@@ -47,6 +47,9 @@ pub(super) async fn run(
         Op::ConsumerAdd { .. } | Op::ConsumerList | Op::ConsumerRemove { .. } | Op::ConsumerTest { .. } => {
             super::consumer::run(broker, operator, call).await
         }
+        Op::NotifyAdd(_) | Op::NotifyList | Op::NotifyRemove { .. } | Op::NotifyTest { .. } => {
+            super::notify::run(broker, operator, call).await
+        }
         Op::GrantAdd(_) | Op::GrantList | Op::GrantRemove { .. } => {
             super::grant::run(broker, operator, call).await
         }

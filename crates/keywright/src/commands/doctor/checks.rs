@@ -90,6 +90,14 @@ pub(super) async fn broker(app: &App) -> Result<Vec<Finding>, Failure> {
                 Finding::new("clock", Verdict::Wrong, what).hint("set the clock (NTP) of either machine"),
             );
         }
+        let failing = status.pointer("/health/channels_failing").and_then(Value::as_array);
+        for why in failing.into_iter().flatten().filter_map(Value::as_str) {
+            let what = format!("nobody hears of what waits by {}", crate::show::outside(why));
+            findings.push(
+                Finding::new("channel", Verdict::Warning, what)
+                    .hint("try it with `keywright notify test NAME`, or remove it and add it again"),
+            );
+        }
         if let Some(why) = status.pointer("/health/unsigned").and_then(Value::as_str) {
             let what = format!("new entries of the audit log are not signed: {}", crate::show::outside(why));
             findings.push(
