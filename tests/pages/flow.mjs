@@ -104,7 +104,7 @@ await step("a rejection takes a touch, and the agent reads why", async () => {
   await page.goto(at(asks.rejected));
   await page.getByLabel("reason").fill("not on a friday");
   await page.getByRole("button", { name: "Reject", exact: true }).click();
-  await page.getByText("turned down").first().waitFor();
+  await page.locator(".verdict").getByText("turned down").waitFor();
   assert.equal(status(asks.rejected), "rejected");
 });
 
@@ -120,7 +120,7 @@ await step("a page that was left open approves nothing that was decided meanwhil
 await step("a proposal comes in force by a touch", async () => {
   await page.goto(at(asks.proposal));
   await page.getByRole("button", { name: "Put in force" }).click();
-  await page.getByText("applied").first().waitFor();
+  await page.locator(".verdict").getByText("applied").waitFor();
 });
 
 await step("what others wrote runs nothing and looks like nothing else", async () => {
@@ -240,7 +240,7 @@ await step("an agent is paused and resumed by a touch, and its next ask can be t
   await page.goto(at(asks.odd));
   await page.getByLabel("reason").fill("nobody asked you");
   await page.getByRole("button", { name: "Reject, and pause it" }).click();
-  await page.getByText("turned down").first().waitFor();
+  await page.locator(".verdict").getByText("turned down").waitFor();
   assert.equal(status(asks.odd), "rejected");
   assert.ok(paused());
 });

@@ -64,6 +64,24 @@ fn what_is_looked_for_often_is_found_without_looking_at_everything() {
             "request_by_idempotency_key",
             Box::new(|| tx.request_by_idempotency_key("agent", "bot", "k").map(drop)),
         ),
+        ("requests_inbox", Box::new(|| tx.requests_inbox(None, 50).map(drop))),
+        (
+            "requests_inbox, further down",
+            Box::new(|| {
+                let after = crate::InboxPlace { risk: 1, created_at: now, id: request };
+                tx.requests_inbox(Some(after), 50).map(drop)
+            }),
+        ),
+        (
+            "requests_of",
+            Box::new(|| {
+                let agent = keywright_core::plan::Principal::Agent("bot".parse().unwrap());
+                tx.requests_of(&agent, 50).map(drop)
+            }),
+        ),
+        ("keys_before", Box::new(|| tx.keys_before(None, 50).map(drop))),
+        ("keys_of", Box::new(|| tx.keys_of(&"bot".parse().unwrap(), 50).map(drop))),
+        ("rotations_failing", Box::new(|| tx.rotations_failing().map(drop))),
         ("drains_late", Box::new(|| tx.drains_late().map(drop))),
         ("requests_high", Box::new(|| tx.requests_high().map(drop))),
         ("notices_due", Box::new(|| tx.notices_due(1, &[]).map(drop))),
@@ -82,6 +100,10 @@ fn what_is_looked_for_often_is_found_without_looking_at_everything() {
         "attempts_to_sweep",
         "drains_late",
         "notices_due",
+        "requests_inbox",
+        "keys_failing",
+        // In the order of ids, and as many as a page has.
+        "sqlite_autoindex_keys_1",
     ];
     // What is in force, once at a start.
     open.push("placements_in_force");

@@ -4,6 +4,7 @@ use keywright_core::approval::{Approval, quorum};
 use keywright_core::id::{ApprovalId, RequestId};
 use keywright_core::receipt::Status;
 use keywright_core::span::Span;
+use keywright_core::template::Tier;
 use keywright_ledger::seal::{MasterKey, SlotCost};
 use keywright_ledger::{LedgerError, NewRequest, OperatorKeys};
 
@@ -113,4 +114,33 @@ async fn an_operator_approves_a_plan_once_and_the_signature_survives_the_ledger(
     assert!(matches!(twice, Err(LedgerError::Exists { .. })));
     let found = ledger.read(move |tx| tx.approvals(request)).await.unwrap();
     assert_eq!(quorum(&found, request, &digest, now, |one| one.is_signed_by(&operator.public_key)).len(), 1);
+}
+
+#[tokio::test]
+async fn the_inbox_has_the_riskiest_first_and_goes_on_where_it_stopped() {
+    let home = Home::new();
+    let ledger = home.open();
+    for n in 0..7u32 {
+        let written = ledger.write(move |tx| {
+            let mut request = request(n, "builder", tx.now());
+            // Every third is about production, and every third of the others only plays.
+            request.plan.tier = match n % 3 {
+                0 => Tier::Production,
+                1 => Tier::Standard,
+                _ => Tier::Sandbox,
+            };
+            request.digest = request.plan.digest().unwrap();
+            request.created_at = jiff::Timestamp::from_second(1_000 + i64::from(n)).unwrap();
+            tx.add_request(&NewRequest { request: &request, idempotency_key: None })
+        });
+        written.await.unwrap();
+    }
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let part = ledger.read(move |tx| tx.requests_inbox(after, 2)).await.unwrap();
+        let Some((place, _)) = part.last() else { break };
+        after = Some(*place);
+        seen.extend(part.iter().map(|(place, request)| (place.risk, request.created_at.as_second() - 1_000)));
+    }
+    assert_eq!(seen, [(2, 0), (2, 3), (2, 6), (1, 1), (1, 4), (0, 2), (0, 5)]);
 }
