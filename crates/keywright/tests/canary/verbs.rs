@@ -42,8 +42,9 @@ pub(crate) fn agents(verb: &str, key: &str, request: &str) -> Value {
 pub(crate) fn operators(verb: &str, key: &str, request: &str) -> Value {
     let fields = match verb {
         "login" | "logout" | "provider_list" | "store_list" | "consumer_list" | "template_list"
-        | "policy_show" | "operator_list" | "agent_list" | "workload_list" | "review_list" | "reconcile"
-        | "notify_list" | "ledger_check" | "grant_list" | "audit_accept" | "audit_publish" | "stop" => {
+        | "policy_show" | "operator_list" | "passkey_list" | "agent_list" | "workload_list"
+        | "review_list" | "reconcile" | "notify_list" | "ledger_check" | "grant_list" | "audit_accept"
+        | "audit_publish" | "stop" => {
             json!({})
         }
         "provider_add" => json!({ "name": "evil", "kind": "cloudflare", "credential": "x" }),
