@@ -66,8 +66,9 @@ export class Person {
     await this.cdp.send("WebAuthn.setUserVerified", { authenticatorId: this.authenticator, isUserVerified });
   }
 
-  async enrols(link) {
-    await this.page.goto(link);
+  async enrols({ url, code }) {
+    await this.page.goto(url);
+    await this.page.getByLabel("code").fill(code.toLowerCase());
     await this.page.getByRole("button", { name: "Make the passkey" }).click();
     await this.page.getByText("The passkey is enrolled.").waitFor();
   }

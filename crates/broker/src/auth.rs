@@ -222,6 +222,21 @@ pub(crate) fn new_token(prefix: &str) -> std::result::Result<Secret, LedgerError
     Ok(Secret::new(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes.as_slice()))))
 }
 
+/// A code that people can type, and nobody can guess within minutes: 60 random bits, in letters and digits that are not taken for
+/// others.
+pub(crate) fn new_code() -> std::result::Result<String, LedgerError> {
+    const LETTERS: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
+    let bytes = random::<12>()?;
+    let mut code = String::new();
+    for (place, byte) in bytes.iter().enumerate() {
+        if place > 0 && place % 4 == 0 {
+            code.push('-');
+        }
+        code.extend(LETTERS.get(usize::from(byte % 32)).map(|letter| char::from(*letter)));
+    }
+    Ok(code)
+}
+
 /// A word that nobody can guess, for something that opens nothing.
 pub(crate) fn new_word(prefix: &str) -> std::result::Result<String, LedgerError> {
     Ok(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random::<32>()?.as_slice())))

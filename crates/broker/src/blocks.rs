@@ -435,7 +435,13 @@ pub(crate) fn of_proposal(proposed: &Proposed) -> Vec<Block> {
                     permissions(template.provider.as_str(), &resolved.permissions, &resolved.escalation),
                 )
                 .all("unlocks", [unlocks(resolved.unlocks, resolved.mutating, 0)])
+                .plain("asks for", template.parameters.iter().map(|(name, one)| parameter(name, one)))
                 .add("lives", format!("at most {}", limits.ttl_max))
+                .add(
+                    "rotates",
+                    template.rotation.as_ref().map(|one| format!("every {}", one.every)).unwrap_or_default(),
+                )
+                .plain("only from", limits.ip_allow.iter().cloned())
                 .plain("goes to", limits.destinations.iter().map(ToString::to_string));
             evidence = evidence
                 .all("look at", checked.warnings.iter().map(|one| (one.clone(), Tone::Warn)))
@@ -451,6 +457,14 @@ pub(crate) fn of_proposal(proposed: &Proposed) -> Vec<Block> {
         .into_iter()
         .filter_map(|(title, lines)| lines.block(title))
         .collect()
+}
+
+/// A parameter with the values that may be asked for.
+fn parameter(name: &str, one: &keywright_core::template::Parameter) -> String {
+    match &one.allow {
+        Some(allowed) => format!("{name} ({}), one of: {}", one.kind, allowed.join(", ")),
+        None => format!("{name} ({}), any that the connection reaches", one.kind),
+    }
 }
 
 /// What goes, what comes, what becomes another.

@@ -175,6 +175,12 @@ impl Broker {
         for ((_, request), approvals) in found.into_iter().zip(approvals) {
             waiting.push(Pending::Key(Box::new(self.review_with(request, &approvals, &signers))));
         }
+        // Proposals stand among the requests of this part, by the same order.
+        let place = |pending: &Pending| match pending {
+            Pending::Key(review) => (Reverse(review.verdict.level), review.created_at),
+            Pending::Template(proposed) => (Reverse(proposed.verdict.level), proposed.created_at),
+        };
+        waiting.sort_by_key(place);
         Ok(Inbox { waiting, next, all })
     }
 

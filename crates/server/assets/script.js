@@ -110,7 +110,8 @@ function seen(button) {
 for (const form of document.querySelectorAll("form.deed")) {
   on(form, async (button) => {
     const done = await post("/touch", await touch(await post("/touch/offer", act(form, button))));
-    if (done.to === location.pathname + location.search) location.reload();
+    if (done.code) tell(`Open ${done.at} in the other browser within five minutes, and type: ${done.code}`, false);
+    else if (done.to === location.pathname + location.search) location.reload();
     else location.assign(done.to);
   });
   for (const button of form.querySelectorAll("button")) {
@@ -130,18 +131,12 @@ if (enter) {
 
 const enrol = document.getElementById("enrol");
 if (enrol) {
-  // Another link, in the same tab.
-  addEventListener("hashchange", () => location.reload());
-  const word = location.hash.slice(1);
-  // It is in nobody's history any more.
-  history.replaceState(null, "", location.pathname);
   on(enrol, async () => {
-    await make(word);
+    await make(enrol.querySelector("input").value);
     enrol.remove();
     tell("The passkey is enrolled.", false);
   });
-  if (word) enrol.querySelector("button").disabled = false;
-  else tell("The link is not whole; have another one made: keywright passkey add", true);
+  enrol.querySelector("button").disabled = false;
 }
 
 const rows = [...document.querySelectorAll("tbody tr")];

@@ -154,19 +154,42 @@ impl Act {
         }
     }
 
-    /// What belongs to it besides.
-    fn words(&self) -> String {
+    /// The act by its name, and what belongs to it besides.
+    fn words(&self) -> serde_json::Value {
+        let tag = match self {
+            Self::Reject { .. } => "reject",
+            Self::RejectAndPause { .. } => "reject_and_pause",
+            Self::Pause { .. } => "pause",
+            Self::Resume { .. } => "resume",
+            Self::RevokeAll { .. } => "revoke_all",
+            Self::Apply { .. } => "apply",
+            Self::Revoke(_) => "revoke",
+            Self::Disable(_) => "disable",
+            Self::Enable(_) => "enable",
+            Self::Rotate(_) => "rotate",
+            Self::RotateLeaked(_) => "rotate_leaked",
+            Self::EndOld(_) => "end_old",
+            Self::Invite { .. } => "invite",
+            Self::Forget { .. } => "forget",
+        };
+        serde_json::json!([tag, self.because()])
+    }
+
+    /// Why, in the operator's words; of a proposal the digest of its text.
+    fn because(&self) -> &str {
         match self {
-            Self::Reject { reason, .. } | Self::Pause { reason, .. } | Self::RevokeAll { reason, .. } => {
-                reason.clone()
-            }
-            Self::RejectAndPause { reason, .. } => format!("the agent is paused: {reason}"),
-            Self::Apply { source, .. } => source.clone(),
-            Self::Revoke(on) | Self::Disable(on) | Self::Enable(on) | Self::Rotate(on) => on.reason.clone(),
-            // One deed on record, three acts: what is signed tells them apart.
-            Self::RotateLeaked(on) => format!("leaked: {}", on.reason),
-            Self::EndOld(on) => format!("the old version ends: {}", on.reason),
-            Self::Invite { .. } | Self::Forget { .. } | Self::Resume { .. } => String::new(),
+            Self::Reject { reason, .. }
+            | Self::RejectAndPause { reason, .. }
+            | Self::Pause { reason, .. }
+            | Self::RevokeAll { reason, .. } => reason,
+            Self::Apply { source, .. } => source,
+            Self::Revoke(on)
+            | Self::Disable(on)
+            | Self::Enable(on)
+            | Self::Rotate(on)
+            | Self::RotateLeaked(on)
+            | Self::EndOld(on) => &on.reason,
+            Self::Invite { .. } | Self::Forget { .. } | Self::Resume { .. } => "",
         }
     }
 
@@ -216,15 +239,15 @@ pub(crate) struct Acting {
 fn message(
     id: ApprovalId,
     deed: Deed,
-    (subject, words): (&str, &str),
+    (subject, words): (&str, &serde_json::Value),
     by: &str,
     now: jiff::Timestamp,
 ) -> Vec<u8> {
     let until = Span::from_seconds(OFFER.as_secs()).after(now);
-    let (subject, words) = match deed {
+    let subject = match deed {
         // A request's id, as ever.
-        Deed::RequestReject => (subject.to_owned(), serde_json::json!(words)),
-        _ => (serde_json::json!(subject).to_string(), serde_json::json!(words)),
+        Deed::RequestReject => subject.to_owned(),
+        _ => serde_json::json!(subject).to_string(),
     };
     format!("keywright/deed/1\n{}\n{subject}\n{words}\n{id}\n{by}\n{now}\n{until}\n", deed.as_str())
         .into_bytes()
@@ -389,10 +412,11 @@ impl Broker {
     /// When nobody has a passkey there.
     pub async fn offer_entry(&self, origin: &str) -> Result<Challenge> {
         let id = ApprovalId::generate(self.now(), entropy()?);
-        let message = message(id, Deed::SessionOpen, (origin, ""), "*", self.now());
+        let message =
+            message(id, Deed::SessionOpen, (origin, &serde_json::json!(["enter", ""])), "*", self.now());
         let passkeys = self.signers().await?.passkeys;
         let options = options(passkeys.iter().filter(|one| one.origin == origin), origin, &message)?;
-        self.waiting.offer(id, Offer::Enter(message));
+        self.waiting.offer_entry(id, message);
         Ok(Challenge { id, options })
     }
 
@@ -407,7 +431,7 @@ impl Broker {
         assertion: &Assertion,
     ) -> Result<OperatorName> {
         let id = ApprovalId::parse(id).map_err(BrokerError::invalid)?;
-        let Offer::Enter(message) = self.waiting.taken(id)? else { return Err(other_offer()) };
+        let message = self.waiting.entry(id)?;
         let signers = self.signers().await?;
         let whose = signers.passkeys.iter().find(|one| is_of(one, &assertion.credential));
         let operator = whose.map(|one| one.operator.clone()).ok_or_else(other_offer)?;

@@ -174,7 +174,12 @@ pub fn signed_as_said(record: &Record) -> Result<(), String> {
                 said(0) == "keywright/deed/1"
                     && said(1) == record.deed.as_str()
                     && fact("proposal").as_deref() == Some(said(2))
-                    && fact("source").as_deref() == Some(said(3))
+                    && record
+                        .facts
+                        .get("source")
+                        .map(|source| serde_json::json!(["apply", source]).to_string())
+                        .as_deref()
+                        == Some(said(3))
                     && said(5) == signature.by
             }
             Deed::OperatorTouch => {

@@ -29,7 +29,7 @@ use offers::{Invitation, Offer};
 
 use crate::admin::vouched;
 use crate::approve::Less;
-use crate::auth::{Proven, new_word};
+use crate::auth::{Proven, new_code};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
@@ -140,7 +140,7 @@ impl Broker {
             )
             .hint("remove one first: `keywright passkey list`"));
         }
-        let word = new_word("kwp_")?;
+        let word = new_code()?;
         let invitation =
             Invitation { operator: operator.name().clone(), label: label.to_owned(), begun: None };
         self.waiting.invite(&word, invitation);
@@ -162,10 +162,11 @@ impl Broker {
                 known.push(credential.cred_id);
             }
         }
-        // The handle is nothing but a name for an authenticator to keep the key under.
+        // An authenticator keeps one passkey for a handle at a host, and other homes are at the same host.
+        let handle = keywright_ledger::seal::random::<32>()?;
         let shown = format!("{operator} ({label})");
         let builder = party
-            .new_challenge_register_builder(operator.as_str().as_bytes(), operator.as_str(), &shown)
+            .new_challenge_register_builder(handle.as_slice(), operator.as_str(), &shown)
             .map_err(|error| BrokerError::invalid(error.to_string()))?
             .attestation(AttestationConveyancePreference::None)
             .user_verification_policy(UserVerificationPolicy::Required)

@@ -36,8 +36,6 @@ pub(crate) enum Offer {
     Approve(Box<Approval>, Less),
     /// Another deed.
     Act(Box<Acting>),
-    /// To come in and look: what is signed for it.
-    Enter(Vec<u8>),
 }
 
 /// See the module.
@@ -45,6 +43,8 @@ pub(crate) enum Offer {
 pub(crate) struct Waiting {
     invitations: Mutex<HashMap<[u8; 32], (Invitation, Instant)>>,
     offers: Mutex<HashMap<ApprovalId, (Offer, Instant)>>,
+    /// Whoever knocks can have these made, so they take nobody else's place.
+    entries: Mutex<HashMap<ApprovalId, (Vec<u8>, Instant)>>,
 }
 
 impl Waiting {
@@ -78,6 +78,15 @@ impl Waiting {
         insert(&self.offers, id, offer, OFFER);
     }
 
+    pub(crate) fn offer_entry(&self, id: ApprovalId, message: Vec<u8>) {
+        insert(&self.entries, id, message, OFFER);
+    }
+
+    /// Takes the message of a way in, whatever comes of it.
+    pub(crate) fn entry(&self, id: ApprovalId) -> Result<Vec<u8>> {
+        take(&self.entries, &id, OFFER).ok_or_else(gone)
+    }
+
     /// Whether an approval was offered under this id.
     pub(crate) fn is_approval(&self, id: ApprovalId) -> bool {
         let all = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,10 +95,7 @@ impl Waiting {
 
     /// Takes an offer, whatever comes of it: no answer is tried twice.
     pub(crate) fn taken(&self, id: ApprovalId) -> Result<Offer> {
-        take(&self.offers, &id, OFFER).ok_or_else(|| {
-            BrokerError::new(Code::Conflict, "this was signed already, or too long ago; look again")
-                .hint("open the request once more, and approve it there")
-        })
+        take(&self.offers, &id, OFFER).ok_or_else(gone)
     }
 }
 
@@ -120,13 +126,24 @@ fn take<K: std::hash::Hash + Eq, V>(
 }
 
 fn hash(word: &str) -> [u8; 32] {
-    Sha256::digest(word.as_bytes()).into()
+    // As people type it.
+    let plain: String =
+        word.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_uppercase()).collect();
+    Sha256::digest(plain.as_bytes()).into()
+}
+
+fn gone() -> BrokerError {
+    BrokerError::new(Code::Conflict, "this was signed already, or too long ago; look again")
+        .hint("load the page once more, and do it there")
 }
 
 fn no_link() -> BrokerError {
     BrokerError::new(
         Code::Unauthenticated,
-        "this link is not good any more: it was used, or is older than five minutes",
+        "this code is not good: it is another one, was used, or is older than five minutes",
     )
-    .hint("have another one made: `keywright passkey add`")
+    .hint(
+        "have another one made: `keywright passkey add`; if it was used and that was not you, somebody else can approve as you now: \
+         `keywright passkey list`, and remove it",
+    )
 }

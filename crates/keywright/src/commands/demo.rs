@@ -184,8 +184,9 @@ impl<'a> Stage<'a> {
         let receipt = expect(answer, "status", "pending_approval")?;
         let link = self.keywright(&["passkey", "add", "--name", "demo"], None).await?;
         self.line("one more ask, and it is yours: an environment that no policy knows needs one person.");
-        self.line("make a passkey first, with this link (once, within five minutes):");
+        self.line("make a passkey first: open this, and type the code (once, within five minutes):");
         self.fact("passkey", link.get("url"));
+        self.fact("code", link.get("code"));
         self.line("then look at what the agent asks for, and approve it with a touch:");
         self.fact("review", receipt.get("review_url"));
         self.fact("match code", receipt.get("match_code"));

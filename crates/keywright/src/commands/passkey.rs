@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use keywright_server::call::OperatorCall;
 use keywright_server::when;
+use owo_colors::OwoColorize as _;
 use serde_json::Value;
 
 use crate::app::App;
@@ -19,7 +20,7 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Get a link with which your browser enrols a passkey, once, within five minutes.
+    /// Get a code with which your browser enrols a passkey, once, within five minutes.
     ///
     /// It takes your passphrase, and a broker that serves the pages (`serve --listen`). A passkey is good where it was made: at
     /// another port or host you enrol another one.
@@ -42,11 +43,12 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
         Command::Add { name } => {
             let link = app.signed(OperatorCall::PasskeyInvite { label: name }).await?;
             let text = format!(
-                "open this in the browser with which you want to approve, within five minutes:\n\n  {}",
-                field(&link, "url")
+                "open this in the browser with which you want to approve, and type the code, within five minutes:\n\n  {}\n  {}",
+                field(&link, "url"),
+                field(&link, "code").bold()
             );
             Ok(Output::new(link, text)
-                .talk("whoever opens it first becomes able to approve as you: give it to nobody"))
+                .talk("whoever types it first becomes able to approve as you: give it to nobody"))
         }
         Command::List => list(app.everyday(|| OperatorCall::PasskeyList).await?),
         Command::Remove { passkey } => {

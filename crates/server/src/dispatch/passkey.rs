@@ -16,11 +16,11 @@ pub(super) async fn run(broker: &Broker, operator: &Proven, call: Op) -> Result<
                     .hint("start one: `keywright serve --listen 127.0.0.1:4777`, and do this beside it")
             })?;
             let word = broker.invite_passkey(operator, &label).await?;
-            // Behind the `#`, so that it is in no log of requests.
-            let url = format!("{door}/enrol#{word}");
-            Ok(
-                json!({ "schema": "keywright/passkey-link/1", "operator": operator.name(), "name": label, "url": url }),
-            )
+            // To be typed, and not in the address: browsers keep those.
+            let url = format!("{door}/enrol");
+            Ok(json!({
+                "schema": "keywright/passkey-link/1", "operator": operator.name(), "name": label, "url": url, "code": word,
+            }))
         }
         Op::PasskeyRemove { passkey } => {
             let id = broker.remove_passkey(operator, &passkey).await?;

@@ -71,11 +71,15 @@ pub(super) async fn enter(
         return door_page::again(&door, "", &failure).await;
     };
     let Typed { passphrase, to } = typed;
-    if let Err(waits) = door.sessions.may_try() {
-        let message = format!("too many wrong passphrases; wait {} s", waits.as_secs() + 1);
+    if let Err(waits) = door.sessions.take_try() {
+        let message = format!(
+            "too many wrong passphrases; wait {} s (a passkey, and the terminal, work all the same)",
+            waits.as_secs() + 1
+        );
         return door_page::again(&door, &to, &Failure::new(Code::TryAgain, message)).await;
     }
     let secret: Secret = passphrase.into_secret();
+    let _turn = door.sessions.stretching.acquire().await;
     let entered = async {
         let operator = door.broker.operator(None, secret).await?;
         door.broker.note_session(&operator, &door.origin).await?;
@@ -83,7 +87,7 @@ pub(super) async fn enter(
     };
     match entered.await {
         Ok(name) => {
-            door.sessions.tried(true);
+            door.sessions.was_right();
             let Ok(word) = door.broker.new_session_word() else {
                 let failure = Failure::new(Code::Internal, "there is no randomness");
                 return door_page::again(&door, &to, &failure).await;
@@ -91,10 +95,7 @@ pub(super) async fn enter(
             let cookie = door.sessions.open(&word, name);
             ([(header::SET_COOKIE, cookie)], Redirect::to(&door_page::local(&to))).into_response()
         }
-        Err(error) => {
-            door.sessions.tried(error.code != Code::Unauthenticated);
-            door_page::again(&door, &to, &error.into()).await
-        }
+        Err(error) => door_page::again(&door, &to, &error.into()).await,
     }
 }
 
@@ -220,7 +221,7 @@ pub(super) async fn touch(
         Done::Request(request) => format!("/r/{request}"),
         Done::Agent(agent) => format!("/agents/{agent}"),
         Done::Key(key) => format!("/keys/{key}"),
-        Done::Word(word) => format!("/enrol#{word}"),
+        Done::Word(word) => return Ok(Json(json!({ "code": word, "at": format!("{}/enrol", door.origin) }))),
         Done::Passkey(_) => "/passkeys".to_owned(),
     };
     Ok(Json(json!({ "to": pages::local(&to) })))

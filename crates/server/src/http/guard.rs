@@ -2,6 +2,7 @@
 //! here), and, where it could change something, from a page of ours.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -15,7 +16,7 @@ const HEADERS: [(HeaderName, &str); 8] = [
     (
         header::CONTENT_SECURITY_POLICY,
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
-         frame-ancestors 'none'; base-uri 'none'",
+         worker-src 'none'; frame-ancestors 'none'; base-uri 'none'",
     ),
     (header::CACHE_CONTROL, "no-store"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -31,6 +32,17 @@ const HEADERS: [(HeaderName, &str); 8] = [
 ];
 
 pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    if request.headers().contains_key("service-worker") {
+        // Somebody who listened here while no broker ran left a worker behind, which would stand before every page.
+        return (StatusCode::OK, [(header::CONTENT_TYPE, "text/javascript")], GO_AWAY).into_response();
+    }
+    let (request, is_late) = match with_body(request).await {
+        Some(request) => (request, false),
+        None => (Request::default(), true),
+    };
+    if is_late {
+        return StatusCode::REQUEST_TIMEOUT.into_response();
+    }
     let mut response = match check(&door, request.method(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(Refused::Elsewhere) if request.method() == Method::GET => {
@@ -39,10 +51,35 @@ pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next:
         }
         Err(why) => (why.status(), why.words(&door)).into_response(),
     };
+    let is_page = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.to_str().is_ok_and(|text| text.starts_with("text/html")));
+    if is_page {
+        // As above: it ends with the first page that comes from us.
+        response.headers_mut().insert("clear-site-data", HeaderValue::from_static("\"storage\""));
+    }
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
+}
+
+/// A worker that ends itself and all that its origin registered.
+const GO_AWAY: &str = "self.addEventListener('install', () => self.skipWaiting());\n\
+    self.addEventListener('activate', (event) => event.waitUntil(self.registration.unregister()\
+    .then(() => self.clients.matchAll()).then((all) => all.forEach((one) => one.navigate(one.url)))));\n";
+/// How long the body of a request may take.
+const BODY_TIME: Duration = Duration::from_secs(10);
+/// The largest body that is waited for; each route takes less.
+const BODY: usize = 128 * 1_024;
+
+/// The request with its whole body, or none when that does not come.
+async fn with_body(request: Request) -> Option<Request> {
+    let (parts, body) = request.into_parts();
+    let body = tokio::time::timeout(BODY_TIME, axum::body::to_bytes(body, BODY)).await.ok()?;
+    // One that is too large is refused by its route like any other nonsense.
+    Some(Request::from_parts(parts, axum::body::Body::from(body.unwrap_or_default())))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use crate::answer::Failure;
 /// How long one lasts.
 const LONGEST: Duration = Duration::from_secs(12 * 3_600);
 /// How long one lasts in which nothing is looked at.
-const SILENT: Duration = Duration::from_secs(3_600);
+const SILENT: Duration = Duration::from_secs(1_800);
 const AT_MOST: usize = 64;
 /// So many wrong passphrases in a row have others wait.
 const TRIES: u32 = 5;
@@ -42,12 +42,19 @@ pub(super) struct Sessions {
     /// By the hash of their word: what is in memory opens nothing.
     open: Mutex<HashMap<[u8; 32], Session>>,
     wrong: Mutex<(u32, Option<Instant>)>,
+    /// Whoever knocks takes no more than one of the places in which passphrases are stretched.
+    pub(super) stretching: tokio::sync::Semaphore,
     is_secure: bool,
 }
 
 impl Sessions {
     pub(super) fn new(is_secure: bool) -> Self {
-        Self { open: Mutex::default(), wrong: Mutex::default(), is_secure }
+        Self {
+            open: Mutex::default(),
+            wrong: Mutex::default(),
+            stretching: tokio::sync::Semaphore::new(1),
+            is_secure,
+        }
     }
 
     /// The cookie's name. The prefix has browsers insist on TLS, which there is none of on loopback.
@@ -71,8 +78,9 @@ impl Sessions {
 
     /// Ends the one of a request; what to set as the cookie.
     pub(super) fn close(&self, parts: &Parts) -> HeaderValue {
-        if let Some(word) = self.word(parts) {
-            self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash(word));
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        for word in self.words(parts) {
+            open.remove(&hash(word));
         }
         self.cookie("", 0)
     }
@@ -84,32 +92,38 @@ impl Sessions {
         HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
-    fn word<'a>(&self, parts: &'a Parts) -> Option<&'a str> {
+    /// The words of all cookies of our name: other programs on this host can set some, too.
+    fn words<'a>(&'a self, parts: &'a Parts) -> impl Iterator<Item = &'a str> {
         let cookies = parts.headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut pairs =
-            cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        pairs.find(|(name, _)| *name == self.name()).map(|(_, word)| word)
+        let pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        pairs.filter(|(name, _)| *name == self.name()).map(|(_, word)| word).take(8)
     }
 
     fn who(&self, parts: &Parts) -> Option<OperatorName> {
-        let word = hash(self.word(parts)?);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let session = open.get_mut(&word).filter(|session| session.lasts())?;
-        session.seen = Instant::now();
-        Some(session.operator.clone())
+        for word in self.words(parts) {
+            if let Some(session) = open.get_mut(&hash(word)).filter(|session| session.lasts()) {
+                session.seen = Instant::now();
+                return Some(session.operator.clone());
+            }
+        }
+        None
     }
 
-    /// Whether a passphrase may be tried now.
-    pub(super) fn may_try(&self) -> Result<(), Duration> {
-        let wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        let waits = wrong.1.map(|since| WAIT.saturating_sub(since.elapsed())).unwrap_or_default();
-        if wrong.0 >= TRIES && !waits.is_zero() { Err(waits) } else { Ok(()) }
-    }
-
-    /// What came of it.
-    pub(super) fn tried(&self, is_right: bool) {
+    /// Takes one of the tries that there are, before it is known whether it is right; or says how long there is none.
+    pub(super) fn take_try(&self) -> Result<(), Duration> {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        *wrong = if is_right { (0, None) } else { (wrong.0.saturating_add(1), Some(Instant::now())) };
+        let waits = wrong.1.map(|since| WAIT.saturating_sub(since.elapsed())).unwrap_or_default();
+        if wrong.0 >= TRIES && !waits.is_zero() {
+            return Err(waits);
+        }
+        *wrong = (if wrong.0 >= TRIES { 1 } else { wrong.0 + 1 }, Some(Instant::now()));
+        Ok(())
+    }
+
+    /// It was right.
+    pub(super) fn was_right(&self) {
+        *self.wrong.lock().unwrap_or_else(PoisonError::into_inner) = (0, None);
     }
 }
 

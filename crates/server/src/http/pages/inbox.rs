@@ -48,6 +48,7 @@ pub(crate) async fn page(
     let row = |pending: &Pending| match pending {
         Pending::Key(review) => vec![
             toned(&review.verdict).to(&["r", &review.request.to_string()]),
+            Text { text: super::review::subject(&review.plan), ..Text::of("") },
             Text::of(review.plan.principal.to_string()),
             Text::of(format!("{} / {}", review.plan.project, review.plan.environment)),
             Text::of(format!("{} of {}", review.approved_by.len(), review.needed)),
@@ -56,6 +57,7 @@ pub(crate) async fn page(
         ],
         Pending::Template(proposed) => vec![
             toned(&proposed.verdict).to(&["r", &proposed.request.to_string()]),
+            Text::of(&proposed.template),
             Text::of(format!("agent {}", proposed.agent)),
             Text::of("a template"),
             Text::of("0 of 1"),
@@ -64,7 +66,7 @@ pub(crate) async fn page(
         ],
     };
     let table = Table {
-        header: vec!["what it comes to", "asked by", "for", "approvals", "code", "asked"],
+        header: vec!["what it comes to", "key", "asked by", "for", "approvals", "code", "asked"],
         rows: inbox.waiting.iter().map(row).collect(),
         empty: "Nothing waits for you.",
     };

@@ -174,6 +174,15 @@ impl Part {
         Self::Facts(facts.map(|(label, text)| Fact { label: Shown::of(label), text }).collect())
     }
 
+    /// Whether a file is shown from its first to its last letter, and without gaps that nobody scrolls over.
+    pub(super) fn shows_all_of(text: &str) -> bool {
+        let lines: Vec<&str> = text.lines().collect();
+        let is_gap = |lines: &[&str]| lines.iter().all(|line| line.trim().is_empty());
+        lines.len() <= 400
+            && lines.iter().all(|line| line.chars().count() <= 300 && !line.contains("          \u{20}"))
+            && !lines.windows(4).any(is_gap)
+    }
+
     /// A file. What steers a terminal is escaped in each line.
     pub(super) fn source(text: &str) -> Self {
         Self::Source(text.lines().take(2_000).map(Shown::of).collect())

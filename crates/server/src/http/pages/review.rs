@@ -31,6 +31,8 @@ struct ReviewPage {
     verdict: Shown,
     status: Shown,
     match_code: Shown,
+    /// What it is about, by name: the verdict only counts.
+    subject: Shown,
     flags: Vec<Shown>,
     blocks: Vec<Part>,
     source: Vec<Part>,
@@ -42,6 +44,8 @@ struct ReviewPage {
 
 /// What an operator can decide.
 struct Decision {
+    /// All of what would be signed is on the page.
+    is_whole: bool,
     is_template: bool,
     /// What is signed: of a plan its digest, of a template the SHA-256 of its text.
     digest: Shown,
@@ -125,6 +129,7 @@ async fn of_key(
         let shorter =
             lives.filter(|text| keywright_core::span::Span::parse(text).is_ok_and(|span| span < asked.ttl));
         Decision {
+            is_whole: true,
             is_template: false,
             digest: Shown::of(&review.digest),
             ttl: Shown::of(less.ttl.as_deref().unwrap_or_default()),
@@ -164,6 +169,7 @@ async fn of_key(
         verdict: Shown::of(review.verdict.to_string()),
         status: Shown::of(words(review.status)),
         match_code: Shown::of(if waits { review.match_code.as_str() } else { "" }),
+        subject: subject(&review.plan),
         flags: review.red_flags.iter().map(|flag| Shown::of(flag.to_string())).collect(),
         blocks: parts(door, &review.blocks),
         source: Vec::new(),
@@ -173,7 +179,10 @@ async fn of_key(
 }
 
 fn of_template(door: &Door, proposed: &Proposed, operator: &OperatorName, has_passkey: bool) -> ReviewPage {
+    // Nobody signs what they could not see.
+    let is_whole = Part::shows_all_of(proposed.source.raw());
     let decision = (proposed.status == "pending").then(|| Decision {
+        is_whole,
         is_template: true,
         digest: Shown::of(hex::encode(Sha256::digest(proposed.source.raw().as_bytes()))),
         ttl: Shown::default(),
@@ -199,12 +208,20 @@ fn of_template(door: &Door, proposed: &Proposed, operator: &OperatorName, has_pa
             other => other,
         }),
         match_code: Shown::default(),
+        subject: Shown::of(&proposed.template),
         flags: proposed.red_flags.iter().map(Shown::of).collect(),
         blocks: parts(door, &proposed.blocks),
         source: vec![Part::heading("as proposed"), Part::source(proposed.source.raw())],
         decision,
         key: String::new(),
     }
+}
+
+/// The key and the first things that it reaches, by name.
+pub(super) fn subject(plan: &keywright_core::plan::Plan) -> Shown {
+    let names: Vec<&str> = plan.resources.iter().take(3).map(|one| one.name.as_str()).collect();
+    let more = if plan.resources.len() > 3 { " and more" } else { "" };
+    Shown::of(format!("{} → {}{more}", plan.name, names.join(", ")))
 }
 
 /// How a request stands, for people.
