@@ -48,7 +48,7 @@ impl Raw {
 fn ask(name: &str) -> Value {
     json!({
         "template": "cloudflare/dns-edit", "parameters": { "zone": "example.com" }, "project": "web",
-        "environment": "production", "name": name, "purpose": "a record", "idempotency_key": name,
+        "environment": "production", "name": name, "purpose": "a record", "prompt": "add it", "idempotency_key": name,
     })
 }
 
