@@ -335,8 +335,13 @@ async fn proposals_and_versions_that_live_too_long_are_told() {
     pass(&world, 1).await;
     let told = taker.taken()[0].json();
     assert_eq!(told["type"], "proposal.waiting");
-    assert_eq!(told["data"]["line"], "a new template `cloudflare/other`");
-    assert_eq!((&told["data"]["purpose"], &told["data"]["level"]), (&"for \"later\"".into(), &().into()));
+    let proposal = world.broker.review(&proposed.to_string(), &Less::default()).await.unwrap();
+    let Pending::Template(proposal) = proposal else { panic!() };
+    assert_eq!(told["data"]["line"], proposal.verdict.line);
+    assert_eq!(
+        (&told["data"]["purpose"], &told["data"]["level"]),
+        (&"for \"later\"".into(), &"medium".into())
+    );
     reject(&world, &proposed.to_string()).await;
     let caller = keywright_broker::record::Caller::plain(Principal::Operator("ana".parse().unwrap()));
     world.broker.rotate(&caller, "CF_TOKEN", "it is time", WAIT).await.unwrap();

@@ -89,13 +89,9 @@ impl Broker {
     }
 
     fn said_of_proposal(&self, proposed: &Proposed) -> Option<Said> {
-        let what = match proposed.replaces {
-            Some(_) => "another version of template",
-            None => "a new template",
-        };
         (proposed.status == "pending").then(|| Said {
-            level: None,
-            line: format!("{what} `{}`", escaped(&proposed.template)),
+            level: Some(proposed.verdict.level),
+            line: proposed.verdict.line.clone(),
             facts: vec![("asked by", format!("agent {}", escaped(&proposed.agent)))],
             onward: self.onward(proposed.request),
             purpose: Some(proposed.why.clone()),
