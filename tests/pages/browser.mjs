@@ -26,7 +26,7 @@ const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/goog
 export async function launch() {
   const executablePath = process.env.KEYWRIGHT_CHROMIUM ?? PLACES.find((place) => existsSync(place));
   if (!executablePath) process.exit(77);
-  return chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
+  return chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] });
 }
 
 /** A person: a profile of their own, and an authenticator that recognises them. */

@@ -155,7 +155,7 @@ async fn nothing_is_made_between_an_approval_and_the_deed_but_what_two_people_si
         return;
     }
     let number = |name: &str, usual: u64| std::env::var(name).map_or(usual, |text| text.parse().unwrap());
-    let (changes, seed) = (number("KEYWRIGHT_TEST_CHANGES", 150), number("KEYWRIGHT_TEST_SEED", 1));
+    let (changes, seed) = (number("KEYWRIGHT_TEST_CHANGES", 60), number("KEYWRIGHT_TEST_SEED", 1));
     let world = World::new().await;
     let (ana, words) = (world.ana().await, || Secret::new("another passphrase of his".to_owned()));
     let bo = "bo".parse().unwrap();
