@@ -36,13 +36,9 @@ pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next:
         // Somebody who listened here while no broker ran left a worker behind, which would stand before every page.
         return (StatusCode::OK, [(header::CONTENT_TYPE, "text/javascript")], GO_AWAY).into_response();
     }
-    let (request, is_late) = match with_body(request).await {
-        Some(request) => (request, false),
-        None => (Request::default(), true),
-    };
-    if is_late {
+    let Some(request) = with_body(request).await else {
         return StatusCode::REQUEST_TIMEOUT.into_response();
-    }
+    };
     let mut response = match check(&door, request.method(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(Refused::Elsewhere) if request.method() == Method::GET => {
