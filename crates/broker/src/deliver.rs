@@ -132,12 +132,14 @@ impl Broker {
             let mut opened = Vec::new();
             for key in keys {
                 let lives = |v: &Version| v.expires_at.is_none_or(|at| at > tx.now());
-                let active: Vec<_> = tx
-                    .versions(key.id)?
-                    .into_iter()
-                    .filter(|v| v.state == VersionState::Active && lives(v))
-                    .map(|v| v.id)
-                    .collect();
+                let versions = tx.versions(key.id)?;
+                let in_state =
+                    |state| versions.iter().filter(move |v| v.state == state && lives(v)).map(|v| v.id);
+                let mut active: Vec<_> = in_state(VersionState::Active).collect();
+                if versions.iter().all(|v| v.state != VersionState::Active) {
+                    // Somebody ended the successor at the provider: the version before it is in force again in a moment.
+                    active.extend(in_state(VersionState::Draining));
+                }
                 let here = tx.placements(key.id)?.into_iter().find(|p| {
                     p.state == PlacementState::Verified
                         && active.contains(&p.version)

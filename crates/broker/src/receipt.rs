@@ -74,15 +74,14 @@ pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerE
     })
 }
 
-/// The version that programs read: the active one, or the newest while there is none.
+/// The version that programs read: the active one, or the newest that is not gone while there is none.
 pub(crate) fn in_force(versions: impl Iterator<Item = Version>) -> Option<Version> {
-    let mut found: Option<Version> = None;
-    for version in versions {
-        if found.as_ref().is_none_or(|known| known.state != VersionState::Active) {
-            found = Some(version);
-        }
-    }
-    found
+    let rank = |version: &Version| match version.state {
+        VersionState::Active => 2,
+        VersionState::Minted | VersionState::Draining | VersionState::Revoking => 1,
+        VersionState::Revoked => 0,
+    };
+    versions.max_by_key(|version| (rank(version), version.number))
 }
 
 /// What is still to be known of a copy, or to be done about it by people, in words. `key` is the state of its key.

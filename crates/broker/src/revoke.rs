@@ -14,6 +14,7 @@ use keywright_core::plan::Principal;
 use keywright_core::policy::{Action, Actor, Facts, KeyFacts};
 use keywright_core::provider::{ProviderError, Recovery};
 use keywright_core::receipt::{Receipt, Status};
+use keywright_core::saga::{Phase, SagaKind};
 use keywright_ledger::{LedgerError, NewRevocation, Revocation, Tx};
 
 use crate::broker::Broker;
@@ -176,24 +177,40 @@ impl Broker {
         }
     }
 
-    /// A version that should live is gone at the provider, which was asked for this very one: somebody ended it there.
+    /// A version that should live is gone at the provider, which was asked for this very one: somebody ended it there. That
+    /// ends its key, unless another version of it works, or is being made.
     pub(crate) async fn note_gone(&self, gone: &Version) -> Result<()> {
         let gone = gone.clone();
         let written = self.ledger.write(move |tx| {
             let key = tx.key(gone.key)?;
-            // Where it is one of two, the other one is still there.
-            let was_in_force = gone.state == VersionState::Active;
-            if key.state == KeyState::Active && was_in_force {
-                tx.move_key(key.id, KeyState::Active, KeyState::Revoking)?;
+            let under_way = tx.saga_under_way(key.id)?.filter(|saga| saga.kind == SagaKind::Rotate);
+            if key.state == KeyState::Active
+                && gone.state == VersionState::Active
+                && under_way
+                    .as_ref()
+                    .is_some_and(|saga| !saga.phase.has_switched() && saga.phase != Phase::Undo)
+            {
+                // Its successor is on its way. What comes of that is seen when it is looked for the next time.
+                return Ok(());
             }
             tx.set_version_state(gone.id, VersionState::Revoked)?;
             tx.erase_sealed(&sealed_owner(gone.attempt))?;
+            let works = |v: &Version| matches!(v.state, VersionState::Active | VersionState::Draining);
+            let is_over = !tx.versions(key.id)?.iter().any(works);
+            if key.state == KeyState::Active && is_over {
+                tx.move_key(key.id, KeyState::Active, KeyState::Revoking)?;
+            }
             let mut record = of_key(tx.now(), Deed::KeyRevoke, Stage::Note, system(), &key);
             record.subject.version = Some(gone.id.to_string());
             let reason = "it was ended at the provider, and not by this broker";
             record.facts.insert("because".to_owned(), serde_json::json!(reason));
             let entry = tx.audit(record)?;
-            close_key(tx, key.id, entry, reason)
+            close_key(tx, key.id, entry, reason)?;
+            match under_way.map(|saga| tx.wake_saga(saga.id)) {
+                // Somebody is at it, and sees it with the next step.
+                Some(Err(LedgerError::Conflict { .. })) | None => Ok(()),
+                Some(woken) => woken,
+            }
         });
         Ok(written.await?)
     }

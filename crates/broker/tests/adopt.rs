@@ -321,9 +321,7 @@ async fn an_adopted_key_that_somebody_deletes_is_noticed() {
     let id = usual(&world).await;
     adopt(&world, &bare(&id)).await.unwrap();
     let sandbox = &world.sandbox;
-    let url = format!("{}/accounts/{}/tokens/{id}", sandbox.base_url(), sandbox.account_id());
-    let gone = reqwest::Client::new().delete(url).bearer_auth(sandbox.parent_token()).send().await.unwrap();
-    assert!(gone.status().is_success());
+    assert!(sandbox.delete_token(&id));
     let found = world.broker.reconcile().await.unwrap();
     assert_eq!(found.missing.len(), 1);
     assert_eq!(trace(&world).await.key.state, KeyState::Revoked);

@@ -18,8 +18,8 @@ use keywright_broker::record::Caller;
 use keywright_broker::trace::Trace;
 use keywright_core::audit::Deed;
 use keywright_core::consumer::{TellingState, Uses};
-use keywright_core::key::VersionState;
-use keywright_core::plan::Principal;
+use keywright_core::key::{KeyState, VersionState};
+use keywright_core::plan::{Ending, Principal};
 use keywright_core::saga::Phase;
 use keywright_testkit::{DNS_EDIT, World, ask};
 
@@ -412,4 +412,29 @@ async fn what_a_program_says_is_looked_through_as_a_whole() {
         world.broker.remove_consumer(&ana, &"says".parse().unwrap()).await.unwrap();
     }
     drop(folder);
+}
+
+#[tokio::test]
+async fn a_leaked_version_ends_even_where_somebody_ended_its_successor_and_the_key_gets_another() {
+    let world = world().await;
+    let leaked = trace(&world).await.versions[0].provider_key_id.clone();
+    add(&world, script("app", "exit 1".to_owned())).await;
+    let (ana, caller) = (world.ana().await, Caller::plain(Principal::Operator("ana".parse().unwrap())));
+    let ending = (Ending::Leaked, WAIT);
+    world.broker.rotate_as(&ana, &caller, "CF_TOKEN", "it stood in a log", ending).await.unwrap();
+    assert_eq!(states(&trace(&world).await), [VersionState::Draining, VersionState::Active]);
+    assert!(world.sandbox.delete_token(&trace(&world).await.versions[1].provider_key_id));
+    world.broker.reconcile().await.unwrap();
+    for _ in 0..8 {
+        pass(&world, 300).await;
+    }
+    let done = trace(&world).await;
+    assert_eq!(done.versions[0].provider_key_id, leaked);
+    assert_eq!(
+        states(&done),
+        [VersionState::Revoked, VersionState::Revoked, VersionState::Active],
+        "{:?}",
+        done.saga
+    );
+    assert_eq!(done.key.state, KeyState::Active);
 }

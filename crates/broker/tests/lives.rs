@@ -89,9 +89,7 @@ async fn a_key_that_somebody_ended_at_the_provider_is_over_here_too() {
     world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
     let sandbox = &world.sandbox;
     let id = &sandbox.live_tokens_named_like("kw-")[0].id;
-    let url = format!("{}/accounts/{}/tokens/{id}", sandbox.base_url(), sandbox.account_id());
-    let ended = reqwest::Client::new().delete(url).bearer_auth(sandbox.parent_token()).send().await.unwrap();
-    assert!(ended.status().is_success());
+    assert!(sandbox.delete_token(id));
     let found = world.broker.reconcile().await.unwrap();
     assert_eq!(found.missing.len(), 1);
     assert_eq!(state(&world).await, KeyState::Revoked);

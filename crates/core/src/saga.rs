@@ -60,11 +60,12 @@ impl Phase {
             | (P::Verified, P::Undo)
             | (P::Undo, P::Undone) => true,
             (P::Verified, P::Active) => kind == SagaKind::Mint,
-            // Once the successor is in force, nothing leads back; what was switched off can be switched on again.
+            // Once the successor is in force, nothing takes it back; what was switched off can be switched on again. To undone only
+            // where somebody ended the successor at the provider: the version before it is in force again.
             (P::Verified, P::Switched)
-            | (P::Switched, P::Drained)
-            | (P::Drained, P::Disabled | P::Ending)
-            | (P::Disabled, P::Switched | P::Ending)
+            | (P::Switched, P::Drained | P::Undone)
+            | (P::Drained, P::Disabled | P::Ending | P::Undone)
+            | (P::Disabled, P::Switched | P::Ending | P::Undone)
             | (P::Ending, P::Rotated) => kind == SagaKind::Rotate,
             _ => false,
         }
@@ -80,6 +81,12 @@ impl Phase {
     #[must_use]
     pub fn is_frozen(self) -> bool {
         self != Self::Intent
+    }
+
+    /// Whether the version that a rotation replaced is still there, and nothing is owed of it.
+    #[must_use]
+    pub fn keeps_old(self) -> bool {
+        matches!(self, Self::Switched | Self::Drained | Self::Disabled)
     }
 
     /// Whether a rotation has put its successor in force.

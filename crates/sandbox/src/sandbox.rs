@@ -150,6 +150,14 @@ impl Sandbox {
         self.shared.lock().world.tokens.iter().map(|token| TokenView::of(token, now)).collect()
     }
 
+    /// Deletes a token, as a person does in the vendor's dashboard. False where there is none with that id.
+    #[must_use]
+    pub fn delete_token(&self, id: &str) -> bool {
+        let mut state = self.shared.lock();
+        let owner = state.world.tokens.iter().find(|token| token.id == id).map(|token| token.owner.clone());
+        owner.is_some_and(|owner| state.world.tokens.remove(&owner, id))
+    }
+
     /// The active tokens whose name starts with `prefix`.
     #[must_use]
     pub fn live_tokens_named_like(&self, prefix: &str) -> Vec<TokenView> {

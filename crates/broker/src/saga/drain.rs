@@ -309,7 +309,14 @@ impl Broker {
             Err(error) => return Step::Lost(error.into()),
         };
         let (request, connection) = (work.request.clone(), work.key.connection.clone());
+        let (key, attempt) = (work.key.id, work.attempt.id);
+        let goes_anyway = work.key.state != KeyState::Active || work.plan().ending == Some(Ending::Leaked);
         let next = self.advance(work, Phase::Ending, move |tx| {
+            let has_lost = |v: &Version| v.attempt == attempt && v.state == VersionState::Revoked;
+            if !goes_anyway && tx.versions(key)?.iter().any(has_lost) {
+                // Somebody ended the successor since this step began: the version before it is all that works.
+                return Err(LedgerError::Conflict { what: "the successor" });
+            }
             for (version, random) in ids {
                 tx.set_version_state(version.id, VersionState::Revoking)?;
                 let mut record = of_request(tx.now(), Deed::KeyRevoke, Stage::Intent, system(), &request);
@@ -349,7 +356,9 @@ impl Broker {
         // Whoever could not be told before it ended needs it all the more.
         match self.still_untold(work).await {
             Ok(None) => {}
-            Ok(Some(untold)) => return Step::Rests(untold.until, untold.why),
+            // Of a successor that is gone nobody needs to hear: another one follows.
+            Ok(Some(untold)) if !work.has_lost_successor => return Step::Rests(untold.until, untold.why),
+            Ok(Some(_)) => {}
             Err(error) => return Step::Later(error),
         }
         let (request, saga, attempt) = (work.request.clone(), work.saga.id, work.attempt.id);
@@ -359,7 +368,11 @@ impl Broker {
                 tx.drains(key)?.into_iter().filter(|d| d.saga == saga).map(|d| d.observed.since).max();
             let since = switched.unwrap_or_else(|| tx.now());
             if tx.key(key)?.state == KeyState::Active {
-                tx.set_rotation(key, first_due(&request.plan, key, attempt, since), 0)?;
+                // One that leaked ends even where somebody ended its successor at the provider; then another one is due now.
+                let is_in_force = |v: &Version| v.attempt == attempt && v.state == VersionState::Active;
+                let works = tx.versions(key)?.iter().any(is_in_force);
+                let due = if works { first_due(&request.plan, key, attempt, since) } else { Some(tx.now()) };
+                tx.set_rotation(key, due, 0)?;
             }
             let mut record = of_request(tx.now(), Deed::KeyRotate, Stage::Outcome, system(), &request);
             record.subject.saga = Some(saga.to_string());
@@ -402,7 +415,7 @@ impl Broker {
     }
 
     /// Those of them that are not confirmed gone.
-    async fn living(&self, work: &Work) -> Result<Vec<Old>> {
+    pub(super) async fn living(&self, work: &Work) -> Result<Vec<Old>> {
         let old = self.old_versions(work).await?;
         Ok(old.into_iter().filter(|one| one.version.state != VersionState::Revoked).collect())
     }

@@ -9,6 +9,7 @@ mod keep;
 mod late;
 mod place;
 mod prove;
+mod reinstate;
 mod switch;
 mod tell;
 mod undo;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use keywright_core::id::SagaId;
 use keywright_core::key::{Attempt, Key, KeyState, Placement, PlacementState, VersionState};
-use keywright_core::plan::Plan;
+use keywright_core::plan::{Ending, Plan};
 use keywright_core::saga::{Phase, SagaKind};
 use keywright_core::text::Untrusted;
 use keywright_ledger::{LedgerError, Request, Saga};
@@ -66,6 +67,8 @@ pub(crate) struct Work {
     /// A value of the successor may lie in a store already, and the value before it is gone from there: forward is the only
     /// way.
     pub(crate) must_go_on: bool,
+    /// The successor was put in force, and somebody ended it at the provider since.
+    has_lost_successor: bool,
     /// Why somebody wants it to end.
     ends: Option<String>,
 }
@@ -143,6 +146,11 @@ impl Broker {
     }
 
     async fn step(&self, work: &Work) -> Step {
+        // What leaked is not put in force again.
+        let keeps_old = work.saga.phase.keeps_old() && work.plan().ending != Some(Ending::Leaked);
+        if work.has_lost_successor && keeps_old {
+            return self.reinstate(work).await;
+        }
         match work.saga.phase {
             Phase::Intent => self.create(work).await,
             Phase::Sealed => self.compare(work).await,
@@ -188,8 +196,9 @@ impl Broker {
                 _ => false,
             };
             let must_go_on = written || saga.phase.has_switched();
+            let has_lost_successor = saga.phase.has_switched() && key.state == KeyState::Active && !lives;
             let ends = tx.saga(saga.id)?.ends;
-            Ok::<_, LedgerError>(Work { saga, request, attempt, key, must_go_on, ends })
+            Ok::<_, LedgerError>(Work { saga, request, attempt, key, must_go_on, has_lost_successor, ends })
         });
         Ok(work.await?)
     }

@@ -56,7 +56,8 @@ struct Life {
 impl Life {
     fn begin(home: &std::path::Path, clock: &TestClock) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let options = Options { clock: clock.as_clock(), ..Options::at(Home::at(home)) };
+        let options =
+            Options { clock: clock.as_clock(), steady: clock.as_steady(), ..Options::at(Home::at(home)) };
         let broker = runtime.block_on(Broker::open(options, World::passphrase()));
         Self { broker: broker.expect("the broker opens its home"), runtime }
     }
@@ -276,14 +277,6 @@ impl House {
             let sent = reqwest::Client::new().post(url).bearer_auth(secret).json(&body).send().await.unwrap();
             sent.status().is_success()
         })
-    }
-
-    pub(crate) fn delete_there(&self, id: &str) {
-        let (base, account) = (self.sandbox.base_url(), self.sandbox.account_id());
-        let url = format!("{base}/accounts/{account}/tokens/{id}");
-        self.around.block_on(async {
-            reqwest::Client::new().delete(url).bearer_auth(self.sandbox.parent_token()).send().await.ok();
-        });
     }
 
     pub(crate) fn people(&self, approve: bool) {

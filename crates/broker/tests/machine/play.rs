@@ -261,7 +261,7 @@ fn delete_there(house: &House, reference: &mut Reference, slot: Slot, newest: bo
     let mut versions = trace.versions.iter().filter(|v| there.contains(&v.provider_key_id));
     let Some(version) = (if newest { versions.next_back() } else { versions.next() }) else { return };
     let value = house.sandbox.secret_of(&version.provider_key_id);
-    house.delete_there(&version.provider_key_id);
+    assert!(house.sandbox.delete_token(&version.provider_key_id));
     let known = reference.of(slot);
     if known.program.as_ref().map(|program| &program.value) == value.as_ref() {
         known.program = None;

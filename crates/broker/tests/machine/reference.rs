@@ -126,7 +126,9 @@ impl Known {
             }
             (Fate::None | Fate::Either, KeyState::Revoked | KeyState::Failed) => self.fate = Fate::Dead,
         }
-        if state == KeyState::Active && active.len() != 1 {
+        // Somebody ended a successor at the provider: the version before it is in force again as soon as its saga is worked on.
+        let has_lost = self.is_doomed && trace.saga.as_ref().is_some_and(|saga| saga.phase.has_switched());
+        if state == KeyState::Active && active.len() != 1 && !(has_lost && active.is_empty()) {
             return Err(format!("an active key has {} versions in force", active.len()));
         }
         Ok(())

@@ -160,6 +160,15 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// A version is in force again; what was seen of it while it drained stays in the log only.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn end_drain(&self, version: VersionId) -> Result<()> {
+        self.execute("DELETE FROM drains WHERE version = $1", &[Value::text(version)])?;
+        Ok(())
+    }
+
     /// Keeps somebody's word that the replaced versions of a key may end.
     ///
     /// # Errors
