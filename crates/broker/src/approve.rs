@@ -19,6 +19,7 @@ use keywright_core::text::Untrusted;
 use keywright_ledger::{AppliedTemplate, LedgerError, Request, Tx};
 use serde::{Deserialize, Serialize};
 
+use crate::approvers::human;
 use crate::auth::Proven;
 use crate::begin::{NewIds, begin};
 use crate::broker::Broker;
@@ -65,7 +66,7 @@ impl Broker {
         self.refuse_if_forked()?;
         let signing = operator.signing()?;
         let id = Self::find_request(request)?;
-        let (asked, waiting) = self.to_approve(id, shown, less).await?;
+        let (asked, waiting) = self.to_approve(operator.name(), id, shown, less).await?;
         let times = (self.now(), waiting.expires_at);
         let approval_id = ApprovalId::generate(self.now(), entropy()?);
         let approval =
@@ -84,12 +85,14 @@ impl Broker {
         self.give(asked, waiting, approval, proof, None, wait).await
     }
 
-    /// A request that waits, and the same as it would be approved: exactly as it was shown, and still what would happen.
+    /// A request that waits, and the same as it would be approved: exactly as it was shown, still what would happen, and by
+    /// somebody who may.
     ///
     /// # Errors
     /// When it is not.
     pub(crate) async fn to_approve(
         &self,
+        operator: &OperatorName,
         id: RequestId,
         shown: &str,
         less: &Less,
@@ -109,6 +112,7 @@ impl Broker {
             )
             .hint("reject it, and have the agent ask again"));
         }
+        self.refuse_approver(&waiting, operator).await?;
         Ok((asked, waiting))
     }
 
@@ -265,7 +269,8 @@ impl Broker {
         let applied = self.applied(&request.plan.template).await?;
         let (_, policies) = self.policies().await?;
         let ceiling = Ceiling { template: &applied.resolved, version: applied.version };
-        let facts = Facts { counts, approvals: &given };
+        let human = self.human_behind(&request.plan.principal).await?;
+        let facts = Facts { counts, approvals: &given, human: human.as_ref() };
         let replaces = self.replaced(&request.plan).await?;
         match authorize(&policies, request.plan.clone(), ceiling, replaces.as_ref(), &facts) {
             Ok(_) => {}
@@ -288,7 +293,10 @@ impl Broker {
         let written = self.ledger.write(move |tx| {
             // Counted where it is added: of requests that are approved together, as many start as the limits allow.
             let ceiling = Ceiling { template: &applied.resolved, version: applied.version };
-            let facts = Facts { counts: counts_besides(tx, &request)?, approvals: &given.iter().collect() };
+            let human = human(tx, &keyring, &request.plan.principal)?;
+            let approvals = given.iter().collect();
+            let facts =
+                Facts { counts: counts_besides(tx, &request)?, approvals: &approvals, human: human.as_ref() };
             let replaces = request.plan.rotates.map(|key| tx.key(key)).transpose()?;
             let allowed = authorize(&policies, request.plan.clone(), ceiling, replaces.as_ref(), &facts);
             drop(allowed.map_err(|e| denied(&e))?);

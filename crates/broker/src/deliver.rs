@@ -186,7 +186,7 @@ impl Broker {
                 actor.clone(),
                 Action::Deliver,
                 &KeyFacts::of(key, &template),
-                &Facts { counts, approvals: &nobody },
+                &Facts { counts, approvals: &nobody, human: None },
             )
             .map(drop)
             .map_err(|refusal| BrokerError::new(Code::Denied, refusal.to_string()))

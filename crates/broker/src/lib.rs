@@ -55,6 +55,7 @@
 pub mod admin;
 pub mod adopt;
 pub mod approve;
+mod approvers;
 pub mod ask;
 pub mod auth;
 mod begin;

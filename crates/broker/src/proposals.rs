@@ -49,7 +49,7 @@ impl Broker {
                 Actor::from(caller.principal.clone()),
                 Action::Propose,
                 &TemplateFacts::of(&checked.resolved),
-                &Facts { counts, approvals: &nobody },
+                &Facts { counts, approvals: &nobody, human: None },
             )
             .map(drop)
             .map_err(|refusal| BrokerError::new(Code::Denied, refusal.to_string()))?;

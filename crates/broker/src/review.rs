@@ -15,6 +15,7 @@ use keywright_ledger::{InboxPlace, LedgerError, Request, RequestFilter};
 use serde::Serialize;
 
 use crate::approve::Less;
+use crate::approvers::Approver;
 use crate::auth::Proven;
 use crate::blocks::{self, Block};
 use crate::broker::Broker;
@@ -54,6 +55,9 @@ pub struct Review {
     pub approved_by: Vec<String>,
     /// Who has, and when.
     pub approved: Vec<(String, Timestamp)>,
+    /// Who may approve it, and why others may not; lists of requests leave it out.
+    #[serde(skip)]
+    pub(crate) approvers: Vec<Approver>,
     /// When it was asked.
     pub created_at: Timestamp,
     /// When it stops waiting.
@@ -196,6 +200,15 @@ impl Broker {
             (Ok(request), _) => {
                 let request = self.narrowed(request, less).await?;
                 let mut review = self.review_of(request.clone()).await?;
+                if request.status == Status::PendingApproval {
+                    review.approvers = self.approvers(&request).await?;
+                    // Whoever may not approve it has not, as far as policy goes.
+                    let counts = |name: &str| {
+                        review.approvers.iter().any(|one| one.name.as_str() == name && one.refused.is_none())
+                    };
+                    review.approved_by.retain(|name| counts(name));
+                    review.approved.retain(|(name, _)| counts(name));
+                }
                 review.blocks = self.blocks_of(&review, &request).await?;
                 Ok(Pending::Key(Box::new(review)))
             }
@@ -294,6 +307,7 @@ impl Broker {
             prompt: request.prompt.map(|text| Untrusted::capped(&text, 8_000)),
             claimed: request.claimed.into_iter().map(|(k, v)| (k, Untrusted::capped(&v, 200))).collect(),
             needed: request.approvals_needed,
+            approvers: Vec::new(),
             created_at: request.created_at,
             expires_at: request.expires_at,
             blocks: Vec::new(),

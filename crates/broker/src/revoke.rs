@@ -337,7 +337,7 @@ impl Broker {
             (Err(error), ..) => return Err(error),
         };
         let nobody = nobody();
-        let facts = Facts { counts, approvals: &nobody };
+        let facts = Facts { counts, approvals: &nobody, human: None };
         policies
             .authorize_key_action(
                 Actor::from(principal.clone()),

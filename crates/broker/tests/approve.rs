@@ -150,3 +150,55 @@ async fn less_can_not_be_more_or_nothing() {
         assert!(error.message.contains(says) && !error.message.contains('\u{1b}'), "{error}");
     }
 }
+
+#[tokio::test]
+async fn who_may_approve_what_is_policy_and_it_is_said_before_anybody_signs() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    let bo = bo(&world, &ana).await;
+    let rule = r#"
+        @id("production-is-for-bo") @reason("only bo approves production")
+        forbid (principal, action == Keywright::Action::"approve", resource)
+        when { context.environment == "production" } unless { principal == Keywright::Operator::"bo" };"#;
+    let alone = r#"
+        @id("not-alone") @reason("whoever added the agent is not the only one who approves")
+        forbid (principal, action == Keywright::Action::"approve", resource)
+        when { context.own && context.approvals == 1 };"#;
+    let policies = keywright_core::policy::DEFAULT_POLICIES;
+    world.broker.apply_policy(&ana, &format!("{policies}{rule}")).await.unwrap();
+    let nothing = Less::default();
+    let id = world.request(&production("cloudflare/dns-edit")).await.unwrap().request.to_string();
+    let refused = approve(&world, &ana, &id, &nothing).await.unwrap_err();
+    assert_eq!(refused.code, Code::Denied);
+    assert!(refused.message.contains("only bo approves production"), "{refused}");
+    let review = shown(&world, &id, &nothing).await.unwrap();
+    let text = |label: &str| -> Vec<String> {
+        let lines: Vec<_> = review.blocks.iter().flat_map(|block| &block.lines).collect();
+        let at = lines.iter().position(|line| line.label == label).unwrap();
+        let more = lines[at + 1..].iter().take_while(|line| line.label.is_empty());
+        std::iter::once(&lines[at]).chain(more).map(|line| line.text.clone()).collect()
+    };
+    let said = text("may approve");
+    assert_eq!(said[0], "bo");
+    assert!(said[1].starts_with("not ana: only bo approves production"), "{said:?}");
+    assert!(said[2].starts_with("too few: it needs 2 distinct operators"), "{said:?}");
+    // Approved while they might: it counts no more.
+    world.broker.apply_policy(&ana, policies).await.unwrap();
+    approve(&world, &ana, &id, &nothing).await.unwrap();
+    assert_eq!(shown(&world, &id, &nothing).await.unwrap().approved_by, ["ana"]);
+    world.broker.apply_policy(&ana, &format!("{policies}{rule}")).await.unwrap();
+    assert_eq!(shown(&world, &id, &nothing).await.unwrap().approved_by, Vec::<String>::new());
+    let waits = approve(&world, &bo, &id, &nothing).await.unwrap();
+    assert_eq!(waits.status, Status::PendingApproval, "bo is one of two");
+    assert_eq!(live(&world), 0);
+    // The agent's own human: not alone, but beside another one.
+    world.broker.apply_policy(&ana, &format!("{policies}{alone}")).await.unwrap();
+    world.broker.add_agent(&ana, &"bot".parse().unwrap()).await.unwrap();
+    let one = Ask { environment: "elsewhere".to_owned(), ..ask("example.com", "OTHER") };
+    let own = world.request(&one).await.unwrap();
+    assert_eq!((own.status, own.approvals.needed), (Status::PendingApproval, 1));
+    let own = own.request.to_string();
+    let refused = approve(&world, &ana, &own, &nothing).await.unwrap_err();
+    assert!(refused.message.contains("whoever added the agent"), "{refused}");
+    assert_eq!(approve(&world, &bo, &own, &nothing).await.unwrap().status, Status::Active);
+}

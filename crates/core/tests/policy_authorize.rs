@@ -30,7 +30,7 @@ fn authorize(
 ) -> Result<Plan, Refusal> {
     let names: Vec<OperatorName> = operators.iter().map(|name| name.parse().unwrap()).collect();
     let approvals: BTreeSet<&OperatorName> = names.iter().collect();
-    let facts = Facts { counts: Counts::default(), approvals: &approvals };
+    let facts = Facts { counts: Counts::default(), approvals: &approvals, human: None };
     let ceiling = Ceiling { template, version: 3 };
     let policies = Policies::parse(policies).unwrap();
     policies.authorize(plan, ceiling, &facts).map(|proof| proof.into_inner())
@@ -66,6 +66,66 @@ fn an_allow_all_policy_does_not_widen_the_template() {
         let refusal = authorize(ALL, wider, &template, &["ana", "bo", "cy"]).unwrap_err();
         assert!(matches!(refusal, Refusal::Ceiling(_) | Refusal::Stale { .. }), "{what}: {refusal}");
     }
+}
+
+#[test]
+fn who_may_approve_is_policy_and_an_approval_of_somebody_who_may_not_is_none() {
+    let template = template("cloudflare/dns-edit", "standard", false);
+    let two = "permit (principal, action, resource);
+        forbid (principal, action == Keywright::Action::\"mint\", resource) unless { context.approvals >= 2 };";
+    let rules = |approve: &str| {
+        format!(
+            "{two} @id(\"who\") @reason(\"only some\") forbid (principal, action == Keywright::Action::\"approve\", resource) {approve};"
+        )
+    };
+    let by = |policies: &str, operators: &[&str], human: Option<&str>| {
+        let names: Vec<OperatorName> = operators.iter().map(|name| name.parse().unwrap()).collect();
+        let approvals: BTreeSet<&OperatorName> = names.iter().collect();
+        let human: Option<OperatorName> = human.map(|name| name.parse().unwrap());
+        let facts = Facts { counts: Counts::default(), approvals: &approvals, human: human.as_ref() };
+        let ceiling = Ceiling { template: &template, version: 3 };
+        Policies::parse(policies).unwrap().authorize(plan(&template), ceiling, &facts).map(drop)
+    };
+    assert!(by(two, &["ana", "bo"], None).is_ok());
+    let only = rules(
+        "unless { principal == Keywright::Operator::\"ana\" || principal == Keywright::Operator::\"cy\" }",
+    );
+    let short = by(&only, &["ana", "bo"], None).unwrap_err();
+    assert!(matches!(short, Refusal::NeedsApprovals { needed: 2, given: 1, .. }), "{short}");
+    assert!(by(&only, &["ana", "bo", "cy"], None).is_ok(), "bo's is left out, and two are left");
+    // By what it is for, as with any other rule.
+    let here = rules("when { context.environment == \"dev\" && context.project == \"elsewhere\" }");
+    assert!(by(&here, &["ana", "bo"], None).is_ok());
+    // Who asked may be one of several, and not the only one.
+    let own = |needed: &str| {
+        format!(
+            "permit (principal, action, resource);
+             forbid (principal, action == Keywright::Action::\"mint\", resource) unless {{ context.approvals >= {needed} }};
+             forbid (principal, action == Keywright::Action::\"approve\", resource)
+             when {{ context.own && context.approvals == 1 }};"
+        )
+    };
+    let alone = by(&own("1"), &["ana"], Some("ana")).unwrap_err();
+    assert!(matches!(alone, Refusal::NeedsApprovals { needed: 1, given: 0, .. }), "{alone}");
+    assert!(by(&own("1"), &["bo"], Some("ana")).is_ok());
+    assert!(by(&own("1"), &["ana"], None).is_ok(), "nobody stands behind it");
+    assert!(by(&own("2"), &["ana", "bo"], Some("ana")).is_ok());
+    // A rule that fails lets nobody approve.
+    let broken = rules("when { context.ttl_seconds * 9223372036854775807 > 0 }");
+    assert!(by(&broken, &["ana", "bo"], None).is_err());
+}
+
+#[test]
+fn a_threshold_that_asks_for_nobody_is_an_error_of_the_policy() {
+    for condition in ["context.approvals >= 0", "context.approvals > -1", "0 <= context.approvals"] {
+        let text = format!("@id(\"open\") permit (principal, action, resource) when {{ {condition} }};");
+        let error = Policies::parse(&text).unwrap_err().to_string();
+        assert!(error.contains("holds with no approval at all"), "{error}");
+        assert!(error.starts_with("line 1, column "), "{error}");
+    }
+    let never = "permit (principal, action, resource) when { context.approvals >= 4 };";
+    let error = Policies::parse(never).unwrap_err().to_string();
+    assert!(error.contains("can never hold") && error.contains("between 1 and 3"), "{error}");
 }
 
 #[test]
@@ -146,7 +206,7 @@ fn the_smallest_quorum_is_found_and_found_again() {
         (when("context.approvals >= 1"), Effect::NeedsApprovals(1)),
         (when("context.approvals >= 2"), Effect::NeedsApprovals(2)),
         (when("context.approvals == 3"), Effect::NeedsApprovals(3)),
-        (when("context.approvals >= 4"), Effect::Deny),
+        (when("context.approvals > 0 && context.approvals == context.keys_active"), Effect::Deny),
         (
             format!("{ALL} forbid (principal, action, resource) unless {{ context.approvals >= 2 }};"),
             Effect::NeedsApprovals(2),
@@ -223,7 +283,7 @@ fn a_parameter_in_capitals_does_not_pass_a_rule_in_lower_case() {
 fn nobody_gets_what_is_closed_to_their_kind_even_when_everything_is_permitted() {
     let policies = Policies::parse(ALL).unwrap();
     let none = BTreeSet::new();
-    let facts = Facts { counts: Counts::default(), approvals: &none };
+    let facts = Facts { counts: Counts::default(), approvals: &none, human: None };
     let actors: [Actor; 4] = [
         agent("builder").into(),
         Principal::Operator("ana".parse().unwrap()).into(),
@@ -253,7 +313,7 @@ fn nobody_gets_what_is_closed_to_their_kind_even_when_everything_is_permitted() 
         open.join(", "),
         "agent rotate key, agent revoke key, agent propose template, agent inspect key, agent inspect template, \
          operator rotate key, operator revoke key, operator propose template, operator inspect key, \
-         operator inspect template, operator deliver key, \
+         operator inspect template, operator deliver key, operator approve key, \
          workload inspect key, workload inspect template, workload deliver key, \
          schedule rotate key, schedule revoke key, schedule inspect key, schedule inspect template"
     );
@@ -326,7 +386,7 @@ fn a_successor_is_for_its_own_key_and_the_scheduler_may_make_it() {
     let template = template("cf/a", "production", false);
     let key = key(KEY, Tier::Production, "builder");
     let none = BTreeSet::new();
-    let facts = Facts { counts: Counts::default(), approvals: &none };
+    let facts = Facts { counts: Counts::default(), approvals: &none, human: None };
     let policies = Policies::parse(DEFAULT_POLICIES).unwrap();
     let rotate = |change: Change<'_>| {
         let mut successor = plan(&template);

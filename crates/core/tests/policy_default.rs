@@ -100,7 +100,9 @@ fn a_test_file_that_makes_no_sense_is_an_error_and_not_a_pass() {
     let table = [
         (case("principal = \"agent a\"\naction = \"mint\""), "is about a `template`"),
         (case("principal = \"agent a\"\naction = \"revoke\"\ntemplate = {}"), "is about a `key`"),
-        (case("principal = \"agent a\"\naction = \"approve\"\ntemplate = {}"), "not an action"),
+        (case("principal = \"agent a\"\naction = \"fly\"\ntemplate = {}"), "not an action"),
+        (case("principal = \"agent a\"\naction = \"approve\"\ntemplate = {}"), "operators do"),
+        (case("principal = \"operator a\"\naction = \"approve\""), "either a `template` or a `key`"),
         (case("principal = \"root\"\naction = \"mint\"\ntemplate = {}"), "not a principal"),
         (case("principal = \"agent \u{430}dmin\"\naction = \"mint\"\ntemplate = {}"), "not an agent name"),
         (

@@ -126,7 +126,7 @@ impl Wish {
         };
         let ceiling = Ceiling { template: &template, version: 1 };
         let counts = Counts { keys_active: 0, requests_last_hour: 0 };
-        let facts = Facts { counts, approvals: &BTreeSet::new() };
+        let facts = Facts { counts, approvals: &BTreeSet::new(), human: None };
         let policies = Policies::parse("permit (principal, action, resource);").unwrap();
         policies.authorize(self.plan(&template), ceiling, &facts).unwrap()
     }

@@ -68,7 +68,7 @@ pub struct PasskeyShown {
 
 /// Who may approve at present, and with what.
 pub(crate) struct Signers {
-    operators: Vec<Operator>,
+    pub(crate) operators: Vec<Operator>,
     passkeys: Vec<Passkey>,
 }
 
@@ -311,7 +311,7 @@ impl Broker {
     ) -> Result<Challenge> {
         self.refuse_if_forked()?;
         let id = Self::find_request(request)?;
-        let (_, waiting) = self.to_approve(id, shown, less).await?;
+        let (_, waiting) = self.to_approve(operator, id, shown, less).await?;
         let approval = Approval {
             id: ApprovalId::generate(self.now(), entropy()?),
             request: id,
@@ -353,7 +353,8 @@ impl Broker {
             on_record(operator.as_str(), &passkey.credential, origin, &approval.message(), &assertion);
         let used = Some((passkey.id, counter));
         approval.signature = Signed::Passkey(Box::new(assertion));
-        let (asked, waiting) = self.to_approve(approval.request, &approval.digest.to_string(), &less).await?;
+        let digest = approval.digest.to_string();
+        let (asked, waiting) = self.to_approve(operator, approval.request, &digest, &less).await?;
         self.give(asked, waiting, *approval, proof, used, wait).await
     }
 

@@ -97,7 +97,9 @@ impl Broker {
         let (_, policies) = self.policies().await?;
         let ceiling = Ceiling { template: &applied.resolved, version: applied.version };
         let replaces = plan.rotates.map(|_| &work.key);
-        crate::rotate::authorize(&policies, plan, ceiling, replaces, &Facts { counts, approvals: &given })
+        let human = self.human_behind(&plan.principal).await?;
+        let facts = Facts { counts, approvals: &given, human: human.as_ref() };
+        crate::rotate::authorize(&policies, plan, ceiling, replaces, &facts)
             .map_err(|refusal| BrokerError::new(Code::Denied, refusal.to_string()))
     }
 

@@ -19,12 +19,14 @@ pub enum Action {
     Inspect,
     /// Hand the secret to a running program.
     Deliver,
+    /// Have one's approval of a plan counted.
+    Approve,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 6] =
-        [Self::Mint, Self::Rotate, Self::Revoke, Self::Propose, Self::Inspect, Self::Deliver];
+    pub const ALL: [Self; 7] =
+        [Self::Mint, Self::Rotate, Self::Revoke, Self::Propose, Self::Inspect, Self::Deliver, Self::Approve];
 
     /// The word in policies: the id of `Keywright::Action`.
     #[must_use]
@@ -36,6 +38,7 @@ impl Action {
             Self::Propose => "propose",
             Self::Inspect => "inspect",
             Self::Deliver => "deliver",
+            Self::Approve => "approve",
         }
     }
 
@@ -50,7 +53,7 @@ impl Action {
     #[must_use]
     pub fn open_to(self, principal: &Principal) -> bool {
         match principal {
-            Principal::Agent(_) => self != Self::Deliver,
+            Principal::Agent(_) => !matches!(self, Self::Deliver | Self::Approve),
             Principal::Operator(_) => true,
             Principal::Workload(_) => matches!(self, Self::Deliver | Self::Inspect),
             Principal::Schedule => matches!(self, Self::Rotate | Self::Revoke | Self::Inspect),

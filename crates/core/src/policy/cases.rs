@@ -10,7 +10,8 @@
 //! context = { project = "web", environment = "production", ttl = "30d" }
 //! ```
 //!
-//! `mint` and `propose` are about a `template`, `rotate`, `revoke` and `deliver` about a `key`, `inspect` about either.
+//! `mint` and `propose` are about a `template`, `rotate`, `revoke` and `deliver` about a `key`, `inspect` about either, and so is
+//! `approve`: an operator's approval of a mint or of a rotation, with `own` and `approvals` (how many it needs) in its `context`.
 //! Every field of `template`, `key` and `context` has a default.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -159,6 +160,8 @@ struct ContextCase {
     budget_usd: Option<Usd>,
     keys_active: u64,
     requests_last_hour: u64,
+    own: bool,
+    approvals: u8,
 }
 
 impl Default for ContextCase {
@@ -173,6 +176,8 @@ impl Default for ContextCase {
             budget_usd: None,
             keys_active: 0,
             requests_last_hour: 0,
+            own: false,
+            approvals: 1,
         }
     }
 }
@@ -217,6 +222,21 @@ fn question(case: Case) -> Result<Question, String> {
         }
         (Action::Rotate | Action::Revoke | Action::Deliver | Action::Inspect, None, Some(key)) => {
             Ok(Question::on_key(actor, action, key_facts(key)?, counts))
+        }
+        (Action::Approve, template, key) => {
+            let Principal::Operator(operator) = actor.principal().clone() else {
+                return Err("`approve` is something that operators do".to_owned());
+            };
+            let (own, needed) = (case.context.own, case.context.approvals);
+            let of = match (template, key) {
+                (Some(template), None) => Question::mint(actor, facts(template)?, ask(case.context)?, counts),
+                (None, Some(key)) => Question {
+                    ask: Some(ask(case.context)?),
+                    ..Question::on_key(actor, Action::Rotate, key_facts(key)?, counts)
+                },
+                _ => return Err("`approve` is about either a `template` or a `key`".to_owned()),
+            };
+            Ok(Question::approve(&of, &operator, own, needed))
         }
         (Action::Mint | Action::Propose, ..) => Err(format!("`{action}` is about a `template`")),
         (Action::Inspect, ..) => Err("`inspect` is about either a `template` or a `key`".to_owned()),

@@ -9,6 +9,7 @@ use super::Subject;
 use super::index::Index;
 use super::question::{Prepared, Question};
 use super::source::{PolicySetSource, SourceError};
+use crate::name::OperatorName;
 use crate::span::Span;
 use crate::text::escaped;
 
@@ -94,6 +95,13 @@ impl Policies {
         if !question.action.open_to(question.principal()) {
             return Decision::deny(closed(question));
         }
+        if let Some((_, needed)) = question.approval {
+            return match self.answer(question, needed) {
+                Some(answer) if answer.allowed => self.allowing(&answer, 0, None),
+                Some(answer) => self.refusing(&answer),
+                None => Decision::deny(UNANSWERABLE.to_owned()),
+            };
+        }
         let Some(prepared) = question.prepare() else { return Decision::deny(UNANSWERABLE.to_owned()) };
         let mut without: Option<Answer> = None;
         for approvals in question.floor..=MOST_APPROVALS {
@@ -110,6 +118,26 @@ impl Policies {
             without = Some(answer);
         }
         without.map_or_else(|| Decision::deny(UNANSWERABLE.to_owned()), |answer| self.refusing(&answer))
+    }
+
+    /// Whether an operator's approval counts for what is asked. `human` is who stands behind the ask: the operator who asks, or
+    /// who added the agent that does.
+    ///
+    /// # Errors
+    /// The decision, with its reasons, when it does not.
+    pub fn may_approve(
+        &self,
+        asked: &Question,
+        operator: &OperatorName,
+        human: Option<&OperatorName>,
+    ) -> Result<(), Decision> {
+        let needed = match self.decide(asked).effect {
+            Effect::NeedsApprovals(needed) => needed,
+            // Asked all the same: somebody approved a part of what needed it.
+            Effect::Allow | Effect::Deny => 1,
+        };
+        let decision = self.decide(&Question::approve(asked, operator, human == Some(operator), needed));
+        if decision.effect == Effect::Allow { Ok(()) } else { Err(decision) }
     }
 
     /// The answer for exactly this number of approvals, `None` when the facts can't be put to Cedar.

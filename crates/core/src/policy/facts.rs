@@ -91,6 +91,8 @@ pub struct Facts<'a> {
     /// The distinct operators whose approvals count, from [`crate::approval::quorum`]. An agent can't stand in
     /// here: the type holds operators only.
     pub approvals: &'a BTreeSet<&'a OperatorName>,
+    /// Who stands behind the ask: the operator who asks, or who added the agent that does.
+    pub human: Option<&'a OperatorName>,
 }
 
 /// A resource in Cedar's form, built once. `None` when it can't be built: then nothing is allowed.
@@ -221,14 +223,6 @@ impl Ask {
             destinations: plan.destinations.iter().map(|d| d.place.clone()).collect(),
             budget_cents: plan.budget_cents,
         }
-    }
-}
-
-impl Facts<'_> {
-    /// How many distinct operators approved.
-    #[must_use]
-    pub fn given(&self) -> u8 {
-        u8::try_from(self.approvals.len()).unwrap_or(u8::MAX)
     }
 }
 

@@ -9,6 +9,7 @@
 //! | a policy text | to know whether it can be applied | [`PolicySetSource::parse`], [`SourceError`], [`Fault`] |
 //! | a checked text | to put it in force | [`Policies::new`] or, in one step, [`Policies::parse`] |
 //! | a request | to know what it needs | [`Question`], [`Policies::decide`], [`Decision`], [`Effect`] |
+//! | a request and an operator | to know whether their approval counts | [`Policies::may_approve`] |
 //! | a decision | to tell somebody | [`explain`], [`Policies::nearest`] |
 //! | a plan and approvals | to act | [`Policies::authorize`], [`Policies::authorize_rotation`], [`Authorized`] |
 //! | a verb on a key or template | to act | [`Policies::authorize_key_action`], [`Policies::authorize_template_action`] |
@@ -16,7 +17,8 @@
 //! | nothing yet | a start | [`DEFAULT_POLICIES`], [`DEFAULT_CASES`], [`SCHEMA`] |
 //!
 //! Inside: `vocabulary` (the schema and its names), `facts` and `question` (what Cedar is told), `index` (which
-//! policies a question has to meet), `decision` (the quorum), `authorized` (the proof).
+//! policies a question has to meet), `decision` (the quorum), `thresholds` (numbers of approvals that ask for none),
+//! `authorized` (the proof).
 
 mod action;
 mod authorized;
@@ -29,6 +31,7 @@ mod names;
 mod question;
 mod source;
 mod statements;
+mod thresholds;
 mod vocabulary;
 
 pub use action::Action;

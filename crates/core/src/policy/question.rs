@@ -7,6 +7,7 @@ use cedar_policy::{Context, Entities, EntityUid, Request, RestrictedExpression};
 
 use super::facts::{Actor, Ask, Counts, KeyFacts, TemplateFacts, number, text, texts, together};
 use super::{Action, vocabulary::VOCABULARY};
+use crate::name::OperatorName;
 use crate::plan::{Plan, Principal};
 use crate::template::ResolvedTemplate;
 
@@ -20,6 +21,8 @@ pub struct Question {
     pub(super) counts: Counts,
     /// The fewest approvals that the code itself demands.
     pub(super) floor: u8,
+    /// Of an approval: whether it is of the approver's own ask, and how many the plan needs.
+    pub(super) approval: Option<(bool, u8)>,
 }
 
 /// What the question is about.
@@ -44,7 +47,15 @@ impl Question {
     pub fn mint(actor: impl Into<Actor>, template: TemplateFacts, ask: Ask, counts: Counts) -> Self {
         let floor = u8::from(template.escalation());
         let subject = Subject::Template(template);
-        Self { actor: actor.into(), action: Action::Mint, subject, ask: Some(ask), counts, floor }
+        Self {
+            actor: actor.into(),
+            action: Action::Mint,
+            subject,
+            ask: Some(ask),
+            counts,
+            floor,
+            approval: None,
+        }
     }
 
     /// May this plan happen? As [`Question::mint`], with what the plan says; a plan that leaves the escalation
@@ -100,6 +111,19 @@ impl Question {
         Self::on_template(actor.into(), Action::Propose, template, counts)
     }
 
+    /// May this operator's approval count for what another question asks? `is_own` tells whether that is their own ask, or of an
+    /// agent that they added; `needed` is how many approvals it needs.
+    #[must_use]
+    pub fn approve(of: &Self, operator: &OperatorName, is_own: bool, needed: u8) -> Self {
+        Self {
+            actor: Principal::Operator(operator.clone()).into(),
+            action: Action::Approve,
+            floor: 0,
+            approval: Some((is_own, needed.max(1))),
+            ..of.clone()
+        }
+    }
+
     /// What is asked.
     #[must_use]
     pub fn action(&self) -> Action {
@@ -129,19 +153,22 @@ impl Question {
     }
 
     pub(super) fn on_key(actor: Actor, action: Action, key: KeyFacts, counts: Counts) -> Self {
-        Self { actor, action, subject: Subject::Key(key), ask: None, counts, floor: 0 }
+        Self { actor, action, subject: Subject::Key(key), ask: None, counts, floor: 0, approval: None }
     }
 
     pub(super) fn on_template(actor: Actor, action: Action, facts: TemplateFacts, counts: Counts) -> Self {
-        Self { actor, action, subject: Subject::Template(facts), ask: None, counts, floor: 0 }
+        Self { actor, action, subject: Subject::Template(facts), ask: None, counts, floor: 0, approval: None }
     }
 
     /// Everything but `approvals`.
     fn context(&self) -> Vec<(String, RestrictedExpression)> {
-        let mut pairs = Vec::with_capacity(11);
+        let mut pairs = Vec::with_capacity(12);
         let mut put = |key: &str, value| pairs.push((key.to_owned(), value));
         put("keys_active", number(self.counts.keys_active));
         put("requests_last_hour", number(self.counts.requests_last_hour));
+        if let Some((is_own, _)) = self.approval {
+            put("own", RestrictedExpression::new_bool(is_own));
+        }
         let place = match (&self.ask, &self.subject) {
             (Some(ask), _) => Some((&ask.project, &ask.environment)),
             (None, Subject::Key(key)) if self.action != Action::Inspect => {

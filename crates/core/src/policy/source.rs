@@ -7,8 +7,10 @@ use std::ops::Range;
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{Effect, Policy, PolicyId, PolicySet, PolicySetError, ValidationMode, Validator};
 
+use super::decision::MOST_APPROVALS;
 use super::names;
 use super::statements::{DEEPEST, MOST_OPERATORS, statements};
+use super::thresholds;
 use super::vocabulary::VOCABULARY;
 use crate::text::{Untrusted, escaped};
 
@@ -190,6 +192,7 @@ impl<'a> Reading<'a> {
                 if let Some(policy) = self.named(&policy, base, own) {
                     self.strange_names(&policy, base, own);
                     self.against_schema(&policy, base);
+                    self.empty_thresholds(&policy, base, own);
                     self.policies.push(policy);
                 }
             }
@@ -243,6 +246,19 @@ impl<'a> Reading<'a> {
         let warnings = result.validation_warnings().map(DetailedError::from);
         let found = errors.chain(warnings).map(|error| Fault::from_cedar(self.text, base, &error));
         self.faults.extend(found.take(MAX_FAULTS));
+    }
+
+    /// A number of approvals that is reached by nobody's, or by no number of people.
+    fn empty_thresholds(&mut self, policy: &Policy, base: usize, own: &str) {
+        let Some(at) = own.find("approvals") else { return };
+        for found in thresholds::empty(policy) {
+            let problem = if found.always { "holds with no approval at all" } else { "can never hold" };
+            self.fault(
+                base + at,
+                format!("`context.approvals {} {}` {problem}", found.operator, found.number),
+                &format!("between 1 and {MOST_APPROVALS} distinct operators can be asked for"),
+            );
+        }
     }
 
     fn fault(&mut self, at: usize, problem: String, hint: &str) {

@@ -86,6 +86,15 @@ impl Tx<'_> {
         Ok(rows.iter().map(|row| Agent::read(row, keyring)).collect())
     }
 
+    /// The agent of this name; `None` where there is none, or it was removed.
+    ///
+    /// # Errors
+    /// [`LedgerError::Edited`](crate::LedgerError::Edited), or when the ledger can't be read.
+    pub fn agent(&self, name: &AgentName, keyring: &Keyring) -> Result<Option<Agent>> {
+        let row = self.first(&AGENTS.select(" AND name = $1"), &[Value::text(name)])?;
+        row.map(|row| Agent::read(&row, keyring)).transpose()
+    }
+
     /// The agent whose token has this hash.
     ///
     /// # Errors

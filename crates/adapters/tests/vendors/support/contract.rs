@@ -82,7 +82,7 @@ impl Wish {
             mutating: 0,
         };
         let counts = Counts { keys_active: 0, requests_last_hour: 0 };
-        let facts = Facts { counts, approvals: &BTreeSet::new() };
+        let facts = Facts { counts, approvals: &BTreeSet::new(), human: None };
         let policies = Policies::parse("permit (principal, action, resource);").unwrap();
         let ceiling = Ceiling { template: &template, version: 1 };
         policies.authorize(self.plan(&template), ceiling, &facts)

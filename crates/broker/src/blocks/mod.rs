@@ -1,6 +1,10 @@
 //! What whoever has to decide reads: the same blocks, in the same order and words, in the terminal and on the page. Only how a line is
 //! coloured and broken is each door's own.
 
+mod proposal;
+
+pub(crate) use proposal::of_proposal;
+
 use jiff::Timestamp;
 use keywright_catalog::{Access, Catalog};
 use keywright_core::grant::{Permission, Resource};
@@ -13,10 +17,8 @@ use keywright_ledger::{ConfiguredConsumer, LedgerError, Request, Workload};
 use serde::Serialize;
 
 use crate::broker::Broker;
-use crate::differs::Difference;
 use crate::error::Result;
-use crate::guards::check_template;
-use crate::review::{Proposed, Review};
+use crate::review::Review;
 
 /// So many permissions have a line each; of the others the names follow in one.
 const PERMISSIONS: usize = 5;
@@ -362,10 +364,38 @@ fn evidence(review: &Review, request: &Request, known: &Known) -> Lines {
         .plain("policies", review.policies.iter().cloned())
         .all("asks like it", [alike(request, known)])
         .toned("approvals", needs, tone)
+        .all("may approve", may_approve(review))
         .time("asked", review.created_at)
         .time("waits until", review.expires_at)
         .add("match code", review.match_code.clone())
         .add("digest", review.digest.clone())
+}
+
+/// Who may approve it, where not everybody may or they are too few.
+fn may_approve(review: &Review) -> Vec<(String, Tone)> {
+    let (refused, may): (Vec<_>, Vec<_>) = review.approvers.iter().partition(|one| one.refused.is_some());
+    let is_short = review.status == Status::PendingApproval
+        && !review.approvers.is_empty()
+        && may.len() < usize::from(review.needed);
+    if refused.is_empty() && !is_short {
+        return Vec::new();
+    }
+    let names: Vec<&str> = may.iter().map(|one| one.name.as_str()).collect();
+    let mut lines = vec![match names.as_slice() {
+        [] => ("nobody".to_owned(), Tone::Bad),
+        names => (names.join(", "), Tone::Plain),
+    }];
+    lines.extend(refused.iter().map(|one| {
+        (format!("not {}: {}", one.name, one.refused.as_deref().unwrap_or_default()), Tone::Warn)
+    }));
+    if is_short {
+        let text = format!(
+            "too few: it needs {}. Add an operator (`keywright operator add NAME`), or change the policy",
+            counted(review.needed.into(), "distinct operator")
+        );
+        lines.push((text, Tone::Bad));
+    }
+    lines
 }
 
 /// `: ana 10:02, bea 10:07`.
@@ -410,76 +440,6 @@ fn alike(request: &Request, known: &Known) -> (String, Tone) {
 
 fn counted(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
-}
-
-/// The blocks of a proposed template.
-pub(crate) fn of_proposal(proposed: &Proposed) -> Vec<Block> {
-    let who = Lines::new().add("proposed by", format!("agent {}, by its token", proposed.agent));
-    let replaces = proposed.replaces.map(|version| format!("version {version}, which is in force"));
-    let same = proposed.replaces.is_some() && proposed.differs.is_empty();
-    let mut what = Lines::new()
-        .add("template", proposed.template.clone())
-        .add("replaces", replaces.unwrap_or_default())
-        .all("changes", proposed.differs.iter().map(difference))
-        .add("changes", if same { "nothing that is enforced" } else { "" });
-    let mut evidence = Lines::new();
-    match check_template(proposed.source.raw()) {
-        Ok(checked) => {
-            let (resolved, template) = (&checked.resolved, &checked.resolved.template);
-            let limits = &template.limits;
-            what = what
-                .add("provider", template.provider.to_string())
-                .add("tier", template.tier.as_str())
-                .all(
-                    "may",
-                    permissions(template.provider.as_str(), &resolved.permissions, &resolved.escalation),
-                )
-                .all("unlocks", [unlocks(resolved.unlocks, resolved.mutating, 0)])
-                .plain("asks for", template.parameters.iter().map(|(name, one)| parameter(name, one)))
-                .add("lives", format!("at most {}", limits.ttl_max))
-                .add(
-                    "rotates",
-                    template.rotation.as_ref().map(|one| format!("every {}", one.every)).unwrap_or_default(),
-                )
-                .plain("only from", limits.ip_allow.iter().cloned())
-                .plain("goes to", limits.destinations.iter().map(ToString::to_string));
-            evidence = evidence
-                .all("look at", checked.warnings.iter().map(|one| (one.clone(), Tone::Warn)))
-                .plain("narrower", checked.narrower.iter().cloned());
-        }
-        Err(error) => evidence = evidence.toned("can't be applied", error.message, Tone::Bad),
-    }
-    let why = Lines::new().said("why", proposed.why.raw());
-    let evidence = evidence
-        .toned("held", proposed.held.clone().unwrap_or_default(), Tone::Bad)
-        .time("proposed", proposed.created_at);
-    [(Title::Who, who), (Title::What, what), (Title::Why, why), (Title::Evidence, evidence)]
-        .into_iter()
-        .filter_map(|(title, lines)| lines.block(title))
-        .collect()
-}
-
-/// A parameter with the values that may be asked for.
-fn parameter(name: &str, one: &keywright_core::template::Parameter) -> String {
-    match &one.allow {
-        Some(allowed) => format!("{name} ({}), one of: {}", one.kind, allowed.join(", ")),
-        None => format!("{name} ({}), any that the connection reaches", one.kind),
-    }
-}
-
-/// What goes, what comes, what becomes another.
-fn difference(one: &Difference) -> (String, Tone) {
-    let what = &one.what;
-    match (&one.before, &one.after) {
-        (Some(before), Some(after)) => {
-            (format!("~ {what}: {} is now {}", before.raw(), after.raw()), Tone::Warn)
-        }
-        (Some(before), None) => (format!("- {what}: {}", before.raw()), Tone::Good),
-        (None, after) => {
-            let after = after.as_ref().map(Untrusted::raw).unwrap_or_default();
-            (format!("+ {what}: {after}"), Tone::Warn)
-        }
-    }
 }
 
 /// How a level is coloured.
