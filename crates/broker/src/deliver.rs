@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use keywright_core::audit::{Deed, Outcome, Record, Stage, Subject};
 use keywright_core::id::VersionId;
-use keywright_core::key::{Key, KeyState, PlacementState, Version, VersionState};
+use keywright_core::key::{Key, KeyState, PlacementState, Version};
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName};
 use keywright_core::plan::Principal;
 use keywright_core::policy::{Action, Actor, Facts, KeyFacts};
@@ -17,6 +17,7 @@ use crate::broker::Broker;
 use crate::embedded::owner_of_value;
 use crate::error::{BrokerError, Code, Result};
 use crate::holds::Holder;
+use crate::receipt::given_out;
 use crate::record::{failed, of_key, who};
 use crate::request::nobody;
 
@@ -131,15 +132,8 @@ impl Broker {
         let opened = self.ledger.read(move |tx| {
             let mut opened = Vec::new();
             for key in keys {
-                let lives = |v: &Version| v.expires_at.is_none_or(|at| at > tx.now());
-                let versions = tx.versions(key.id)?;
-                let in_state =
-                    |state| versions.iter().filter(move |v| v.state == state && lives(v)).map(|v| v.id);
-                let mut active: Vec<_> = in_state(VersionState::Active).collect();
-                if versions.iter().all(|v| v.state != VersionState::Active) {
-                    // Somebody ended the successor at the provider: the version before it is in force again in a moment.
-                    active.extend(in_state(VersionState::Draining));
-                }
+                let lives = |v: &&Version| v.expires_at.is_none_or(|at| at > tx.now());
+                let active: Vec<_> = given_out(tx, key.id)?.iter().filter(lives).map(|v| v.id).collect();
                 let here = tx.placements(key.id)?.into_iter().find(|p| {
                     p.state == PlacementState::Verified
                         && active.contains(&p.version)

@@ -18,6 +18,7 @@ use keywright_ledger::{Hold, LedgerError, Listened};
 
 use crate::broker::Broker;
 use crate::error::Result;
+use crate::receipt::given_out;
 
 /// How often a program is heard of.
 pub const AGAIN: Span = Span::from_seconds(2);
@@ -82,9 +83,10 @@ impl Broker {
             let holds = tx.hold(&wanted)?;
             let mut stale = Vec::new();
             for hold in &holds {
+                let given = given_out(tx, hold.key)?;
                 let versions = tx.versions(hold.key)?;
                 let held = versions.into_iter().find(|version| version.id == hold.version);
-                if let Some(version) = held.filter(|version| version.state != VersionState::Active) {
+                if let Some(version) = held.filter(|version| given.iter().all(|one| one.id != version.id)) {
                     stale.push(Stale {
                         name: tx.key(hold.key)?.name.to_string(),
                         version: version.number,

@@ -1,8 +1,9 @@
 //! Receipts, made from what the ledger says.
 
 use keywright_core::audit::EntryId;
+use keywright_core::id::KeyId;
 use keywright_core::key::{KeyState, Placement, PlacementState, Version, VersionState};
-use keywright_core::plan::Destination;
+use keywright_core::plan::{Destination, Ending};
 use keywright_core::receipt::{ApprovalsReceipt, PlacementReceipt, Receipt, SCHEMA, Status};
 use keywright_ledger::{LedgerError, Request, Tx};
 
@@ -82,6 +83,21 @@ pub(crate) fn in_force(versions: impl Iterator<Item = Version>) -> Option<Versio
         VersionState::Revoked => 0,
     };
     versions.max_by_key(|version| (rank(version), version.number))
+}
+
+/// The versions that programs are given. Where somebody ended the successor at the provider, that is the version before it, which is
+/// in force again in a moment; but not one that leaked.
+pub(crate) fn given_out(tx: &Tx<'_>, key: KeyId) -> Result<Vec<Version>, LedgerError> {
+    let mut versions = tx.versions(key)?;
+    if versions.iter().any(|version| version.state == VersionState::Active) {
+        versions.retain(|version| version.state == VersionState::Active);
+        return Ok(versions);
+    }
+    let saga = tx.saga_under_way(key)?.filter(|saga| saga.phase.has_switched());
+    let ending =
+        saga.map(|saga| tx.request(saga.request)).transpose()?.and_then(|request| request.plan.ending);
+    versions.retain(|version| version.state == VersionState::Draining && ending != Some(Ending::Leaked));
+    Ok(versions)
 }
 
 /// What is still to be known of a copy, or to be done about it by people, in words. `key` is the state of its key.

@@ -15,7 +15,7 @@ use keywright_core::policy::{Action, Actor, Facts, KeyFacts};
 use keywright_core::provider::{ProviderError, Recovery};
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::saga::{Phase, SagaKind};
-use keywright_ledger::{LedgerError, NewRevocation, Revocation, Tx};
+use keywright_ledger::{AuditFilter, LedgerError, NewRevocation, Revocation, Tx};
 
 use crate::broker::Broker;
 use crate::clock::{back_off, entropy};
@@ -180,34 +180,40 @@ impl Broker {
     /// A version that should live is gone at the provider, which was asked for this very one: somebody ended it there. That
     /// ends its key, unless another version of it works, or is being made.
     pub(crate) async fn note_gone(&self, gone: &Version) -> Result<()> {
-        let gone = gone.clone();
+        let gone = (gone.key, gone.id);
         let written = self.ledger.write(move |tx| {
-            let key = tx.key(gone.key)?;
+            let (key, versions) = (tx.key(gone.0)?, tx.versions(gone.0)?);
+            // As it stands now: it was looked for a while ago.
+            let living = |v: &&Version| v.id == gone.1 && v.state != VersionState::Revoked;
+            let Some(gone) = versions.iter().find(living) else { return Ok(()) };
+            let mut record = of_key(tx.now(), Deed::KeyRevoke, Stage::Note, system(), &key);
+            record.subject.version = Some(gone.id.to_string());
             let under_way = tx.saga_under_way(key.id)?.filter(|saga| saga.kind == SagaKind::Rotate);
-            if key.state == KeyState::Active
+            let is_being_replaced = key.state == KeyState::Active
                 && gone.state == VersionState::Active
                 && under_way
                     .as_ref()
-                    .is_some_and(|saga| !saga.phase.has_switched() && saga.phase != Phase::Undo)
-            {
-                // Its successor is on its way. What comes of that is seen when it is looked for the next time.
+                    .is_some_and(|saga| !saga.phase.has_switched() && saga.phase != Phase::Undo);
+            if is_being_replaced {
+                // What comes of its successor is seen when this one is looked for the next time.
+                if !is_on_record(tx, key.id, &gone.id.to_string(), REPLACED_SOON)? {
+                    record.facts.insert("because".to_owned(), serde_json::json!(REPLACED_SOON));
+                    tx.audit(record)?;
+                }
                 return Ok(());
             }
             tx.set_version_state(gone.id, VersionState::Revoked)?;
             tx.erase_sealed(&sealed_owner(gone.attempt))?;
             let works = |v: &Version| matches!(v.state, VersionState::Active | VersionState::Draining);
-            let is_over = !tx.versions(key.id)?.iter().any(works);
+            let is_over = !versions.iter().any(|v| v.id != gone.id && works(v));
             if key.state == KeyState::Active && is_over {
                 tx.move_key(key.id, KeyState::Active, KeyState::Revoking)?;
             }
-            let mut record = of_key(tx.now(), Deed::KeyRevoke, Stage::Note, system(), &key);
-            record.subject.version = Some(gone.id.to_string());
-            let reason = "it was ended at the provider, and not by this broker";
-            record.facts.insert("because".to_owned(), serde_json::json!(reason));
+            record.facts.insert("because".to_owned(), serde_json::json!(GONE));
             let entry = tx.audit(record)?;
-            close_key(tx, key.id, entry, reason)?;
+            close_key(tx, key.id, entry, GONE)?;
             match under_way.map(|saga| tx.wake_saga(saga.id)) {
-                // Somebody is at it, and sees it with the next step.
+                // Somebody is at it, and looks once more before it rests.
                 Some(Err(LedgerError::Conflict { .. })) | None => Ok(()),
                 Some(woken) => woken,
             }
@@ -416,6 +422,29 @@ fn owe_all(
 }
 
 /// When the last version is gone, so is the key, and its request says so.
+const GONE: &str = "it was ended at the provider, and not by this broker";
+const REPLACED_SOON: &str =
+    "it was ended at the provider, and not by this broker; its successor is being made";
+
+/// Whether the log tells this of a version of a key.
+fn is_on_record(
+    tx: &Tx<'_>,
+    key: KeyId,
+    version: &str,
+    because: &str,
+) -> std::result::Result<bool, LedgerError> {
+    let filter = AuditFilter { key: Some(key), limit: 10_000, ..AuditFilter::default() };
+    for stored in tx.audit_entries(&filter)? {
+        let entry = stored.entry()?;
+        let record = entry.record();
+        let is_it = record.subject.version.as_deref() == Some(version);
+        if is_it && record.facts.get("because").and_then(serde_json::Value::as_str) == Some(because) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn close_key(tx: &Tx<'_>, id: KeyId, entry: u64, reason: &str) -> std::result::Result<(), LedgerError> {
     let key = tx.key(id)?;
     let alive = tx.versions(id)?.iter().any(|v| v.state != VersionState::Revoked);

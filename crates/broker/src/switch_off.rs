@@ -116,6 +116,12 @@ impl Broker {
             };
             match switched {
                 Ok(()) => {}
+                // What is gone is off, too, as long as another one is left to be switched.
+                Err(ProviderError::NotFound { .. })
+                    if to == Switch::Off && versions.iter().filter(lives).count() > 1 =>
+                {
+                    self.note_gone(version).await?;
+                }
                 Err(error @ ProviderError::NotFound { .. }) => {
                     self.note_gone(version).await?;
                     outcome = Err(BrokerError::from(error).hint(

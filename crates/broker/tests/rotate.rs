@@ -268,108 +268,13 @@ async fn a_version_that_somebody_ended_at_the_provider_does_not_stop_the_rotatio
     let world = world("ask").await;
     world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
     rotate(&world).await;
-    end_at_provider(&world, 0).await;
+    assert!(world.sandbox.delete_token(&trace(&world).await.versions[0].provider_key_id));
     pass(&world, 600).await;
     pass(&world, 600).await;
     let done = trace(&world).await;
     assert_eq!(states(&done), [VersionState::Revoked, VersionState::Active], "{:?}", done.saga);
     assert_eq!(done.key.state, KeyState::Active);
     assert!(done.saga.is_none());
-}
-
-/// Somebody ends a version of the key at the provider, and not by the broker.
-async fn end_at_provider(world: &World, version: usize) {
-    assert!(world.sandbox.delete_token(&trace(world).await.versions[version].provider_key_id));
-}
-
-/// Time passes until the key's rotation has come to `phase`.
-async fn until(world: &World, phase: Phase) {
-    for _ in 0..40 {
-        if trace(world).await.saga.is_some_and(|saga| saga.phase == phase) {
-            return;
-        }
-        pass(world, 300).await;
-    }
-    panic!("it never was {phase}: {:?}", trace(world).await.saga);
-}
-
-#[tokio::test]
-async fn a_successor_that_somebody_ended_at_the_provider_leaves_the_old_version_in_force_and_is_replaced() {
-    for phase in [Phase::Switched, Phase::Disabled] {
-        let world = world("ask").await;
-        world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
-        let old = read(&world).await;
-        rotate(&world).await;
-        until(&world, phase).await;
-        end_at_provider(&world, 1).await;
-        let found = world.broker.reconcile().await.unwrap();
-        assert_eq!(found.missing.len(), 1);
-        // Whoever reads the key from here on reads what works, or will in a moment.
-        assert_eq!(read(&world).await, old);
-        // A mint needs no time to pass, and neither may the successor's.
-        world.settle().await;
-        let after = trace(&world).await;
-        assert_eq!(after.key.state, KeyState::Active, "{phase}");
-        assert_eq!(
-            states(&after),
-            [VersionState::Draining, VersionState::Revoked, VersionState::Active],
-            "{phase}: {:?}",
-            after.saga
-        );
-        assert!(call(&world, &old).await, "{phase}: the old version was not ended, and is on");
-        let new = read(&world).await;
-        assert!(new != old && call(&world, &new).await);
-        assert!(after.entries.iter().any(|entry| {
-            let because = entry.record().facts.get("because").and_then(|because| because.as_str());
-            because.is_some_and(|because| because.contains("this version is in force again"))
-        }));
-        for _ in 0..16 {
-            pass(&world, 900).await;
-        }
-        let done = trace(&world).await;
-        assert_eq!(states(&done), [VersionState::Revoked, VersionState::Revoked, VersionState::Active]);
-        assert!(done.saga.is_none() && live(&world) == 1 && call(&world, &new).await);
-    }
-}
-
-#[tokio::test]
-async fn a_key_ends_when_somebody_ended_both_of_its_versions_at_the_provider() {
-    for order in [[0, 1], [1, 0]] {
-        let world = world("ask").await;
-        world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
-        rotate(&world).await;
-        for version in order {
-            end_at_provider(&world, version).await;
-        }
-        world.broker.reconcile().await.unwrap();
-        world.settle().await;
-        let over = trace(&world).await;
-        assert_eq!(states(&over), [VersionState::Revoked, VersionState::Revoked]);
-        assert_eq!(over.key.state, KeyState::Revoked, "{:?}", over.saga);
-        assert_eq!(live(&world), 0);
-    }
-}
-
-#[tokio::test]
-async fn a_version_that_somebody_ends_at_the_provider_while_its_successor_is_made_is_replaced() {
-    let world = world("ask").await;
-    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
-    let slow = FaultKind::Slow { delay_ms: 1_500, trickle_ms: 0 };
-    world.sandbox.inject(Fault::on("POST", "/accounts/*/tokens", slow).times(1)).unwrap();
-    let broker = std::sync::Arc::clone(&world.broker);
-    let ana = Caller::plain(Principal::Operator("ana".parse().unwrap()));
-    let rotating =
-        tokio::spawn(async move { broker.rotate(&ana, "CF_TOKEN", "it leaked", WAIT).await.unwrap() });
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    end_at_provider(&world, 0).await;
-    world.broker.reconcile().await.unwrap();
-    assert_eq!(rotating.await.unwrap().status, Status::Active);
-    for _ in 0..4 {
-        pass(&world, 600).await;
-    }
-    let done = trace(&world).await;
-    assert_eq!(states(&done), [VersionState::Revoked, VersionState::Active], "{:?}", done.saga);
-    assert_eq!(done.key.state, KeyState::Active);
 }
 
 #[tokio::test]

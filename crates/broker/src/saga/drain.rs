@@ -244,6 +244,14 @@ impl Broker {
             Ok(provider) => provider,
             Err(error) => return Step::Later(error),
         };
+        match self.has_successor(work, provider.as_ref()).await {
+            Ok(false) if !work.ends_anyway() => return self.reinstate(work).await,
+            Ok(_) => {}
+            Err(error) if work.ends_anyway() => {
+                tracing::debug!(message = %error.message, "the successor was not looked at")
+            }
+            Err(error) => return Step::Later(error),
+        }
         // What has to go for another reason goes at once.
         let Some(disabling) = provider.disabling().filter(|_| !is_urgent(work, &old)) else {
             return self.owe_old(work, old).await;
@@ -310,7 +318,7 @@ impl Broker {
         };
         let (request, connection) = (work.request.clone(), work.key.connection.clone());
         let (key, attempt) = (work.key.id, work.attempt.id);
-        let goes_anyway = work.key.state != KeyState::Active || work.plan().ending == Some(Ending::Leaked);
+        let goes_anyway = work.ends_anyway();
         let next = self.advance(work, Phase::Ending, move |tx| {
             let has_lost = |v: &Version| v.attempt == attempt && v.state == VersionState::Revoked;
             if !goes_anyway && tx.versions(key)?.iter().any(has_lost) {

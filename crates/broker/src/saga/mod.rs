@@ -25,7 +25,7 @@ use keywright_core::key::{Attempt, Key, KeyState, Placement, PlacementState, Ver
 use keywright_core::plan::{Ending, Plan};
 use keywright_core::saga::{Phase, SagaKind};
 use keywright_core::text::Untrusted;
-use keywright_ledger::{LedgerError, Request, Saga};
+use keywright_ledger::{LedgerError, Request, Saga, Tx};
 
 use crate::broker::Broker;
 use crate::clock::back_off;
@@ -69,6 +69,8 @@ pub(crate) struct Work {
     pub(crate) must_go_on: bool,
     /// The successor was put in force, and somebody ended it at the provider since.
     has_lost_successor: bool,
+    /// Somebody whose word counts said that what was replaced may end.
+    has_word: bool,
     /// Why somebody wants it to end.
     ends: Option<String>,
 }
@@ -76,6 +78,16 @@ pub(crate) struct Work {
 impl Work {
     pub(crate) fn plan(&self) -> &Plan {
         &self.request.plan
+    }
+
+    /// Whether what was replaced ends also where its successor is gone: its key ends, it leaked, or somebody said so.
+    fn ends_anyway(&self) -> bool {
+        self.key.state != KeyState::Active || self.plan().ending == Some(Ending::Leaked) || self.has_word
+    }
+
+    /// What others may change while a step is under way, and the step has to know.
+    fn seen(&self) -> (bool, bool) {
+        (self.has_lost_successor, self.has_word)
     }
 }
 
@@ -102,9 +114,11 @@ impl Broker {
         let _at_work = self.at_work(&saga);
         while !saga.phase.is_final() {
             let mut must_go_on = saga.phase.has_switched();
+            let mut seen = None;
             let step = match self.load(&saga).await {
                 Ok(work) => {
                     must_go_on = work.must_go_on;
+                    seen = Some(work.seen());
                     match over(&work) {
                         Some(why) => Step::GiveUp(why),
                         None => self.step(&work).await,
@@ -125,7 +139,7 @@ impl Broker {
                 Step::Later(error) | Step::Waits(error) | Step::GiveUp(error) if error.unreached => {
                     return self.let_go(&saga, &error).await;
                 }
-                Step::Rests(until, why) => return self.rest(&saga, until, &why).await,
+                Step::Rests(until, why) => return self.rest(&saga, (until, &why), seen).await,
                 Step::Later(error) | Step::Waits(error) | Step::GiveUp(error) if must_go_on => {
                     return self.postpone(&saga, &error).await;
                 }
@@ -146,9 +160,7 @@ impl Broker {
     }
 
     async fn step(&self, work: &Work) -> Step {
-        // What leaked is not put in force again.
-        let keeps_old = work.saga.phase.keeps_old() && work.plan().ending != Some(Ending::Leaked);
-        if work.has_lost_successor && keeps_old {
+        if work.has_lost_successor && work.saga.phase.keeps_old() && !work.ends_anyway() {
             return self.reinstate(work).await;
         }
         match work.saga.phase {
@@ -197,8 +209,18 @@ impl Broker {
             };
             let must_go_on = written || saga.phase.has_switched();
             let has_lost_successor = saga.phase.has_switched() && key.state == KeyState::Active && !lives;
+            let has_word = has_word(tx, &saga)?;
             let ends = tx.saga(saga.id)?.ends;
-            Ok::<_, LedgerError>(Work { saga, request, attempt, key, must_go_on, has_lost_successor, ends })
+            Ok::<_, LedgerError>(Work {
+                saga,
+                request,
+                attempt,
+                key,
+                must_go_on,
+                has_lost_successor,
+                has_word,
+                ends,
+            })
         });
         Ok(work.await?)
     }
@@ -215,9 +237,18 @@ impl Broker {
     }
 
     /// Leaves a saga alone until a moment, for a reason that is no trouble.
-    async fn rest(&self, saga: &Saga, until: Timestamp, why: &str) {
+    /// Whoever changed what the step knew could not wake it, because it was at work: then it is looked at again at once.
+    async fn rest(&self, saga: &Saga, (until, why): (Timestamp, &str), seen: Option<(bool, bool)>) {
         let (freed, why) = (saga.clone(), why.to_owned());
-        let written = self.ledger.write(move |tx| tx.postpone_saga(&freed, until, None, &why)).await;
+        let written = self.ledger.write(move |tx| {
+            let is_gone = tx.version_of(freed.attempt)?.is_none_or(|v| v.state == VersionState::Revoked);
+            let is_lost =
+                freed.phase.has_switched() && tx.key(freed.key)?.state == KeyState::Active && is_gone;
+            let is_news = seen.is_some_and(|seen| seen != (is_lost, has_word(tx, &freed).unwrap_or(seen.1)));
+            let until = if is_news { tx.now().min(until) } else { until };
+            tx.postpone_saga(&freed, until, None, &why)
+        });
+        let written = written.await;
         if let Err(error) = written {
             self.let_go(saga, &error.into()).await;
         }
@@ -262,6 +293,11 @@ impl Broker {
             Err(error) => Step::Lost(error.into()),
         }
     }
+}
+
+/// Whether somebody said that what a rotation replaced may end, whatever is known of its use.
+fn has_word(tx: &Tx<'_>, saga: &Saga) -> Result<bool, LedgerError> {
+    Ok(tx.drains(saga.key)?.iter().any(|drain| drain.saga == saga.id && drain.word.is_some()))
 }
 
 /// Why a saga has nothing to do any more: somebody ended it; or, of a rotation that has not put its successor in force, its key

@@ -2,45 +2,54 @@
 //! That one is in force again, and due to be replaced: the places hold a value that works no more.
 
 use keywright_core::audit::{Deed, Outcome, Stage};
-use keywright_core::key::VersionState;
-use keywright_core::provider::ProviderError;
+use keywright_core::key::{KeyState, VersionState};
+use keywright_core::provider::{Provider, ProviderError};
 use keywright_core::saga::Phase;
+use keywright_ledger::LedgerError;
 
+use super::drain::Old;
 use super::{Step, Work};
 use crate::broker::Broker;
+use crate::error::Result;
 use crate::record::{of_request, system};
 
 const BECAUSE: &str = "its successor was ended at the provider, and not by this broker: this version is in force again, and due to \
                        be replaced";
 
 impl Broker {
-    /// Puts the version before a lost successor in force again. What was switched off is switched on first.
+    /// Puts the version before a lost successor in force again. What the rotation switched off is switched on first, unless an
+    /// operator switched the key off.
     pub(super) async fn reinstate(&self, work: &Work) -> Step {
-        let old = match self.living(work).await {
-            Ok(old) => old,
-            Err(error) => return Step::Lost(error),
+        let key = work.key.id;
+        let read = self.ledger.read(move |tx| tx.disabled_since(key)).await;
+        let (old, off) = match (self.living(work).await, read) {
+            (Ok(old), Ok(off)) => (old, off),
+            (Err(error), _) => return Step::Lost(error),
+            (_, Err(error)) => return Step::Lost(error.into()),
         };
         // While it is only idle it may be off already: the answer to that may have been lost.
-        if work.saga.phase != Phase::Switched {
-            let provider = match self.outside.provider(&work.key.connection).await {
-                Ok(provider) => provider,
-                Err(error) => return Step::Later(error),
-            };
-            if let Some(disabling) = provider.disabling() {
-                for one in &old {
-                    match disabling.enable(&one.version.provider_key_id).await {
-                        // The next look finds that this one is gone as well, and ends the key.
-                        Ok(()) | Err(ProviderError::NotFound { .. }) => {}
-                        Err(error) => return Step::Later(error.into()),
-                    }
-                }
+        if work.saga.phase != Phase::Switched && off.is_none() {
+            match self.switch_on(work, &old).await {
+                Ok(()) => {}
+                Err(error) if error.transient => return Step::Later(error),
+                // The parent may not: what matters is the successor, which is made at once.
+                Err(error) => tracing::error!(%key, message = %error.message, "the version before stays off"),
             }
         }
-        let (request, saga, key) = (work.request.clone(), work.saga.id, work.key.id);
+        let (request, saga) = (work.request.clone(), work.saga.id);
         self.advance(work, Phase::Undone, move |tx| {
+            let (now, versions) = (tx.key(key)?, tx.versions(key)?);
+            if now.state != KeyState::Active || tx.disabled_since(key)? != off {
+                // Somebody ended it, or switched it off, since this step began.
+                return Err(LedgerError::Conflict { what: "the key" });
+            }
             for one in old {
-                tx.set_version_state(one.version.id, VersionState::Active)?;
+                let state = versions.iter().find(|version| version.id == one.version.id).map(|v| v.state);
                 tx.end_drain(one.version.id)?;
+                if state != Some(VersionState::Draining) {
+                    continue;
+                }
+                tx.set_version_state(one.version.id, VersionState::Active)?;
                 let mut record = of_request(tx.now(), Deed::KeyRotate, Stage::Note, system(), &request);
                 record.subject.saga = Some(saga.to_string());
                 record.subject.version = Some(one.version.id.to_string());
@@ -55,5 +64,35 @@ impl Broker {
             tx.audit(record).map(drop)
         })
         .await
+    }
+
+    /// Whether the successor still exists, asked anew: while it does not, what it replaced is all that works. Where nobody can
+    /// say, the end of the old version goes on as before.
+    pub(super) async fn has_successor(&self, work: &Work, provider: &dyn Provider) -> Result<bool> {
+        let attempt = work.attempt.id;
+        let Some(successor) = self.ledger.read(move |tx| tx.version_of(attempt)).await? else {
+            return Ok(true);
+        };
+        match provider.read_back(&successor.provider_key_id).await {
+            Err(ProviderError::NotFound { .. }) => {
+                self.note_gone(&successor).await?;
+                Ok(false)
+            }
+            Err(error) if error.is_transient() => Err(error.into()),
+            Ok(_) | Err(_) => Ok(true),
+        }
+    }
+
+    async fn switch_on(&self, work: &Work, old: &[Old]) -> Result<()> {
+        let provider = self.outside.provider(&work.key.connection).await?;
+        let Some(disabling) = provider.disabling() else { return Ok(()) };
+        for one in old {
+            match disabling.enable(&one.version.provider_key_id).await {
+                // The next look finds that this one is gone as well, and ends the key.
+                Ok(()) | Err(ProviderError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 }

@@ -39,6 +39,8 @@ impl Broker {
                 tx.set_version_state(version.id, VersionState::Draining)?;
                 tx.add_drain(version.id, key.id, saga.id)?;
             }
+            // However often it was tried before.
+            tx.set_rotation(key.id, None, 0)?;
             for consumer in tx.sound_consumers()? {
                 if consumer.uses.covers(&key.project, &key.environment, &key.name) {
                     let id = TellingId::generate(tx.now(), entropy()?);

@@ -3,6 +3,7 @@
 use keywright_core::audit::{Deed, Stage};
 use keywright_core::id::RevocationId;
 use keywright_core::key::{AttemptOutcome, KeyState, VersionState};
+use keywright_core::plan::Principal;
 use keywright_core::receipt::Status;
 use keywright_core::saga::{Phase, SagaKind};
 use keywright_core::span::Span;
@@ -163,7 +164,10 @@ fn keep_key(
 ) -> std::result::Result<(), LedgerError> {
     let (_, tries) = tx.rotation_of(saga.key)?;
     let expires = in_force(tx.versions(saga.key)?.into_iter()).and_then(|version| version.expires_at);
-    let again = request.plan.rotation.as_ref().map(|_| again_after(tries, expires, tx.now()));
+    // One that the schedule began is not over: a key that only people rotate is replaced by it as well, once somebody ended its
+    // version at the provider.
+    let goes_on = request.plan.rotation.is_some() || request.plan.principal == Principal::Schedule;
+    let again = goes_on.then(|| again_after(tries, expires, tx.now()));
     tx.rotation_failed(saga.key, again, tries + 1, &Untrusted::capped(&error.message, 500).to_string())?;
     let mut record = of_request(tx.now(), Deed::KeyRotate, Stage::Outcome, system(), request);
     record.subject.saga = Some(saga.id.to_string());

@@ -135,8 +135,8 @@ pub(crate) fn random_policy(random: &mut Random, id: usize) -> String {
     };
     let condition = match random.below(8) {
         0 | 1 => String::new(),
-        2 | 3 => format!(" when {{ context.approvals >= {} }}", random.below(4)),
-        4 => format!(" unless {{ context.approvals >= {} }}", random.below(4)),
+        2 | 3 => format!(" when {{ context.approvals >= {} }}", 1 + random.below(3)),
+        4 => format!(" unless {{ context.approvals >= {} }}", 1 + random.below(3)),
         5 => format!(" when {{ context.keys_active < {} }}", random.below(6)),
         6 => format!(
             " when {{ resource.tier == \"{}\" }}",

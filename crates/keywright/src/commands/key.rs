@@ -371,12 +371,15 @@ fn is_shown(placement: &Value, key: &str) -> bool {
 fn rotates_text(trace: &Value, now: Timestamp) -> String {
     let rules = trace.get("rotation").cloned().unwrap_or_default();
     let tries = number(trace, "rotate_tries");
+    let why = match field(trace, "rotate_trouble") {
+        why if why.is_empty() => why,
+        why => format!(": {why}"),
+    };
     match (field(trace, "rotates_at"), field(&rules, "every")) {
-        (at, _) if tries > 0 && !at.is_empty() => {
-            let why = match field(trace, "rotate_trouble") {
-                why if why.is_empty() => why,
-                why => format!(": {why}"),
-            };
+        (at, _) if tries > 0 && at.is_empty() => {
+            format!("tried in vain ({}){why}", count(tries, "time", "times"))
+        }
+        (at, _) if tries > 0 => {
             format!("tried in vain ({}); again {}{why}", count(tries, "time", "times"), when::both(&at, now))
         }
         (at, every) if !at.is_empty() => format!("{}, every {every}", when::both(&at, now)),

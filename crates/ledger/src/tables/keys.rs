@@ -388,7 +388,10 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn rotations_failing(&self) -> Result<u64> {
-        let row = self.first("SELECT COUNT(*) FROM keys WHERE rotate_tries > 0 AND state = 'active'", &[])?;
+        let row = self.first(
+            "SELECT COUNT(*) FROM keys WHERE rotate_tries > 0 AND rotate_at IS NOT NULL AND state = 'active'",
+            &[],
+        )?;
         row.map_or(Ok(0), |row| row.count(0))
     }
 

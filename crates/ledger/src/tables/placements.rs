@@ -100,7 +100,8 @@ impl Tx<'_> {
              UNION ALL SELECT id FROM placements WHERE ends_at IS NOT NULL AND state NOT IN ({}) \
              AND state NOT IN ('leaving', 'unwanted') AND updated_at <= $1{others} \
              AND EXISTS (SELECT 1 FROM versions v JOIN keys k ON k.id = v.key_id WHERE v.id = placements.version \
-             AND (v.state = 'revoked' OR (v.state = 'revoking' AND k.state = 'revoking')))) \
+             AND ((v.state = 'revoked' AND (k.state <> 'active' OR placements.store = 'embedded')) \
+             OR (v.state = 'revoking' AND k.state = 'revoking')))) \
              ORDER BY updated_at LIMIT 100",
             nothing_lies()
         );
