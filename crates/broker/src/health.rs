@@ -3,11 +3,15 @@
 use std::sync::PoisonError;
 
 use keywright_core::id::RequestId;
+use keywright_core::key::Key;
 use keywright_ledger::LedgerError;
 
 use crate::broker::{Broker, told_of};
 use crate::error::Result;
 use crate::notify::failing;
+
+/// How many keys that could not be rotated are named.
+const NAMED: u32 = 10;
 
 /// What `status` and `doctor` show of the broker itself.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -26,6 +30,9 @@ pub struct Health {
     pub drains_late: u64,
     /// Living keys that could not be rotated when they were due.
     pub rotations_failing: u64,
+    /// The first of them, with the reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failing: Vec<Failing>,
     /// Consumers that could not be told of a successor so far, and old versions that wait for it.
     pub consumers_untold: u64,
     /// Channels whose last tries to tell somebody failed, and why.
@@ -53,7 +60,36 @@ pub struct Health {
     pub read_only: Option<String>,
 }
 
+/// A key that could not be rotated.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Failing {
+    /// Its id.
+    pub id: String,
+    /// Its name: `PROJECT/ENVIRONMENT/NAME`.
+    pub key: String,
+    /// Why.
+    pub why: String,
+}
+
+impl From<(Key, Option<String>)> for Failing {
+    fn from((key, why): (Key, Option<String>)) -> Self {
+        Self {
+            id: key.id.to_string(),
+            key: format!("{}/{}/{}", key.project, key.environment, key.name),
+            why: why.unwrap_or_default(),
+        }
+    }
+}
+
 impl Broker {
+    /// How much waits for people.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn count_waiting(&self) -> Result<u64> {
+        Ok(self.ledger.read(|tx| tx.requests_waiting()).await?)
+    }
+
     /// Numbers for `status`.
     ///
     /// # Errors
@@ -79,6 +115,7 @@ impl Broker {
                 revocations_owed: tx.revocations_count()?,
                 drains_late: tx.drains_late()?,
                 rotations_failing: tx.rotations_failing()?,
+                failing: tx.keys_failing(NAMED)?.into_iter().map(Failing::from).collect(),
                 consumers_untold: tx.tellings_failing()?,
                 channels_failing: failing(tx)?,
                 parents_renewing: tx.renewals_open()?,

@@ -122,7 +122,7 @@ mod wider;
 
 pub use broker::{Broker, Options};
 pub use error::{BrokerError, Code};
-pub use health::Health;
+pub use health::{Failing, Health};
 pub use request::DryRun;
 pub use scheduler::told;
 pub use sweep::Reconciled;

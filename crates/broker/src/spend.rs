@@ -89,6 +89,34 @@ pub struct Row {
     pub is_partial: bool,
 }
 
+/// What keys used in all their lives, as it was counted last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spent {
+    /// What.
+    pub usage: Usage,
+    /// When that was counted.
+    pub counted_at: Timestamp,
+    /// How many keys are in it.
+    pub keys: usize,
+}
+
+/// What these keys used; `None` where nobody counts them. No provider is asked.
+pub(crate) fn spent(tx: &Tx<'_>, keys: &[Key]) -> std::result::Result<Option<Spent>, LedgerError> {
+    let mut sum: Option<Spent> = None;
+    for key in keys {
+        let Some(counted) = counted(tx, key, None)? else { continue };
+        sum = Some(match sum {
+            None => Spent { usage: counted.usage, counted_at: counted.at, keys: 1 },
+            Some(sum) => Spent {
+                usage: plus(sum.usage, counted.usage),
+                counted_at: sum.counted_at.min(counted.at),
+                keys: sum.keys + 1,
+            },
+        });
+    }
+    Ok(sum)
+}
+
 /// What one key used.
 struct Counted {
     usage: Usage,
@@ -136,6 +164,15 @@ impl Broker {
         let mut rows: Vec<Row> = sums.into_values().collect();
         rows.sort_by_key(|row| std::cmp::Reverse((row.usage.cost_microusd, row.usage.tokens)));
         Ok(Spend { rows, since, unmetered, unread })
+    }
+
+    /// What a key used in all its life, as it was counted last; `None` where nobody counts it.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn spent_by_key(&self, key: &Key) -> Result<Option<Spent>> {
+        let key = key.clone();
+        Ok(self.ledger.read(move |tx| spent(tx, std::slice::from_ref(&key))).await?)
     }
 
     /// Asks every provider that counts by key what the living versions used, and keeps it. Returns the connections that could

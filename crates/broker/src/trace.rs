@@ -18,6 +18,7 @@ use crate::passkey::signed_as_said;
 use crate::receipt::{in_force, what_is_open};
 use crate::rotate::rules;
 use crate::saga::class_of;
+use crate::spend::{Spent, spent};
 
 /// Everything known about one key.
 #[derive(Debug, Clone)]
@@ -107,6 +108,17 @@ fn placements_of(
     Ok(placements)
 }
 
+/// What an agent did.
+#[derive(Debug, Clone)]
+pub struct Done {
+    /// What it asked for last.
+    pub requests: Vec<Request>,
+    /// Its keys that live.
+    pub keys: Vec<KeySummary>,
+    /// What those used, where somebody counts it.
+    pub spent: Option<Spent>,
+}
+
 impl Broker {
     /// Keys, newest first, at most 1,000. An agent sees its own only.
     ///
@@ -160,16 +172,18 @@ impl Broker {
         Ok(self.ledger.read(move |tx| tx.request(request)).await?.key)
     }
 
-    /// What an agent asked for last, and its keys that live; at most so many of each.
+    /// What an agent asked for last, its keys that live, and what those used; at most so many of each.
     ///
     /// # Errors
     /// When the ledger can't be read.
-    pub async fn done_by(&self, agent: &AgentName, limit: u32) -> Result<(Vec<Request>, Vec<KeySummary>)> {
+    pub async fn done_by(&self, agent: &AgentName, limit: u32) -> Result<Done> {
         let agent = agent.clone();
         let done = self.ledger.scan(move |tx| {
             let requests = tx.requests_of(&Principal::Agent(agent.clone()), limit)?;
-            let keys = tx.keys_of(&agent, limit)?.into_iter().map(|key| summary(tx, key));
-            Ok::<_, LedgerError>((requests, keys.collect::<std::result::Result<_, _>>()?))
+            let keys = tx.keys_of(&agent, limit)?;
+            let spent = spent(tx, &keys)?;
+            let keys = keys.into_iter().map(|key| summary(tx, key)).collect::<std::result::Result<_, _>>()?;
+            Ok::<_, LedgerError>(Done { requests, keys, spent })
         });
         Ok(done.await?)
     }

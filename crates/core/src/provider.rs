@@ -7,6 +7,8 @@
 //! * Every other verb may be called twice with the same effect.
 //! * No error carries a secret: messages pass the wire's redaction before they get here.
 
+use std::fmt;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 
@@ -184,6 +186,22 @@ pub struct Usage {
     pub cost_microusd: Option<u64>,
     /// Tokens of language models, in and out, cached ones too; `None` where it does not say.
     pub tokens: Option<u64>,
+}
+
+/// `1.23 US dollars, 4567 tokens`; what nobody knows is left out.
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cost = self.cost_microusd.map(|micro| match micro {
+            1..=4_999 => "less than 0.01 US dollars".to_owned(),
+            micro => {
+                let cents = micro.saturating_add(5_000) / 10_000;
+                format!("{}.{:02} US dollars", cents / 100, cents % 100)
+            }
+        });
+        let tokens = self.tokens.map(|tokens| format!("{tokens} tokens"));
+        let known: Vec<String> = cost.into_iter().chain(tokens).collect();
+        f.write_str(&known.join(", "))
+    }
 }
 
 /// What a provider can and can't do: facts about its API, not about a connection.

@@ -8,6 +8,7 @@ mod canary;
 mod clock;
 mod database;
 mod hanging;
+pub mod many;
 mod server;
 mod swallowing;
 mod taker;

@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::broker::Broker;
 use crate::error::Result;
 use crate::review::Review;
+use crate::spend::{Spent, spent};
 
 /// So many permissions have a line each; of the others the names follow in one.
 const PERMISSIONS: usize = 5;
@@ -156,6 +157,8 @@ struct Known {
     consumers: Vec<ConfiguredConsumer>,
     /// The key whose version it replaces.
     replaces: Option<Key>,
+    /// What the living keys of the agent that asks used.
+    spent: Option<Spent>,
 }
 
 impl Broker {
@@ -183,6 +186,10 @@ impl Broker {
                 workloads: workloads.filter(reads).collect(),
                 consumers: tx.sound_consumers()?.into_iter().filter(covers).collect(),
                 replaces: plan.rotates.map(|key| tx.key(key)).transpose()?,
+                spent: match &plan.principal {
+                    Principal::Agent(name) => spent(tx, &tx.keys_of(name, PAST)?)?,
+                    Principal::Operator(_) | Principal::Workload(_) | Principal::Schedule => None,
+                },
             })
         });
         Ok(known.await?)
@@ -363,12 +370,19 @@ fn evidence(review: &Review, request: &Request, known: &Known) -> Lines {
         .plain("because", review.reasons.iter().cloned())
         .plain("policies", review.policies.iter().cloned())
         .all("asks like it", [alike(request, known)])
+        .plain("spent", known.spent.map(|spent| spending(&spent, request)))
         .toned("approvals", needs, tone)
         .all("may approve", may_approve(review))
         .time("asked", review.created_at)
         .time("waits until", review.expires_at)
         .add("match code", review.match_code.clone())
         .add("digest", review.digest.clone())
+}
+
+/// What the keys that an agent has used so far.
+fn spending(spent: &Spent, request: &Request) -> String {
+    let keys = counted(spent.keys as u64, "key");
+    format!("{} with {keys} of {} so far", spent.usage, request.plan.principal.name())
 }
 
 /// Who may approve it, where not everybody may or they are too few.

@@ -24,6 +24,7 @@ pub(crate) mod passkeys;
 pub(crate) mod placements;
 pub(crate) mod requests;
 pub(crate) mod revocations;
+mod rotations;
 pub(crate) mod sagas;
 pub(crate) mod sealed;
 pub(crate) mod soundness;

@@ -90,6 +90,14 @@ pub(super) async fn broker(app: &App) -> Result<Vec<Finding>, Failure> {
                 Finding::new("clock", Verdict::Wrong, what).hint("set the clock (NTP) of either machine"),
             );
         }
+        for one in status.pointer("/health/failing").and_then(Value::as_array).into_iter().flatten() {
+            let shown = |name| crate::show::outside(&field(one, name));
+            let what = format!("key {} could not be rotated: {}", shown("key"), shown("why"));
+            findings.push(
+                Finding::new("rotation", Verdict::Warning, what)
+                    .hint(format!("it is tried again; `keywright key show {}`", shown("key"))),
+            );
+        }
         let failing = status.pointer("/health/channels_failing").and_then(Value::as_array);
         for why in failing.into_iter().flatten().filter_map(Value::as_str) {
             let what = format!("nobody hears of what waits by {}", crate::show::outside(why));

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
+use jiff::Timestamp;
+use keywright_broker::grants::GrantShown;
 use keywright_core::name::AgentName;
 use keywright_core::receipt::Status;
 
 use super::super::Door;
 use super::super::session::Looks;
-use super::keys::table;
+use super::keys::{spending, table};
 use super::parts::{Deed, Part, Shown, Table, Text, Tone};
 use super::{Page, ROWS, failed};
 
@@ -74,6 +76,34 @@ fn deeds(name: &str, is_there: bool, is_paused: bool) -> Vec<Deed> {
     deeds
 }
 
+/// What of it is approved in advance.
+fn standing(grants: &[GrantShown], now: Timestamp) -> Table {
+    let row = |one: &GrantShown| {
+        let grant = &one.grant;
+        let named = grant.parameters.iter().map(|(name, value)| format!("{name} = {value}"));
+        let rest = grant.any_parameters.then(|| "any that the template allows".to_owned());
+        let uses = grant.uses.map_or_else(|| one.used.to_string(), |most| format!("{} of {most}", one.used));
+        let state = match &one.void {
+            Some(why) => Text::of(format!("counts for nothing: {why}")).toned(Tone::Warn),
+            None => Text::at(grant.until, now),
+        };
+        vec![
+            Text::of(grant.template.to_string()),
+            Text::of(format!("{} / {}", grant.project, grant.environment)),
+            Text::of(named.chain(rest).collect::<Vec<_>>().join(", ")),
+            Text::of(uses),
+            Text::of(grant.operator.as_str()),
+            state,
+            Text::of(grant.id.to_string()),
+        ]
+    };
+    Table {
+        header: vec!["template", "for", "parameters", "used", "by", "until", "id"],
+        rows: grants.iter().map(row).collect(),
+        empty: "Nothing: `keywright grant add` approves a class of its requests for a while.",
+    }
+}
+
 pub(crate) async fn one(
     State(door): State<Arc<Door>>,
     Looks(operator): Looks,
@@ -82,10 +112,12 @@ pub(crate) async fn one(
     let found = async {
         let name: AgentName = name.parse().map_err(keywright_broker::BrokerError::invalid)?;
         let known = door.broker.agents().await?.into_iter().find(|agent| agent.name == name);
-        let (requests, keys) = door.broker.done_by(&name, ROWS).await?;
-        Ok::<_, keywright_broker::BrokerError>((name, known, requests, keys))
+        let done = door.broker.done_by(&name, ROWS).await?;
+        let mut grants = door.broker.grants().await?;
+        grants.retain(|one| one.grant.agent == name);
+        Ok::<_, keywright_broker::BrokerError>((name, known, done, grants))
     };
-    let (name, known, requests, keys) = match found.await {
+    let (name, known, done, grants) = match found.await {
         Ok(found) => found,
         Err(error) => return failed("agents", &operator, error),
     };
@@ -101,7 +133,7 @@ pub(crate) async fn one(
     };
     let asked = Table {
         header: vec!["asked for", "template", "for", "came to", "when"],
-        rows: requests.iter().map(row).collect(),
+        rows: done.requests.iter().map(row).collect(),
         empty: "It asked for nothing yet.",
     };
     let (paused, is_there) = (door.broker.paused(&name), known.is_some());
@@ -116,11 +148,14 @@ pub(crate) async fn one(
         let said = format!("by {}, {}{why}", paused.by, crate::when::away(paused.at, now));
         facts.push(("paused", Text::of(said).toned(Tone::Bad)));
     }
+    facts.push(("spent", spending(done.spent, now)));
     Page::new("agents", format!("agent {name}"), &operator)
         .with(Part::facts(facts))
         .with(Part::Deeds(deeds(name.as_str(), is_there, paused.is_some())))
         .with(Part::heading("keys that live"))
-        .with(Part::Table(table(&keys, now)))
+        .with(Part::Table(table(&done.keys, now)))
+        .with(Part::heading("approved in advance"))
+        .with(Part::Table(standing(&grants, now)))
         .with(Part::heading("what it asked for last"))
         .with(Part::Table(asked))
         .answer(&door)

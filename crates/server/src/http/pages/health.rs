@@ -7,8 +7,11 @@ use axum::response::Response;
 
 use super::super::Door;
 use super::super::session::Looks;
-use super::parts::{Part, Shown, Text, Tone};
+use super::parts::{Part, Shown, Table, Text, Tone};
 use super::{Page, failed};
+
+/// A parent credential that is as old as that, in days, should be replaced.
+const OLD_PARENT: i64 = 90;
 
 pub(crate) async fn page(State(door): State<Arc<Door>>, Looks(operator): Looks) -> Response {
     let health = match door.broker.health().await {
@@ -37,7 +40,12 @@ pub(crate) async fn page(State(door): State<Arc<Door>>, Looks(operator): Looks) 
     if is_well && health.revocations_owed + health.drains_late + health.rotations_failing == 0 {
         page = page.with(Part::Note(Shown::of("Nothing is wrong."), Tone::Good));
     }
-    page.with(Part::facts(vec![
+    let connections = match door.broker.connections().await {
+        Ok(connections) => connections,
+        Err(error) => return failed("health", &operator, error),
+    };
+    let now = door.broker.now();
+    page = page.with(Part::facts(vec![
         ("active keys", count(health.keys_active, Tone::Plain)),
         ("waiting for people", count(health.requests_pending, Tone::Warn)),
         ("under way", count(health.sagas_open, Tone::Plain)),
@@ -49,8 +57,37 @@ pub(crate) async fn page(State(door): State<Arc<Door>>, Looks(operator): Looks) 
         ("attempts of which nobody knows", count(health.attempts_uncertain, Tone::Warn)),
         ("entries in the log", count(health.audit_entries, Tone::Plain)),
         ("version", Text::of(env!("CARGO_PKG_VERSION"))),
-    ]))
-    .with(Part::Note(Shown::of("`keywright doctor` looks at this machine as well."), Tone::Plain))
-    .answer(&door)
-    .await
+    ]));
+    for why in &health.channels_failing {
+        let said = format!("Nobody hears of what waits by {why}");
+        page = page.with(Part::Note(Shown::of(said), Tone::Warn));
+    }
+    if !health.failing.is_empty() {
+        let row = |one: &keywright_broker::Failing| {
+            vec![Text::of(&one.key).to(&["keys", &one.id]), Text::of(&one.why).toned(Tone::Bad)]
+        };
+        page = page.with(Part::heading("could not be rotated")).with(Part::Table(Table {
+            header: vec!["key", "why"],
+            rows: health.failing.iter().map(row).collect(),
+            empty: "",
+        }));
+    }
+    let row = |one: &keywright_ledger::Connection| {
+        let days = now.duration_since(one.parent_since()).as_hours() / 24;
+        let tone = if days >= OLD_PARENT { Tone::Warn } else { Tone::Plain };
+        vec![
+            Text::of(one.name.as_str()),
+            Text::of(one.kind.as_str()),
+            Text::at(one.parent_since(), now).toned(tone),
+        ]
+    };
+    page.with(Part::heading("connections"))
+        .with(Part::Table(Table {
+            header: vec!["connection", "provider", "its parent credential is in use since"],
+            rows: connections.iter().map(row).collect(),
+            empty: "None yet: `keywright provider add KIND --name NAME`.",
+        }))
+        .with(Part::Note(Shown::of("`keywright doctor` looks at this machine as well."), Tone::Plain))
+        .answer(&door)
+        .await
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use jiff::Timestamp;
+use keywright_broker::spend::Spent;
 use keywright_broker::trace::{KeySummary, Trace};
 use keywright_core::drain::Verdict;
 use keywright_core::id::KeyId;
@@ -95,10 +96,14 @@ pub(crate) async fn one(
         Ok(trace) => trace,
         Err(error) => return failed("keys", &operator, error),
     };
+    let spent = match door.broker.spent_by_key(&trace.key).await {
+        Ok(spent) => spent,
+        Err(error) => return failed("keys", &operator, error),
+    };
     let now = door.broker.now();
     let key = &trace.key;
     let mut page = Page::new("keys", key.name.as_str(), &operator)
-        .with(facts(&trace, now))
+        .with(facts(&trace, spent, now))
         .with(Part::heading("versions"))
         .with(versions(&trace, now))
         .with(Part::heading("places"))
@@ -119,7 +124,13 @@ pub(crate) async fn one(
     page.answer(&door).await
 }
 
-fn facts(trace: &Trace, now: Timestamp) -> Part {
+/// What was spent, and when that was counted.
+pub(super) fn spending(spent: Option<Spent>, now: Timestamp) -> Text {
+    let Some(spent) = spent else { return Text::of("not counted by its provider") };
+    Text::of(format!("{} (counted {})", spent.usage, crate::when::away(spent.counted_at, now)))
+}
+
+fn facts(trace: &Trace, spent: Option<Spent>, now: Timestamp) -> Part {
     let (key, plan) = (&trace.key, &trace.plan);
     let named = |names: Vec<&str>| names.join(", ");
     let state =
@@ -146,6 +157,8 @@ fn facts(trace: &Trace, now: Timestamp) -> Part {
         ("why", Text { text: Shown::said(plan.purpose.raw()), ..Text::of("") }),
         ("decided by", Text::of(trace.request.policies.join(", "))),
         ("rotates", rotates),
+        ("spent", spending(spent, now)),
+        ("cap", Text::of(plan.budget_cents.map_or_else(String::new, dollars))),
         (
             "under way",
             Text::of(
@@ -236,6 +249,10 @@ fn follows(verdict: Verdict, now: Timestamp) -> Text {
         }
         Verdict::Unknowable { .. } => Text::of("nobody can know whether it is used").toned(Tone::Warn),
     }
+}
+
+fn dollars(cents: u64) -> String {
+    format!("{}.{:02} US dollars, kept by the provider", cents / 100, cents % 100)
 }
 
 /// What can be done to it now, by a touch.

@@ -58,7 +58,7 @@ impl Page {
 
     /// The page, with how much waits in its navigation.
     async fn answer(mut self, door: &Arc<Door>) -> Response {
-        self.waiting = door.broker.health().await.map_or(0, |health| health.requests_pending);
+        self.waiting = door.broker.count_waiting().await.unwrap_or(0);
         html(&self, StatusCode::OK)
     }
 }
