@@ -466,6 +466,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn usage_is_told_in_dollars_and_tokens_and_what_nobody_knows_is_left_out() {
+        let told = |cost_microusd, tokens| Usage { cost_microusd, tokens }.to_string();
+        assert_eq!(told(Some(1_234_999), Some(45)), "1.23 US dollars, 45 tokens");
+        assert_eq!(told(Some(12), None), "less than 0.01 US dollars");
+        assert_eq!(told(Some(0), None), "0.00 US dollars");
+        assert_eq!(told(None, Some(7)), "7 tokens");
+        assert_eq!(told(None, None), "");
+    }
+
+    #[test]
     fn only_a_provider_that_counts_lifetimes_may_end_a_key_a_little_off() {
         let facts = |has_expiry, counts_lifetime| ProviderFacts {
             kind: "it",

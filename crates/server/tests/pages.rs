@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use axum::http::Method;
 use keywright_broker::ask::Ask;
+use keywright_broker::grants::NewGrant;
 use keywright_core::receipt::Status;
 use keywright_ledger::AuditFilter;
 use keywright_server::http::routes::{ROUTES, Route, Takes};
 use keywright_server::http::{self, Door};
-use keywright_testkit::{Canaries, World, ask};
+use keywright_sandbox::{Fault, FaultKind};
+use keywright_testkit::{Canaries, DNS_EDIT, World, ask};
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
@@ -312,6 +314,49 @@ async fn no_page_holds_a_script_a_steering_character_or_a_secret() {
         };
         assert!(!text.contains(is_bad), "{path}");
     }
+}
+
+#[tokio::test]
+async fn the_pages_tell_what_is_approved_in_advance_what_could_not_be_rotated_and_how_old_parents_are() {
+    let house = House::new().await;
+    let (world, ana) = (&house.world, house.world.ana().await);
+    let rotation = "[rotation]\nevery = \"20d\"\nquiet_for = \"1h\"\nmax_overlap = \"2d\"\n";
+    world.broker.apply_template(&ana, &format!("{DNS_EDIT}{rotation}")).await.unwrap();
+    world.broker.add_agent(&ana, &"bot".parse().unwrap()).await.unwrap();
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let grant = NewGrant {
+        agent: "bot".parse().unwrap(),
+        template: "cloudflare/dns-edit".parse().unwrap(),
+        project: "web".parse().unwrap(),
+        environment: "lab".parse().unwrap(),
+        parameters: [("zone".to_owned(), "example.com".to_owned())].into(),
+        any_parameters: false,
+        uses: Some(3),
+        lasts: keywright_core::span::Span::from_seconds(86_400),
+    };
+    let grant = world.broker.add_grant(&ana, grant).await.unwrap().id.to_string();
+    let session = house.comes_in().await;
+    let page = async |path: &str| {
+        let answer = house.sends(&Method::GET, path, Body::None, &[("cookie", &session)]).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.text().await.unwrap()
+    };
+    let agent = page("/agents/bot").await;
+    for told in ["0 of 3", "zone = example.com", &grant, "not counted by its provider"] {
+        assert!(agent.contains(told), "{told}: {agent}");
+    }
+    assert!(page("/keys/CF_TOKEN").await.contains("not counted by its provider"));
+    let well = page("/health").await;
+    assert!(well.contains("Nothing is wrong.") && well.contains("its parent credential is in use since"));
+    // Nothing can be made, and the key is due.
+    let denied = FaultKind::Status { status: 403, retry_after: None };
+    world.sandbox.inject(Fault::on("POST", "/accounts/*/tokens", denied).times(1_000)).unwrap();
+    world.clock.advance(jiff::SignedDuration::from_hours(20 * 24));
+    world.broker.tick().await.unwrap();
+    world.broker.tick().await.unwrap();
+    let ill = page("/health").await;
+    assert!(ill.contains("could not be rotated") && ill.contains("web/dev/CF_TOKEN"), "{ill}");
+    assert!(!ill.contains("Nothing is wrong."));
 }
 
 #[tokio::test]
