@@ -1,7 +1,7 @@
 // What people do on the review pages, and what others try with them, in a real browser.
 //
 //     flow.mjs        KEYWRIGHT (the binary), KEYWRIGHT_HOME, ORIGIN, PASS and BOBS (files with passphrases), ASKS (requests
-//                     that wait, as JSON: two, less, rejected, late, odd, naughty, proposal), PEERS; SHOTS (a directory for pictures of the pages, optional)
+//                     that wait, as JSON: two, less, alike, other, rejected, late, odd, naughty, proposal), PEERS; SHOTS (a directory for pictures of the pages, optional)
 //
 // Ends with 0 when everything is as it should be, with 77 where there is no browser.
 
@@ -101,6 +101,16 @@ await step("less is approved as it is shown", async () => {
   assert.equal(keywright(PASS, "review", "show", asks.less).plan.ttl, "7d");
 });
 
+await step("requests that are alike are approved by one touch", async () => {
+  await page.goto(at(asks.alike));
+  await page.getByRole("heading", { name: "others like it" }).waitFor();
+  await page.getByRole("cell", { name: "OTHER", exact: true }).waitFor();
+  if (SHOTS) await page.screenshot({ path: join(SHOTS, "alike.png"), fullPage: true });
+  await page.getByRole("button", { name: "Approve all 2 with one touch" }).click();
+  await page.waitForURL(`${ORIGIN}/`);
+  assert.deepEqual([status(asks.alike), status(asks.other)], ["active", "active"]);
+});
+
 await step("a rejection takes a touch, and the agent reads why", async () => {
   await page.goto(at(asks.rejected));
   await page.getByLabel("reason").fill("not on a friday");
@@ -178,6 +188,7 @@ await step("every page is small, complete without a script, and keeps nobody out
     "/templates/cloudflare/dns-edit", "/policy", "/audit?verify=1", "/health", "/passkeys"];
   const plain = await browser.newContext({ javaScriptEnabled: false, storageState: await alice.context.storageState() });
   const still = await plain.newPage();
+  const paints = [];
   for (const path of paths) {
     let bytes = 0;
     const count = async (answer) => { bytes += (await answer.body().catch(() => Buffer.alloc(0))).length; };
@@ -186,6 +197,7 @@ await step("every page is small, complete without a script, and keeps nobody out
     page.off("response", count);
     assert.equal(answer.status(), 200, path);
     assert.ok(bytes < 60_000, `${path}: ${bytes} bytes`);
+    paints.push(await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? NaN));
     for (const [scheme, width] of [["light", 1280], ["dark", 1280], ["light", 390]]) {
       await page.emulateMedia({ colorScheme: scheme });
       await page.setViewportSize({ width, height: 844 });
@@ -213,6 +225,8 @@ await step("every page is small, complete without a script, and keeps nobody out
     }
   }
   await plain.close();
+  paints.sort((a, b) => a - b);
+  console.log(`first contentful paint of ${paints.length} pages: median ${paints[paints.length >> 1]} ms, last ${paints.at(-1)} ms`);
 });
 
 await step("the keyboard is enough", async () => {

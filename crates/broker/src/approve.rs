@@ -82,7 +82,7 @@ impl Broker {
             signature: STANDARD.encode(signature),
             with: std::collections::BTreeMap::new(),
         };
-        self.give(asked, waiting, approval, proof, None, wait).await
+        one(self.give(vec![Given { asked, waiting, approval, proof }], None, wait).await?)
     }
 
     /// A request that waits, and the same as it would be approved: exactly as it was shown, still what would happen, and by
@@ -116,41 +116,55 @@ impl Broker {
         Ok((asked, waiting))
     }
 
-    /// Puts a signed approval on record, and the mint begins if it was the last that was needed. `used` is the passkey that
-    /// signed, and its counter.
+    /// Puts signed approvals on record, and those mints begin of which it was the last that was needed. `used` is the passkey that
+    /// signed, and its counter. Of approvals that were signed together all go on record, or none does.
     pub(crate) async fn give(
         self: &Arc<Self>,
-        asked: Request,
-        waiting: Request,
-        approval: Approval,
-        proof: SignatureRecord,
+        given: Vec<Given>,
         used: Option<(PasskeyId, u32)>,
         wait: Duration,
-    ) -> Result<Receipt> {
-        let id = waiting.id;
-        let who = who(&Principal::Operator(approval.operator.clone()));
+    ) -> Result<Vec<Receipt>> {
+        let ids: Vec<RequestId> = given.iter().map(|one| one.waiting.id).collect();
         let written = self.ledger.write(move |tx| {
-            if waiting.digest != asked.digest {
-                narrow(tx, &asked, &waiting, who.clone())?;
+            for Given { asked, waiting, approval, proof } in given {
+                let who = who(&Principal::Operator(approval.operator.clone()));
+                if waiting.digest != asked.digest {
+                    narrow(tx, &asked, &waiting, who.clone())?;
+                }
+                tx.add_approval(&approval)?;
+                let mut record = of_request(tx.now(), Deed::ApprovalGive, Stage::Note, who, &waiting);
+                record.signatures.push(proof);
+                tx.audit(record)?;
             }
-            tx.add_approval(&approval)?;
-            if let Some((passkey, counter)) = used {
-                tx.use_passkey(passkey, counter)?;
+            match used {
+                Some((passkey, counter)) => tx.use_passkey(passkey, counter),
+                None => Ok(()),
             }
-            let mut record = of_request(tx.now(), Deed::ApprovalGive, Stage::Note, who, &waiting);
-            record.signatures.push(proof);
-            tx.audit(record)
         });
         written.await.map_err(|error| match error {
-            LedgerError::Exists { .. } => BrokerError::new(
-                Code::Conflict,
-                format!("you have approved {id} already; it needs another operator"),
-            ),
+            LedgerError::Exists { .. } => {
+                let named: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                let message =
+                    format!("you have approved {} already; it needs another operator", named.join(" or "));
+                BrokerError::new(Code::Conflict, message)
+            }
             other => copied(other),
         })?;
         self.crash_at.reached("approve.given");
-        self.start_if_approved(id).await?;
-        self.settle(id, wait).await
+        for id in &ids {
+            match self.start_if_approved(*id).await {
+                // Of several, one that can't begin is no reason to leave the others; a tick looks at it again.
+                Err(error) if ids.len() > 1 => {
+                    tracing::warn!(request = %id, message = %error.message, "approved, but not started");
+                }
+                started => started?,
+            }
+        }
+        let mut receipts = Vec::with_capacity(ids.len());
+        for id in ids {
+            receipts.push(self.settle(id, wait).await?);
+        }
+        Ok(receipts)
     }
 
     /// The request as it would be with less; the request itself when nothing is cut off.
@@ -320,6 +334,21 @@ impl Broker {
         self.crash_at.reached("mint.reserved");
         Ok(())
     }
+}
+
+/// An approval as it goes on record.
+pub(crate) struct Given {
+    /// The request as it waits.
+    pub(crate) asked: Request,
+    /// The same as it was approved.
+    pub(crate) waiting: Request,
+    pub(crate) approval: Approval,
+    pub(crate) proof: SignatureRecord,
+}
+
+/// The one receipt of one approval.
+pub(crate) fn one(mut receipts: Vec<Receipt>) -> Result<Receipt> {
+    receipts.pop().ok_or_else(|| BrokerError::new(Code::Internal, "an approval came to nothing"))
 }
 
 fn denied(refusal: &Refusal) -> BrokerError {

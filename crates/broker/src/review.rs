@@ -277,7 +277,7 @@ impl Broker {
         Ok(count)
     }
 
-    async fn review_of(&self, request: Request) -> Result<Review> {
+    pub(crate) async fn review_of(&self, request: Request) -> Result<Review> {
         let (approvals, signers) = self.approvals(request.id).await?;
         Ok(self.review_with(request, &approvals, &signers))
     }

@@ -106,6 +106,7 @@ impl Browser {
             authenticator_data: of("authenticatorData"),
             client_data: of("clientDataJSON"),
             signature: of("signature"),
+            together: Vec::new(),
         }
     }
 }
@@ -557,4 +558,90 @@ async fn passkeys_are_enrolled_where_browsers_have_them_and_with_a_good_name() {
         Code::Unauthenticated
     );
     world.broker.begin_passkey(&word, ORIGIN).await.unwrap();
+}
+
+/// A request that needs one approval, and the digest of its plan.
+async fn elsewhere(world: &World, wish: &Ask) -> (String, String) {
+    let wish = Ask { environment: "elsewhere".to_owned(), ..wish.clone() };
+    let receipt = world.request(&wish).await.unwrap();
+    assert_eq!((receipt.status, receipt.approvals.needed), (Status::PendingApproval, 1));
+    let id = receipt.request.to_string();
+    let Pending::Key(review) = world.broker.review(&id, &Less::default()).await.unwrap() else { panic!() };
+    (id, review.digest)
+}
+
+#[tokio::test]
+async fn requests_that_differ_in_name_only_are_approved_by_one_touch_and_each_can_be_checked() {
+    let world = World::new().await;
+    let mut browser = enrolled(&world).await;
+    let ana = named("ana");
+    let mut all = Vec::new();
+    for name in ["ONE", "TWO", "THREE"] {
+        all.push(elsewhere(&world, &ask("example.com", name)).await);
+    }
+    let other = elsewhere(&world, &Ask { ttl: Some("7d".to_owned()), ..ask("example.com", "SHORTER") }).await;
+    let production = waiting(&world, "PRODUCTION").await;
+    let ids = |found: Vec<keywright_broker::review::Review>| -> Vec<String> {
+        found.into_iter().map(|one| one.request.to_string()).collect()
+    };
+    let first = all[0].0.parse().unwrap();
+    let mut found = ids(world.broker.alike(first).await.unwrap());
+    found.sort();
+    assert_eq!(found, [all[1].0.clone(), all[2].0.clone()]);
+    // What is not like the others, or of much to lose, or there twice, is not signed together with them.
+    for odd in [&other, &production, &all[0]] {
+        let with = [all[0].clone(), all[1].clone(), odd.clone()];
+        let refused = world.broker.offer_approvals(&ana, ORIGIN, &with).await.unwrap_err();
+        assert_eq!(refused.code, Code::Conflict, "{refused}");
+    }
+    let stale = [all[0].clone(), (all[1].0.clone(), all[2].1.clone())];
+    assert!(world.broker.offer_approvals(&ana, ORIGIN, &stale).await.is_err(), "not the plan that was shown");
+    assert!(world.broker.offer_approvals(&ana, ORIGIN, &[]).await.is_err());
+
+    // A touch over several is no touch over another one, nor the other way round.
+    let wait = Duration::from_secs(20);
+    let challenge = world.broker.offer_approvals(&ana, ORIGIN, &all).await.unwrap();
+    let good = browser.signs(&challenge).await;
+    let single = offered(&world, "ana", &other.0, &other.1).await;
+    assert!(approves(&world, "ana", &single.id.to_string(), good.clone()).await.is_err());
+    let single = offered(&world, "ana", &other.0, &other.1).await;
+    let of_other = browser.signs(&single).await;
+    let id = challenge.id.to_string();
+    let together = async |id: String, assertion| {
+        world.broker.approve_together_with_passkey(&ana, &id, ORIGIN, assertion, wait).await
+    };
+    assert!(together(id.clone(), of_other).await.is_err());
+    let gone = together(id, good).await.unwrap_err();
+    assert_eq!(gone.code, Code::Conflict, "the offer was used up");
+    assert!(world.broker.key(&keywright_core::plan::Principal::Operator(ana.clone()), "ONE").await.is_err());
+
+    let challenge = world.broker.offer_approvals(&ana, ORIGIN, &all).await.unwrap();
+    let mut assertion = browser.signs(&challenge).await;
+    // What a browser says of it counts for nothing.
+    assertion.together = vec!["ab".repeat(32)];
+    let receipts = together(challenge.id.to_string(), assertion).await.unwrap();
+    assert_eq!(receipts.len(), 3);
+    for receipt in receipts {
+        assert_eq!(receipt.status, Status::Active, "{receipt:?}");
+    }
+    assert_eq!(given(&world, &other.0).await, Vec::<String>::new());
+    let trace = world.broker.trace("TWO").await.unwrap();
+    let entry = trace.entries.iter().find(|one| one.record().deed == Deed::ApprovalGive).unwrap();
+    assert_eq!(signed_as_said(entry.record()), Ok(()));
+    let lies: [fn(&mut Record); 3] = [
+        |record| drop(record.signatures[0].with.remove("together")),
+        |record| drop(record.signatures[0].with.insert("together".to_owned(), "ab".repeat(32))),
+        |record| {
+            let together = record.signatures[0].with.get_mut("together").unwrap();
+            *together = together.split(' ').rev().collect::<Vec<_>>().join(" ");
+        },
+    ];
+    for lie in lies {
+        let mut record = entry.record().clone();
+        lie(&mut record);
+        assert!(signed_as_said(&record).is_err(), "{:?}", record.signatures[0].with);
+    }
+    world.broker.publish_audit().await.unwrap();
+    let (_, findings) = world.broker.verify_audit().await.unwrap();
+    assert_eq!(findings, Vec::<String>::new());
 }

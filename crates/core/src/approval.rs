@@ -53,6 +53,33 @@ pub struct Assertion {
     pub client_data: String,
     /// Over authenticator data and the SHA-256 of the client data.
     pub signature: String,
+    /// Where one touch signed several messages: the SHA-256 of each, in hexadecimal, its own among them. The broker fills it in;
+    /// what a browser says of it counts for nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub together: Vec<String>,
+}
+
+impl Assertion {
+    /// The bytes whose [`challenge`] was to be signed, where a message is among them.
+    #[must_use]
+    pub fn covers(&self, message: &[u8]) -> Option<Vec<u8>> {
+        if self.together.is_empty() {
+            return Some(message.to_vec());
+        }
+        self.together.contains(&hashed(message)).then(|| together(&self.together))
+    }
+}
+
+/// How a message stands among those that are signed together.
+#[must_use]
+pub fn hashed(message: &[u8]) -> String {
+    hex::encode(Sha256::digest(message))
+}
+
+/// What one touch signs for several messages.
+#[must_use]
+pub fn together(hashes: &[String]) -> Vec<u8> {
+    format!("keywright/approvals/1\n{}\n", hashes.join("\n")).into_bytes()
 }
 
 /// What a passkey is given to sign for a message: nothing random has to be remembered, and what was signed can be checked for as

@@ -1,6 +1,12 @@
 //! The review pages in a real browser: two people with their authenticators, an agent that asks, and pages that mean harm. What they do
 //! is in `tests/pages/flow.mjs`.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod mcp_support;
 
@@ -56,6 +62,8 @@ fn people_approve_with_a_touch_and_nobody_else_does_anything() {
             "less": asks(&agent, "LESS", long, "dev", "a record", Some("120d")).await,
             "rejected": asks(&agent, "REJECTED", long, "dev", "a record", Some("121d")).await,
             "late": asks(&agent, "LATE", long, "dev", "a record", Some("122d")).await,
+            "alike": asks(&agent, "ALIKE", edit, "elsewhere", "one of two", None).await,
+            "other": asks(&agent, "OTHER", edit, "elsewhere", "the other", None).await,
             "odd": asks(&agent, "ODD", long, "dev", "a record", Some("123d")).await,
             "naughty": asks(&agent, "NAUGHTY", edit, "production", NAUGHTY, None).await,
             "proposal": agent.call("propose_template", json!({
@@ -90,6 +98,7 @@ fn people_approve_with_a_touch_and_nobody_else_does_anything() {
     };
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}{err}");
+    print!("{out}");
 
     let verified = world.ok(&["audit", "verify"]);
     assert_eq!(verified["sound"], true, "{verified}");
@@ -97,7 +106,7 @@ fn people_approve_with_a_touch_and_nobody_else_does_anything() {
     let log = world.alice(&["audit", "export"]).expect(0).out;
     let touched =
         |deed: &str| log.lines().filter(|line| line.contains(deed) && line.contains("\"webauthn\"")).count();
-    assert_eq!(touched("\"approval.give\""), 3, "{out}");
+    assert_eq!(touched("\"approval.give\""), 5, "{out}");
     assert_eq!(touched("\"request.reject\""), 2, "{out}");
     assert_eq!((touched("\"template.apply\""), touched("\"agent.resume\"")), (1, 1));
     assert_eq!(touched("\"operator.touch\""), 2, "a pause, and a revocation");

@@ -89,6 +89,10 @@ function act(form, button) {
     body.digest = shown;
     body.less = { ttl: ttl || null, without: (without || "").split(" ").filter(Boolean) };
   }
+  if (act === "approve_together") {
+    const digests = shown.split(" ");
+    body.requests = of.split(" ").map((id, at) => [id, digests[at]]);
+  }
   if (act === "apply") body.source = shown;
   return body;
 }
@@ -115,7 +119,7 @@ for (const form of document.querySelectorAll("form.deed")) {
     else location.assign(done.to);
   });
   for (const button of form.querySelectorAll("button")) {
-    if (form.id === "approve") seen(button);
+    if (form.id === "approve" || form.id === "together") seen(button);
     else button.disabled = false;
   }
 }

@@ -108,6 +108,8 @@ pub struct OnKey {
 pub enum Done {
     /// A request or a proposal was decided.
     Request(String),
+    /// Several requests were.
+    Inbox,
     /// Something was done to an agent.
     Agent(String),
     /// Something was done to a key.
@@ -282,6 +284,7 @@ impl Broker {
     ) -> Result<Done> {
         let id = ApprovalId::parse(id).map_err(BrokerError::invalid)?;
         let Offer::Act(acting) = self.waiting.taken(id)? else { return Err(other_offer()) };
+        let assertion = &Assertion { together: Vec::new(), ..assertion.clone() };
         if acting.operator != *operator {
             return Err(other_offer());
         }
@@ -402,6 +405,10 @@ impl Broker {
         if self.waiting.is_approval(parsed) {
             let receipt = self.approve_with_passkey(operator, id, origin, assertion, wait).await?;
             return Ok(Done::Request(receipt.request.to_string()));
+        }
+        if self.waiting.is_batch(parsed) {
+            self.approve_together_with_passkey(operator, id, origin, assertion, wait).await?;
+            return Ok(Done::Inbox);
         }
         self.act_with_passkey(operator, id, origin, &assertion, wait).await
     }

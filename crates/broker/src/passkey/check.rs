@@ -56,11 +56,12 @@ pub(crate) fn is_good(
     message: &[u8],
     assertion: &Assertion,
 ) -> Result<u32, String> {
+    let message = assertion.covers(message).ok_or_else(|| "it was given for something else".to_owned())?;
     // Its own state would hold a challenge of its own; ours says what is approved.
     let state = serde_json::json!({
         "credentials": [credential],
         "policy": "required",
-        "challenge": URL_SAFE_NO_PAD.encode(challenge(message)),
+        "challenge": URL_SAFE_NO_PAD.encode(challenge(&message)),
         "appid": null,
         "allow_backup_eligible_upgrade": false,
     });
@@ -102,6 +103,9 @@ pub(crate) fn on_record(
     let mut with: std::collections::BTreeMap<String, String> =
         with.into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
     with.insert("origin".to_owned(), origin.to_owned());
+    if !assertion.together.is_empty() {
+        with.insert("together".to_owned(), assertion.together.join(" "));
+    }
     SignatureRecord {
         by: by.to_owned(),
         method: WEBAUTHN.to_owned(),
@@ -137,6 +141,11 @@ pub fn verifies(signature: &SignatureRecord) -> Result<(), String> {
                 authenticator_data: of("authenticator_data")?,
                 client_data: of("client_data")?,
                 signature: signature.signature.clone(),
+                together: signature
+                    .with
+                    .get("together")
+                    .map(|all| all.split(' ').map(str::to_owned).collect())
+                    .unwrap_or_default(),
             };
             is_good(&credential, &of("origin")?, &message, &assertion).map(drop)
         }

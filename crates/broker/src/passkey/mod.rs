@@ -2,6 +2,7 @@
 //! has neither. What is signed is the message of one approval, or of one other deed, so an answer is good for nothing else.
 
 mod acts;
+mod batch;
 mod check;
 mod offers;
 
@@ -28,7 +29,7 @@ pub(crate) use offers::Waiting;
 use offers::{Invitation, Offer};
 
 use crate::admin::vouched;
-use crate::approve::Less;
+use crate::approve::{Given, Less, one};
 use crate::auth::{Proven, new_code};
 use crate::broker::Broker;
 use crate::clock::entropy;
@@ -338,6 +339,7 @@ impl Broker {
         assertion: Assertion,
         wait: Duration,
     ) -> Result<Receipt> {
+        let assertion = Assertion { together: Vec::new(), ..assertion };
         self.refuse_if_forked()?;
         let id = ApprovalId::parse(id).map_err(BrokerError::invalid)?;
         let Offer::Approve(mut approval, less) = self.waiting.taken(id)? else { return Err(other_offer()) };
@@ -355,7 +357,7 @@ impl Broker {
         approval.signature = Signed::Passkey(Box::new(assertion));
         let digest = approval.digest.to_string();
         let (asked, waiting) = self.to_approve(operator, approval.request, &digest, &less).await?;
-        self.give(asked, waiting, *approval, proof, used, wait).await
+        one(self.give(vec![Given { asked, waiting, approval: *approval, proof }], used, wait).await?)
     }
 
     async fn challenge(

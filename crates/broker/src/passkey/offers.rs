@@ -34,6 +34,8 @@ pub(crate) struct Invitation {
 pub(crate) enum Offer {
     /// An approval, all but its signature, and what is cut off before.
     Approve(Box<Approval>, Less),
+    /// Several approvals, all but their signatures, by one touch.
+    Together(Vec<Approval>),
     /// Another deed.
     Act(Box<Acting>),
 }
@@ -91,6 +93,12 @@ impl Waiting {
     pub(crate) fn is_approval(&self, id: ApprovalId) -> bool {
         let all = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
         matches!(all.get(&id), Some((Offer::Approve(..), _)))
+    }
+
+    /// Whether several approvals were.
+    pub(crate) fn is_batch(&self, id: ApprovalId) -> bool {
+        let all = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(all.get(&id), Some((Offer::Together(_), _)))
     }
 
     /// Takes an offer, whatever comes of it: no answer is tried twice.

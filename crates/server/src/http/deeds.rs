@@ -172,6 +172,8 @@ pub(super) async fn add_passkey(
 pub(super) enum Wish {
     /// To approve.
     Approve(Approve),
+    /// To approve several.
+    Together(Together),
     /// Another one.
     Act(Act),
 }
@@ -194,6 +196,22 @@ enum Approving {
     Approve,
 }
 
+/// An approval of several requests, as a page showed them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Together {
+    #[expect(dead_code, reason = "it tells this from the others")]
+    act: Joining,
+    /// Each with its digest.
+    requests: Vec<(String, String)>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Joining {
+    ApproveTogether,
+}
+
 pub(super) async fn offer(
     State(door): State<Arc<Door>>,
     Looks(operator): Looks,
@@ -202,6 +220,9 @@ pub(super) async fn offer(
     let challenge = match read(body)? {
         Wish::Approve(Approve { request, digest, less, .. }) => {
             door.broker.offer_approval(&operator, &door.origin, &request, &digest, &less).await
+        }
+        Wish::Together(Together { requests, .. }) => {
+            door.broker.offer_approvals(&operator, &door.origin, &requests).await
         }
         Wish::Act(act) => door.broker.offer_act(&operator, &door.origin, act).await,
     };
@@ -219,6 +240,7 @@ pub(super) async fn touch(
         door.broker.touched_by(&operator, &id, &door.origin, assertion, WAIT).await.map_err(refused)?;
     let to = match done {
         Done::Request(request) => format!("/r/{request}"),
+        Done::Inbox => "/".to_owned(),
         Done::Agent(agent) => format!("/agents/{agent}"),
         Done::Key(key) => format!("/keys/{key}"),
         Done::Word(word) => return Ok(Json(json!({ "code": word, "at": format!("{}/enrol", door.origin) }))),

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use jiff::Timestamp;
 use keywright_broker::grants::GrantShown;
 use keywright_core::name::AgentName;
 use keywright_core::receipt::Status;
+use serde::Deserialize;
 
 use super::super::Door;
 use super::super::session::Looks;
@@ -15,11 +16,27 @@ use super::keys::{spending, table};
 use super::parts::{Deed, Part, Shown, Table, Text, Tone};
 use super::{Page, ROWS, failed};
 
-pub(crate) async fn list(State(door): State<Arc<Door>>, Looks(operator): Looks) -> Response {
-    let agents = match door.broker.agents().await {
+/// From where on.
+#[derive(Deserialize)]
+pub(crate) struct After {
+    #[serde(default)]
+    after: String,
+}
+
+pub(crate) async fn list(
+    State(door): State<Arc<Door>>,
+    Looks(operator): Looks,
+    Query(After { after }): Query<After>,
+) -> Response {
+    let mut agents = match door.broker.agents().await {
         Ok(agents) => agents,
         Err(error) => return failed("agents", &operator, error),
     };
+    // By name, and those of one page.
+    agents.retain(|agent| agent.name.as_str() > after.as_str());
+    let rows = usize::try_from(ROWS).unwrap_or(usize::MAX);
+    let is_more = agents.len() > rows;
+    agents.truncate(rows);
     let now = door.broker.now();
     let row = |agent: &keywright_ledger::Agent| {
         vec![
@@ -37,7 +54,11 @@ pub(crate) async fn list(State(door): State<Arc<Door>>, Looks(operator): Looks) 
         rows: agents.iter().map(row).collect(),
         empty: "No agents yet: `keywright agent add NAME --token-file FILE`.",
     };
-    Page::new("agents", "Agents", &operator).with(Part::Table(table)).answer(&door).await
+    let mut page = Page::new("agents", "Agents", &operator).with(Part::Table(table));
+    if let Some(last) = agents.last().filter(|_| is_more) {
+        page = page.with(Part::More(format!("/agents?after={}", last.name), "more"));
+    }
+    page.answer(&door).await
 }
 
 pub(super) fn of_status(status: Status) -> Tone {

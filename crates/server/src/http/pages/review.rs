@@ -6,6 +6,7 @@ use askama::Template;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use jiff::Timestamp;
 use keywright_broker::approve::Less;
 use keywright_broker::blocks::{self, Block};
 use keywright_broker::review::{Pending, Proposed, Review};
@@ -16,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::Door;
 use super::super::session::Looks;
-use super::parts::{Part, Shown, Tone};
+use super::parts::{Part, Shown, Table, Text, Tone};
 use super::{failed, html};
 
 #[derive(Template)]
@@ -40,6 +41,17 @@ struct ReviewPage {
     decision: Option<Decision>,
     /// Where the key is, once there is one.
     key: String,
+    /// Requests that wait and may be approved together with this one.
+    alike: Vec<Part>,
+    /// All of those and this one, as they are signed: ids and digests.
+    together: Option<Together>,
+}
+
+/// Requests that one touch approves.
+struct Together {
+    count: usize,
+    requests: Shown,
+    digests: Shown,
 }
 
 /// What an operator can decide.
@@ -103,7 +115,7 @@ pub(crate) async fn page(
         Pending::Key(review) => of_key(&door, review, &operator, has_passkey, &less).await,
         Pending::Template(proposed) => of_template(&door, proposed, &operator, has_passkey),
     };
-    page.waiting = door.broker.health().await.map_or(0, |health| health.requests_pending);
+    page.waiting = door.broker.count_waiting().await.unwrap_or(0);
     html(&page, StatusCode::OK)
 }
 
@@ -159,6 +171,11 @@ async fn of_key(
         }
     });
     let key = door.broker.led_to(review.request).await.ok().flatten();
+    let others = if waits && less.is_nothing() {
+        door.broker.alike(review.request).await.unwrap_or_default()
+    } else {
+        Vec::new()
+    };
     ReviewPage {
         title: Shown::of(format!("{} · {}", review.plan.name, review.verdict.level)),
         here: "inbox",
@@ -175,6 +192,8 @@ async fn of_key(
         source: Vec::new(),
         decision,
         key: key.map(|id| super::parts::path(&["keys", &id.to_string()])).unwrap_or_default(),
+        together: (!others.is_empty()).then(|| together(review, &others)),
+        alike: alike(&others, door.broker.now()),
     }
 }
 
@@ -214,7 +233,49 @@ fn of_template(door: &Door, proposed: &Proposed, operator: &OperatorName, has_pa
         source: vec![Part::heading("as proposed"), Part::source(proposed.source.raw())],
         decision,
         key: String::new(),
+        alike: Vec::new(),
+        together: None,
     }
+}
+
+/// A row for each request that may be approved together with one.
+fn alike(others: &[Review], now: Timestamp) -> Vec<Part> {
+    if others.is_empty() {
+        return Vec::new();
+    }
+    let row = |one: &Review| {
+        let places: Vec<String> = one.plan.destinations.iter().map(|one| one.place.to_string()).collect();
+        vec![
+            Text::of(one.plan.name.as_str()).to(&["r", &one.request.to_string()]),
+            Text::of(one.plan.project.as_str()),
+            Text::of(places.join(", ")),
+            Text { text: Shown::said(one.plan.purpose.raw()), ..Text::of("") },
+            Text::at(one.created_at, now),
+            Text::of(&one.match_code),
+        ]
+    };
+    vec![
+        Part::heading("others like it"),
+        Part::Note(
+            Shown::of(
+                "They differ from this one in nothing but what stands here: same agent, template, environment, parameters, \
+                 permissions, lifetime and store.",
+            ),
+            Tone::Plain,
+        ),
+        Part::Table(Table {
+            header: vec!["key", "project", "goes to", "purpose", "asked", "match code"],
+            rows: others.iter().map(row).collect(),
+            empty: "",
+        }),
+    ]
+}
+
+fn together(review: &Review, others: &[Review]) -> Together {
+    let all: Vec<&Review> = std::iter::once(review).chain(others).collect();
+    let ids: Vec<String> = all.iter().map(|one| one.request.to_string()).collect();
+    let digests: Vec<&str> = all.iter().map(|one| one.digest.as_str()).collect();
+    Together { count: all.len(), requests: Shown::of(ids.join(" ")), digests: Shown::of(digests.join(" ")) }
 }
 
 /// The key and the first things that it reaches, by name.
