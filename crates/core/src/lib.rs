@@ -46,4 +46,5 @@ pub mod standing;
 pub mod store;
 pub mod template;
 pub mod text;
+mod usage;
 pub mod verdict;
