@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use keywright_core::audit::{Deed, Record, Stage, Subject, Who};
 use keywright_core::id::SealedId;
 use keywright_core::key::{Key, VersionState};
@@ -21,6 +23,7 @@ use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
 use crate::mask::FINGERPRINT;
 use crate::outside::{DOTENV, EMBEDDED, connect, connect_store, owner_of_connection, owner_of_store};
+use crate::passkey::PUBLIC_KEY;
 use crate::rails::{
     AGENT, CONNECTION, FACT, OPERATOR, Rails, STORE, WORKLOAD, known_as, of_connection, of_store,
 };
@@ -255,7 +258,7 @@ impl Broker {
         let written = self.ledger.write(move |tx| {
             let mac = tx.add_operator(&name, &keys, &keyring)?.to_string();
             rails.coming(&known, &mac);
-            tx.audit(vouched(tx.now(), Deed::OperatorAdd, who, name.as_str(), &mac))
+            tx.audit(of_operator(tx.now(), who, &name, &keys, &mac))
         });
         written.await?;
         Ok(())
@@ -464,6 +467,20 @@ impl Broker {
 pub(crate) fn vouched(at: jiff::Timestamp, deed: Deed, who: Who, name: &str, mac: &str) -> Record {
     let mut record = named(at, deed, who, name);
     record.facts.insert(FACT.to_owned(), serde_json::json!(mac));
+    record
+}
+
+/// An operator is added, whose signatures are known by this key from here on.
+pub(crate) fn of_operator(
+    at: jiff::Timestamp,
+    who: Who,
+    name: &OperatorName,
+    keys: &OperatorKeys,
+    mac: &str,
+) -> Record {
+    let mut record = vouched(at, Deed::OperatorAdd, who, name.as_str(), mac);
+    let key = STANDARD.encode(keys.public_key().as_bytes());
+    record.facts.insert(PUBLIC_KEY.to_owned(), serde_json::json!(key));
     record
 }
 

@@ -266,7 +266,7 @@ impl Broker {
         &self,
         operator: &Proven,
         source: &str,
-        proposal: Option<RequestId>,
+        proposal: Option<(RequestId, Option<u64>)>,
     ) -> Result<(CheckedTemplate, u64)> {
         self.refuse_if_forked()?;
         let mut checked = check_template(source)?;
@@ -284,10 +284,14 @@ impl Broker {
         let who = operator.caller().who();
         let (name, rails) = (resolved.template.id.to_string(), Arc::clone(&self.rails));
         let written = self.ledger.write(move |tx| {
-            if let Some(proposal) = proposal {
+            if let Some((proposal, _)) = proposal {
                 tx.settle_proposal(proposal, "applied")?;
             }
             let version = tx.apply_template(&source, &resolved, &by, &signature)?;
+            if proposal.and_then(|(_, shown)| shown).is_some_and(|shown| shown != version) {
+                let message = "the template that is in force is another one than was shown beside the proposal; look again";
+                return Err(BrokerError::new(Code::Conflict, message));
+            }
             let digest = of_template(&source, &resolved, version);
             rails.coming(resolved.template.id.as_str(), &digest);
             let mut record = Record::new(tx.now(), Deed::TemplateApply, Stage::Note, who);
@@ -295,7 +299,7 @@ impl Broker {
                 Subject { template: Some(resolved.template.id.to_string()), ..Subject::default() };
             record.facts.insert("version".to_owned(), serde_json::json!(version));
             record.facts.insert(FACT.to_owned(), serde_json::json!(digest));
-            if let Some(proposal) = proposal {
+            if let Some((proposal, _)) = proposal {
                 let text = hex::encode(Sha256::digest(source.as_bytes()));
                 record.facts.insert("proposal".to_owned(), serde_json::json!(proposal));
                 record.facts.insert("source".to_owned(), serde_json::json!(text));
@@ -309,7 +313,7 @@ impl Broker {
                 record.facts.insert("wider".to_owned(), serde_json::json!(wider.len()));
             }
             tx.audit(record)?;
-            Ok::<_, LedgerError>((version, digest))
+            Ok::<_, BrokerError>((version, digest))
         });
         let (version, digest) = written.await?;
         self.rails.came(&name, &digest);

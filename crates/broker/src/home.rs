@@ -10,14 +10,13 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use keywright_core::audit::Deed;
 use keywright_core::name::OperatorName;
 use keywright_core::plan::Principal;
 use keywright_core::secret::Secret;
 use keywright_ledger::seal::{MasterKey, SlotCost, random};
 use keywright_ledger::{Clock, Ledger, LedgerError, Location, OperatorKeys};
 
-use crate::admin::vouched;
+use crate::admin::of_operator;
 use crate::error::{BrokerError, Code, Result};
 use crate::record::who;
 
@@ -295,7 +294,7 @@ impl Home {
                 tx.set_instance(&instance)?;
                 let mac = tx.add_operator(&operator, &keys, &keyring)?.to_string();
                 let by = who(&Principal::Operator(operator.clone()));
-                tx.audit(vouched(tx.now(), Deed::OperatorAdd, by, operator.as_str(), &mac))
+                tx.audit(of_operator(tx.now(), by, &operator, &keys, &mac))
             })
             .await;
         if let (Err(LedgerError::Exists { what: "home", .. }), Location::Server(_)) = (&written, location) {

@@ -107,6 +107,7 @@ impl Broker {
         operator: &Proven,
         request: &str,
         shown: &str,
+        version: Option<u64>,
     ) -> Result<(CheckedTemplate, u64)> {
         operator.deciding()?;
         let id = Self::find_request(request)?;
@@ -122,7 +123,7 @@ impl Broker {
                 "the template is not the one that you were shown; look again",
             ));
         }
-        self.put_in_force(operator, shown, Some(id)).await
+        self.put_in_force(operator, shown, Some((id, version))).await
     }
 
     /// A proposal as a reviewer sees it, beside what it would replace, given the templates in force.

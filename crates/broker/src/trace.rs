@@ -14,7 +14,7 @@ use keywright_ledger::{
 
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
-use crate::passkey::signed_as_said;
+use crate::passkey::signed_by_whom_it_says;
 use crate::receipt::{in_force, what_is_open};
 use crate::rotate::rules;
 use crate::saga::class_of;
@@ -195,7 +195,7 @@ impl Broker {
     /// When it can't be read.
     pub async fn verify_audit(&self) -> Result<(u64, Vec<String>)> {
         let (dir, location) = (self.home().audit(), self.home().location()?);
-        let work = move || verify_with(&dir, location, None, None, &signed_as_said);
+        let work = move || verify_with(&dir, location, None, None, &signed_by_whom_it_says());
         let internal = |error: &dyn std::fmt::Display| BrokerError::new(Code::Internal, error.to_string());
         let report = tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))?;
         let report = report.map_err(|error| internal(&error))?;

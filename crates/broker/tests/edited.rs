@@ -451,7 +451,8 @@ async fn a_proposal_that_was_changed_is_neither_shown_nor_applied() {
     edit(&world, "UPDATE proposals SET source = replace(source, 'DNS Write', 'Zone Write')");
     let id = one(&world, "SELECT request FROM proposals");
     outside(world.broker.review(&id, &<_>::default()).await, "another source");
-    let applied = world.broker.apply_proposal(&ana, &id, &one(&world, "SELECT source FROM proposals")).await;
+    let applied =
+        world.broker.apply_proposal(&ana, &id, &one(&world, "SELECT source FROM proposals"), None).await;
     outside(applied, "another source");
 }
 

@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use keywright_broker::approve::Less;
 use keywright_broker::ask::Ask;
 use keywright_broker::home::Home;
-use keywright_broker::passkey::{Act, Challenge, Done, OnKey, PasskeyShown, signed_as_said, verifies};
+use keywright_broker::passkey::{
+    Act, Challenge, Done, OnKey, PasskeyShown, signed_as_said, signed_by_whom_it_says, verifies,
+};
 use keywright_broker::review::Pending;
 use keywright_broker::{BrokerError, Code};
 use keywright_core::approval::Assertion;
@@ -513,16 +515,21 @@ async fn a_touch_puts_a_proposal_in_force_as_it_was_shown() {
     let source = PROPOSED;
     let agent = World::agent("bot");
     let request = world.broker.propose_template(&agent, source, "to look").await.unwrap().to_string();
-    let act = |source: &str| Act::Apply {
+    // Somebody else has put a narrower one in force while the page was open.
+    world.broker.apply_template(&world.ana().await, source).await.unwrap();
+    let act = |source: &str, version| Act::Apply {
         request: request.clone(),
         source: hex::encode(<sha2::Sha256 as sha2::Digest>::digest(source.as_bytes())),
+        version,
     };
-    let other = world.broker.offer_act(&ana, ORIGIN, act("another text")).await.unwrap();
-    let touch = browser.signs(&other).await;
-    let id = other.id.to_string();
-    let refused = world.broker.act_with_passkey(&ana, &id, ORIGIN, &touch, WAIT).await.unwrap_err();
-    assert_eq!(refused.code, Code::Conflict);
-    let challenge = world.broker.offer_act(&ana, ORIGIN, act(source)).await.unwrap();
+    for (text, version) in [("another text", 2), (source, 1), (source, 3)] {
+        let other = world.broker.offer_act(&ana, ORIGIN, act(text, version)).await.unwrap();
+        let touch = browser.signs(&other).await;
+        let id = other.id.to_string();
+        let refused = world.broker.act_with_passkey(&ana, &id, ORIGIN, &touch, WAIT).await.unwrap_err();
+        assert_eq!(refused.code, Code::Conflict, "{version}: {refused}");
+    }
+    let challenge = world.broker.offer_act(&ana, ORIGIN, act(source, 2)).await.unwrap();
     let touch = browser.signs(&challenge).await;
     let id = challenge.id.to_string();
     world.broker.act_with_passkey(&ana, &id, ORIGIN, &touch, WAIT).await.unwrap();
@@ -644,4 +651,52 @@ async fn requests_that_differ_in_name_only_are_approved_by_one_touch_and_each_ca
     world.broker.publish_audit().await.unwrap();
     let (_, findings) = world.broker.verify_audit().await.unwrap();
     assert_eq!(findings, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_signature_of_another_key_in_the_same_name_is_found_in_the_log() {
+    let world = World::new().await;
+    let mut browser = enrolled(&world).await;
+    let ana = world.ana().await;
+    let passphrase = || Secret::new("another long passphrase".to_owned());
+    world.broker.add_operator(&ana, &named("bo"), passphrase()).await.unwrap();
+    let bo = world.broker.operator(Some(&named("bo")), passphrase()).await.unwrap();
+    let (request, digest) = waiting(&world, "CF_TOKEN").await;
+    let challenge = offered(&world, "ana", &request, &digest).await;
+    let assertion = browser.signs(&challenge).await;
+    approves(&world, "ana", &challenge.id.to_string(), assertion).await.unwrap();
+    world.broker.approve(&bo, &request, &digest, &Less::default(), WAIT).await.unwrap();
+    world.broker.publish_audit().await.unwrap();
+    let (_, findings) = world.broker.verify_audit().await.unwrap();
+    assert_eq!(findings, Vec::<String>::new());
+
+    // The same entries, with what somebody could write who has the log's own key and nobody's passphrase or passkey.
+    let filter = keywright_ledger::AuditFilter { limit: 10_000, ..keywright_ledger::AuditFilter::default() };
+    let log = world.broker.log(filter).await.unwrap();
+    let records = || -> Vec<Record> {
+        let mut entries: Vec<_> = log.iter().collect();
+        entries.sort_by_key(|entry| entry.index());
+        entries.into_iter().map(|entry| entry.record().clone()).collect()
+    };
+    let read = |records: &[Record]| -> Vec<String> {
+        let looks = signed_by_whom_it_says();
+        records.iter().filter_map(|record| looks(record).err()).collect()
+    };
+    assert_eq!(read(&records()), Vec::<String>::new());
+    // bo's approval by another key.
+    let mut forged = records();
+    let other = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+    for record in &mut forged {
+        for signature in record.signatures.iter_mut().filter(|one| one.by == "bo") {
+            use ed25519_dalek::Signer as _;
+            let over = STANDARD.decode(&signature.over).unwrap();
+            signature.key = STANDARD.encode(other.verifying_key().as_bytes());
+            signature.signature = STANDARD.encode(other.sign(&over).to_bytes());
+        }
+    }
+    assert_eq!(read(&forged), ["it is signed with a key that is on record as none of `bo`"]);
+    // A passkey that was never added, or was removed before.
+    let mut forged = records();
+    forged.retain(|record| record.deed != Deed::PasskeyAdd);
+    assert_eq!(read(&forged), ["it is signed with a key that is on record as none of `ana`"]);
 }

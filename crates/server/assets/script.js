@@ -93,7 +93,10 @@ function act(form, button) {
     const digests = shown.split(" ");
     body.requests = of.split(" ").map((id, at) => [id, digests[at]]);
   }
-  if (act === "apply") body.source = shown;
+  if (act === "apply") {
+    body.source = shown;
+    body.version = Number(form.dataset.version);
+  }
   return body;
 }
 

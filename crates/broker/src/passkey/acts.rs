@@ -68,6 +68,8 @@ pub enum Act {
         request: String,
         /// The SHA-256 of the text that was shown, in hexadecimal.
         source: String,
+        /// Which version it becomes: the one after what it was shown beside.
+        version: u64,
     },
     /// To revoke a key.
     Revoke(OnKey),
@@ -174,7 +176,10 @@ impl Act {
             Self::Invite { .. } => "invite",
             Self::Forget { .. } => "forget",
         };
-        serde_json::json!([tag, self.because()])
+        match self {
+            Self::Apply { source, version, .. } => serde_json::json!([tag, source, version]),
+            _ => serde_json::json!([tag, self.because()]),
+        }
     }
 
     /// Why, in the operator's words; of a proposal the digest of its text.
@@ -348,7 +353,7 @@ impl Broker {
                 self.revoke_all_of(&caller, &named(&agent)?, &reason).await?;
                 Ok(Done::Agent(agent))
             }
-            Act::Apply { request, source } => {
+            Act::Apply { request, source, version } => {
                 let id = Self::find_request(&request)?;
                 let found = self.ledger.read(move |tx| tx.proposal(id)).await?;
                 let shown = found.map(|proposal| proposal.source).unwrap_or_default();
@@ -356,7 +361,7 @@ impl Broker {
                     let message = "the template is not the one that you were shown; look again";
                     return Err(BrokerError::new(Code::Conflict, message));
                 }
-                self.apply_proposal(operator, &request, &shown).await?;
+                self.apply_proposal(operator, &request, &shown, Some(version)).await?;
                 Ok(Done::Request(request))
             }
             Act::Revoke(on) => {

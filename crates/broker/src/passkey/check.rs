@@ -186,7 +186,9 @@ pub fn signed_as_said(record: &Record) -> Result<(), String> {
                     && record
                         .facts
                         .get("source")
-                        .map(|source| serde_json::json!(["apply", source]).to_string())
+                        .map(|source| {
+                            serde_json::json!(["apply", source, record.facts.get("version")]).to_string()
+                        })
                         .as_deref()
                         == Some(said(3))
                     && said(5) == signature.by

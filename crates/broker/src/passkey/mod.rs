@@ -5,6 +5,7 @@ mod acts;
 mod batch;
 mod check;
 mod offers;
+mod signers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub(crate) use check::{ED25519, on_record};
 pub use check::{signed_as_said, verifies};
 pub(crate) use offers::Waiting;
 use offers::{Invitation, Offer};
+pub(crate) use signers::PUBLIC_KEY;
+pub use signers::signed_by_whom_it_says;
 
 use crate::admin::vouched;
 use crate::approve::{Given, Less, one};

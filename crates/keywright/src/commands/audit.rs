@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use keywright_broker::Code;
-use keywright_broker::passkey::signed_as_said;
+use keywright_broker::passkey::signed_by_whom_it_says;
 use keywright_ledger::audit_files;
 use keywright_server::answer::Failure;
 use keywright_server::call::OperatorCall;
@@ -155,7 +155,8 @@ async fn verify(app: &App, checkpoint: Option<&Path>) -> Done {
     let read = |file| input::text_file(&app.stdin, file, "the checkpoint");
     let older = checkpoint.map(read).transpose()?;
     let (dir, ledger) = (app.home.audit(), app.home.location()?);
-    let work = move || audit_files::verify_with(&dir, ledger, older.as_deref(), None, &signed_as_said);
+    let work =
+        move || audit_files::verify_with(&dir, ledger, older.as_deref(), None, &signed_by_whom_it_says());
     let internal = |error: &dyn std::fmt::Display| Failure::new(Code::Internal, error.to_string());
     let report = tokio::task::spawn_blocking(work).await.map_err(|e| internal(&e))?;
     let report = report.map_err(|e| internal(&e))?;

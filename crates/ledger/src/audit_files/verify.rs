@@ -47,10 +47,11 @@ pub fn verify(
     verify_with(dir, ledger, older, trusted, &|_| Ok(()))
 }
 
-/// Whether the signatures of an entry verify, or why not, in words.
+/// Whether the signatures of an entry verify, or why not, in words. It is given the entries that are signed, and those about whoever
+/// signs, in their order.
 pub type Signatures<'a> = dyn Fn(&Record) -> std::result::Result<(), String> + 'a;
 
-/// Verifies the audit log of a home as [`verify`] does, and has each entry that somebody signed looked at besides.
+/// Verifies the audit log of a home as [`verify`] does, and has each entry that somebody signed, or that is about whoever signs, looked at besides.
 ///
 /// # Errors
 /// As [`verify`].
@@ -186,7 +187,8 @@ impl<'a> Reader<'a> {
     /// Holds what lies beside a row against it. The row itself has its hash.
     fn compare(&mut self, place: u64, within: usize, body: &[u8], leaf: Hash, row: &Row) -> Result<()> {
         // Few are signed, and a field of that name is nowhere else outside of a string, where the marks are escaped.
-        if body.windows(SIGNED.len()).any(|part| part == SIGNED)
+        let is_signed = || body.windows(SIGNED.len()).any(|part| part == SIGNED);
+        if (is_about_signers(row) || is_signed())
             && let Ok(entry) = Entry::from_leaf(body)
             && let Err(why) = (self.signatures)(entry.record())
         {
@@ -304,6 +306,11 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether an entry is about operators or their passkeys. A column that says something else is a finding of its own.
+fn is_about_signers(row: &Row) -> bool {
+    row.text(3).is_ok_and(|deed| deed.starts_with("operator.") || deed.starts_with("passkey."))
 }
 
 /// The key to check signatures with; none when there is none that can be used.

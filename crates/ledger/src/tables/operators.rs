@@ -70,6 +70,12 @@ const OPERATORS: Vouched = Vouched {
 };
 
 impl OperatorKeys {
+    /// The key that the operator's signatures are verified with.
+    #[must_use]
+    pub fn public_key(&self) -> &VerifyingKey {
+        &self.public_key
+    }
+
     /// Seals the master key and a signing key under a passphrase. Slow on purpose; run it off the runtime.
     ///
     /// # Errors

@@ -391,7 +391,7 @@ async fn review(broker: &Arc<Broker>, operator: &Proven, call: Op) -> Result<Val
             Ok(views::receipt(&broker.approve(operator, &request, &digest, &less, MINT_WAIT).await?))
         }
         Op::ProposalApply { request, source } => {
-            let (checked, version) = broker.apply_proposal(operator, &request, &source).await?;
+            let (checked, version) = broker.apply_proposal(operator, &request, &source, None).await?;
             Ok(views::checked(&checked, Some(version)))
         }
         Op::ReviewReject { request, reason } => {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use keywright_broker::Code;
-use keywright_broker::passkey::signed_as_said;
+use keywright_broker::passkey::signed_by_whom_it_says;
 use keywright_ledger::audit_files;
 use keywright_server::answer::Failure;
 use keywright_server::call::{Call, OperatorCall};
@@ -143,7 +143,7 @@ pub(super) async fn audit(app: &App) -> Result<Vec<Finding>, Failure> {
     }
     let (dir, ledger) = (app.home.audit(), app.home.location()?);
     let work = tokio::task::spawn_blocking(move || {
-        audit_files::verify_with(&dir, ledger, None, None, &signed_as_said)
+        audit_files::verify_with(&dir, ledger, None, None, &signed_by_whom_it_says())
     });
     let report = work.await.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
     Ok(vec![match report {

@@ -61,6 +61,8 @@ struct Decision {
     is_template: bool,
     /// What is signed: of a plan its digest, of a template the SHA-256 of its text.
     digest: Shown,
+    /// Of a template, which version it becomes.
+    version: u64,
     /// What would be cut off.
     ttl: Shown,
     without: Vec<Shown>,
@@ -144,6 +146,7 @@ async fn of_key(
             is_whole: true,
             is_template: false,
             digest: Shown::of(&review.digest),
+            version: 0,
             ttl: Shown::of(less.ttl.as_deref().unwrap_or_default()),
             without: less.without.iter().map(Shown::of).collect(),
             lives: shorter
@@ -204,6 +207,7 @@ fn of_template(door: &Door, proposed: &Proposed, operator: &OperatorName, has_pa
         is_whole,
         is_template: true,
         digest: Shown::of(hex::encode(Sha256::digest(proposed.source.raw().as_bytes()))),
+        version: proposed.replaces.map_or(1, |replaced| replaced + 1),
         ttl: Shown::default(),
         without: Vec::new(),
         lives: Vec::new(),
