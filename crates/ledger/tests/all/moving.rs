@@ -152,8 +152,8 @@ async fn copied(home: &Home, ledger: &Ledger) -> (Location, Moved) {
     (to, moved)
 }
 
-fn is_moved<T: std::fmt::Debug>(result: Result<T>) {
-    assert!(matches!(&result, Err(LedgerError::Moved { note }) if note == "elsewhere"), "{result:?}");
+fn is_moved<T: std::fmt::Debug>(result: &Result<T>) {
+    assert!(matches!(result, Err(LedgerError::Moved { note }) if note == "elsewhere"), "{result:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,13 +165,13 @@ async fn one_that_was_open_and_never_wrote_writes_nothing_once_the_ledger_was_mo
     // Opened before the note is there.
     let (other, idle) = (home.open(), home.open());
     mover.retire("elsewhere", &moved).await.unwrap();
-    is_moved(place(&mover).await);
+    is_moved(&place(&mover).await);
     drop(mover);
     for _ in 0..2 {
-        is_moved(place(&other).await);
+        is_moved(&place(&other).await);
     }
-    is_moved(idle.claim().await);
-    is_moved(home.try_open().map(drop));
+    is_moved(&idle.claim().await);
+    is_moved(&home.try_open().map(drop));
     assert_eq!(home.values("SELECT count(*) FROM audit_entries"), ["0"], "nothing came of it");
 }
 
@@ -189,11 +189,11 @@ async fn one_whose_fence_was_forgotten_writes_nothing_once_the_ledger_was_moved(
     let (_, moved) = copied(&home, &mover).await;
     mover.retire("elsewhere", &moved).await.unwrap();
     drop(mover);
-    is_moved(place(&asleep).await);
-    is_moved(place(&later).await);
+    is_moved(&place(&asleep).await);
+    is_moved(&place(&later).await);
     // Also where the fence is as it was left.
     home.tamper("UPDATE brokers SET fence = fence - 1000000");
-    is_moved(place(&later).await);
+    is_moved(&place(&later).await);
     assert_eq!(home.values("SELECT count(*) FROM audit_entries"), ["2"], "nothing came of it");
 }
 
