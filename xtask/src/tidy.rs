@@ -52,6 +52,8 @@ const EXPOSES: &[&str] = &[
     "crates/broker/src/admin.rs",
     // A parent's successor is sealed together with its id.
     "crates/broker/src/renew.rs",
+    // A credential may begin with the provider's id of it.
+    "crates/broker/src/borrowed.rs",
     "crates/server/src/dispatch/reader.rs",
     "crates/server/src/dispatch/operator.rs",
     // The passphrase goes to the broker in the background through a pipe.

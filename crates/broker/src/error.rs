@@ -157,6 +157,7 @@ impl From<LedgerError> for BrokerError {
             E::Locked { .. } | E::Unreachable(_) | E::Unknown | E::Undone => Code::TryAgain,
             E::Address(_) => Code::InvalidArgument,
             E::Taken | E::TooNew { .. } | E::NotEmpty { .. } => Code::Conflict,
+            E::Moved { .. } | E::Arriving => Code::Conflict,
             E::Conflict { .. } | E::LastOperator | E::Exists { .. } | E::Alike { .. } => Code::Conflict,
             E::Missing { .. } => Code::NotFound,
             E::WrongPassphrase { .. } | E::Edited { what: "agent" | "workload" | "operator", .. } => {
@@ -168,6 +169,13 @@ impl From<LedgerError> for BrokerError {
         let hint = match &error {
             E::Alike { .. } => Some("choose another name"),
             E::Edited { .. } => Some(crate::rails::EDITED),
+            E::Moved { .. } => Some(
+                "say `keywright ledger migrate --to` with the place that it was moved to: that finishes a move that was stopped, and \
+                 a home that was left behind follows",
+            ),
+            E::Arriving => Some(
+                "say `keywright ledger migrate --to` with this ledger once more, at the home that moves it",
+            ),
             E::DiskFull => Some("make room; revocations still go through"),
             _ => None,
         };

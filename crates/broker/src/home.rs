@@ -213,13 +213,13 @@ impl Home {
         let file = std::fs::File::open(&self.root).map_err(io)?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(HomeLock { _file: file }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(BrokerError::new(
-                Code::Conflict,
-                format!("another broker or command works on {} right now", self.root.display()),
-            )
-            .hint(
-                "there is one broker per home; stop it with `keywright stop`, or use it through its socket",
-            )),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let message = format!("another broker or command works on {} right now", self.root.display());
+                let busy = BrokerError { transient: true, ..BrokerError::new(Code::Conflict, message) };
+                Err(busy.hint(
+                    "there is one broker per home; stop it with `keywright stop`, or use it through its socket",
+                ))
+            }
             Err(error) => Err(io(error.into())),
         }
     }
@@ -318,7 +318,7 @@ impl Home {
     }
 
     /// A home that others can read is refused: its protection is the file system's.
-    fn refuse_open_modes(&self) -> Result<()> {
+    pub(crate) fn refuse_open_modes(&self) -> Result<()> {
         for path in [self.root.clone(), self.ledger(), self.config()].iter().filter(|path| path.exists()) {
             let io = |e: std::io::Error| BrokerError::new(Code::Internal, format!("{}: {e}", path.display()));
             let mode = std::fs::metadata(path).map_err(io)?.permissions().mode();

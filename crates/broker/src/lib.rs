@@ -60,6 +60,7 @@ pub mod ask;
 pub mod auth;
 mod begin;
 pub mod blocks;
+mod borrowed;
 mod broker;
 pub mod by_model;
 mod clock;

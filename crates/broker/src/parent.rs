@@ -89,36 +89,6 @@ impl Broker {
         })
     }
 
-    /// A parent credential that another connection works with would be gone for that one, too.
-    async fn refuse_borrowed(&self, connection: &Connection) -> Result<()> {
-        let (own, keyring) = (connection.clone(), Arc::clone(&self.keyring));
-        let shared = self.ledger.read(move |tx| {
-            let print = |one: &Connection| {
-                let credential = keyring.open(&owner_of_connection(one), &tx.sealed(one.credential)?)?;
-                Ok::<_, LedgerError>(keyring.fingerprint(&credential))
-            };
-            let wanted = print(&own)?;
-            let others = tx.sound_connections()?.into_iter().filter(|one| one.name != own.name);
-            let mut shared = Vec::new();
-            for other in others {
-                if print(&other)? == wanted {
-                    shared.push(other.name.to_string());
-                }
-            }
-            Ok::<_, LedgerError>(shared)
-        });
-        let shared = shared.await?;
-        let Some(first) = shared.first() else { return Ok(()) };
-        Err(BrokerError::new(
-            Code::Conflict,
-            format!("connection `{first}` works with the same credential, which would be ended for it as well"),
-        )
-        .hint(format!(
-            "give it one of its own first: `keywright provider replace-parent {first}`; or remove it, if nothing needs it"
-        ))
-        .alternatives(shared))
-    }
-
     /// Intent, one send, and everything after it.
     async fn make_successor(
         self: &Arc<Self>,

@@ -6,7 +6,7 @@
 //! | sent | a successor may exist whose secret nobody has | it is looked for and ended; the parent stays |
 //! | sealed | the successor's secret is here | tried, compared, switched to; or given up |
 //! | undoing | the successor is not taken | it is ended with the parent's credential |
-//! | switched | the connection works with the successor | the one before it is switched off, then ended with the successor |
+//! | switched | the connection works with the successor | the one before it is switched off, then ended with the successor, once nobody else here works with it |
 //!
 //! INVARIANT: nothing is ended that the connection lives by, and the parent lives until the successor has done everything
 //! that a connection does.
@@ -26,6 +26,7 @@ use keywright_core::secret::Secret;
 use keywright_core::span::Span;
 use keywright_ledger::{Connection, LedgerError, ParentRenewal, RenewalPhase, Tx};
 
+use crate::borrowed;
 use crate::broker::Broker;
 use crate::clock::{back_off, entropy};
 use crate::error::{BrokerError, Code, Result};
@@ -225,9 +226,13 @@ impl Broker {
 
     async fn look_for_successor(&self, now: &ParentRenewal) -> Result<()> {
         let provider = self.outside.provider(&now.connection).await?;
-        let left = left_by(provider.as_ref(), now).await?;
-        for id in &left {
-            self.end_other(now, able(provider.as_ref())?, id).await?;
+        let mut left = left_by(provider.as_ref(), now).await?;
+        for id in std::mem::take(&mut left) {
+            // Nobody has the secret of what this attempt may have made: what somebody here works with is another one.
+            if self.lent(now, &id).await?.is_none() {
+                self.end_other(now, able(provider.as_ref())?, &id).await?;
+                left.push(id);
+            }
         }
         let late = provider.facts().longest_late_delivery;
         let until = late.after(now.sent_at);
@@ -255,10 +260,12 @@ impl Broker {
             return Ok(moved.await?);
         }
         self.crash_at.reached("parent.proved");
-        let (taking, rails) = (now.clone(), Arc::clone(&self.rails));
+        let (taking, rails, keyring) = (now.clone(), Arc::clone(&self.rails), Arc::clone(&self.keyring));
+        let id = SealedId::generate(self.now(), entropy()?);
         let written = self.ledger.write(move |tx| {
             tx.move_renewal(&taking, RenewalPhase::Switched, None)?;
             tx.erase_sealed(&owner(taking.id))?;
+            borrowed::remember(tx, &keyring, &taking, &connection, id)?;
             let record = of_renewal(tx, &taking, Stage::Note, system());
             swap(tx, &connection, &coming, record, &rails)
         });
@@ -320,24 +327,38 @@ impl Broker {
         }
         if !renewing.is_gone(before).await? {
             self.still_renews(now).await?;
+            self.refuse_lent(now, before).await?;
             let off = renewing.switch_off(before).await?;
             self.crash_at.reached("parent.disabled");
-            // Now nothing but the successor is left; where that does not do, the one before is wanted back.
-            if let (Switched::Off, Err(error)) = (off, provider.check().await) {
+            // Now nothing but the successor is left; where that does not do, or somebody has come to need the one before, it is
+            // wanted back.
+            if let (Switched::Off, Err(error)) = (off, self.does_without(now, provider.as_ref()).await) {
                 renewing.switch_on(before).await?;
-                return Err(error.into());
+                return Err(error);
             }
-            self.end_other(now, renewing, before).await?;
+            if let Err(error) = self.end_other(now, renewing, before).await {
+                if off == Switched::Off && self.lent(now, before).await?.is_some() {
+                    renewing.switch_on(before).await?;
+                }
+                return Err(error);
+            }
         }
         self.crash_at.reached("parent.ended");
         let ending = now.clone();
         let written = self.ledger.write(move |tx| {
+            borrowed::forget(tx, &ending)?;
             let mut record = of_renewal(tx, &ending, Stage::Outcome, system());
             record.result = Some(Outcome::done());
             tx.audit(record)?;
             tx.move_renewal(&ending, RenewalPhase::Done, None)
         });
         Ok(written.await?)
+    }
+
+    /// That the connection works while the parent before is off, and nobody else here works with that one.
+    async fn does_without(&self, now: &ParentRenewal, provider: &dyn Provider) -> Result<()> {
+        provider.check().await?;
+        self.refuse_lent(now, &now.parent.id).await
     }
 
     /// What another broker began with the parent before is not seen from here. Its next call looks at the row; so the longest call
@@ -365,12 +386,14 @@ impl Broker {
         Ok(self.ledger.read(move |tx| tx.still_renews(&of)).await?)
     }
 
-    /// Ends a credential, and looks whether it is so. Never the one that the connection lives by, whatever a row says.
+    /// Ends a credential, and looks whether it is so. Never the one that the connection lives by, whatever a row says, and none that
+    /// another connection or a store works with.
     async fn end_other(&self, now: &ParentRenewal, renewing: &dyn RenewsParent, id: &str) -> Result<()> {
         if renewing.own().await? == id {
             let message = "the connection lives by the credential that was to end; it stays";
             return Err(BrokerError::new(Code::Conflict, message));
         }
+        self.refuse_lent(now, id).await?;
         self.still_renews(now).await?;
         gone(renewing, id).await
     }
@@ -391,6 +414,7 @@ impl Broker {
 /// The one before is what the connection lives by again: it does not end.
 pub(crate) fn stays(tx: &Tx<'_>, renewal: &ParentRenewal) -> std::result::Result<(), LedgerError> {
     let why = "an operator gave the connection the parent before again; it stays";
+    borrowed::forget(tx, renewal)?;
     let mut record = of_renewal(tx, renewal, Stage::Outcome, system());
     record.result = Some(failed(&BrokerError::new(Code::Conflict, why)));
     tx.audit(record)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keywright_adapters::provider::{ConnectionConfig, connect};
-use keywright_broker::admin::NewConnection;
+use keywright_broker::admin::{NewConnection, NewStore};
 use keywright_broker::{Broker, BrokerError, Code};
 use keywright_core::marker::Marker;
 use keywright_core::name::ConnectionName;
@@ -15,7 +15,7 @@ use keywright_core::receipt::Status;
 use keywright_core::secret::Secret;
 use keywright_ledger::Ledger;
 use keywright_sandbox::{Fault, FaultKind, TokenOwner, TokenStatus, TokenView, Widening};
-use keywright_testkit::{World, ask};
+use keywright_testkit::{Taker, World, ask};
 
 const MAKES_TOKENS: &str = "5bc3f8b21c554832afc660159ab75fa4";
 const CREATE: (&str, &str) = ("POST", "/accounts/*/tokens");
@@ -301,4 +301,121 @@ async fn a_parent_that_another_connection_works_with_does_not_end() {
     assert_eq!(parents(&world), before, "nothing was made or ended");
     world.broker.remove_connection(&world.ana().await, &"second".parse().unwrap()).await.unwrap();
     assert!(rotate(&world).await.unwrap().before_is_gone);
+}
+
+/// Workers of an account, which take any token.
+fn workers() -> Taker {
+    Taker::answering(|_, _| {
+        let answer = r#"{"result": [], "success": true, "errors": [], "messages": []}"#;
+        Some((200, answer.to_owned()))
+    })
+}
+
+/// Adds a store that works with the first parent credential.
+async fn add_workers(world: &World, at: &Taker) {
+    add_workers_with(world, at, world.sandbox.parent_token()).await;
+}
+
+async fn add_workers_with(world: &World, at: &Taker, credential: &str) {
+    let account = ("account".to_owned(), world.sandbox.account_id().to_owned());
+    let new = NewStore {
+        name: "workers".parse().unwrap(),
+        kind: "cloudflare-workers".parse().unwrap(),
+        address: Some(at.url("")),
+        extra: [account].into(),
+        credential: Some(Secret::new(credential.to_owned())),
+    };
+    world.broker.add_store(&world.ana().await, new).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parent_that_a_store_works_with_does_not_end() {
+    let (world, workers) = (World::new().await, workers());
+    add_workers(&world, &workers).await;
+    let before = parents(&world);
+    let refused = rotate(&world).await.unwrap_err();
+    assert_eq!(refused.code, Code::Conflict);
+    assert!(refused.message.contains("store `workers`") && refused.hint.is_some(), "{refused}");
+    assert_eq!(parents(&world), before, "nothing was made or ended");
+    world.broker.remove_store(&world.ana().await, &"workers".parse().unwrap()).await.unwrap();
+    assert!(rotate(&world).await.unwrap().before_is_gone);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_parent_before_does_not_end_while_somebody_came_to_work_with_it() {
+    let (world, workers) = (World::new().await, workers());
+    let before = parents(&world);
+    let refused = FaultKind::Status { status: 500, retry_after: None };
+    inject(&world, Fault::on("PUT", "/accounts/*/tokens/*", refused).times(1_000));
+    assert!(!rotate(&world).await.unwrap().before_is_gone);
+    add_workers(&world, &workers).await;
+    world.sandbox.clear_faults();
+    for _ in 0..2 {
+        world.settle().await;
+        assert!(parents(&world).contains(&before[0]), "the store works with it");
+        assert_eq!(open(&world.broker).await, 1, "it is looked at again");
+    }
+    let waits = rotate(&world).await.unwrap();
+    let trouble = waits.trouble.unwrap();
+    assert!(!waits.before_is_gone && trouble.contains("store `workers` works with"), "{trouble}");
+    let second = NewConnection {
+        name: "second".parse().unwrap(),
+        kind: "cloudflare".parse().unwrap(),
+        base_url: Some(world.sandbox.base_url()),
+        account: Some(world.sandbox.account_id().to_owned()),
+        extra: std::collections::BTreeMap::new(),
+        credential: Secret::new(world.sandbox.parent_token().to_owned()),
+    };
+    world.broker.add_connection(&world.ana().await, second).await.unwrap();
+    world.broker.remove_store(&world.ana().await, &"workers".parse().unwrap()).await.unwrap();
+    let trouble = rotate(&world).await.unwrap().trouble.unwrap();
+    assert!(trouble.contains("connection `second` works with"), "{trouble}");
+    world.broker.remove_connection(&world.ana().await, &"second".parse().unwrap()).await.unwrap();
+    world.settle().await;
+    assert_eq!((parents(&world).len(), open(&world.broker).await), (1, 0));
+    assert!(!parents(&world).contains(&before[0]));
+    let ledger = Ledger::open(&world.location(), world.clock.as_clock()).unwrap();
+    let kept = ledger.read(|tx| {
+        let mut kept = 0;
+        tx.each_sealed(|owner, _| {
+            kept += u32::from(owner.starts_with("parent"));
+            Ok(())
+        })?;
+        Ok::<_, keywright_ledger::LedgerError>(kept)
+    });
+    assert_eq!(kept.await.unwrap(), 0, "nothing is kept of it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_parent_before_is_switched_on_again_for_somebody_who_came_while_it_was_off() {
+    let (world, workers) = (World::new().await, workers());
+    let before = parents(&world);
+    // The answer to its being switched off is long on its way.
+    let slow = FaultKind::Slow { delay_ms: 5_000, trickle_ms: 0 };
+    let slow = Fault::on("PUT", "/accounts/*/tokens/*", slow).times(1);
+    let slow = world.sandbox.inject(slow).unwrap();
+    let (broker, ana) = (Arc::clone(&world.broker), world.ana().await);
+    let rotating = tokio::spawn(async move { broker.rotate_parent(&ana, &cf()).await });
+    while world.sandbox.fault_hits(slow) == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    add_workers(&world, &workers).await;
+    let renewed = rotating.await.unwrap().unwrap();
+    let trouble = renewed.trouble.unwrap();
+    assert!(trouble.contains("store `workers` works with"), "{trouble}");
+    assert!(parents(&world).contains(&before[0]), "it is on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_that_says_the_id_of_the_parent_before_keeps_it() {
+    let (world, workers) = (World::new().await, workers());
+    let before = parents(&world);
+    // As an AWS credential does.
+    add_workers_with(&world, &workers, &format!("{}:secret", before[0].0)).await;
+    let trouble = rotate(&world).await.unwrap().trouble.unwrap();
+    assert!(trouble.contains("store `workers` works with"), "{trouble}");
+    assert!(parents(&world).contains(&before[0]), "it is on");
+    world.broker.remove_store(&world.ana().await, &"workers".parse().unwrap()).await.unwrap();
+    assert!(rotate(&world).await.unwrap().before_is_gone);
+    assert!(!parents(&world).contains(&before[0]));
 }

@@ -300,8 +300,9 @@ impl App {
         let mut has_told = false;
         loop {
             match self.open().await {
-                Err(failure) if failure.kind() == Some(Code::Conflict) => {}
-                opened => return opened.map(Some),
+                // Another conflict, as with a ledger that was moved, does not pass.
+                Err((_, true)) => {}
+                opened => return opened.map(Some).map_err(|(failure, _)| failure),
             }
             if self.is_serving().await? {
                 return Ok(None);
@@ -317,18 +318,27 @@ impl App {
         }
     }
 
-    /// Opens the home in this process.
-    async fn open(&self) -> Result<&Arc<Broker>, Failure> {
+    /// Opens the home in this process. Beside a failure: whether another process works on it just now.
+    async fn open(&self) -> Result<&Arc<Broker>, (Failure, bool)> {
         let opened = self.opened.get_or_try_init(|| async {
-            let mut options = Options { witness: self.home.witness()?, ..Options::at(self.home.clone()) };
-            if let Some(point) = std::env::var_os("KEYWRIGHT_CRASH_AT") {
-                options.crash_at = CrashAt::point(&point.to_string_lossy())
-                    .map_err(|message| Failure::new(Code::InvalidArgument, message))?;
-            }
-            let passphrase: Secret = self.passphrase()?.into_secret();
-            Broker::open(options, passphrase).await.map_err(Failure::from)
+            let firm = |failure: Failure| (failure, false);
+            let options = self.options().map_err(firm)?;
+            let passphrase: Secret = self.passphrase().map_err(firm)?.into_secret();
+            Broker::open(options, passphrase).await.map_err(|error| {
+                let is_busy = error.code == Code::Conflict && error.transient;
+                (error.into(), is_busy)
+            })
         });
         opened.await
+    }
+
+    fn options(&self) -> Result<Options, Failure> {
+        let mut options = Options { witness: self.home.witness()?, ..Options::at(self.home.clone()) };
+        if let Some(point) = std::env::var_os("KEYWRIGHT_CRASH_AT") {
+            options.crash_at = CrashAt::point(&point.to_string_lossy())
+                .map_err(|message| Failure::new(Code::InvalidArgument, message))?;
+        }
+        Ok(options)
     }
 
     /// Does what is due, where this command works on the home itself; a broker that runs does it without us.

@@ -34,6 +34,9 @@ pub enum LedgerError {
         /// When, and to where.
         note: String,
     },
+    /// A move came as far as the copy, which nobody uses yet.
+    #[error("a move to this ledger was not finished, and nobody uses it yet")]
+    Arriving,
     /// A ledger is only ever copied into an empty one.
     #[error("the ledger that everything was to be copied into is not empty: {what}")]
     NotEmpty {

@@ -18,7 +18,7 @@ mod sql;
 mod tables;
 
 pub use error::{LedgerError, Result};
-pub use moving::Moved;
+pub use moving::{Marks, Moved};
 pub use sql::{Address, Clock, Heard, Ledger, Location, Others, RowMac, Tx};
 pub use tables::{
     agents::{Agent, Workload},

@@ -50,10 +50,12 @@ fn migrate_to(engine: &Engine, wanted: i64) -> Result<()> {
 
 /// That a database which will only be read has a schema that this program knows.
 pub(crate) fn check(engine: &Engine) -> Result<()> {
-    if !engine.has_schema()? || version(engine)? == 0 {
-        return Err(LedgerError::Corrupt("it has no tables".to_owned()));
-    }
-    Ok(())
+    if is_made(engine)? { Ok(()) } else { Err(LedgerError::Corrupt("it has no tables".to_owned())) }
+}
+
+/// Whether there are tables, of a version that this program knows.
+pub(crate) fn is_made(engine: &Engine) -> Result<bool> {
+    Ok(engine.has_schema()? && version(engine)? > 0)
 }
 
 /// The newest version that this program knows.

@@ -26,7 +26,7 @@ enum Command {
     /// Move everything into an empty ledger of another engine.
     ///
     /// Each row is copied as it is, and all are checked on both sides, the audit log too, before the home uses the new
-    /// one. The old one stays as it was. The broker has to be stopped.
+    /// one. The old one stays as it was. The broker has to be stopped. A move that was stopped goes on when it is said again.
     Migrate {
         /// Where to: `postgres://USER@HOST:PORT/DATABASE`, or `sqlite` for a file in the home.
         #[arg(long, value_name = "URL")]

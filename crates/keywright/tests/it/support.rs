@@ -296,7 +296,7 @@ pub(crate) fn request<'a>(name: &'a str, env: &'a str, more: &[&'a str]) -> Vec<
 }
 
 /// Puts the passphrase before a `--`, where options end.
-fn as_operator<'a>(args: &[&'a str], file: &'a str) -> Vec<&'a str> {
+pub(crate) fn as_operator<'a>(args: &[&'a str], file: &'a str) -> Vec<&'a str> {
     let mut all = vec!["--no-input", "--passphrase-file", file];
     all.extend(args);
     all

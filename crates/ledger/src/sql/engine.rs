@@ -40,7 +40,7 @@ impl Engine {
     }
 
     /// Begins a transaction that only reads, on a snapshot.
-    pub(super) fn begin_read(&self) -> Result<()> {
+    pub(crate) fn begin_read(&self) -> Result<()> {
         match self {
             Self::Sqlite(sqlite) => sqlite.statement("BEGIN"),
             Self::Postgres(postgres) => postgres.begin_read(),

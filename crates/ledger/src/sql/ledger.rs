@@ -67,11 +67,30 @@ impl Ledger {
     /// # Errors
     /// When the file can't be opened, is damaged, is held by another process or was written by a newer Keywright.
     pub fn open(location: &Location, clock: Clock) -> Result<Self> {
+        Self::open_where(location, clock, crate::moving::check)
+    }
+
+    /// Opens a copy that may not have arrived yet, for whoever moves the ledger: to look at it, and to have it arrive.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn open_copy(location: &Location, clock: Clock) -> Result<Self> {
+        Self::open_where(location, clock, |engine| match crate::moving::check(engine) {
+            Err(LedgerError::Arriving) => Ok(()),
+            other => other,
+        })
+    }
+
+    fn open_where(
+        location: &Location,
+        clock: Clock,
+        check: impl FnOnce(&Engine) -> Result<()>,
+    ) -> Result<Self> {
         // What is signed with a time in it has to verify after it was stored, so no time is finer than a column.
         let clock: Clock = Arc::new(move || whole_milliseconds(clock()));
         let engine = location.writing()?;
         migrations::migrate(&engine)?;
-        crate::moving::check(&engine)?;
+        check(&engine)?;
         let foreign = engine.foreign()?;
         let (count, commits) = watch::channel(0u64);
         let tell = Box::new(move || count.send_modify(|n| *n += 1));
@@ -307,7 +326,7 @@ impl Location {
         }
     }
 
-    fn reading(&self) -> Result<Engine> {
+    pub(crate) fn reading(&self) -> Result<Engine> {
         match self {
             Self::File(path) => Sqlite::reading(path).map(Engine::Sqlite),
             Self::Server(address) => Ok(Engine::Postgres(Box::new(Postgres::reading(address)))),

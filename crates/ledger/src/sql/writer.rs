@@ -38,6 +38,7 @@ pub(crate) enum CommitFailed {
     Undone,
     Taken,
     TooNew(i64, i64),
+    Moved(String),
     Other(String),
 }
 
@@ -260,6 +261,7 @@ impl From<CommitFailed> for LedgerError {
             CommitFailed::Undone => Self::Undone,
             CommitFailed::Taken => Self::Taken,
             CommitFailed::TooNew(found, known) => Self::TooNew { found, known },
+            CommitFailed::Moved(note) => Self::Moved { note },
             CommitFailed::Other(why) => Self::Io(why),
         }
     }
@@ -275,6 +277,7 @@ impl From<LedgerError> for CommitFailed {
             LedgerError::Undone => Self::Undone,
             LedgerError::Taken => Self::Taken,
             LedgerError::TooNew { found, known } => Self::TooNew(found, known),
+            LedgerError::Moved { note } => Self::Moved(note),
             LedgerError::Io(why) => Self::Other(why),
             other => Self::Other(other.to_string()),
         }

@@ -13,6 +13,7 @@ use keywright_core::audit::Hash;
 use super::session::Session;
 use crate::error::{LedgerError, Result};
 use crate::migrations;
+use crate::moving;
 use crate::seal::random;
 use crate::sql::{BUSY_SECONDS, Begun, Row, Value};
 use crate::tables::audit::LOG;
@@ -112,7 +113,7 @@ impl Claim {
     }
 
     fn look(&self, session: &Session) -> Result<()> {
-        refuse_newer(session)?;
+        refuse_strange(session)?;
         if self.is_made.get() {
             let Some(found) = self.fence(session)? else { return self.make_again(session) };
             if !(self.count.get()..=self.count.get() + 1).contains(&found) {
@@ -149,7 +150,7 @@ impl Claim {
         let sql = format!(
             "UPDATE brokers SET fence = $3, seen_at = {CLOCK} WHERE name = $1 AND fence = $2 \
              RETURNING seen_at, (SELECT number + 1 {newest}), (SELECT leaf_hash {newest}), \
-             (SELECT MAX(version) FROM schema_version)"
+             {STANDING}"
         );
         let (old, new) = (self.count.get(), self.count.get() + 1);
         let parameters = [self.name.as_str().into(), old.into(), new.into(), LOG.into()];
@@ -165,7 +166,7 @@ impl Claim {
 
     /// The fence was not as it was left. In the same turn: another's hand on it is one thing, none there at all is another.
     fn begin_anew(&self, session: &Session, sql: &str, parameters: &[Value]) -> Result<Begun> {
-        refuse_newer(session)?;
+        refuse_strange(session)?;
         if self.fence(session)?.is_some() {
             return Err(self.taken());
         }
@@ -214,17 +215,29 @@ pub(super) fn turn_of_a_migration() -> String {
     format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK}); SELECT pg_advisory_xact_lock({WRITER_LOCK})")
 }
 
-/// A newer Keywright changed the tables while this one was at work: what this one would write to them is not what is read there
-/// from now on. That comes before whose hand is on the fence, because it says what to do.
-fn refuse_newer(session: &Session) -> Result<()> {
-    let rows = session.query("SELECT MAX(version) FROM schema_version", &[])?;
-    rows.first().map_or(Ok(()), |row| migrations::is_known(row.maybe_int(0)?.unwrap_or(0)))
+/// What became of the ledger: the version of its tables, and the note of a move, where it was moved.
+const STANDING: &str =
+    "(SELECT MAX(version) FROM schema_version), (SELECT value FROM meta WHERE name = 'moved')";
+
+/// That the ledger is still the one that was opened. Each turn asks, because a process that has no fence there, or had none for
+/// long, is not stopped by a hand on it. That comes before whose hand is on the fence, because it says what to do.
+fn refuse_strange(session: &Session) -> Result<()> {
+    let rows = session.query(&format!("SELECT {STANDING}"), &[])?;
+    rows.first().map_or(Ok(()), |row| stands(row, 0))
+}
+
+/// As above, of a row that has [`STANDING`] from a column on.
+fn stands(row: &Row, column: usize) -> Result<()> {
+    // A newer Keywright changed the tables while this one was at work: what this one would write to them is not what is read
+    // there from now on.
+    migrations::is_known(row.maybe_int(column)?.unwrap_or(0))?;
+    moving::is_here(row, column + 1)
 }
 
 fn begun(row: &Row) -> Result<Begun> {
     let size = row.maybe_count(1)?.unwrap_or(0);
     let newest = if size == 0 { None } else { Some(Hash::from_bytes(row.array(2).unwrap_or([0; 32]))) };
-    migrations::is_known(row.int(3)?)?;
+    stands(row, 3)?;
     let at: Timestamp = row.time(0)?;
     Ok(Begun { at: Some(at), size: Some(size), newest })
 }
