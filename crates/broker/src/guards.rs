@@ -266,7 +266,7 @@ impl Broker {
         &self,
         operator: &Proven,
         source: &str,
-        proposal: Option<(RequestId, Option<u64>)>,
+        proposal: Option<(RequestId, u64)>,
     ) -> Result<(CheckedTemplate, u64)> {
         self.refuse_if_forked()?;
         let mut checked = check_template(source)?;
@@ -288,7 +288,7 @@ impl Broker {
                 tx.settle_proposal(proposal, "applied")?;
             }
             let version = tx.apply_template(&source, &resolved, &by, &signature)?;
-            if proposal.and_then(|(_, shown)| shown).is_some_and(|shown| shown != version) {
+            if proposal.is_some_and(|(_, shown)| shown != version) {
                 let message = "the template that is in force is another one than was shown beside the proposal; look again";
                 return Err(BrokerError::new(Code::Conflict, message));
             }

@@ -98,7 +98,8 @@ impl Broker {
         Ok(found.filter(|proposal| proposal.agent == *agent).map(|proposal| proposal.state))
     }
 
-    /// Puts a proposed template in force. `shown` is the text that the operator read.
+    /// Puts a proposed template in force. `shown` is the text that the operator read, `version` what it becomes: the one after what it
+    /// was shown beside.
     ///
     /// # Errors
     /// When it no longer waits, or is not what was shown; else as [`Broker::apply_template`].
@@ -107,7 +108,7 @@ impl Broker {
         operator: &Proven,
         request: &str,
         shown: &str,
-        version: Option<u64>,
+        version: u64,
     ) -> Result<(CheckedTemplate, u64)> {
         operator.deciding()?;
         let id = Self::find_request(request)?;

@@ -452,7 +452,7 @@ async fn a_proposal_that_was_changed_is_neither_shown_nor_applied() {
     let id = one(&world, "SELECT request FROM proposals");
     outside(world.broker.review(&id, &<_>::default()).await, "another source");
     let applied =
-        world.broker.apply_proposal(&ana, &id, &one(&world, "SELECT source FROM proposals"), None).await;
+        world.broker.apply_proposal(&ana, &id, &one(&world, "SELECT source FROM proposals"), 1).await;
     outside(applied, "another source");
 }
 

@@ -195,13 +195,13 @@ async fn a_proposal_is_applied_as_it_was_shown_and_once() {
     };
     let (rejected, applied) = (propose().await, propose().await);
     world.broker.reject(&ana, &rejected, "no").await.unwrap();
-    let late = world.broker.apply_proposal(&ana, &rejected, &source, None).await.unwrap_err();
+    let late = world.broker.apply_proposal(&ana, &rejected, &source, 1).await.unwrap_err();
     assert_eq!(late.code, Code::Conflict);
-    let other = world.broker.apply_proposal(&ana, &applied, &format!("{source}\n"), None).await.unwrap_err();
+    let other = world.broker.apply_proposal(&ana, &applied, &format!("{source}\n"), 1).await.unwrap_err();
     assert_eq!(other.code, Code::Conflict);
-    assert_eq!(world.broker.apply_proposal(&ana, &applied, &source, None).await.unwrap().1, 1);
+    assert_eq!(world.broker.apply_proposal(&ana, &applied, &source, 1).await.unwrap().1, 1);
     assert_eq!(
-        world.broker.apply_proposal(&ana, &applied, &source, None).await.unwrap_err().code,
+        world.broker.apply_proposal(&ana, &applied, &source, 1).await.unwrap_err().code,
         Code::Conflict
     );
     let bot = World::agent("bot").principal;

@@ -431,6 +431,8 @@ pub enum OperatorCall {
         request: String,
         /// The text that was shown.
         source: String,
+        /// Which version it becomes: the one after what it was shown beside.
+        version: u64,
     },
     /// Approve exactly what was shown.
     ReviewApprove {

@@ -361,7 +361,7 @@ impl Broker {
                     let message = "the template is not the one that you were shown; look again";
                     return Err(BrokerError::new(Code::Conflict, message));
                 }
-                self.apply_proposal(operator, &request, &shown, Some(version)).await?;
+                self.apply_proposal(operator, &request, &shown, version).await?;
                 Ok(Done::Request(request))
             }
             Act::Revoke(on) => {

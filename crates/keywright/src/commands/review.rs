@@ -108,7 +108,8 @@ async fn approve(app: &App, request: &str, less: Less, yes: bool) -> Done {
     }
     let raw = |name: &str| pending.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     if is_template {
-        let call = OperatorCall::ProposalApply { request: raw("request"), source: raw("source") };
+        let version = pending.get("replaces").and_then(Value::as_u64).map_or(1, |replaced| replaced + 1);
+        let call = OperatorCall::ProposalApply { request: raw("request"), source: raw("source"), version };
         let applied = app.signed(call).await?;
         let text = super::template::checked_text(&applied, "is in force");
         return Ok(Output::new(applied, text));

@@ -390,8 +390,8 @@ async fn review(broker: &Arc<Broker>, operator: &Proven, call: Op) -> Result<Val
         Op::ReviewApprove { request, digest, less } => {
             Ok(views::receipt(&broker.approve(operator, &request, &digest, &less, MINT_WAIT).await?))
         }
-        Op::ProposalApply { request, source } => {
-            let (checked, version) = broker.apply_proposal(operator, &request, &source, None).await?;
+        Op::ProposalApply { request, source, version } => {
+            let (checked, version) = broker.apply_proposal(operator, &request, &source, version).await?;
             Ok(views::checked(&checked, Some(version)))
         }
         Op::ReviewReject { request, reason } => {
