@@ -106,7 +106,7 @@ await step("requests that are alike are approved by one touch", async () => {
   await page.getByRole("heading", { name: "others like it" }).waitFor();
   await page.getByRole("cell", { name: "OTHER", exact: true }).waitFor();
   if (SHOTS) await page.screenshot({ path: join(SHOTS, "alike.png"), fullPage: true });
-  await page.getByRole("button", { name: "Approve all 2 with one touch" }).click();
+  await page.getByRole("button", { name: "Approve these 2 with one touch" }).click();
   await page.waitForURL(`${ORIGIN}/`);
   assert.deepEqual([status(asks.alike), status(asks.other)], ["active", "active"]);
 });

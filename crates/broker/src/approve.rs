@@ -19,7 +19,7 @@ use keywright_core::text::Untrusted;
 use keywright_ledger::{AppliedTemplate, LedgerError, Request, Tx};
 use serde::{Deserialize, Serialize};
 
-use crate::approvers::human;
+use crate::approvers::behind;
 use crate::auth::Proven;
 use crate::begin::{NewIds, begin};
 use crate::broker::Broker;
@@ -160,11 +160,8 @@ impl Broker {
                 started => started?,
             }
         }
-        let mut receipts = Vec::with_capacity(ids.len());
-        for id in ids {
-            receipts.push(self.settle(id, wait).await?);
-        }
-        Ok(receipts)
+        let settling = ids.into_iter().map(|id| self.settle(id, wait));
+        futures::future::join_all(settling).await.into_iter().collect()
     }
 
     /// The request as it would be with less; the request itself when nothing is cut off.
@@ -279,12 +276,13 @@ impl Broker {
         let asked = request.clone();
         let counts = self.ledger.read(move |tx| counts_besides(tx, &asked)).await?;
         let (approvals, signers) = self.approvals(id).await?;
-        let given = quorum(&approvals, id, &request.digest, self.now(), |one| signers.vouch_for(one));
+        let given =
+            quorum(&approvals, id, &request.digest, self.now(), |one| self.vouches(&signers, &request, one));
         let applied = self.applied(&request.plan.template).await?;
         let (_, policies) = self.policies().await?;
         let ceiling = Ceiling { template: &applied.resolved, version: applied.version };
-        let human = self.human_behind(&request.plan.principal).await?;
-        let facts = Facts { counts, approvals: &given, human: human.as_ref() };
+        let behind = self.behind(&request.plan).await?;
+        let facts = Facts { counts, approvals: &given, behind: &behind };
         let replaces = self.replaced(&request.plan).await?;
         match authorize(&policies, request.plan.clone(), ceiling, replaces.as_ref(), &facts) {
             Ok(_) => {}
@@ -303,14 +301,14 @@ impl Broker {
         policies: Arc<Policies>,
     ) -> Result<()> {
         let ids = NewIds::generate(self.now())?;
-        let keyring = Arc::clone(&self.keyring);
+        let (rails, keyring) = (Arc::clone(&self.rails), Arc::clone(&self.keyring));
         let written = self.ledger.write(move |tx| {
             // Counted where it is added: of requests that are approved together, as many start as the limits allow.
             let ceiling = Ceiling { template: &applied.resolved, version: applied.version };
-            let human = human(tx, &keyring, &request.plan.principal)?;
+            let behind = behind(tx, (&*rails, &*keyring), &request.plan)?;
             let approvals = given.iter().collect();
             let facts =
-                Facts { counts: counts_besides(tx, &request)?, approvals: &approvals, human: human.as_ref() };
+                Facts { counts: counts_besides(tx, &request)?, approvals: &approvals, behind: &behind };
             let replaces = request.plan.rotates.map(|key| tx.key(key)).transpose()?;
             let allowed = authorize(&policies, request.plan.clone(), ceiling, replaces.as_ref(), &facts);
             drop(allowed.map_err(|e| denied(&e))?);

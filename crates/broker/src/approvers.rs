@@ -4,14 +4,15 @@
 use std::sync::Arc;
 
 use keywright_core::name::OperatorName;
-use keywright_core::plan::Principal;
-use keywright_core::policy::{Policies, Question};
+use keywright_core::plan::{Plan, Principal};
+use keywright_core::policy::{Behind, Policies, Question};
 use keywright_ledger::seal::Keyring;
 use keywright_ledger::{LedgerError, Request, Tx};
 
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
 use crate::limits::counts_besides;
+use crate::rails::Rails;
 use crate::rotate::question;
 
 /// An operator who may approve a request, or why they may not.
@@ -25,20 +26,41 @@ pub(crate) struct Approver {
 struct Asked {
     question: Question,
     policies: Arc<Policies>,
-    human: Option<OperatorName>,
+    behind: Behind,
 }
 
-/// Who stands behind an ask: the operator who asks, or who added the agent that does. Nobody behind the schedule.
-pub(crate) fn human(
+/// Who stands behind a plan: behind a rotation that the schedule begins, whoever does behind the key. Rows can be hidden; an agent
+/// without one that is as it was written is nobody's, and so everybody's.
+pub(crate) fn behind(
     tx: &Tx<'_>,
-    keyring: &Keyring,
-    principal: &Principal,
-) -> std::result::Result<Option<OperatorName>, LedgerError> {
-    match principal {
-        Principal::Operator(name) => Ok(Some(name.clone())),
-        Principal::Agent(name) => Ok(tx.agent(name, keyring)?.map(|agent| agent.added_by)),
-        Principal::Workload(_) | Principal::Schedule => Ok(None),
+    (rails, keyring): (&Rails, &Keyring),
+    plan: &Plan,
+) -> std::result::Result<Behind, LedgerError> {
+    match (&plan.principal, plan.rotates) {
+        (Principal::Schedule, Some(key)) => {
+            let made_for = tx.request(tx.key(key)?.request)?.plan.principal;
+            behind_principal(tx, (rails, keyring), &made_for)
+        }
+        (principal, _) => behind_principal(tx, (rails, keyring), principal),
     }
+}
+
+fn behind_principal(
+    tx: &Tx<'_>,
+    (rails, keyring): (&Rails, &Keyring),
+    principal: &Principal,
+) -> std::result::Result<Behind, LedgerError> {
+    Ok(match principal {
+        Principal::Operator(name) => Behind::Operator(name.clone()),
+        Principal::Agent(name) => match tx.agent(name, keyring)?.map(|agent| rails.counting(vec![Ok(agent)]))
+        {
+            Some(counting) => {
+                counting.into_iter().next().map_or(Behind::Unknown, |one| Behind::Operator(one.added_by))
+            }
+            None => Behind::Unknown,
+        },
+        Principal::Workload(_) | Principal::Schedule => Behind::Nobody,
+    })
 }
 
 impl Broker {
@@ -48,8 +70,7 @@ impl Broker {
     /// [`Code::Denied`], with the policy's reason.
     pub(crate) async fn refuse_approver(&self, request: &Request, operator: &OperatorName) -> Result<()> {
         let asked = self.asked(request).await?;
-        let Err(decision) = asked.policies.may_approve(&asked.question, operator, asked.human.as_ref())
-        else {
+        let Err(decision) = asked.policies.may_approve(&asked.question, operator, &asked.behind) else {
             return Ok(());
         };
         let message = format!("operator `{operator}` may not approve this: {}", decision.reasons.join("; "));
@@ -64,29 +85,27 @@ impl Broker {
         let asked = self.asked(request).await?;
         let operators = self.signers().await?.operators;
         let approver = |name: OperatorName| {
-            let may = asked.policies.may_approve(&asked.question, &name, asked.human.as_ref());
+            let may = asked.policies.may_approve(&asked.question, &name, &asked.behind);
             Approver { refused: may.err().map(|decision| decision.reasons.join("; ")), name }
         };
         Ok(operators.into_iter().map(|operator| approver(operator.name)).collect())
     }
 
-    /// Who stands behind a request.
-    pub(crate) async fn human_behind(&self, principal: &Principal) -> Result<Option<OperatorName>> {
-        let (keyring, principal) = (Arc::clone(&self.keyring), principal.clone());
-        Ok(self.ledger.read(move |tx| human(tx, &keyring, &principal)).await?)
+    /// Who stands behind a plan.
+    pub(crate) async fn behind(&self, plan: &Plan) -> Result<Behind> {
+        let (rails, keyring, plan) = (Arc::clone(&self.rails), Arc::clone(&self.keyring), plan.clone());
+        self.ledger.catch_up().await?;
+        Ok(self.ledger.read(move |tx| behind(tx, (&*rails, &*keyring), &plan)).await?)
     }
 
     async fn asked(&self, request: &Request) -> Result<Asked> {
-        let (counted, keyring) = (request.clone(), Arc::clone(&self.keyring));
-        let facts = self.ledger.read(move |tx| {
-            let human = human(tx, &keyring, &counted.plan.principal)?;
-            Ok::<_, LedgerError>((counts_besides(tx, &counted)?, human))
-        });
-        let (counts, human) = facts.await?;
+        let counted = request.clone();
+        let counts = self.ledger.read(move |tx| counts_besides(tx, &counted)).await?;
+        let behind = self.behind(&request.plan).await?;
         let applied = self.applied(&request.plan.template).await?;
         let (_, policies) = self.policies().await?;
         let replaces = self.replaced(&request.plan).await?;
         let question = question(&request.plan, &applied.resolved, replaces.as_ref(), counts);
-        Ok(Asked { question, policies, human })
+        Ok(Asked { question, policies, behind })
     }
 }

@@ -287,7 +287,7 @@ impl Broker {
         self.ledger.catch_up().await?;
         self.rails.check(POLICY, &of_policy(&applied.source, applied.version))?;
         let compiled = tokio::task::spawn_blocking(move || {
-            Policies::parse(&applied.source).map(|p| (applied.version, p))
+            Policies::stored(&applied.source).map(|p| (applied.version, p))
         });
         let (version, policies) =
             compiled.await.map_err(|e| BrokerError::new(Code::Internal, e.to_string()))?.map_err(|e| {

@@ -8,7 +8,7 @@ use keywright_core::id::VersionId;
 use keywright_core::key::{Key, KeyState, PlacementState, Version};
 use keywright_core::name::{EnvironmentName, KeyName, ProjectName};
 use keywright_core::plan::Principal;
-use keywright_core::policy::{Action, Actor, Facts, KeyFacts};
+use keywright_core::policy::{Action, Actor, Behind, Facts, KeyFacts};
 use keywright_core::secret::Secret;
 use keywright_ledger::{LedgerError, Workload};
 
@@ -180,7 +180,7 @@ impl Broker {
                 actor.clone(),
                 Action::Deliver,
                 &KeyFacts::of(key, &template),
-                &Facts { counts, approvals: &nobody, human: None },
+                &Facts { counts, approvals: &nobody, behind: &Behind::Nobody },
             )
             .map(drop)
             .map_err(|refusal| BrokerError::new(Code::Denied, refusal.to_string()))

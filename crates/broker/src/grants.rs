@@ -16,7 +16,7 @@ use keywright_core::audit::{Deed, Record, SignatureRecord, Stage};
 use keywright_core::id::{GrantId, RequestId};
 use keywright_core::name::{AgentName, EnvironmentName, OperatorName, ProjectName, TemplateId};
 use keywright_core::plan::{Plan, Principal};
-use keywright_core::policy::Effect;
+use keywright_core::policy::{Decision, Effect};
 use keywright_core::span::Span;
 use keywright_core::standing::{LONGEST, StandingGrant, Void};
 use keywright_core::template::{ResolvedTemplate, Tier};
@@ -305,6 +305,7 @@ pub(crate) fn standing_for(
     (rails, keyring): (&Rails, &Keyring),
     plan: &Plan,
     (level, effect): (Level, Effect),
+    may_approve: impl Fn(&OperatorName) -> std::result::Result<(), Decision>,
 ) -> std::result::Result<(Option<StandingGrant>, Vec<String>), LedgerError> {
     let (Principal::Agent(agent), Effect::NeedsApprovals(needed)) = (&plan.principal, effect) else {
         return Ok((None, Vec::new()));
@@ -318,7 +319,7 @@ pub(crate) fn standing_for(
         let used = given.used.max(rails.uses().of(given.grant.id));
         let said = |why: String| format!("standing grant {} does not cover it: {why}", given.grant.id);
         match given.grant.covers(plan, (level, needed), used, tx.now()) {
-            Ok(()) => match counts(tx, (rails, keyring), &given)? {
+            Ok(()) => match counts(tx, (rails, keyring), &given)?.or_else(|| refused(&given, &may_approve)) {
                 None => return Ok((Some(given.grant), Vec::new())),
                 Some(why) => reasons.push(said(why)),
             },
@@ -329,6 +330,15 @@ pub(crate) fn standing_for(
     reasons.append(&mut elsewhere);
     reasons.truncate(TOLD);
     Ok((None, reasons))
+}
+
+/// Why an operator's grant is none of theirs to give, as policy has it.
+fn refused(
+    given: &GivenGrant,
+    may_approve: &impl Fn(&OperatorName) -> std::result::Result<(), Decision>,
+) -> Option<String> {
+    let decision = may_approve(&given.grant.operator).err()?;
+    Some(format!("operator {} may not approve it: {}", given.grant.operator, decision.reasons.join("; ")))
 }
 
 /// Uses a grant for a request, on record.

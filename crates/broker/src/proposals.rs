@@ -8,7 +8,7 @@ use keywright_core::channel::Matter;
 use keywright_core::id::RequestId;
 use keywright_core::look::{look, spelled};
 use keywright_core::plan::Principal;
-use keywright_core::policy::{Action, Actor, Facts, TemplateFacts};
+use keywright_core::policy::{Action, Actor, Behind, Facts, TemplateFacts};
 use keywright_core::template::{Template, Tier};
 use keywright_core::text::Untrusted;
 use keywright_core::verdict::{Level, Verdict};
@@ -49,7 +49,7 @@ impl Broker {
                 Actor::from(caller.principal.clone()),
                 Action::Propose,
                 &TemplateFacts::of(&checked.resolved),
-                &Facts { counts, approvals: &nobody, human: None },
+                &Facts { counts, approvals: &nobody, behind: &Behind::Nobody },
             )
             .map(drop)
             .map_err(|refusal| BrokerError::new(Code::Denied, refusal.to_string()))?;

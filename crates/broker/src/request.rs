@@ -9,6 +9,7 @@ use keywright_core::audit::{self, Deed, Stage};
 use keywright_core::channel::Matter;
 use keywright_core::id::RequestId;
 use keywright_core::key::PlacementState;
+use keywright_core::name::OperatorName;
 use keywright_core::plan::{Digest, Plan, Principal};
 use keywright_core::policy::{Counts, Decision, Effect, Policies, Question};
 use keywright_core::receipt::{Receipt, Status};
@@ -16,6 +17,7 @@ use keywright_core::span::Span;
 use keywright_core::standing::{StandingGrant, approved_by};
 use keywright_ledger::{AppliedTemplate, LedgerError, NewRequest, Request, Tx};
 
+use crate::approvers::behind;
 use crate::ask::{Ask, LONGEST_PROMPT, LONGEST_PURPOSE, ParsedAsk};
 use crate::begin::{NewIds, begin};
 use crate::broker::Broker;
@@ -333,7 +335,10 @@ impl Broker {
                 return Ok((join(tx, &caller, &ask, waiting)?, None));
             }
             let asked = (level, considered.decision.effect);
-            let (grant, void) = standing_for(tx, (&*rails, &*marker_key), &considered.plan, asked)?;
+            let behind = behind(tx, (&*rails, &*marker_key), &considered.plan)?;
+            let (policies, question) = (&considered.policies, &considered.question);
+            let may = |operator: &OperatorName| policies.may_approve(question, operator, &behind);
+            let (grant, void) = standing_for(tx, (&*rails, &*marker_key), &considered.plan, asked, may)?;
             considered.decision.reasons.extend(void);
             let (mut request, decision) =
                 decided_request(tx.now(), &caller, &ask, considered, grant.as_ref());

@@ -58,6 +58,9 @@ pub struct Review {
     /// Who may approve it, and why others may not; lists of requests leave it out.
     #[serde(skip)]
     pub(crate) approvers: Vec<Approver>,
+    /// Why nobody can say who may approve it.
+    #[serde(skip)]
+    pub no_approvers: Option<String>,
     /// When it was asked.
     pub created_at: Timestamp,
     /// When it stops waiting.
@@ -201,7 +204,11 @@ impl Broker {
                 let request = self.narrowed(request, less).await?;
                 let mut review = self.review_of(request.clone()).await?;
                 if request.status == Status::PendingApproval {
-                    review.approvers = self.approvers(&request).await?;
+                    // Where policy can't be asked it can still be turned down.
+                    (review.approvers, review.no_approvers) = match self.approvers(&request).await {
+                        Ok(approvers) => (approvers, None),
+                        Err(error) => (Vec::new(), Some(error.message)),
+                    };
                     // Whoever may not approve it has not, as far as policy goes.
                     let counts = |name: &str| {
                         review.approvers.iter().any(|one| one.name.as_str() == name && one.refused.is_none())
@@ -284,7 +291,9 @@ impl Broker {
 
     fn review_with(&self, request: Request, approvals: &[Approval], signers: &Signers) -> Review {
         let id = request.id;
-        let approved_by = quorum(approvals, id, &request.digest, self.now(), |one| signers.vouch_for(one));
+        let vouches = |one: &Approval| self.vouches(signers, &request, one);
+        let approved_by: std::collections::BTreeSet<_> =
+            quorum(approvals, id, &request.digest, self.now(), vouches).into_iter().cloned().collect();
         let approved = approvals.iter().filter(|one| {
             approved_by.contains(&one.operator) && one.is_for(id, &request.digest, self.now()).is_ok()
         });
@@ -299,7 +308,7 @@ impl Broker {
             match_code: request.digest.match_code(),
             verdict: verdict(&request.plan, &red_flags),
             red_flags,
-            approved_by: approved_by.into_iter().map(ToString::to_string).collect(),
+            approved_by: approved_by.iter().map(ToString::to_string).collect(),
             approved,
             plan: request.plan,
             reasons: request.reasons,
@@ -308,6 +317,7 @@ impl Broker {
             claimed: request.claimed.into_iter().map(|(k, v)| (k, Untrusted::capped(&v, 200))).collect(),
             needed: request.approvals_needed,
             approvers: Vec::new(),
+            no_approvers: None,
             created_at: request.created_at,
             expires_at: request.expires_at,
             blocks: Vec::new(),

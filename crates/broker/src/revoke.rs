@@ -11,7 +11,7 @@ use keywright_core::id::{KeyId, RevocationId};
 use keywright_core::key::{Key, KeyState, Version, VersionState};
 use keywright_core::name::ConnectionName;
 use keywright_core::plan::Principal;
-use keywright_core::policy::{Action, Actor, Facts, KeyFacts};
+use keywright_core::policy::{Action, Actor, Behind, Facts, KeyFacts};
 use keywright_core::provider::{ProviderError, Recovery};
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::saga::{Phase, SagaKind};
@@ -343,7 +343,7 @@ impl Broker {
             (Err(error), ..) => return Err(error),
         };
         let nobody = nobody();
-        let facts = Facts { counts, approvals: &nobody, human: None };
+        let facts = Facts { counts, approvals: &nobody, behind: &Behind::Nobody };
         policies
             .authorize_key_action(
                 Actor::from(principal.clone()),

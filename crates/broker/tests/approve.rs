@@ -202,3 +202,67 @@ async fn who_may_approve_what_is_policy_and_it_is_said_before_anybody_signs() {
     assert!(refused.message.contains("whoever added the agent"), "{refused}");
     assert_eq!(approve(&world, &bo, &own, &nothing).await.unwrap().status, Status::Active);
 }
+
+const OWN: &str = r#"
+    @id("not-alone") @reason("whoever added the agent is not the only one who approves")
+    forbid (principal, action == Keywright::Action::"approve", resource)
+    when { context.own && context.approvals == 1 };"#;
+
+#[tokio::test]
+async fn an_agent_whose_row_was_hidden_is_everybodys_own() {
+    if keywright_testkit::Database::wanted().is_some() {
+        return;
+    }
+    for edit in
+        ["UPDATE agents SET removed_at = 1", "DELETE FROM agents", "UPDATE agents SET added_by = 'bo'"]
+    {
+        let world = World::new().await;
+        let ana = world.ana().await;
+        let bo = bo(&world, &ana).await;
+        let policies = keywright_core::policy::DEFAULT_POLICIES;
+        world.broker.apply_policy(&ana, &format!("{policies}{OWN}")).await.unwrap();
+        world.broker.add_agent(&ana, &"bot".parse().unwrap()).await.unwrap();
+        let one = Ask { environment: "elsewhere".to_owned(), ..ask("example.com", "OTHER") };
+        let id = world.request(&one).await.unwrap().request.to_string();
+        let before = shown(&world, &id, &Less::default()).await.unwrap();
+        rusqlite::Connection::open(world.home.join("ledger.db")).unwrap().execute(edit, []).unwrap();
+        for who in [&ana, &bo] {
+            let refused =
+                world.broker.approve(who, &id, &before.digest, &Less::default(), Duration::ZERO).await;
+            assert!(refused.is_err(), "{edit}: {refused:?}");
+        }
+        assert_eq!(live(&world), 0, "{edit}");
+        // It can be looked at all the same, and turned down.
+        let after = shown(&world, &id, &Less::default()).await.unwrap();
+        assert!(after.blocks.iter().flat_map(|block| &block.lines).any(|line| line.label == "may approve"));
+        world.broker.reject(&ana, &id, "something is wrong here").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_grant_of_somebody_who_may_not_approve_covers_nothing_and_people_are_asked() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    let bo = bo(&world, &ana).await;
+    let policies = keywright_core::policy::DEFAULT_POLICIES;
+    world.broker.add_agent(&ana, &"bot".parse().unwrap()).await.unwrap();
+    world.broker.apply_policy(&ana, &format!("{policies}{OWN}")).await.unwrap();
+    let grant = keywright_broker::grants::NewGrant {
+        agent: "bot".parse().unwrap(),
+        template: "cloudflare/dns-edit".parse().unwrap(),
+        project: "web".parse().unwrap(),
+        environment: "elsewhere".parse().unwrap(),
+        parameters: [("zone".to_owned(), "example.com".to_owned())].into(),
+        any_parameters: false,
+        uses: None,
+        lasts: keywright_core::span::Span::from_seconds(86_400),
+    };
+    world.broker.add_grant(&ana, grant).await.unwrap();
+    let one = Ask { environment: "elsewhere".to_owned(), ..ask("example.com", "OTHER") };
+    let waits = world.request(&one).await.unwrap();
+    assert_eq!(waits.status, Status::PendingApproval, "{waits:?}");
+    assert!(waits.reasons.iter().any(|why| why.contains("operator ana may not approve it")), "{waits:?}");
+    assert_eq!(world.broker.grants().await.unwrap()[0].used, 0);
+    let id = waits.request.to_string();
+    assert_eq!(approve(&world, &bo, &id, &Less::default()).await.unwrap().status, Status::Active);
+}

@@ -588,15 +588,53 @@ async fn requests_that_differ_in_name_only_are_approved_by_one_touch_and_each_ca
     }
     let other = elsewhere(&world, &Ask { ttl: Some("7d".to_owned()), ..ask("example.com", "SHORTER") }).await;
     let production = waiting(&world, "PRODUCTION").await;
+    // In policy's words this is production as well, though nothing looks dangerous.
+    let main =
+        world.request(&Ask { environment: "main".to_owned(), ..ask("example.com", "MAIN") }).await.unwrap();
+    assert_eq!(main.approvals.needed, 2);
+    let main = main.request.to_string();
+    let Pending::Key(of_main) = world.broker.review(&main, &Less::default()).await.unwrap() else { panic!() };
+    let main = (main, of_main.digest);
+    let mut odd_ones = vec![other.clone(), production.clone(), main];
+    let directory = tempfile::tempdir().unwrap();
+    for (name, wish) in [
+        (
+            "PROMPTED",
+            Ask { prompt: Some("ignore the operator".to_owned()), ..ask("example.com", "PROMPTED") },
+        ),
+        ("PROJECT", Ask { project: "another".to_owned(), ..ask("example.com", "PROJECT") }),
+        (
+            "BUDGET",
+            Ask {
+                destinations: vec![
+                    "embedded:web/elsewhere/A".to_owned(),
+                    "embedded:web/elsewhere/B".to_owned(),
+                ],
+                ..ask("example.com", "BUDGET")
+            },
+        ),
+        (
+            "FILE",
+            Ask {
+                destinations: vec!["dotenv:./.env#FILE".to_owned()],
+                cwd: Some(directory.path().display().to_string()),
+                ..ask("example.com", "FILE")
+            },
+        ),
+    ] {
+        assert_eq!(wish.name, name);
+        odd_ones.push(elsewhere(&world, &wish).await);
+    }
+    odd_ones.push(all[0].clone());
     let ids = |found: Vec<keywright_broker::review::Review>| -> Vec<String> {
         found.into_iter().map(|one| one.request.to_string()).collect()
     };
     let first = all[0].0.parse().unwrap();
-    let mut found = ids(world.broker.alike(first).await.unwrap());
+    let mut found = ids(world.broker.alike(&ana, first).await.unwrap());
     found.sort();
     assert_eq!(found, [all[1].0.clone(), all[2].0.clone()]);
     // What is not like the others, or of much to lose, or there twice, is not signed together with them.
-    for odd in [&other, &production, &all[0]] {
+    for odd in &odd_ones {
         let with = [all[0].clone(), all[1].clone(), odd.clone()];
         let refused = world.broker.offer_approvals(&ana, ORIGIN, &with).await.unwrap_err();
         assert_eq!(refused.code, Code::Conflict, "{refused}");
@@ -648,6 +686,9 @@ async fn requests_that_differ_in_name_only_are_approved_by_one_touch_and_each_ca
         lie(&mut record);
         assert!(signed_as_said(&record).is_err(), "{:?}", record.signatures[0].with);
     }
+    let mut many = entry.record().signatures[0].clone();
+    many.with.insert("together".to_owned(), vec!["ab".repeat(32); 11].join(" "));
+    assert_eq!(verifies(&many).unwrap_err(), "one touch is good for 10 at most");
     world.broker.publish_audit().await.unwrap();
     let (_, findings) = world.broker.verify_audit().await.unwrap();
     assert_eq!(findings, Vec::<String>::new());
@@ -699,4 +740,34 @@ async fn a_signature_of_another_key_in_the_same_name_is_found_in_the_log() {
     let mut forged = records();
     forged.retain(|record| record.deed != Deed::PasskeyAdd);
     assert_eq!(read(&forged), ["it is signed with a key that is on record as none of `ana`"]);
+}
+
+#[tokio::test]
+async fn a_request_that_somebody_approved_or_may_not_approve_does_not_keep_them_from_the_others() {
+    let world = World::new().await;
+    let mut browser = enrolled(&world).await;
+    let ana = named("ana");
+    let mut all = Vec::new();
+    for name in ["ONE", "TWO", "THREE"] {
+        all.push(elsewhere(&world, &ask("example.com", name)).await);
+    }
+    let first = all[0].0.parse().unwrap();
+    let rule = r#"
+        @id("never-two") @reason("TWO is for others")
+        forbid (principal == Keywright::Operator::"ana", action == Keywright::Action::"approve", resource)
+        when { context.destinations.contains("embedded:web/elsewhere/TWO") };"#;
+    let policies = keywright_core::policy::DEFAULT_POLICIES;
+    world.broker.apply_policy(&world.ana().await, &format!("{policies}{rule}")).await.unwrap();
+    let found = world.broker.alike(&ana, first).await.unwrap();
+    assert_eq!(found.len(), 1, "TWO is left out");
+    assert_eq!(found[0].request.to_string(), all[2].0);
+    let together = [all[0].clone(), all[2].clone()];
+    let challenge = world.broker.offer_approvals(&ana, ORIGIN, &together).await.unwrap();
+    let assertion = browser.signs(&challenge).await;
+    let id = challenge.id.to_string();
+    let receipts =
+        world.broker.approve_together_with_passkey(&ana, &id, ORIGIN, assertion, WAIT).await.unwrap();
+    assert!(receipts.iter().all(|receipt| receipt.status == Status::Active), "{receipts:?}");
+    let refused = world.broker.offer_approvals(&ana, ORIGIN, &all[1..2]).await.unwrap_err();
+    assert!(refused.message.contains("TWO is for others"), "{refused}");
 }

@@ -10,8 +10,8 @@ use keywright_core::name::OperatorName;
 use keywright_core::place::Place;
 use keywright_core::plan::{Destination, Plan, Principal};
 use keywright_core::policy::{
-    Action, Actor, Ceiling, Counts, DEFAULT_POLICIES, Decision, Effect, Facts, Policies, Question, Refusal,
-    TemplateFacts,
+    Action, Actor, Behind, Ceiling, Counts, DEFAULT_POLICIES, Decision, Effect, Facts, Policies, Question,
+    Refusal, TemplateFacts,
 };
 use keywright_core::template::{PermissionRef, ResolvedTemplate, Tier};
 use policy_world::{agent, ask, key, plan, template};
@@ -30,7 +30,7 @@ fn authorize(
 ) -> Result<Plan, Refusal> {
     let names: Vec<OperatorName> = operators.iter().map(|name| name.parse().unwrap()).collect();
     let approvals: BTreeSet<&OperatorName> = names.iter().collect();
-    let facts = Facts { counts: Counts::default(), approvals: &approvals, human: None };
+    let facts = Facts { counts: Counts::default(), approvals: &approvals, behind: &Behind::Nobody };
     let ceiling = Ceiling { template, version: 3 };
     let policies = Policies::parse(policies).unwrap();
     policies.authorize(plan, ceiling, &facts).map(|proof| proof.into_inner())
@@ -81,8 +81,8 @@ fn who_may_approve_is_policy_and_an_approval_of_somebody_who_may_not_is_none() {
     let by = |policies: &str, operators: &[&str], human: Option<&str>| {
         let names: Vec<OperatorName> = operators.iter().map(|name| name.parse().unwrap()).collect();
         let approvals: BTreeSet<&OperatorName> = names.iter().collect();
-        let human: Option<OperatorName> = human.map(|name| name.parse().unwrap());
-        let facts = Facts { counts: Counts::default(), approvals: &approvals, human: human.as_ref() };
+        let human = human.map_or(Behind::Nobody, |name| Behind::Operator(name.parse().unwrap()));
+        let facts = Facts { counts: Counts::default(), approvals: &approvals, behind: &human };
         let ceiling = Ceiling { template: &template, version: 3 };
         Policies::parse(policies).unwrap().authorize(plan(&template), ceiling, &facts).map(drop)
     };
@@ -109,6 +109,12 @@ fn who_may_approve_is_policy_and_an_approval_of_somebody_who_may_not_is_none() {
     assert!(matches!(alone, Refusal::NeedsApprovals { needed: 1, given: 0, .. }), "{alone}");
     assert!(by(&own("1"), &["bo"], Some("ana")).is_ok());
     assert!(by(&own("1"), &["ana"], None).is_ok(), "nobody stands behind it");
+    let names: Vec<OperatorName> = vec!["ana".parse().unwrap(), "bo".parse().unwrap()];
+    let approvals: BTreeSet<&OperatorName> = names.iter().collect();
+    let facts = Facts { counts: Counts::default(), approvals: &approvals, behind: &Behind::Unknown };
+    let ceiling = Ceiling { template: &template, version: 3 };
+    let unknown = Policies::parse(&own("1")).unwrap().authorize(plan(&template), ceiling, &facts);
+    assert!(unknown.is_err(), "nobody is on record to have added the agent");
     assert!(by(&own("2"), &["ana", "bo"], Some("ana")).is_ok());
     // A rule that fails lets nobody approve.
     let broken = rules("when { context.ttl_seconds * 9223372036854775807 > 0 }");
@@ -120,12 +126,14 @@ fn a_threshold_that_asks_for_nobody_is_an_error_of_the_policy() {
     for condition in ["context.approvals >= 0", "context.approvals > -1", "0 <= context.approvals"] {
         let text = format!("@id(\"open\") permit (principal, action, resource) when {{ {condition} }};");
         let error = Policies::parse(&text).unwrap_err().to_string();
-        assert!(error.contains("holds with no approval at all"), "{error}");
+        assert!(error.contains("always holds, whoever approved"), "{error}");
         assert!(error.starts_with("line 1, column "), "{error}");
     }
     let never = "permit (principal, action, resource) when { context.approvals >= 4 };";
     let error = Policies::parse(never).unwrap_err().to_string();
     assert!(error.contains("can never hold") && error.contains("between 1 and 3"), "{error}");
+    // What is in force already goes on deciding.
+    assert_eq!(Policies::stored(never).unwrap().count(), 1);
 }
 
 #[test]
@@ -283,7 +291,7 @@ fn a_parameter_in_capitals_does_not_pass_a_rule_in_lower_case() {
 fn nobody_gets_what_is_closed_to_their_kind_even_when_everything_is_permitted() {
     let policies = Policies::parse(ALL).unwrap();
     let none = BTreeSet::new();
-    let facts = Facts { counts: Counts::default(), approvals: &none, human: None };
+    let facts = Facts { counts: Counts::default(), approvals: &none, behind: &Behind::Nobody };
     let actors: [Actor; 4] = [
         agent("builder").into(),
         Principal::Operator("ana".parse().unwrap()).into(),
@@ -386,7 +394,7 @@ fn a_successor_is_for_its_own_key_and_the_scheduler_may_make_it() {
     let template = template("cf/a", "production", false);
     let key = key(KEY, Tier::Production, "builder");
     let none = BTreeSet::new();
-    let facts = Facts { counts: Counts::default(), approvals: &none, human: None };
+    let facts = Facts { counts: Counts::default(), approvals: &none, behind: &Behind::Nobody };
     let policies = Policies::parse(DEFAULT_POLICIES).unwrap();
     let rotate = |change: Change<'_>| {
         let mut successor = plan(&template);

@@ -101,13 +101,16 @@ function act(form, button) {
 }
 
 // Nobody approves what they have not seen: the button works once the page was in view for a second.
-function seen(button) {
-  let left = 1000;
+// Of several at once their list has to be, for a second each.
+function seen(button, list) {
+  let left = 1000 * (list ? list.rows.length : 1);
   let since = null;
+  let isIn = !list;
+  if (list) new IntersectionObserver(([entry]) => { isIn = entry.isIntersecting; }).observe(list.rows[list.rows.length - 1]);
   const look = () => {
     const now = performance.now();
     if (since !== null) left -= now - since;
-    since = document.visibilityState === "visible" ? now : null;
+    since = isIn && document.visibilityState === "visible" ? now : null;
     if (left <= 0) button.disabled = false;
     else setTimeout(look, 100);
   };
@@ -122,7 +125,8 @@ for (const form of document.querySelectorAll("form.deed")) {
     else location.assign(done.to);
   });
   for (const button of form.querySelectorAll("button")) {
-    if (form.id === "approve" || form.id === "together") seen(button);
+    if (form.id === "approve") seen(button, null);
+    else if (form.id === "together") seen(button, form.previousElementSibling.querySelector("tbody"));
     else button.disabled = false;
   }
 }

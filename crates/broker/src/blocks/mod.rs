@@ -382,11 +382,14 @@ fn evidence(review: &Review, request: &Request, known: &Known) -> Lines {
 /// What the keys that an agent has used so far.
 fn spending(spent: &Spent, request: &Request) -> String {
     let keys = counted(spent.keys as u64, "key");
-    format!("{} with {keys} of {} so far", spent.usage, request.plan.principal.name())
+    format!("{} with {keys} of {} that live", spent.usage, request.plan.principal.name())
 }
 
 /// Who may approve it, where not everybody may or they are too few.
 fn may_approve(review: &Review) -> Vec<(String, Tone)> {
+    if let Some(why) = &review.no_approvers {
+        return vec![(format!("not known: {why}"), Tone::Bad)];
+    }
     let (refused, may): (Vec<_>, Vec<_>) = review.approvers.iter().partition(|one| one.refused.is_some());
     let is_short = review.status == Status::PendingApproval
         && !review.approvers.is_empty()

@@ -1,5 +1,5 @@
-//! Several requests by one touch: only such as differ in nothing but name, project, place and purpose, and in which there is not much
-//! to lose. Each is an approval of its own, over its own plan; one signature covers all of them.
+//! Several requests by one touch: only such as differ in nothing but name, place within the same store, and purpose, which need one
+//! approval, and in which there is not much to lose. Each is an approval of its own, over its own plan; one signature covers all.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use keywright_core::approval::{Approval, Assertion, Signed, hashed, together};
 use keywright_core::id::{ApprovalId, RequestId};
 use keywright_core::name::OperatorName;
-use keywright_core::plan::Plan;
 use keywright_core::receipt::{Receipt, Status};
+use keywright_core::template::Tier;
 use keywright_core::verdict::Level;
 use keywright_ledger::Request;
 
 use super::check::on_record;
 use super::offers::Offer;
-use super::{Challenge, other_offer};
+use super::{Challenge, Signers, other_offer};
 use crate::approve::{Given, Less};
 use crate::broker::Broker;
 use crate::clock::entropy;
@@ -22,17 +22,20 @@ use crate::error::{BrokerError, Code, Result};
 use crate::review::Review;
 
 /// More are not approved by one touch: nobody reads them.
-const AT_MOST: usize = 20;
+/// Fewer than an agent may have waiting, so that no button empties its queue.
+pub(crate) const AT_MOST: usize = 10;
 /// How far back it is looked for requests that are alike.
 const PAST: u32 = 200;
+/// Longer lists of places are not read in a row of a table.
+const PLACES: usize = 300;
 
 impl Broker {
-    /// The requests that wait and may be approved together with this one, which is not among them; none where it is one of much to
-    /// lose, or a rotation.
+    /// The requests that wait and this operator may approve together with this one, which is not among them; none where it stands
+    /// alone.
     ///
     /// # Errors
     /// When the ledger can't be read.
-    pub async fn alike(&self, request: RequestId) -> Result<Vec<Review>> {
+    pub async fn alike(&self, operator: &OperatorName, request: RequestId) -> Result<Vec<Review>> {
         let read = self.ledger.read(move |tx| {
             let request = tx.request(request)?;
             let asked = tx.requests_of(&request.plan.principal, PAST)?;
@@ -47,19 +50,39 @@ impl Broker {
             let waits = other.status == Status::PendingApproval && other.expires_at > self.now();
             let is_alike = other.id != request.id && differs(&request, &other).is_none();
             if waits && is_alike && self.stands_alone(&other).is_none() && found.len() + 1 < AT_MOST {
-                found.push(self.review_of(other).await?);
+                // One that they may not approve, or have, would keep them from all of it.
+                if self.refuse_approver(&other, operator).await.is_err() {
+                    continue;
+                }
+                let review = self.review_of(other).await?;
+                if !review.approved_by.iter().any(|name| name == operator.as_str()) {
+                    found.push(review);
+                }
             }
         }
         Ok(found)
     }
 
     /// Why a request is approved for itself only.
-    fn stands_alone(&self, request: &Request) -> Option<&'static str> {
-        let Plan { rotates, adopts, .. } = &request.plan;
-        if rotates.is_some() || adopts.is_some() {
-            return Some("it replaces a key's version");
-        }
-        (self.level_of(&request.plan) == Level::High).then_some("there is too much to lose")
+    pub(crate) fn stands_alone(&self, request: &Request) -> Option<&'static str> {
+        let plan = &request.plan;
+        let places: usize = plan.destinations.iter().map(|one| one.place.to_string().chars().count()).sum();
+        [
+            (plan.rotates.is_some() || plan.adopts.is_some(), "it replaces a key's version"),
+            (request.approvals_needed > 1 || plan.tier == Tier::Production, "it is for production"),
+            (self.level_of(plan) == Level::High, "there is too much to lose"),
+            (places > PLACES, "it goes to too many places"),
+        ]
+        .into_iter()
+        .find_map(|(alone, why)| alone.then_some(why))
+    }
+
+    /// Whether an approval was signed by the operator that it names, and in a way that is good for this request: one that stands
+    /// alone is approved by no touch over several.
+    pub(crate) fn vouches(&self, signers: &Signers, request: &Request, approval: &Approval) -> bool {
+        let is_one_of_several =
+            matches!(&approval.signature, Signed::Passkey(one) if !one.together.is_empty());
+        signers.vouch_for(approval) && (!is_one_of_several || self.stands_alone(request).is_none())
     }
 
     /// What a page has signed so that an operator approves exactly these plans, each as it was shown.
@@ -151,25 +174,28 @@ fn hashes(approvals: &[Approval]) -> Vec<String> {
     approvals.iter().map(|approval| hashed(&approval.message())).collect()
 }
 
-/// In what two requests differ that a reviewer has to look at; name, project, place within a store, and purpose are shown for each.
+/// In what two requests differ besides what stands in a row for each: name, place within a store, and purpose.
 fn differs(one: &Request, other: &Request) -> Option<&'static str> {
-    let (a, b) = (&one.plan, &other.plan);
-    let stores = |plan: &Plan| {
-        plan.destinations.iter().map(|one| one.place.store.clone()).collect::<std::collections::BTreeSet<_>>()
+    // What a plan has some day is compared as well, unless it is named here.
+    let rest = |request: &Request| {
+        let mut plan = request.plan.clone();
+        (plan.request, plan.name, plan.purpose) =
+            (one.plan.request, one.plan.name.clone(), one.plan.purpose.clone());
+        plan.destinations.clear();
+        plan
+    };
+    let stores = |request: &Request| -> Vec<_> {
+        request.plan.destinations.iter().map(|one| (one.place.store.clone(), one.base.clone())).collect()
     };
     [
-        (a.principal != b.principal, "somebody else asks"),
-        (a.template != b.template || a.template_version != b.template_version, "it is of another template"),
-        (a.connection != b.connection, "it is made at another connection"),
-        (a.environment != b.environment, "it is for another environment"),
-        (a.parameters != b.parameters, "its parameters are others"),
-        (a.resources != b.resources, "it reaches something else"),
-        (a.permissions != b.permissions || a.withheld != b.withheld, "it may do something else"),
-        (a.ttl != b.ttl, "it lives longer or shorter"),
-        (a.ip_allow != b.ip_allow, "it works from other networks"),
-        (a.budget_cents != b.budget_cents, "its budget is another one"),
-        (stores(a) != stores(b), "it goes to another store"),
-        (one.approvals_needed != other.approvals_needed, "it needs another number of approvals"),
+        (one.plan.principal != other.plan.principal, "somebody else asks"),
+        (one.plan.permissions != other.plan.permissions, "it may do something else"),
+        (one.plan.resources != other.plan.resources, "it reaches something else"),
+        (stores(one) != stores(other), "it goes to another store, or from another directory"),
+        (rest(one) != rest(other), "it is for something else, or lives otherwise"),
+        (one.prompt != other.prompt, "another prompt is behind it"),
+        (one.claimed != other.claimed, "who asks says something else of itself"),
+        (one.policies != other.policies, "other policies decided it"),
     ]
     .into_iter()
     .find_map(|(differs, why)| differs.then_some(why))

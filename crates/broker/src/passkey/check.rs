@@ -11,6 +11,8 @@ use keywright_core::audit::{Deed, Record, SignatureRecord};
 use webauthn_rs_core::WebauthnCore;
 use webauthn_rs_core::proto::{AuthenticationState, Credential, PublicKeyCredential};
 
+use super::batch::AT_MOST;
+
 /// How long a person may take in front of their authenticator.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// The methods of signatures, as the log names them.
@@ -56,6 +58,10 @@ pub(crate) fn is_good(
     message: &[u8],
     assertion: &Assertion,
 ) -> Result<u32, String> {
+    let is_hash = |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if assertion.together.len() > AT_MOST || !assertion.together.iter().all(is_hash) {
+        return Err(format!("one touch is good for {AT_MOST} at most"));
+    }
     let message = assertion.covers(message).ok_or_else(|| "it was given for something else".to_owned())?;
     // Its own state would hold a challenge of its own; ours says what is approved.
     let state = serde_json::json!({

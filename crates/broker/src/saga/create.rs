@@ -92,13 +92,14 @@ impl Broker {
         let request = work.request.clone();
         let counts = self.ledger.read(move |tx| counts_besides(tx, &request)).await?;
         let (approvals, signers) = self.approvals(plan.request).await?;
-        let mut given = quorum(&approvals, plan.request, &digest, self.now(), |one| signers.vouch_for(one));
+        let vouches = |one: &_| self.vouches(&signers, &work.request, one);
+        let mut given = quorum(&approvals, plan.request, &digest, self.now(), vouches);
         given.extend(&granted);
         let (_, policies) = self.policies().await?;
         let ceiling = Ceiling { template: &applied.resolved, version: applied.version };
         let replaces = plan.rotates.map(|_| &work.key);
-        let human = self.human_behind(&plan.principal).await?;
-        let facts = Facts { counts, approvals: &given, human: human.as_ref() };
+        let behind = self.behind(&plan).await?;
+        let facts = Facts { counts, approvals: &given, behind: &behind };
         crate::rotate::authorize(&policies, plan, ceiling, replaces, &facts)
             .map_err(|refusal| BrokerError::new(Code::Denied, refusal.to_string()))
     }

@@ -234,7 +234,7 @@ impl Policies {
     /// Decides with exactly the approvals that there are, of those who may give one. Only when that does not allow it is the number looked for
     /// that would.
     fn permit(&self, question: &Question, facts: &Facts<'_>) -> Result<(), Refusal> {
-        let may = facts.approvals.iter().filter(|one| self.may_approve(question, one, facts.human).is_ok());
+        let may = facts.approvals.iter().filter(|one| self.may_approve(question, one, facts.behind).is_ok());
         let given = u8::try_from(may.count()).unwrap_or(u8::MAX);
         let open = question.action.open_to(question.principal()) && given >= question.floor;
         if open && self.answer(question, given).is_some_and(|answer| answer.allowed) {

@@ -6,6 +6,7 @@ use std::fmt;
 use cedar_policy::{Authorizer, Decision as Verdict, Request};
 
 use super::Subject;
+use super::facts::Behind;
 use super::index::Index;
 use super::question::{Prepared, Question};
 use super::source::{PolicySetSource, SourceError};
@@ -80,6 +81,14 @@ impl Policies {
         Self::new(PolicySetSource::parse(text)?)
     }
 
+    /// Puts policies in force that were checked when they were applied: by this version, or by one that let more pass.
+    ///
+    /// # Errors
+    /// As [`PolicySetSource::stored`].
+    pub fn stored(text: &str) -> Result<Self, SourceError> {
+        Self::new(PolicySetSource::stored(text)?)
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -120,8 +129,8 @@ impl Policies {
         without.map_or_else(|| Decision::deny(UNANSWERABLE.to_owned()), |answer| self.refusing(&answer))
     }
 
-    /// Whether an operator's approval counts for what is asked. `human` is who stands behind the ask: the operator who asks, or
-    /// who added the agent that does.
+    /// Whether an operator's approval counts for what is asked. `behind` is who stands behind the
+    /// ask.
     ///
     /// # Errors
     /// The decision, with its reasons, when it does not.
@@ -129,14 +138,14 @@ impl Policies {
         &self,
         asked: &Question,
         operator: &OperatorName,
-        human: Option<&OperatorName>,
+        behind: &Behind,
     ) -> Result<(), Decision> {
         let needed = match self.decide(asked).effect {
             Effect::NeedsApprovals(needed) => needed,
             // Asked all the same: somebody approved a part of what needed it.
             Effect::Allow | Effect::Deny => 1,
         };
-        let decision = self.decide(&Question::approve(asked, operator, human == Some(operator), needed));
+        let decision = self.decide(&Question::approve(asked, operator, behind.is(operator), needed));
         if decision.effect == Effect::Allow { Ok(()) } else { Err(decision) }
     }
 

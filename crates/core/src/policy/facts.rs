@@ -91,8 +91,31 @@ pub struct Facts<'a> {
     /// The distinct operators whose approvals count, from [`crate::approval::quorum`]. An agent can't stand in
     /// here: the type holds operators only.
     pub approvals: &'a BTreeSet<&'a OperatorName>,
-    /// Who stands behind the ask: the operator who asks, or who added the agent that does.
-    pub human: Option<&'a OperatorName>,
+    /// Who stands behind the ask.
+    pub behind: &'a Behind,
+}
+
+/// Who stands behind an ask: the operator who asks, or who added the agent that does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Behind {
+    /// Nobody: the scheduler asks, for nobody's key.
+    Nobody,
+    /// This operator.
+    Operator(OperatorName),
+    /// An agent that nobody is on record to have added. For each operator it counts as their own.
+    Unknown,
+}
+
+impl Behind {
+    /// Whether an ask counts as this operator's own.
+    #[must_use]
+    pub fn is(&self, operator: &OperatorName) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Operator(name) => name == operator,
+            Self::Unknown => true,
+        }
+    }
 }
 
 /// A resource in Cedar's form, built once. `None` when it can't be built: then nothing is allowed.

@@ -39,7 +39,7 @@ pub use authorized::{Authorized, Ceiling, KeyAction, Refusal, TemplateAction};
 pub use cases::{CaseError, CaseResult, run_cases};
 pub use decision::{Answer, Decision, Effect, MOST_APPROVALS, Policies};
 pub use explain::explain;
-pub use facts::{Actor, Ask, Counts, Facts, KeyFacts, TemplateFacts};
+pub use facts::{Actor, Ask, Behind, Counts, Facts, KeyFacts, TemplateFacts};
 pub use question::{Prepared, Question};
 pub use source::{Fault, MAX_POLICIES, MAX_TEXT, PolicySetSource, SourceError};
 pub use vocabulary::{DEFAULT_CASES, DEFAULT_POLICIES, SCHEMA};

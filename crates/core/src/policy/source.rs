@@ -69,6 +69,19 @@ impl PolicySetSource {
     /// # Errors
     /// The bound that is exceeded, or the faults with line, column and hint.
     pub fn parse(text: &str) -> Result<Self, SourceError> {
+        Self::read(text, true)
+    }
+
+    /// Reads policies that are in force already. A number of approvals that asks for nobody is no fault any more: what was applied
+    /// goes on deciding as it did.
+    ///
+    /// # Errors
+    /// As [`PolicySetSource::parse`].
+    pub fn stored(text: &str) -> Result<Self, SourceError> {
+        Self::read(text, false)
+    }
+
+    fn read(text: &str, is_new: bool) -> Result<Self, SourceError> {
         if text.len() > MAX_TEXT {
             return Err(SourceError::TooLong(text.len()));
         }
@@ -82,7 +95,7 @@ impl PolicySetSource {
         if pieces.len() > MAX_POLICIES {
             return Err(SourceError::TooMany(pieces.len()));
         }
-        let mut read = Reading::new(text);
+        let mut read = Reading::new(text, is_new);
         for (number, piece) in pieces.into_iter().enumerate() {
             read.policy(number, piece);
             if read.faults.len() >= MAX_FAULTS {
@@ -167,6 +180,8 @@ fn hidden_characters(text: &str) -> Vec<Fault> {
 /// A text that is being read, policy by policy.
 struct Reading<'a> {
     text: &'a str,
+    /// It is to be applied, and not in force yet.
+    is_new: bool,
     validator: Validator,
     policies: Vec<Policy>,
     ids: HashSet<String>,
@@ -175,10 +190,10 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn new(text: &'a str) -> Self {
+    fn new(text: &'a str, is_new: bool) -> Self {
         let validator = Validator::new(VOCABULARY.schema.clone());
         let (policies, faults) = (Vec::new(), Vec::new());
-        Self { text, validator, policies, ids: HashSet::new(), reasons: BTreeMap::new(), faults }
+        Self { text, is_new, validator, policies, ids: HashSet::new(), reasons: BTreeMap::new(), faults }
     }
 
     fn policy(&mut self, number: usize, piece: Range<usize>) {
@@ -192,7 +207,9 @@ impl<'a> Reading<'a> {
                 if let Some(policy) = self.named(&policy, base, own) {
                     self.strange_names(&policy, base, own);
                     self.against_schema(&policy, base);
-                    self.empty_thresholds(&policy, base, own);
+                    if self.is_new {
+                        self.empty_thresholds(&policy, base, own);
+                    }
                     self.policies.push(policy);
                 }
             }
@@ -250,11 +267,17 @@ impl<'a> Reading<'a> {
 
     /// A number of approvals that is reached by nobody's, or by no number of people.
     fn empty_thresholds(&mut self, policy: &Policy, base: usize, own: &str) {
-        let Some(at) = own.find("approvals") else { return };
-        for found in thresholds::empty(policy) {
-            let problem = if found.always { "holds with no approval at all" } else { "can never hold" };
+        let at = base + own.find("approvals").unwrap_or(0);
+        let found = match thresholds::empty(policy) {
+            Ok(found) => found,
+            Err(why) => {
+                return self.fault(at, format!("its approvals can't be looked at: {}", escaped(&why)), "");
+            }
+        };
+        for found in found {
+            let problem = if found.always { "always holds, whoever approved" } else { "can never hold" };
             self.fault(
-                base + at,
+                at,
                 format!("`context.approvals {} {}` {problem}", found.operator, found.number),
                 &format!("between 1 and {MOST_APPROVALS} distinct operators can be asked for"),
             );

@@ -1,10 +1,12 @@
 //! Thresholds that ask for nobody: a comparison of `context.approvals` with a number that comes out the same for every number of
 //! people who can be asked. `>= 0` is an open door that looks like a lock, `>= 4` a door that nobody opens.
 
-use cedar_policy::Policy;
+use cedar_policy::{ActionConstraint, Policy};
 use serde_json::Value;
 
+use super::Action;
 use super::decision::MOST_APPROVALS;
+use super::vocabulary::VOCABULARY;
 
 /// A comparison that decides nothing.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,28 +19,34 @@ pub(super) struct Empty {
 }
 
 /// Those of a policy. Cedar's own form of a policy in JSON is what is looked at: each operator is an object with its name.
-pub(super) fn empty(policy: &Policy) -> Vec<Empty> {
+///
+/// # Errors
+/// When Cedar can't give it in that form.
+pub(super) fn empty(policy: &Policy) -> Result<Vec<Empty>, String> {
     let mut found = Vec::new();
-    if let Ok(json) = policy.to_json() {
-        look(&json, &mut found);
-    }
-    found
+    // Whoever approves is asked with the number that it needs, which is one at least.
+    let is_of_approvers = match policy.action_constraint() {
+        ActionConstraint::Eq(action) => VOCABULARY.action_of(&action) == Some(Action::Approve),
+        ActionConstraint::Any | ActionConstraint::In(_) => false,
+    };
+    look(&policy.to_json().map_err(|error| error.to_string())?, u8::from(is_of_approvers), &mut found);
+    Ok(found)
 }
 
-fn look(node: &Value, found: &mut Vec<Empty>) {
+fn look(node: &Value, least: u8, found: &mut Vec<Empty>) {
     match node {
         Value::Object(fields) => {
             for (name, inner) in fields {
-                found.extend(comparison(name, inner));
-                look(inner, found);
+                found.extend(comparison(name, inner, least));
+                look(inner, least, found);
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| look(item, found)),
+        Value::Array(items) => items.iter().for_each(|item| look(item, least, found)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
-fn comparison(name: &str, sides: &Value) -> Option<Empty> {
+fn comparison(name: &str, sides: &Value, least: u8) -> Option<Empty> {
     let (left, right) = (sides.get("left")?, sides.get("right")?);
     let (number, is_turned) = match (is_approvals(left), is_approvals(right)) {
         (true, false) => (number(right)?, false),
@@ -62,7 +70,7 @@ fn comparison(name: &str, sides: &Value) -> Option<Empty> {
         ">" => given > number,
         _ => given >= number,
     };
-    let mut outcomes = (0..=i64::from(MOST_APPROVALS)).map(holds);
+    let mut outcomes = (i64::from(least)..=i64::from(MOST_APPROVALS)).map(holds);
     let always = outcomes.next()?;
     outcomes.all(|outcome| outcome == always).then_some(Empty { operator, number, always })
 }
@@ -86,7 +94,20 @@ mod tests {
 
     fn of(condition: &str) -> Vec<Empty> {
         let text = format!("permit (principal, action, resource) when {{ {condition} }};");
-        empty(&Policy::parse(None, text).unwrap())
+        empty(&Policy::parse(None, text).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn whoever_approves_is_asked_with_one_at_least() {
+        let of = |condition: &str| {
+            let text = format!(
+                "forbid (principal, action == Keywright::Action::\"approve\", resource) when {{ {condition} }};"
+            );
+            empty(&Policy::parse(None, text).unwrap()).unwrap()
+        };
+        assert_eq!(of("context.approvals >= 1")[0].always, true);
+        assert_eq!(of("context.approvals == 0")[0].always, false);
+        assert_eq!(of("context.own && context.approvals == 1"), []);
     }
 
     #[test]
@@ -95,6 +116,7 @@ mod tests {
             ("context.approvals >= 0", ">=", 0, true),
             ("context[\"approvals\"] >= 0", ">=", 0, true),
             ("0 <= context.approvals", ">=", 0, true),
+            ("context[\"approv\\u{61}ls\"] >= 0", ">=", 0, true),
             ("context.approvals > -1", ">", -1, true),
             ("context.approvals != 7", "!=", 7, true),
             ("context.approvals >= 4", ">=", 4, false),

@@ -11,7 +11,7 @@ use keywright_core::marker::Marker;
 use keywright_core::name::{AgentName, KeyName};
 use keywright_core::place::Place;
 use keywright_core::plan::{Destination, Plan, Principal};
-use keywright_core::policy::{Authorized, Ceiling, Counts, Facts, Policies, Refusal};
+use keywright_core::policy::{Authorized, Behind, Ceiling, Counts, Facts, Policies, Refusal};
 use keywright_core::provider::{Minted, Provider, ProviderError, Recovery};
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
@@ -82,7 +82,7 @@ impl Wish {
             mutating: 0,
         };
         let counts = Counts { keys_active: 0, requests_last_hour: 0 };
-        let facts = Facts { counts, approvals: &BTreeSet::new(), human: None };
+        let facts = Facts { counts, approvals: &BTreeSet::new(), behind: &Behind::Nobody };
         let policies = Policies::parse("permit (principal, action, resource);").unwrap();
         let ceiling = Ceiling { template: &template, version: 1 };
         policies.authorize(self.plan(&template), ceiling, &facts)

@@ -72,6 +72,10 @@ struct Decision {
     is_less: bool,
     /// They have approved already.
     has_approved: bool,
+    /// As many have as it takes, and it has not begun.
+    is_enough: bool,
+    /// Why nobody can say whether they may.
+    unknown: Shown,
     has_passkey: bool,
     agent: Shown,
     /// It was an agent that asked, which can be paused.
@@ -168,14 +172,16 @@ async fn of_key(
                 .collect(),
             is_less: !less.is_nothing(),
             has_approved: review.approved_by.iter().any(|name| name == operator.as_str()),
+            is_enough: review.approved_by.len() >= usize::from(review.needed),
+            unknown: Shown::of(review.no_approvers.as_deref().unwrap_or_default()),
             has_passkey,
             agent: Shown::of(review.plan.principal.to_string()),
             is_agent: matches!(review.plan.principal, Principal::Agent(_)),
         }
     });
     let key = door.broker.led_to(review.request).await.ok().flatten();
-    let others = if waits && less.is_nothing() {
-        door.broker.alike(review.request).await.unwrap_or_default()
+    let others = if waits && less.is_nothing() && review.no_approvers.is_none() {
+        door.broker.alike(operator, review.request).await.unwrap_or_default()
     } else {
         Vec::new()
     };
@@ -214,6 +220,8 @@ fn of_template(door: &Door, proposed: &Proposed, operator: &OperatorName, has_pa
         permissions: Vec::new(),
         is_less: false,
         has_approved: false,
+        is_enough: false,
+        unknown: Shown::default(),
         has_passkey,
         agent: Shown::of(format!("agent {}", proposed.agent)),
         is_agent: true,
@@ -251,7 +259,6 @@ fn alike(others: &[Review], now: Timestamp) -> Vec<Part> {
         let places: Vec<String> = one.plan.destinations.iter().map(|one| one.place.to_string()).collect();
         vec![
             Text::of(one.plan.name.as_str()).to(&["r", &one.request.to_string()]),
-            Text::of(one.plan.project.as_str()),
             Text::of(places.join(", ")),
             Text { text: Shown::said(one.plan.purpose.raw()), ..Text::of("") },
             Text::at(one.created_at, now),
@@ -262,13 +269,13 @@ fn alike(others: &[Review], now: Timestamp) -> Vec<Part> {
         Part::heading("others like it"),
         Part::Note(
             Shown::of(
-                "They differ from this one in nothing but what stands here: same agent, template, environment, parameters, \
-                 permissions, lifetime and store.",
+                "They differ from this one in nothing but what stands here: same agent, prompt, project, environment, \
+                 template, parameters, permissions, lifetime, store and directory.",
             ),
             Tone::Plain,
         ),
         Part::Table(Table {
-            header: vec!["key", "project", "goes to", "purpose", "asked", "match code"],
+            header: vec!["key", "goes to", "purpose", "asked", "match code"],
             rows: others.iter().map(row).collect(),
             empty: "",
         }),
