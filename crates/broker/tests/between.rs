@@ -17,7 +17,7 @@ use keywright_broker::review::Pending;
 use keywright_core::plan::Principal;
 use keywright_core::receipt::Status;
 use keywright_core::secret::Secret;
-use keywright_sandbox::TokenView;
+use keywright_sandbox::{Fault, FaultKind, TokenView};
 use keywright_testkit::{Database, World, ask};
 use rusqlite::types::Value;
 
@@ -173,7 +173,7 @@ async fn nothing_is_made_between_an_approval_and_the_deed_but_what_two_people_si
     world.broker.add_operator(&ana, &bo, words()).await.unwrap();
     let bo = world.broker.operator(Some(&bo), words()).await.unwrap();
     let zone = world.sandbox.zones().into_iter().find(|zone| zone.name == "example.com").unwrap().id;
-    let (mut tried, mut went_on, mut turn) = (0, 0, 0);
+    let (mut tried, mut went_on, mut turn, mut late) = (0, 0, 0, 0);
     while tried < changes {
         turn += 1;
         let mut dice = Dice(seed.wrapping_mul(1_000_003).wrapping_add(turn));
@@ -187,14 +187,37 @@ async fn nothing_is_made_between_an_approval_and_the_deed_but_what_two_people_si
         };
         world.broker.approve(&ana, &id, &review.digest, &Less::default(), WAIT).await.unwrap();
         let before = made(&world);
-        let change = change(&world, &mut dice);
-        // A second person approves what they were shown before; or nobody does, and the broker works on.
-        let both = turn % 2 == 0;
-        if both {
-            // What is edited may keep the answer waiting, so nobody waits for it.
-            drop(world.broker.approve(&bo, &id, &review.digest, &Less::default(), Duration::ZERO).await);
-        }
-        at_rest(&world).await;
+        // A second person approves what they were shown before; or the change comes after that, while the broker asks once more what
+        // would happen now; or nobody approves, and the broker works on.
+        let both = turn % 3 != 0;
+        let second = async {
+            if both {
+                // What is edited may keep the answer waiting, so nobody waits for it.
+                drop(world.broker.approve(&bo, &id, &review.digest, &Less::default(), Duration::ZERO).await);
+            }
+            at_rest(&world).await;
+        };
+        let change = if turn % 3 == 2 {
+            let slow = FaultKind::Slow { delay_ms: 300, trickle_ms: 0 };
+            let fault = world.sandbox.inject(Fault::on("GET", "/zones", slow).skipping(1)).unwrap();
+            let meanwhile = async {
+                for _ in 0..400 {
+                    if world.sandbox.fault_hits(fault) > 0 {
+                        late += 1;
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                change(&world, &mut dice)
+            };
+            let ((), change) = tokio::join!(second, meanwhile);
+            world.sandbox.clear_faults();
+            change
+        } else {
+            let change = change(&world, &mut dice);
+            second.await;
+            change
+        };
         let what = change.as_ref().map_or("nothing was changed", |change| change.what.as_str());
         let new: Vec<TokenView> = made(&world)
             .into_iter()
@@ -233,6 +256,9 @@ async fn nothing_is_made_between_an_approval_and_the_deed_but_what_two_people_si
             }
         }
     }
-    println!("{tried} changes in {turn} turns; in {went_on} the key was made, exactly as it was signed");
+    println!(
+        "{tried} changes in {turn} turns, {late} of them after the last approval; in {went_on} the key was made, exactly as it was signed"
+    );
+    assert!(late > 0, "some changes come between the decision and the deed");
     assert!(went_on > 0, "where nothing that matters was changed, the key is made");
 }
