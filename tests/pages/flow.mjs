@@ -104,7 +104,18 @@ await step("less is approved as it is shown", async () => {
 await step("requests that are alike are approved by one touch", async () => {
   await page.goto(at(asks.alike));
   await page.getByRole("heading", { name: "others like it" }).waitFor();
-  await page.getByRole("cell", { name: "OTHER", exact: true }).waitFor();
+  const other = page.getByRole("cell", { name: "OTHER", exact: true });
+  await other.waitFor();
+  // What was not looked at is not approved, however long the page is open.
+  await page.setViewportSize({ width: 1280, height: 400 });
+  await page.evaluate(() => scrollTo(0, 0));
+  await page.reload();
+  await page.waitForFunction(() => !document.querySelector("#approve button").disabled);
+  await page.waitForTimeout(1_500);
+  assert.ok(await page.locator("#together button").isDisabled());
+  await other.scrollIntoViewIfNeeded();
+  await page.waitForFunction(() => !document.querySelector("#together button").disabled);
+  await page.setViewportSize({ width: 1280, height: 900 });
   if (SHOTS) await page.screenshot({ path: join(SHOTS, "alike.png"), fullPage: true });
   await page.getByRole("button", { name: "Approve these 2 with one touch" }).click();
   await page.waitForURL(`${ORIGIN}/`);

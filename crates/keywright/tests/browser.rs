@@ -62,8 +62,8 @@ fn people_approve_with_a_touch_and_nobody_else_does_anything() {
             "less": asks(&agent, "LESS", long, "dev", "a record", Some("120d")).await,
             "rejected": asks(&agent, "REJECTED", long, "dev", "a record", Some("121d")).await,
             "late": asks(&agent, "LATE", long, "dev", "a record", Some("122d")).await,
-            "alike": asks(&agent, "ALIKE", edit, "elsewhere", "one of two", None).await,
-            "other": asks(&agent, "OTHER", edit, "elsewhere", "the other", None).await,
+            "alike": asks(&agent, "ALIKE", edit, "elsewhere", "a record for each", None).await,
+            "other": asks(&agent, "OTHER", edit, "elsewhere", "a record for each", None).await,
             "odd": asks(&agent, "ODD", long, "dev", "a record", Some("123d")).await,
             "naughty": asks(&agent, "NAUGHTY", edit, "production", NAUGHTY, None).await,
             "proposal": agent.call("propose_template", json!({
