@@ -5,6 +5,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "tests"
 )]
 
@@ -46,6 +47,40 @@ async fn asks(
     receipt["request"].clone()
 }
 
+/// One of the scripts that drive a browser.
+fn script(name: &str) -> Command {
+    let mut node = Command::new("node");
+    node.arg(root().join("tests/pages").join(name))
+        .env("KEYWRIGHT", bare().get_program())
+        .env("PEERS", root().join(".peers"));
+    node
+}
+
+/// What it printed; nothing, said aloud, where there is no browser.
+fn played(mut script: Command) -> Option<String> {
+    let output = match script.output() {
+        Ok(output) if output.status.code() != Some(77) => output,
+        _ => {
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "node, playwright-core, axe-core or Chromium is missing"
+            );
+            eprintln!("SKIPPED: node, playwright-core, axe-core or Chromium is missing");
+            return None;
+        }
+    };
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    Some(out.into_owned())
+}
+
+#[test]
+fn somebody_new_plays_the_demo_to_its_end() {
+    if let Some(out) = played(script("demo.mjs")) {
+        print!("{out}");
+    }
+}
+
 #[test]
 fn people_approve_with_a_touch_and_nobody_else_does_anything() {
     let world: World = world();
@@ -75,29 +110,14 @@ fn people_approve_with_a_touch_and_nobody_else_does_anything() {
         agent.end().await;
         waiting
     });
-    let mut browser = Command::new("node");
+    let mut browser = script("flow.mjs");
     browser
-        .arg(root().join("tests/pages/flow.mjs"))
-        .env("KEYWRIGHT", bare().get_program())
         .env("KEYWRIGHT_HOME", world.home())
         .env("ORIGIN", origin)
         .env("PASS", world.path("pass"))
         .env("BOBS", world.path("bobs"))
-        .env("ASKS", waiting.to_string())
-        .env("PEERS", root().join(".peers"));
-    let output = match browser.output() {
-        Ok(output) if output.status.code() != Some(77) => output,
-        _ => {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "node, playwright-core, axe-core or Chromium is missing"
-            );
-            eprintln!("SKIPPED: node, playwright-core, axe-core or Chromium is missing");
-            return;
-        }
-    };
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{out}{err}");
+        .env("ASKS", waiting.to_string());
+    let Some(out) = played(browser) else { return };
     print!("{out}");
 
     let verified = world.ok(&["audit", "verify"]);

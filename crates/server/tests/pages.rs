@@ -357,6 +357,11 @@ async fn the_pages_tell_what_is_approved_in_advance_what_could_not_be_rotated_an
     let ill = page("/health").await;
     assert!(ill.contains("could not be rotated") && ill.contains("web/dev/CF_TOKEN"), "{ill}");
     assert!(!ill.contains("Nothing is wrong."));
+    assert!(page("/health?rows=1").await.contains("rows of the ledger are as Keywright wrote them."));
+    let ledger = rusqlite::Connection::open(world.home.join("ledger.db")).unwrap();
+    ledger.execute("UPDATE agents SET added_by = 'eve'", []).unwrap();
+    let edited = page("/health?rows=1").await;
+    assert!(edited.contains("agent") && !edited.contains("are as Keywright wrote them"), "{edited}");
 }
 
 #[tokio::test]

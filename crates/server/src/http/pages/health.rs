@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::response::Response;
+use serde::Deserialize;
 
 use super::super::Door;
 use super::super::session::Looks;
@@ -13,7 +14,18 @@ use super::{Page, failed};
 /// A parent credential that is as old as that, in days, should be replaced.
 const OLD_PARENT: i64 = 90;
 
-pub(crate) async fn page(State(door): State<Arc<Door>>, Looks(operator): Looks) -> Response {
+/// What is looked at only where somebody asks for it.
+#[derive(Deserialize)]
+pub(crate) struct Which {
+    #[serde(default)]
+    rows: String,
+}
+
+pub(crate) async fn page(
+    State(door): State<Arc<Door>>,
+    Looks(operator): Looks,
+    Query(Which { rows }): Query<Which>,
+) -> Response {
     let health = match door.broker.health().await {
         Ok(health) => health,
         Err(error) => return failed("health", &operator, error),
@@ -40,6 +52,10 @@ pub(crate) async fn page(State(door): State<Arc<Door>>, Looks(operator): Looks) 
     if is_well && health.revocations_owed + health.drains_late + health.rotations_failing == 0 {
         page = page.with(Part::Note(Shown::of("Nothing is wrong."), Tone::Good));
     }
+    page = match looked_at_rows(&door, &rows).await {
+        Ok(parts) => parts.into_iter().fold(page, Page::with),
+        Err(error) => return failed("health", &operator, error),
+    };
     let connections = match door.broker.connections().await {
         Ok(connections) => connections,
         Err(error) => return failed("health", &operator, error),
@@ -90,4 +106,20 @@ pub(crate) async fn page(State(door): State<Arc<Door>>, Looks(operator): Looks) 
         .with(Part::Note(Shown::of("`keywright doctor` looks at this machine as well."), Tone::Plain))
         .answer(&door)
         .await
+}
+
+/// Whether the rows of the ledger are as Keywright wrote them; a link to that where nobody asked.
+async fn looked_at_rows(door: &Door, asked: &str) -> Result<Vec<Part>, keywright_broker::BrokerError> {
+    if asked.is_empty() {
+        return Ok(vec![Part::More("/health?rows=1".to_owned(), "look at the rows of the ledger")]);
+    }
+    let (rows, edited) = door.broker.soundness().await?;
+    if edited.is_empty() {
+        let said = format!("{rows} rows of the ledger are as Keywright wrote them.");
+        return Ok(vec![Part::Note(Shown::of(said), Tone::Good)]);
+    }
+    let shown = edited.iter().take(20).map(|what| Part::Note(Shown::of(what), Tone::Bad));
+    let more = edited.len().saturating_sub(20);
+    let rest = (more > 0).then(|| Part::Note(Shown::of(format!("and {more} more")), Tone::Bad));
+    Ok(shown.chain(rest).collect())
 }
