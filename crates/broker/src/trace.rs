@@ -7,6 +7,7 @@ use keywright_core::id::{KeyId, RequestId, VersionId};
 use keywright_core::key::{Key, KeyState, Placement, Version, VersionState};
 use keywright_core::name::{AgentName, EnvironmentName, KeyName, ProjectName};
 use keywright_core::plan::{Plan, Principal};
+use keywright_core::saga::SagaKind;
 use keywright_ledger::audit_files::verify_with;
 use keywright_ledger::{
     AuditFilter, Drain, LedgerError, Request, Revocation, Saga, StoredEntry, Telling, Tx,
@@ -81,6 +82,36 @@ pub struct KeySummary {
     pub debt: bool,
     /// Since when it is switched off at the provider.
     pub disabled_at: Option<Timestamp>,
+    /// How it is used and kept fresh; lists of all keys leave it out.
+    pub life: Option<Life>,
+}
+
+/// How a key is used and kept fresh.
+#[derive(Debug, Clone)]
+pub struct Life {
+    /// When its next rotation is due.
+    pub rotates_at: Option<Timestamp>,
+    /// How often the last one was tried in vain.
+    pub tries: u64,
+    /// Whether one is under way.
+    pub is_rotating: bool,
+    /// When a program was given its secret last.
+    pub read_at: Option<Timestamp>,
+    /// What it used, where somebody counts that.
+    pub spent: Option<Spent>,
+}
+
+/// As [`summary`], with how it is used.
+fn with_life(tx: &Tx<'_>, key: Key) -> std::result::Result<KeySummary, LedgerError> {
+    let (rotates_at, tries) = tx.rotation_of(key.id)?;
+    let life = Life {
+        rotates_at,
+        tries,
+        is_rotating: tx.saga_under_way(key.id)?.is_some_and(|saga| saga.kind == SagaKind::Rotate),
+        read_at: tx.last_read(key.id)?,
+        spent: spent(tx, std::slice::from_ref(&key))?,
+    };
+    Ok(KeySummary { life: Some(life), ..summary(tx, key)? })
 }
 
 fn summary(tx: &Tx<'_>, mut key: Key) -> std::result::Result<KeySummary, LedgerError> {
@@ -93,6 +124,7 @@ fn summary(tx: &Tx<'_>, mut key: Key) -> std::result::Result<KeySummary, LedgerE
         version,
         debt: tx.revocations_of(key.id)?.iter().any(|r| r.done_at.is_none()),
         disabled_at: tx.disabled_since(key.id)?,
+        life: None,
         key,
     })
 }
@@ -159,7 +191,7 @@ impl Broker {
                 Some(name) => tx.keys_named(name)?,
                 None => tx.keys_before(after, limit)?,
             };
-            keys.into_iter().map(|key| summary(tx, key)).collect::<std::result::Result<_, LedgerError>>()
+            keys.into_iter().map(|key| with_life(tx, key)).collect::<std::result::Result<_, LedgerError>>()
         });
         Ok(keys.await?)
     }
@@ -182,7 +214,8 @@ impl Broker {
             let requests = tx.requests_of(&Principal::Agent(agent.clone()), limit)?;
             let keys = tx.keys_of(&agent, limit)?;
             let spent = spent(tx, &keys)?;
-            let keys = keys.into_iter().map(|key| summary(tx, key)).collect::<std::result::Result<_, _>>()?;
+            let keys =
+                keys.into_iter().map(|key| with_life(tx, key)).collect::<std::result::Result<_, _>>()?;
             Ok::<_, LedgerError>(Done { requests, keys, spent })
         });
         Ok(done.await?)

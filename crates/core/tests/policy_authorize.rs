@@ -116,6 +116,10 @@ fn who_may_approve_is_policy_and_an_approval_of_somebody_who_may_not_is_none() {
     let unknown = Policies::parse(&own("1")).unwrap().authorize(plan(&template), ceiling, &facts);
     assert!(unknown.is_err(), "nobody is on record to have added the agent");
     assert!(by(&own("2"), &["ana", "bo"], Some("ana")).is_ok());
+    // No permit is needed for it.
+    let narrow = "permit (principal is Keywright::Agent, action == Keywright::Action::\"mint\", resource)
+        when { context.approvals >= 1 };";
+    assert!(by(narrow, &["ana"], None).is_ok());
     // A rule that fails lets nobody approve.
     let broken = rules("when { context.ttl_seconds * 9223372036854775807 > 0 }");
     assert!(by(&broken, &["ana", "bo"], None).is_err());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::http::Method;
 use keywright_broker::ask::Ask;
+use keywright_broker::deliver::{Reader, Wanted};
 use keywright_broker::grants::NewGrant;
 use keywright_core::receipt::Status;
 use keywright_ledger::AuditFilter;
@@ -346,6 +347,11 @@ async fn the_pages_tell_what_is_approved_in_advance_what_could_not_be_rotated_an
         assert!(agent.contains(told), "{told}: {agent}");
     }
     assert!(page("/keys/CF_TOKEN").await.contains("not counted by its provider"));
+    let keys = page("/keys").await;
+    assert!(keys.contains("rotates in 19 days") && keys.contains("not read"), "{keys}");
+    let wanted = Wanted { project: Some("web".parse().unwrap()), ..Wanted::default() };
+    world.broker.deliver(&Reader::Operator(&ana), wanted).await.unwrap();
+    assert!(page("/keys").await.contains("read now"));
     let well = page("/health").await;
     assert!(well.contains("Nothing is wrong.") && well.contains("its parent credential is in use since"));
     // Nothing can be made, and the key is due.

@@ -2,9 +2,10 @@
 
 use std::ops::ControlFlow;
 
+use jiff::Timestamp;
 use keywright_core::audit::deed::Stage;
 use keywright_core::audit::entry::{Entry, Record};
-use keywright_core::audit::{EntryId, Frontier, Hash};
+use keywright_core::audit::{Deed, EntryId, Frontier, Hash};
 use keywright_core::id::{KeyId, RequestId};
 
 use crate::error::{LedgerError, Result};
@@ -176,6 +177,16 @@ impl Tx<'_> {
             FACTS.columns
         );
         self.query(&sql, &parameters)?.into_iter().map(StoredEntry::read).collect()
+    }
+
+    /// When a key's secret was handed to a program last, as the log has it.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn last_read(&self, key: KeyId) -> Result<Option<Timestamp>> {
+        let sql = "SELECT MAX(at) FROM audit_entries WHERE log = $1 AND key_id = $2 AND deed = $3";
+        let of = [LOG.into(), Value::text(key), Deed::SecretRead.as_str().into()];
+        self.first(sql, &of)?.map_or(Ok(None), |row| row.maybe_time(0))
     }
 
     /// The first entry whose bytes lie there as text or numbers, where columns may hold what is not of their type.

@@ -6,7 +6,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use jiff::Timestamp;
 use keywright_broker::spend::Spent;
-use keywright_broker::trace::{KeySummary, Trace};
+use keywright_broker::trace::{KeySummary, Life, Trace};
 use keywright_core::drain::Verdict;
 use keywright_core::id::KeyId;
 use keywright_core::key::{KeyState, VersionState};
@@ -55,13 +55,45 @@ fn row(one: &KeySummary, now: Timestamp) -> Vec<Text> {
         by,
         Text::of(state).toned(tone),
         expires.map_or_else(|| Text::of("never").toned(Tone::Warn), |at| Text::at(at, now)),
+        one.life.as_ref().map_or_else(|| Text::of(""), |life| rotation(life, now)),
+        match one.life.as_ref().and_then(|life| life.read_at) {
+            Some(at) => Text::of(format!("read {}", crate::when::away(at, now))),
+            None => Text::of("not read"),
+        },
+        Text::of(
+            one.life
+                .as_ref()
+                .and_then(|life| life.spent)
+                .map_or_else(String::new, |spent| spent.usage.to_string()),
+        ),
         Text::at(key.created_at, now),
     ]
 }
 
+/// Where its rotation stands.
+fn rotation(life: &Life, now: Timestamp) -> Text {
+    match life.rotates_at {
+        _ if life.is_rotating => Text::of("under way").toned(Tone::Warn),
+        Some(_) if life.tries > 0 => Text::of(format!("failed {} times", life.tries)).toned(Tone::Bad),
+        Some(at) => Text::of(format!("rotates {}", crate::when::away(at, now))),
+        None => Text::of("by hand"),
+    }
+}
+
 pub(super) fn table(keys: &[KeySummary], now: Timestamp) -> Table {
     Table {
-        header: vec!["key", "for", "template", "asked by", "state", "expires", "made"],
+        header: vec![
+            "key",
+            "for",
+            "template",
+            "asked by",
+            "state",
+            "expires",
+            "rotation",
+            "last read",
+            "spent",
+            "made",
+        ],
         rows: keys.iter().map(|one| row(one, now)).collect(),
         empty: "No keys.",
     }
