@@ -96,7 +96,7 @@ pub(crate) fn operators(verb: &str, key: &str, request: &str) -> Value {
         "key_disable" => json!({ "key": key, "reason": "r" }),
         "key_revoke" => json!({ "key": key, "reason": "r" }),
         "project_teardown" => json!({ "project": "web" }),
-        "proposal_apply" => json!({ "request": request, "source": "" }),
+        "proposal_apply" => json!({ "request": request, "source": "", "version": 1 }),
         "review_approve" => json!({ "request": request, "digest": "0".repeat(64) }),
         "review_reject" => json!({ "request": request, "reason": "r" }),
         "audit_log" => json!({ "from": 0, "limit": 1_000, "newest_first": false }),
