@@ -117,7 +117,9 @@ pub mod steady;
 mod sweep;
 pub mod switch_off;
 pub mod teardown;
+pub mod timeline;
 pub mod trace;
+pub mod usable;
 mod whose;
 mod wider;
 

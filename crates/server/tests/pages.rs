@@ -346,9 +346,21 @@ async fn the_pages_tell_what_is_approved_in_advance_what_could_not_be_rotated_an
     for told in ["0 of 3", "zone = example.com", &grant, "not counted by its provider"] {
         assert!(agent.contains(told), "{told}: {agent}");
     }
-    assert!(page("/keys/CF_TOKEN").await.contains("not counted by its provider"));
+    let may =
+        agent.split("may ask for, by policy").nth(1).unwrap().split("approved in advance").next().unwrap();
+    for told in ["cloudflare/dns-edit", "DNS Write", "at once", "after 2 approvals"] {
+        assert!(may.contains(told), "{told}: {may}");
+    }
+    let key = page("/keys/CF_TOKEN").await;
+    assert!(key.contains("not counted by its provider"));
+    let life = key.split("its life, newest first").nth(1).unwrap();
+    let told =
+        ["version 1 is in force", "version 1 lies in", "version 1 works", "is made, and sealed", "asked for"];
+    let places: Vec<usize> = told.iter().map(|told| life.find(told).expect(told)).collect();
+    assert!(places.is_sorted(), "{life}");
     let keys = page("/keys").await;
-    assert!(keys.contains("rotates in 19 days") && keys.contains("not read"), "{keys}");
+    // In the last tenth of its 20 days: 18 or 19.
+    assert!(keys.contains("rotates in 1") && keys.contains("not read"), "{keys}");
     let wanted = Wanted { project: Some("web".parse().unwrap()), ..Wanted::default() };
     world.broker.deliver(&Reader::Operator(&ana), wanted).await.unwrap();
     assert!(page("/keys").await.contains("read now"));

@@ -185,13 +185,7 @@ fn blocks(pending: &Value) -> Facts {
                 (false, true) => when::both(text, now),
                 (false, false) => outside(text),
             };
-            let tone = match field(line, "tone").as_str() {
-                "good" => Tone::Good,
-                "warn" => Tone::Warn,
-                "bad" => Tone::Bad,
-                _ => Tone::Plain,
-            };
-            facts = facts.line(&field(line, "label"), toned(&text, tone).to_string());
+            facts = facts.line(&field(line, "label"), toned(&text, Tone::of(&field(line, "tone"))));
         }
     }
     facts

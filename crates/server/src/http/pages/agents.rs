@@ -6,7 +6,9 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use jiff::Timestamp;
 use keywright_broker::grants::GrantShown;
+use keywright_broker::usable::MayUse;
 use keywright_core::name::AgentName;
+use keywright_core::policy::Effect;
 use keywright_core::receipt::Status;
 use serde::Deserialize;
 
@@ -15,6 +17,10 @@ use super::super::session::Looks;
 use super::keys::{spending, table};
 use super::parts::{Deed, Part, Shown, Table, Text, Tone};
 use super::{Page, ROWS, failed};
+
+/// What the table of what an agent may ask for does not say.
+const USABLE: &str = "What policy says to a plain ask. Other parameters, a longer life or a busy hour may make it say something \
+                      else: `keywright policy explain REQUEST` tells why.";
 
 /// From where on.
 #[derive(Deserialize)]
@@ -97,6 +103,32 @@ fn deeds(name: &str, is_there: bool, is_paused: bool) -> Vec<Deed> {
     deeds
 }
 
+/// What policy lets it ask for.
+fn usable(may: &[MayUse]) -> Table {
+    let says = |effect: Effect| match effect {
+        Effect::Allow => Text::of("at once").toned(Tone::Good),
+        Effect::NeedsApprovals(1) => Text::of("after 1 approval").toned(Tone::Warn),
+        Effect::NeedsApprovals(needed) => Text::of(format!("after {needed} approvals")).toned(Tone::Warn),
+        Effect::Deny => Text::of("no"),
+    };
+    let row = |one: &MayUse| {
+        let template = &one.template.template;
+        let (provider, name) = template.id.as_str().split_once('/').unwrap_or((template.id.as_str(), ""));
+        let names: Vec<&str> = one.template.permissions.iter().map(|one| one.name.as_str()).collect();
+        vec![
+            Text::of(template.id.as_str()).to(&["templates", provider, name]),
+            Text::of(names.join(", ")),
+            says(one.dev),
+            says(one.production),
+        ]
+    };
+    Table {
+        header: vec!["template", "may", "in dev", "in production"],
+        rows: may.iter().map(row).collect(),
+        empty: "Nothing: no template is in force that policy lets it ask for.",
+    }
+}
+
 /// What of it is approved in advance.
 fn standing(grants: &[GrantShown], now: Timestamp) -> Table {
     let row = |one: &GrantShown| {
@@ -136,9 +168,10 @@ pub(crate) async fn one(
         let done = door.broker.done_by(&name, ROWS).await?;
         let mut grants = door.broker.grants().await?;
         grants.retain(|one| one.grant.agent == name);
-        Ok::<_, keywright_broker::BrokerError>((name, known, done, grants))
+        let may = if known.is_some() { door.broker.may_use(&name).await? } else { Vec::new() };
+        Ok::<_, keywright_broker::BrokerError>((name, known, done, grants, may))
     };
-    let (name, known, done, grants) = match found.await {
+    let (name, known, done, grants, may) = match found.await {
         Ok(found) => found,
         Err(error) => return failed("agents", &operator, error),
     };
@@ -175,6 +208,9 @@ pub(crate) async fn one(
         .with(Part::Deeds(deeds(name.as_str(), is_there, paused.is_some())))
         .with(Part::heading("keys that live"))
         .with(Part::Table(table(&done.keys, now)))
+        .with(Part::heading("may ask for, by policy"))
+        .with(Part::Table(usable(&may)))
+        .with(Part::Note(Shown::of(USABLE), Tone::Plain))
         .with(Part::heading("approved in advance"))
         .with(Part::Table(standing(&grants, now)))
         .with(Part::heading("what it asked for last"))

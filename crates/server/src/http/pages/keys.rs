@@ -6,6 +6,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use jiff::Timestamp;
 use keywright_broker::spend::Spent;
+use keywright_broker::timeline::{Moment, timeline};
 use keywright_broker::trace::{KeySummary, Life, Trace};
 use keywright_core::drain::Verdict;
 use keywright_core::id::KeyId;
@@ -15,9 +16,11 @@ use serde::Deserialize;
 
 use super::super::Door;
 use super::super::session::Looks;
-use super::audit::entry_row;
-use super::parts::{Deed, Part, Shown, Table, Text, Tone};
+use super::parts::{Deed, Part, Shown, Table, Text, Told, Tone};
 use super::{Page, ROWS, failed};
+
+/// How many moments of a key's life its page tells.
+const MOMENTS: usize = 100;
 
 /// From where on, and which.
 #[derive(Deserialize)]
@@ -143,17 +146,28 @@ pub(crate) async fn one(
     if !trace.drains.is_empty() {
         page = page.with(Part::heading("the old ones")).with(drains(&trace, now));
     }
-    let entries = Table {
-        header: vec!["when", "what", "who", "how it went", "entry"],
-        rows: trace.entries.iter().rev().take(200).map(|entry| entry_row(entry, now)).collect(),
-        empty: "Nothing is on record.",
-    };
-    page = page.with(Part::heading("what happened to it")).with(Part::Table(entries));
+    let moments = timeline(&trace.entries, &trace.versions);
+    let newest = moments.iter().rev().take(MOMENTS).map(|moment| told(moment, now)).collect();
+    page = page.with(Part::heading("its life, newest first")).with(Part::Moments(newest));
+    page = page.with(Part::More(format!("/audit?q={}", key.id), "every entry about it"));
     let deeds = deeds(&trace);
     if !deeds.is_empty() {
         page = page.with(Part::heading("what you can do")).with(Part::Deeds(deeds));
     }
     page.answer(&door).await
+}
+
+/// Something that happened to it.
+fn told(moment: &Moment, now: Timestamp) -> Told {
+    let times = if moment.times > 1 { format!(", {} times in a row", moment.times) } else { String::new() };
+    let signed = if moment.is_signed { ", signed" } else { "" };
+    Told {
+        at: Text::at(moment.at, now),
+        what: Text::of(format!("{}{times}", moment.what)).toned(moment.tone.into()),
+        said: moment.said.as_deref().map_or_else(|| Shown::of(""), Shown::said),
+        who: Shown::of(format!("{}{signed}", moment.who)),
+        entry: Shown::of(&moment.entry),
+    }
 }
 
 /// What was spent, and when that was counted.

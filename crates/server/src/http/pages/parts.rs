@@ -148,6 +148,17 @@ pub(super) struct Deed {
     pub(super) command: Shown,
 }
 
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub(super) at: Text,
+    pub(super) what: Text,
+    /// Why, in quotes, or empty.
+    pub(super) said: Shown,
+    pub(super) who: Shown,
+    pub(super) entry: Shown,
+}
+
 /// A part of a page.
 #[derive(Debug, Clone)]
 pub(super) enum Part {
@@ -155,6 +166,8 @@ pub(super) enum Part {
     Note(Shown, Tone),
     Facts(Vec<Fact>),
     Table(Table),
+    /// What happened, in the order in which it is told.
+    Moments(Vec<Told>),
     /// Text of a file, line by line.
     Source(Vec<Shown>),
     Deeds(Vec<Deed>),
