@@ -88,6 +88,7 @@ pub mod kinds;
 mod lanes;
 mod limits;
 pub mod mask;
+mod missing;
 mod moving;
 pub mod notify;
 mod outside;

@@ -21,7 +21,7 @@ const CHANGES: &[(&str, &[&str])] = &[
     ("requests", &["status", "reasons", "key_id", "entry", "decided_at", "risk"]),
     ("keys", &["state", "rotate_at", "rotate_tries", "rotate_trouble", "disabled_at"]),
     ("attempts", &["sent_at", "outcome", "provider_key_id", "expires_at", "sweep_at", "absent_seen"]),
-    ("versions", &["state", "created_at"]),
+    ("versions", &["state", "created_at", "missing_since", "missing_look_at", "back_at"]),
     ("placements", &["store_version", "verified", "state", "change", "doubted_at", "updated_at", "ends_at"]),
     ("embedded_values", &["written_at"]),
     (

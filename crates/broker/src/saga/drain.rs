@@ -14,10 +14,12 @@ use keywright_core::template::OnUnknowable;
 use keywright_ledger::{Drain, LedgerError, NewRevocation};
 
 use super::keep::{self, kept_until};
+use super::reinstate::Successor;
 use super::{Step, Work};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Result};
+use crate::missing::{Sought, in_doubt};
 use crate::record::{of_request, system};
 use crate::rotate::{evidence, first_due, rules};
 
@@ -147,10 +149,11 @@ impl Broker {
         let (class, lag) = class_of(provider.as_ref());
         let seen = match look(provider.as_ref(), &version.provider_key_id, &drain.observed, now).await {
             Ok(looked) => looked,
-            Err(ProviderError::NotFound { .. }) => {
-                self.note_gone(version).await?;
-                return Ok(Seen::OverAnyway("it is gone at the provider".to_owned()));
-            }
+            Err(ProviderError::NotFound { .. }) => match self.seek(provider.as_ref(), version).await? {
+                Sought::Gone => return Ok(Seen::OverAnyway("it is gone at the provider".to_owned())),
+                Sought::Missing(until) => return Ok(Seen::Wait(until, in_doubt(version.number, until))),
+                sought @ Sought::There => return Err(sought.words(version)),
+            },
             Err(error) => {
                 // Nothing seen is nothing known.
                 self.alert_when_late(work, old, &rules, "its use could not be read").await?;
@@ -245,8 +248,10 @@ impl Broker {
             Err(error) => return Step::Later(error),
         };
         match self.has_successor(work, provider.as_ref()).await {
-            Ok(false) if !work.ends_anyway() => return self.reinstate(work).await,
-            Ok(_) => {}
+            Ok(_) if work.ends_anyway() => {}
+            Ok(Successor::There) => {}
+            Ok(Successor::Missing(until, why)) => return Step::Rests(until, why),
+            Ok(Successor::Gone) => return self.reinstate(work).await,
             Err(error) if work.ends_anyway() => {
                 tracing::debug!(message = %error.message, "the successor was not looked at")
             }
