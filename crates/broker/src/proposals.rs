@@ -53,11 +53,6 @@ impl Broker {
             )
             .map(drop)
             .map_err(|refusal| BrokerError::new(Code::Denied, refusal.to_string()))?;
-        let waiting = self.ledger.read(|tx| tx.proposals()).await?;
-        if waiting.iter().filter(|p| p.agent == *agent).count() >= PENDING_AT_MOST {
-            let message = format!("{PENDING_AT_MOST} proposals of this agent wait for review already");
-            return Err(BrokerError::new(Code::TryAgain, message).hint("wait until some are reviewed"));
-        }
         let id = RequestId::generate(self.now(), entropy()?);
         let proposal = Proposal {
             request: id,
@@ -71,6 +66,11 @@ impl Broker {
         let (who, rails, principal) = (caller.who(), Arc::clone(&self.rails), caller.principal.clone());
         let written = self.ledger.write(move |tx| {
             rails.pauses().check(&principal)?;
+            // Counted where it is added: many at once are no more than one after the other.
+            if tx.proposals()?.iter().filter(|p| p.agent == proposal.agent).count() >= PENDING_AT_MOST {
+                let message = format!("{PENDING_AT_MOST} proposals of this agent wait for review already");
+                return Err(BrokerError::new(Code::TryAgain, message).hint("wait until some are reviewed"));
+            }
             tx.add_proposal(&proposal)?;
             owe_notices(tx, Matter::Proposal, &id.to_string())?;
             let mut record = Record::new(tx.now(), Deed::TemplatePropose, Stage::Note, who);

@@ -204,6 +204,9 @@ impl Broker {
                 let request = self.narrowed(request, less).await?;
                 let mut review = self.review_of(request.clone()).await?;
                 if request.status == Status::PendingApproval {
+                    if let Ok(needed) = self.needed_now(&request).await {
+                        review.needed = needed;
+                    }
                     // Where policy can't be asked it can still be turned down.
                     (review.approvers, review.no_approvers) = match self.approvers(&request).await {
                         Ok(approvers) => (approvers, None),
