@@ -96,7 +96,7 @@ mod pace;
 pub mod parent;
 pub mod passkey;
 pub mod pause;
-mod proposals;
+pub mod proposals;
 mod rails;
 mod receipt;
 pub mod record;

@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0009_notify.sql"),
     include_str!("migrations/0010_grants.sql"),
     include_str!("migrations/0011_missing.sql"),
+    include_str!("migrations/0012_outcomes.sql"),
 ];
 
 /// Everything that makes up the newest schema, in order.

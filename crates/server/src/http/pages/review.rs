@@ -193,7 +193,7 @@ async fn of_key(
         request: Shown::of(review.request.to_string()),
         level: blocks::Tone::from(review.verdict.level).into(),
         verdict: Shown::of(review.verdict.to_string()),
-        status: Shown::of(words(review.status)),
+        status: Shown::of(review.stands),
         match_code: Shown::of(if waits { review.match_code.as_str() } else { "" }),
         subject: subject(&review.plan),
         flags: review.red_flags.iter().map(|flag| Shown::of(flag.to_string())).collect(),
@@ -238,7 +238,7 @@ fn of_template(door: &Door, proposed: &Proposed, operator: &OperatorName, has_pa
             "pending" => "waits for approval",
             other => other,
         }),
-        match_code: Shown::default(),
+        match_code: Shown::of(if proposed.status == "pending" { proposed.match_code.as_str() } else { "" }),
         subject: Shown::of(&proposed.template),
         flags: proposed.red_flags.iter().map(Shown::of).collect(),
         blocks: parts(door, &proposed.blocks),
@@ -291,21 +291,5 @@ fn together(review: &Review, others: &[Review]) -> Together {
 
 /// The key and the first things that it reaches, by name.
 pub(super) fn subject(plan: &keywright_core::plan::Plan) -> Shown {
-    let names: Vec<&str> = plan.resources.iter().take(3).map(|one| one.name.as_str()).collect();
-    let more = if plan.resources.len() > 3 { " and more" } else { "" };
-    Shown::of(format!("{} → {}{more}", plan.name, names.join(", ")))
-}
-
-/// How a request stands, for people.
-fn words(status: Status) -> &'static str {
-    match status {
-        Status::PendingApproval => "waits for approval",
-        Status::Active => "approved; the key is in force",
-        Status::Denied => "denied by policy",
-        Status::Rejected => "turned down",
-        Status::Expired => "expired: nobody decided in time",
-        Status::Failed => "failed",
-        Status::InProgress => "approved; the key is being made",
-        Status::Revoked => "over: the key was revoked",
-    }
+    Shown::of(keywright_broker::review::subject(plan))
 }
