@@ -71,7 +71,11 @@ await step("the button waits until the page was seen for a second", async () => 
 await step("whoever is not recognised approves nothing", async () => {
   await alice.isRecognised(false);
   await approve().click();
-  await page.locator("#said.bad").waitFor();
+  const said = page.locator("#said.bad");
+  await said.waitFor();
+  // It is said beside the button that was pressed, in view, and has the focus.
+  assert.ok(await said.evaluate((one) => one.closest("form").id === "approve" && document.activeElement === one));
+  assert.ok(await said.evaluate((one) => one.getBoundingClientRect().bottom <= innerHeight && one.getBoundingClientRect().top >= 0));
   assert.equal(status(asks.two), "pending_approval");
   assert.equal(keywright(PASS, "review", "show", asks.two).approved_by.length, 0);
   await alice.isRecognised(true);
@@ -80,13 +84,26 @@ await step("whoever is not recognised approves nothing", async () => {
 await step("two people approve, each with a touch, and the key is made", async () => {
   await page.goto(at(asks.two));
   await approve().click();
+  // It goes on with the next, and says what came of this one.
+  await page.getByText("TWO: your approval is on record; it needs another operator").waitFor();
+  assert.match(page.url(), /\/r\/req_.*\?done=/);
+  assert.ok(!page.url().includes(`/r/${asks.two}`));
+  await page.goto(at(asks.two));
   await page.getByText("You have approved this. It needs another operator.").waitFor();
   await page.getByText(/1 of 2: alice/).waitFor();
+  await page.goto(ORIGIN);
+  await page.getByRole("row").filter({ hasText: "TWO" }).getByText("you approved it; it needs another operator").waitFor();
+  const counted = (await page.title()).match(/^\((\d+)\) Inbox/)[1];
+  assert.equal(await page.locator(".count").textContent(), counted, "the title counts what waits for her");
   assert.equal(status(asks.two), "pending_approval");
   await bob.comesIn(ORIGIN);
+  assert.equal(await bob.page.locator(".count").textContent(), String(Number(counted) + 1), "and he is asked for that one too");
   await bob.page.goto(at(asks.two));
-  await bob.page.getByRole("button", { name: "Approve" }).click();
-  await bob.page.getByText("approved; the key is in force").waitFor();
+  // Less than what she approved is another thing.
+  await bob.page.getByText("Approve with less").click();
+  await bob.page.getByText("the approval of alice is of all of it").waitFor();
+  await bob.page.getByRole("button", { name: "Approve", exact: true }).click();
+  await bob.page.getByText("TWO: approved; the key is in force").waitFor();
   assert.equal(status(asks.two), "active");
 });
 
@@ -97,7 +114,7 @@ await step("less is approved as it is shown", async () => {
   await page.getByRole("button", { name: "Show that" }).click();
   await page.getByText("This is less than what was asked for.").waitFor();
   await approve().click();
-  await page.getByText("approved; the key is in force").waitFor();
+  await page.getByText("LESS: approved; the key is in force").waitFor();
   assert.equal(keywright(PASS, "review", "show", asks.less).plan.ttl, "7d");
 });
 
@@ -126,7 +143,7 @@ await step("a rejection takes a touch, and the agent reads why", async () => {
   await page.goto(at(asks.rejected));
   await page.getByLabel("reason").fill("not on a friday");
   await page.getByRole("button", { name: "Reject", exact: true }).click();
-  await page.locator(".verdict").getByText("turned down").waitFor();
+  await page.getByText("REJECTED: turned down").waitFor();
   assert.equal(status(asks.rejected), "rejected");
 });
 
@@ -142,7 +159,7 @@ await step("a page that was left open approves nothing that was decided meanwhil
 await step("a proposal comes in force by a touch", async () => {
   await page.goto(at(asks.proposal));
   await page.getByRole("button", { name: "Put in force" }).click();
-  await page.locator(".verdict").getByText("applied").waitFor();
+  await page.getByText("template cloudflare/dns-look: in force").waitFor();
 });
 
 await step("what others wrote runs nothing and looks like nothing else", async () => {
@@ -196,7 +213,7 @@ await step("a page at another origin can do nothing", async () => {
 await step("every page is small, complete without a script, and keeps nobody out", async () => {
   const key = keywright(PASS, "key", "list").keys[0].id;
   const paths = ["/", `/r/${asks.naughty}`, `/r/${asks.two}`, "/keys", `/keys/${key}`, "/agents", "/agents/builder", "/templates",
-    "/templates/cloudflare/dns-edit", "/policy", "/audit?verify=1", "/health?rows=1", "/passkeys"];
+    "/templates/cloudflare/dns-edit", "/policy", "/audit?verify=1", "/audit/ent_12", "/health?rows=1", "/passkeys"];
   const plain = await browser.newContext({ javaScriptEnabled: false, storageState: await alice.context.storageState() });
   const still = await plain.newPage();
   const paints = [];
@@ -245,8 +262,19 @@ await step("the keyboard is enough", async () => {
   await page.keyboard.press("j");
   await page.keyboard.press("Enter");
   await page.waitForURL(/\/r\//);
-  await page.waitForFunction(() => !document.querySelector("#approve button").disabled);
+  const first = page.url();
+  await page.keyboard.press("j");
+  await page.waitForURL((url) => url.href !== first && url.pathname.startsWith("/r/"));
+  await page.keyboard.press("k");
+  await page.waitForURL(first);
+  await page.keyboard.press("?");
+  await page.getByRole("dialog", { name: "Keys" }).waitFor();
+  await page.keyboard.press("Escape");
+  // What was pressed before the button works is remembered; how long that takes is said.
+  await page.reload();
+  await page.locator("#approve .soon").getByText(/^in \d+ s$/).waitFor();
   await page.keyboard.press("a");
+  await page.waitForFunction(() => document.activeElement?.textContent === "Approve");
   assert.equal(await page.evaluate(() => document.activeElement.textContent), "Approve");
   await page.keyboard.press("r");
   assert.equal(await page.evaluate(() => document.activeElement.name), "reason");
@@ -265,8 +293,8 @@ await step("an agent is paused and resumed by a touch, and its next ask can be t
   assert.ok(!paused());
   await page.goto(at(asks.odd));
   await page.getByLabel("reason").fill("nobody asked you");
-  await page.getByRole("button", { name: "Reject, and pause it" }).click();
-  await page.locator(".verdict").getByText("turned down").waitFor();
+  await page.getByRole("button", { name: "Reject and pause agent builder" }).click();
+  await page.getByText("ODD: turned down").waitFor();
   assert.equal(status(asks.odd), "rejected");
   assert.ok(paused());
 });
@@ -279,6 +307,15 @@ await step("a key is revoked by a touch, and a removed passkey touches nothing",
   await form.getByRole("button").click();
   await page.getByText("revoked").first().waitFor();
   assert.equal(keywright(PASS, "key", "show", key.id).key.state, "revoked");
+  // The log shows the assertion: whose, with what, over which text, and that it checks out.
+  await page.goto(`${ORIGIN}/audit?deed=operator.touch`);
+  await page.locator("tbody tr").first().getByRole("link").first().click();
+  await page.getByRole("heading", { name: "signed" }).waitFor();
+  for (const one of ["laptop", ORIGIN, "yes: a PIN, a fingerprint or a face", "yes, with the public key that stands in the entry"]) {
+    await page.getByText(one, { exact: true }).first().waitFor();
+  }
+  await page.getByText("keywright/deed/1").first().waitFor();
+  await page.getByText("it checks out").first().waitFor();
   const hers = keywright(PASS, "passkey", "list").passkeys.find((one) => one.operator === "alice");
   keywright(PASS, "passkey", "remove", hers.id);
   await page.goto(at(asks.naughty));

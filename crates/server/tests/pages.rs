@@ -1,6 +1,11 @@
 //! The doors of the review pages: every route, tried by whoever may not, and what comes back of it.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+#[path = "pages/log.rs"]
+mod log;
+#[path = "pages/ways.rs"]
+mod ways;
+
 use std::sync::Arc;
 
 use axum::http::Method;
@@ -124,6 +129,7 @@ fn filled(route: &Route, request: &str, digest: &str, key: &str) -> (String, Bod
         .replace("{request}", request)
         .replace("{key}", key)
         .replace("/agents/{name}", "/agents/bot")
+        .replace("{entry}", "ent_3")
         .replace("{provider}/{name}", "cloudflare/dns-edit");
     let assertion = json!({ "credential": "AAAA", "authenticatorData": "AAAA", "clientData": "AAAA", "signature": "AAAA" });
     let id = "apr_01a21dbbbd2872b89405dbb2efeabe3f";

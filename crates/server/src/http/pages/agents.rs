@@ -7,6 +7,7 @@ use axum::response::Response;
 use jiff::Timestamp;
 use keywright_broker::grants::GrantShown;
 use keywright_broker::usable::MayUse;
+use keywright_broker::{BrokerError, Code};
 use keywright_core::name::AgentName;
 use keywright_core::policy::Effect;
 use keywright_core::receipt::Status;
@@ -64,7 +65,7 @@ pub(crate) async fn list(
     if let Some(last) = agents.last().filter(|_| is_more) {
         page = page.with(Part::More(format!("/agents?after={}", last.name), "more"));
     }
-    page.answer(&door).await
+    page.answer(&door, &operator).await
 }
 
 pub(super) fn of_status(status: Status) -> Tone {
@@ -82,7 +83,7 @@ fn deeds(name: &str, is_there: bool, is_paused: bool) -> Vec<Deed> {
         act,
         field: "agent",
         of: Shown::of(name),
-        label,
+        label: Shown::of(label),
         says,
         tone,
         asks,
@@ -175,13 +176,18 @@ pub(crate) async fn one(
         Ok(found) => found,
         Err(error) => return failed("agents", &operator, error),
     };
+    let left_nothing = done.requests.is_empty() && done.keys.is_empty() && grants.is_empty();
+    if known.is_none() && left_nothing && door.broker.paused(&name).is_none() {
+        let message = format!("there is no agent `{name}`, and none is known to have been");
+        return failed("agents", &operator, BrokerError::new(Code::NotFound, message));
+    }
     let now = door.broker.now();
     let row = |request: &keywright_ledger::Request| {
         vec![
             Text::of(request.plan.name.as_str()).to(&["r", &request.id.to_string()]),
             Text::of(request.plan.template.to_string()),
             Text::of(format!("{} / {}", request.plan.project, request.plan.environment)),
-            Text::of(request.status.to_string()).toned(of_status(request.status)),
+            Text::of(super::review::words(request.status)).toned(of_status(request.status)),
             Text::at(request.created_at, now),
         ]
     };
@@ -205,7 +211,7 @@ pub(crate) async fn one(
     facts.push(("spent", spending(done.spent, now)));
     Page::new("agents", format!("agent {name}"), &operator)
         .with(Part::facts(facts))
-        .with(Part::Deeds(deeds(name.as_str(), is_there, paused.is_some())))
+        .with(super::deeds(&door, &operator, deeds(name.as_str(), is_there, paused.is_some())).await)
         .with(Part::heading("keys that live"))
         .with(Part::Table(table(&done.keys, now)))
         .with(Part::heading("may ask for, by policy"))
@@ -215,6 +221,6 @@ pub(crate) async fn one(
         .with(Part::Table(standing(&grants, now)))
         .with(Part::heading("what it asked for last"))
         .with(Part::Table(asked))
-        .answer(&door)
+        .answer(&door, &operator)
         .await
 }

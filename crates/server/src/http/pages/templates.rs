@@ -53,7 +53,7 @@ pub(crate) async fn list(State(door): State<Arc<Door>>, Looks(operator): Looks) 
     Page::new("templates", "Templates", &operator)
         .with(Part::More("/policy".to_owned(), "the policy in force"))
         .with(Part::Table(table))
-        .answer(&door)
+        .answer(&door, &operator)
         .await
 }
 
@@ -95,7 +95,7 @@ pub(crate) async fn one(
     for said in door.broker.wider_of(&one.resolved) {
         page = page.with(Part::Note(Shown::of(said), Tone::Warn));
     }
-    page.with(Part::heading("the file")).with(Part::source(&one.source)).answer(&door).await
+    page.with(Part::heading("the file")).with(Part::source(&one.source)).answer(&door, &operator).await
 }
 
 pub(crate) async fn policy(State(door): State<Arc<Door>>, Looks(operator): Looks) -> Response {
@@ -110,6 +110,6 @@ pub(crate) async fn policy(State(door): State<Arc<Door>>, Looks(operator): Looks
             ("applied", Text::at(policy.applied_at, door.broker.now())),
         ]))
         .with(Part::source(&policy.source))
-        .answer(&door)
+        .answer(&door, &operator)
         .await
 }
