@@ -32,6 +32,7 @@ pub use tables::{
     guards::{AppliedPolicy, AppliedTemplate, Proposal},
     holds::{Hold, Listened},
     inbox::InboxPlace,
+    key_list::{KeysSought, Stands},
     leads::Lead,
     operators::{Operator, OperatorKeys, Slot, Unlocked},
     parents::{ParentRenewal, RenewalPhase},

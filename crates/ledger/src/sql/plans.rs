@@ -89,7 +89,21 @@ fn what_is_looked_for_often_is_found_without_looking_at_everything() {
                 tx.requests_of(&agent, 50).map(drop)
             }),
         ),
-        ("keys_before", Box::new(|| tx.keys_before(None, 50).map(drop))),
+        ("keys_sought", Box::new(|| tx.keys_sought(&crate::KeysSought::default(), 50).map(drop))),
+        (
+            "keys_sought, those owed",
+            Box::new(|| {
+                let sought = crate::KeysSought { stands: Some(crate::Stands::Owed), ..Default::default() };
+                tx.keys_sought(&sought, 50).map(drop)
+            }),
+        ),
+        (
+            "keys_sought, those late",
+            Box::new(|| {
+                let sought = crate::KeysSought { stands: Some(crate::Stands::Late), ..Default::default() };
+                tx.keys_sought(&sought, 50).map(drop)
+            }),
+        ),
         ("keys_of", Box::new(|| tx.keys_of(&"bot".parse().unwrap(), 50).map(drop))),
         ("rotations_failing", Box::new(|| tx.rotations_failing().map(drop))),
         ("drains_late", Box::new(|| tx.drains_late().map(drop))),

@@ -16,6 +16,7 @@ pub(crate) mod grants;
 pub(crate) mod guards;
 pub(crate) mod holds;
 pub(crate) mod inbox;
+pub(crate) mod key_list;
 pub(crate) mod keys;
 pub(crate) mod leads;
 pub(crate) mod meta;

@@ -59,13 +59,13 @@ pub(crate) async fn page(
             .with(Part::Note(Shown::of(format!("{} in all, the riskiest first", inbox.all)), Tone::Plain));
     }
     page = page.with(Part::heading("for you")).with(Part::Table(Table {
-        header: vec!["what it comes to", "key", "asked by", "for", "approvals", "code", "asked"],
+        header: vec!["verdict", "key", "asked by", "for", "approvals", "code", "asked"],
         rows: yours.into_iter().map(|one| row(one, now)).collect(),
         empty: "Nothing waits for you.",
     }));
     if !others.is_empty() {
         page = page.with(Part::heading("waits for others")).with(Part::Table(Table {
-            header: vec!["what it comes to", "key", "asked by", "for", "approvals", "why", "asked"],
+            header: vec!["verdict", "key", "asked by", "for", "approvals", "why", "asked"],
             rows: others.into_iter().map(|one| row(one, now)).collect(),
             empty: "",
         }));

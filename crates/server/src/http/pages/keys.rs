@@ -13,25 +13,72 @@ use keywright_core::audit::Deed;
 use keywright_core::drain::Verdict;
 use keywright_core::id::KeyId;
 use keywright_core::key::{KeyState, VersionState};
+use keywright_core::name::{AgentName, ProjectName};
 use keywright_core::plan::Principal;
+use keywright_ledger::{KeysSought, Stands};
 use serde::Deserialize;
 
 use super::super::Door;
 use super::super::session::Looks;
-use super::parts::{Deed as Doing, Field, Part, Shown, Table, Text, Told, Tone};
+use super::parts::{Deed as Doing, Field, Part, Shown, Table, Text, Told, Tone, with_query};
 use super::{Page, ROWS, failed};
 
 /// How many moments of a key's life its page tells.
 const MOMENTS: usize = 100;
 
-/// From where on, and which.
-#[derive(Deserialize)]
+/// From where on, and which, as somebody typed it.
+#[derive(Deserialize, Default)]
+#[serde(default)]
 pub(crate) struct Which {
-    #[serde(default)]
     after: String,
-    #[serde(default)]
     q: String,
+    state: String,
+    project: String,
+    agent: String,
 }
+
+impl Which {
+    /// What is looked for; and what of it can't be read, in words.
+    fn sought(&self) -> (KeysSought, Vec<String>) {
+        let mut wrong = Vec::new();
+        let mut kept = |error: String| wrong.push(error);
+        let (project, agent) = (self.project.trim(), self.agent.trim());
+        let stands = STATES.iter().find(|(name, ..)| *name == self.state).and_then(|(.., stands)| *stands);
+        let project = (!project.is_empty()).then(|| ProjectName::parse(project));
+        let agent = (!agent.is_empty()).then(|| AgentName::parse(agent));
+        let sought = KeysSought {
+            part: self.q.trim().to_owned(),
+            stands,
+            project: project.and_then(|one| one.map_err(|error| kept(error.to_string())).ok()),
+            agent: agent.and_then(|one| one.map_err(|error| kept(error.to_string())).ok()),
+            before: KeyId::parse(&self.after).ok(),
+        };
+        (sought, wrong)
+    }
+
+    fn fields(&self) -> Vec<Field> {
+        let states = STATES.iter().map(|(name, words, _)| (*name, *words)).collect();
+        vec![
+            Field::text("q", "find", self.q.trim(), "a part of a name, or an id"),
+            Field::choice("state", "state", &self.state, states),
+            Field::text("project", "project", self.project.trim(), "web"),
+            Field::text("agent", "asked by", self.agent.trim(), "an agent"),
+        ]
+    }
+}
+
+/// What can be asked for, with its words.
+const STATES: [(&str, &str, Option<Stands>); 9] = [
+    ("", "any", None),
+    ("active", "active", Some(Stands::In(KeyState::Active))),
+    ("owed", "a revocation is owed", Some(Stands::Owed)),
+    ("late", "an old version lives too long", Some(Stands::Late)),
+    ("failing", "could not be rotated", Some(Stands::Failing)),
+    ("off", "switched off", Some(Stands::Off)),
+    ("minting", "being made", Some(Stands::In(KeyState::Minting))),
+    ("revoked", "revoked", Some(Stands::In(KeyState::Revoked))),
+    ("failed", "failed", Some(Stands::In(KeyState::Failed))),
+];
 
 fn tone(state: KeyState) -> Tone {
     match state {
@@ -65,6 +112,10 @@ fn row(one: &KeySummary, now: Timestamp) -> Vec<Text> {
             Some(at) => Text::of(format!("read {}", crate::when::away(at, now))),
             None => Text::of("not read"),
         },
+        match one.life.as_ref().and_then(|life| life.used_at) {
+            Some(at) => Text::at(at, now),
+            None => Text::of(""),
+        },
         Text::of(
             one.life
                 .as_ref()
@@ -96,29 +147,39 @@ pub(super) fn table(keys: &[KeySummary], now: Timestamp) -> Table {
             "expires",
             "rotation",
             "last read",
+            "last used",
             "spent",
             "made",
         ],
         rows: keys.iter().map(|one| row(one, now)).collect(),
-        empty: "No keys.",
+        empty: "No such keys.",
     }
 }
 
 pub(crate) async fn list(
     State(door): State<Arc<Door>>,
     Looks(operator): Looks,
-    Query(Which { after, q }): Query<Which>,
+    Query(which): Query<Which>,
 ) -> Response {
-    let after = KeyId::parse(&after).ok();
-    let keys = match door.broker.keys_part(after, &q, ROWS).await {
+    let (sought, wrong) = which.sought();
+    let found = if wrong.is_empty() { door.broker.keys_part(sought, ROWS).await } else { Ok(Vec::new()) };
+    let keys = match found {
         Ok(keys) => keys,
         Err(error) => return failed("keys", &operator, error),
     };
-    let mut page = Page::new("keys", "Keys", &operator)
-        .with(Part::Filters("/keys", vec![Field::text("q", "find", &q, "a name, as in CF_TOKEN")]))
-        .with(Part::Table(table(&keys, door.broker.now())));
+    let mut page = Page::new("keys", "Keys", &operator).with(Part::Filters("/keys", which.fields()));
+    page = wrong.iter().fold(page, |page, why| page.with(Part::Note(Shown::of(why), Tone::Warn)));
+    page = page.with(Part::Table(table(&keys, door.broker.now())));
     if let Some(last) = keys.last().filter(|_| u32::try_from(keys.len()).is_ok_and(|count| count >= ROWS)) {
-        page = page.with(Part::More(format!("/keys?after={}", last.key.id), "older"));
+        let after = last.key.id.to_string();
+        let pairs = [
+            ("q", which.q.trim()),
+            ("state", &which.state),
+            ("project", which.project.trim()),
+            ("agent", which.agent.trim()),
+            ("after", &after),
+        ];
+        page = page.with(Part::More(with_query("/keys", &pairs), "older"));
     }
     page.answer(&door, &operator).await
 }
