@@ -1,17 +1,16 @@
 // What people do on the review pages, and what others try with them, in a real browser.
 //
 //     flow.mjs        KEYWRIGHT (the binary), KEYWRIGHT_HOME, ORIGIN, PASS and BOBS (files with passphrases), ASKS (requests
-//                     that wait, as JSON: two, less, alike, other, rejected, late, odd, naughty, proposal), PEERS; SHOTS (a directory for pictures of the pages, optional)
+//                     that wait, as JSON: two, less, alike, other, rejected, late, odd, naughty, proposal), PEERS
 //
 // Ends with 0 when everything is as it should be, with 77 where there is no browser.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createServer } from "node:http";
-import { join } from "node:path";
 import { Person, axe, launch } from "./browser.mjs";
 
-const { KEYWRIGHT, ORIGIN, PASS, BOBS, SHOTS } = process.env;
+const { KEYWRIGHT, ORIGIN, PASS, BOBS } = process.env;
 const asks = JSON.parse(process.env.ASKS);
 const keywright = (passphrase, ...words) => {
   const answer = execFileSync(KEYWRIGHT, [...words, "--json", "--no-input", "--passphrase-file", passphrase]);
@@ -133,7 +132,6 @@ await step("requests that are alike are approved by one touch", async () => {
   await other.scrollIntoViewIfNeeded();
   await page.waitForFunction(() => !document.querySelector("#together button").disabled);
   await page.setViewportSize({ width: 1280, height: 900 });
-  if (SHOTS) await page.screenshot({ path: join(SHOTS, "alike.png"), fullPage: true });
   await page.getByRole("button", { name: "Approve these 2 with one touch" }).click();
   await page.waitForURL(`${ORIGIN}/`);
   assert.deepEqual([status(asks.alike), status(asks.other)], ["active", "active"]);
@@ -240,17 +238,6 @@ await step("every page is small, complete without a script, and keeps nobody out
     await page.setViewportSize({ width: 1280, height: 900 });
     assert.equal((await still.goto(ORIGIN + path)).status(), 200);
     assert.ok((await still.textContent("main")).trim().length > 20, path);
-    if (SHOTS && path !== `/r/${asks.two}`) {
-      const name = path === "/" ? "inbox" : path.split("?")[0].slice(1).replace(/^r\/.*/, "review").replace(/\/.*/, "-one");
-      const many = ["inbox", "review"].includes(name);
-      for (const [scheme, width, height] of [["light", 1100, 780], ["dark", 1100, 780], ["light", 390, 780]].slice(0, many ? 3 : 1)) {
-        await page.emulateMedia({ colorScheme: scheme });
-        await page.setViewportSize({ width, height });
-        await page.screenshot({ path: join(SHOTS, `${name}${width < 500 ? "-phone" : ""}${scheme === "dark" ? "-dark" : ""}.png`) });
-      }
-      await page.emulateMedia({ colorScheme: "light" });
-      await page.setViewportSize({ width: 1280, height: 900 });
-    }
   }
   await plain.close();
   paints.sort((a, b) => a - b);
@@ -278,6 +265,30 @@ await step("the keyboard is enough", async () => {
   assert.equal(await page.evaluate(() => document.activeElement.textContent), "Approve");
   await page.keyboard.press("r");
   assert.equal(await page.evaluate(() => document.activeElement.name), "reason");
+});
+
+await step("the inbox looks again by itself", async () => {
+  await page.goto(ORIGIN);
+  await page.evaluate(() => { window.stays = true; });
+  await page.getByRole("row").filter({ hasText: "FRESH" }).waitFor();
+  keywright(PASS, "review", "reject", asks.fresh, "--reason", "in the terminal");
+  await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+  await page.getByRole("row").filter({ hasText: "FRESH" }).waitFor({ state: "detached" });
+  assert.ok(await page.evaluate(() => window.stays), "without being loaded anew");
+});
+
+await step("a session that is over leads to the door, and what was typed stays", async () => {
+  await page.goto(`${ORIGIN}/agents/builder?from=here`);
+  const reason = page.locator("form[data-act=pause]").getByLabel("reason");
+  await reason.fill("a long reason that nobody types twice");
+  const kept = await alice.context.cookies();
+  await alice.context.clearCookies();
+  await page.locator("form[data-act=pause]").getByRole("button").click();
+  const link = page.locator("form[data-act=pause] #said").getByRole("link");
+  await link.waitFor();
+  assert.equal(await link.getAttribute("href"), "/door?to=%2Fagents%2Fbuilder%3Ffrom%3Dhere");
+  assert.equal(await reason.inputValue(), "a long reason that nobody types twice");
+  await alice.context.addCookies(kept);
 });
 
 await step("an agent is paused and resumed by a touch, and its next ask can be turned down with it", async () => {

@@ -158,6 +158,22 @@ fn placements_of(
     Ok(placements)
 }
 
+/// More living keys of an agent than that are not counted for a list.
+const ALIVE: u32 = 20;
+
+/// What a list tells of an agent.
+#[derive(Debug, Clone)]
+pub struct Glance {
+    /// How many of its keys live, or that they are many.
+    pub keys: String,
+    /// How much of what it asked for waits.
+    pub waits: u64,
+    /// What its living keys used, where somebody counts it and they are not many.
+    pub spent: Option<Spent>,
+    /// When it asked last.
+    pub asked_at: Option<Timestamp>,
+}
+
 /// What an agent did.
 #[derive(Debug, Clone)]
 pub struct Done {
@@ -242,6 +258,28 @@ impl Broker {
             Ok::<_, LedgerError>(Done { requests, keys, spent })
         });
         Ok(done.await?)
+    }
+
+    /// What a list tells of each of these agents, in their order.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn at_a_glance(&self, agents: Vec<AgentName>) -> Result<Vec<Glance>> {
+        let read = self.ledger.scan(move |tx| {
+            let glance = |name: &AgentName| {
+                let keys = tx.keys_of(name, ALIVE + 1)?;
+                let is_few = u32::try_from(keys.len()).is_ok_and(|count| count <= ALIVE);
+                let last = tx.requests_of(&Principal::Agent(name.clone()), 1)?.into_iter().next();
+                Ok::<_, LedgerError>(Glance {
+                    keys: if is_few { keys.len().to_string() } else { format!("more than {ALIVE}") },
+                    waits: tx.requests_pending("agent", name.as_str())?,
+                    spent: if is_few { spent(tx, &keys)? } else { None },
+                    asked_at: last.map(|request| request.created_at),
+                })
+            };
+            agents.iter().map(glance).collect::<std::result::Result<_, _>>()
+        });
+        Ok(read.await?)
     }
 
     /// Holds the audit log's files against the ledger and their signatures, and what operators signed against what the entries

@@ -32,7 +32,7 @@ async fn with_a_past() -> (House, String) {
 }
 
 impl House {
-    async fn page(&self, session: &str, path: &str) -> (u16, String) {
+    pub(super) async fn page(&self, session: &str, path: &str) -> (u16, String) {
         let answer = self.sends(&Method::GET, path, Body::None, &[("cookie", session)]).await;
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
