@@ -63,6 +63,21 @@ pub fn timeline(entries: &[Entry], versions: &[Version]) -> Vec<Moment> {
     moments
 }
 
+/// What one entry says, in our words, where nothing is known besides.
+#[must_use]
+pub fn told(entry: &Entry) -> (String, Tone) {
+    let alone = std::slice::from_ref(entry);
+    let record = entry.record();
+    Told::of(alone, &[]).words(record).unwrap_or_else(|| (record.deed.to_string(), Tone::Plain))
+}
+
+/// Why something was done, or how it failed, in somebody else's words; of an ask its purpose.
+#[must_use]
+pub fn why(record: &Record) -> Option<String> {
+    let purpose = || record.why.purpose.as_ref().map(|text| text.raw().to_owned());
+    said(record).or_else(|| purpose().filter(|_| record.deed == Deed::RequestDecide))
+}
+
 impl Moment {
     /// Whether another one says the same of the same.
     fn is_again(&self, other: &Self) -> bool {
@@ -197,6 +212,11 @@ impl<'e> Told<'e> {
                     (format!("consumer {consumer} was not told yet"), Tone::Warn)
                 }
             }
+            (_, Stage::Note, "") | (_, Stage::Outcome, _) if house(record).is_some() => {
+                let (words, tone) = house(record)?;
+                let has_failed = record.result.as_ref().is_some_and(|outcome| !outcome.ok);
+                if has_failed { (format!("{words}: failed"), Tone::Bad) } else { (words, tone) }
+            }
             // What has no words here goes by its name in the log.
             (_, Stage::Intent, _) => (format!("{deed} begins"), Tone::Plain),
             (_, Stage::Outcome, _) if is_done => (format!("{deed}: done"), Tone::Plain),
@@ -235,8 +255,64 @@ fn how(record: &Record) -> &'static str {
     }
 }
 
+/// What is done to the house and not to a key.
+fn house(record: &Record) -> Option<(String, Tone)> {
+    let shown = |text: Option<&str>| Untrusted::capped(text.unwrap_or("?"), 120).to_string();
+    let name = || shown(record.subject.name.as_deref());
+    let fact = |name: &str| shown(record.facts.get(name).and_then(Value::as_str));
+    let template = || shown(record.subject.template.as_deref());
+    let connection = || shown(record.subject.connection.as_deref().or(record.subject.name.as_deref()));
+    let store =
+        || shown(record.facts.get("store").and_then(Value::as_str).or(record.subject.name.as_deref()));
+    let (good, plain, warn, bad) = (Tone::Good, Tone::Plain, Tone::Warn, Tone::Bad);
+    Some(match record.deed {
+        Deed::TemplatePropose => (format!("template {} is proposed", template()), warn),
+        Deed::TemplateApply => (format!("template {} is put in force", template()), good),
+        Deed::PolicyApply => ("a policy is put in force".to_owned(), good),
+        Deed::CatalogImport => ("permission data was imported".to_owned(), plain),
+        Deed::AgentAdd => (format!("agent {} was added", name()), plain),
+        Deed::AgentRemove => (format!("agent {} was removed", name()), warn),
+        Deed::AgentPause => (format!("agent {} is paused", name()), warn),
+        Deed::AgentResume => (format!("agent {} may ask again", name()), good),
+        Deed::AgentRevokeAll => (format!("everything of agent {} was ended", name()), bad),
+        Deed::GrantAdd => ("a class of requests is approved in advance".to_owned(), warn),
+        Deed::GrantRemove => ("what was approved in advance is approved no more".to_owned(), plain),
+        Deed::OperatorAdd => (format!("operator {} was added", name()), warn),
+        Deed::OperatorRemove => (format!("operator {} was removed", name()), warn),
+        Deed::OperatorTouch => {
+            (format!("a passkey signed what follows: {} of {}", fact("deed"), fact("subject")), plain)
+        }
+        Deed::PasskeyAdd => {
+            (format!("operator {} enrolled the passkey {}", fact("operator"), fact("label")), warn)
+        }
+        Deed::PasskeyRemove => ("a passkey was removed".to_owned(), warn),
+        Deed::WorkloadAdd => (format!("workload {} was added", name()), plain),
+        Deed::WorkloadRemove => (format!("workload {} was removed", name()), plain),
+        Deed::ProviderAdd => (format!("the connection {} was added", connection()), plain),
+        Deed::ProviderRemove => (format!("the connection {} was removed", connection()), warn),
+        Deed::ProviderRotateParent => {
+            (format!("the parent credential of {} is replaced", connection()), plain)
+        }
+        Deed::StoreAdd => (format!("the store {} was added", store()), plain),
+        Deed::StoreRemove => (format!("the store {} was removed", store()), warn),
+        Deed::ConsumerAdd => (format!("consumer {} is told of successors", name()), plain),
+        Deed::ConsumerRemove => (format!("consumer {} is told of successors no more", name()), plain),
+        Deed::ChannelAdd => (format!("channel {} tells people what waits", name()), plain),
+        Deed::ChannelRemove => (format!("channel {} tells people no more", name()), warn),
+        Deed::ChannelTell => ("people were told of what waits".to_owned(), plain),
+        Deed::ProjectTeardown => ("all keys of a project were given up".to_owned(), bad),
+        Deed::PassphraseChange => ("a passphrase was changed".to_owned(), warn),
+        Deed::SessionOpen => ("came in to look".to_owned(), plain),
+        Deed::AuditAccept => ("the log was taken as it is, after its files were lost".to_owned(), bad),
+        Deed::RestoreAccept => ("an older ledger was taken as it is".to_owned(), bad),
+        Deed::BrokerStart => ("the broker came up".to_owned(), plain),
+        Deed::KeySweep => ("a version that nobody owned was found, and dealt with".to_owned(), warn),
+        _ => return None,
+    })
+}
+
 /// Why, or how it failed: somebody else's words.
-fn said(record: &Record) -> Option<String> {
+pub(crate) fn said(record: &Record) -> Option<String> {
     let failed = record.result.as_ref().filter(|outcome| !outcome.ok);
     let message = failed.and_then(|outcome| Some(outcome.message.as_ref()?.raw().to_owned()));
     let because = || record.facts.get("because").and_then(Value::as_str).map(ToOwned::to_owned);

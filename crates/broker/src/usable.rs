@@ -58,6 +58,33 @@ impl Broker {
         Ok(usable.collect())
     }
 
+    /// The agents that could ask for a template somewhere, with what policy would say to a plain ask; at most so many agents are
+    /// looked at.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn used_by(
+        &self,
+        template: &AppliedTemplate,
+        most: usize,
+    ) -> Result<Vec<(AgentName, Effect, Effect)>> {
+        let (_, policies) = self.policies().await?;
+        let mut users = Vec::new();
+        for agent in self.agents().await?.into_iter().take(most) {
+            let principal = Principal::Agent(agent.name.clone());
+            let counts = self.counts(&principal).await?;
+            let says = |environment| {
+                plain_ask(&principal, template, counts, environment)
+                    .map_or(Effect::Deny, |question| policies.decide(&question).effect)
+            };
+            let [dev, production] = PLAIN.map(says);
+            if dev != Effect::Deny || production != Effect::Deny {
+                users.push((agent.name, dev, production));
+            }
+        }
+        Ok(users)
+    }
+
     /// What policy says to a plain ask for each template that makes keys now, in each of these environments.
     async fn asked_plainly(
         &self,

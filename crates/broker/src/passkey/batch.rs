@@ -95,6 +95,13 @@ impl Broker {
         .find_map(|(alone, why)| alone.then_some(why))
     }
 
+    /// Whether two requests can be approved by one touch.
+    pub(crate) fn stand_together(&self, one: &Request, other: &Request) -> bool {
+        differs(one, other).is_none()
+            && self.stands_alone(one).is_none()
+            && self.stands_alone(other).is_none()
+    }
+
     /// Whether an approval was signed by the operator that it names, and in a way that is good for this request: one that stands
     /// alone is approved by no touch over several.
     pub(crate) fn vouches(&self, signers: &Signers, request: &Request, approval: &Approval) -> bool {

@@ -14,6 +14,7 @@ use keywright_core::template::OnUnknowable;
 use keywright_ledger::{Drain, LedgerError, NewRevocation};
 
 use super::keep::{self, kept_until};
+use super::look::{LONGEST_PAUSE, look_again};
 use super::reinstate::Successor;
 use super::{Step, Work};
 use crate::broker::Broker;
@@ -23,8 +24,6 @@ use crate::missing::{Sought, in_doubt};
 use crate::record::{of_request, system};
 use crate::rotate::{evidence, first_due, rules};
 
-/// The longest pause between looks at a version that drains, in seconds.
-const LONGEST_PAUSE: u64 = 3_600;
 /// The pause between looks at a version that a program holds, in seconds.
 const HELD_PAUSE: u64 = 60;
 /// The pause between looks at a version that is switched off and kept, in seconds.
@@ -469,34 +468,4 @@ async fn look(
         (None, Some(metered)) => before.clone().counted(now, metered.usage(id).await?),
         (None, None) => before.clone(),
     })
-}
-
-/// When to look again at what can change at a known moment at the earliest: then, or earlier, in even steps, so that use is
-/// noticed; and after it each minute.
-fn look_again(now: Timestamp, at: Timestamp) -> Timestamp {
-    let left = at.as_second().saturating_sub(now.as_second());
-    let Ok(left) = u64::try_from(left) else { return Span::from_seconds(60).after(now) };
-    if at <= now {
-        return Span::from_seconds(60).after(now);
-    }
-    Span::from_seconds((left / 8).clamp(1, LONGEST_PAUSE)).after(now).min(Span::from_seconds(1).after(at))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn looks_come_in_even_steps_and_once_right_after_the_moment() {
-        let at = |millis: i64| Timestamp::from_millisecond(1_000_000_000 + millis).unwrap();
-        for (now, moment, next) in [
-            (0, 80_000, 10_000),
-            (0, 800_000_000, 3_600_000),
-            (0, 3_900, 1_000),
-            (3_500, 3_900, 4_500),
-            (3_950, 3_900, 63_950),
-        ] {
-            assert_eq!(look_again(at(now), at(moment)), at(next), "{now} {moment}");
-        }
-    }
 }

@@ -108,21 +108,6 @@ impl Tx<'_> {
         self.sound(&self.query(&sql, &parameters)?, read_key)
     }
 
-    /// Keys, newest first, those made before one of them; at most `limit`.
-    ///
-    /// # Errors
-    /// When the ledger can't be read.
-    pub fn keys_before(&self, before: Option<KeyId>, limit: u32) -> Result<Vec<Key>> {
-        // An id begins with when it was made (ULID), so that its index is in order.
-        let (only, mut of) = match before {
-            Some(id) => ("WHERE id < $2", vec![Value::text(id)]),
-            None => ("", vec![]),
-        };
-        of.insert(0, i64::from(limit).into());
-        let sql = format!("SELECT {KEY} FROM keys {only} ORDER BY id DESC LIMIT $1");
-        self.sound(&self.query(&sql, &of)?, read_key)
-    }
-
     /// The keys of an agent that live or are being made, newest first, at most `limit`.
     ///
     /// # Errors

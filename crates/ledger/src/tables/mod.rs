@@ -15,6 +15,8 @@ pub(crate) mod embedded;
 pub(crate) mod grants;
 pub(crate) mod guards;
 pub(crate) mod holds;
+pub(crate) mod inbox;
+pub(crate) mod key_list;
 pub(crate) mod keys;
 pub(crate) mod leads;
 pub(crate) mod meta;
