@@ -55,6 +55,7 @@ const CHANGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("holds", &["seen_at", "seen_by"]),
+    ("grants", &["used", "used_at"]),
     ("grant_uses", &[]),
     ("revocations", &["due_at", "tries", "trouble", "done_at", "entry"]),
     (
@@ -105,6 +106,9 @@ async fn grant(world: &World) {
         environment: "lab".parse().unwrap(),
         parameters: [("zone".to_owned(), "example.com".to_owned())].into(),
         any_parameters: false,
+        destinations: Vec::new(),
+        directory: None,
+        ttl_max: None,
         uses: Some(3),
         lasts: "7d".parse().unwrap(),
     };

@@ -158,6 +158,8 @@ pub(super) enum Part {
     /// Text of a file, line by line.
     Source(Vec<Shown>),
     Deeds(Vec<Deed>),
+    /// The same, each with what it is done to.
+    Listed(Vec<(Shown, Deed)>),
     /// Where a list goes on.
     More(String, &'static str),
     /// A field to search by, and what stands in it.
