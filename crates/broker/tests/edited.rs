@@ -55,7 +55,8 @@ const CHANGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("holds", &["seen_at", "seen_by"]),
-    ("grants", &["used", "used_at"]),
+    // Whoever hides one has it count for nothing; none comes back.
+    ("grants", &["removed_at", "used", "used_at"]),
     ("grant_uses", &[]),
     ("revocations", &["due_at", "tries", "trouble", "done_at", "entry"]),
     (

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
-use jiff::Timestamp;
 use keywright_core::name::AgentName;
 use keywright_core::receipt::Status;
 use serde::Deserialize;
