@@ -7,6 +7,7 @@ mod check;
 mod offers;
 mod signers;
 mod standing;
+mod touch;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -140,7 +140,7 @@ fn names(grant: &StandingGrant, any_name: Option<Vec<DestinationPattern>>) -> Ve
         label: Shown::of(format!("{}{note}", destinations(grant))),
         is_chosen,
     };
-    let mut all = vec![choice("this", grant, "", true)];
+    let mut all = vec![choice("this", grant, " only", true)];
     if let Some(wider) = any_name.filter(|wider| *wider != grant.destinations) {
         let wider = StandingGrant { destinations: wider, ..grant.clone() };
         all.push(choice("any", &wider, ", keys of any name", false));
