@@ -922,6 +922,9 @@ async fn no_answer_but_the_right_one_gives_a_grant() {
     let challenge = offer().await;
     let touch = browser.signs(&challenge).await;
     no("bo, with what was offered to ana", "bo", &challenge, touch).await;
+    let challenge = offer().await;
+    let touch = of_bo.signs_at(&challenge, ORIGIN, any).await;
+    no("bo's passkey on what was offered to ana", "bo", &challenge, touch).await;
     for origin in ["http://localhost:4778", "https://localhost:4777"] {
         let challenge = offer().await;
         let touch = browser.signs_at(&challenge, origin, |_| ()).await;
