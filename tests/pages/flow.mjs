@@ -1,17 +1,16 @@
 // What people do on the review pages, and what others try with them, in a real browser.
 //
 //     flow.mjs        KEYWRIGHT (the binary), KEYWRIGHT_HOME, ORIGIN, PASS and BOBS (files with passphrases), ASKS (requests
-//                     that wait, as JSON: two, less, alike, other, rejected, late, odd, naughty, proposal), PEERS; SHOTS (a directory for pictures of the pages, optional)
+//                     that wait, as JSON: two, less, alike, other, rejected, late, odd, naughty, proposal), PEERS
 //
 // Ends with 0 when everything is as it should be, with 77 where there is no browser.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createServer } from "node:http";
-import { join } from "node:path";
 import { Person, axe, launch } from "./browser.mjs";
 
-const { KEYWRIGHT, ORIGIN, PASS, BOBS, SHOTS } = process.env;
+const { KEYWRIGHT, ORIGIN, PASS, BOBS } = process.env;
 const asks = JSON.parse(process.env.ASKS);
 const keywright = (passphrase, ...words) => {
   const answer = execFileSync(KEYWRIGHT, [...words, "--json", "--no-input", "--passphrase-file", passphrase]);
@@ -71,7 +70,11 @@ await step("the button waits until the page was seen for a second", async () => 
 await step("whoever is not recognised approves nothing", async () => {
   await alice.isRecognised(false);
   await approve().click();
-  await page.locator("#said.bad").waitFor();
+  const said = page.locator("#said.bad");
+  await said.waitFor();
+  // It is said beside the button that was pressed, in view, and has the focus.
+  assert.ok(await said.evaluate((one) => one.closest("form").id === "approve" && document.activeElement === one));
+  assert.ok(await said.evaluate((one) => one.getBoundingClientRect().bottom <= innerHeight && one.getBoundingClientRect().top >= 0));
   assert.equal(status(asks.two), "pending_approval");
   assert.equal(keywright(PASS, "review", "show", asks.two).approved_by.length, 0);
   await alice.isRecognised(true);
@@ -80,13 +83,26 @@ await step("whoever is not recognised approves nothing", async () => {
 await step("two people approve, each with a touch, and the key is made", async () => {
   await page.goto(at(asks.two));
   await approve().click();
+  // It goes on with the next, and says what came of this one.
+  await page.getByText("TWO: your approval is on record; it needs another operator").waitFor();
+  assert.match(page.url(), /\/r\/req_.*\?done=/);
+  assert.ok(!page.url().includes(`/r/${asks.two}`));
+  await page.goto(at(asks.two));
   await page.getByText("You have approved this. It needs another operator.").waitFor();
   await page.getByText(/1 of 2: alice/).waitFor();
+  await page.goto(ORIGIN);
+  await page.getByRole("row").filter({ hasText: "TWO" }).getByText("you approved it; it needs another operator").waitFor();
+  const counted = (await page.title()).match(/^\((\d+)\) Inbox/)[1];
+  assert.equal(await page.locator(".count").textContent(), counted, "the title counts what waits for her");
   assert.equal(status(asks.two), "pending_approval");
   await bob.comesIn(ORIGIN);
+  assert.equal(await bob.page.locator(".count").textContent(), String(Number(counted) + 1), "and he is asked for that one too");
   await bob.page.goto(at(asks.two));
-  await bob.page.getByRole("button", { name: "Approve" }).click();
-  await bob.page.getByText("approved; the key is in force").waitFor();
+  // Less than what she approved is another thing.
+  await bob.page.getByText("Approve with less").click();
+  await bob.page.getByText("the approval of alice is of all of it").waitFor();
+  await bob.page.getByRole("button", { name: "Approve", exact: true }).click();
+  await bob.page.getByText("TWO: approved; the key is in force").waitFor();
   assert.equal(status(asks.two), "active");
 });
 
@@ -97,7 +113,7 @@ await step("less is approved as it is shown", async () => {
   await page.getByRole("button", { name: "Show that" }).click();
   await page.getByText("This is less than what was asked for.").waitFor();
   await approve().click();
-  await page.getByText("approved; the key is in force").waitFor();
+  await page.getByText("LESS: approved; the key is in force").waitFor();
   assert.equal(keywright(PASS, "review", "show", asks.less).plan.ttl, "7d");
 });
 
@@ -116,7 +132,6 @@ await step("requests that are alike are approved by one touch", async () => {
   await other.scrollIntoViewIfNeeded();
   await page.waitForFunction(() => !document.querySelector("#together button").disabled);
   await page.setViewportSize({ width: 1280, height: 900 });
-  if (SHOTS) await page.screenshot({ path: join(SHOTS, "alike.png"), fullPage: true });
   await page.getByRole("button", { name: "Approve these 2 with one touch" }).click();
   await page.waitForURL(`${ORIGIN}/`);
   assert.deepEqual([status(asks.alike), status(asks.other)], ["active", "active"]);
@@ -165,7 +180,7 @@ await step("a rejection takes a touch, and the agent reads why", async () => {
   await page.goto(at(asks.rejected));
   await page.getByLabel("reason").fill("not on a friday");
   await page.getByRole("button", { name: "Reject", exact: true }).click();
-  await page.locator(".verdict").getByText("turned down").waitFor();
+  await page.getByText("REJECTED: turned down").waitFor();
   assert.equal(status(asks.rejected), "rejected");
 });
 
@@ -181,7 +196,7 @@ await step("a page that was left open approves nothing that was decided meanwhil
 await step("a proposal comes in force by a touch", async () => {
   await page.goto(at(asks.proposal));
   await page.getByRole("button", { name: "Put in force" }).click();
-  await page.locator(".verdict").getByText("applied").waitFor();
+  await page.getByText("template cloudflare/dns-look: in force").waitFor();
 });
 
 await step("what others wrote runs nothing and looks like nothing else", async () => {
@@ -235,7 +250,7 @@ await step("a page at another origin can do nothing", async () => {
 await step("every page is small, complete without a script, and keeps nobody out", async () => {
   const key = keywright(PASS, "key", "list").keys[0].id;
   const paths = ["/", `/r/${asks.naughty}`, `/r/${asks.two}`, "/keys", `/keys/${key}`, "/agents", "/agents/builder", "/templates",
-    "/templates/cloudflare/dns-edit", "/policy", "/audit?verify=1", "/health?rows=1", "/passkeys"];
+    "/templates/cloudflare/dns-edit", "/policy", "/audit?verify=1", "/audit/ent_12", "/health?rows=1", "/passkeys"];
   const plain = await browser.newContext({ javaScriptEnabled: false, storageState: await alice.context.storageState() });
   const still = await plain.newPage();
   const paints = [];
@@ -262,17 +277,6 @@ await step("every page is small, complete without a script, and keeps nobody out
     await page.setViewportSize({ width: 1280, height: 900 });
     assert.equal((await still.goto(ORIGIN + path)).status(), 200);
     assert.ok((await still.textContent("main")).trim().length > 20, path);
-    if (SHOTS && path !== `/r/${asks.two}`) {
-      const name = path === "/" ? "inbox" : path.split("?")[0].slice(1).replace(/^r\/.*/, "review").replace(/\/.*/, "-one");
-      const many = ["inbox", "review"].includes(name);
-      for (const [scheme, width, height] of [["light", 1100, 780], ["dark", 1100, 780], ["light", 390, 780]].slice(0, many ? 3 : 1)) {
-        await page.emulateMedia({ colorScheme: scheme });
-        await page.setViewportSize({ width, height });
-        await page.screenshot({ path: join(SHOTS, `${name}${width < 500 ? "-phone" : ""}${scheme === "dark" ? "-dark" : ""}.png`) });
-      }
-      await page.emulateMedia({ colorScheme: "light" });
-      await page.setViewportSize({ width: 1280, height: 900 });
-    }
   }
   await plain.close();
   paints.sort((a, b) => a - b);
@@ -284,11 +288,46 @@ await step("the keyboard is enough", async () => {
   await page.keyboard.press("j");
   await page.keyboard.press("Enter");
   await page.waitForURL(/\/r\//);
-  await page.waitForFunction(() => !document.querySelector("#approve button").disabled);
+  const first = page.url();
+  await page.keyboard.press("j");
+  await page.waitForURL((url) => url.href !== first && url.pathname.startsWith("/r/"));
+  await page.keyboard.press("k");
+  await page.waitForURL(first);
+  await page.keyboard.press("?");
+  await page.getByRole("dialog", { name: "Keys" }).waitFor();
+  await page.keyboard.press("Escape");
+  // What was pressed before the button works is remembered; how long that takes is said.
+  await page.reload();
+  await page.locator("#approve .soon").getByText(/^in \d+ s$/).waitFor();
   await page.keyboard.press("a");
+  await page.waitForFunction(() => document.activeElement?.textContent === "Approve");
   assert.equal(await page.evaluate(() => document.activeElement.textContent), "Approve");
   await page.keyboard.press("r");
   assert.equal(await page.evaluate(() => document.activeElement.name), "reason");
+});
+
+await step("the inbox looks again by itself", async () => {
+  await page.goto(ORIGIN);
+  await page.evaluate(() => { window.stays = true; });
+  await page.getByRole("row").filter({ hasText: "FRESH" }).waitFor();
+  keywright(PASS, "review", "reject", asks.fresh, "--reason", "in the terminal");
+  await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+  await page.getByRole("row").filter({ hasText: "FRESH" }).waitFor({ state: "detached" });
+  assert.ok(await page.evaluate(() => window.stays), "without being loaded anew");
+});
+
+await step("a session that is over leads to the door, and what was typed stays", async () => {
+  await page.goto(`${ORIGIN}/agents/builder?from=here`);
+  const reason = page.locator("form[data-act=pause]").getByLabel("reason");
+  await reason.fill("a long reason that nobody types twice");
+  const kept = await alice.context.cookies();
+  await alice.context.clearCookies();
+  await page.locator("form[data-act=pause]").getByRole("button").click();
+  const link = page.locator("form[data-act=pause] #said").getByRole("link");
+  await link.waitFor();
+  assert.equal(await link.getAttribute("href"), "/door?to=%2Fagents%2Fbuilder%3Ffrom%3Dhere");
+  assert.equal(await reason.inputValue(), "a long reason that nobody types twice");
+  await alice.context.addCookies(kept);
 });
 
 await step("an agent is paused and resumed by a touch, and its next ask can be turned down with it", async () => {
@@ -304,8 +343,8 @@ await step("an agent is paused and resumed by a touch, and its next ask can be t
   assert.ok(!paused());
   await page.goto(at(asks.odd));
   await page.getByLabel("reason").fill("nobody asked you");
-  await page.getByRole("button", { name: "Reject, and pause it" }).click();
-  await page.locator(".verdict").getByText("turned down").waitFor();
+  await page.getByRole("button", { name: "Reject and pause agent builder" }).click();
+  await page.getByText("ODD: turned down").waitFor();
   assert.equal(status(asks.odd), "rejected");
   assert.ok(paused());
 });
@@ -318,6 +357,15 @@ await step("a key is revoked by a touch, and a removed passkey touches nothing",
   await form.getByRole("button").click();
   await page.getByText("revoked").first().waitFor();
   assert.equal(keywright(PASS, "key", "show", key.id).key.state, "revoked");
+  // The log shows the assertion: whose, with what, over which text, and that it checks out.
+  await page.goto(`${ORIGIN}/audit?deed=operator.touch`);
+  await page.locator("tbody tr").first().getByRole("link").first().click();
+  await page.getByRole("heading", { name: "signed" }).waitFor();
+  for (const one of ["laptop", ORIGIN, "yes: a PIN, a fingerprint or a face", "yes, with the public key that stands in the entry"]) {
+    await page.getByText(one, { exact: true }).first().waitFor();
+  }
+  await page.getByText("keywright/deed/1").first().waitFor();
+  await page.getByText("it checks out").first().waitFor();
   const hers = keywright(PASS, "passkey", "list").passkeys.find((one) => one.operator === "alice");
   keywright(PASS, "passkey", "remove", hers.id);
   await page.goto(at(asks.naughty));

@@ -77,6 +77,7 @@ pub(crate) fn run() -> Result<String, String> {
     sizes(root, &files, &mut faults);
     exposures(root, &files, &mut faults);
     foreign_words(root, &files, &mut faults);
+    leftovers(root, &files, &mut faults);
     if faults.is_empty() { Ok(format!("tidy: {} files, all rules hold", files.len())) } else { Err(faults) }
 }
 
@@ -163,6 +164,20 @@ fn foreign_words(root: &Path, files: &[PathBuf], faults: &mut String) {
         for (number, line) in text.lines().enumerate() {
             if let Some(word) = words.iter().find(|word| line.contains(*word)) {
                 let _ = writeln!(faults, "{}:{}: names `{word}`", file.display(), number + 1);
+            }
+        }
+    }
+}
+
+/// What a merge leaves behind in a file that nobody looked at.
+fn leftovers(root: &Path, files: &[PathBuf], faults: &mut String) {
+    let marks = [concat!("<<<<", "<<< "), concat!(">>>>", ">>> ")];
+    for file in files {
+        let Ok(text) = std::fs::read_to_string(root.join(file)) else { continue };
+        for (number, line) in text.lines().enumerate() {
+            if marks.iter().any(|mark| line.starts_with(mark)) {
+                let _ =
+                    writeln!(faults, "{}:{}: a merge was left unfinished here", file.display(), number + 1);
             }
         }
     }

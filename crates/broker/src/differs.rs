@@ -6,6 +6,8 @@ use keywright_core::template::{Parameter, ResolvedTemplate, Rotation};
 use keywright_core::text::Untrusted;
 use serde::Serialize;
 
+/// Where a template says nothing of networks.
+pub(crate) const ANY_NETWORK: &str = "any network";
 /// The most characters of a value that are told.
 const MOST_SHOWN: usize = 300;
 
@@ -104,7 +106,7 @@ fn parameter(of: &Parameter) -> String {
 }
 
 fn networks(of: &[String]) -> String {
-    if of.is_empty() { "any network".to_owned() } else { of.join(", ") }
+    if of.is_empty() { ANY_NETWORK.to_owned() } else { of.join(", ") }
 }
 
 fn rotation(of: &Rotation) -> String {

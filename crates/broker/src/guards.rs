@@ -12,10 +12,7 @@ use keywright_core::id::RequestId;
 use keywright_core::key::Key;
 use keywright_core::look::doubt;
 use keywright_core::name::TemplateId;
-use keywright_core::plan::Principal;
-use keywright_core::policy::{
-    CaseResult, DEFAULT_POLICIES, Policies, Question, TemplateFacts, explain, run_cases,
-};
+use keywright_core::policy::{CaseResult, DEFAULT_POLICIES, Policies, Question, explain, run_cases};
 use keywright_core::template::{PermissionRef, ResolvedTemplate, Template};
 use keywright_core::text::escaped;
 use keywright_ledger::{AppliedPolicy, AppliedTemplate, LedgerError};
@@ -285,7 +282,7 @@ impl Broker {
         let (name, rails) = (resolved.template.id.to_string(), Arc::clone(&self.rails));
         let written = self.ledger.write(move |tx| {
             if let Some((proposal, _)) = proposal {
-                tx.settle_proposal(proposal, "applied")?;
+                tx.settle_proposal(proposal, "applied", (by.as_str(), None))?;
             }
             let version = tx.apply_template(&source, &resolved, &by, &signature)?;
             if proposal.is_some_and(|(_, shown)| shown != version) {
@@ -318,31 +315,6 @@ impl Broker {
         let (version, digest) = written.await?;
         self.rails.came(&name, &digest);
         Ok((checked, version))
-    }
-
-    /// The templates that a principal could ask for, each with what policy would say to a plain ask in `dev`.
-    ///
-    /// # Errors
-    /// When the ledger can't be read.
-    pub async fn usable_templates(
-        &self,
-        principal: &Principal,
-    ) -> Result<Vec<(AppliedTemplate, Option<u8>)>> {
-        let counts = self.counts(principal).await?;
-        let (_, policies) = self.policies().await?;
-        let templates = self.templates().await?;
-        Ok(templates
-            .into_iter()
-            .filter(|applied| self.rails.held(applied.resolved.template.id.as_str()).is_none())
-            .filter_map(|applied| {
-                let question = plain_ask(principal, &applied, counts)?;
-                match policies.decide(&question).effect {
-                    keywright_core::policy::Effect::Allow => Some((applied, Some(0))),
-                    keywright_core::policy::Effect::NeedsApprovals(n) => Some((applied, Some(n))),
-                    keywright_core::policy::Effect::Deny => None,
-                }
-            })
-            .collect())
     }
 
     /// The policy in force.
@@ -425,25 +397,6 @@ impl Broker {
             .map(|applied| applied.resolved)
             .ok_or_else(|| BrokerError::missing(format!("template `{id}` of the key is no longer in force")))
     }
-}
-
-/// A plain ask of a template: shortest words, development environment, default lifetime.
-fn plain_ask(
-    principal: &Principal,
-    applied: &AppliedTemplate,
-    counts: keywright_core::policy::Counts,
-) -> Option<Question> {
-    let template = &applied.resolved.template;
-    let ask = keywright_core::policy::Ask {
-        project: keywright_core::name::ProjectName::parse("any").ok()?,
-        environment: keywright_core::name::EnvironmentName::parse("dev").ok()?,
-        parameters: std::collections::BTreeMap::new(),
-        resources: std::collections::BTreeSet::new(),
-        ttl: template.default_ttl(),
-        destinations: Vec::new(),
-        budget_cents: template.limits.budget_usd.map(|usd| usd.0),
-    };
-    Some(Question::mint(principal.clone(), TemplateFacts::of(&applied.resolved), ask, counts))
 }
 
 fn lookup<'c>(catalog: &'c Catalog, reference: &PermissionRef) -> Result<&'c keywright_catalog::Permission> {

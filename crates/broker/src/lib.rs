@@ -15,6 +15,7 @@
 //! | `begin` | the first transaction of a saga |
 //! | `limits` | what policy counts, and the brake on asking |
 //! | [`review`] | pending requests: show, reject, expire |
+//! | [`inbox`] | what waits for one operator, and what is next |
 //! | [`blocks`] | what whoever decides reads, the same words at each door |
 //! | [`approve`] | pending requests: approve, as asked or with less |
 //! | [`inventory`], [`adopt`] | keys that were made elsewhere: what there is, and one put under management |
@@ -41,7 +42,7 @@
 //! | [`parent`], `renew` | another parent credential for a connection: made by the provider, or given by an operator |
 //! | [`restored`] | a ledger that is older than what was known of it |
 //! | `remove` | connections and stores that nothing needs any more |
-//! | [`trace`] | the audit log, read |
+//! | [`trace`], [`log`], [`entry`] | the audit log, read: about one key, searched, one entry |
 //! | [`embedded`] | the sealed store in the ledger |
 //! | [`find`] | permissions by words and by operations |
 //! | [`by_model`] | a job's operations as a model of the user's chooses them |
@@ -75,6 +76,7 @@ pub mod drift;
 pub mod embedded;
 mod enable;
 mod ended;
+pub mod entry;
 mod error;
 pub mod find;
 pub mod grants;
@@ -82,12 +84,15 @@ pub mod guards;
 mod health;
 pub mod holds;
 pub mod home;
+pub mod inbox;
 pub mod inventory;
 mod join;
 pub mod kinds;
 mod lanes;
 mod limits;
+pub mod log;
 pub mod mask;
+mod missing;
 mod moving;
 pub mod notify;
 mod outside;
@@ -95,7 +100,7 @@ mod pace;
 pub mod parent;
 pub mod passkey;
 pub mod pause;
-mod proposals;
+pub mod proposals;
 mod rails;
 mod receipt;
 pub mod record;
@@ -117,7 +122,9 @@ pub mod steady;
 mod sweep;
 pub mod switch_off;
 pub mod teardown;
+pub mod timeline;
 pub mod trace;
+pub mod usable;
 mod whose;
 mod wider;
 

@@ -5,12 +5,12 @@ use keywright_core::audit::Entry;
 use keywright_core::drain::{Verdict, verdict};
 use keywright_core::id::{KeyId, RequestId, VersionId};
 use keywright_core::key::{Key, KeyState, Placement, Version, VersionState};
-use keywright_core::name::{AgentName, EnvironmentName, KeyName, ProjectName};
+use keywright_core::name::{AgentName, EnvironmentName, ProjectName};
 use keywright_core::plan::{Plan, Principal};
 use keywright_core::saga::SagaKind;
 use keywright_ledger::audit_files::verify_with;
 use keywright_ledger::{
-    AuditFilter, Drain, LedgerError, Request, Revocation, Saga, StoredEntry, Telling, Tx,
+    AuditFilter, Drain, KeysSought, LedgerError, Request, Revocation, Saga, StoredEntry, Telling, Tx,
 };
 
 use crate::broker::Broker;
@@ -97,6 +97,9 @@ pub struct Life {
     pub is_rotating: bool,
     /// When a program was given its secret last.
     pub read_at: Option<Timestamp>,
+    /// When the provider saw it used last, as far as that is known: what it said of a version that is being replaced, or when what
+    /// it counts moved.
+    pub used_at: Option<Timestamp>,
     /// What it used, where somebody counts that.
     pub spent: Option<Spent>,
 }
@@ -109,9 +112,24 @@ fn with_life(tx: &Tx<'_>, key: Key) -> std::result::Result<KeySummary, LedgerErr
         tries,
         is_rotating: tx.saga_under_way(key.id)?.is_some_and(|saga| saga.kind == SagaKind::Rotate),
         read_at: tx.last_read(key.id)?,
+        used_at: last_used(tx, key.id)?,
         spent: spent(tx, std::slice::from_ref(&key))?,
     };
     Ok(KeySummary { life: Some(life), ..summary(tx, key)? })
+}
+
+/// When a key was seen used last, by its provider.
+fn last_used(tx: &Tx<'_>, key: KeyId) -> std::result::Result<Option<Timestamp>, LedgerError> {
+    let mut last = tx.drains(key)?.into_iter().filter_map(|drain| drain.observed.last_used_at).max();
+    for version in tx.versions(key)? {
+        let counted = tx.usage_until(version.id, Timestamp::MAX)?;
+        // Nothing was used yet where nothing was counted.
+        let moved = counted.filter(|count| {
+            count.usage.tokens.unwrap_or(0) > 0 || count.usage.cost_microusd.unwrap_or(0) > 0
+        });
+        last = last.max(moved.map(|count| count.at));
+    }
+    Ok(last)
 }
 
 fn summary(tx: &Tx<'_>, mut key: Key) -> std::result::Result<KeySummary, LedgerError> {
@@ -138,6 +156,22 @@ fn placements_of(
     let mut placements = tx.placements(key)?;
     placements.retain(|p| version.is_none_or(|version| p.version == version.id));
     Ok(placements)
+}
+
+/// More living keys of an agent than that are not counted for a list.
+const ALIVE: u32 = 20;
+
+/// What a list tells of an agent.
+#[derive(Debug, Clone)]
+pub struct Glance {
+    /// How many of its keys live, or that they are many.
+    pub keys: String,
+    /// How much of what it asked for waits.
+    pub waits: u64,
+    /// What its living keys used, where somebody counts it and they are not many.
+    pub spent: Option<Spent>,
+    /// When it asked last.
+    pub asked_at: Option<Timestamp>,
 }
 
 /// What an agent did.
@@ -177,19 +211,24 @@ impl Broker {
         Ok(keys.await?)
     }
 
-    /// A part of all keys, newest first, as a page has it: those before one of them; with `name` only those of that name.
+    /// A part of the keys that somebody looks for, newest first, as a page has it. What is typed may be a part of a name, a key's
+    /// id or a request's.
     ///
     /// # Errors
     /// When the ledger can't be read.
-    pub async fn keys_part(&self, after: Option<KeyId>, name: &str, limit: u32) -> Result<Vec<KeySummary>> {
-        let name = match name.trim() {
-            "" => None,
-            text => Some(KeyName::parse(text).map_err(BrokerError::invalid)?),
-        };
+    pub async fn keys_part(&self, sought: KeysSought, limit: u32) -> Result<Vec<KeySummary>> {
+        let typed = sought.part.trim().to_owned();
+        let (id, request) = (KeyId::parse(&typed).ok(), RequestId::parse(&typed).ok());
         let keys = self.ledger.scan(move |tx| {
-            let keys = match &name {
-                Some(name) => tx.keys_named(name)?,
-                None => tx.keys_before(after, limit)?,
+            let id = match request.map(|request| tx.request(request)) {
+                Some(Ok(request)) => request.key,
+                Some(Err(LedgerError::Missing { .. })) | None => id,
+                Some(Err(error)) => return Err(error),
+            };
+            let keys = match id.map(|id| tx.key(id)) {
+                Some(Ok(key)) => vec![key],
+                Some(Err(LedgerError::Missing { .. })) | None => tx.keys_sought(&sought, limit)?,
+                Some(Err(error)) => return Err(error),
             };
             keys.into_iter().map(|key| with_life(tx, key)).collect::<std::result::Result<_, LedgerError>>()
         });
@@ -219,6 +258,28 @@ impl Broker {
             Ok::<_, LedgerError>(Done { requests, keys, spent })
         });
         Ok(done.await?)
+    }
+
+    /// What a list tells of each of these agents, in their order.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn at_a_glance(&self, agents: Vec<AgentName>) -> Result<Vec<Glance>> {
+        let read = self.ledger.scan(move |tx| {
+            let glance = |name: &AgentName| {
+                let keys = tx.keys_of(name, ALIVE + 1)?;
+                let is_few = u32::try_from(keys.len()).is_ok_and(|count| count <= ALIVE);
+                let last = tx.requests_of(&Principal::Agent(name.clone()), 1)?.into_iter().next();
+                Ok::<_, LedgerError>(Glance {
+                    keys: if is_few { keys.len().to_string() } else { format!("more than {ALIVE}") },
+                    waits: tx.requests_pending("agent", name.as_str())?,
+                    spent: if is_few { spent(tx, &keys)? } else { None },
+                    asked_at: last.map(|request| request.created_at),
+                })
+            };
+            agents.iter().map(glance).collect::<std::result::Result<_, _>>()
+        });
+        Ok(read.await?)
     }
 
     /// Holds the audit log's files against the ledger and their signatures, and what operators signed against what the entries

@@ -741,6 +741,37 @@ async fn a_signature_of_another_key_in_the_same_name_is_found_in_the_log() {
     let mut forged = records();
     forged.retain(|record| record.deed != Deed::PasskeyAdd);
     assert_eq!(read(&forged), ["it is signed with a key that is on record as none of `ana`"]);
+    let approved = |record: &Record, by: &str| record.deed == Deed::ApprovalGive && record.who.name == by;
+    // An approval that nobody signed.
+    let mut forged = records();
+    for record in forged.iter_mut().filter(|record| approved(record, "bo")) {
+        record.signatures.clear();
+    }
+    assert_eq!(read(&forged), ["nobody signed it"]);
+    // bo's own, shown in ana's name; and both.
+    let mut forged = records();
+    for record in forged.iter_mut().filter(|record| approved(record, "bo")) {
+        record.who.name = "ana".to_owned();
+    }
+    assert_eq!(read(&forged), ["`bo` signed it, and it is in the name of `ana`"]);
+    let mut forged = records();
+    let again = forged.iter().find(|record| approved(record, "bo")).unwrap().clone();
+    forged.push(again);
+    assert_eq!(read(&forged), ["what is signed in it was signed in another entry already"]);
+    // Another key for somebody who has one, and one of somebody who was removed.
+    let mut forged = records();
+    let mut again = forged
+        .iter()
+        .find(|record| record.deed == Deed::OperatorAdd && record.subject.name.as_deref() == Some("bo"))
+        .unwrap()
+        .clone();
+    let key = STANDARD.encode(other.verifying_key().as_bytes());
+    again.facts.insert("public_key".to_owned(), serde_json::json!(key));
+    let at = forged.iter().position(|record| approved(record, "bo")).unwrap();
+    forged.insert(at, again.clone());
+    assert_eq!(read(&forged), ["operator `bo` is added, and was one already"]);
+    forged[at].deed = Deed::OperatorRemove;
+    assert_eq!(read(&forged), ["it is signed with a key that is on record as none of `bo`"]);
 }
 
 #[tokio::test]
@@ -771,6 +802,47 @@ async fn a_request_that_somebody_approved_or_may_not_approve_does_not_keep_them_
     assert!(receipts.iter().all(|receipt| receipt.status == Status::Active), "{receipts:?}");
     let refused = world.broker.offer_approvals(&ana, ORIGIN, &all[1..2]).await.unwrap_err();
     assert!(refused.message.contains("TWO is for others"), "{refused}");
+}
+
+#[tokio::test]
+async fn what_takes_more_people_by_now_or_tells_others_is_not_approved_together() {
+    let world = World::new().await;
+    let _browser = enrolled(&world).await;
+    let ana = named("ana");
+    let mut all = Vec::new();
+    for name in ["ONE", "TWO", "TOLD"] {
+        all.push(elsewhere(&world, &ask("example.com", name)).await);
+    }
+    let first = all[0].0.parse().unwrap();
+    assert_eq!(world.broker.alike(&ana, first).await.unwrap().len(), 2);
+    let told = keywright_broker::consumers::NewConsumer {
+        name: "deploy".parse().unwrap(),
+        uses: keywright_core::consumer::Uses {
+            project: "web".parse().unwrap(),
+            environment: None,
+            names: "TOLD*".parse().unwrap(),
+        },
+        way: keywright_broker::consumers::Way::Command(vec!["/bin/true".to_owned()]),
+        patience: keywright_broker::consumers::PATIENCE,
+    };
+    world.broker.add_consumer(&world.ana().await, told).await.unwrap();
+    assert_eq!(world.broker.alike(&ana, first).await.unwrap().len(), 1, "TOLD tells somebody else");
+    let refused = world.broker.offer_approvals(&ana, ORIGIN, &all).await.unwrap_err();
+    assert!(refused.message.contains("somebody else is told"), "{refused}");
+    world.broker.offer_approvals(&ana, ORIGIN, &all[..2]).await.unwrap();
+
+    // What waits was asked when one person was enough.
+    let rule = r#"
+        @id("two-now") @reason("two people look at it")
+        forbid (principal, action == Keywright::Action::"mint", resource) when { context.approvals < 2 };"#;
+    let policies = keywright_core::policy::DEFAULT_POLICIES;
+    world.broker.apply_policy(&world.ana().await, &format!("{policies}{rule}")).await.unwrap();
+    assert_eq!(world.broker.alike(&ana, first).await.unwrap().len(), 0);
+    let refused = world.broker.offer_approvals(&ana, ORIGIN, &all[..2]).await.unwrap_err();
+    assert!(refused.message.contains("more than one person"), "{refused}");
+    let shown = world.broker.review(&all[0].0, &Less::default()).await.unwrap();
+    let keywright_broker::review::Pending::Key(review) = shown else { panic!("it is a key") };
+    assert_eq!(review.needed, 2, "what is shown is what policy wants now");
 }
 
 /// A world with an agent, a person with a passkey, and a request that a touch approved; and that again as a grant would have it.
@@ -969,7 +1041,22 @@ async fn no_grant_is_offered_that_would_count_for_nothing_or_that_nobody_approve
     let challenge = offered(&world, "ana", &production.0, &production.1).await;
     let touch = browser.signs(&challenge).await;
     approves(&world, "ana", &challenge.id.to_string(), touch).await.unwrap();
-    assert!(refused(&like(production)).await.contains("not one that was approved"));
+    assert!(refused(&like(production.clone())).await.contains("not one that was approved"));
+    let passphrase = || Secret::new("another long passphrase".to_owned());
+    world.broker.add_operator(&world.ana().await, &named("bo"), passphrase()).await.unwrap();
+    let bo = world.broker.operator(Some(&named("bo")), passphrase()).await.unwrap();
+    let less = Less::default();
+    let made = world.broker.approve(&bo, &production.0, &production.1, &less, WAIT).await.unwrap();
+    assert_eq!(made.status, Status::Active);
+    assert!(refused(&like(production)).await.contains("production"));
+    // Approved with a shorter life: the grant gives no longer one.
+    let (id, _) = elsewhere(&world, &ask("example.com", "LESS")).await;
+    let short = Less { ttl: Some("1d".to_owned()), without: Vec::new() };
+    let Pending::Key(review) = world.broker.review(&id, &short).await.unwrap() else { panic!() };
+    let made = world.broker.approve(&bo, &id, &review.digest, &short, WAIT).await.unwrap();
+    assert_eq!(made.status, Status::Active);
+    let shorter = world.broker.grant_like(&named("ana"), id.parse().unwrap()).await.unwrap();
+    assert_eq!(shorter.grant.ttl_max.to_string(), "1d", "as it was approved, not as it was asked");
     // In `dev` policy lets it happen by itself.
     let at_once = world.request(&ask("example.com", "AT_ONCE")).await.unwrap();
     let Pending::Key(review) =

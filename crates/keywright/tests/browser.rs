@@ -82,6 +82,45 @@ fn somebody_new_plays_the_demo_to_its_end() {
 }
 
 #[test]
+fn every_page_fits_a_desk_and_a_phone() {
+    let world: World = world();
+    let (_broker, ready) = Serving::with(&world, &["--listen", "127.0.0.1:0"]);
+    let origin = ready["pages"].as_str().unwrap().to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let waiting = runtime.block_on(async {
+        let agent = Client::start(server(&world, "builder").into()).await.unwrap();
+        let edit = "cloudflare/dns-edit";
+        let shop = "Publish the TXT record that proves to the mail provider that the shop's domain is ours";
+        let blog = "Point the blog's name at the new host";
+        let waiting = json!({
+            "shop": asks(&agent, "SHOP_MAIL", edit, "production", shop, None).await,
+            "blog": asks(&agent, "BLOG", edit, "shop", blog, None).await,
+            "mail": asks(&agent, "BLOG_PREVIEW", edit, "shop", blog, None).await,
+            "status": asks(&agent, "STATUS_PAGE", edit, "shop", "Move the status page", None).await,
+            "newsletter":
+                asks(&agent, "NEWSLETTER", "cloudflare/dns-long", "dev", "Send the newsletter", Some("120d")).await,
+            "proposal": agent.call("propose_template", json!({
+                "id": "cloudflare/dns-look", "title": "Read the DNS records of one zone", "provider": "cloudflare",
+                "tier": "standard", "permissions": ["DNS Read"], "parameters": { "zone": { "kind": "cloudflare.zone" } },
+                "limits": { "ttl_max": "7d", "destinations": ["embedded:*"] },
+                "why": "To compare the records with the plan before I change any",
+            })).await.unwrap().content["request"].clone(),
+        });
+        agent.end().await;
+        waiting
+    });
+    let mut browser = script("pictures.mjs");
+    browser
+        .env("KEYWRIGHT_HOME", world.home())
+        .env("ORIGIN", origin)
+        .env("PASS", world.path("pass"))
+        .env("ASKS", waiting.to_string());
+    let Some(out) = played(browser) else { return };
+    print!("{out}");
+    world.assert_nothing_leaked();
+}
+
+#[test]
 fn people_approve_with_a_touch_and_nobody_else_does_anything() {
     let world: World = world();
     world.secret("bobs", BOBS);
@@ -100,6 +139,7 @@ fn people_approve_with_a_touch_and_nobody_else_does_anything() {
             "alike": asks(&agent, "ALIKE", edit, "elsewhere", "a record for each", None).await,
             "other": asks(&agent, "OTHER", edit, "elsewhere", "a record for each", None).await,
             "odd": asks(&agent, "ODD", long, "dev", "a record", Some("123d")).await,
+            "fresh": asks(&agent, "FRESH", long, "dev", "a record", Some("124d")).await,
             "naughty": asks(&agent, "NAUGHTY", edit, "production", NAUGHTY, None).await,
             "proposal": agent.call("propose_template", json!({
                 "id": "cloudflare/dns-look", "title": "Look at DNS <script>", "provider": "cloudflare", "tier": "standard",

@@ -1,12 +1,18 @@
 "use strict";
-// What the pages need a script for: passkeys, and keys on the keyboard. Nothing here decides anything.
-const said = document.getElementById("said");
+// What the pages need a script for: passkeys, keys on the keyboard, the reader's own time. Nothing here decides anything.
 
-function tell(text, isBad) {
+// Says it where the button is that was pressed; what went wrong has the focus, so that nobody overlooks it.
+function tell(text, kind, beside, link) {
+  const said = document.getElementById("said");
   if (!said) return;
+  if (beside) beside.append(said);
   said.textContent = text;
+  if (link) said.append(" ", link);
   said.hidden = false;
-  said.className = isBad ? "bad" : "";
+  said.className = kind;
+  said.tabIndex = -1;
+  if (kind === "bad") said.focus({ preventScroll: true });
+  said.scrollIntoView({ block: "nearest" });
 }
 
 async function post(path, body) {
@@ -14,8 +20,19 @@ async function post(path, body) {
     method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), redirect: "error",
   });
   const value = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error([value.message || "the broker refused that", value.hint].filter(Boolean).join(". "));
-  return value;
+  if (answer.ok) return value;
+  const error = new Error([value.message || "the broker refused that", value.hint].filter(Boolean).join(". "));
+  error.door = answer.headers.get("keywright-door");
+  throw error;
+}
+
+// To the door in another tab, so that what was typed here stays.
+function door(path) {
+  const link = document.createElement("a");
+  link.href = path;
+  link.target = "_blank";
+  link.textContent = "Come in again in another tab, then press the button once more.";
+  return link;
 }
 
 const bytes = (text) => Uint8Array.from(atob(text.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0));
@@ -69,11 +86,11 @@ function on(form, deed) {
     const button = event.submitter ?? form.querySelector("button");
     if (button.disabled) return;
     button.disabled = true;
-    tell("Touch your passkey …", false);
+    tell("Touch your passkey …", "", form);
     try {
       await deed(button);
     } catch (error) {
-      tell(why(error), true);
+      tell(why(error), "bad", form, error.door ? door(error.door + "?to=" + encodeURIComponent(location.pathname + location.search)) : null);
       button.disabled = false;
     }
   });
@@ -113,13 +130,19 @@ function seen(button, last, seconds) {
   let left = 1000 * seconds;
   let since = null;
   let isIn = !last;
+  const soon = document.createElement("small");
+  soon.className = "soon";
+  button.after(soon);
   if (last) new IntersectionObserver(([entry]) => { isIn = entry.isIntersecting; }).observe(last);
   const look = () => {
     const now = performance.now();
     if (since !== null) left -= now - since;
     since = isIn && document.visibilityState === "visible" ? now : null;
-    if (left <= 0) button.disabled = false;
-    else setTimeout(look, 100);
+    soon.textContent = left <= 0 ? "" : since === null ? `when you have seen ${last?.localName === "tr" ? "the last row" : "all of it"}` : `in ${Math.ceil(left / 1000)} s`;
+    if (left > 0) return void setTimeout(look, 100);
+    button.disabled = false;
+    // Somebody wanted to go there before.
+    if (button.dataset.wanted) button.focus();
   };
   look();
 }
@@ -127,7 +150,7 @@ function seen(button, last, seconds) {
 for (const form of document.querySelectorAll("form.deed")) {
   on(form, async (button) => {
     const done = await post("/touch", await touch(await post("/touch/offer", act(form, button))));
-    if (done.code) tell(`Open ${done.at} in the other browser within five minutes, and type: ${done.code}`, false);
+    if (done.code) tell(`Open ${done.at} in the other browser within five minutes, and type: ${done.code}`, "good", form);
     else if (done.to === location.pathname + location.search) location.reload();
     else location.assign(done.to);
   });
@@ -147,6 +170,7 @@ if (enter) {
     await post("/door/touch", await touch(await post("/door/offer", {})));
     location.assign(enter.dataset.to);
   });
+  for (const one of document.querySelectorAll("body.door [hidden].scripted")) one.hidden = false;
   enter.querySelector("button").disabled = false;
 }
 
@@ -154,27 +178,82 @@ const enrol = document.getElementById("enrol");
 if (enrol) {
   on(enrol, async () => {
     await make(enrol.querySelector("input").value);
+    for (const one of document.querySelectorAll(".before")) one.remove();
+    const link = document.createElement("a");
+    link.href = "/door";
+    link.textContent = "Come in with it";
+    tell("The passkey is enrolled.", "good", document.getElementById("main"), link);
     enrol.remove();
-    tell("The passkey is enrolled.", false);
+    link.focus();
   });
   enrol.querySelector("button").disabled = false;
 }
 
-const rows = [...document.querySelectorAll("tbody tr")];
+// The reader's own time, and UTC where the pointer rests.
+function local(within) {
+  for (const one of within.querySelectorAll("time[datetime]")) {
+    const at = new Date(one.dateTime);
+    if (Number.isNaN(at.getTime())) continue;
+    const here = at.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+    one.textContent = one.textContent.replace(one.dateTime, here);
+    one.title = `${here} (${one.dateTime})`;
+  }
+}
+local(document);
+
+// The inbox looks again by itself; a look of its own keeps no session alive.
+const fresh = document.querySelector("main[data-fresh]");
+async function again() {
+  if (document.visibilityState !== "visible" || document.querySelector("dialog[open]")) return;
+  const answer = await fetch(location.href, { headers: { "keywright-by-itself": "1" } }).catch(() => null);
+  if (!answer) return;
+  if (answer.redirected) return location.assign(answer.url);
+  if (!answer.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const [main, nav] = ["main[data-fresh]", "header nav"].map((one) => page.querySelector(one));
+  if (!main || !nav) return;
+  const focused = document.activeElement?.getAttribute("href");
+  local(main);
+  fresh.replaceChildren(...main.childNodes);
+  document.querySelector("header nav").replaceWith(nav);
+  document.title = page.title;
+  if (focused) document.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus();
+}
+if (fresh) {
+  setInterval(again, 15_000);
+  document.addEventListener("visibilitychange", again);
+}
+
+// Those of the lists; a page of one thing leads to the one before and after it instead.
 let chosen = -1;
+function go(step) {
+  const one = document.querySelector(step > 0 ? "a[rel=next]" : "a[rel=prev]");
+  if (one) return one.click();
+  if (document.querySelector(".step")) return;
+  const rows = [...document.querySelectorAll("tbody tr")];
+  chosen = Math.min(Math.max(chosen + step, 0), rows.length - 1);
+  rows.forEach((row, at) => row.classList.toggle("chosen", at === chosen));
+  rows[chosen]?.querySelector("a")?.focus();
+}
+function toApprove() {
+  const button = document.querySelector("#approve button");
+  if (button?.disabled) button.dataset.wanted = "1";
+  else button?.focus();
+}
+const keys = document.getElementById("keys");
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.closest("input, select, textarea");
+  const typing = event.target.closest?.("input, select, textarea, dialog");
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-  const go = (step) => {
-    chosen = Math.min(Math.max(chosen + step, 0), rows.length - 1);
-    rows.forEach((row, at) => row.classList.toggle("chosen", at === chosen));
-    rows[chosen]?.querySelector("a")?.focus();
-  };
   if (event.key === "j") go(1);
   else if (event.key === "k") go(-1);
-  else if (event.key === "a") document.querySelector("#approve button")?.focus();
+  else if (event.key === "a") toApprove();
   else if (event.key === "r") document.querySelector("#reject input")?.focus();
-  else if (event.key === "?") document.querySelector("footer").scrollIntoView();
+  else if (event.key === "?") keys?.showModal();
   else return;
   event.preventDefault();
 });
+const help = document.getElementById("help");
+if (help) {
+  help.hidden = false;
+  help.addEventListener("click", () => keys?.showModal());
+}

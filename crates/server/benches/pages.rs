@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use keywright_broker::home::Home;
 use keywright_broker::review::Pending;
-use keywright_ledger::Location;
+use keywright_ledger::{KeysSought, Location};
 use keywright_server::http::{self, Door};
 use keywright_testkit::{TestClock, many};
 use reqwest::header;
@@ -69,7 +69,7 @@ async fn main() {
     let place = inbox.next.unwrap();
     let Pending::Key(first) = &inbox.waiting[0] else { return };
     let key = broker.trace("KEY_77").await.unwrap().key.id;
-    let older = broker.keys_part(None, "", 50).await.unwrap().last().unwrap().key.id;
+    let older = broker.keys_part(KeysSought::default(), 50).await.unwrap().last().unwrap().key.id;
     let pages = [
         "/".to_owned(),
         format!("/?after={}.{}.{}", place.risk, place.created_at.as_millisecond(), place.id),
@@ -78,6 +78,8 @@ async fn main() {
         format!("/keys?after={older}"),
         "/keys?q=KEY_5".to_owned(),
         "/keys?q=nothing-of-this-name".to_owned(),
+        "/keys?state=owed".to_owned(),
+        "/keys?agent=asking-0".to_owned(),
         format!("/keys/{key}"),
         "/agents".to_owned(),
         "/agents/asking-0".to_owned(),
@@ -87,6 +89,11 @@ async fn main() {
         "/audit".to_owned(),
         "/audit?deed=key.mint".to_owned(),
         "/audit?q=KEY_5".to_owned(),
+        "/audit?who=ana".to_owned(),
+        "/audit?who=nobody-of-this-name".to_owned(),
+        "/audit?deed=policy.apply&went=badly".to_owned(),
+        "/audit?from=2999-01-01".to_owned(),
+        "/audit/ent_12".to_owned(),
         "/health".to_owned(),
         "/passkeys".to_owned(),
     ];

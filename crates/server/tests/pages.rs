@@ -1,13 +1,23 @@
 //! The doors of the review pages: every route, tried by whoever may not, and what comes back of it.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+#[path = "pages/lists.rs"]
+mod lists;
+#[path = "pages/log.rs"]
+mod log;
+#[path = "pages/ways.rs"]
+mod ways;
+
 use std::sync::Arc;
 
 use axum::http::Method;
 use keywright_broker::ask::Ask;
 use keywright_broker::deliver::{Reader, Wanted};
 use keywright_broker::grants::NewGrant;
+use keywright_broker::notify::NewChannel;
+use keywright_core::channel::{ChannelKind, Rules};
 use keywright_core::receipt::Status;
+use keywright_core::secret::Secret;
 use keywright_ledger::AuditFilter;
 use keywright_sandbox::{Fault, FaultKind};
 use keywright_server::http::routes::{ROUTES, Route, Takes};
@@ -124,6 +134,7 @@ fn filled(route: &Route, request: &str, digest: &str, key: &str) -> (String, Bod
         .replace("{request}", request)
         .replace("{key}", key)
         .replace("/agents/{name}", "/agents/bot")
+        .replace("{entry}", "ent_3")
         .replace("{provider}/{name}", "cloudflare/dns-edit");
     let assertion = json!({ "credential": "AAAA", "authenticatorData": "AAAA", "clientData": "AAAA", "signature": "AAAA" });
     let id = "apr_01a21dbbbd2872b89405dbb2efeabe3f";
@@ -285,16 +296,51 @@ async fn no_page_holds_a_script_a_steering_character_or_a_secret() {
         .reject(&house.world.ana().await, &house.waiting("OTHER", "x").await.0, NAUGHTY)
         .await
         .unwrap();
+    let (broker, ana) = (&house.world.broker, house.world.ana().await);
+    let token = broker.add_agent(&ana, &"bot".parse().unwrap()).await.unwrap();
+    let (api, web) = ("api".parse().unwrap(), "web".parse().unwrap());
+    let workload = broker.add_workload(&ana, &api, &web, None).await.unwrap();
+    let code = broker.invite_passkey(&ana, "laptop").await.unwrap();
+    let channel = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let new = NewChannel {
+        name: "ops".parse().unwrap(),
+        kind: ChannelKind::Webhook,
+        settings: [("url".to_owned(), "https://hooks.example.invalid/x".to_owned())].into(),
+        rules: Rules { after: None, remind: None, quiet: None, is_urgent: false, with_purpose: false },
+        credential: Some(Secret::new(channel.to_owned())),
+    };
+    broker.add_channel(&ana, new).await.unwrap();
+    let mut caller = World::agent("bot");
+    caller.claimed.insert("model".to_owned(), NAUGHTY.to_owned());
+    caller.claimed.insert(NAUGHTY.to_owned(), "x".to_owned());
+    let wish = Ask { environment: "production".to_owned(), ..ask("example.com", "CLAIMED") };
+    let claimed =
+        broker.request(&caller, &wish, std::time::Duration::ZERO).await.unwrap().request.to_string();
+    broker.pause_agent(&ana, &"bot".parse().unwrap(), Some(NAUGHTY)).await.unwrap();
     let session = house.comes_in().await;
-    let canaries = Canaries::new(house.world.sandbox.secret_values());
-    assert!(canaries.count() > 1);
+    // Everything secret that this house ever had, whoever has it.
+    let mut secrets: Vec<String> = house.world.sandbox.secret_values();
+    let own = [token.expose_secret(), workload.expose_secret(), &code, channel, PASSPHRASE];
+    secrets.extend(own.map(str::to_owned));
+    secrets.push(session.split_once('=').unwrap().1.to_owned());
+    let canaries = Canaries::new(secrets);
+    assert!(canaries.count() > 7);
     let mut paths: Vec<String> = vec![
         format!("/r/{proposal}"),
+        format!("/r/{claimed}"),
+        format!("/?done={claimed}"),
         "/audit?verify=1".to_owned(),
+        "/audit?deed=agent.pause".to_owned(),
+        "/audit?q=%3Cscript%3E%E2%80%AE&who=%22%3E%3Cscript%3E&from=%3Cscript%3E&before=%3Cimg".to_owned(),
+        "/keys?project=%22%3E%3Cscript%3E&agent=%3Cimg".to_owned(),
+        "/agents/%3Cscript%3E".to_owned(),
+        "/%3Cscript%3E".to_owned(),
         format!("/r/{NAUGHTY}").replace(['\u{1b}', '{', '}', '<', '>', '"', ' '], "%3C"),
         "/keys?q=%3Cscript%3E".to_owned(),
         "/door?to=%22%3E%3Cscript%3E".to_owned(),
     ];
+    // Each entry of the log, with all that it holds.
+    paths.extend((0..house.entries().await).map(|number| format!("/audit/ent_{number}")));
     paths.extend(
         ROUTES.iter().filter(|one| one.method == Method::GET).map(|one| filled(one, &request, "", &key).0),
     );
@@ -303,7 +349,7 @@ async fn no_page_holds_a_script_a_steering_character_or_a_secret() {
         let text = answer.text().await.unwrap();
         canaries.absent_from(&path, text.as_bytes());
         assert!(text.len() < 40_000, "{path} has {} bytes", text.len());
-        if ["/script.js", "/audit/download"].contains(&path.as_str()) {
+        if ["/script.js", "/audit/download", "/style.css"].contains(&path.as_str()) {
             continue;
         }
         let without_ours = text.replace("<script src=\"/script.js\" defer></script>", "");
@@ -349,9 +395,21 @@ async fn the_pages_tell_what_is_approved_in_advance_what_could_not_be_rotated_an
     for told in ["0 of 3", "zone = example.com", "embedded:*", "30d", &grant, "not counted by its provider"] {
         assert!(agent.contains(told), "{told}: {agent}");
     }
-    assert!(page("/keys/CF_TOKEN").await.contains("not counted by its provider"));
+    let may =
+        agent.split("may ask for, by policy").nth(1).unwrap().split("approved in advance").next().unwrap();
+    for told in ["cloudflare/dns-edit", "DNS Write", "at once", "after 2 approvals"] {
+        assert!(may.contains(told), "{told}: {may}");
+    }
+    let key = page("/keys/CF_TOKEN").await;
+    assert!(key.contains("not counted by its provider"));
+    let life = key.split("its life, newest first").nth(1).unwrap();
+    let told =
+        ["version 1 is in force", "version 1 lies in", "version 1 works", "is made, and sealed", "asked for"];
+    let places: Vec<usize> = told.iter().map(|told| life.find(told).expect(told)).collect();
+    assert!(places.is_sorted(), "{life}");
     let keys = page("/keys").await;
-    assert!(keys.contains("rotates in 19 days") && keys.contains("not read"), "{keys}");
+    // In the last tenth of its 20 days: 18 or 19.
+    assert!(keys.contains("rotates in 1") && keys.contains("not read"), "{keys}");
     let wanted = Wanted { project: Some("web".parse().unwrap()), ..Wanted::default() };
     world.broker.deliver(&Reader::Operator(&ana), wanted).await.unwrap();
     assert!(page("/keys").await.contains("read now"));

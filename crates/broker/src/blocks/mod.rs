@@ -1,16 +1,20 @@
 //! What whoever has to decide reads: the same blocks, in the same order and words, in the terminal and on the page. Only how a line is
 //! coloured and broken is each door's own.
 
+mod permitted;
 mod proposal;
+mod settled;
+
+use permitted::{permissions, unlocks};
+use settled::Settled;
 
 pub(crate) use proposal::of_proposal;
 
 use jiff::Timestamp;
-use keywright_catalog::{Access, Catalog};
-use keywright_core::grant::{Permission, Resource};
+use keywright_core::grant::Resource;
 use keywright_core::key::Key;
 use keywright_core::plan::{Destination, Ending, Plan, Principal};
-use keywright_core::receipt::Status;
+use keywright_core::receipt::{Narrowed, Status};
 use keywright_core::text::Untrusted;
 use keywright_core::verdict::Level;
 use keywright_ledger::{ConfiguredConsumer, LedgerError, Request, Workload};
@@ -21,8 +25,6 @@ use crate::error::Result;
 use crate::review::Review;
 use crate::spend::{Spent, spent};
 
-/// So many permissions have a line each; of the others the names follow in one.
-const PERMISSIONS: usize = 5;
 /// How far back it is looked for asks like this one.
 const PAST: u32 = 200;
 /// What is shown of a text that somebody else wrote.
@@ -159,6 +161,8 @@ struct Known {
     replaces: Option<Key>,
     /// What the living keys of the agent that asks used.
     spent: Option<Spent>,
+    /// How it ended that it waited, where it was not approved.
+    settled: Settled,
 }
 
 impl Broker {
@@ -170,6 +174,7 @@ impl Broker {
 
     async fn known_of(&self, request: &Request) -> Result<Known> {
         let (plan, id, keyring) = (request.plan.clone(), request.id, std::sync::Arc::clone(&self.keyring));
+        let status = request.status;
         let known = self.ledger.read(move |tx| {
             let asked = tx.requests_of(&plan.principal, PAST)?;
             let alike = asked.iter().filter(|one| one.id != id && one.plan.template == plan.template);
@@ -185,6 +190,7 @@ impl Broker {
                 looked_at: asked.len(),
                 workloads: workloads.filter(reads).collect(),
                 consumers: tx.sound_consumers()?.into_iter().filter(covers).collect(),
+                settled: Settled::of(tx, id, status)?,
                 replaces: plan.rotates.map(|key| tx.key(key)).transpose()?,
                 spent: match &plan.principal {
                     Principal::Agent(name) => spent(tx, &tx.keys_of(name, PAST)?)?,
@@ -200,7 +206,7 @@ fn of_request(review: &Review, request: &Request, known: &Known) -> Vec<Block> {
     let plan = &review.plan;
     let blocks = [
         who(review, plan),
-        what(plan),
+        what(plan, review.narrowed.as_ref()),
         places(plan, known),
         why(review, plan),
         evidence(review, request, known),
@@ -225,7 +231,9 @@ fn who(review: &Review, plan: &Plan) -> Lines {
     lines
 }
 
-fn what(plan: &Plan) -> Lines {
+fn what(plan: &Plan, narrowed: Option<&Narrowed>) -> Lines {
+    let less =
+        narrowed.map(|less| format!("operator {} approves less than was asked: {}", less.by, less.words()));
     let budget = plan.budget_cents.map(|cents| format!("{}.{:02} US dollars", cents / 100, cents % 100));
     Lines::new()
         .add("key", plan.name.to_string())
@@ -234,6 +242,7 @@ fn what(plan: &Plan) -> Lines {
             "template",
             format!("{} (version {}, {})", plan.template, plan.template_version, plan.tier.as_str()),
         )
+        .toned("less", less.unwrap_or_default(), Tone::Good)
         .all("may", permissions(plan.provider.as_str(), &plan.permissions, &plan.escalation))
         .plain("left out", plan.withheld.iter().cloned())
         .all("on", plan.resources.iter().map(resource))
@@ -247,52 +256,6 @@ fn what(plan: &Plan) -> Lines {
             "rotates",
             plan.rotation.as_ref().map(|rotation| format!("every {}", rotation.every)).unwrap_or_default(),
         )
-}
-
-fn unlocks(all: u32, mutating: u32, needs: u32) -> (String, Tone) {
-    if all == 0 {
-        let text = "not known: the vendor does not say which operations each permission allows";
-        return (text.to_owned(), Tone::Warn);
-    }
-    let needs = if needs == 0 { String::new() } else { format!("; the job needs {needs}") };
-    let tone = if mutating == 0 { Tone::Good } else { Tone::Warn };
-    (format!("{}, {mutating} of them change something{needs}", counted(all.into(), "operation")), tone)
-}
-
-/// Each permission with what it is: a read, a change, or the power to make keys.
-fn permissions(provider: &str, permissions: &[Permission], escalation: &[String]) -> Vec<(String, Tone)> {
-    let catalog = Catalog::for_provider(provider).ok();
-    let tone = |permission: &Permission| {
-        if escalation.contains(&permission.id) {
-            return Tone::Bad;
-        }
-        let known = catalog.and_then(|catalog| catalog.permission_by_id(&permission.id).ok());
-        // What nobody knows may change something.
-        let reads = known.is_some_and(|one| one.access == Access::Read && !one.suspicious);
-        if reads { Tone::Good } else { Tone::Warn }
-    };
-    let mut all: Vec<(String, Tone)> = permissions.iter().map(|one| (permission(one), tone(one))).collect();
-    let weight = |tone: Tone| match tone {
-        Tone::Bad => 0,
-        Tone::Warn => 1,
-        Tone::Plain | Tone::Good => 2,
-    };
-    // The worst first: it is what has to be seen.
-    all.sort_by_key(|(_, tone)| weight(*tone));
-    if all.len() > PERMISSIONS {
-        let rest = all.split_off(PERMISSIONS);
-        let tone = rest.first().map_or(Tone::Plain, |(_, tone)| *tone);
-        let names: Vec<String> = rest.iter().map(|(name, _)| name.clone()).collect();
-        all.push((format!("and {} more: {}", rest.len(), names.join(", ")), tone));
-    }
-    all
-}
-
-fn permission(permission: &Permission) -> String {
-    let scope = permission.scope.rsplit('.').next().unwrap_or_default();
-    let name = &permission.name;
-    let kind = if scope.is_empty() { String::new() } else { format!(" ({scope})") };
-    format!("{name}{kind}")
 }
 
 fn resource(resource: &Resource) -> (String, Tone) {
@@ -366,8 +329,9 @@ fn evidence(review: &Review, request: &Request, known: &Known) -> Lines {
         _ => format!("{given} of {}{}", review.needed, names(&review.approved)),
     };
     let tone = if given >= usize::from(review.needed) { Tone::Good } else { Tone::Plain };
-    Lines::new()
-        .plain("because", review.reasons.iter().cloned())
+    known
+        .settled
+        .lines(Lines::new(), &review.reasons)
         .plain("policies", review.policies.iter().cloned())
         .all("asks like it", [alike(request, known)])
         .plain("spent", known.spent.map(|spent| spending(&spent, request)))
@@ -375,7 +339,6 @@ fn evidence(review: &Review, request: &Request, known: &Known) -> Lines {
         .all("may approve", may_approve(review))
         .time("asked", review.created_at)
         .time("waits until", review.expires_at)
-        .add("match code", review.match_code.clone())
         .add("digest", review.digest.clone())
 }
 

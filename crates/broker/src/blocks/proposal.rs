@@ -1,9 +1,10 @@
 //! The blocks of a template that an agent proposes.
 
+use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
 
 use super::{Block, Lines, Title, Tone, permissions, unlocks};
-use crate::differs::Difference;
+use crate::differs::{ANY_NETWORK, Difference};
 use crate::guards::check_template;
 use crate::review::Proposed;
 
@@ -47,6 +48,15 @@ pub(crate) fn of_proposal(proposed: &Proposed) -> Vec<Block> {
     let why = Lines::new().said("why", proposed.why.raw());
     let evidence = evidence
         .toned("held", proposed.held.clone().unwrap_or_default(), Tone::Bad)
+        .add(
+            "decided",
+            proposed
+                .decided_by
+                .as_ref()
+                .map(|by| format!("{} by operator {by}", proposed.status))
+                .unwrap_or_default(),
+        )
+        .said("because", proposed.reason.as_ref().map(Untrusted::raw).unwrap_or_default())
         .time("proposed", proposed.created_at);
     [(Title::Who, who), (Title::What, what), (Title::Why, why), (Title::Evidence, evidence)]
         .into_iter()
@@ -64,15 +74,66 @@ fn parameter(name: &str, one: &keywright_core::template::Parameter) -> String {
 
 /// What goes, what comes, what becomes another.
 fn difference(one: &Difference) -> (String, Tone) {
-    let what = &one.what;
-    match (&one.before, &one.after) {
-        (Some(before), Some(after)) => {
-            (format!("~ {what}: {} is now {}", before.raw(), after.raw()), Tone::Warn)
+    let what = match one.what.as_str() {
+        "operation" => "declared operation",
+        other => other,
+    };
+    let (before, after) = (one.before.as_ref().map(Untrusted::raw), one.after.as_ref().map(Untrusted::raw));
+    let text = match (before, after) {
+        (Some(before), Some(after)) => format!("~ {what}: {before} is now {after}"),
+        (Some(before), None) => format!("- {what}: {before}"),
+        (None, after) => format!("+ {what}: {}", after.unwrap_or_default()),
+    };
+    (text, means(&one.what, before, after))
+}
+
+/// What a difference means for who lets it in: less reach is good, and less of what confines a key is not.
+fn means(what: &str, before: Option<&str>, after: Option<&str>) -> Tone {
+    let span = |text: &str| Span::parse(text).ok();
+    match (what, before, after) {
+        ("can make keys", _, Some(_)) => Tone::Bad,
+        ("permission" | "destination" | "can make keys", Some(_), None) => Tone::Good,
+        ("rotation" | "budget", Some(_), None) | ("only from", _, Some(ANY_NETWORK)) => Tone::Bad,
+        ("rotation" | "budget" | "connection", None, Some(_)) | ("only from", Some(ANY_NETWORK), _) => {
+            Tone::Good
         }
-        (Some(before), None) => (format!("- {what}: {}", before.raw()), Tone::Good),
-        (None, after) => {
-            let after = after.as_ref().map(Untrusted::raw).unwrap_or_default();
-            (format!("+ {what}: {after}"), Tone::Warn)
+        ("ttl_max" | "ttl_default", Some(before), Some(after)) if span(after) < span(before) => Tone::Good,
+        ("operation", None, Some(_)) | ("title", ..) => Tone::Plain,
+        _ => Tone::Warn,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losing_what_confines_a_key_is_no_good_news_and_losing_reach_is() {
+        let table = [
+            ("permission", Some("DNS Write"), None, Tone::Good),
+            ("permission", None, Some("DNS Write"), Tone::Warn),
+            ("can make keys", None, Some("API Tokens Write"), Tone::Bad),
+            ("rotation", Some("every 30d"), None, Tone::Bad),
+            ("rotation", None, Some("every 30d"), Tone::Good),
+            ("rotation", Some("every 30d"), Some("every 60d"), Tone::Warn),
+            ("only from", Some("10.0.0.0/8"), Some("any network"), Tone::Bad),
+            ("only from", Some("any network"), Some("10.0.0.0/8"), Tone::Good),
+            ("only from", Some("10.0.0.0/8"), Some("11.0.0.0/8"), Tone::Warn),
+            ("operation", Some("GET /zones"), None, Tone::Warn),
+            ("operation", None, Some("GET /zones"), Tone::Plain),
+            ("budget", Some("5.00 US dollars"), None, Tone::Bad),
+            ("ttl_max", Some("90d"), Some("30d"), Tone::Good),
+            ("ttl_max", Some("12h"), Some("90d"), Tone::Warn),
+            ("destination", None, Some("dotenv:*"), Tone::Warn),
+        ];
+        for (what, before, after, tone) in table {
+            assert_eq!(means(what, before, after), tone, "{what}: {before:?} is now {after:?}");
         }
+        let difference = difference(&Difference {
+            what: "operation".to_owned(),
+            before: Some(Untrusted::capped("GET /zones", 20)),
+            after: None,
+        });
+        assert_eq!(difference.0, "- declared operation: GET /zones");
     }
 }

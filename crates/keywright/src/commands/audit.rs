@@ -16,7 +16,7 @@ use crate::input;
 use crate::output::{Done, Output};
 use crate::show::facts::Facts;
 use crate::show::list::{List, Tone, plain, strong, toned};
-use crate::show::{count, field, items, number, outside, when};
+use crate::show::{count, field, items, moments, number, outside, when};
 
 /// The audit log: what happened, who did it, and whether anybody changed the record.
 #[derive(clap::Args)]
@@ -68,7 +68,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
             let trace = app.everyday(|| OperatorCall::AuditTrace { what: what.clone() }).await?;
             let mut text = super::key::show(&trace);
             text.push('\n');
-            text.push_str(&entries(items(&trace, "entries")));
+            text.push_str(&moments::list(items(&trace, "timeline")));
             Ok(Output::new(trace, text))
         }
         Command::Verify { checkpoint } => verify(app, checkpoint.as_deref()).await,

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::errors::Exit;
 use crate::output::{Done, Output, say};
 use crate::show::list::{Tone, toned};
-use crate::show::{field, items, number, receipt, when};
+use crate::show::{field, items, moments, number, receipt, when};
 
 /// How long a drain may take for which the command waits.
 const PATIENCE: i64 = 15 * 60;
@@ -58,7 +58,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
         if app.json {
             return Ok(Output::new(trace, ""));
         }
-        let said = items(&trace, "entries").len();
+        let said = last_entry(&trace);
         return follow(app, &key, said, trace).await;
     }
     let wait_seconds = if app.json { WAIT } else { 0 };
@@ -74,21 +74,19 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
     if app.json || no_wait || !goes_on {
         return receipt::done(begun);
     }
-    follow(app, &key, items(&before, "entries").len(), begun).await
+    follow(app, &key, last_entry(&before), begun).await
 }
 
-/// Says each step as it happens. What was said already of the key's entries is `said`.
-async fn follow(app: &App, key: &str, mut said: usize, begun: Value) -> Done {
+/// Says each step as it happens. The key's entries up to number `said` were told already.
+async fn follow(app: &App, key: &str, mut said: u64, begun: Value) -> Done {
     let mut waits_for = String::new();
     loop {
         app.tick().await;
         let trace = app.everyday(|| OperatorCall::KeyShow { key: key.to_owned() }).await?;
-        for entry in items(&trace, "entries").iter().skip(said) {
-            if let Some(line) = step(entry, &trace) {
-                say(&line);
-            }
+        for moment in items(&trace, "timeline").iter().filter(|moment| entry_of(moment) > said) {
+            say(&line_of(moment));
         }
-        said = said.max(items(&trace, "entries").len());
+        said = said.max(last_entry(&trace));
         let under_way = trace.get("under_way").filter(|saga| field(saga, "what") == "rotate");
         let Some(saga) = under_way else { return ended(trace, &begun) };
         let now = Timestamp::now();
@@ -162,48 +160,19 @@ fn ended(trace: Value, begun: &Value) -> Done {
     )))
 }
 
-/// A step of a rotation in words; `None` for what is no step.
-fn step(entry: &Value, trace: &Value) -> Option<String> {
-    let facts = entry.get("facts").cloned().unwrap_or_default();
-    let (deed, stage, phase) = (field(entry, "deed"), field(entry, "stage"), field(&facts, "phase"));
-    let because = field(&facts, "because");
-    let version = entry.get("subject").map(|subject| field(subject, "version")).unwrap_or_default();
-    let number = items(trace, "versions")
-        .iter()
-        .find(|known| field(known, "id") == version)
-        .map_or(0, |known| number(known, "number"));
-    let (tone, text) = match (deed.as_str(), stage.as_str(), phase.as_str()) {
-        ("key.rotate", "intent", _) => (Tone::Plain, "a successor is to be made".to_owned()),
-        ("key.mint", "note", "sealed") => (Tone::Plain, "the successor is made, and sealed".to_owned()),
-        ("key.mint", "note", "compared") => (Tone::Plain, "it is exactly what was asked".to_owned()),
-        ("key.mint", "note", "probed") => (Tone::Plain, "it works".to_owned()),
-        ("key.place", "outcome", "verified") => {
-            (Tone::Plain, format!("it lies in {} ({})", field(&facts, "place"), field(&facts, "verified")))
-        }
-        ("key.rotate", "note", "switched") => {
-            (Tone::Good, format!("version {number} is in force; the old one works until it is idle"))
-        }
-        ("consumer.tell", "outcome", _) => match entry.pointer("/result/ok").and_then(Value::as_bool) {
-            Some(true) => (Tone::Plain, format!("consumer {} was told", field(&facts, "consumer"))),
-            _ => (Tone::Warn, format!("consumer {} was not told yet", field(&facts, "consumer"))),
-        },
-        ("key.rotate", "note", "drained") => (Tone::Good, format!("version {number} may end: {because}")),
-        ("key.rotate", "note", "late") => {
-            (Tone::Bad, format!("version {number} lives longer than it should: {because}"))
-        }
-        ("key.rotate", "note", "enabled") => {
-            (Tone::Warn, format!("version {number} is switched on again: {because}"))
-        }
-        ("key.rotate", "note", "disabled") => {
-            (Tone::Plain, format!("version {number} is switched off, which can be taken back"))
-        }
-        ("key.revoke", "outcome", _) => {
-            (Tone::Good, format!("version {number} is revoked, and confirmed gone"))
-        }
-        ("key.rotate", "outcome", _) => (Tone::Good, "done".to_owned()),
-        _ => return None,
-    };
-    let at = field(entry, "at").parse::<Timestamp>().map(when::seconds).unwrap_or_default();
+/// A moment of the key's life, as a line.
+fn line_of(moment: &Value) -> String {
+    let at = field(moment, "at").parse::<Timestamp>().map(when::seconds).unwrap_or_default();
     let time = at.get(11..19).unwrap_or_default().to_owned();
-    Some(format!("  {time}  {}", toned(&text, tone)))
+    format!("  {time}  {}", moments::line(moment))
+}
+
+/// The number of the last entry that is known of a key.
+fn last_entry(trace: &Value) -> u64 {
+    items(trace, "entries").last().map_or(0, |entry| number(entry, "index"))
+}
+
+/// The number of the entry that a moment is from.
+fn entry_of(moment: &Value) -> u64 {
+    field(moment, "entry").rsplit('_').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }

@@ -30,6 +30,18 @@ pub(crate) enum Tone {
     Bad,
 }
 
+impl Tone {
+    /// As the broker names it.
+    pub(crate) fn of(name: &str) -> Self {
+        match name {
+            "good" => Self::Good,
+            "warn" => Self::Warn,
+            "bad" => Self::Bad,
+            _ => Self::Plain,
+        }
+    }
+}
+
 /// A list with a header.
 pub(crate) struct List {
     header: Vec<&'static str>,

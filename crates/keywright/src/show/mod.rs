@@ -5,6 +5,7 @@ pub(crate) use keywright_server::when;
 
 pub(crate) mod facts;
 pub(crate) mod list;
+pub(crate) mod moments;
 pub(crate) mod plan;
 pub(crate) mod receipt;
 

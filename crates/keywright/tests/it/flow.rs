@@ -38,6 +38,31 @@ fn a_whole_day(world: &World) {
 
     let trace = world.ok(&["audit", "trace", "web/production/PROD_TOKEN"]);
     assert_eq!(trace["approved_by"], serde_json::json!(["alice", "bob"]));
+    let told: Vec<(&str, &str, bool)> = trace["timeline"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| {
+            (it["what"].as_str().unwrap(), it["who"].as_str().unwrap(), it["signed"].as_bool().unwrap())
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("asked for; it needs 2 approvals", "operator alice", false),
+            ("approved, with their signing key", "operator alice", true),
+            ("approved, with their signing key", "operator bob", true),
+            ("that is enough; policy lets it", "operator alice", false),
+            ("version 1 is made, and sealed", "the broker", false),
+            ("version 1 is exactly what was asked", "the broker", false),
+            ("version 1 works", "the broker", false),
+            ("version 1 lies in embedded:web/production/PROD_TOKEN (read-back)", "the broker", false),
+            ("version 1 is in force", "operator alice", false),
+            ("it is to be revoked", "operator alice", false),
+            ("its copy in embedded:web/production/PROD_TOKEN: removed", "the broker", false),
+            ("version 1 is revoked, and confirmed gone", "the broker", false),
+        ]
+    );
     let log = world.ok(&["audit", "log", "--from", "0", "--limit", "1000"]);
     let deeds: Vec<&str> =
         log["entries"].as_array().unwrap().iter().map(|e| e["deed"].as_str().unwrap()).collect();

@@ -73,13 +73,37 @@ fn what_is_looked_for_often_is_found_without_looking_at_everything() {
             }),
         ),
         (
+            "requests_inbox, backwards",
+            Box::new(|| {
+                let place = crate::InboxPlace { risk: 1, created_at: now, id: request };
+                tx.requests_inbox_before(place, 50)?;
+                tx.requests_inbox_last(50).map(drop)
+            }),
+        ),
+        ("inbox_place", Box::new(|| tx.inbox_place(request).map(drop))),
+        ("requests_approved_by", Box::new(|| tx.requests_approved_by(&"ana".parse().unwrap()).map(drop))),
+        (
             "requests_of",
             Box::new(|| {
                 let agent = keywright_core::plan::Principal::Agent("bot".parse().unwrap());
                 tx.requests_of(&agent, 50).map(drop)
             }),
         ),
-        ("keys_before", Box::new(|| tx.keys_before(None, 50).map(drop))),
+        ("keys_sought", Box::new(|| tx.keys_sought(&crate::KeysSought::default(), 50).map(drop))),
+        (
+            "keys_sought, those owed",
+            Box::new(|| {
+                let sought = crate::KeysSought { stands: Some(crate::Stands::Owed), ..Default::default() };
+                tx.keys_sought(&sought, 50).map(drop)
+            }),
+        ),
+        (
+            "keys_sought, those late",
+            Box::new(|| {
+                let sought = crate::KeysSought { stands: Some(crate::Stands::Late), ..Default::default() };
+                tx.keys_sought(&sought, 50).map(drop)
+            }),
+        ),
         ("keys_of", Box::new(|| tx.keys_of(&"bot".parse().unwrap(), 50).map(drop))),
         ("rotations_failing", Box::new(|| tx.rotations_failing().map(drop))),
         ("drains_late", Box::new(|| tx.drains_late().map(drop))),
@@ -90,6 +114,7 @@ fn what_is_looked_for_often_is_found_without_looking_at_everything() {
         ("revocations_count", Box::new(|| tx.revocations_count().map(drop))),
         ("attempts_uncertain", Box::new(|| tx.attempts_uncertain().map(drop))),
         ("embedded_current", Box::new(|| tx.embedded_current("p").map(drop))),
+        ("audit_since", Box::new(|| tx.audit_since(now).map(drop))),
         ("last_read", Box::new(|| tx.last_read(key).map(drop))),
         ("keys_failing", Box::new(|| tx.keys_failing(10).map(drop))),
         ("sealed_of", Box::new(|| tx.sealed_of("o").map(drop))),
@@ -118,8 +143,15 @@ fn what_is_looked_for_often_is_found_without_looking_at_everything() {
             assert!(is_small, "{what}: {plan:#?}");
         }
         // A state that nearly all come to have is no way to find one of them.
-        let asks_for_it =
-            ["requests_approved", "requests_overdue", "requests_inbox", "requests_high"].contains(&what);
+        let asks_for_it = [
+            "requests_approved",
+            "requests_overdue",
+            "requests_inbox",
+            "requests_inbox, backwards",
+            "requests_high",
+        ]
+        .contains(&what)
+            || what == "requests_approved_by";
         let by_state = plan.iter().any(|step| step.ends_with("(status=?)") || step.ends_with("(state=?)"));
         assert!(asks_for_it || !by_state, "{what}: {plan:#?}");
     }

@@ -49,6 +49,8 @@ pub struct AuditFilter {
     pub newest_first: bool,
     /// Only before this place.
     pub before: Option<u64>,
+    /// Only of this deed. No index leads to those, so whoever looks for them says between which places.
+    pub deed: Option<Deed>,
 }
 
 impl StoredEntry {
@@ -163,7 +165,11 @@ impl Tx<'_> {
         let mut parameters = vec![LOG.into(), filter.from.into(), limit.into()];
         // What is not asked for is not in the statement: with it, no index would be used and the whole log be read.
         let mut only = String::new();
-        let asked = [("request", Value::maybe(filter.request)), ("key_id", Value::maybe(filter.key))];
+        let asked = [
+            ("request", Value::maybe(filter.request)),
+            ("key_id", Value::maybe(filter.key)),
+            ("deed", Value::maybe(filter.deed)),
+        ];
         for (column, value) in asked.into_iter().filter(|(_, value)| !matches!(value, Value::Null)) {
             parameters.push(value);
             only.push_str(&format!(" AND {column} = ${}", parameters.len()));
@@ -177,6 +183,26 @@ impl Tx<'_> {
             FACTS.columns
         );
         self.query(&sql, &parameters)?.into_iter().map(StoredEntry::read).collect()
+    }
+
+    /// The place of the first entry that is not older than a moment, or how many there are. Entries stand in the order of their
+    /// times, as far as the clock kept it.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn audit_since(&self, at: Timestamp) -> Result<u64> {
+        let sql = "SELECT at FROM audit_entries WHERE log = $1 AND number >= $2 ORDER BY number LIMIT 1";
+        let (mut low, mut high) = (0, self.audit_size()?);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let row = self.first(sql, &[LOG.into(), middle.into()])?;
+            if row.map(|row| row.time(0)).transpose()?.is_some_and(|there| there < at) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
     }
 
     /// When a key's secret was handed to a program last, as the log has it.

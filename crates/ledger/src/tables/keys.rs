@@ -13,7 +13,7 @@ pub(crate) const KEYS: Facts = Facts { table: "keys", what: "key", count: 10, co
 pub(super) const KEY: &str =
     "id, name, project, environment, provider, connection, template, request, agent, created_at, state, mac";
 pub(crate) const VERSIONS: Facts = Facts { table: "versions", what: "version", count: 7, columns: VERSION };
-const VERSION: &str =
+pub(super) const VERSION: &str =
     "v.id, v.key_id, v.attempt, v.number, v.provider_key_id, v.expires_at, v.fingerprint, v.state, v.mac";
 
 pub(super) fn read_key(tx: &Tx<'_>, row: &Row) -> Result<Key> {
@@ -33,7 +33,7 @@ pub(super) fn read_key(tx: &Tx<'_>, row: &Row) -> Result<Key> {
     })
 }
 
-fn read_version(tx: &Tx<'_>, row: &Row) -> Result<Version> {
+pub(super) fn read_version(tx: &Tx<'_>, row: &Row) -> Result<Version> {
     VERSIONS.check(tx, row)?;
     Ok(Version {
         id: row.parse(0, "version id")?,
@@ -106,21 +106,6 @@ impl Tx<'_> {
         let parameters =
             [Value::maybe(project), Value::maybe(environment), Value::maybe(state), i64::from(limit).into()];
         self.sound(&self.query(&sql, &parameters)?, read_key)
-    }
-
-    /// Keys, newest first, those made before one of them; at most `limit`.
-    ///
-    /// # Errors
-    /// When the ledger can't be read.
-    pub fn keys_before(&self, before: Option<KeyId>, limit: u32) -> Result<Vec<Key>> {
-        // An id begins with when it was made (ULID), so that its index is in order.
-        let (only, mut of) = match before {
-            Some(id) => ("WHERE id < $2", vec![Value::text(id)]),
-            None => ("", vec![]),
-        };
-        of.insert(0, i64::from(limit).into());
-        let sql = format!("SELECT {KEY} FROM keys {only} ORDER BY id DESC LIMIT $1");
-        self.sound(&self.query(&sql, &of)?, read_key)
     }
 
     /// The keys of an agent that live or are being made, newest first, at most `limit`.

@@ -7,7 +7,7 @@ use keywright_core::id::{KeyId, RequestId};
 use keywright_core::key::Key;
 use keywright_core::name::AgentName;
 use keywright_core::plan::{Digest, Plan, Principal};
-use keywright_core::receipt::Status;
+use keywright_core::receipt::{Narrowed, Status};
 use keywright_core::verdict::{Level, flags, verdict};
 
 use crate::error::{LedgerError, Result};
@@ -64,17 +64,6 @@ pub struct RequestFilter {
     pub limit: u32,
 }
 
-/// A place in the inbox: what comes after it is less to lose, or was asked later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InboxPlace {
-    /// How much there is to lose, as the row has it.
-    pub risk: u8,
-    /// When it was asked.
-    pub created_at: Timestamp,
-    /// Which.
-    pub id: RequestId,
-}
-
 /// How much there is to lose, for the order of the inbox.
 fn risk(plan: &Plan) -> i64 {
     match verdict(plan, &flags(plan)).level {
@@ -85,11 +74,11 @@ fn risk(plan: &Plan) -> i64 {
 }
 
 pub(crate) const FACTS: Facts = Facts { table: "requests", what: "request", count: 13, columns: COLUMNS };
-const COLUMNS: &str = "id, principal_kind, principal_name, idempotency_key, ask_digest, plan, digest, approvals_needed, \
+pub(super) const COLUMNS: &str = "id, principal_kind, principal_name, idempotency_key, ask_digest, plan, digest, approvals_needed, \
                        policies, prompt, claimed, created_at, expires_at, status, reasons, key_id, entry, mac";
 
 impl Request {
-    fn read(tx: &Tx<'_>, row: &Row) -> Result<Self> {
+    pub(super) fn read(tx: &Tx<'_>, row: &Row) -> Result<Self> {
         FACTS.check(tx, row)?;
         Ok(Self {
             id: row.parse(0, "request id")?,
@@ -225,49 +214,6 @@ impl Tx<'_> {
         );
         let limit = if filter.limit == 0 { 100 } else { i64::from(filter.limit) };
         self.sound(&self.query(&sql, &[Value::maybe(filter.status), limit.into()])?, Request::read)
-    }
-
-    /// What waits for approval: most to lose first, and of those that are equal the oldest; at most `limit`, from after a place on.
-    /// Each with its place.
-    ///
-    /// # Errors
-    /// When the ledger can't be read.
-    pub fn requests_inbox(
-        &self,
-        after: Option<InboxPlace>,
-        limit: u32,
-    ) -> Result<Vec<(InboxPlace, Request)>> {
-        // The MAC is last, whatever else is read.
-        let columns = COLUMNS.replace(", mac", ", risk, mac");
-        let order = "ORDER BY risk DESC, created_at, id LIMIT";
-        let is_in = "status = 'pending_approval'";
-        let rows = match after {
-            None => {
-                let sql = format!("SELECT {columns} FROM requests WHERE {is_in} {order} $1");
-                self.query(&sql, &[i64::from(limit).into()])?
-            }
-            Some(place) => {
-                // In two parts, so that each walks the index: the same risk and later, then less.
-                let same = format!(
-                    "SELECT {columns} FROM requests WHERE {is_in} AND risk = $1 AND (created_at, id) > ($2, $3) {order} $4"
-                );
-                let (risk, limit) = (Value::from(i64::from(place.risk)), i64::from(limit));
-                let of = [risk, place.created_at.into(), Value::text(place.id), limit.into()];
-                let mut rows = self.query(&same, &of)?;
-                let left = limit - i64::try_from(rows.len()).unwrap_or(limit);
-                if left > 0 {
-                    let less =
-                        format!("SELECT {columns} FROM requests WHERE {is_in} AND risk < $1 {order} $2");
-                    rows.extend(self.query(&less, &[i64::from(place.risk).into(), left.into()])?);
-                }
-                rows
-            }
-        };
-        self.sound(&rows, |tx, row| {
-            let request = Request::read(tx, row)?;
-            let risk = u8::try_from(row.int(17)?).map_err(|_| LedgerError::Damaged { what: "risk" })?;
-            Ok((InboxPlace { risk, created_at: request.created_at, id: request.id }, request))
-        })
     }
 
     /// The newest requests of a principal, at most `limit`.
@@ -433,7 +379,13 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] when the request no longer waits with the plan of `asked`.
-    pub fn narrow_request(&self, narrowed: &Request, asked: Digest, entry: u64) -> Result<()> {
+    pub fn narrow_request(
+        &self,
+        narrowed: &Request,
+        asked: Digest,
+        told: &Narrowed,
+        entry: u64,
+    ) -> Result<()> {
         let sql = format!("SELECT {COLUMNS} FROM requests WHERE id = $1");
         let row = self.first(&sql, &[Value::text(narrowed.id)])?;
         let row = row.ok_or(LedgerError::Conflict { what: "the request" })?;
@@ -448,7 +400,7 @@ impl Tx<'_> {
         let mac = FACTS.mac(self, &facts.facts(row.maybe_text(3)?)?)?;
         let rows = self.execute(
             "UPDATE requests SET plan = $3, digest = $4, approvals_needed = $5, reasons = $6, policies = $7, entry = $8, \
-             mac = $9, risk = $10 WHERE id = $1 AND digest = $2 AND status = 'pending_approval'",
+             mac = $9, risk = $10, narrowed = $11 WHERE id = $1 AND digest = $2 AND status = 'pending_approval'",
             &[
                 Value::text(narrowed.id),
                 Value::text(asked),
@@ -460,9 +412,21 @@ impl Tx<'_> {
                 entry.into(),
                 mac,
                 risk(&narrowed.plan).into(),
+                json(told)?,
             ],
         )?;
         if rows == 0 { Err(LedgerError::Conflict { what: "the request" }) } else { Ok(()) }
+    }
+
+    /// What was asked for, where an operator approved less.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn narrowed(&self, id: RequestId) -> Result<Option<Narrowed>> {
+        let row = self.first("SELECT narrowed FROM requests WHERE id = $1", &[Value::text(id)])?;
+        let text = row.as_ref().map_or(Ok(None), |row| row.maybe_text(0))?;
+        text.map(|text| serde_json::from_str(text).map_err(|_| LedgerError::Damaged { what: "narrowed" }))
+            .transpose()
     }
 
     /// Requests that wait although as many operators as they need have approved their plans.

@@ -12,6 +12,7 @@ use keywright_broker::Code;
 use keywright_broker::approve::Less;
 use keywright_broker::passkey::{Act, Challenge, Done, Likes};
 use keywright_core::approval::Assertion;
+use keywright_core::name::OperatorName;
 use keywright_core::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -264,7 +265,7 @@ pub(super) async fn touch(
     let done =
         door.broker.touched_by(&operator, &id, &door.origin, assertion, WAIT).await.map_err(refused)?;
     let to = match done {
-        Done::Request(request) => format!("/r/{request}"),
+        Done::Request(request) => decided(&door, &operator, &request).await,
         Done::Inbox => "/".to_owned(),
         Done::Agents => "/agents".to_owned(),
         Done::Agent(agent) => format!("/agents/{agent}"),
@@ -273,4 +274,12 @@ pub(super) async fn touch(
         Done::Passkey(_) => "/passkeys".to_owned(),
     };
     Ok(Json(json!({ "to": pages::local(&to) })))
+}
+
+/// Where it goes on for somebody who decided a request: to the next that waits for them, or to the inbox, which say what came of it.
+async fn decided(door: &Door, operator: &OperatorName, request: &str) -> String {
+    match door.broker.after(operator, request).await {
+        Ok(Some(next)) => format!("/r/{next}?done={request}"),
+        _ => format!("/?done={request}"),
+    }
 }

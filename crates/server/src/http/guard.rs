@@ -39,8 +39,13 @@ pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next:
     let Some(request) = with_body(request).await else {
         return StatusCode::REQUEST_TIMEOUT.into_response();
     };
-    let mut response = match check(&door, request.method(), request.headers()) {
-        Ok(()) => next.run(request).await,
+    let checked = check(&door, request.method(), request.headers());
+    let mut response = match checked {
+        Ok(()) => {
+            let (asked, body) = request.into_parts();
+            let answer = next.run(Request::from_parts(asked.clone(), body)).await;
+            super::pages::dressed(&door, asked, answer).await
+        }
         Err(Refused::Elsewhere) if request.method() == Method::GET => {
             // By the number of this machine: browsers have no passkeys there.
             Redirect::temporary(&format!("{}{}", door.origin, request.uri().path())).into_response()

@@ -53,6 +53,7 @@ pub const ROUTES: &[Route] = &[
     look("/policy", || get(pages::templates::policy)),
     look("/audit", || get(pages::audit::page)),
     look("/audit/download", || get(pages::audit::download)),
+    look("/audit/{entry}", || get(pages::audit::one)),
     look("/health", || get(pages::health::page)),
     look("/passkeys", || get(pages::passkeys::list)),
     open("/door", || get(pages::door::page)),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::FromRequestParts;
-use axum::http::header::{self, HeaderValue};
+use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
@@ -20,6 +20,10 @@ const LONGEST: Duration = Duration::from_secs(12 * 3_600);
 /// How long one lasts in which nothing is looked at.
 const SILENT: Duration = Duration::from_secs(1_800);
 const AT_MOST: usize = 64;
+/// What a page sends along when nobody asked it to look again.
+const BY_ITSELF: &str = "keywright-by-itself";
+/// What tells a page's script that there is no session any more, and where the door is.
+const DOOR: HeaderName = HeaderName::from_static("keywright-door");
 /// So many wrong passphrases in a row have others wait.
 const TRIES: u32 = 5;
 /// How long they wait.
@@ -99,11 +103,16 @@ impl Sessions {
         pairs.filter(|(name, _)| *name == self.name()).map(|(_, word)| word).take(8)
     }
 
+    /// Whose session a request comes with. What a page asks for by itself does not count as a look: a page that was left open
+    /// keeps no session alive.
     fn who(&self, parts: &Parts) -> Option<OperatorName> {
+        let is_look = !parts.headers.contains_key(BY_ITSELF);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for word in self.words(parts) {
             if let Some(session) = open.get_mut(&hash(word)).filter(|session| session.lasts()) {
-                session.seen = Instant::now();
+                if is_look {
+                    session.seen = Instant::now();
+                }
                 return Some(session.operator.clone());
             }
         }
@@ -145,11 +154,13 @@ impl FromRequestParts<Arc<Door>> for Looks {
             }
         }
         if parts.method == Method::GET {
-            let to: String = url::form_urlencoded::byte_serialize(parts.uri.path().as_bytes()).collect();
+            let to = parts.uri.path_and_query().map_or("/", |all| all.as_str());
+            let to: String = url::form_urlencoded::byte_serialize(to.as_bytes()).collect();
             return Err(Redirect::to(&format!("/door?to={to}")).into_response());
         }
         let failure =
             Failure::new(keywright_broker::Code::Unauthenticated, "your session is over; come in again");
-        Err((StatusCode::UNAUTHORIZED, axum::Json(failure)).into_response())
+        let door = [(DOOR, HeaderValue::from_static("/door"))];
+        Err((StatusCode::UNAUTHORIZED, door, axum::Json(failure)).into_response())
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use keywright_broker::adopt::{MAY, ON};
 use keywright_broker::inventory::Inventory;
 use keywright_broker::spend::Spend;
+use keywright_broker::timeline::{Moment, timeline};
 use keywright_broker::trace::{KeySummary, Trace};
 use keywright_core::audit::{Deed, Entry};
 use keywright_core::drain::Verdict;
@@ -117,7 +118,16 @@ pub fn trace(trace: &Trace) -> Value {
         "placements": placements.iter().map(placement).collect::<Vec<_>>(),
         "open": open,
         "revocations": debts,
+        "timeline": timeline(entries, versions).iter().map(moment).collect::<Vec<_>>(),
         "entries": entries,
+    })
+}
+
+/// Something that happened to a key.
+fn moment(moment: &Moment) -> Value {
+    json!({
+        "at": moment.at.to_string(), "what": moment.what, "said": moment.said.as_deref().map(escaped),
+        "tone": moment.tone, "who": moment.who, "signed": moment.is_signed, "entry": moment.entry, "times": moment.times,
     })
 }
 

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
+use keywright_broker::trace::Glance;
+use keywright_broker::usable::MayUse;
+use keywright_broker::{BrokerError, Code};
 use keywright_core::name::AgentName;
+use keywright_core::policy::Effect;
 use keywright_core::receipt::Status;
 use serde::Deserialize;
 
@@ -14,6 +18,10 @@ use super::grants::standing;
 use super::keys::{spending, table};
 use super::parts::{Deed, Part, Shown, Table, Text, Tone};
 use super::{Page, ROWS, failed};
+
+/// What the table of what an agent may ask for does not say.
+pub(super) const USABLE: &str = "What policy says to a plain ask. Other parameters, a longer life or a busy hour may make it say something \
+                      else: `keywright policy explain REQUEST` tells why.";
 
 /// From where on.
 #[derive(Deserialize)]
@@ -36,28 +44,38 @@ pub(crate) async fn list(
     let rows = usize::try_from(ROWS).unwrap_or(usize::MAX);
     let is_more = agents.len() > rows;
     agents.truncate(rows);
+    let names = agents.iter().map(|agent| agent.name.clone()).collect();
+    let at_a_glance = match door.broker.at_a_glance(names).await {
+        Ok(all) => all,
+        Err(error) => return failed("agents", &operator, error),
+    };
     let now = door.broker.now();
-    let row = |agent: &keywright_ledger::Agent| {
+    let row = |(agent, glance): (&keywright_ledger::Agent, &Glance)| {
+        let waits = Text::of(glance.waits.to_string());
         vec![
             Text::of(agent.name.as_str()).to(&["agents", agent.name.as_str()]),
             match door.broker.paused(&agent.name) {
                 Some(_) => Text::of("paused").toned(Tone::Bad),
                 None => Text::of("may ask").toned(Tone::Good),
             },
+            Text::of(glance.keys.to_string()),
+            if glance.waits > 0 { waits.toned(Tone::Warn) } else { waits },
+            Text::of(glance.spent.map_or_else(String::new, |spent| spent.usage.to_string())),
+            glance.asked_at.map_or_else(|| Text::of("never"), |at| Text::at(at, now)),
             Text::of(agent.added_by.as_str()),
             Text::at(agent.added_at, now),
         ]
     };
     let table = Table {
-        header: vec!["agent", "state", "added by", "added"],
-        rows: agents.iter().map(row).collect(),
+        header: vec!["agent", "state", "keys", "waits", "spent", "last asked", "added by", "added"],
+        rows: agents.iter().zip(&at_a_glance).map(row).collect(),
         empty: "No agents yet: `keywright agent add NAME --token-file FILE`.",
     };
     let mut page = Page::new("agents", "Agents", &operator).with(Part::Table(table));
     if let Some(last) = agents.last().filter(|_| is_more) {
         page = page.with(Part::More(format!("/agents?after={}", last.name), "more"));
     }
-    page.answer(&door).await
+    page.answer(&door, &operator).await
 }
 
 pub(super) fn of_status(status: Status) -> Tone {
@@ -75,7 +93,7 @@ fn deeds(name: &str, is_there: bool, is_paused: bool) -> Vec<Deed> {
         act,
         field: "agent",
         of: Shown::of(name),
-        label,
+        label: Shown::of(label),
         says,
         tone,
         asks,
@@ -96,6 +114,36 @@ fn deeds(name: &str, is_there: bool, is_paused: bool) -> Vec<Deed> {
     deeds
 }
 
+/// What policy says to an ask.
+pub(super) fn says(effect: Effect) -> Text {
+    match effect {
+        Effect::Allow => Text::of("at once").toned(Tone::Good),
+        Effect::NeedsApprovals(1) => Text::of("after 1 approval").toned(Tone::Warn),
+        Effect::NeedsApprovals(needed) => Text::of(format!("after {needed} approvals")).toned(Tone::Warn),
+        Effect::Deny => Text::of("no"),
+    }
+}
+
+/// What policy lets it ask for.
+fn usable(may: &[MayUse]) -> Table {
+    let row = |one: &MayUse| {
+        let template = &one.template.template;
+        let (provider, name) = template.id.as_str().split_once('/').unwrap_or((template.id.as_str(), ""));
+        let names: Vec<&str> = one.template.permissions.iter().map(|one| one.name.as_str()).collect();
+        vec![
+            Text::of(template.id.as_str()).to(&["templates", provider, name]),
+            Text::of(names.join(", ")),
+            says(one.dev),
+            says(one.production),
+        ]
+    };
+    Table {
+        header: vec!["template", "may", "in dev", "in production"],
+        rows: may.iter().map(row).collect(),
+        empty: "Nothing: no template is in force that policy lets it ask for.",
+    }
+}
+
 pub(crate) async fn one(
     State(door): State<Arc<Door>>,
     Looks(operator): Looks,
@@ -107,19 +155,25 @@ pub(crate) async fn one(
         let done = door.broker.done_by(&name, ROWS).await?;
         let mut grants = door.broker.grants().await?;
         grants.retain(|one| one.grant.agent == name);
-        Ok::<_, keywright_broker::BrokerError>((name, known, done, grants))
+        let may = if known.is_some() { door.broker.may_use(&name).await? } else { Vec::new() };
+        Ok::<_, keywright_broker::BrokerError>((name, known, done, grants, may))
     };
-    let (name, known, done, grants) = match found.await {
+    let (name, known, done, grants, may) = match found.await {
         Ok(found) => found,
         Err(error) => return failed("agents", &operator, error),
     };
+    let left_nothing = done.requests.is_empty() && done.keys.is_empty() && grants.is_empty();
+    if known.is_none() && left_nothing && door.broker.paused(&name).is_none() {
+        let message = format!("there is no agent `{name}`, and none is known to have been");
+        return failed("agents", &operator, BrokerError::new(Code::NotFound, message));
+    }
     let now = door.broker.now();
     let row = |request: &keywright_ledger::Request| {
         vec![
             Text::of(request.plan.name.as_str()).to(&["r", &request.id.to_string()]),
             Text::of(request.plan.template.to_string()),
             Text::of(format!("{} / {}", request.plan.project, request.plan.environment)),
-            Text::of(request.status.to_string()).toned(of_status(request.status)),
+            Text::of(keywright_broker::review::stands(request.status)).toned(of_status(request.status)),
             Text::at(request.created_at, now),
         ]
     };
@@ -141,17 +195,21 @@ pub(crate) async fn one(
         facts.push(("paused", Text::of(said).toned(Tone::Bad)));
     }
     facts.push(("spent", spending(done.spent, now)));
-    let [approved, how_it_ends] = standing(&grants, now);
-    Page::new("agents", format!("agent {name}"), &operator)
+    let page = Page::new("agents", format!("agent {name}"), &operator)
         .with(Part::facts(facts))
-        .with(Part::Deeds(deeds(name.as_str(), is_there, paused.is_some())))
+        .with(super::deeds(&door, &operator, deeds(name.as_str(), is_there, paused.is_some())).await)
         .with(Part::heading("keys that live"))
         .with(Part::Table(table(&done.keys, now)))
-        .with(Part::heading("approved in advance"))
-        .with(approved)
-        .with(how_it_ends)
+        .with(Part::heading("may ask for, by policy"))
+        .with(Part::Table(usable(&may)))
+        .with(Part::Note(Shown::of(USABLE), Tone::Plain))
+        .with(Part::heading("approved in advance"));
+    let approved = standing(&door, &operator, &grants).await;
+    approved
+        .into_iter()
+        .fold(page, Page::with)
         .with(Part::heading("what it asked for last"))
         .with(Part::Table(asked))
-        .answer(&door)
+        .answer(&door, &operator)
         .await
 }

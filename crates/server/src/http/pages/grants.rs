@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use keywright_broker::grants::GrantShown;
 use keywright_broker::passkey::Like;
 use keywright_broker::review::Review;
@@ -12,6 +11,7 @@ use keywright_core::standing::StandingGrant;
 
 use super::super::Door;
 use super::parts::{Deed, Part, Shown, Table, Text, Tone};
+use super::{deeds, has_passkey};
 
 /// For how many days one can be given by a touch, and for how many requests; no number stands for any.
 const DAYS: [u64; 3] = [1, 7, 30];
@@ -20,7 +20,8 @@ const USES: [Option<u64>; 4] = [Some(1), Some(10), Some(100), None];
 const USUAL: (u64, Option<u64>) = (7, Some(10));
 
 /// What of it is approved in advance, and how each of those ends.
-pub(super) fn standing(grants: &[GrantShown], now: Timestamp) -> [Part; 2] {
+pub(super) async fn standing(door: &Door, operator: &OperatorName, grants: &[GrantShown]) -> Vec<Part> {
+    let now = door.broker.now();
     let row = |one: &GrantShown| {
         let grant = &one.grant;
         let uses = grant.uses.map_or_else(|| one.used.to_string(), |most| format!("{} of {most}", one.used));
@@ -56,28 +57,22 @@ pub(super) fn standing(grants: &[GrantShown], now: Timestamp) -> [Part; 2] {
         empty: "Nothing: `keywright grant add` approves a class of its requests for a while, and so does the page of a request that \
                 was approved.",
     };
-    let remove = |one: &GrantShown| {
-        let (grant, id) = (&one.grant, one.grant.id.to_string());
-        let about = format!(
-            "{} for {}, with {}, by {}",
-            grant.template,
-            place(grant),
-            parameters(grant),
-            grant.operator
-        );
-        let deed = Deed {
-            act: "remove_grant",
-            field: "grant",
-            of: Shown::of(&id),
-            label: "Remove this grant",
-            says: "Nothing is approved by it any more. Keys that were made by it live on.",
-            tone: Tone::Warn,
-            asks: "",
-            command: Shown::of(format!("keywright grant remove {id}")),
-        };
-        (Shown::of(about), deed)
+    let remove = |one: &GrantShown| Deed {
+        act: "remove_grant",
+        field: "grant",
+        of: Shown::of(one.grant.id.to_string()),
+        label: Shown::of(format!("Remove the grant for {}", one.grant.template)),
+        says: "Nothing is approved by it any more. Keys that were made by it live on.",
+        tone: Tone::Warn,
+        asks: "",
+        command: Shown::of(format!("keywright grant remove {}", one.grant.id)),
     };
-    [Part::Table(table), Part::Listed(grants.iter().map(remove).collect())]
+    let mut parts = vec![Part::Table(table)];
+    // Why there are no buttons stands on the page already.
+    if !grants.is_empty() && has_passkey(door, operator).await {
+        parts.push(deeds(door, operator, grants.iter().map(remove).collect()).await);
+    }
+    parts
 }
 
 /// A grant that a touch gives, in plain words.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::{Query, State};
 use axum::response::Response;
+use jiff::Timestamp;
+use keywright_broker::Health;
 use serde::Deserialize;
 
 use super::super::Door;
@@ -13,6 +15,11 @@ use super::{Page, failed};
 
 /// A parent credential that is as old as that, in days, should be replaced.
 const OLD_PARENT: i64 = 90;
+
+/// Where the keys are of which something is owed, late, failing.
+const OWED: &str = "/keys?state=owed";
+const LATE: &str = "/keys?state=late";
+const FAILING: &str = "/keys?state=failing";
 
 /// What is looked at only where somebody asks for it.
 #[derive(Deserialize)]
@@ -30,54 +37,48 @@ pub(crate) async fn page(
         Ok(health) => health,
         Err(error) => return failed("health", &operator, error),
     };
-    let mut page = Page::new("health", "Health", &operator);
-    let wrong = [
-        (&health.read_only, Tone::Bad),
-        (&health.clock_off, Tone::Bad),
-        (&health.unsigned, Tone::Warn),
-        (&health.witness, Tone::Warn),
-        (&health.clock, Tone::Warn),
-    ];
-    let mut is_well = true;
-    for (why, tone) in wrong {
-        if let Some(why) = why {
-            is_well = false;
-            page = page.with(Part::Note(Shown::of(why), tone));
-        }
-    }
-    let count = |number: u64, tone: Tone| {
-        let text = Text::of(number.to_string());
-        if number > 0 { text.toned(tone) } else { text }
-    };
-    if is_well && health.revocations_owed + health.drains_late + health.rotations_failing == 0 {
-        page = page.with(Part::Note(Shown::of("Nothing is wrong."), Tone::Good));
-    }
-    page = match looked_at_rows(&door, &rows).await {
-        Ok(parts) => parts.into_iter().fold(page, Page::with),
-        Err(error) => return failed("health", &operator, error),
-    };
     let connections = match door.broker.connections().await {
         Ok(connections) => connections,
         Err(error) => return failed("health", &operator, error),
     };
     let now = door.broker.now();
+    let mut page = Page::new("health", "Health", &operator);
+    let mut wrong = troubles(&health);
+    wrong.extend(connections.iter().filter(|one| is_old(one, now)).map(|one| {
+        let said = format!(
+            "the parent credential of {} is in use since {}: `keywright provider rotate-parent {}`",
+            one.name,
+            crate::when::away(one.parent_since(), now),
+            one.name
+        );
+        Text::of(said).toned(Tone::Warn)
+    }));
+    page = page.with(if wrong.is_empty() {
+        Part::Note(Shown::of("Nothing is wrong."), Tone::Good)
+    } else {
+        Part::List(wrong)
+    });
+    let count = |number: u64, tone: Tone, href: &str| {
+        let text = Text::of(number.to_string()).leads(href);
+        if number > 0 { text.toned(tone) } else { text }
+    };
+    page = match looked_at_rows(&door, &rows).await {
+        Ok(parts) => parts.into_iter().fold(page, Page::with),
+        Err(error) => return failed("health", &operator, error),
+    };
     page = page.with(Part::facts(vec![
-        ("active keys", count(health.keys_active, Tone::Plain)),
-        ("waiting for people", count(health.requests_pending, Tone::Warn)),
-        ("under way", count(health.sagas_open, Tone::Plain)),
-        ("revocations owed", count(health.revocations_owed, Tone::Bad)),
-        ("old versions that live too long", count(health.drains_late, Tone::Bad)),
-        ("keys that could not be rotated", count(health.rotations_failing, Tone::Bad)),
-        ("consumers that could not be told", count(health.consumers_untold, Tone::Warn)),
-        ("parents being replaced", count(health.parents_renewing, Tone::Plain)),
-        ("attempts of which nobody knows", count(health.attempts_uncertain, Tone::Warn)),
-        ("entries in the log", count(health.audit_entries, Tone::Plain)),
+        ("active keys", count(health.keys_active, Tone::Plain, "/keys?state=active")),
+        ("waiting for people", count(health.requests_pending, Tone::Warn, "/")),
+        ("under way", count(health.sagas_open, Tone::Plain, "")),
+        ("revocations owed", count(health.revocations_owed, Tone::Bad, OWED)),
+        ("old versions that live too long", count(health.drains_late, Tone::Bad, LATE)),
+        ("keys that could not be rotated", count(health.rotations_failing, Tone::Bad, FAILING)),
+        ("consumers that could not be told", count(health.consumers_untold, Tone::Warn, "")),
+        ("parents being replaced", count(health.parents_renewing, Tone::Plain, "")),
+        ("attempts of which nobody knows", count(health.attempts_uncertain, Tone::Warn, "")),
+        ("entries in the log", count(health.audit_entries, Tone::Plain, "/audit")),
         ("version", Text::of(env!("CARGO_PKG_VERSION"))),
     ]));
-    for why in &health.channels_failing {
-        let said = format!("Nobody hears of what waits by {why}");
-        page = page.with(Part::Note(Shown::of(said), Tone::Warn));
-    }
     if !health.failing.is_empty() {
         let row = |one: &keywright_broker::Failing| {
             vec![Text::of(&one.key).to(&["keys", &one.id]), Text::of(&one.why).toned(Tone::Bad)]
@@ -89,8 +90,7 @@ pub(crate) async fn page(
         }));
     }
     let row = |one: &keywright_ledger::Connection| {
-        let days = now.duration_since(one.parent_since()).as_hours() / 24;
-        let tone = if days >= OLD_PARENT { Tone::Warn } else { Tone::Plain };
+        let tone = if is_old(one, now) { Tone::Warn } else { Tone::Plain };
         vec![
             Text::of(one.name.as_str()),
             Text::of(one.kind.as_str()),
@@ -104,8 +104,70 @@ pub(crate) async fn page(
             empty: "None yet: `keywright provider add KIND --name NAME`.",
         }))
         .with(Part::Note(Shown::of("`keywright doctor` looks at this machine as well."), Tone::Plain))
-        .answer(&door)
+        .answer(&door, &operator)
         .await
+}
+
+/// Everything that is wrong or has to be looked after, the worst first, each with where it can be looked at.
+pub(super) fn troubles(health: &Health) -> Vec<Text> {
+    let said =
+        |why: &Option<String>, tone: Tone| why.as_ref().map(|why| Text::of(why).leads("/health").toned(tone));
+    let counted = |number: u64, one: &str, several: &str, tone: Tone, href: &str| {
+        let words = if number == 1 { format!("1 {one}") } else { format!("{number} {several}") };
+        (number > 0).then(|| Text::of(words).leads(href).toned(tone))
+    };
+    let (bad, warn) = (Tone::Bad, Tone::Warn);
+    let mut all: Vec<Text> = [
+        said(&health.read_only, bad),
+        said(&health.clock_off, bad),
+        counted(health.revocations_owed, "revocation is owed", "revocations are owed", bad, OWED),
+        counted(
+            health.drains_late,
+            "old version lives longer than it should",
+            "old versions live longer than they should",
+            bad,
+            LATE,
+        ),
+        counted(
+            health.rotations_failing,
+            "key could not be rotated",
+            "keys could not be rotated",
+            bad,
+            FAILING,
+        ),
+        said(&health.unsigned, warn),
+        said(&health.witness, warn),
+        said(&health.clock, warn),
+        counted(
+            health.consumers_untold,
+            "consumer could not be told of a successor",
+            "consumers could not be told of a successor",
+            warn,
+            "/health",
+        ),
+        counted(
+            health.attempts_uncertain,
+            "attempt may have made a key; it is looked for",
+            "attempts may have made a key; they are looked for",
+            warn,
+            "/health",
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    all.extend(
+        health
+            .channels_failing
+            .iter()
+            .map(|why| Text::of(format!("nobody hears of what waits by {why}")).leads("/health").toned(warn)),
+    );
+    all
+}
+
+/// Whether a connection's parent credential should be replaced.
+fn is_old(one: &keywright_ledger::Connection, now: Timestamp) -> bool {
+    now.duration_since(one.parent_since()).as_hours() / 24 >= OLD_PARENT
 }
 
 /// Whether the rows of the ledger are as Keywright wrote them; a link to that where nobody asked.

@@ -5,28 +5,80 @@ use std::sync::Arc;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use jiff::Timestamp;
+use keywright_broker::BrokerError;
 use keywright_broker::spend::Spent;
+use keywright_broker::timeline::{Moment, timeline};
 use keywright_broker::trace::{KeySummary, Life, Trace};
+use keywright_core::audit::Deed;
 use keywright_core::drain::Verdict;
 use keywright_core::id::KeyId;
 use keywright_core::key::{KeyState, VersionState};
+use keywright_core::name::{AgentName, ProjectName};
 use keywright_core::plan::Principal;
+use keywright_ledger::{KeysSought, Stands};
 use serde::Deserialize;
 
 use super::super::Door;
 use super::super::session::Looks;
-use super::audit::entry_row;
-use super::parts::{Deed, Part, Shown, Table, Text, Tone};
+use super::parts::{Deed as Doing, Field, Part, Shown, Table, Text, Told, Tone, with_query};
 use super::{Page, ROWS, failed};
 
-/// From where on, and which.
-#[derive(Deserialize)]
+/// How many moments of a key's life its page tells.
+const MOMENTS: usize = 100;
+
+/// From where on, and which, as somebody typed it.
+#[derive(Deserialize, Default)]
+#[serde(default)]
 pub(crate) struct Which {
-    #[serde(default)]
     after: String,
-    #[serde(default)]
     q: String,
+    state: String,
+    project: String,
+    agent: String,
 }
+
+impl Which {
+    /// What is looked for; and what of it can't be read, in words.
+    fn sought(&self) -> (KeysSought, Vec<String>) {
+        let mut wrong = Vec::new();
+        let mut kept = |error: String| wrong.push(error);
+        let (project, agent) = (self.project.trim(), self.agent.trim());
+        let stands = STATES.iter().find(|(name, ..)| *name == self.state).and_then(|(.., stands)| *stands);
+        let project = (!project.is_empty()).then(|| ProjectName::parse(project));
+        let agent = (!agent.is_empty()).then(|| AgentName::parse(agent));
+        let sought = KeysSought {
+            part: self.q.trim().to_owned(),
+            stands,
+            project: project.and_then(|one| one.map_err(|error| kept(error.to_string())).ok()),
+            agent: agent.and_then(|one| one.map_err(|error| kept(error.to_string())).ok()),
+            before: KeyId::parse(&self.after).ok(),
+        };
+        (sought, wrong)
+    }
+
+    fn fields(&self) -> Vec<Field> {
+        let states = STATES.iter().map(|(name, words, _)| (*name, *words)).collect();
+        vec![
+            Field::text("q", "find", self.q.trim(), "a part of a name, or an id"),
+            Field::choice("state", "state", &self.state, states),
+            Field::text("project", "project", self.project.trim(), "web"),
+            Field::text("agent", "asked by", self.agent.trim(), "an agent"),
+        ]
+    }
+}
+
+/// What can be asked for, with its words.
+const STATES: [(&str, &str, Option<Stands>); 9] = [
+    ("", "any", None),
+    ("active", "active", Some(Stands::In(KeyState::Active))),
+    ("owed", "a revocation is owed", Some(Stands::Owed)),
+    ("late", "an old version lives too long", Some(Stands::Late)),
+    ("failing", "could not be rotated", Some(Stands::Failing)),
+    ("off", "switched off", Some(Stands::Off)),
+    ("minting", "being made", Some(Stands::In(KeyState::Minting))),
+    ("revoked", "revoked", Some(Stands::In(KeyState::Revoked))),
+    ("failed", "failed", Some(Stands::In(KeyState::Failed))),
+];
 
 fn tone(state: KeyState) -> Tone {
     match state {
@@ -60,6 +112,10 @@ fn row(one: &KeySummary, now: Timestamp) -> Vec<Text> {
             Some(at) => Text::of(format!("read {}", crate::when::away(at, now))),
             None => Text::of("not read"),
         },
+        match one.life.as_ref().and_then(|life| life.used_at) {
+            Some(at) => Text::at(at, now),
+            None => Text::of(""),
+        },
         Text::of(
             one.life
                 .as_ref()
@@ -91,31 +147,41 @@ pub(super) fn table(keys: &[KeySummary], now: Timestamp) -> Table {
             "expires",
             "rotation",
             "last read",
+            "last used",
             "spent",
             "made",
         ],
         rows: keys.iter().map(|one| row(one, now)).collect(),
-        empty: "No keys.",
+        empty: "No such keys.",
     }
 }
 
 pub(crate) async fn list(
     State(door): State<Arc<Door>>,
     Looks(operator): Looks,
-    Query(Which { after, q }): Query<Which>,
+    Query(which): Query<Which>,
 ) -> Response {
-    let after = KeyId::parse(&after).ok();
-    let keys = match door.broker.keys_part(after, &q, ROWS).await {
+    let (sought, wrong) = which.sought();
+    let found = if wrong.is_empty() { door.broker.keys_part(sought, ROWS).await } else { Ok(Vec::new()) };
+    let keys = match found {
         Ok(keys) => keys,
         Err(error) => return failed("keys", &operator, error),
     };
-    let mut page = Page::new("keys", "Keys", &operator)
-        .with(Part::Search("/keys", Shown::of(&q), "name, as in CF_TOKEN"))
-        .with(Part::Table(table(&keys, door.broker.now())));
+    let mut page = Page::new("keys", "Keys", &operator).with(Part::Filters("/keys", which.fields()));
+    page = wrong.iter().fold(page, |page, why| page.with(Part::Note(Shown::of(why), Tone::Warn)));
+    page = page.with(Part::Table(table(&keys, door.broker.now())));
     if let Some(last) = keys.last().filter(|_| u32::try_from(keys.len()).is_ok_and(|count| count >= ROWS)) {
-        page = page.with(Part::More(format!("/keys?after={}", last.key.id), "older"));
+        let after = last.key.id.to_string();
+        let pairs = [
+            ("q", which.q.trim()),
+            ("state", &which.state),
+            ("project", which.project.trim()),
+            ("agent", which.agent.trim()),
+            ("after", &after),
+        ];
+        page = page.with(Part::More(with_query("/keys", &pairs), "older"));
     }
-    page.answer(&door).await
+    page.answer(&door, &operator).await
 }
 
 pub(crate) async fn one(
@@ -132,10 +198,14 @@ pub(crate) async fn one(
         Ok(spent) => spent,
         Err(error) => return failed("keys", &operator, error),
     };
+    let approved = match approved(&door, &trace).await {
+        Ok(approved) => approved,
+        Err(error) => return failed("keys", &operator, error),
+    };
     let now = door.broker.now();
     let key = &trace.key;
     let mut page = Page::new("keys", key.name.as_str(), &operator)
-        .with(facts(&trace, spent, now))
+        .with(facts(&trace, spent, &approved, now))
         .with(Part::heading("versions"))
         .with(versions(&trace, now))
         .with(Part::heading("places"))
@@ -143,17 +213,46 @@ pub(crate) async fn one(
     if !trace.drains.is_empty() {
         page = page.with(Part::heading("the old ones")).with(drains(&trace, now));
     }
-    let entries = Table {
-        header: vec!["when", "what", "who", "how it went", "entry"],
-        rows: trace.entries.iter().rev().take(200).map(|entry| entry_row(entry, now)).collect(),
-        empty: "Nothing is on record.",
-    };
-    page = page.with(Part::heading("what happened to it")).with(Part::Table(entries));
+    let moments = timeline(&trace.entries, &trace.versions);
+    let newest = moments.iter().rev().take(MOMENTS).map(|moment| told(moment, now)).collect();
+    page = page.with(Part::heading("its life, newest first")).with(Part::Moments(newest));
+    page = page.with(Part::More(format!("/audit?q={}", key.id), "every entry about it"));
     let deeds = deeds(&trace);
     if !deeds.is_empty() {
-        page = page.with(Part::heading("what you can do")).with(Part::Deeds(deeds));
+        page = page.with(Part::heading("what you can do")).with(super::deeds(&door, &operator, deeds).await);
     }
-    page.answer(&door).await
+    page.answer(&door, &operator).await
+}
+
+/// Who approved it: when, and with what.
+async fn approved(door: &Door, trace: &Trace) -> Result<Vec<Text>, BrokerError> {
+    let mut all = Vec::new();
+    for entry in trace.entries.iter().filter(|entry| entry.record().deed == Deed::ApprovalGive) {
+        let record = entry.record();
+        let name = door.broker.passkey_names(&record.signatures).await?.into_iter().next().flatten();
+        let with = match (record.signatures.first().map(|one| one.method.as_str()), name) {
+            (Some("webauthn"), Some(name)) => format!(" with passkey {name}"),
+            (Some("webauthn"), None) => " with a passkey that counts no more".to_owned(),
+            _ => " with their signing key".to_owned(),
+        };
+        let at = record.at.strftime("%Y-%m-%d %H:%M UTC");
+        let id = entry.id().to_string();
+        all.push(Text::of(format!("{} {at}{with}", record.who.name)).to(&["audit", &id]));
+    }
+    Ok(all)
+}
+
+/// Something that happened to it.
+fn told(moment: &Moment, now: Timestamp) -> Told {
+    let times = if moment.times > 1 { format!(", {} times in a row", moment.times) } else { String::new() };
+    let signed = if moment.is_signed { ", signed" } else { "" };
+    Told {
+        at: Text::at(moment.at, now),
+        what: Text::of(format!("{}{times}", moment.what)).toned(moment.tone.into()),
+        said: moment.said.as_deref().map_or_else(|| Shown::of(""), Shown::said),
+        who: Shown::of(format!("{}{signed}", moment.who)),
+        entry: Text::of(&moment.entry).to(&["audit", &moment.entry]),
+    }
 }
 
 /// What was spent, and when that was counted.
@@ -162,7 +261,7 @@ pub(super) fn spending(spent: Option<Spent>, now: Timestamp) -> Text {
     Text::of(format!("{} (counted {})", spent.usage, crate::when::away(spent.counted_at, now)))
 }
 
-fn facts(trace: &Trace, spent: Option<Spent>, now: Timestamp) -> Part {
+fn facts(trace: &Trace, spent: Option<Spent>, approved: &[Text], now: Timestamp) -> Part {
     let (key, plan) = (&trace.key, &trace.plan);
     let named = |names: Vec<&str>| names.join(", ");
     let state =
@@ -173,8 +272,13 @@ fn facts(trace: &Trace, spent: Option<Spent>, now: Timestamp) -> Part {
         other => Text::of(other.to_string()),
     };
     let rotates = trace.rotates_at.map_or_else(|| Text::of(""), |at| Text::at(at, now));
-    Part::facts(vec![
-        ("state", Text::of(state).toned(tone(key.state))),
+    let approvals = approved.iter().enumerate();
+    let approvals = approvals.map(|(at, one)| (if at == 0 { "approved by" } else { "" }, one.clone()));
+    let mut facts = vec![
+        (
+            "state",
+            Text::of(state).toned(if trace.disabled_at.is_some() { Tone::Warn } else { tone(key.state) }),
+        ),
         (
             "owed",
             Text::of(if owed > 0 { format!("{owed} revocations") } else { String::new() }).toned(Tone::Bad),
@@ -204,7 +308,10 @@ fn facts(trace: &Trace, spent: Option<Spent>, now: Timestamp) -> Part {
         ),
         ("open", Text::of(trace.open.join("; ")).toned(Tone::Warn)),
         ("id", Text::of(key.id.to_string())),
-    ])
+    ];
+    let place = facts.iter().position(|(label, _)| *label == "decided by").map_or(0, |at| at + 1);
+    facts.splice(place..place, approvals);
+    Part::facts(facts)
 }
 
 fn versions(trace: &Trace, now: Timestamp) -> Part {
@@ -288,13 +395,13 @@ fn dollars(cents: u64) -> String {
 }
 
 /// What can be done to it now, by a touch.
-fn deeds(trace: &Trace) -> Vec<Deed> {
+fn deeds(trace: &Trace) -> Vec<Doing> {
     let id = trace.key.id.to_string();
-    let deed = |act, label, says, tone, command: String| Deed {
+    let deed = |act, label, says, tone, command: String| Doing {
         act,
         field: "key",
         of: Shown::of(&id),
-        label,
+        label: Shown::of(label),
         says,
         tone,
         asks: "reason",
@@ -314,7 +421,7 @@ fn deeds(trace: &Trace) -> Vec<Deed> {
         deeds.push(deed("rotate", "Rotate", says, Tone::Plain, command));
         let command = format!("keywright key rotate {id} --leaked --reason TEXT");
         let says = "A successor is made; the old one ends as soon as it is in force, used or not.";
-        deeds.push(deed("rotate_leaked", "It leaked", says, Tone::Bad, command));
+        deeds.push(deed("rotate_leaked", "Replace: it leaked", says, Tone::Bad, command));
         let command = format!("keywright key disable {id} --reason TEXT");
         let says = "It stops working, and can be switched on again. Not every provider has that.";
         deeds.push(deed("disable", "Switch off", says, Tone::Warn, command));

@@ -83,6 +83,15 @@ impl Text {
         Self { text: Shown::of(text), tone: Tone::Plain, href: String::new(), time: String::new() }
     }
 
+    /// Somebody else's words, in quotes.
+    pub(super) fn said(text: &str) -> Self {
+        Self { text: Shown::said(text), ..Self::of("") }
+    }
+
+    pub(super) fn is_plain(&self) -> bool {
+        self.tone == Tone::Plain
+    }
+
     pub(super) fn toned(self, tone: Tone) -> Self {
         Self { tone, ..self }
     }
@@ -92,12 +101,17 @@ impl Text {
         Self { href: path(parts), ..self }
     }
 
+    /// To an address of ours; nowhere where it is empty.
+    pub(super) fn leads(self, href: &str) -> Self {
+        Self { href: href.to_owned(), ..self }
+    }
+
     pub(super) fn at(at: Timestamp, now: Timestamp) -> Self {
         let shown = Shown::of(when::away(at, now));
         Self { text: shown, tone: Tone::Plain, href: String::new(), time: when::seconds(at) }
     }
 
-    fn both(at: &str, now: Timestamp) -> Self {
+    pub(super) fn both(at: &str, now: Timestamp) -> Self {
         let time = at.parse().map(when::seconds).unwrap_or_default();
         Self { text: Shown::of(when::both(at, now)), tone: Tone::Plain, href: String::new(), time }
     }
@@ -130,6 +144,13 @@ pub(super) struct Table {
     pub(super) empty: &'static str,
 }
 
+impl Table {
+    /// What stands over a column: on a phone it stands beside each cell.
+    pub(super) fn label(&self, column: impl std::borrow::Borrow<usize>) -> &'static str {
+        self.header.get(*column.borrow()).copied().unwrap_or_default()
+    }
+}
+
 /// Something that takes a touch.
 #[derive(Debug, Clone)]
 pub(super) struct Deed {
@@ -138,7 +159,7 @@ pub(super) struct Deed {
     /// The name of the field that says to what: `key`, `request`, `passkey`, `agent`.
     pub(super) field: &'static str,
     pub(super) of: Shown,
-    pub(super) label: &'static str,
+    pub(super) label: Shown,
     /// What it means, in a few words.
     pub(super) says: &'static str,
     pub(super) tone: Tone,
@@ -148,6 +169,24 @@ pub(super) struct Deed {
     pub(super) command: Shown,
 }
 
+impl Deed {
+    /// Whether the text may be left out: what is done anyway by the schedule needs no reason.
+    pub(super) fn may_be_empty(&self) -> bool {
+        self.act == "rotate"
+    }
+}
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub(super) at: Text,
+    pub(super) what: Text,
+    /// Why, in quotes, or empty.
+    pub(super) said: Shown,
+    pub(super) who: Shown,
+    pub(super) entry: Text,
+}
+
 /// A part of a page.
 #[derive(Debug, Clone)]
 pub(super) enum Part {
@@ -155,15 +194,59 @@ pub(super) enum Part {
     Note(Shown, Tone),
     Facts(Vec<Fact>),
     Table(Table),
+    /// One thing a line.
+    List(Vec<Text>),
+    /// What happened, in the order in which it is told.
+    Moments(Vec<Told>),
     /// Text of a file, line by line.
     Source(Vec<Shown>),
-    Deeds(Vec<Deed>),
-    /// The same, each with what it is done to.
-    Listed(Vec<(Shown, Deed)>),
+    /// What can be done, and why it can't be done here.
+    Deeds(Vec<Deed>, Shown),
     /// Where a list goes on.
     More(String, &'static str),
-    /// A field to search by, and what stands in it.
-    Search(&'static str, Shown, &'static str),
+    /// Fields to search by, and where they lead.
+    Filters(&'static str, Vec<Field>),
+}
+
+/// A field to search by.
+#[derive(Debug, Clone)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) label: &'static str,
+    /// What stands in it.
+    pub(super) value: Shown,
+    pub(super) hint: &'static str,
+    /// What can be chosen, as value and words; a text where there is nothing.
+    pub(super) options: Vec<(&'static str, &'static str)>,
+}
+
+impl Field {
+    /// A text to type.
+    pub(super) fn text(name: &'static str, label: &'static str, value: &str, hint: &'static str) -> Self {
+        Self { name, label, value: Shown::of(value), hint, options: Vec::new() }
+    }
+
+    /// One of several.
+    pub(super) fn choice(
+        name: &'static str,
+        label: &'static str,
+        value: &str,
+        options: Vec<(&'static str, &'static str)>,
+    ) -> Self {
+        Self { name, label, value: Shown::of(value), hint: "", options }
+    }
+
+    pub(super) fn is_chosen(&self, option: &str) -> bool {
+        self.value.0 == option
+    }
+}
+
+/// A path of ours with what was searched for, empty texts left out.
+pub(super) fn with_query(path: &str, pairs: &[(&str, &str)]) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(pairs.iter().filter(|(_, value)| !value.is_empty()));
+    let query = query.finish();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 impl Part {

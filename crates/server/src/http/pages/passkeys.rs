@@ -36,7 +36,7 @@ pub(crate) async fn list(State(door): State<Arc<Door>>, Looks(operator): Looks) 
         act: "invite",
         field: "",
         of: Shown::default(),
-        label: "Add a passkey",
+        label: Shown::of("Add a passkey"),
         says: "With one of yours; the first is made with your passphrase.",
         tone: Tone::Plain,
         asks: "label",
@@ -46,7 +46,7 @@ pub(crate) async fn list(State(door): State<Arc<Door>>, Looks(operator): Looks) 
         act: "forget",
         field: "passkey",
         of: Shown::of(one.id.to_string()),
-        label: "Remove",
+        label: Shown::of(format!("Remove {}", one.name)),
         says: "What was approved with it and not used yet counts no more.",
         tone: Tone::Bad,
         asks: "",
@@ -55,7 +55,7 @@ pub(crate) async fn list(State(door): State<Arc<Door>>, Looks(operator): Looks) 
     Page::new("passkeys", "Passkeys", &operator)
         .with(Part::Table(table))
         .with(Part::heading("what you can do"))
-        .with(Part::Deeds(deeds))
-        .answer(&door)
+        .with(super::deeds(&door, &operator, deeds).await)
+        .answer(&door, &operator)
         .await
 }

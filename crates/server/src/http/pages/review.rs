@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use keywright_broker::approve::Less;
 use keywright_broker::blocks::{self, Block};
 use keywright_broker::review::{Pending, Proposed, Review};
+use keywright_core::id::RequestId;
 use keywright_core::name::OperatorName;
 use keywright_core::plan::Principal;
 use keywright_core::receipt::Status;
@@ -18,8 +19,8 @@ use sha2::{Digest as _, Sha256};
 use super::super::Door;
 use super::super::session::Looks;
 use super::grants::{Likes, likes};
-use super::parts::{Part, Shown, Table, Text, Tone};
-use super::{failed, html};
+use super::parts::{Part, Shown, Table, Text, Tone, path};
+use super::{failed, has_passkey, html};
 
 #[derive(Template)]
 #[template(path = "review.html")]
@@ -28,6 +29,12 @@ struct ReviewPage {
     here: &'static str,
     operator: Shown,
     waiting: u64,
+    fresh: bool,
+    /// What came of what was decided before.
+    notes: Vec<Part>,
+    /// What waits for them besides: a path, or nothing.
+    before: String,
+    after: String,
     request: Shown,
     level: Tone,
     verdict: Shown,
@@ -73,6 +80,8 @@ struct Decision {
     lives: Vec<Choice>,
     permissions: Vec<Choice>,
     is_less: bool,
+    /// Whose approval counts no more once something less is approved, in words.
+    voids: Shown,
     /// They have approved already.
     has_approved: bool,
     /// As many have as it takes, and it has not begun.
@@ -83,6 +92,13 @@ struct Decision {
     agent: Shown,
     /// It was an agent that asked, which can be paused.
     is_agent: bool,
+}
+
+impl Decision {
+    /// Whether they can approve it here and now.
+    fn may_approve(&self) -> bool {
+        self.has_passkey && self.is_whole && !self.is_enough && !self.has_approved && self.unknown.is_empty()
+    }
 }
 
 /// Something that can be chosen.
@@ -116,16 +132,54 @@ pub(crate) async fn page(
         Ok(pending) => pending,
         Err(error) => return failed("inbox", &operator, error),
     };
-    let has_passkey = match door.broker.passkeys().await {
-        Ok(all) => all.iter().any(|one| one.operator == operator && one.origin == door.origin),
-        Err(error) => return failed("inbox", &operator, error),
-    };
+    let has_passkey = has_passkey(&door, &operator).await;
     let mut page = match &pending {
         Pending::Key(review) => of_key(&door, review, &operator, has_passkey, &less).await,
         Pending::Template(proposed) => of_template(&door, proposed, &operator, has_passkey),
     };
-    page.waiting = door.broker.count_waiting().await.unwrap_or(0);
+    let id = match &pending {
+        Pending::Key(review) => review.request,
+        Pending::Template(proposed) => proposed.request,
+    };
+    let (before, after) = door.broker.beside(&operator, id).await.unwrap_or_default();
+    let leads = |to: Option<RequestId>| to.map(|id| path(&["r", &id.to_string()])).unwrap_or_default();
+    (page.before, page.after) = (leads(before), leads(after));
+    page.notes = done(&door, query.as_deref()).await;
+    page.waiting = door.broker.waits_for(&operator).await.unwrap_or(0);
     html(&page, StatusCode::OK)
+}
+
+/// What came of the request that was decided before this page.
+pub(super) async fn done(door: &Door, query: Option<&str>) -> Vec<Part> {
+    let asked = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let Some(request) = asked.into_iter().find_map(|(name, id)| (name == "done").then_some(id)) else {
+        return Vec::new();
+    };
+    let Ok(pending) = door.broker.review(&request, &Less::default()).await else { return Vec::new() };
+    let (id, what, tone) = match &pending {
+        Pending::Key(review) => {
+            let waits = review.status == Status::PendingApproval;
+            let so_far = "your approval is on record; it needs another operator";
+            let how = if waits { so_far } else { review.stands };
+            (review.request, format!("{}: {how}", review.plan.name), super::agents::of_status(review.status))
+        }
+        Pending::Template(proposed) => {
+            let how = proposal_words(&proposed.status);
+            (proposed.request, format!("template {}: {how}", proposed.template), Tone::Good)
+        }
+    };
+    let link = path(&["r", &id.to_string()]);
+    vec![Part::Note(Shown::of(what), tone), Part::More(link, "look at it again")]
+}
+
+/// How a proposal stands, for people.
+fn proposal_words(status: &str) -> &str {
+    match status {
+        "pending" => "waits for approval",
+        "applied" => "in force",
+        "rejected" => "turned down",
+        other => other,
+    }
 }
 
 fn parts(door: &Door, blocks: &[Block]) -> Vec<Part> {
@@ -141,9 +195,14 @@ async fn of_key(
     less: &Less,
 ) -> ReviewPage {
     let waits = review.status == Status::PendingApproval;
-    let asked = match door.broker.review(&review.request.to_string(), &Less::default()).await {
-        Ok(Pending::Key(asked)) => asked.plan,
-        _ => review.plan.clone(),
+    let (asked, whole) = match door.broker.review(&review.request.to_string(), &Less::default()).await {
+        Ok(Pending::Key(asked)) => (asked.plan, asked.approved_by),
+        _ => (review.plan.clone(), Vec::new()),
+    };
+    let voids = match whole.as_slice() {
+        [] => String::new(),
+        [one] => format!("the approval of {one}"),
+        several => format!("the approvals of {}", several.join(", ")),
     };
     let decision = waits.then(|| {
         let lives = ["1h", "12h", "1d", "7d", "14d", "30d", "90d"].into_iter();
@@ -174,6 +233,7 @@ async fn of_key(
                 })
                 .collect(),
             is_less: !less.is_nothing(),
+            voids: Shown::of(voids),
             has_approved: review.approved_by.iter().any(|name| name == operator.as_str()),
             is_enough: review.approved_by.len() >= usize::from(review.needed),
             unknown: Shown::of(review.no_approvers.as_deref().unwrap_or_default()),
@@ -193,17 +253,21 @@ async fn of_key(
         here: "inbox",
         operator: Shown::of(operator.as_str()),
         waiting: 0,
+        fresh: false,
+        notes: Vec::new(),
+        before: String::new(),
+        after: String::new(),
         request: Shown::of(review.request.to_string()),
         level: blocks::Tone::from(review.verdict.level).into(),
         verdict: Shown::of(review.verdict.to_string()),
-        status: Shown::of(words(review.status)),
+        status: Shown::of(review.stands),
         match_code: Shown::of(if waits { review.match_code.as_str() } else { "" }),
         subject: subject(&review.plan),
         flags: review.red_flags.iter().map(|flag| Shown::of(flag.to_string())).collect(),
         blocks: parts(door, &review.blocks),
         source: Vec::new(),
         decision,
-        key: key.map(|id| super::parts::path(&["keys", &id.to_string()])).unwrap_or_default(),
+        key: key.map(|id| path(&["keys", &id.to_string()])).unwrap_or_default(),
         together: (!others.is_empty()).then(|| together(review, &others)),
         likes: if has_passkey { likes(door, operator, review).await } else { None },
         alike: alike(&others, door.broker.now()),
@@ -223,6 +287,7 @@ fn of_template(door: &Door, proposed: &Proposed, operator: &OperatorName, has_pa
         lives: Vec::new(),
         permissions: Vec::new(),
         is_less: false,
+        voids: Shown::default(),
         has_approved: false,
         is_enough: false,
         unknown: Shown::default(),
@@ -235,14 +300,15 @@ fn of_template(door: &Door, proposed: &Proposed, operator: &OperatorName, has_pa
         here: "inbox",
         operator: Shown::of(operator.as_str()),
         waiting: 0,
+        fresh: false,
+        notes: Vec::new(),
+        before: String::new(),
+        after: String::new(),
         request: Shown::of(proposed.request.to_string()),
         level: blocks::Tone::from(proposed.verdict.level).into(),
         verdict: Shown::of(proposed.verdict.to_string()),
-        status: Shown::of(match proposed.status.as_str() {
-            "pending" => "waits for approval",
-            other => other,
-        }),
-        match_code: Shown::default(),
+        status: Shown::of(proposal_words(&proposed.status)),
+        match_code: Shown::of(if proposed.status == "pending" { proposed.match_code.as_str() } else { "" }),
         subject: Shown::of(&proposed.template),
         flags: proposed.red_flags.iter().map(Shown::of).collect(),
         blocks: parts(door, &proposed.blocks),
@@ -296,21 +362,5 @@ fn together(review: &Review, others: &[Review]) -> Together {
 
 /// The key and the first things that it reaches, by name.
 pub(super) fn subject(plan: &keywright_core::plan::Plan) -> Shown {
-    let names: Vec<&str> = plan.resources.iter().take(3).map(|one| one.name.as_str()).collect();
-    let more = if plan.resources.len() > 3 { " and more" } else { "" };
-    Shown::of(format!("{} → {}{more}", plan.name, names.join(", ")))
-}
-
-/// How a request stands, for people.
-fn words(status: Status) -> &'static str {
-    match status {
-        Status::PendingApproval => "waits for approval",
-        Status::Active => "approved; the key is in force",
-        Status::Denied => "denied by policy",
-        Status::Rejected => "turned down",
-        Status::Expired => "expired: nobody decided in time",
-        Status::Failed => "failed",
-        Status::InProgress => "approved; the key is being made",
-        Status::Revoked => "over: the key was revoked",
-    }
+    Shown::of(keywright_broker::review::subject(plan))
 }

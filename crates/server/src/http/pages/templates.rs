@@ -5,13 +5,19 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use keywright_broker::{BrokerError, Code};
+use keywright_core::name::AgentName;
+use keywright_core::policy::Effect;
 use keywright_core::text::escaped;
 use keywright_ledger::AppliedTemplate;
 
 use super::super::Door;
 use super::super::session::Looks;
+use super::agents::{USABLE, says};
 use super::parts::{Part, Shown, Table, Text, Tone};
 use super::{Page, failed};
+
+/// So many agents are asked about.
+const AGENTS: usize = 50;
 
 fn opens(one: &AppliedTemplate) -> Text {
     match (one.resolved.unlocks, one.resolved.mutating) {
@@ -53,7 +59,7 @@ pub(crate) async fn list(State(door): State<Arc<Door>>, Looks(operator): Looks) 
     Page::new("templates", "Templates", &operator)
         .with(Part::More("/policy".to_owned(), "the policy in force"))
         .with(Part::Table(table))
-        .answer(&door)
+        .answer(&door, &operator)
         .await
 }
 
@@ -71,8 +77,21 @@ pub(crate) async fn one(
         let message = format!("no template `{}` is in force", escaped(&id));
         return failed("templates", &operator, BrokerError::new(Code::NotFound, message));
     };
+    let users = match door.broker.used_by(&one, AGENTS).await {
+        Ok(users) => users,
+        Err(error) => return failed("templates", &operator, error),
+    };
     let now = door.broker.now();
     let template = &one.resolved.template;
+    let is_held = door.broker.held(&id).is_some();
+    let user = |(name, dev, production): &(AgentName, Effect, Effect)| {
+        vec![Text::of(name.as_str()).to(&["agents", name.as_str()]), says(*dev), says(*production)]
+    };
+    let may = Table {
+        header: vec!["agent", "in dev", "in production"],
+        rows: users.iter().filter(|_| !is_held).map(user).collect(),
+        empty: "Nobody at present.",
+    };
     let names: Vec<&str> = one.resolved.permissions.iter().map(|one| one.name.as_str()).collect();
     let places: Vec<String> = template.limits.destinations.iter().map(ToString::to_string).collect();
     let mut page = Page::new("templates", &id, &operator).with(Part::facts(vec![
@@ -95,7 +114,13 @@ pub(crate) async fn one(
     for said in door.broker.wider_of(&one.resolved) {
         page = page.with(Part::Note(Shown::of(said), Tone::Warn));
     }
-    page.with(Part::heading("the file")).with(Part::source(&one.source)).answer(&door).await
+    page.with(Part::heading("who may ask for it, by policy"))
+        .with(Part::Table(may))
+        .with(Part::Note(Shown::of(USABLE), Tone::Plain))
+        .with(Part::heading("the file"))
+        .with(Part::source(&one.source))
+        .answer(&door, &operator)
+        .await
 }
 
 pub(crate) async fn policy(State(door): State<Arc<Door>>, Looks(operator): Looks) -> Response {
@@ -110,6 +135,6 @@ pub(crate) async fn policy(State(door): State<Arc<Door>>, Looks(operator): Looks
             ("applied", Text::at(policy.applied_at, door.broker.now())),
         ]))
         .with(Part::source(&policy.source))
-        .answer(&door)
+        .answer(&door, &operator)
         .await
 }

@@ -1,0 +1,72 @@
+//! Ways into the pages and back: what somebody sees who went astray, came without a session, or has no passkey.
+
+use axum::http::Method;
+use keywright_testkit::ask;
+use reqwest::header;
+
+use super::{Body, House};
+
+#[tokio::test]
+async fn whoever_went_astray_finds_back_and_a_stranger_learns_nothing() {
+    let house = House::new().await;
+    let session = house.comes_in().await;
+    for (path, status) in [
+        ("/nowhere", 404),
+        ("/keys/nothing-of-this-name", 404),
+        ("/keys?after=a&after=b", 400),
+        ("/agents/nobody", 404),
+        ("/agents/%FF", 400),
+        ("/audit/ent_77777", 404),
+        ("/templates/cloudflare/none", 404),
+        ("/r/req_x", 400),
+    ] {
+        let answer = house.sends(&Method::GET, path, Body::None, &[("cookie", &session)]).await;
+        assert_eq!(answer.status(), status, "{path}");
+        assert!(answer.headers()[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/html"), "{path}");
+        let text = answer.text().await.unwrap();
+        assert!(
+            text.contains("<nav aria-label=\"pages\">") && text.contains("class=\"more\""),
+            "{path}: {text}"
+        );
+        assert!(!text.contains("that did not work"), "{path}");
+        let stranger = house.sends(&Method::GET, path, Body::None, &[]).await;
+        assert!(!stranger.text().await.unwrap().contains("<nav"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_door_leads_back_to_the_whole_address_and_nowhere_else() {
+    let house = House::new().await;
+    let answer = house.sends(&Method::GET, "/audit?q=CF_TOKEN&who=ana", Body::None, &[]).await;
+    let to = answer.headers()[header::LOCATION].to_str().unwrap().to_owned();
+    assert_eq!(to, "/door?to=%2Faudit%3Fq%3DCF_TOKEN%26who%3Dana");
+    let page = house.sends(&Method::GET, &to, Body::None, &[]).await.text().await.unwrap();
+    assert!(page.contains("value=\"/audit?q=CF_TOKEN&#38;who=ana\""), "{page}");
+    for elsewhere in ["https%3A%2F%2Fevil.example", "%2F%2Fevil.example%3Fx", "%2F%5Cevil.example"] {
+        let page = house.sends(&Method::GET, &format!("/door?to={elsewhere}"), Body::None, &[]).await;
+        assert!(page.text().await.unwrap().contains("name=\"to\" value=\"/\""), "{elsewhere}");
+    }
+    // A page whose session is over is told where the door is.
+    let over = house.sends(&Method::POST, "/touch/offer", Body::None, &[]).await;
+    assert_eq!((over.status().as_u16(), &over.headers()["keywright-door"]), (401, &"/door".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn without_a_passkey_nothing_looks_as_if_it_could_be_pressed() {
+    let house = House::new().await;
+    house.world.broker.add_agent(&house.world.ana().await, &"bot".parse().unwrap()).await.unwrap();
+    house.world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let (request, _) = house.waiting("PROD", "x").await;
+    let session = house.comes_in().await;
+    for (path, command) in [
+        ("/keys/CF_TOKEN".to_owned(), "keywright key revoke"),
+        ("/agents/bot".to_owned(), "keywright agent pause bot"),
+        ("/passkeys".to_owned(), "keywright passkey add"),
+        (format!("/r/{request}"), "keywright review reject"),
+    ] {
+        let answer = house.sends(&Method::GET, &path, Body::None, &[("cookie", &session)]).await;
+        let text = answer.text().await.unwrap();
+        assert!(text.contains("You have no passkey") && text.contains(command), "{path}: {text}");
+        assert!(!text.contains("class=\"deed\"") && !text.contains("name=\"reason\""), "{path}: {text}");
+    }
+}
