@@ -157,7 +157,6 @@ await step("requests like one that was approved are approved in advance by a tou
   await page.locator("#grant [name=names]").selectOption({ label: "embedded:web/elsewhere/*, keys of any name" });
   await page.locator("#grant [name=days]").selectOption("30");
   await page.locator("#grant [name=uses]").selectOption("1");
-  if (SHOTS) await page.screenshot({ path: join(SHOTS, "likes.png"), fullPage: true });
   await give.click();
   await page.waitForURL(`${ORIGIN}/agents/builder`);
   const [grant] = grants();

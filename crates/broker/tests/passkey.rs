@@ -1057,6 +1057,18 @@ async fn no_grant_is_offered_that_would_count_for_nothing_or_that_nobody_approve
     assert_eq!(made.status, Status::Active);
     let shorter = world.broker.grant_like(&named("ana"), id.parse().unwrap()).await.unwrap();
     assert_eq!(shorter.grant.ttl_max.to_string(), "1d", "as it was approved, not as it was asked");
+    // Approved without one of its template's permissions: a grant would give that one, too.
+    let both = keywright_testkit::DNS_EDIT
+        .replace("cloudflare/dns-edit", "cloudflare/dns-and-cache")
+        .replace("[\"DNS Write\"]", "[\"DNS Write\", \"Cache Purge\"]")
+        .replace("operations = [\"POST /zones/{zone_id}/dns_records\"]\n", "");
+    world.broker.apply_template(&world.ana().await, &both).await.unwrap();
+    let wish = Ask { template: "cloudflare/dns-and-cache".to_owned(), ..ask("example.com", "WITHOUT") };
+    let (id, _) = elsewhere(&world, &wish).await;
+    let without = Less { ttl: None, without: vec!["Cache Purge".to_owned()] };
+    let Pending::Key(review) = world.broker.review(&id, &without).await.unwrap() else { panic!() };
+    world.broker.approve(&bo, &id, &review.digest, &without, WAIT).await.unwrap();
+    assert!(refused(&like((id, review.digest))).await.contains("approved with less"));
     // In `dev` policy lets it happen by itself.
     let at_once = world.request(&ask("example.com", "AT_ONCE")).await.unwrap();
     let Pending::Key(review) =
