@@ -248,7 +248,7 @@ await step("a page at another origin can do nothing", async () => {
 
 await step("every page is small, complete without a script, and keeps nobody out", async () => {
   const key = keywright(PASS, "key", "list").keys[0].id;
-  const paths = ["/", `/r/${asks.naughty}`, `/r/${asks.two}`, "/keys", `/keys/${key}`, "/agents", "/agents/builder", "/templates",
+  const paths = ["/", `/r/${asks.naughty}`, `/r/${asks.less}`, `/r/${asks.two}`, "/keys", `/keys/${key}`, "/agents", "/agents/builder", "/templates",
     "/templates/cloudflare/dns-edit", "/policy", "/audit?verify=1", "/audit/ent_12", "/health?rows=1", "/passkeys"];
   const plain = await browser.newContext({ javaScriptEnabled: false, storageState: await alice.context.storageState() });
   const still = await plain.newPage();
