@@ -45,7 +45,8 @@ pub(crate) fn behind(
     }
 }
 
-fn behind_principal(
+/// Who stands behind a principal.
+pub(crate) fn behind_principal(
     tx: &Tx<'_>,
     (rails, keyring): (&Rails, &Keyring),
     principal: &Principal,

@@ -261,6 +261,9 @@ async fn a_grant_of_somebody_who_may_not_approve_covers_nothing_and_people_are_a
         environment: "elsewhere".parse().unwrap(),
         parameters: [("zone".to_owned(), "example.com".to_owned())].into(),
         any_parameters: false,
+        destinations: Vec::new(),
+        directory: None,
+        ttl_max: None,
         uses: None,
         lasts: keywright_core::span::Span::from_seconds(86_400),
     };

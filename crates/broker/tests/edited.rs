@@ -55,6 +55,8 @@ const CHANGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("holds", &["seen_at", "seen_by"]),
+    // Whoever hides one has it count for nothing; none comes back.
+    ("grants", &["removed_at", "used", "used_at"]),
     ("grant_uses", &[]),
     ("revocations", &["due_at", "tries", "trouble", "done_at", "entry"]),
     (
@@ -105,6 +107,9 @@ async fn grant(world: &World) {
         environment: "lab".parse().unwrap(),
         parameters: [("zone".to_owned(), "example.com".to_owned())].into(),
         any_parameters: false,
+        destinations: Vec::new(),
+        directory: None,
+        ttl_max: None,
         uses: Some(3),
         lasts: "7d".parse().unwrap(),
     };

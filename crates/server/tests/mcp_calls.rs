@@ -372,6 +372,9 @@ async fn a_receipt_says_that_a_standing_grant_approved_it() {
         environment: "lab".parse().unwrap(),
         parameters: [].into(),
         any_parameters: true,
+        destinations: Vec::new(),
+        directory: None,
+        ttl_max: None,
         uses: None,
         lasts: "7d".parse().unwrap(),
     };

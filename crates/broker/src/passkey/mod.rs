@@ -6,6 +6,8 @@ mod batch;
 mod check;
 mod offers;
 mod signers;
+mod standing;
+mod touch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,8 @@ use keywright_core::audit::Deed;
 use keywright_core::id::{ApprovalId, PasskeyId, short_code};
 use keywright_core::name::OperatorName;
 use keywright_core::receipt::Receipt;
-use keywright_ledger::{LedgerError, Operator, Passkey};
+use keywright_ledger::seal::Keyring;
+use keywright_ledger::{GivenGrant, LedgerError, Operator, Passkey, Tx};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use webauthn_rs_core::proto::{
@@ -31,6 +34,7 @@ pub(crate) use offers::Waiting;
 use offers::{Invitation, Offer};
 pub(crate) use signers::PUBLIC_KEY;
 pub use signers::signed_by_whom_it_says;
+pub use standing::{Like, Likes};
 
 use crate::admin::vouched;
 use crate::approve::{Given, Less, one};
@@ -38,7 +42,7 @@ use crate::auth::{Proven, new_code};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
-use crate::rails::{PASSKEY, known_as};
+use crate::rails::{PASSKEY, Rails, known_as};
 
 /// How long the name of a passkey may be, in characters.
 const LABEL: usize = 60;
@@ -89,6 +93,43 @@ impl Signers {
             Signed::Key(_) => approval.is_signed_by(&operator.public_key),
             Signed::Passkey(assertion) => {
                 self.with(&approval.operator, assertion, &approval.message()).is_ok()
+            }
+        }
+    }
+
+    /// The same as a transaction sees it.
+    pub(crate) fn of(
+        tx: &Tx<'_>,
+        rails: &Rails,
+        keyring: &Keyring,
+    ) -> std::result::Result<Self, LedgerError> {
+        let (operators, passkeys) = (tx.operators(keyring)?, tx.passkeys(keyring)?);
+        Ok(Self::among(rails, operators, passkeys))
+    }
+
+    fn among(
+        rails: &Rails,
+        operators: Vec<std::result::Result<Operator, LedgerError>>,
+        passkeys: Vec<std::result::Result<Passkey, LedgerError>>,
+    ) -> Self {
+        let operators = rails.counting(operators);
+        let mut passkeys = rails.counting(passkeys);
+        passkeys.retain(|passkey| operators.iter().any(|one| one.name == passkey.operator));
+        Self { operators, passkeys }
+    }
+
+    /// Whether a standing grant was signed by the operator that it names.
+    pub(crate) fn vouch_for_grant(&self, given: &GivenGrant) -> bool {
+        let grant = &given.grant;
+        let Some(operator) = self.operators.iter().find(|one| one.name == grant.operator) else {
+            return false;
+        };
+        match &given.signature {
+            Signed::Key(signature) => grant.is_signed_by(&operator.public_key, signature),
+            // A touch over several things is good for no grant.
+            Signed::Passkey(assertion) => {
+                assertion.together.is_empty()
+                    && self.with(&grant.operator, assertion, &grant.message()).is_ok()
             }
         }
     }
@@ -307,10 +348,7 @@ impl Broker {
             .read(move |tx| Ok::<_, LedgerError>((tx.operators(&keyring)?, tx.passkeys(&keyring)?)))
             .await?;
         self.ledger.catch_up().await?;
-        let operators = self.rails.counting(found.0);
-        let mut passkeys = self.rails.counting(found.1);
-        passkeys.retain(|passkey| operators.iter().any(|one| one.name == passkey.operator));
-        Ok(Signers { operators, passkeys })
+        Ok(Signers::among(&self.rails, found.0, found.1))
     }
 
     /// What a page has signed so that an operator approves exactly the plan that it shows.

@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::Door;
 use super::super::session::Looks;
+use super::grants::{Likes, likes};
 use super::parts::{Part, Shown, Table, Text, Tone, path};
 use super::{failed, has_passkey, html};
 
@@ -52,6 +53,8 @@ struct ReviewPage {
     alike: Vec<Part>,
     /// All of those and this one, as they are signed: ids and digests.
     together: Option<Together>,
+    /// What requests like it can be approved with in advance.
+    likes: Option<Likes>,
 }
 
 /// Requests that one touch approves.
@@ -266,6 +269,7 @@ async fn of_key(
         decision,
         key: key.map(|id| path(&["keys", &id.to_string()])).unwrap_or_default(),
         together: (!others.is_empty()).then(|| together(review, &others)),
+        likes: if has_passkey { likes(door, operator, review).await } else { None },
         alike: alike(&others, door.broker.now()),
     }
 }
@@ -313,6 +317,7 @@ fn of_template(door: &Door, proposed: &Proposed, operator: &OperatorName, has_pa
         key: String::new(),
         alike: Vec::new(),
         together: None,
+        likes: None,
     }
 }
 
