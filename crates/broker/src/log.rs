@@ -160,7 +160,7 @@ impl Broker {
             let last = stored.last().map(|one| one.number + 1);
             let goes_on = u32::try_from(stored.len()).is_ok_and(|count| count == CHUNK);
             let goes_on = goes_on && sought.about == About::Anything;
-            Ok::<_, LedgerError>((chosen(&sought, stored)?, last.filter(|_| goes_on)))
+            Ok::<_, LedgerError>((chosen(&sought, &stored)?, last.filter(|_| goes_on)))
         });
         read.await.map_err(BrokerError::from)
     }
@@ -194,7 +194,7 @@ fn look(
         ..AuditFilter::default()
     };
     if sought.about == About::Anything && !sought.is_unindexed() {
-        let mut entries = chosen(sought, tx.audit_entries(&filter)?)?;
+        let mut entries = chosen(sought, &tx.audit_entries(&filter)?)?;
         let is_more = entries.len() > most;
         entries.truncate(most);
         let older = entries.last().map(Entry::index).filter(|_| is_more);
@@ -206,7 +206,7 @@ fn look(
             AuditFilter { limit: if sought.is_unindexed() { CHUNK * 10 } else { limit + 1 }, ..filter };
         let stored = about(tx, &sought.about, &wide)?;
         let (read, down_to) = (stored.len(), stored.last().map(|one| one.number));
-        let mut entries = chosen(sought, stored)?;
+        let mut entries = chosen(sought, &stored)?;
         let is_more = entries.len() > most;
         entries.truncate(most);
         let is_cut = !is_more && u32::try_from(read).is_ok_and(|read| read >= wide.limit);
@@ -224,7 +224,7 @@ fn look(
             deed: sought.deed,
             ..AuditFilter::default()
         };
-        entries.extend(chosen(sought, tx.audit_entries(&filter)?)?);
+        entries.extend(chosen(sought, &tx.audit_entries(&filter)?)?);
         end = filter.from;
     }
     if entries.len() > most {
@@ -259,7 +259,7 @@ fn about(
     Ok(found)
 }
 
-fn chosen(sought: &Sought, stored: Vec<StoredEntry>) -> std::result::Result<Vec<Entry>, LedgerError> {
+fn chosen(sought: &Sought, stored: &[StoredEntry]) -> std::result::Result<Vec<Entry>, LedgerError> {
     let read = stored.iter().filter(|one| sought.may_be(&one.leaf)).map(StoredEntry::entry);
     read.filter(|entry| entry.as_ref().map_or(true, |entry| sought.is(entry))).collect()
 }

@@ -15,6 +15,8 @@ use crate::support::{BOBS, PASSPHRASE, Ran, Serving, World, request};
 pub(crate) struct Ground {
     pub(crate) world: World,
     serving: Option<Serving>,
+    /// Where the pages are.
+    pub(crate) origin: String,
 }
 
 impl Ground {
@@ -22,7 +24,7 @@ impl Ground {
     pub(crate) fn new() -> Self {
         let world = World::empty();
         world.init();
-        let mut ground = Self { world, serving: None };
+        let mut ground = Self { world, serving: None, origin: String::new() };
         ground.serve();
         let world = &ground.world;
         ground.connect();
@@ -46,8 +48,8 @@ impl Ground {
     /// Starts the broker in the foreground; what it says goes to a file.
     pub(crate) fn serve(&mut self) {
         let pass = self.world.path("pass");
-        let mut command =
-            self.world.command(&["serve", "--json", "--passphrase-file", pass.to_str().unwrap()]);
+        let start = ["serve", "--json", "--listen", "127.0.0.1:0", "--passphrase-file"];
+        let mut command = self.world.command(&[&start[..], &[pass.to_str().unwrap()]].concat());
         let log = fs::File::options().create(true).append(true).open(self.talk_path()).unwrap();
         command.env("KEYWRIGHT_LOG", "trace").stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().unwrap();
@@ -58,6 +60,7 @@ impl Ground {
         });
         assert_eq!(ready["serving"], true, "{ready}");
         self.search("the broker's standard output", line.as_bytes(), "keywright/serve/1");
+        self.origin = ready["pages"].as_str().unwrap().to_owned();
         self.serving = Some(Serving(child));
     }
 

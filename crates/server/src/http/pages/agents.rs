@@ -59,7 +59,7 @@ pub(crate) async fn list(
                 Some(_) => Text::of("paused").toned(Tone::Bad),
                 None => Text::of("may ask").toned(Tone::Good),
             },
-            Text::of(glance.keys.to_string()),
+            Text::of(&glance.keys),
             if glance.waits > 0 { waits.toned(Tone::Warn) } else { waits },
             Text::of(glance.spent.map_or_else(String::new, |spent| spent.usage.to_string())),
             glance.asked_at.map_or_else(|| Text::of("never"), |at| Text::at(at, now)),
