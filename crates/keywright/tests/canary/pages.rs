@@ -47,7 +47,7 @@ fn pastes(ground: &Ground, name: &str, secret: &str) -> String {
 
 #[test]
 fn no_page_shows_a_secret_to_an_operator_or_to_anybody_else() {
-    let ground = Ground::new();
+    let ground = Ground::with_pages();
     let origin = &ground.origin;
     let (live, token) = (ground.live(), ground.token("agents", "builder"));
     let requests = [pastes(&ground, "PASTED", &live), pastes(&ground, "OWN", &token)];

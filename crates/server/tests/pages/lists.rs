@@ -1,6 +1,7 @@
 //! Lists and what one thing's page says: keys, agents, templates, requests that were turned down, health.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 
 use keywright_core::receipt::Status;
 use keywright_ledger::KeysSought;
@@ -114,6 +115,15 @@ async fn nothing_is_wrong_only_if_nothing_is() {
     let session = house.comes_in().await;
     let (_, well) = house.page(&session, "/health").await;
     assert!(well.contains("Nothing is wrong.") && well.contains("href=\"/keys?state=owed\""), "{well}");
+    assert!(well.contains("this machine") && well.contains("other users can&#39;t read it"), "{well}");
+    assert!(well.contains("would not be noticed: the audit log&#39;s head has no copy"), "{well}");
+    // Somebody opens the home to others.
+    let home = &house.world.home;
+    let set = |mode| std::fs::set_permissions(home, std::fs::Permissions::from_mode(mode)).unwrap();
+    set(0o755);
+    let (_, open) = house.page(&session, "/health").await;
+    assert!(!open.contains("Nothing is wrong.") && open.contains("chmod -R go-rwx"), "{open}");
+    set(0o700);
     // Its parent credential grows old.
     house.world.clock.advance(jiff::SignedDuration::from_hours(24 * 100));
     let (_, old) = house.page(&session, "/health").await;
