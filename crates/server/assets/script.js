@@ -201,6 +201,9 @@ function local(within) {
 }
 local(document);
 
+// On a phone the row of pages scrolls.
+document.querySelector("header nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+
 // The inbox looks again by itself; a look of its own keeps no session alive.
 const fresh = document.querySelector("main[data-fresh]");
 async function again() {
