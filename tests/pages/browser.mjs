@@ -23,10 +23,10 @@ export const axe = library("axe-core").source;
 /** Where Debian, and others, put it. */
 const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
-export async function launch() {
+export async function launch(more = []) {
   const executablePath = process.env.KEYWRIGHT_CHROMIUM ?? PLACES.find((place) => existsSync(place));
   if (!executablePath) process.exit(77);
-  return chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] });
+  return chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", ...more] });
 }
 
 /** A person: a profile of their own, and an authenticator that recognises them. */

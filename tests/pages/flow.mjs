@@ -246,6 +246,20 @@ await step("a page at another origin can do nothing", async () => {
   await other.close();
 });
 
+await step("a name that somebody made to point here shows and does nothing", async () => {
+  const other = await launch(["--host-resolver-rules=MAP evil.example 127.0.0.1"]);
+  const rebound = await other.newPage();
+  const answer = await rebound.goto(`http://evil.example:${new URL(ORIGIN).port}/keys`);
+  assert.equal(answer.status(), 421);
+  assert.match(await rebound.textContent("body"), /the pages are at http:\/\/localhost/);
+  const tried = await rebound.evaluate(async () => {
+    const send = (path) => fetch(path, { method: "POST", body: "{}", headers: { "content-type": "application/json" } });
+    return Promise.all(["/touch/offer", "/door/offer", "/passkeys/begin"].map(async (path) => (await send(path)).status));
+  });
+  assert.deepEqual(tried, [421, 421, 421]);
+  await other.close();
+});
+
 await step("every page is small, complete without a script, and keeps nobody out", async () => {
   const key = keywright(PASS, "key", "list").keys[0].id;
   const paths = ["/", `/r/${asks.naughty}`, `/r/${asks.less}`, `/r/${asks.two}`, "/keys", `/keys/${key}`, "/agents", "/agents/builder", "/templates",

@@ -48,7 +48,7 @@
 //! | [`by_model`] | a job's operations as a model of the user's chooses them |
 //! | [`record`] | what goes on record |
 //! | [`mask`] | secrets that an agent pasted into a call |
-//! | `health` | how the broker is doing |
+//! | `health`, [`machine`] | how the broker is doing, and what protects it here |
 //! | [`crash`] | failpoints |
 //! | [`steady`] | a clock that jumps ahead |
 //! | `scheduler` | what has to happen without anybody asking |
@@ -91,6 +91,7 @@ pub mod kinds;
 mod lanes;
 mod limits;
 pub mod log;
+pub mod machine;
 pub mod mask;
 mod missing;
 mod moving;

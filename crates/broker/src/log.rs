@@ -80,12 +80,9 @@ impl Sought {
             && self.went_well.is_none_or(|well| record.result.as_ref().is_some_and(|went| went.ok == well))
     }
 
-    /// Whether the bytes of an entry can be one of them: what has no such name in it need not be read.
-    fn may_be(&self, leaf: &[u8]) -> bool {
-        self.who.as_deref().is_none_or(|who| {
-            let named = serde_json::json!(who).to_string();
-            leaf.windows(named.len()).any(|part| part == named.as_bytes())
-        })
+    /// The name as it stands in the bytes of an entry: what has none of it need not be read.
+    fn named(&self) -> Option<String> {
+        self.who.as_ref().map(|who| serde_json::json!(who).to_string())
     }
 }
 
@@ -260,6 +257,12 @@ fn about(
 }
 
 fn chosen(sought: &Sought, stored: &[StoredEntry]) -> std::result::Result<Vec<Entry>, LedgerError> {
-    let read = stored.iter().filter(|one| sought.may_be(&one.leaf)).map(StoredEntry::entry);
+    let named = sought.named();
+    let may_be = |one: &&StoredEntry| {
+        // Bytes that are no text are no entry either, which reading them says.
+        let has = |named: &String| std::str::from_utf8(&one.leaf).map_or(true, |text| text.contains(named));
+        named.as_ref().is_none_or(has)
+    };
+    let read = stored.iter().filter(may_be).map(StoredEntry::entry);
     read.filter(|entry| entry.as_ref().map_or(true, |entry| sought.is(entry))).collect()
 }

@@ -68,7 +68,13 @@ pub fn timeline(entries: &[Entry], versions: &[Version]) -> Vec<Moment> {
 pub fn told(entry: &Entry) -> (String, Tone) {
     let alone = std::slice::from_ref(entry);
     let record = entry.record();
-    Told::of(alone, &[]).words(record).unwrap_or_else(|| (record.deed.to_string(), Tone::Plain))
+    Told::of(alone, &[]).words(record).unwrap_or_else(|| match (record.deed, record.facts.get("place")) {
+        // Of a key's life, what came of it says as much.
+        (Deed::KeyPlace, Some(Value::String(place))) => {
+            (format!("it is written to {}", Untrusted::capped(place, 300)), Tone::Plain)
+        }
+        (deed, _) => (deed.to_string(), Tone::Plain),
+    })
 }
 
 /// Why something was done, or how it failed, in somebody else's words; of an ask its purpose.

@@ -131,10 +131,15 @@ impl RequestId {
     /// `XXX-XXX` of 30 bits. It stays the same when less is approved than was asked for.
     #[must_use]
     pub fn match_code(self) -> String {
-        let digest = Sha256::digest(format!("keywright/match/1\n{self}"));
-        let text = data_encoding::BASE32_NOPAD.encode(&digest);
-        format!("{}-{}", text.get(..3).unwrap_or_default(), text.get(3..6).unwrap_or_default())
+        short_code(&Sha256::digest(format!("keywright/match/1\n{self}")), 3)
     }
+}
+
+/// The beginning of a digest in two groups of letters and digits, for people to compare: 5 bits each.
+#[must_use]
+pub fn short_code(digest: &[u8], each: usize) -> String {
+    let text = data_encoding::BASE32_NOPAD.encode(digest);
+    format!("{}-{}", text.get(..each).unwrap_or_default(), text.get(each..2 * each).unwrap_or_default())
 }
 
 #[cfg(test)]

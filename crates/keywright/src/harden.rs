@@ -45,22 +45,6 @@ pub(crate) fn release() {
     }
 }
 
-/// Whether other processes of this user are kept from this one's memory; `None` where the platform can't tell.
-pub(crate) fn is_undumpable() -> Option<bool> {
-    #[cfg(target_os = "linux")]
-    {
-        let behavior = rustix::process::dumpable_behavior().ok()?;
-        Some(behavior == rustix::process::DumpableBehavior::NotDumpable)
-    }
-    #[cfg(not(target_os = "linux"))]
-    None
-}
-
-/// Whether a crash leaves no file behind.
-pub(crate) fn leaves_no_core() -> bool {
-    rustix::process::getrlimit(Resource::Core).current == Some(0)
-}
-
 #[cfg(test)]
 mod tests {
     use std::process::Command;

@@ -61,7 +61,7 @@ async function make(word) {
   options.user.id = bytes(options.user.id);
   for (const one of options.excludeCredentials || []) one.id = bytes(one.id);
   const made = await navigator.credentials.create({ publicKey: options });
-  await post("/passkeys/add", {
+  return (await post("/passkeys/add", {
     word,
     credential: {
       id: made.id, rawId: text(made.rawId), type: made.type, extensions: {},
@@ -70,7 +70,7 @@ async function make(word) {
         clientDataJSON: text(made.response.clientDataJSON),
       },
     },
-  });
+  })).passkey;
 }
 
 function why(error) {
@@ -177,12 +177,12 @@ if (enter) {
 const enrol = document.getElementById("enrol");
 if (enrol) {
   on(enrol, async () => {
-    await make(enrol.querySelector("input").value);
+    const made = await make(enrol.querySelector("input").value);
     for (const one of document.querySelectorAll(".before")) one.remove();
     const link = document.createElement("a");
     link.href = "/door";
     link.textContent = "Come in with it";
-    tell("The passkey is enrolled.", "good", document.getElementById("main"), link);
+    tell(`The passkey is enrolled. Its fingerprint is ${made.fingerprint}: where you had the code made stands the same.`, "good", document.getElementById("main"), link);
     enrol.remove();
     link.focus();
   });
@@ -200,6 +200,9 @@ function local(within) {
   }
 }
 local(document);
+
+// On a phone the row of pages scrolls.
+document.querySelector("header nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 
 // The inbox looks again by itself; a look of its own keeps no session alive.
 const fresh = document.querySelector("main[data-fresh]");

@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use keywright_core::approval::{Approval, Assertion, Signed, challenge};
 use keywright_core::audit::Deed;
-use keywright_core::id::{ApprovalId, PasskeyId};
+use keywright_core::id::{ApprovalId, PasskeyId, short_code};
 use keywright_core::name::OperatorName;
 use keywright_core::receipt::Receipt;
 use keywright_ledger::seal::Keyring;
 use keywright_ledger::{GivenGrant, LedgerError, Operator, Passkey, Tx};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use webauthn_rs_core::proto::{
     AllowCredentials, AttestationConveyancePreference, CreationChallengeResponse, Credential,
     PublicKeyCredentialRequestOptions, RegisterPublicKeyCredential, RequestChallengeResponse,
@@ -68,6 +69,8 @@ pub struct PasskeyShown {
     pub name: String,
     /// Where it is good.
     pub origin: String,
+    /// By which people tell it from another one: `XXXX-XXXX`, shown where it was made and in the terminal.
+    pub fingerprint: String,
     /// When it was enrolled.
     pub added_at: jiff::Timestamp,
     /// When it was last used.
@@ -163,6 +166,13 @@ fn encoded(credential: &Credential) -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(credential.cred_id.as_slice())
 }
 
+/// By which people tell a passkey from another one: 40 bits of the SHA-256 of its id and its public key.
+fn fingerprint(credential: &str) -> String {
+    let Ok(credential) = serde_json::from_str::<Credential>(credential) else { return String::new() };
+    let key = serde_json::to_string(&credential.cred).unwrap_or_default();
+    short_code(&Sha256::digest(format!("keywright/passkey/1\n{}\n{key}", encoded(&credential))), 4)
+}
+
 impl Broker {
     /// A word with which an operator's browser may enrol one passkey, within five minutes.
     ///
@@ -256,6 +266,7 @@ impl Broker {
             id,
             operator: operator.clone(),
             name: label.clone(),
+            fingerprint: fingerprint(&credential),
             origin: origin.to_owned(),
             added_at: self.now(),
             used_at: None,
@@ -301,6 +312,7 @@ impl Broker {
     /// When the ledger can't be read.
     pub async fn passkeys(&self) -> Result<Vec<PasskeyShown>> {
         let shown = |one: Passkey| PasskeyShown {
+            fingerprint: fingerprint(&one.credential),
             id: one.id,
             operator: one.operator,
             name: one.label,

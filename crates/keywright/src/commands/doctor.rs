@@ -3,7 +3,7 @@
 mod checks;
 mod place;
 
-use serde::Serialize;
+use keywright_broker::machine::{Finding, Verdict};
 use serde_json::json;
 
 use crate::app::App;
@@ -16,42 +16,6 @@ use crate::show::{count, width};
 /// Check this installation and say plainly what protects it and what does not.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
-
-/// How a check went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Verdict {
-    /// As it should be.
-    Good,
-    /// Worth knowing.
-    Note,
-    /// Deserves a look.
-    Warning,
-    /// Wrong.
-    Wrong,
-}
-
-/// One finding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Finding {
-    /// A word for programs.
-    check: &'static str,
-    verdict: Verdict,
-    what: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<String>,
-}
-
-impl Finding {
-    fn new(check: &'static str, verdict: Verdict, what: impl Into<String>) -> Self {
-        Self { check, verdict, what: what.into(), hint: None }
-    }
-
-    fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-}
 
 pub(crate) async fn run(app: &App, _: Args) -> Done {
     let mut findings = checks::home(app);

@@ -15,14 +15,26 @@ use crate::support::{BOBS, PASSPHRASE, Ran, Serving, World, request};
 pub(crate) struct Ground {
     pub(crate) world: World,
     serving: Option<Serving>,
+    /// Where the pages are, in a world that has some.
+    pub(crate) origin: String,
+    listens: bool,
 }
 
 impl Ground {
     /// Operators `alice` and `bob`, agent `builder`, workload `reader`, a template in force, and the key `LIVE`, served.
     pub(crate) fn new() -> Self {
+        Self::made(false)
+    }
+
+    /// The same, with the review pages.
+    pub(crate) fn with_pages() -> Self {
+        Self::made(true)
+    }
+
+    fn made(listens: bool) -> Self {
         let world = World::empty();
         world.init();
-        let mut ground = Self { world, serving: None };
+        let mut ground = Self { world, serving: None, origin: String::new(), listens };
         ground.serve();
         let world = &ground.world;
         ground.connect();
@@ -46,8 +58,9 @@ impl Ground {
     /// Starts the broker in the foreground; what it says goes to a file.
     pub(crate) fn serve(&mut self) {
         let pass = self.world.path("pass");
-        let mut command =
-            self.world.command(&["serve", "--json", "--passphrase-file", pass.to_str().unwrap()]);
+        let pages: &[&str] = if self.listens { &["--listen", "127.0.0.1:0"] } else { &[] };
+        let start = ["serve", "--json", "--passphrase-file", pass.to_str().unwrap()];
+        let mut command = self.world.command(&[&start[..], pages].concat());
         let log = fs::File::options().create(true).append(true).open(self.talk_path()).unwrap();
         command.env("KEYWRIGHT_LOG", "trace").stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().unwrap();
@@ -58,6 +71,7 @@ impl Ground {
         });
         assert_eq!(ready["serving"], true, "{ready}");
         self.search("the broker's standard output", line.as_bytes(), "keywright/serve/1");
+        ready["pages"].as_str().unwrap_or_default().clone_into(&mut self.origin);
         self.serving = Some(Serving(child));
     }
 

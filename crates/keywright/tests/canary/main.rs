@@ -8,6 +8,7 @@
 //! | `lines` | what is no MCP, or hardly |
 //! | `echo` | a provider that quotes secrets in its errors |
 //! | `routes`, `verbs` | the broker's socket: every verb, with an agent's token |
+//! | `pages` | every page, as an operator and as nobody, with all that an agent pasted |
 //! | `commands` | every command, in words and as JSON |
 //! | `talk` | the logs and a panic |
 //! | `rest` | the home: the ledger while it is in use and afterwards, the audit log |
@@ -27,6 +28,7 @@ mod commands;
 mod echo;
 mod ground;
 mod lines;
+mod pages;
 mod paste;
 #[cfg(target_os = "linux")]
 mod process;

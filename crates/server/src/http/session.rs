@@ -164,3 +164,35 @@ impl FromRequestParts<Arc<Door>> for Looks {
         Err((StatusCode::UNAUTHORIZED, door, axum::Json(failure)).into_response())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_page_asks_for_by_itself_keeps_no_session_alive() {
+        let sessions = Sessions::new(false);
+        sessions.open("word", "ana".parse().unwrap());
+        let asked = |by_itself: bool| {
+            let mut request = axum::http::Request::builder().header(header::COOKIE, "keywright=word");
+            if by_itself {
+                request = request.header(BY_ITSELF, "1");
+            }
+            request.body(()).unwrap().into_parts().0
+        };
+        let silent_since = |ago: Duration| {
+            let then = Instant::now().checked_sub(ago).unwrap();
+            let mut open = sessions.open.lock().unwrap();
+            open.values_mut().for_each(|session| session.seen = then);
+        };
+        let still_silent = || {
+            let open = sessions.open.lock().unwrap();
+            open.values().all(|session| session.seen.elapsed() >= Duration::from_secs(60))
+        };
+        silent_since(Duration::from_secs(60));
+        assert!(sessions.who(&asked(true)).is_some() && still_silent());
+        assert!(sessions.who(&asked(false)).is_some() && !still_silent());
+        silent_since(SILENT);
+        assert!(sessions.who(&asked(true)).is_none(), "the page is told so, and goes to the door");
+    }
+}

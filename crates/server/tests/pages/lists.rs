@@ -1,9 +1,13 @@
 //! Lists and what one thing's page says: keys, agents, templates, requests that were turned down, health.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 
+use keywright_broker::record::Caller;
+use keywright_core::plan::Principal;
 use keywright_core::receipt::Status;
 use keywright_ledger::KeysSought;
+use keywright_sandbox::{Fault, FaultKind};
 use keywright_testkit::{World, ask};
 
 use super::House;
@@ -114,6 +118,15 @@ async fn nothing_is_wrong_only_if_nothing_is() {
     let session = house.comes_in().await;
     let (_, well) = house.page(&session, "/health").await;
     assert!(well.contains("Nothing is wrong.") && well.contains("href=\"/keys?state=owed\""), "{well}");
+    assert!(well.contains("this machine") && well.contains("other users can&#39;t read it"), "{well}");
+    assert!(well.contains("would not be noticed: the audit log&#39;s head has no copy"), "{well}");
+    // Somebody opens the home to others.
+    let home = &house.world.home;
+    let set = |mode| std::fs::set_permissions(home, std::fs::Permissions::from_mode(mode)).unwrap();
+    set(0o755);
+    let (_, open) = house.page(&session, "/health").await;
+    assert!(!open.contains("Nothing is wrong.") && open.contains("chmod -R go-rwx"), "{open}");
+    set(0o700);
     // Its parent credential grows old.
     house.world.clock.advance(jiff::SignedDuration::from_hours(24 * 100));
     let (_, old) = house.page(&session, "/health").await;
@@ -121,6 +134,27 @@ async fn nothing_is_wrong_only_if_nothing_is() {
         !old.contains("Nothing is wrong.") && old.contains("the parent credential of cf is in use since"),
         "{old}"
     );
+}
+
+#[tokio::test]
+async fn what_is_owed_stands_in_the_inbox_and_leads_to_the_key() {
+    let house = House::new().await;
+    let world = &house.world;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let session = house.comes_in().await;
+    let (_, before) = house.page(&session, "/").await;
+    assert!(before.contains("Nothing waits for you.") && !before.contains("to look after"), "{before}");
+    let broken = FaultKind::Status { status: 500, retry_after: None };
+    world.sandbox.inject(Fault::on("DELETE", "/accounts/*/tokens/*", broken).times(1_000)).unwrap();
+    let by = Principal::Operator(world.ana().await.name().clone());
+    let _ = world.broker.revoke(&Caller::plain(by), "CF_TOKEN", "over").await;
+    let (_, inbox) = house.page(&session, "/").await;
+    let after = inbox.split("to look after").nth(1).unwrap();
+    assert!(after.contains("href=\"/keys?state=owed\"") && after.contains("1 revocation is owed"), "{after}");
+    let (_, owed) = house.page(&session, "/keys?state=owed").await;
+    assert!(owed.contains("\">CF_TOKEN</a>") && owed.contains("revocation owed"), "{owed}");
+    let (_, health) = house.page(&session, "/health").await;
+    assert!(!health.contains("Nothing is wrong.") && health.contains("1 revocation is owed"), "{health}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use axum::http::Method;
 use keywright_testkit::ask;
 use reqwest::header;
+use serde_json::{Value, json};
 
 use super::{Body, House};
 
@@ -49,6 +50,42 @@ async fn the_door_leads_back_to_the_whole_address_and_nowhere_else() {
     // A page whose session is over is told where the door is.
     let over = house.sends(&Method::POST, "/touch/offer", Body::None, &[]).await;
     assert_eq!((over.status().as_u16(), &over.headers()["keywright-door"]), (401, &"/door".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn no_deed_is_offered_to_a_session_without_a_passkey_or_to_anybody_else() {
+    let house = House::new().await;
+    let key = house.world.request(&ask("example.com", "CF_TOKEN")).await.unwrap().key.unwrap().to_string();
+    let (request, digest) = house.waiting("PROD", "x").await;
+    house.world.broker.add_agent(&house.world.ana().await, &"bot".parse().unwrap()).await.unwrap();
+    let session = house.comes_in().await;
+    let before = house.entries().await;
+    let on_key = |act: &str| json!({ "act": act, "key": key, "reason": "x" });
+    let mut acts: Vec<Value> =
+        ["revoke", "disable", "enable", "rotate", "rotate_leaked", "end_old"].map(on_key).into();
+    acts.extend([
+        json!({ "act": "approve", "request": request, "digest": digest }),
+        json!({ "act": "approve_together", "requests": [[request, digest]] }),
+        json!({ "act": "reject", "request": request, "reason": "x" }),
+        json!({ "act": "reject_and_pause", "request": request, "reason": "x" }),
+        json!({ "act": "apply", "request": request, "source": digest, "version": 1 }),
+        json!({ "act": "pause", "agent": "bot", "reason": "x" }),
+        json!({ "act": "resume", "agent": "bot" }),
+        json!({ "act": "revoke_all", "agent": "bot", "reason": "x" }),
+        json!({ "act": "invite", "label": "x" }),
+        json!({ "act": "forget", "passkey": "pky_01a21dbbbd2872b89405dbb2efeabe3f" }),
+    ]);
+    for act in acts {
+        for (who, cookie, expected) in
+            [("a session", session.as_str(), [409, 400]), ("nobody", "x=y", [401, 401])]
+        {
+            let body = Body::Json(act.clone());
+            let answer = house.sends(&Method::POST, "/touch/offer", body, &[("cookie", cookie)]).await;
+            let status = answer.status().as_u16();
+            assert!(expected.contains(&status), "{who}, {act}: {status} {}", answer.text().await.unwrap());
+        }
+    }
+    assert_eq!(house.entries().await, before, "nothing of all that is on record");
 }
 
 #[tokio::test]

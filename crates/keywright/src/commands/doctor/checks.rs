@@ -1,11 +1,10 @@
 //! What `doctor` looks at in the home, the broker and this process.
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use jiff::Timestamp;
-use keywright_broker::Code;
 use keywright_broker::passkey::signed_by_whom_it_says;
+use keywright_broker::{Code, machine};
 use keywright_ledger::audit_files;
 use keywright_server::answer::Failure;
 use keywright_server::call::{Call, OperatorCall};
@@ -13,7 +12,6 @@ use serde_json::Value;
 
 use super::{Finding, Verdict};
 use crate::app::App;
-use crate::harden;
 use crate::show::{count, field, items, number, outside};
 
 /// From how many days on the age of a parent credential is worth a word.
@@ -31,39 +29,7 @@ pub(super) fn home(app: &App) -> Vec<Finding> {
         Err(failure) => return vec![Finding::new("home", Verdict::Wrong, failure.message)],
     }
     let mut findings = vec![Finding::new("home", Verdict::Good, format!("the home is {}", root.display()))];
-    let own = rustix::process::geteuid().as_raw();
-    let paths = [
-        "",
-        "ledger.db",
-        "ledger.db-wal",
-        "ledger.db-shm",
-        "config.toml",
-        "broker.sock",
-        "audit",
-        "agents",
-        "workloads",
-    ];
-    let mut open = Vec::new();
-    for path in paths.iter().map(|name| if name.is_empty() { root.to_owned() } else { root.join(name) }) {
-        let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
-        if meta.permissions().mode() & 0o077 != 0 {
-            open.push(format!("{} (mode {:03o})", path.display(), meta.permissions().mode() & 0o777));
-        }
-        if meta.uid() != own {
-            let what = format!("{} belongs to user {}, and you are user {own}", path.display(), meta.uid());
-            findings.push(Finding::new("home-owner", Verdict::Warning, what));
-        }
-    }
-    findings.push(if open.is_empty() {
-        Finding::new("home-modes", Verdict::Good, "other users can't read it")
-    } else {
-        Finding::new("home-modes", Verdict::Wrong, format!("other users can read {}", open.join(", ")))
-            .hint(format!("chmod -R go-rwx {}", root.display()))
-    });
-    if let Some(repository) = root.ancestors().find(|folder| folder.join(".git").exists()) {
-        let what = format!("the home lies in the git repository {}", repository.display());
-        findings.push(Finding::new("home-place", Verdict::Warning, what).hint("move it out of there"));
-    }
+    findings.extend(machine::of_home(root));
     findings
 }
 
@@ -71,7 +37,6 @@ pub(super) fn home(app: &App) -> Vec<Finding> {
 pub(super) async fn broker(app: &App) -> Result<Vec<Finding>, Failure> {
     // What keeps us from looking is told as a finding about the home.
     let is_serving = if app.has_home().is_ok() { app.is_serving().await? } else { false };
-    let root_user = rustix::process::geteuid().is_root();
     let mut findings = vec![if is_serving {
         Finding::new("broker", Verdict::Good, "a broker serves it")
     } else {
@@ -131,16 +96,7 @@ pub(super) async fn broker(app: &App) -> Result<Vec<Finding>, Failure> {
         )
         .hint("type passphrases only where you started the program yourself, and keep agents out of terminals in which you are logged in"),
     );
-    if root_user {
-        findings.push(
-            Finding::new(
-                "root",
-                Verdict::Warning,
-                "you are root, for whom no protection of files or memory counts",
-            )
-            .hint("run the broker and the agents as plain users"),
-        );
-    }
+    findings.extend(machine::of_user());
     Ok(findings)
 }
 
@@ -184,21 +140,7 @@ pub(super) async fn witness(app: &App) -> Result<Option<Finding>, Failure> {
         )));
     }
     Ok(Some(match witness {
-        Ok(Some(place)) if place.starts_with(root) => {
-            let what =
-                format!("the copy of the audit log's head in {} lies in the home itself", place.display());
-            Finding::new("witness", Verdict::Warning, what).hint("name a place outside of it in config.toml")
-        }
-        Ok(Some(place)) => {
-            let what = format!("an older copy of the home would be noticed by {}", place.display());
-            Finding::new("witness", Verdict::Good, what)
-        }
-        Ok(None) => {
-            let what = "an older copy of the whole home that is put back would not be noticed: the audit log's head has no copy \
-                        in a second place";
-            let hint = format!("in {}: [audit] witness = \"/another/place\"", app.home.config().display());
-            Finding::new("witness", Verdict::Note, what).hint(hint)
-        }
+        Ok(place) => machine::of_second_place(root, &app.home.config(), place.as_deref()),
         Err(error) => Finding::new("witness", Verdict::Wrong, error.message),
     }))
 }
@@ -279,32 +221,7 @@ fn unreadable(error: &str) -> String {
 
 /// This process: what keeps its memory to itself.
 pub(super) fn process() -> Vec<Finding> {
-    let mut findings = vec![match harden::is_undumpable() {
-        Some(true) => {
-            Finding::new("memory", Verdict::Good, "other processes of yours can't read this program's memory")
-        }
-        Some(false) => {
-            Finding::new("memory", Verdict::Wrong, "other processes of yours can read this program's memory")
-        }
-        None => Finding::new(
-            "memory",
-            Verdict::Note,
-            "this platform does not say whether other processes of yours can read this program's memory",
-        ),
-    }];
-    findings.push(if harden::leaves_no_core() {
-        Finding::new("core", Verdict::Good, "a crash leaves no memory on the disk")
-    } else {
-        Finding::new("core", Verdict::Warning, "a crash may leave memory on the disk").hint("ulimit -c 0")
-    });
-    findings.push(
-        Finding::new(
-            "swap",
-            Verdict::Note,
-            "memory is not locked in this version, so secrets in use can be swapped out",
-        )
-        .hint("encrypt the swap space, or have none"),
-    );
+    let mut findings = machine::of_process();
     findings.extend(variables());
     findings
 }

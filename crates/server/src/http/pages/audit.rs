@@ -119,7 +119,10 @@ fn about(record: &Record) -> Text {
     let subject = &record.subject;
     let name = match (&subject.project, &subject.environment, &subject.name) {
         (Some(project), Some(environment), Some(name)) => format!("{project}/{environment}/{name}"),
-        _ => subject.key.as_ref().or(subject.request.as_ref()).cloned().unwrap_or_default(),
+        _ => subject.template.clone().unwrap_or_else(|| {
+            let what = if subject.key.is_some() { "the key" } else { "the request" };
+            what.to_owned()
+        }),
     };
     match (&subject.key, &subject.request) {
         (Some(key), _) => Text::of(name).to(&["keys", key]),

@@ -6,6 +6,7 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use jiff::Timestamp;
 use keywright_broker::Health;
+use keywright_broker::machine::{Finding, Verdict};
 use serde::Deserialize;
 
 use super::super::Door;
@@ -53,6 +54,8 @@ pub(crate) async fn page(
         );
         Text::of(said).toned(Tone::Warn)
     }));
+    let machine = door.broker.machine();
+    wrong.extend(machine.iter().filter(|one| one.verdict == Verdict::Wrong).map(finding));
     page = page.with(if wrong.is_empty() {
         Part::Note(Shown::of("Nothing is wrong."), Tone::Good)
     } else {
@@ -97,13 +100,17 @@ pub(crate) async fn page(
             Text::at(one.parent_since(), now).toned(tone),
         ]
     };
+    page = page.with(Part::heading("this machine")).with(Part::List(machine.iter().map(finding).collect()));
     page.with(Part::heading("connections"))
         .with(Part::Table(Table {
             header: vec!["connection", "provider", "its parent credential is in use since"],
             rows: connections.iter().map(row).collect(),
             empty: "None yet: `keywright provider add KIND --name NAME`.",
         }))
-        .with(Part::Note(Shown::of("`keywright doctor` looks at this machine as well."), Tone::Plain))
+        .with(Part::Note(
+            Shown::of("`keywright doctor` looks at your terminal and directory as well."),
+            Tone::Plain,
+        ))
         .answer(&door, &operator)
         .await
 }
@@ -163,6 +170,18 @@ pub(super) fn troubles(health: &Health) -> Vec<Text> {
             .map(|why| Text::of(format!("nobody hears of what waits by {why}")).leads("/health").toned(warn)),
     );
     all
+}
+
+/// What was found out about this machine, as `doctor` says it.
+fn finding(one: &Finding) -> Text {
+    let hint = one.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    let tone = match one.verdict {
+        Verdict::Good => Tone::Good,
+        Verdict::Note => Tone::Plain,
+        Verdict::Warning => Tone::Warn,
+        Verdict::Wrong => Tone::Bad,
+    };
+    Text::of(format!("{}{hint}", one.what)).toned(tone)
 }
 
 /// Whether a connection's parent credential should be replaced.

@@ -290,7 +290,7 @@ fn facts(trace: &Trace, spent: Option<Spent>, approved: &[Text], now: Timestamp)
         ("on", Text::of(named(plan.resources.iter().map(|one| one.name.as_str()).collect()))),
         ("asked by", by),
         ("asked", Text::at(trace.request.created_at, now).to(&["r", &trace.request.id.to_string()])),
-        ("why", Text { text: Shown::said(plan.purpose.raw()), ..Text::of("") }),
+        ("why", Text { text: Shown::said(trace.request.plan.purpose.raw()), ..Text::of("") }),
         ("decided by", Text::of(trace.request.policies.join(", "))),
         ("rotates", rotates),
         ("spent", spending(spent, now)),

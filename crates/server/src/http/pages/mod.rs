@@ -60,7 +60,10 @@ impl Page {
     }
 
     fn with(mut self, part: Part) -> Self {
-        self.parts.push(part);
+        self.parts.push(match part {
+            Part::Table(table) => Part::Table(table.lean()),
+            other => other,
+        });
         self
     }
 

@@ -145,6 +145,23 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// Without the columns in which nothing stands.
+    pub(super) fn lean(mut self) -> Self {
+        let columns = self.header.len();
+        let is_empty = |column: &usize| {
+            let cell = |row: &Vec<Text>| row.get(*column).is_none_or(|cell| cell.text.is_empty());
+            !self.rows.is_empty() && self.rows.iter().all(cell)
+        };
+        let empty: Vec<usize> = (0..columns).filter(is_empty).collect();
+        for column in empty.into_iter().rev() {
+            self.header.remove(column);
+            for row in self.rows.iter_mut().filter(|row| row.len() > column) {
+                row.remove(column);
+            }
+        }
+        self
+    }
+
     /// What stands over a column: on a phone it stands beside each cell.
     pub(super) fn label(&self, column: impl std::borrow::Borrow<usize>) -> &'static str {
         self.header.get(*column.borrow()).copied().unwrap_or_default()
