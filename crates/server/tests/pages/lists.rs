@@ -105,6 +105,7 @@ async fn a_request_that_was_turned_down_says_who_did_it_and_what_policy_had_said
     assert!(before.contains("DNS Write (zone): changes"), "{before}");
     house.world.broker.reject(&house.world.ana().await, &request, "not on a friday").await.unwrap();
     let (_, after) = house.page(&session, &path).await;
+    assert!(after.contains("· turned down by operator ana, "), "at the top: {after}");
     assert!(after.contains("by operator ana, ") && after.contains("“not on a friday”"), "{after}");
     assert!(!because(&before).is_empty() && because(&before) == because(&after), "{after}");
     // Its agent is told of it as ever.
