@@ -41,6 +41,7 @@ try {
   assert.deepEqual(person.trouble, []);
   assert.equal(await ended, 0, said);
   assert.match(said, /the agent sees +active/);
+  assert.match(said, /approved, with a passkey: operator you; the signature is in ent_\d+/);
   assert.match(said, /audit log: \d+ entries, every one verified/);
   assert.match(said, /Nothing is left behind\./);
   console.log("ok: the demo was played to its end");

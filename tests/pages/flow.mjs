@@ -137,6 +137,44 @@ await step("requests that are alike are approved by one touch", async () => {
   assert.deepEqual([status(asks.alike), status(asks.other)], ["active", "active"]);
 });
 
+await step("requests like one that was approved are approved in advance by a touch, and no more after another", async () => {
+  const grants = () => keywright(PASS, "grant", "list").grants;
+  await page.goto(at(asks.alike));
+  const likes = page.locator("#likes");
+  for (const says of ["agent builder, in web / elsewhere", "cloudflare/dns-edit, version 1", "exactly zone = example.com"]) {
+    await likes.getByText(says).waitFor();
+  }
+  // What was not looked at is not signed.
+  await page.setViewportSize({ width: 1280, height: 400 });
+  await page.evaluate(() => scrollTo(0, 0));
+  await page.reload();
+  await page.waitForTimeout(1_500);
+  const give = page.getByRole("button", { name: "Approve requests like this from builder" });
+  assert.ok(await give.isDisabled());
+  await give.scrollIntoViewIfNeeded();
+  await page.waitForFunction(() => !document.querySelector("#grant button").disabled);
+  await page.setViewportSize({ width: 1280, height: 900 });
+  await page.locator("#grant [name=names]").selectOption({ label: "embedded:web/elsewhere/*, keys of any name" });
+  await page.locator("#grant [name=days]").selectOption("30");
+  await page.locator("#grant [name=uses]").selectOption("1");
+  await give.click();
+  await page.waitForURL(`${ORIGIN}/agents/builder`);
+  const [grant] = grants();
+  assert.deepEqual(
+    [grant.operator, grant.agent, grant.template, grant.environment, grant.parameters, grant.destinations, grant.uses, grant.void],
+    ["alice", "builder", "cloudflare/dns-edit", "elsewhere", { zone: "example.com" }, ["embedded:web/elsewhere/*"], 1, null],
+  );
+  assert.equal((Date.parse(grant.until) - Date.parse(grant.given_at)) / 86_400_000, 30);
+  await page.getByRole("cell", { name: grant.id }).waitFor();
+  // It covers that request, so there is nothing more to give.
+  await page.goto(at(asks.alike));
+  assert.equal(await page.locator("#likes").count(), 0);
+  await page.goto(`${ORIGIN}/agents/builder`);
+  await page.locator("form[data-act=remove_grant]").getByRole("button").click();
+  await page.getByText(/Nothing: .keywright grant add/).waitFor();
+  assert.deepEqual(grants(), []);
+});
+
 await step("a rejection takes a touch, and the agent reads why", async () => {
   await page.goto(at(asks.rejected));
   await page.getByLabel("reason").fill("not on a friday");
@@ -224,7 +262,7 @@ await step("a name that somebody made to point here shows and does nothing", asy
 
 await step("every page is small, complete without a script, and keeps nobody out", async () => {
   const key = keywright(PASS, "key", "list").keys[0].id;
-  const paths = ["/", `/r/${asks.naughty}`, `/r/${asks.two}`, "/keys", `/keys/${key}`, "/agents", "/agents/builder", "/templates",
+  const paths = ["/", `/r/${asks.naughty}`, `/r/${asks.less}`, `/r/${asks.two}`, "/keys", `/keys/${key}`, "/agents", "/agents/builder", "/templates",
     "/templates/cloudflare/dns-edit", "/policy", "/audit?verify=1", "/audit/ent_12", "/health?rows=1", "/passkeys"];
   const plain = await browser.newContext({ javaScriptEnabled: false, storageState: await alice.context.storageState() });
   const still = await plain.newPage();

@@ -13,7 +13,7 @@ use keywright_core::id::{ApprovalId, PasskeyId, RequestId};
 use keywright_core::name::OperatorName;
 use keywright_core::plan::{Digest, Principal};
 use keywright_core::policy::{Ceiling, Effect, Facts, Policies, Refusal};
-use keywright_core::receipt::{Receipt, Status};
+use keywright_core::receipt::{Narrowed, Receipt, Status};
 use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
 use keywright_ledger::{AppliedTemplate, LedgerError, Request, Tx};
@@ -360,12 +360,24 @@ fn narrow(
     narrowed: &Request,
     who: audit::Who,
 ) -> std::result::Result<(), LedgerError> {
-    let mut record = of_request(tx.now(), Deed::RequestNarrow, Stage::Note, who, narrowed);
+    let mut record = of_request(tx.now(), Deed::RequestNarrow, Stage::Note, who.clone(), narrowed);
     record.facts.insert("asked_digest".to_owned(), serde_json::json!(asked.digest.to_string()));
     record.facts.insert("asked_ttl_seconds".to_owned(), serde_json::json!(asked.plan.ttl.seconds()));
     let withheld = asked.plan.permissions.iter().filter(|p| narrowed.plan.withheld.contains(&p.id));
     let withheld: Vec<&str> = withheld.map(|p| p.name.as_str()).collect();
     record.facts.insert("withheld".to_owned(), serde_json::json!(withheld));
+    // Of what was cut down before, the agent is told what it asked for itself.
+    let before = tx.narrowed(asked.id)?;
+    let told = Narrowed {
+        by: who.name,
+        asked_ttl: before.as_ref().map_or(asked.plan.ttl, |before| before.asked_ttl),
+        given_ttl: narrowed.plan.ttl,
+        without: before
+            .into_iter()
+            .flat_map(|before| before.without)
+            .chain(withheld.into_iter().map(str::to_owned))
+            .collect(),
+    };
     let entry = tx.audit(record)?;
-    tx.narrow_request(narrowed, asked.digest, entry)
+    tx.narrow_request(narrowed, asked.digest, &told, entry)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use keywright_core::name::OperatorName;
 use keywright_core::plan::{Plan, Principal};
-use keywright_core::policy::{Behind, Policies, Question};
+use keywright_core::policy::{Behind, Effect, Policies, Question};
 use keywright_ledger::seal::Keyring;
 use keywright_ledger::{LedgerError, Request, Tx};
 
@@ -45,7 +45,8 @@ pub(crate) fn behind(
     }
 }
 
-fn behind_principal(
+/// Who stands behind a principal.
+pub(crate) fn behind_principal(
     tx: &Tx<'_>,
     (rails, keyring): (&Rails, &Keyring),
     principal: &Principal,
@@ -78,6 +79,15 @@ impl Broker {
             "`keywright review show {}` says who may; `keywright policy show` has the rule",
             request.id
         )))
+    }
+
+    /// How many people a request needs by the policy in force now, which may have become stricter since it was asked.
+    pub(crate) async fn needed_now(&self, request: &Request) -> Result<u8> {
+        let asked = self.asked(request).await?;
+        Ok(match asked.policies.decide(&asked.question).effect {
+            Effect::NeedsApprovals(needed) => needed.max(request.approvals_needed),
+            Effect::Allow | Effect::Deny => request.approvals_needed,
+        })
     }
 
     /// Every operator, and whether they may approve a request.

@@ -328,7 +328,10 @@ impl Broker {
         self.known.get_or_try_init(|| async { self.gather_known().await.map(Arc::new) }).await
     }
 
-    pub(crate) fn find_request(text: &str) -> Result<RequestId> {
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn find_request(text: &str) -> Result<RequestId> {
         RequestId::parse(text).map_err(BrokerError::invalid)
     }
 }

@@ -282,7 +282,7 @@ impl Broker {
         let (name, rails) = (resolved.template.id.to_string(), Arc::clone(&self.rails));
         let written = self.ledger.write(move |tx| {
             if let Some((proposal, _)) = proposal {
-                tx.settle_proposal(proposal, "applied")?;
+                tx.settle_proposal(proposal, "applied", (by.as_str(), None))?;
             }
             let version = tx.apply_template(&source, &resolved, &by, &signature)?;
             if proposal.is_some_and(|(_, shown)| shown != version) {

@@ -28,6 +28,8 @@ pub struct Health {
     pub revocations_owed: u64,
     /// Versions that were replaced and live longer than their template says, because they are used or nobody can know.
     pub drains_late: u64,
+    /// Credentials that were gone at their provider, came back, and wait for somebody's word.
+    pub versions_back: u64,
     /// Living keys that could not be rotated when they were due.
     pub rotations_failing: u64,
     /// The first of them, with the reason.
@@ -114,6 +116,7 @@ impl Broker {
                 sagas_open: tx.sagas_open()?,
                 revocations_owed: tx.revocations_count()?,
                 drains_late: tx.drains_late()?,
+                versions_back: tx.versions_back()?,
                 rotations_failing: tx.rotations_failing()?,
                 failing: tx.keys_failing(NAMED)?.into_iter().map(Failing::from).collect(),
                 consumers_untold: tx.tellings_failing()?,

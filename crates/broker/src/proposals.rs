@@ -12,7 +12,7 @@ use keywright_core::policy::{Action, Actor, Behind, Facts, TemplateFacts};
 use keywright_core::template::{Template, Tier};
 use keywright_core::text::Untrusted;
 use keywright_core::verdict::{Level, Verdict};
-use keywright_ledger::{AppliedTemplate, Proposal};
+use keywright_ledger::{AppliedTemplate, LedgerError, Proposal};
 
 use crate::auth::Proven;
 use crate::broker::Broker;
@@ -29,6 +29,17 @@ use crate::review::{Pending, Proposed};
 const PENDING_AT_MOST: usize = 10;
 /// How many names that look like others are told.
 const ALIKE: usize = 10;
+
+/// How a proposal stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stands {
+    /// `pending`, `applied` or `rejected`.
+    pub state: String,
+    /// Who decided.
+    pub by: Option<String>,
+    /// Why it was turned down.
+    pub reason: Option<String>,
+}
 
 impl Broker {
     /// Keeps an agent's proposal for review. It counts for nothing until an operator applies it.
@@ -53,11 +64,6 @@ impl Broker {
             )
             .map(drop)
             .map_err(|refusal| BrokerError::new(Code::Denied, refusal.to_string()))?;
-        let waiting = self.ledger.read(|tx| tx.proposals()).await?;
-        if waiting.iter().filter(|p| p.agent == *agent).count() >= PENDING_AT_MOST {
-            let message = format!("{PENDING_AT_MOST} proposals of this agent wait for review already");
-            return Err(BrokerError::new(Code::TryAgain, message).hint("wait until some are reviewed"));
-        }
         let id = RequestId::generate(self.now(), entropy()?);
         let proposal = Proposal {
             request: id,
@@ -71,6 +77,11 @@ impl Broker {
         let (who, rails, principal) = (caller.who(), Arc::clone(&self.rails), caller.principal.clone());
         let written = self.ledger.write(move |tx| {
             rails.pauses().check(&principal)?;
+            // Counted where it is added: many at once are no more than one after the other.
+            if tx.proposals()?.iter().filter(|p| p.agent == proposal.agent).count() >= PENDING_AT_MOST {
+                let message = format!("{PENDING_AT_MOST} proposals of this agent wait for review already");
+                return Err(BrokerError::new(Code::TryAgain, message).hint("wait until some are reviewed"));
+            }
             tx.add_proposal(&proposal)?;
             owe_notices(tx, Matter::Proposal, &id.to_string())?;
             let mut record = Record::new(tx.now(), Deed::TemplatePropose, Stage::Note, who);
@@ -86,16 +97,19 @@ impl Broker {
         Ok(id)
     }
 
-    /// How a proposal of this agent stands: `pending`, `applied` or `rejected`. `None` when it made none of this id.
+    /// How a proposal of this agent stands. `None` when it made none of this id.
     ///
     /// # Errors
     /// When the ledger can't be read.
-    pub async fn proposal_state(&self, principal: &Principal, request: &str) -> Result<Option<String>> {
+    pub async fn proposal_state(&self, principal: &Principal, request: &str) -> Result<Option<Stands>> {
         let (Ok(id), Principal::Agent(agent)) = (Self::find_request(request), principal) else {
             return Ok(None);
         };
-        let found = self.ledger.read(move |tx| tx.proposal(id)).await?;
-        Ok(found.filter(|proposal| proposal.agent == *agent).map(|proposal| proposal.state))
+        let read =
+            self.ledger.read(move |tx| Ok::<_, LedgerError>((tx.proposal(id)?, tx.proposal_outcome(id)?)));
+        let (found, (by, reason)) = read.await?;
+        let found = found.filter(|proposal| proposal.agent == *agent);
+        Ok(found.map(|proposal| Stands { state: proposal.state, by, reason }))
     }
 
     /// Puts a proposed template in force. `shown` is the text that the operator read, `version` what it becomes: the one after what it
@@ -154,6 +168,9 @@ impl Broker {
         let verdict = comes_to(&proposal, checked.as_ref(), in_force, &red_flags, differs.len());
         Ok(Pending::Template(Box::new(Proposed {
             request: proposal.request,
+            match_code: proposal.request.match_code(),
+            decided_by: None,
+            reason: None,
             verdict,
             status: proposal.state,
             agent: proposal.agent.to_string(),

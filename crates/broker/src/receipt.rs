@@ -69,7 +69,8 @@ pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerE
             given: u8::try_from(given).unwrap_or(u8::MAX),
         },
         review_url: None,
-        match_code: pending.then(|| request.digest.match_code()),
+        match_code: pending.then(|| request.id.match_code()),
+        narrowed: tx.narrowed(request.id)?,
         reasons,
         entry: EntryId(request.entry).to_string(),
     })

@@ -40,7 +40,8 @@ pub(crate) enum Fate {
     Lost,
 }
 
-/// A key that was made in a time that a restored ledger knows nothing of.
+/// A credential of ours of which nobody can say whether it is in use: it was made in a time that a restored ledger knows nothing of,
+/// or it was gone and came back.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Lost {
     /// Through which connection it is seen.
@@ -148,7 +149,7 @@ impl Broker {
                     connection,
                     provider_key_id: lost.provider_key_id,
                     attempt: None,
-                    reason: "it was made in a time that the ledger does not know, and an operator wants it ended",
+                    reason: "nothing in the ledger says what it is for, and an operator wants it ended",
                 };
                 owe_orphan(tx, orphan, random)
             });

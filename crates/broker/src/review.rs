@@ -8,9 +8,9 @@ use keywright_core::approval::{Approval, quorum};
 use keywright_core::audit::{Deed, Record, Stage, Subject};
 use keywright_core::id::RequestId;
 use keywright_core::plan::Plan;
-use keywright_core::receipt::Status;
+use keywright_core::receipt::{Narrowed, Status};
 use keywright_core::text::Untrusted;
-use keywright_core::verdict::{Flag, Verdict, flags, verdict};
+use keywright_core::verdict::{Flag, Level, Verdict, flags, verdict};
 use keywright_ledger::{InboxPlace, LedgerError, Request, RequestFilter};
 use serde::Serialize;
 
@@ -41,6 +41,10 @@ pub struct Review {
     pub reasons: Vec<String>,
     /// The policies that decided.
     pub policies: Vec<String>,
+    /// How that is, for people.
+    pub stands: &'static str,
+    /// The key and what it reaches, by name.
+    pub subject: String,
     /// What it comes to, in one line.
     pub verdict: Verdict,
     /// What deserves a second look, worst first.
@@ -61,6 +65,9 @@ pub struct Review {
     /// Why nobody can say who may approve it.
     #[serde(skip)]
     pub no_approvers: Option<String>,
+    /// What was asked for, where an operator approved less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub narrowed: Option<Narrowed>,
     /// When it was asked.
     pub created_at: Timestamp,
     /// When it stops waiting.
@@ -91,8 +98,16 @@ pub struct Proposed {
     pub template: String,
     /// Why, in the agent's words.
     pub why: Untrusted,
+    /// Shown to the agent too.
+    pub match_code: String,
     /// `pending`, `applied` or `rejected`.
     pub status: String,
+    /// Who decided about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decided_by: Option<String>,
+    /// Why they turned it down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Untrusted>,
     /// The file as proposed.
     pub source: Untrusted,
     /// What it comes to, in one line.
@@ -125,6 +140,37 @@ pub struct Inbox {
     pub all: u64,
 }
 
+/// The riskiest first, and of those that are equal the oldest.
+fn place(pending: &Pending) -> (Reverse<Level>, Timestamp) {
+    match pending {
+        Pending::Key(review) => (Reverse(review.verdict.level), review.created_at),
+        Pending::Template(proposed) => (Reverse(proposed.verdict.level), proposed.created_at),
+    }
+}
+
+/// The key and the first things that it reaches, by name.
+#[must_use]
+pub fn subject(plan: &Plan) -> String {
+    let names: Vec<&str> = plan.resources.iter().take(3).map(|one| one.name.as_str()).collect();
+    let more = if plan.resources.len() > 3 { " and more" } else { "" };
+    format!("{} → {}{more}", plan.name, names.join(", "))
+}
+
+/// How a request stands, for people.
+#[must_use]
+pub fn stands(status: Status) -> &'static str {
+    match status {
+        Status::PendingApproval => "waits for approval",
+        Status::Active => "approved; the key is in force",
+        Status::Denied => "denied by policy",
+        Status::Rejected => "turned down",
+        Status::Expired => "expired: nobody decided in time",
+        Status::Failed => "failed",
+        Status::InProgress => "approved; the key is being made",
+        Status::Revoked => "over: the key was revoked",
+    }
+}
+
 impl Broker {
     /// What waits for humans: the riskiest first, and of those that are equal the oldest.
     ///
@@ -142,12 +188,12 @@ impl Broker {
         for request in requests {
             reviews.push(self.review_of(request).await?);
         }
-        reviews.sort_by_key(|r| (Reverse(r.verdict.level), Reverse(r.red_flags.len()), r.created_at));
         let mut inbox: Vec<Pending> = reviews.into_iter().map(|r| Pending::Key(Box::new(r))).collect();
         let templates = if proposals.is_empty() { Vec::new() } else { self.templates().await? };
         for proposal in proposals {
             inbox.push(self.pending_template(proposal, &templates).await?);
         }
+        inbox.sort_by_key(place);
         Ok(inbox)
     }
 
@@ -183,10 +229,6 @@ impl Broker {
             waiting.push(Pending::Key(Box::new(self.review_with(request, &approvals, &signers))));
         }
         // Proposals stand among the requests of this part, by the same order.
-        let place = |pending: &Pending| match pending {
-            Pending::Key(review) => (Reverse(review.verdict.level), review.created_at),
-            Pending::Template(proposed) => (Reverse(proposed.verdict.level), proposed.created_at),
-        };
         waiting.sort_by_key(place);
         Ok(Inbox { waiting, next, all })
     }
@@ -204,6 +246,9 @@ impl Broker {
                 let request = self.narrowed(request, less).await?;
                 let mut review = self.review_of(request.clone()).await?;
                 if request.status == Status::PendingApproval {
+                    if let Ok(needed) = self.needed_now(&request).await {
+                        review.needed = needed;
+                    }
                     // Where policy can't be asked it can still be turned down.
                     (review.approvers, review.no_approvers) = match self.approvers(&request).await {
                         Ok(approvers) => (approvers, None),
@@ -216,6 +261,7 @@ impl Broker {
                     review.approved_by.retain(|name| counts(name));
                     review.approved.retain(|(name, _)| counts(name));
                 }
+                review.narrowed = self.ledger.read(move |tx| tx.narrowed(id)).await?;
                 review.blocks = self.blocks_of(&review, &request).await?;
                 Ok(Pending::Key(Box::new(review)))
             }
@@ -223,6 +269,9 @@ impl Broker {
                 let pending = self.pending_template(proposal, &self.templates().await?).await?;
                 Ok(match pending {
                     Pending::Template(mut proposed) => {
+                        let (by, reason) = self.ledger.read(move |tx| tx.proposal_outcome(id)).await?;
+                        proposed.decided_by = by;
+                        proposed.reason = reason.map(|text| Untrusted::capped(&text, 500));
                         proposed.blocks = blocks::of_proposal(&proposed);
                         Pending::Template(proposed)
                     }
@@ -241,7 +290,7 @@ impl Broker {
         let signed = operator.deciding()?;
         let id = Self::find_request(request)?;
         let reason = self.kept(reason, 500).await?.raw().to_owned();
-        let who = operator.caller().who();
+        let (who, by) = (operator.caller().who(), operator.name().to_string());
         let written = self.ledger.write(move |tx| {
             if tx.proposal(id)?.is_some() {
                 let mut record = Record::new(tx.now(), Deed::RequestReject, Stage::Note, who);
@@ -249,7 +298,7 @@ impl Broker {
                 record.facts.insert("because".to_owned(), serde_json::json!(reason));
                 record.signatures.extend(signed);
                 tx.audit(record)?;
-                return tx.settle_proposal(id, "rejected");
+                return tx.settle_proposal(id, "rejected", (&by, Some(&reason)));
             }
             let request = tx.request(id)?;
             let mut record = of_request(tx.now(), Deed::RequestReject, Stage::Note, who, &request);
@@ -304,8 +353,10 @@ impl Broker {
         Review {
             request: id,
             status: request.status,
+            stands: stands(request.status),
+            subject: subject(&request.plan),
             digest: request.digest.to_string(),
-            match_code: request.digest.match_code(),
+            match_code: id.match_code(),
             verdict: verdict(&request.plan, &red_flags),
             red_flags,
             approved_by: approved_by.iter().map(ToString::to_string).collect(),
@@ -318,6 +369,7 @@ impl Broker {
             needed: request.approvals_needed,
             approvers: Vec::new(),
             no_approvers: None,
+            narrowed: None,
             created_at: request.created_at,
             expires_at: request.expires_at,
             blocks: Vec::new(),

@@ -134,6 +134,7 @@ impl Broker {
                 parts.push(self.end_expired().await);
             }
             parts.push(self.sweep(leading).await);
+            parts.push(self.seek_due().await);
             parts.push(self.pay_debts().await);
             parts.push(self.clear_places().await);
             if self.doubts_clock().is_none() {
@@ -179,6 +180,9 @@ impl Broker {
                     }
                 }
                 .boxed()
+            }),
+            self.each_tick("missing", stop.clone(), |broker, leading| {
+                async move { if leading.is_some() { broker.seek_due().await } else { Ok(0) } }.boxed()
             }),
             self.each_tick("parents", stop.clone(), |broker, leading| {
                 async move { if leading.is_some() { broker.renew_due().await } else { Ok(0) } }.boxed()

@@ -15,6 +15,7 @@ use keywright_ledger::{LedgerError, Revocation, Tx, UsageCount};
 
 use crate::broker::Broker;
 use crate::error::{BrokerError, Result};
+use crate::missing::Sought;
 
 /// How many keys of a connection are asked about in the same moment.
 const AT_A_TIME: usize = 4;
@@ -209,8 +210,13 @@ impl Broker {
         let Some(metered) = provider.metered() else { return Ok(()) };
         let usage = match metered.usage(&version.provider_key_id).await {
             Ok(usage) => usage,
-            // Somebody ended it at the provider.
-            Err(ProviderError::NotFound { .. }) => return self.note_gone(version).await,
+            // Somebody may have ended it at the provider.
+            Err(ProviderError::NotFound { .. }) => {
+                return match self.seek(provider, version).await? {
+                    Sought::Gone => Ok(()),
+                    sought => Err(sought.words(version)),
+                };
+            }
             Err(error) => return Err(error.into()),
         };
         let id = version.id;

@@ -20,6 +20,7 @@ use keywright_ledger::{LedgerError, NewRevocation, RenewalPhase, Tx};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{Code, Result};
+use crate::missing::is_back;
 use crate::record::system;
 use crate::restored::{Fate, Lost, adopted, has_ended};
 use crate::shared::Leading;
@@ -115,6 +116,9 @@ impl Broker {
                 }
             }
         }
+        if !found.only_looked {
+            self.forget_back(connection, &seen).await?;
+        }
         let of = connection.clone();
         let expected = self.ledger.scan(move |tx| tx.live_versions(&of)).await?;
         let provider = self.outside.provider(connection).await?;
@@ -129,17 +133,21 @@ impl Broker {
             if found.only_looked {
                 continue;
             }
-            // A list may lag behind; only the answer about this very one counts.
+            // A list may lag behind, and so may the answer about this very one: it is looked for twice.
             if let Err(ProviderError::NotFound { .. }) = provider.read_back(&version.provider_key_id).await {
                 if !has_marker {
                     found.missing.push(version.key.to_string());
                 }
-                match self.note_gone(&version).await {
+                // Of one with a marker the list is known: it is not in it.
+                match self.seek_knowing(provider.as_ref(), &version, has_marker.then_some(false)).await {
                     // Its key's row was edited or is gone: `doctor` says so, and the others are looked at all the same.
                     Err(error) if error.edited || error.code == Code::NotFound => {
                         tracing::error!(message = %error.message, "left out");
                     }
-                    noted => noted?,
+                    Err(error) if error.transient => {
+                        tracing::warn!(message = %error.message, "it could not be looked for");
+                    }
+                    sought => drop(sought?),
                 }
             }
         }
@@ -210,6 +218,9 @@ impl Broker {
                 || ended_since(tx, &connection, &provider_key_id, listed_at)?
             {
                 return Ok(Fate::Owned);
+            }
+            if is_back(tx, &connection, &provider_key_id, !only_looks)? {
+                return Ok(Fate::Lost);
             }
             let may_be_lost = (is_unread && known.is_none()) || epoch < tx.epoch()?;
             if only_looks || (may_be_lost && !has_ended(tx, &connection, &provider_key_id)?) {
@@ -387,6 +398,9 @@ pub(crate) fn owe_orphan(
     record.subject.key = attempt.as_ref().map(|a| a.key.to_string());
     record.facts.insert("provider_key_id".to_owned(), serde_json::json!(provider_key_id));
     tx.audit(record)?;
+    if let Ok(Some((_, version))) = tx.key_of_credential(&connection, &provider_key_id) {
+        tx.set_version_back(version.id, false)?;
+    }
     tx.reopen_revocation(&connection, &provider_key_id)?;
     tx.owe(&NewRevocation {
         id: RevocationId::generate(tx.now(), random),

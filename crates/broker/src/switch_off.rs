@@ -12,6 +12,7 @@ use keywright_ledger::LedgerError;
 use crate::auth::Proven;
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
+use crate::missing::Sought;
 use crate::record::{Caller, failed, of_key};
 
 /// Which way.
@@ -116,18 +117,12 @@ impl Broker {
             };
             match switched {
                 Ok(()) => {}
-                // What is gone is off, too, as long as another one is left to be switched.
-                Err(ProviderError::NotFound { .. })
-                    if to == Switch::Off && versions.iter().filter(lives).count() > 1 =>
-                {
-                    self.note_gone(version).await?;
-                }
-                Err(error @ ProviderError::NotFound { .. }) => {
-                    self.note_gone(version).await?;
-                    outcome = Err(BrokerError::from(error).hint(
-                        "somebody ended it at the provider; that is on record now (`keywright key show`)",
-                    ));
-                }
+                Err(ProviderError::NotFound { .. }) => match self.seek(provider.as_ref(), version).await {
+                    // What is gone is off, too, as long as another one is left to be switched.
+                    Ok(Sought::Gone) if to == Switch::Off && versions.iter().filter(lives).count() > 1 => {}
+                    Ok(sought) => outcome = Err(sought.words(version)),
+                    Err(error) => outcome = Err(error),
+                },
                 Err(error) => outcome = Err(BrokerError::from(error)),
             }
         }

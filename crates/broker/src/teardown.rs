@@ -136,7 +136,7 @@ impl Broker {
                     Subject { request: Some(proposal.request.to_string()), ..Subject::default() };
                 record.facts.insert("because".to_owned(), serde_json::json!(reason));
                 tx.audit(record)?;
-                tx.settle_proposal(proposal.request, "rejected")?;
+                tx.settle_proposal(proposal.request, "rejected", (who.name.as_str(), Some(&reason)))?;
                 turned_down.push(proposal.request);
             }
             Ok::<_, LedgerError>((turned_down, grants))

@@ -115,10 +115,17 @@ async fn less_than_was_asked_is_what_gets_made_and_what_others_approved_is_void(
     assert_eq!(mixed.unwrap_err().code, Code::Conflict, "what was shown is what is signed");
     let one = approve(&world, &bo, &id, &less).await.unwrap();
     assert_eq!((one.status, one.approvals.given), (Status::PendingApproval, 1), "ana approved another plan");
+    assert_eq!(one.match_code, asked.match_code, "it is the same request as before");
+    assert_eq!(narrow.match_code, wide.match_code);
     let two = approve(&world, &ana, &id, &Less::default()).await.unwrap();
     assert_eq!(two.status, Status::Active, "{two:?}");
     let names: Vec<_> = two.permissions.iter().map(|p| p.name.as_str()).collect();
     assert_eq!(names, ["DNS Write"]);
+    let told = two.narrowed.clone().unwrap();
+    assert_eq!((told.by.as_str(), told.words().as_str()), ("bo", "7d instead of 30d, without Cache Purge"));
+    let looked = world.broker.review(&id, &Less::default()).await.unwrap();
+    let said = serde_json::to_string(&looked).unwrap();
+    assert!(said.contains("operator bo approves less than was asked: 7d instead of 30d"), "{said}");
     let days = two.expires_at.unwrap().duration_since(world.broker.now()).as_hours() / 24;
     assert!((6..=7).contains(&days), "{days}");
     let made = world.sandbox.live_tokens_named_like("kw-");
@@ -254,6 +261,9 @@ async fn a_grant_of_somebody_who_may_not_approve_covers_nothing_and_people_are_a
         environment: "elsewhere".parse().unwrap(),
         parameters: [("zone".to_owned(), "example.com".to_owned())].into(),
         any_parameters: false,
+        destinations: Vec::new(),
+        directory: None,
+        ttl_max: None,
         uses: None,
         lasts: keywright_core::span::Span::from_seconds(86_400),
     };

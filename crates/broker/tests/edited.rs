@@ -17,11 +17,11 @@ const CHANGES: &[(&str, &[&str])] = &[
     ("channels", &["told_at", "failed_at", "failures", "trouble"]),
     ("notices", &["state", "turn", "tries", "due_at", "failing_since", "told_at", "trouble"]),
     ("tellings", &["state", "tries", "due_at", "told_at", "trouble"]),
-    ("proposals", &["state"]),
-    ("requests", &["status", "reasons", "key_id", "entry", "decided_at", "risk"]),
+    ("proposals", &["state", "decided_by", "reason"]),
+    ("requests", &["status", "reasons", "key_id", "entry", "decided_at", "risk", "narrowed"]),
     ("keys", &["state", "rotate_at", "rotate_tries", "rotate_trouble", "disabled_at"]),
     ("attempts", &["sent_at", "outcome", "provider_key_id", "expires_at", "sweep_at", "absent_seen"]),
-    ("versions", &["state", "created_at"]),
+    ("versions", &["state", "created_at", "missing_since", "missing_look_at", "back_at"]),
     ("placements", &["store_version", "verified", "state", "change", "doubted_at", "updated_at", "ends_at"]),
     ("embedded_values", &["written_at"]),
     (
@@ -55,6 +55,8 @@ const CHANGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("holds", &["seen_at", "seen_by"]),
+    // Whoever hides one has it count for nothing; none comes back.
+    ("grants", &["removed_at", "used", "used_at"]),
     ("grant_uses", &[]),
     ("revocations", &["due_at", "tries", "trouble", "done_at", "entry"]),
     (
@@ -105,6 +107,9 @@ async fn grant(world: &World) {
         environment: "lab".parse().unwrap(),
         parameters: [("zone".to_owned(), "example.com".to_owned())].into(),
         any_parameters: false,
+        destinations: Vec::new(),
+        directory: None,
+        ttl_max: None,
         uses: Some(3),
         lasts: "7d".parse().unwrap(),
     };

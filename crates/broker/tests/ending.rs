@@ -121,6 +121,7 @@ async fn a_kept_version_that_somebody_ended_at_the_provider_holds_up_no_further_
             .unwrap();
         pass(&world, 600).await;
         world.broker.reconcile().await.unwrap();
+        pass(&world, 600).await;
         pass(&world, 2 * 86_400).await;
         let done = trace(&world).await;
         assert_eq!(old(&done), VersionState::Revoked);

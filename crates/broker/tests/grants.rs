@@ -14,6 +14,7 @@ use keywright_broker::{Broker, Code};
 use keywright_core::audit::{Deed, Effect, Record};
 use keywright_core::id::GrantId;
 use keywright_core::name::AgentName;
+use keywright_core::place::DestinationPattern;
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::secret::Secret;
 use keywright_ledger::AuditFilter;
@@ -47,6 +48,9 @@ fn in_lab() -> NewGrant {
         environment: "lab".parse().unwrap(),
         parameters: [("zone".to_owned(), "example.com".to_owned())].into(),
         any_parameters: false,
+        destinations: Vec::new(),
+        directory: None,
+        ttl_max: None,
         uses: None,
         lasts: keywright_core::span::Span::from_seconds(7 * DAY),
     }
@@ -126,7 +130,17 @@ async fn what_was_approved_in_advance_is_signed_and_each_line_of_it_is_what_the_
         assert_eq!(record.signatures.len(), 1);
         assert_eq!(signed_as_said(record), Ok(()));
         let mut others = Vec::new();
-        for fact in ["agent", "template_version", "parameters", "any_parameters", "uses", "until"] {
+        for fact in [
+            "agent",
+            "template_version",
+            "parameters",
+            "any_parameters",
+            "destinations",
+            "directory",
+            "ttl_max",
+            "uses",
+            "until",
+        ] {
             let mut other = record.clone();
             other.facts.insert(fact.to_owned(), serde_json::json!({ "x": "y" }));
             others.push(other);
@@ -205,6 +219,126 @@ async fn what_a_grant_does_not_cover_waits_and_is_told_why() {
     assert!(waits(&world, &wish("J")).await.contains("it ended at"));
     let shown = world.broker.grants().await.unwrap();
     assert!(shown.iter().filter(|one| one.grant.environment.as_str() == "lab").all(|one| one.void.is_some()));
+}
+
+fn to(patterns: &[&str]) -> Vec<DestinationPattern> {
+    patterns.iter().map(|one| DestinationPattern::parse(one).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_grant_covers_no_other_place_and_no_longer_life_than_it_names() {
+    let world = world().await;
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let folder = |at: usize| folders[at].path().canonicalize().unwrap().to_str().unwrap().to_owned();
+    let into = |name: &str, destinations: &[&str], at: usize| Ask {
+        destinations: destinations.iter().map(|one| (*one).to_owned()).collect(),
+        cwd: Some(folder(at)),
+        ..wish(name)
+    };
+    // Where nothing is said: the sealed store, and the life that the template gives by default.
+    let grant = give(&world, in_lab()).await;
+    let [shown] = &world.broker.grants().await.unwrap()[..] else { panic!("one grant") };
+    assert_eq!(shown.grant.destinations, to(&["embedded:*"]));
+    assert_eq!((shown.grant.ttl_max.to_string().as_str(), &shown.grant.directory), ("30d", &None));
+    let file = waits(&world, &into("A", &["dotenv:./.env#A"], 0)).await;
+    assert!(file.contains("that go to `embedded:*`, not to `dotenv:./.env#A`"), "{file}");
+    let both = waits(&world, &into("B", &["embedded:web/lab/B", "dotenv:./.env#B"], 0)).await;
+    assert!(both.contains("not to `dotenv:./.env#B`"), "{both}");
+    let long = waits(&world, &Ask { ttl: Some("31d".to_owned()), ..wish("C") }).await;
+    assert!(long.contains("live for 30d at most, not 31d: ask for a `ttl` of 30d or less"), "{long}");
+    let receipt = world.request(&Ask { ttl: Some("30d".to_owned()), ..wish("D") }).await.unwrap();
+    assert_eq!(receipt.status, Status::Active, "{receipt:?}");
+    world.broker.remove_grant(&world.ana().await, &grant.to_string()).await.unwrap();
+
+    // A relative place starts from one directory, and not from wherever somebody asks.
+    let here = NewGrant {
+        destinations: to(&["dotenv:./.env"]),
+        directory: Some(folder(0)),
+        ttl_max: Some("1d".parse().unwrap()),
+        ..in_lab()
+    };
+    give(&world, here).await;
+    let day = |ask: Ask| Ask { ttl: Some("1d".to_owned()), ..ask };
+    let elsewhere = waits(&world, &day(into("E", &["dotenv:./.env#E"], 1))).await;
+    assert!(
+        elsewhere.contains(&format!("in directory `{}`, not in `{}`", folder(0), folder(1))),
+        "{elsewhere}"
+    );
+    let sealed = waits(&world, &day(wish("F"))).await;
+    assert!(sealed.contains("not to `embedded:web/lab/F`"), "{sealed}");
+    let by_default = waits(&world, &into("G", &["dotenv:./.env#G"], 0)).await;
+    assert!(by_default.contains("live for 1d at most, not 30d"), "{by_default}");
+    let receipt = world.request(&day(into("H", &["dotenv:./.env#H"], 0))).await.unwrap();
+    assert_eq!(receipt.status, Status::Active, "{receipt:?}");
+    assert!(folders[0].path().join(".env").exists() && !folders[1].path().join(".env").exists());
+}
+
+#[tokio::test]
+async fn a_grant_reaches_no_further_than_its_template() {
+    let world = world().await;
+    let ana = world.ana().await;
+    let many: Vec<String> = (0..21).map(|number| format!("embedded:web/lab/{number}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let aims = |patterns: &[&str]| NewGrant { destinations: to(patterns), ..in_lab() };
+    for (new, why) in [
+        (aims(&["vault:*"]), "lets no key go to all of `vault:*`"),
+        (aims(&["embedded:*", "vault:secret/x"]), "lets no key go to all of `vault:secret/x`"),
+        (aims(&["dotenv:./.env"]), "the directory that it starts from is not known"),
+        (
+            NewGrant { directory: Some("somewhere".to_owned()), ..aims(&["dotenv:./.env"]) },
+            "the directory that it starts from is not known",
+        ),
+        (aims(&many), "at most 20 destinations"),
+        (NewGrant { ttl_max: Some("91d".parse().unwrap()), ..in_lab() }, "live for 90d at most, not 91d"),
+    ] {
+        let refused = world.broker.add_grant(&ana, new).await.unwrap_err();
+        assert!(refused.code == Code::InvalidArgument && refused.message.contains(why), "{why}: {refused:?}");
+        assert!(refused.hint.is_some() || why.contains("20"), "{refused:?}");
+    }
+    let only = DNS_EDIT.replace("\"embedded:*\", ", "");
+    world.broker.apply_template(&ana, &only).await.unwrap();
+    let refused = world.broker.add_grant(&ana, in_lab()).await.unwrap_err();
+    assert!(refused.message.contains("lets no key into the sealed store"), "{refused:?}");
+    assert_eq!(refused.alternatives, ["dotenv:*"]);
+    // A directory says nothing where no place is relative.
+    let absolute = NewGrant { directory: Some("/srv".to_owned()), ..aims(&["dotenv:/srv/app/.env"]) };
+    assert_eq!(world.broker.add_grant(&ana, absolute).await.unwrap().directory, None);
+}
+
+#[tokio::test]
+async fn a_grant_of_somebody_who_may_not_approve_is_shown_as_one_that_counts_for_nothing() {
+    let world = world().await;
+    let (ana, bo) = (world.ana().await, bo(&world).await);
+    give(&world, in_lab()).await;
+    world.broker.add_grant(&bo, in_lab()).await.unwrap();
+    let elsewhere = NewGrant { environment: "field".parse().unwrap(), ..in_lab() };
+    give(&world, elsewhere).await;
+    let voids = async || {
+        let shown = world.broker.grants().await.unwrap();
+        shown.into_iter().map(|one| (one.grant.operator.to_string(), one.void)).collect::<Vec<_>>()
+    };
+    assert!(voids().await.iter().all(|(_, void)| void.is_none()));
+    let rule = r#"
+        @id("the-lab-is-for-bo") @reason("only bo approves in the lab")
+        forbid (principal, action == Keywright::Action::"approve", resource)
+        when { context.environment == "lab" } unless { principal == Keywright::Operator::"bo" };"#;
+    let policies = keywright_core::policy::DEFAULT_POLICIES;
+    world.broker.apply_policy(&ana, &format!("{policies}{rule}")).await.unwrap();
+    let why = "operator ana may not approve it: only bo approves in the lab";
+    let [(_, anas), (_, bos), (_, in_field)] = &voids().await[..] else { panic!("three grants") };
+    assert!(anas.as_ref().is_some_and(|void| void.starts_with(why)), "{anas:?}");
+    assert_eq!((bos, in_field), (&None, &None));
+    // Whoever added the agent is its human; nobody else is.
+    let own = r#"
+        @id("not-alone") @reason("whoever added the agent is not the only one who approves")
+        forbid (principal, action == Keywright::Action::"approve", resource)
+        when { context.own && context.approvals == 1 };"#;
+    world.broker.apply_policy(&ana, &format!("{policies}{own}")).await.unwrap();
+    let [(_, anas), (_, bos), (_, in_field)] = &voids().await[..] else { panic!("three grants") };
+    assert!(anas.as_ref().is_some_and(|void| void.contains("whoever added the agent")), "{anas:?}");
+    assert!(bos.is_none() && in_field.is_some());
+    world.broker.apply_policy(&ana, policies).await.unwrap();
+    assert!(voids().await.iter().all(|(_, void)| void.is_none()), "as policy has it now");
 }
 
 #[tokio::test]
@@ -381,6 +515,9 @@ async fn no_edit_of_the_ledgers_file_makes_a_grant_cover_more() {
         "until = until + 1000000",
         "agent = 'other'",
         "any_parameters = 1",
+        "destinations = '[\"dotenv:*\",\"embedded:*\"]'",
+        "directory = '/tmp'",
+        "ttl_max = ttl_max + 1000000",
         "template_version = 9",
         "operator = 'bo'",
     ];

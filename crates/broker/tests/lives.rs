@@ -92,6 +92,8 @@ async fn a_key_that_somebody_ended_at_the_provider_is_over_here_too() {
     assert!(sandbox.delete_token(id));
     let found = world.broker.reconcile().await.unwrap();
     assert_eq!(found.missing.len(), 1);
+    world.clock.advance(jiff::SignedDuration::from_secs(121));
+    world.broker.tick().await.unwrap();
     assert_eq!(state(&world).await, KeyState::Revoked);
     assert!(world.broker.reconcile().await.unwrap().missing.is_empty());
 }
@@ -205,8 +207,8 @@ async fn a_proposal_is_applied_as_it_was_shown_and_once() {
         Code::Conflict
     );
     let bot = World::agent("bot").principal;
-    let state = world.broker.proposal_state(&bot, &applied).await.unwrap();
-    assert_eq!(state.as_deref(), Some("applied"));
+    let stands = world.broker.proposal_state(&bot, &applied).await.unwrap().unwrap();
+    assert_eq!((stands.state.as_str(), stands.by.as_deref(), stands.reason), ("applied", Some("ana"), None));
     let other = world.broker.proposal_state(&World::agent("other").principal, &applied).await.unwrap();
     assert_eq!(other, None);
 }

@@ -83,6 +83,13 @@ async fn end_at_provider(world: &World, version: usize) {
     assert!(world.sandbox.delete_token(&trace(world).await.versions[version].provider_key_id));
 }
 
+/// What is gone is looked for twice, some time apart. Says how many keys had something missing.
+async fn notice(world: &World) -> usize {
+    let found = world.broker.reconcile().await.unwrap();
+    pass(world, 121).await;
+    found.missing.len()
+}
+
 fn refuse(world: &World, method: &str, path: &str, status: u16) {
     let kind = FaultKind::Status { status, retry_after: None };
     world.sandbox.inject(Fault::on(method, path, kind).times(100_000)).unwrap();
@@ -118,8 +125,7 @@ async fn a_successor_that_somebody_ended_at_the_provider_leaves_the_old_version_
         rotate(&world).await;
         until(&world, phase).await;
         end_at_provider(&world, 1).await;
-        let found = world.broker.reconcile().await.unwrap();
-        assert_eq!(found.missing.len(), 1);
+        assert_eq!(notice(&world).await, 1);
         // Whoever reads the key from here on reads what works, or will in a moment.
         assert_eq!(read(&world).await, old);
         // A mint needs no time to pass, and neither may the successor's.
@@ -156,7 +162,7 @@ async fn a_key_ends_when_somebody_ended_both_of_its_versions_at_the_provider() {
         for version in order {
             end_at_provider(&world, version).await;
         }
-        world.broker.reconcile().await.unwrap();
+        notice(&world).await;
         world.settle().await;
         let over = trace(&world).await;
         assert_eq!(states(&over), [VersionState::Revoked, VersionState::Revoked]);
@@ -177,7 +183,7 @@ async fn a_version_that_somebody_ends_at_the_provider_while_its_successor_is_mad
     tokio::time::sleep(Duration::from_millis(500)).await;
     end_at_provider(&world, 0).await;
     world.broker.reconcile().await.unwrap();
-    world.broker.reconcile().await.unwrap();
+    notice(&world).await;
     assert_eq!(rotating.await.unwrap().status, Status::Active);
     assert_eq!(said(&trace(&world).await, "its successor is being made"), 1, "it is on record, once");
     for _ in 0..4 {
@@ -214,7 +220,7 @@ async fn a_key_that_an_operator_switched_off_stays_off() {
     until(&world, Phase::Disabled).await;
     world.broker.switch_key(&ana, "CF_TOKEN", Switch::Off, "it looks odd").await.unwrap();
     end_at_provider(&world, 1).await;
-    world.broker.reconcile().await.unwrap();
+    notice(&world).await;
     world.settle().await;
     assert!(!call(&world, &old).await, "nothing is switched on");
     assert!(trace(&world).await.disabled_at.is_some());
@@ -231,6 +237,10 @@ async fn a_key_is_switched_off_whose_successor_is_gone_already() {
     let (ana, old) = (world.ana().await, read(&world).await);
     rotate(&world).await;
     end_at_provider(&world, 1).await;
+    let doubt = world.broker.switch_key(&ana, "CF_TOKEN", Switch::Off, "it looks odd").await.unwrap_err();
+    assert!(doubt.message.contains("does not find version 2"), "{doubt:?}");
+    assert!(!call(&world, &old).await, "what is there is off at once");
+    world.clock.advance(SignedDuration::from_secs(121));
     world.broker.switch_key(&ana, "CF_TOKEN", Switch::Off, "it looks odd").await.unwrap();
     world.settle().await;
     let off = trace(&world).await;
@@ -244,7 +254,7 @@ async fn a_key_that_only_people_rotate_is_replaced_until_that_succeeds() {
     rotate(&world).await;
     end_at_provider(&world, 1).await;
     refuse(&world, "POST", TOKENS, 403);
-    world.broker.reconcile().await.unwrap();
+    notice(&world).await;
     pass(&world, 60).await;
     pass(&world, 60).await;
     let failing = trace(&world).await;
@@ -270,7 +280,7 @@ async fn what_happens_while_a_step_is_under_way_is_looked_at_when_it_ends() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(world.sandbox.faults().len(), 1, "it waits for the provider");
     end_at_provider(&world, 1).await;
-    world.broker.reconcile().await.unwrap();
+    notice(&world).await;
     ticking.await.unwrap();
     // No time has to pass.
     for _ in 0..3 {
@@ -287,7 +297,7 @@ async fn an_operators_word_that_the_old_version_ends_is_kept() {
     let (ana, old) = (world.ana().await, read(&world).await);
     rotate(&world).await;
     end_at_provider(&world, 1).await;
-    world.broker.reconcile().await.unwrap();
+    notice(&world).await;
     world.broker.end_old(&ana, "CF_TOKEN", "it leaked").await.unwrap();
     world.settle().await;
     let done = trace(&world).await;
@@ -301,7 +311,7 @@ async fn a_key_that_ends_meanwhile_is_not_put_in_force_again() {
     rotate(&world).await;
     until(&world, Phase::Disabled).await;
     end_at_provider(&world, 1).await;
-    world.broker.reconcile().await.unwrap();
+    notice(&world).await;
     slow(&world, "PUT", TOKEN);
     let broker = Arc::clone(&world.broker);
     let ticking = tokio::spawn(async move { broker.tick().await.unwrap() });
@@ -321,7 +331,7 @@ async fn a_parent_that_may_switch_nothing_does_not_keep_the_key_from_its_success
     refuse(&world, "PUT", TOKEN, 403);
     until(&world, Phase::Drained).await;
     end_at_provider(&world, 1).await;
-    world.broker.reconcile().await.unwrap();
+    notice(&world).await;
     world.settle().await;
     let done = trace(&world).await;
     assert_eq!(states(&done).last(), Some(&VersionState::Active), "{:?}", done.saga);
@@ -345,7 +355,7 @@ async fn the_gone_versions_copy_stays_until_the_next_one_is_written_over_it() {
     let gone = file();
     end_at_provider(&world, 1).await;
     refuse(&world, "POST", TOKENS, 403);
-    world.broker.reconcile().await.unwrap();
+    notice(&world).await;
     world.settle().await;
     assert_eq!(file(), gone, "nothing is taken from a place that a successor is to be written to");
     world.sandbox.clear_faults();
@@ -375,7 +385,7 @@ async fn a_gone_copy_is_taken_out_when_its_key_ends() {
     rotate(&world).await;
     end_at_provider(&world, 1).await;
     refuse(&world, "POST", TOKENS, 403);
-    world.broker.reconcile().await.unwrap();
+    notice(&world).await;
     world.settle().await;
     world.broker.revoke(&operator(), "CF_TOKEN", "over").await.unwrap();
     world.settle().await;
@@ -390,7 +400,7 @@ async fn a_program_that_holds_what_is_all_there_is_is_not_told_to_start_anew() {
     until(&world, Phase::Disabled).await;
     refuse(&world, "PUT", TOKEN, 503);
     end_at_provider(&world, 1).await;
-    world.broker.reconcile().await.unwrap();
+    notice(&world).await;
     let word = new_word().unwrap();
     let ana = world.ana().await;
     let holder = Some(Holder { word: word.clone(), process: None });

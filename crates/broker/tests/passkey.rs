@@ -12,7 +12,7 @@ use keywright_broker::approve::Less;
 use keywright_broker::ask::Ask;
 use keywright_broker::home::Home;
 use keywright_broker::passkey::{
-    Act, Challenge, Done, OnKey, PasskeyShown, signed_as_said, signed_by_whom_it_says, verifies,
+    Act, Challenge, Done, Likes, OnKey, PasskeyShown, signed_as_said, signed_by_whom_it_says, verifies,
 };
 use keywright_broker::review::Pending;
 use keywright_broker::{BrokerError, Code};
@@ -20,6 +20,7 @@ use keywright_core::approval::Assertion;
 use keywright_core::audit::{Deed, Record};
 use keywright_core::key::KeyState;
 use keywright_core::name::OperatorName;
+use keywright_core::place::DestinationPattern;
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::secret::Secret;
 use keywright_ledger::audit_files::verify_with;
@@ -740,6 +741,37 @@ async fn a_signature_of_another_key_in_the_same_name_is_found_in_the_log() {
     let mut forged = records();
     forged.retain(|record| record.deed != Deed::PasskeyAdd);
     assert_eq!(read(&forged), ["it is signed with a key that is on record as none of `ana`"]);
+    let approved = |record: &Record, by: &str| record.deed == Deed::ApprovalGive && record.who.name == by;
+    // An approval that nobody signed.
+    let mut forged = records();
+    for record in forged.iter_mut().filter(|record| approved(record, "bo")) {
+        record.signatures.clear();
+    }
+    assert_eq!(read(&forged), ["nobody signed it"]);
+    // bo's own, shown in ana's name; and both.
+    let mut forged = records();
+    for record in forged.iter_mut().filter(|record| approved(record, "bo")) {
+        record.who.name = "ana".to_owned();
+    }
+    assert_eq!(read(&forged), ["`bo` signed it, and it is in the name of `ana`"]);
+    let mut forged = records();
+    let again = forged.iter().find(|record| approved(record, "bo")).unwrap().clone();
+    forged.push(again);
+    assert_eq!(read(&forged), ["what is signed in it was signed in another entry already"]);
+    // Another key for somebody who has one, and one of somebody who was removed.
+    let mut forged = records();
+    let mut again = forged
+        .iter()
+        .find(|record| record.deed == Deed::OperatorAdd && record.subject.name.as_deref() == Some("bo"))
+        .unwrap()
+        .clone();
+    let key = STANDARD.encode(other.verifying_key().as_bytes());
+    again.facts.insert("public_key".to_owned(), serde_json::json!(key));
+    let at = forged.iter().position(|record| approved(record, "bo")).unwrap();
+    forged.insert(at, again.clone());
+    assert_eq!(read(&forged), ["operator `bo` is added, and was one already"]);
+    forged[at].deed = Deed::OperatorRemove;
+    assert_eq!(read(&forged), ["it is signed with a key that is on record as none of `bo`"]);
 }
 
 #[tokio::test]
@@ -770,4 +802,370 @@ async fn a_request_that_somebody_approved_or_may_not_approve_does_not_keep_them_
     assert!(receipts.iter().all(|receipt| receipt.status == Status::Active), "{receipts:?}");
     let refused = world.broker.offer_approvals(&ana, ORIGIN, &all[1..2]).await.unwrap_err();
     assert!(refused.message.contains("TWO is for others"), "{refused}");
+}
+
+#[tokio::test]
+async fn what_takes_more_people_by_now_or_tells_others_is_not_approved_together() {
+    let world = World::new().await;
+    let _browser = enrolled(&world).await;
+    let ana = named("ana");
+    let mut all = Vec::new();
+    for name in ["ONE", "TWO", "TOLD"] {
+        all.push(elsewhere(&world, &ask("example.com", name)).await);
+    }
+    let first = all[0].0.parse().unwrap();
+    assert_eq!(world.broker.alike(&ana, first).await.unwrap().len(), 2);
+    let told = keywright_broker::consumers::NewConsumer {
+        name: "deploy".parse().unwrap(),
+        uses: keywright_core::consumer::Uses {
+            project: "web".parse().unwrap(),
+            environment: None,
+            names: "TOLD*".parse().unwrap(),
+        },
+        way: keywright_broker::consumers::Way::Command(vec!["/bin/true".to_owned()]),
+        patience: keywright_broker::consumers::PATIENCE,
+    };
+    world.broker.add_consumer(&world.ana().await, told).await.unwrap();
+    assert_eq!(world.broker.alike(&ana, first).await.unwrap().len(), 1, "TOLD tells somebody else");
+    let refused = world.broker.offer_approvals(&ana, ORIGIN, &all).await.unwrap_err();
+    assert!(refused.message.contains("somebody else is told"), "{refused}");
+    world.broker.offer_approvals(&ana, ORIGIN, &all[..2]).await.unwrap();
+
+    // What waits was asked when one person was enough.
+    let rule = r#"
+        @id("two-now") @reason("two people look at it")
+        forbid (principal, action == Keywright::Action::"mint", resource) when { context.approvals < 2 };"#;
+    let policies = keywright_core::policy::DEFAULT_POLICIES;
+    world.broker.apply_policy(&world.ana().await, &format!("{policies}{rule}")).await.unwrap();
+    assert_eq!(world.broker.alike(&ana, first).await.unwrap().len(), 0);
+    let refused = world.broker.offer_approvals(&ana, ORIGIN, &all[..2]).await.unwrap_err();
+    assert!(refused.message.contains("more than one person"), "{refused}");
+    let shown = world.broker.review(&all[0].0, &Less::default()).await.unwrap();
+    let keywright_broker::review::Pending::Key(review) = shown else { panic!("it is a key") };
+    assert_eq!(review.needed, 2, "what is shown is what policy wants now");
+}
+
+/// A world with an agent, a person with a passkey, and a request that a touch approved; and that again as a grant would have it.
+async fn approved(name: &str) -> (World, Browser, Likes) {
+    let world = World::new().await;
+    let mut browser = enrolled(&world).await;
+    world.broker.add_agent(&world.ana().await, &"bot".parse().unwrap()).await.unwrap();
+    let (request, digest) = elsewhere(&world, &ask("example.com", name)).await;
+    let challenge = offered(&world, "ana", &request, &digest).await;
+    let touch = browser.signs(&challenge).await;
+    let receipt = approves(&world, "ana", &challenge.id.to_string(), touch).await.unwrap();
+    assert_eq!(receipt.status, Status::Active);
+    (world, browser, Likes { request, digest, days: 7, uses: Some(2), any_name: true })
+}
+
+fn pattern(text: &str) -> Vec<DestinationPattern> {
+    vec![DestinationPattern::parse(text).unwrap()]
+}
+
+async fn grants_by(world: &World, who: &str, likes: &Likes) -> Result<Challenge, BrokerError> {
+    world.broker.offer_grant(&named(who), ORIGIN, likes).await
+}
+
+async fn touches(world: &World, who: &str, id: &Challenge, touch: Assertion) -> Result<Done, BrokerError> {
+    world.broker.touched_by(&named(who), &id.id.to_string(), ORIGIN, touch, WAIT).await
+}
+
+async fn asked_elsewhere(world: &World, name: &str) -> Receipt {
+    let wish = Ask { environment: "elsewhere".to_owned(), ..ask("example.com", name) };
+    world.request(&wish).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_touch_approves_requests_like_one_in_advance_and_anybody_can_check_it_again() {
+    let (world, mut browser, likes) = approved("FIRST").await;
+    let shown = world.broker.grant_like(&named("ana"), likes.request.parse().unwrap()).await.unwrap();
+    assert_eq!(shown.grant.destinations, pattern("embedded:web/elsewhere/FIRST"));
+    assert_eq!(shown.any_name, Some(pattern("embedded:web/elsewhere/*")));
+    let challenge = grants_by(&world, "ana", &likes).await.unwrap();
+    let touch = browser.signs(&challenge).await;
+    assert_eq!(
+        touches(&world, "ana", &challenge, touch.clone()).await.unwrap(),
+        Done::Agent("bot".to_owned())
+    );
+    let replayed = touches(&world, "ana", &challenge, touch).await.unwrap_err();
+    assert_eq!(replayed.code, Code::Conflict, "it was used up");
+
+    // It says what the request was, and nothing more.
+    let [given] = &world.broker.grants().await.unwrap()[..] else { panic!("one grant") };
+    let grant = &given.grant;
+    assert_eq!((grant.operator.as_str(), grant.agent.as_str(), grant.uses), ("ana", "bot", Some(2)));
+    assert_eq!((grant.template.as_str(), grant.template_version), ("cloudflare/dns-edit", 1));
+    assert_eq!((grant.project.as_str(), grant.environment.as_str()), ("web", "elsewhere"));
+    assert_eq!(grant.parameters, [("zone".to_owned(), "example.com".to_owned())].into());
+    assert!(!grant.any_parameters && grant.directory.is_none() && given.void.is_none());
+    assert_eq!(grant.destinations, pattern("embedded:web/elsewhere/*"));
+    assert_eq!(grant.ttl_max.to_string(), "30d");
+    assert_eq!(grant.until.duration_since(grant.given_at), jiff::SignedDuration::from_hours(7 * 24));
+
+    // It is used like any other, and what it does not cover waits.
+    let second = asked_elsewhere(&world, "SECOND").await;
+    assert_eq!(second.status, Status::Active, "{second:?}");
+    assert_eq!(second.reasons, [format!("approved by standing grant {} of ana", grant.id)]);
+    let long = Ask {
+        environment: "elsewhere".to_owned(),
+        ttl: Some("31d".to_owned()),
+        ..ask("example.com", "LONG")
+    };
+    assert_eq!(world.request(&long).await.unwrap().status, Status::PendingApproval);
+    let covered = world.broker.grant_like(&named("ana"), likes.request.parse().unwrap()).await.unwrap_err();
+    assert!(covered.message.contains("covers such requests"), "{covered}");
+    let by_grant = world.broker.grant_like(&named("ana"), second.request).await.unwrap_err();
+    assert!(by_grant.message.contains("one did so already"), "{by_grant}");
+
+    // The log keeps all of it, and each fact of the entry is what was signed.
+    let filter = keywright_ledger::AuditFilter { limit: 10_000, ..keywright_ledger::AuditFilter::default() };
+    let log = world.broker.log(filter).await.unwrap();
+    let entry = log.iter().find(|entry| entry.record().deed == Deed::GrantAdd).unwrap().record();
+    assert_eq!(entry.signatures[0].method, "webauthn");
+    assert_eq!(signed_as_said(entry), Ok(()));
+    for fact in [
+        "agent",
+        "template_version",
+        "parameters",
+        "any_parameters",
+        "destinations",
+        "directory",
+        "ttl_max",
+        "uses",
+    ] {
+        let mut edited = entry.clone();
+        edited.facts.insert(fact.to_owned(), serde_json::json!({ "x": "y" }));
+        assert!(signed_as_said(&edited).is_err(), "{fact}");
+    }
+    world.broker.publish_audit().await.unwrap();
+    assert_eq!(world.broker.verify_audit().await.unwrap().1, Vec::<String>::new());
+    let never_added: Vec<Record> = log
+        .iter()
+        .map(|entry| entry.record().clone())
+        .filter(|record| record.deed != Deed::PasskeyAdd)
+        .collect();
+    let looks = signed_by_whom_it_says();
+    assert!(never_added.iter().any(|record| record.deed == Deed::GrantAdd && looks(record).is_err()));
+
+    // As good after a restart, until the passkey is removed: then it counts for nothing, and says why.
+    let world = world.restart().await;
+    world
+        .broker
+        .remove_passkey(&world.ana().await, &world.broker.passkeys().await.unwrap()[0].id.to_string())
+        .await
+        .unwrap();
+    let void = world.broker.grants().await.unwrap()[0].void.clone().unwrap();
+    assert_eq!(void, "the passkey of ana that signed it was removed");
+    let waits = asked_elsewhere(&world, "THIRD").await;
+    assert_eq!(waits.status, Status::PendingApproval);
+    assert!(waits.reasons.iter().any(|why| why.contains(&void)), "{waits:?}");
+}
+
+#[tokio::test]
+async fn no_answer_but_the_right_one_gives_a_grant() {
+    let (world, mut browser, likes) = approved("FIRST").await;
+    let ana = world.ana().await;
+    let passphrase = || Secret::new("another long passphrase".to_owned());
+    world.broker.add_operator(&ana, &named("bo"), passphrase()).await.unwrap();
+    let bo = world.broker.operator(Some(&named("bo")), passphrase()).await.unwrap();
+    let word = world.broker.invite_passkey(&bo, "phone").await.unwrap();
+    let mut of_bo = Browser::new();
+    of_bo.enrols(&world, &word, ORIGIN).await.unwrap();
+    let offer = async || grants_by(&world, "ana", &likes).await.unwrap();
+    let no = async |what: &str, who: &str, challenge: &Challenge, touch: Assertion| {
+        let refused = touches(&world, who, challenge, touch).await.expect_err(what);
+        assert_eq!(refused.code, Code::Unauthenticated, "{what}: {refused}");
+        assert!(world.broker.grants().await.unwrap().is_empty(), "{what}");
+    };
+    // Signed for another grant of the very same kind, for a longer one, and for another deed.
+    let longer = grants_by(&world, "ana", &Likes { days: 30, uses: None, ..likes.clone() }).await.unwrap();
+    let pause = Act::Pause { agent: "bot".to_owned(), reason: "no".to_owned() };
+    let pause = world.broker.offer_act(&named("ana"), ORIGIN, pause).await.unwrap();
+    for (what, other) in [("another grant", offer().await), ("a longer one", longer), ("another deed", pause)]
+    {
+        let touch = browser.signs(&other).await;
+        no(what, "ana", &offer().await, touch).await;
+    }
+    // Another operator's passkey, under either name, and a page of another origin.
+    let challenge = offer().await;
+    let any = |options: &mut Value| options["publicKey"]["allowCredentials"] = Value::Array(Vec::new());
+    let touch = of_bo.signs_at(&challenge, ORIGIN, any).await;
+    no("bo's passkey", "ana", &challenge, touch).await;
+    let challenge = offer().await;
+    let touch = browser.signs(&challenge).await;
+    no("bo, with what was offered to ana", "bo", &challenge, touch).await;
+    let challenge = offer().await;
+    let touch = of_bo.signs_at(&challenge, ORIGIN, any).await;
+    no("bo's passkey on what was offered to ana", "bo", &challenge, touch).await;
+    for origin in ["http://localhost:4778", "https://localhost:4777"] {
+        let challenge = offer().await;
+        let touch = browser.signs_at(&challenge, origin, |_| ()).await;
+        no(origin, "ana", &challenge, touch).await;
+    }
+    browser.is_recognised.store(false, Ordering::SeqCst);
+    let challenge = offer().await;
+    let discouraged = |options: &mut Value| options["publicKey"]["userVerification"] = "discouraged".into();
+    let touch = browser.signs_at(&challenge, ORIGIN, discouraged).await;
+    browser.is_recognised.store(true, Ordering::SeqCst);
+    no("nobody was recognised", "ana", &challenge, touch).await;
+    // Something that the page says was signed together with it makes no difference.
+    let challenge = offer().await;
+    let touch = Assertion { together: vec!["ab".repeat(32)], ..browser.signs(&offer().await).await };
+    no("together", "ana", &challenge, touch).await;
+
+    // A template that was applied anew between the page and the touch.
+    let challenge = offer().await;
+    let touch = browser.signs(&challenge).await;
+    let other = keywright_testkit::DNS_EDIT.replace("90d", "80d");
+    world.broker.apply_template(&ana, &other).await.unwrap();
+    let anew = touches(&world, "ana", &challenge, touch).await.unwrap_err();
+    assert!(anew.code == Code::Conflict && anew.message.contains("applied anew"), "{anew}");
+    let anew = grants_by(&world, "ana", &likes).await.unwrap_err();
+    assert!(anew.message.contains("applied anew"), "{anew}");
+    assert!(world.broker.grants().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn no_grant_is_offered_that_would_count_for_nothing_or_that_nobody_approved() {
+    let (world, mut browser, likes) = approved("FIRST").await;
+    let refused = async |likes: &Likes| grants_by(&world, "ana", likes).await.unwrap_err().message;
+    let like = |(request, digest): (String, String)| Likes { request, digest, ..likes.clone() };
+    let stale = Likes { digest: "ab".repeat(32), ..likes.clone() };
+    assert!(refused(&stale).await.contains("not the one that you were shown"));
+    let too_long = Likes { days: 91, ..likes.clone() };
+    assert!(refused(&too_long).await.contains("at most 90d"));
+    assert!(refused(&Likes { uses: Some(0), ..likes.clone() }).await.contains("at least one use"));
+    let waits = elsewhere(&world, &ask("example.com", "WAITS")).await;
+    assert!(refused(&like(waits)).await.contains("not one that was approved"));
+    let production = waiting(&world, "PRODUCTION").await;
+    let challenge = offered(&world, "ana", &production.0, &production.1).await;
+    let touch = browser.signs(&challenge).await;
+    approves(&world, "ana", &challenge.id.to_string(), touch).await.unwrap();
+    assert!(refused(&like(production.clone())).await.contains("not one that was approved"));
+    let passphrase = || Secret::new("another long passphrase".to_owned());
+    world.broker.add_operator(&world.ana().await, &named("bo"), passphrase()).await.unwrap();
+    let bo = world.broker.operator(Some(&named("bo")), passphrase()).await.unwrap();
+    let less = Less::default();
+    let made = world.broker.approve(&bo, &production.0, &production.1, &less, WAIT).await.unwrap();
+    assert_eq!(made.status, Status::Active);
+    assert!(refused(&like(production)).await.contains("production"));
+    // Approved with a shorter life: the grant gives no longer one.
+    let (id, _) = elsewhere(&world, &ask("example.com", "LESS")).await;
+    let short = Less { ttl: Some("1d".to_owned()), without: Vec::new() };
+    let Pending::Key(review) = world.broker.review(&id, &short).await.unwrap() else { panic!() };
+    let made = world.broker.approve(&bo, &id, &review.digest, &short, WAIT).await.unwrap();
+    assert_eq!(made.status, Status::Active);
+    let shorter = world.broker.grant_like(&named("ana"), id.parse().unwrap()).await.unwrap();
+    assert_eq!(shorter.grant.ttl_max.to_string(), "1d", "as it was approved, not as it was asked");
+    // Approved without one of its template's permissions: a grant would give that one, too.
+    let both = keywright_testkit::DNS_EDIT
+        .replace("cloudflare/dns-edit", "cloudflare/dns-and-cache")
+        .replace("[\"DNS Write\"]", "[\"DNS Write\", \"Cache Purge\"]")
+        .replace("operations = [\"POST /zones/{zone_id}/dns_records\"]\n", "");
+    world.broker.apply_template(&world.ana().await, &both).await.unwrap();
+    let wish = Ask { template: "cloudflare/dns-and-cache".to_owned(), ..ask("example.com", "WITHOUT") };
+    let (id, _) = elsewhere(&world, &wish).await;
+    let without = Less { ttl: None, without: vec!["Cache Purge".to_owned()] };
+    let Pending::Key(review) = world.broker.review(&id, &without).await.unwrap() else { panic!() };
+    world.broker.approve(&bo, &id, &review.digest, &without, WAIT).await.unwrap();
+    assert!(refused(&like((id, review.digest))).await.contains("approved with less"));
+    // In `dev` policy lets it happen by itself.
+    let at_once = world.request(&ask("example.com", "AT_ONCE")).await.unwrap();
+    let Pending::Key(review) =
+        world.broker.review(&at_once.request.to_string(), &Less::default()).await.unwrap()
+    else {
+        panic!()
+    };
+    let at_once = like((at_once.request.to_string(), review.digest));
+    assert!(refused(&at_once).await.contains("policy wants no approval"));
+    // Whoever may not approve the request gives no grant for its like, and somebody without a passkey there has nothing to sign.
+    let rule = r#"
+        @id("nobody-alone") @reason("ana approves nothing elsewhere")
+        forbid (principal == Keywright::Operator::"ana", action == Keywright::Action::"approve", resource)
+        when { context.environment == "elsewhere" };"#;
+    let policies = keywright_core::policy::DEFAULT_POLICIES;
+    let ana = world.ana().await;
+    world.broker.apply_policy(&ana, &format!("{policies}{rule}")).await.unwrap();
+    assert!(refused(&likes).await.contains("ana approves nothing elsewhere"));
+    world.broker.apply_policy(&ana, policies).await.unwrap();
+    world.broker.remove_agent(&ana, &"bot".parse().unwrap()).await.unwrap();
+    assert!(refused(&likes).await.contains("the agent was removed"));
+}
+
+#[tokio::test]
+async fn a_grant_that_a_touch_gave_counts_only_as_it_was_signed() {
+    if keywright_testkit::Database::wanted().is_some() {
+        return;
+    }
+    let (world, mut browser, likes) = approved("FIRST").await;
+    for days in [7, 30] {
+        let challenge = grants_by(&world, "ana", &Likes { days, ..likes.clone() }).await.unwrap();
+        let touch = browser.signs(&challenge).await;
+        touches(&world, "ana", &challenge, touch).await.unwrap();
+    }
+    let edit = |sql: &str| {
+        let ledger = rusqlite::Connection::open(world.home.join("ledger.db")).unwrap();
+        ledger.busy_timeout(Duration::from_secs(10)).unwrap();
+        ledger.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+        ledger.execute_batch(sql).unwrap();
+    };
+    for (number, change) in [
+        "uses = NULL",
+        "ttl_max = ttl_max * 2",
+        "destinations = '[\"dotenv:*\",\"embedded:*\"]'",
+        "signature = (SELECT signature FROM kept ORDER BY name DESC LIMIT 1)",
+        "signature = zeroblob(64)",
+        "signature = replace(CAST(signature AS TEXT), 'authenticatorData', 'x')",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        edit(&format!(
+            "CREATE TABLE kept AS SELECT * FROM grants; UPDATE grants SET {change} WHERE name = (SELECT MIN(name) FROM kept); \
+                       UPDATE grants SET removed_at = 1 WHERE name <> (SELECT MIN(name) FROM kept)"
+        ));
+        let waits = asked_elsewhere(&world, &format!("EDITED_{number}")).await;
+        assert_eq!(waits.status, Status::PendingApproval, "{change}");
+        edit("DELETE FROM grants; INSERT INTO grants SELECT * FROM kept; DROP TABLE kept");
+    }
+    assert_eq!(asked_elsewhere(&world, "AS_SIGNED").await.status, Status::Active);
+}
+
+#[tokio::test]
+async fn a_touch_removes_one_grant_and_the_log_says_which() {
+    let (world, mut browser, likes) = approved("FIRST").await;
+    let given = async |browser: &mut Browser, likes: &Likes| {
+        let challenge = grants_by(&world, "ana", likes).await.unwrap();
+        let touch = browser.signs(&challenge).await;
+        touches(&world, "ana", &challenge, touch).await.unwrap();
+    };
+    given(&mut browser, &likes).await;
+    given(&mut browser, &Likes { days: 1, ..likes.clone() }).await;
+    let ids: Vec<String> =
+        world.broker.grants().await.unwrap().iter().map(|one| one.grant.id.to_string()).collect();
+    let offer = async |grant: &str| {
+        let act = Act::RemoveGrant { grant: grant.to_owned() };
+        world.broker.offer_act(&named("ana"), ORIGIN, act).await
+    };
+    assert_eq!(offer("none").await.unwrap_err().code, Code::InvalidArgument);
+    // Signed for the other one.
+    let (other, challenge) = (offer(&ids[1]).await.unwrap(), offer(&ids[0]).await.unwrap());
+    let touch = browser.signs(&other).await;
+    assert_eq!(touches(&world, "ana", &challenge, touch).await.unwrap_err().code, Code::Unauthenticated);
+    assert_eq!(world.broker.grants().await.unwrap().len(), 2);
+    let challenge = offer(&ids[0]).await.unwrap();
+    let touch = browser.signs(&challenge).await;
+    assert_eq!(touches(&world, "ana", &challenge, touch).await.unwrap(), Done::Agent("bot".to_owned()));
+    let left: Vec<String> =
+        world.broker.grants().await.unwrap().iter().map(|one| one.grant.id.to_string()).collect();
+    assert_eq!(left, ids[1..]);
+    let log = world.broker.log(keywright_ledger::AuditFilter::default()).await.unwrap();
+    let touch =
+        log.iter().map(|entry| entry.record()).find(|record| record.deed == Deed::OperatorTouch).unwrap();
+    assert_eq!(signed_as_said(touch), Ok(()));
+    assert_eq!(
+        (&touch.facts["deed"], &touch.facts["subject"]),
+        (&"grant.remove".into(), &ids[0].as_str().into())
+    );
+    assert!(log.iter().any(|entry| entry.record().deed == Deed::GrantRemove));
 }

@@ -184,7 +184,11 @@ async fn everything_of_an_agent_ends_with_one_word() {
         (Status::Rejected, &["its host was taken over".to_owned()][..])
     );
     let stands = world.broker.proposal_state(&agent, &proposed.to_string()).await.unwrap();
-    assert_eq!(stands.as_deref(), Some("rejected"));
+    let stands = stands.unwrap();
+    assert_eq!(
+        (stands.state.as_str(), stands.reason.as_deref()),
+        ("rejected", Some("its host was taken over"))
+    );
     let said = log(&world, before).await;
     let of = |deed: Deed| said.iter().filter(move |record| record.deed == deed);
     assert_eq!((of(Deed::AgentPause).count(), of(Deed::RequestReject).count()), (1, 2));

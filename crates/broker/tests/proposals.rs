@@ -157,3 +157,17 @@ async fn an_import_that_no_entry_of_the_log_could_hold_is_refused() {
     huge.widened.truncate(500);
     world.broker.hold_wider(&ana, &huge).await.unwrap();
 }
+
+#[tokio::test]
+async fn many_proposals_at_once_are_no_more_than_one_after_the_other() {
+    let world = World::new().await;
+    let source =
+        |number: usize| DNS_EDIT.replace("cloudflare/dns-edit", &format!("cloudflare/edit-{number}"));
+    let proposing = (0..40).map(|number| {
+        let broker = std::sync::Arc::clone(&world.broker);
+        async move { broker.propose_template(&World::agent("bot"), &source(number), "at once").await }
+    });
+    let kept = futures::future::join_all(proposing).await.into_iter().filter(Result::is_ok).count();
+    assert_eq!(kept, 10);
+    assert_eq!(world.broker.inbox().await.unwrap().len(), 10);
+}

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 /// The random half of an id: ten bytes from the operating system, handed in by the caller.
@@ -124,6 +125,22 @@ typed_id!(/// Something that one channel has to tell; the same however often it 
     NoticeId, "ntc_", "a notice");
 typed_id!(/// One sealed value in the ledger.
     SealedId, "sea_", "a sealed value");
+
+impl RequestId {
+    /// A short code that is shown to whoever asked and to the human, so that both know that they talk about the same request:
+    /// `XXX-XXX` of 30 bits. It stays the same when less is approved than was asked for.
+    #[must_use]
+    pub fn match_code(self) -> String {
+        short_code(&Sha256::digest(format!("keywright/match/1\n{self}")), 3)
+    }
+}
+
+/// The beginning of a digest in two groups of letters and digits, for people to compare: 5 bits each.
+#[must_use]
+pub fn short_code(digest: &[u8], each: usize) -> String {
+    let text = data_encoding::BASE32_NOPAD.encode(digest);
+    format!("{}-{}", text.get(..each).unwrap_or_default(), text.get(each..2 * each).unwrap_or_default())
+}
 
 #[cfg(test)]
 mod tests {

@@ -99,6 +99,34 @@ impl DestinationPattern {
         !pattern.contains('#') && without_field.is_some_and(|path| wildcard(pattern, path))
     }
 
+    /// Whether every place within another pattern lies within this one, too.
+    #[must_use]
+    pub fn holds(&self, other: &Self) -> bool {
+        // Its `*` is matched by nothing but a `*`: whatever stands for it later, that one takes in.
+        self.allows(&Place { store: other.store.clone(), place: other.pattern.clone() })
+    }
+
+    /// Exactly this place; `None` where its text would be read as a pattern.
+    #[must_use]
+    pub fn only(place: &Place) -> Option<Self> {
+        let is_plain = !place.place.contains('*');
+        is_plain.then(|| Self { store: place.store.clone(), pattern: place.place.clone() })
+    }
+
+    /// This place, for a key of any name: where the place ends with the key's own name, that may be another one.
+    #[must_use]
+    pub fn of_any_name(place: &Place, name: &str) -> Option<Self> {
+        let Self { store, pattern } = Self::only(place)?;
+        let before = pattern.strip_suffix(name).filter(|before| before.ends_with(['/', '#']))?;
+        Some(Self { pattern: format!("{before}*"), store })
+    }
+
+    /// The pattern without its store.
+    #[must_use]
+    pub fn within(&self) -> &str {
+        &self.pattern
+    }
+
     /// The store that the pattern names.
     #[must_use]
     pub fn store(&self) -> &StoreName {
@@ -179,6 +207,35 @@ mod tests {
         for (pattern, place, expected) in table {
             assert_eq!(allows(pattern, place), expected, "{pattern} {place}");
         }
+    }
+
+    #[test]
+    fn a_pattern_holds_another_that_reaches_no_further() {
+        let table = [
+            ("embedded:*", "embedded:*", true),
+            ("embedded:*", "embedded:web/lab/*", true),
+            ("embedded:web/*", "embedded:*", false),
+            ("embedded:web/*/CF_*", "embedded:web/lab/CF_TOKEN", true),
+            ("embedded:web/*/CF_*", "embedded:web/*", false),
+            ("embedded:*", "vault:*", false),
+            ("dotenv:./.env", "dotenv:.env", true),
+            ("dotenv:./.env", "dotenv:./.env#CF_*", true),
+            ("dotenv:./.env", "dotenv:./.env*", false),
+            ("dotenv:./.env#CF_*", "dotenv:./.env", false),
+        ];
+        for (outer, inner, expected) in table {
+            let pattern = |text| DestinationPattern::parse(text).unwrap();
+            assert_eq!(pattern(outer).holds(&pattern(inner)), expected, "{outer} {inner}");
+        }
+        let place = |text| DestinationPattern::only(&Place::parse(text).unwrap());
+        assert!(place("embedded:web/lab/X").unwrap().allows(&Place::parse("embedded:web/lab/X").unwrap()));
+        assert_eq!(place("embedded:web/*"), None);
+        let any = |text| {
+            DestinationPattern::of_any_name(&Place::parse(text).unwrap(), "CF").map(|one| one.to_string())
+        };
+        assert_eq!(any("embedded:web/lab/CF").as_deref(), Some("embedded:web/lab/*"));
+        assert_eq!(any("dotenv:./.env#CF").as_deref(), Some("dotenv:./.env#*"));
+        assert_eq!((any("vault:secret/app#MY_CF"), any("pass:CF"), any("vault:*/CF")), (None, None, None));
     }
 
     #[test]

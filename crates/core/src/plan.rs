@@ -329,14 +329,6 @@ impl Digest {
         let mut bytes = [0; 32];
         hex::decode_to_slice(text, &mut bytes).ok().map(|()| Self(bytes))
     }
-
-    /// A short code that is shown to the agent and to the human, so that both know that they talk about the
-    /// same plan: `XXX-XXX` of 30 bits.
-    #[must_use]
-    pub fn match_code(&self) -> String {
-        let text = data_encoding::BASE32_NOPAD.encode(&self.0);
-        format!("{}-{}", text.get(..3).unwrap_or_default(), text.get(3..6).unwrap_or_default())
-    }
 }
 
 impl fmt::Display for Digest {

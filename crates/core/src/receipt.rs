@@ -8,6 +8,7 @@ use crate::grant::{Permission, Resource};
 use crate::id::{KeyId, RequestId, VersionId};
 use crate::key::state;
 use crate::name::{KeyName, Kind};
+use crate::span::Span;
 
 state!(/// How a request stands.
 Status {
@@ -89,11 +90,39 @@ pub struct Receipt {
     /// Shown on both sides, so that agent and human know that they mean the same plan.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub match_code: Option<String>,
+    /// What was asked for, where an operator approved less.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub narrowed: Option<Narrowed>,
     /// Why it stands as it does.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub reasons: Vec<String>,
     /// The audit entry of the latest deed.
     pub entry: String,
+}
+
+/// How much less was approved than was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Narrowed {
+    /// The operator who approved less.
+    pub by: String,
+    /// The life that was asked for.
+    pub asked_ttl: Span,
+    /// The life that was given.
+    pub given_ttl: Span,
+    /// The names of the permissions that were asked for and not given.
+    #[serde(default)]
+    pub without: Vec<String>,
+}
+
+impl Narrowed {
+    /// In words, as in `7d instead of 30d, without DNS Read`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let life = (self.asked_ttl != self.given_ttl)
+            .then(|| format!("{} instead of {}", self.given_ttl, self.asked_ttl));
+        let without = (!self.without.is_empty()).then(|| format!("without {}", self.without.join(", ")));
+        life.into_iter().chain(without).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// One place of a receipt.

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::id::GrantId;
 use crate::name::{AgentName, EnvironmentName, OperatorName, ProjectName, TemplateId};
+use crate::place::{DestinationPattern, Place};
 use crate::plan::{Plan, Principal};
 use crate::span::Span;
 use crate::template::Tier;
@@ -18,6 +19,9 @@ use crate::verdict::Level;
 
 /// The longest that one lasts: 90 days.
 pub const LONGEST: Span = Span::from_seconds(90 * 86_400);
+
+/// The first line of what is signed.
+pub const MESSAGE: &str = "keywright/grant/2";
 
 /// What an operator approved in advance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,6 +44,12 @@ pub struct StandingGrant {
     pub parameters: BTreeMap<String, String>,
     /// Whether the others may be whatever the template allows; else there may be no others.
     pub any_parameters: bool,
+    /// Where the keys may go, and nowhere else. Sorted; never empty.
+    pub destinations: Vec<DestinationPattern>,
+    /// The real path of the directory that relative places start from; without one no relative place is covered.
+    pub directory: Option<String>,
+    /// How long they may live.
+    pub ttl_max: Span,
     /// For how many requests it is good; for any number when absent.
     pub uses: Option<u64>,
     /// When it was given.
@@ -55,6 +65,12 @@ pub enum Void {
     Template(u64),
     /// This parameter is another one than it names, or is not named in it.
     Parameter(String),
+    /// The key would go to this place, which is none of these.
+    Destination(Place, Vec<DestinationPattern>),
+    /// The key would go to a place in this directory, and it is for another one, or for none.
+    Directory(String, Option<String>),
+    /// The key would live for the first of these, and it is for the second at most.
+    Life(Span, Span),
     /// Its time is over.
     Ended(Timestamp),
     /// All its uses are.
@@ -79,6 +95,33 @@ impl fmt::Display for Void {
             Self::Parameter(name) => {
                 write!(f, "it is for another value of parameter `{}`", Untrusted::capped(name, 64))
             }
+            Self::Destination(place, allowed) => {
+                let place = Untrusted::capped(&place.to_string(), 160);
+                write!(
+                    f,
+                    "it is for keys that go to {}, not to `{place}`: ask for such a destination, or for none",
+                    list(allowed)
+                )
+            }
+            Self::Directory(asked, given) => {
+                let asked = Untrusted::capped(asked, 160);
+                match given {
+                    Some(given) => {
+                        let given = Untrusted::capped(given, 160);
+                        write!(f, "it is for places in directory `{given}`, not in `{asked}`: ask from there")
+                    }
+                    None => write!(
+                        f,
+                        "it is for no place in a directory such as `{asked}`: ask for another destination"
+                    ),
+                }
+            }
+            Self::Life(asked, longest) => {
+                write!(
+                    f,
+                    "it is for keys that live for {longest} at most, not {asked}: ask for a `ttl` of {longest} or less"
+                )
+            }
             Self::Ended(at) => write!(f, "it ended at {}", at.strftime("%Y-%m-%d %H:%M:%SZ")),
             Self::UsedUp(uses) => write!(f, "all of its uses ({uses}) are used up"),
             Self::Production => f.write_str("production is approved one by one"),
@@ -88,15 +131,24 @@ impl fmt::Display for Void {
     }
 }
 
+/// Patterns as people read them.
+fn list(patterns: &[DestinationPattern]) -> String {
+    let shown: Vec<String> =
+        patterns.iter().map(|one| format!("`{}`", Untrusted::capped(&one.to_string(), 160))).collect();
+    shown.join(", ")
+}
+
 impl StandingGrant {
     /// The signed bytes: every field on its own line, so that none can be read as another.
     #[must_use]
     pub fn message(&self) -> Vec<u8> {
-        // A map of strings always serialises, sorted, without line ends.
+        // Strings, and lists and maps of them, always serialise, without line ends; a map is sorted.
         let parameters = serde_json::to_string(&self.parameters).unwrap_or_default();
+        let destinations = serde_json::to_string(&self.destinations).unwrap_or_default();
+        let directory = serde_json::to_string(&self.directory).unwrap_or_default();
         let uses = self.uses.map_or_else(|| "-".to_owned(), |uses| uses.to_string());
         format!(
-            "keywright/grant/1\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{parameters}\n{}\n{uses}\n{}\n{}\n",
+            "{MESSAGE}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{parameters}\n{}\n{destinations}\n{directory}\n{}\n{uses}\n{}\n{}\n",
             self.id,
             self.operator,
             self.agent,
@@ -105,6 +157,7 @@ impl StandingGrant {
             self.project,
             self.environment,
             self.any_parameters,
+            self.ttl_max,
             self.given_at,
             self.until,
         )
@@ -151,16 +204,34 @@ impl StandingGrant {
         };
         let missing = || self.parameters.keys().find(|name| !plan.parameters.contains_key(*name)).cloned();
         let other = plan.parameters.iter().find(|one| is_other(*one)).map(|(name, _)| name.clone());
-        match (other.or_else(missing), self.uses.filter(|uses| used >= *uses)) {
-            (Some(name), _) => Err(Void::Parameter(name)),
+        if let Some(name) = other.or_else(missing) {
+            return Err(Void::Parameter(name));
+        }
+        self.reaches(plan)?;
+        match self.uses.filter(|uses| used >= *uses) {
+            _ if plan.ttl > self.ttl_max => Err(Void::Life(plan.ttl, self.ttl_max)),
             _ if plan.template_version != self.template_version => Err(Void::Template(plan.template_version)),
             _ if at >= self.until => Err(Void::Ended(self.until)),
-            (_, Some(uses)) => Err(Void::UsedUp(uses)),
-            _ if plan.tier == Tier::Production => Err(Void::Production),
-            _ if level >= Level::High => Err(Void::High),
-            _ if needed != 1 => Err(Void::Needs(needed)),
-            _ => Ok(()),
+            Some(uses) => Err(Void::UsedUp(uses)),
+            None if plan.tier == Tier::Production => Err(Void::Production),
+            None if level >= Level::High => Err(Void::High),
+            None if needed != 1 => Err(Void::Needs(needed)),
+            None => Ok(()),
         }
+    }
+
+    /// Whether it is for every place that a plan's key goes to.
+    fn reaches(&self, plan: &Plan) -> Result<(), Void> {
+        for destination in &plan.destinations {
+            let (place, base) = (&destination.place, &destination.base);
+            if !self.destinations.iter().any(|pattern| pattern.allows(place)) {
+                return Err(Void::Destination(place.clone(), self.destinations.clone()));
+            }
+            if let Some(base) = base.as_ref().filter(|base| self.directory.as_ref() != Some(base)) {
+                return Err(Void::Directory(base.clone(), self.directory.clone()));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -138,6 +138,15 @@ fn a_threshold_that_asks_for_nobody_is_an_error_of_the_policy() {
     assert!(error.contains("can never hold") && error.contains("between 1 and 3"), "{error}");
     // What is in force already goes on deciding.
     assert_eq!(Policies::stored(never).unwrap().count(), 1);
+    // A permit that looks as if it kept the others out.
+    for action in ["== Keywright::Action::\"approve\"", "in [Keywright::Action::\"approve\"]"] {
+        let text = format!(
+            "permit (principal == Keywright::Operator::\"ana\", action {action}, resource is Keywright::Template);"
+        );
+        let error = Policies::parse(&text).unwrap_err().to_string();
+        assert!(error.contains("keeps nobody from approving") && error.contains("unless"), "{error}");
+        assert!(Policies::stored(&text).is_ok(), "what is in force goes on as it did");
+    }
 }
 
 #[test]

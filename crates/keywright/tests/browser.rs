@@ -169,6 +169,7 @@ fn people_approve_with_a_touch_and_nobody_else_does_anything() {
     assert_eq!(touched("\"approval.give\""), 5, "{out}");
     assert_eq!(touched("\"request.reject\""), 2, "{out}");
     assert_eq!((touched("\"template.apply\""), touched("\"agent.resume\"")), (1, 1));
-    assert_eq!(touched("\"operator.touch\""), 2, "a pause, and a revocation");
+    assert_eq!(touched("\"grant.add\""), 1);
+    assert_eq!(touched("\"operator.touch\""), 3, "a grant that was removed, a pause, and a revocation");
     world.assert_nothing_leaked();
 }

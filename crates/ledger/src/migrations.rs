@@ -22,6 +22,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0008_review.sql"),
     include_str!("migrations/0009_notify.sql"),
     include_str!("migrations/0010_grants.sql"),
+    include_str!("migrations/0011_missing.sql"),
+    include_str!("migrations/0012_outcomes.sql"),
 ];
 
 /// Everything that makes up the newest schema, in order.

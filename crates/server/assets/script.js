@@ -61,7 +61,7 @@ async function make(word) {
   options.user.id = bytes(options.user.id);
   for (const one of options.excludeCredentials || []) one.id = bytes(one.id);
   const made = await navigator.credentials.create({ publicKey: options });
-  await post("/passkeys/add", {
+  return (await post("/passkeys/add", {
     word,
     credential: {
       id: made.id, rawId: text(made.rawId), type: made.type, extensions: {},
@@ -70,7 +70,7 @@ async function make(word) {
         clientDataJSON: text(made.response.clientDataJSON),
       },
     },
-  });
+  })).passkey;
 }
 
 function why(error) {
@@ -110,6 +110,13 @@ function act(form, button) {
     const digests = shown.split(" ");
     body.requests = of.split(" ").map((id, at) => [id, digests[at]]);
   }
+  if (act === "grant") {
+    const chosen = new FormData(form);
+    body.digest = shown;
+    body.days = Number(chosen.get("days"));
+    body.any_name = chosen.get("names") === "any";
+    body.uses = chosen.get("uses") ? Number(chosen.get("uses")) : null;
+  }
   if (act === "apply") {
     body.source = shown;
     body.version = Number(form.dataset.version);
@@ -118,20 +125,20 @@ function act(form, button) {
 }
 
 // Nobody approves what they have not seen: the button works once the page was in view for a second.
-// Of several at once their list has to be, for a second each.
-function seen(button, list) {
-  let left = 1000 * (list ? list.rows.length : 1);
+// Of several at once the last of their list has to be, for a second each; of a grant what it says.
+function seen(button, last, seconds) {
+  let left = 1000 * seconds;
   let since = null;
-  let isIn = !list;
+  let isIn = !last;
   const soon = document.createElement("small");
   soon.className = "soon";
   button.after(soon);
-  if (list) new IntersectionObserver(([entry]) => { isIn = entry.isIntersecting; }).observe(list.rows[list.rows.length - 1]);
+  if (last) new IntersectionObserver(([entry]) => { isIn = entry.isIntersecting; }).observe(last);
   const look = () => {
     const now = performance.now();
     if (since !== null) left -= now - since;
     since = isIn && document.visibilityState === "visible" ? now : null;
-    soon.textContent = left <= 0 ? "" : since === null ? "when you have seen the last row" : `in ${Math.ceil(left / 1000)} s`;
+    soon.textContent = left <= 0 ? "" : since === null ? `when you have seen ${last?.localName === "tr" ? "the last row" : "all of it"}` : `in ${Math.ceil(left / 1000)} s`;
     if (left > 0) return void setTimeout(look, 100);
     button.disabled = false;
     // Somebody wanted to go there before.
@@ -148,8 +155,11 @@ for (const form of document.querySelectorAll("form.deed")) {
     else location.assign(done.to);
   });
   for (const button of form.querySelectorAll("button")) {
-    if (form.id === "approve") seen(button, null);
-    else if (form.id === "together") seen(button, form.previousElementSibling.querySelector("tbody"));
+    if (form.id === "approve") seen(button, null, 1);
+    else if (form.id === "together") {
+      const { rows } = form.previousElementSibling.querySelector("tbody");
+      seen(button, rows[rows.length - 1], rows.length);
+    } else if (form.id === "grant") seen(button, form, 1);
     else button.disabled = false;
   }
 }
@@ -167,12 +177,12 @@ if (enter) {
 const enrol = document.getElementById("enrol");
 if (enrol) {
   on(enrol, async () => {
-    await make(enrol.querySelector("input").value);
+    const made = await make(enrol.querySelector("input").value);
     for (const one of document.querySelectorAll(".before")) one.remove();
     const link = document.createElement("a");
     link.href = "/door";
     link.textContent = "Come in with it";
-    tell("The passkey is enrolled.", "good", document.getElementById("main"), link);
+    tell(`The passkey is enrolled. Its fingerprint is ${made.fingerprint}: where you had the code made stands the same.`, "good", document.getElementById("main"), link);
     enrol.remove();
     link.focus();
   });

@@ -315,6 +315,21 @@ async fn a_proposed_template_waits_for_review_and_can_not_be_used() {
     assert_eq!(client.refusal("propose_template", unknown).await["code"], "invalid_argument");
     let escalating = with(proposal, "permissions", json!(["API Tokens Write"]));
     assert_eq!(client.refusal("propose_template", escalating).await["code"], "denied");
+    // As with a key, both sides have a code, and the agent is told why it was turned down.
+    assert_eq!(answer["match_code"], proposed.match_code);
+    let look = async || client.call("check_request", json!({ "request": request })).await;
+    assert_eq!(
+        (&look().await["status"], &look().await["match_code"]),
+        (&json!("pending_review"), &answer["match_code"])
+    );
+    let ana = serving.world.ana().await;
+    serving.world.broker.reject(&ana, request, "use pages instead").await.unwrap();
+    let settled = look().await;
+    assert_eq!(
+        (&settled["status"], &settled["reasons"]),
+        (&json!("rejected"), &json!(["use pages instead"]))
+    );
+    assert_eq!(settled.get("match_code"), None);
 }
 
 #[tokio::test]
@@ -357,6 +372,9 @@ async fn a_receipt_says_that_a_standing_grant_approved_it() {
         environment: "lab".parse().unwrap(),
         parameters: [].into(),
         any_parameters: true,
+        destinations: Vec::new(),
+        directory: None,
+        ttl_max: None,
         uses: None,
         lasts: "7d".parse().unwrap(),
     };

@@ -108,6 +108,44 @@ async fn without_a_handshake_the_page_is_a_result_and_accepting_it_is_no_approva
 }
 
 #[tokio::test]
+async fn a_client_is_sent_to_the_page_of_a_proposal_and_proposes_it_once() {
+    let serving = serving().await;
+    let proposal = json!({
+        "id": "cloudflare/dns-look", "title": "Read the DNS records of one zone", "provider": "cloudflare",
+        "tier": "standard", "permissions": ["DNS Read"], "parameters": { "zone": { "kind": "cloudflare.zone" } },
+        "limits": { "ttl_max": "7d", "destinations": ["embedded:*"] }, "why": "the report needs the records",
+    });
+    let mut client = Raw::connect(&serving, "bot").await;
+    client.shakes_hands(json!({ "elicitation": { "url": {} } })).await;
+    let params = json!({ "name": "propose_template", "arguments": proposal });
+    client.send(json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params })).await;
+    let asked = client.next().await;
+    assert_eq!(
+        (&asked["method"], &asked["params"]["mode"]),
+        (&json!("elicitation/create"), &json!("url")),
+        "{asked}"
+    );
+    client.send(json!({ "jsonrpc": "2.0", "id": asked["id"], "result": { "action": "accept" } })).await;
+    let told = client.next().await["result"].clone();
+    let proposal = &told["structuredContent"];
+    assert_eq!(
+        (&proposal["status"], &proposal["review_url"]),
+        (&json!("pending_review"), &asked["params"]["url"])
+    );
+    // Without a handshake a client would have to call again, which would be another proposal: the result says where the page is.
+    let mut client = Raw::connect(&serving, "bot-two").await;
+    let mut call = modern(1, "X", &json!({ "elicitation": { "url": {} } }), &json!({}));
+    call["params"]["name"] = json!("propose_template");
+    call["params"]["arguments"] = params["arguments"].clone();
+    client.send(call).await;
+    let told = client.next().await["result"].clone();
+    assert_eq!(told["structuredContent"]["status"], "pending_review", "{told}");
+    let next = told["content"][1]["text"].as_str().unwrap();
+    assert!(next.contains(ORIGIN) && next.contains("check_request"), "{next}");
+    assert_eq!(serving.world.broker.inbox().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn with_a_handshake_the_client_is_asked_and_whatever_it_says_the_receipt_says_how_it_stands() {
     let serving = serving().await;
     for (name, answer) in [

@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
 /// Of the tools (names, descriptions, schemas, annotations) and the instructions, as clients see them. Agents read these
 /// words and people approve them, so they change on purpose only: look at the difference, then put the new hash here.
-const PINNED: &str = "c638ab61f2574417c7fd75ab4fb1e6a861bf16f24b1f5d384ff8e64a4b81d001";
+const PINNED: &str = "3af99e4fa882068b3f596e102ad72c836d3c3ee1496e41e02901cebfd36c1c91";
 
 /// The same text for the same JSON, whatever the order of its fields.
 fn canonical(value: &Value) -> String {

@@ -381,6 +381,9 @@ async fn the_pages_tell_what_is_approved_in_advance_what_could_not_be_rotated_an
         environment: "lab".parse().unwrap(),
         parameters: [("zone".to_owned(), "example.com".to_owned())].into(),
         any_parameters: false,
+        destinations: Vec::new(),
+        directory: None,
+        ttl_max: None,
         uses: Some(3),
         lasts: keywright_core::span::Span::from_seconds(86_400),
     };
@@ -392,7 +395,7 @@ async fn the_pages_tell_what_is_approved_in_advance_what_could_not_be_rotated_an
         answer.text().await.unwrap()
     };
     let agent = page("/agents/bot").await;
-    for told in ["0 of 3", "zone = example.com", &grant, "not counted by its provider"] {
+    for told in ["0 of 3", "zone = example.com", "embedded:*", "30d", &grant, "not counted by its provider"] {
         assert!(agent.contains(told), "{told}: {agent}");
     }
     let may =

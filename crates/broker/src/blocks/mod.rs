@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use keywright_core::grant::Resource;
 use keywright_core::key::Key;
 use keywright_core::plan::{Destination, Ending, Plan, Principal};
-use keywright_core::receipt::Status;
+use keywright_core::receipt::{Narrowed, Status};
 use keywright_core::text::Untrusted;
 use keywright_core::verdict::Level;
 use keywright_ledger::{ConfiguredConsumer, LedgerError, Request, Workload};
@@ -206,7 +206,7 @@ fn of_request(review: &Review, request: &Request, known: &Known) -> Vec<Block> {
     let plan = &review.plan;
     let blocks = [
         who(review, plan),
-        what(plan),
+        what(plan, review.narrowed.as_ref()),
         places(plan, known),
         why(review, plan),
         evidence(review, request, known),
@@ -231,7 +231,9 @@ fn who(review: &Review, plan: &Plan) -> Lines {
     lines
 }
 
-fn what(plan: &Plan) -> Lines {
+fn what(plan: &Plan, narrowed: Option<&Narrowed>) -> Lines {
+    let less =
+        narrowed.map(|less| format!("operator {} approves less than was asked: {}", less.by, less.words()));
     let budget = plan.budget_cents.map(|cents| format!("{}.{:02} US dollars", cents / 100, cents % 100));
     Lines::new()
         .add("key", plan.name.to_string())
@@ -240,6 +242,7 @@ fn what(plan: &Plan) -> Lines {
             "template",
             format!("{} (version {}, {})", plan.template, plan.template_version, plan.tier.as_str()),
         )
+        .toned("less", less.unwrap_or_default(), Tone::Good)
         .all("may", permissions(plan.provider.as_str(), &plan.permissions, &plan.escalation))
         .plain("left out", plan.withheld.iter().cloned())
         .all("on", plan.resources.iter().map(resource))
@@ -336,7 +339,6 @@ fn evidence(review: &Review, request: &Request, known: &Known) -> Lines {
         .all("may approve", may_approve(review))
         .time("asked", review.created_at)
         .time("waits until", review.expires_at)
-        .add("match code", review.match_code.clone())
         .add("digest", review.digest.clone())
 }
 

@@ -48,6 +48,15 @@ pub(crate) fn of_proposal(proposed: &Proposed) -> Vec<Block> {
     let why = Lines::new().said("why", proposed.why.raw());
     let evidence = evidence
         .toned("held", proposed.held.clone().unwrap_or_default(), Tone::Bad)
+        .add(
+            "decided",
+            proposed
+                .decided_by
+                .as_ref()
+                .map(|by| format!("{} by operator {by}", proposed.status))
+                .unwrap_or_default(),
+        )
+        .said("because", proposed.reason.as_ref().map(Untrusted::raw).unwrap_or_default())
         .time("proposed", proposed.created_at);
     [(Title::Who, who), (Title::What, what), (Title::Why, why), (Title::Evidence, evidence)]
         .into_iter()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keywright_core::approval::Assertion;
 use keywright_core::audit::{Deed, Record, SignatureRecord, Stage};
-use keywright_core::id::{ApprovalId, PasskeyId};
+use keywright_core::id::{ApprovalId, GrantId, PasskeyId};
 use keywright_core::name::{AgentName, OperatorName};
 use keywright_core::plan::{Ending, Principal};
 use keywright_core::span::Span;
@@ -62,6 +62,11 @@ pub enum Act {
         /// Why; it goes on record.
         reason: String,
     },
+    /// To remove a standing grant.
+    RemoveGrant {
+        /// Its id.
+        grant: String,
+    },
     /// To put a proposed template in force, exactly as it was shown.
     Apply {
         /// The proposal's id.
@@ -114,6 +119,8 @@ pub enum Done {
     Inbox,
     /// Something was done to an agent.
     Agent(String),
+    /// Something was done to an agent that nobody knows any more.
+    Agents,
     /// Something was done to a key.
     Key(String),
     /// A word with which a passkey may be enrolled.
@@ -130,6 +137,7 @@ impl Act {
             Self::Pause { .. } => Deed::AgentPause,
             Self::Resume { .. } => Deed::AgentResume,
             Self::RevokeAll { .. } => Deed::AgentRevokeAll,
+            Self::RemoveGrant { .. } => Deed::GrantRemove,
             Self::Apply { .. } => Deed::TemplateApply,
             Self::Revoke(_) => Deed::KeyRevoke,
             Self::Disable(_) => Deed::KeyDisable,
@@ -147,6 +155,7 @@ impl Act {
             | Self::RejectAndPause { request, .. }
             | Self::Apply { request, .. } => request,
             Self::Pause { agent, .. } | Self::Resume { agent } | Self::RevokeAll { agent, .. } => agent,
+            Self::RemoveGrant { grant } => grant,
             Self::Revoke(on)
             | Self::Disable(on)
             | Self::Enable(on)
@@ -166,6 +175,7 @@ impl Act {
             Self::Pause { .. } => "pause",
             Self::Resume { .. } => "resume",
             Self::RevokeAll { .. } => "revoke_all",
+            Self::RemoveGrant { .. } => "remove_grant",
             Self::Apply { .. } => "apply",
             Self::Revoke(_) => "revoke",
             Self::Disable(_) => "disable",
@@ -196,7 +206,7 @@ impl Act {
             | Self::Rotate(on)
             | Self::RotateLeaked(on)
             | Self::EndOld(on) => &on.reason,
-            Self::Invite { .. } | Self::Forget { .. } | Self::Resume { .. } => "",
+            Self::Invite { .. } | Self::Forget { .. } | Self::Resume { .. } | Self::RemoveGrant { .. } => "",
         }
     }
 
@@ -218,6 +228,9 @@ impl Act {
             }
             Self::Pause { agent, .. } | Self::Resume { agent } | Self::RevokeAll { agent, .. } => {
                 *agent = named(agent)?.to_string();
+            }
+            Self::RemoveGrant { grant } => {
+                *grant = GrantId::parse(grant).map_err(BrokerError::invalid)?.to_string();
             }
             Self::Revoke(on)
             | Self::Disable(on)
@@ -353,6 +366,11 @@ impl Broker {
                 self.revoke_all_of(&caller, &named(&agent)?, &reason).await?;
                 Ok(Done::Agent(agent))
             }
+            Act::RemoveGrant { grant } => {
+                let known = self.grants().await?.into_iter().find(|one| one.grant.id.to_string() == grant);
+                self.remove_grant(operator, &grant).await?;
+                Ok(known.map_or(Done::Agents, |one| Done::Agent(one.grant.agent.to_string())))
+            }
             Act::Apply { request, source, version } => {
                 let id = Self::find_request(&request)?;
                 let found = self.ledger.read(move |tx| tx.proposal(id)).await?;
@@ -392,30 +410,6 @@ impl Broker {
             Act::Invite { label } => Ok(Done::Word(self.invite_passkey(operator, &label).await?)),
             Act::Forget { passkey } => Ok(Done::Passkey(self.remove_passkey(operator, &passkey).await?)),
         }
-    }
-
-    /// Does what was offered under an id, an approval or another deed.
-    ///
-    /// # Errors
-    /// As [`Broker::approve_with_passkey`] and [`Broker::act_with_passkey`].
-    pub async fn touched_by(
-        self: &Arc<Self>,
-        operator: &OperatorName,
-        id: &str,
-        origin: &str,
-        assertion: Assertion,
-        wait: Duration,
-    ) -> Result<Done> {
-        let parsed = ApprovalId::parse(id).map_err(BrokerError::invalid)?;
-        if self.waiting.is_approval(parsed) {
-            let receipt = self.approve_with_passkey(operator, id, origin, assertion, wait).await?;
-            return Ok(Done::Request(receipt.request.to_string()));
-        }
-        if self.waiting.is_batch(parsed) {
-            self.approve_together_with_passkey(operator, id, origin, assertion, wait).await?;
-            return Ok(Done::Inbox);
-        }
-        self.act_with_passkey(operator, id, origin, &assertion, wait).await
     }
 
     /// What a page has signed by whoever wants to look. It names nobody: whose passkey answers is who comes in.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use keywright_core::approval::{Approval, Assertion, Signed, hashed, together};
 use keywright_core::id::{ApprovalId, RequestId};
 use keywright_core::name::OperatorName;
+use keywright_core::plan::Plan;
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::template::Tier;
 use keywright_core::verdict::Level;
@@ -42,8 +43,9 @@ impl Broker {
             Ok::<_, keywright_ledger::LedgerError>((request, asked))
         });
         let (request, asked) = read.await?;
+        let told = self.told_of(&request.plan).await?;
         let mut found = Vec::new();
-        if self.stands_alone(&request).is_some() {
+        if self.stands_alone(&request).is_some() || self.needed_now(&request).await? > 1 {
             return Ok(found);
         }
         for other in asked {
@@ -51,7 +53,11 @@ impl Broker {
             let is_alike = other.id != request.id && differs(&request, &other).is_none();
             if waits && is_alike && self.stands_alone(&other).is_none() && found.len() + 1 < AT_MOST {
                 // One that they may not approve, or have, would keep them from all of it.
-                if self.refuse_approver(&other, operator).await.is_err() {
+                if self.refuse_approver(&other, operator).await.is_err() || self.needed_now(&other).await? > 1
+                {
+                    continue;
+                }
+                if self.told_of(&other.plan).await? != told {
                     continue;
                 }
                 let review = self.review_of(other).await?;
@@ -61,6 +67,18 @@ impl Broker {
             }
         }
         Ok(found)
+    }
+
+    /// Who is told when the key of a plan has a successor.
+    async fn told_of(&self, plan: &Plan) -> Result<Vec<String>> {
+        let (project, environment, name) =
+            (plan.project.clone(), plan.environment.clone(), plan.name.clone());
+        let read = self.ledger.read(move |tx| {
+            let told = tx.sound_consumers()?.into_iter();
+            let told = told.filter(|one| one.uses.covers(&project, &environment, &name));
+            Ok::<_, keywright_ledger::LedgerError>(told.map(|one| one.name.to_string()).collect())
+        });
+        Ok(read.await?)
     }
 
     /// Why a request is approved for itself only.
@@ -111,8 +129,15 @@ impl Broker {
         for (request, digest) in shown {
             let id = Self::find_request(request)?;
             let (_, waiting) = self.to_approve(operator, id, digest, &Less::default()).await?;
+            let needs_more = self.needed_now(&waiting).await? > 1;
+            let told_others = match &first {
+                Some(first) => self.told_of(&first.plan).await? != self.told_of(&waiting.plan).await?,
+                None => false,
+            };
             let why = self
                 .stands_alone(&waiting)
+                .or_else(|| needs_more.then_some("policy wants more than one person for it"))
+                .or_else(|| told_others.then_some("somebody else is told of its successors"))
                 .or_else(|| first.as_ref().and_then(|first| differs(first, &waiting)))
                 .or_else(|| approvals.iter().any(|one| one.request == id).then_some("it is there twice"));
             if let Some(why) = why {

@@ -6,17 +6,21 @@ mod batch;
 mod check;
 mod offers;
 mod signers;
+mod standing;
+mod touch;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use keywright_core::approval::{Approval, Assertion, Signed, challenge};
 use keywright_core::audit::Deed;
-use keywright_core::id::{ApprovalId, PasskeyId};
+use keywright_core::id::{ApprovalId, PasskeyId, short_code};
 use keywright_core::name::OperatorName;
 use keywright_core::receipt::Receipt;
-use keywright_ledger::{LedgerError, Operator, Passkey};
+use keywright_ledger::seal::Keyring;
+use keywright_ledger::{GivenGrant, LedgerError, Operator, Passkey, Tx};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use webauthn_rs_core::proto::{
     AllowCredentials, AttestationConveyancePreference, CreationChallengeResponse, Credential,
     PublicKeyCredentialRequestOptions, RegisterPublicKeyCredential, RequestChallengeResponse,
@@ -30,6 +34,7 @@ pub(crate) use offers::Waiting;
 use offers::{Invitation, Offer};
 pub(crate) use signers::PUBLIC_KEY;
 pub use signers::signed_by_whom_it_says;
+pub use standing::{Like, Likes};
 
 use crate::admin::vouched;
 use crate::approve::{Given, Less, one};
@@ -37,7 +42,7 @@ use crate::auth::{Proven, new_code};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
-use crate::rails::{PASSKEY, known_as};
+use crate::rails::{PASSKEY, Rails, known_as};
 
 /// How long the name of a passkey may be, in characters.
 const LABEL: usize = 60;
@@ -64,6 +69,8 @@ pub struct PasskeyShown {
     pub name: String,
     /// Where it is good.
     pub origin: String,
+    /// By which people tell it from another one: `XXXX-XXXX`, shown where it was made and in the terminal.
+    pub fingerprint: String,
     /// When it was enrolled.
     pub added_at: jiff::Timestamp,
     /// When it was last used.
@@ -86,6 +93,43 @@ impl Signers {
             Signed::Key(_) => approval.is_signed_by(&operator.public_key),
             Signed::Passkey(assertion) => {
                 self.with(&approval.operator, assertion, &approval.message()).is_ok()
+            }
+        }
+    }
+
+    /// The same as a transaction sees it.
+    pub(crate) fn of(
+        tx: &Tx<'_>,
+        rails: &Rails,
+        keyring: &Keyring,
+    ) -> std::result::Result<Self, LedgerError> {
+        let (operators, passkeys) = (tx.operators(keyring)?, tx.passkeys(keyring)?);
+        Ok(Self::among(rails, operators, passkeys))
+    }
+
+    fn among(
+        rails: &Rails,
+        operators: Vec<std::result::Result<Operator, LedgerError>>,
+        passkeys: Vec<std::result::Result<Passkey, LedgerError>>,
+    ) -> Self {
+        let operators = rails.counting(operators);
+        let mut passkeys = rails.counting(passkeys);
+        passkeys.retain(|passkey| operators.iter().any(|one| one.name == passkey.operator));
+        Self { operators, passkeys }
+    }
+
+    /// Whether a standing grant was signed by the operator that it names.
+    pub(crate) fn vouch_for_grant(&self, given: &GivenGrant) -> bool {
+        let grant = &given.grant;
+        let Some(operator) = self.operators.iter().find(|one| one.name == grant.operator) else {
+            return false;
+        };
+        match &given.signature {
+            Signed::Key(signature) => grant.is_signed_by(&operator.public_key, signature),
+            // A touch over several things is good for no grant.
+            Signed::Passkey(assertion) => {
+                assertion.together.is_empty()
+                    && self.with(&grant.operator, assertion, &grant.message()).is_ok()
             }
         }
     }
@@ -120,6 +164,13 @@ impl Signers {
 fn encoded(credential: &Credential) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(credential.cred_id.as_slice())
+}
+
+/// By which people tell a passkey from another one: 40 bits of the SHA-256 of its id and its public key.
+fn fingerprint(credential: &str) -> String {
+    let Ok(credential) = serde_json::from_str::<Credential>(credential) else { return String::new() };
+    let key = serde_json::to_string(&credential.cred).unwrap_or_default();
+    short_code(&Sha256::digest(format!("keywright/passkey/1\n{}\n{key}", encoded(&credential))), 4)
 }
 
 impl Broker {
@@ -215,6 +266,7 @@ impl Broker {
             id,
             operator: operator.clone(),
             name: label.clone(),
+            fingerprint: fingerprint(&credential),
             origin: origin.to_owned(),
             added_at: self.now(),
             used_at: None,
@@ -260,6 +312,7 @@ impl Broker {
     /// When the ledger can't be read.
     pub async fn passkeys(&self) -> Result<Vec<PasskeyShown>> {
         let shown = |one: Passkey| PasskeyShown {
+            fingerprint: fingerprint(&one.credential),
             id: one.id,
             operator: one.operator,
             name: one.label,
@@ -295,10 +348,7 @@ impl Broker {
             .read(move |tx| Ok::<_, LedgerError>((tx.operators(&keyring)?, tx.passkeys(&keyring)?)))
             .await?;
         self.ledger.catch_up().await?;
-        let operators = self.rails.counting(found.0);
-        let mut passkeys = self.rails.counting(found.1);
-        passkeys.retain(|passkey| operators.iter().any(|one| one.name == passkey.operator));
-        Ok(Signers { operators, passkeys })
+        Ok(Signers::among(&self.rails, found.0, found.1))
     }
 
     /// What a page has signed so that an operator approves exactly the plan that it shows.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use keywright_core::approval::Approval;
 use keywright_core::id::ApprovalId;
 use keywright_core::name::OperatorName;
+use keywright_core::standing::StandingGrant;
 use sha2::{Digest as _, Sha256};
 use webauthn_rs_core::proto::RegistrationState;
 
@@ -36,6 +37,8 @@ pub(crate) enum Offer {
     Approve(Box<Approval>, Less),
     /// Several approvals, all but their signatures, by one touch.
     Together(Vec<Approval>),
+    /// A standing grant, all but its signature.
+    Grant(Box<StandingGrant>),
     /// Another deed.
     Act(Box<Acting>),
 }
@@ -99,6 +102,12 @@ impl Waiting {
     pub(crate) fn is_batch(&self, id: ApprovalId) -> bool {
         let all = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
         matches!(all.get(&id), Some((Offer::Together(_), _)))
+    }
+
+    /// Whether a standing grant was.
+    pub(crate) fn is_grant(&self, id: ApprovalId) -> bool {
+        let all = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(all.get(&id), Some((Offer::Grant(_), _)))
     }
 
     /// Takes an offer, whatever comes of it: no answer is tried twice.

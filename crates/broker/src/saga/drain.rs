@@ -14,15 +14,16 @@ use keywright_core::template::OnUnknowable;
 use keywright_ledger::{Drain, LedgerError, NewRevocation};
 
 use super::keep::{self, kept_until};
+use super::look::{LONGEST_PAUSE, look_again};
+use super::reinstate::Successor;
 use super::{Step, Work};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Result};
+use crate::missing::{Sought, in_doubt};
 use crate::record::{of_request, system};
 use crate::rotate::{evidence, first_due, rules};
 
-/// The longest pause between looks at a version that drains, in seconds.
-const LONGEST_PAUSE: u64 = 3_600;
 /// The pause between looks at a version that a program holds, in seconds.
 const HELD_PAUSE: u64 = 60;
 /// The pause between looks at a version that is switched off and kept, in seconds.
@@ -147,10 +148,11 @@ impl Broker {
         let (class, lag) = class_of(provider.as_ref());
         let seen = match look(provider.as_ref(), &version.provider_key_id, &drain.observed, now).await {
             Ok(looked) => looked,
-            Err(ProviderError::NotFound { .. }) => {
-                self.note_gone(version).await?;
-                return Ok(Seen::OverAnyway("it is gone at the provider".to_owned()));
-            }
+            Err(ProviderError::NotFound { .. }) => match self.seek(provider.as_ref(), version).await? {
+                Sought::Gone => return Ok(Seen::OverAnyway("it is gone at the provider".to_owned())),
+                Sought::Missing(until) => return Ok(Seen::Wait(until, in_doubt(version.number, until))),
+                sought @ Sought::There => return Err(sought.words(version)),
+            },
             Err(error) => {
                 // Nothing seen is nothing known.
                 self.alert_when_late(work, old, &rules, "its use could not be read").await?;
@@ -245,8 +247,10 @@ impl Broker {
             Err(error) => return Step::Later(error),
         };
         match self.has_successor(work, provider.as_ref()).await {
-            Ok(false) if !work.ends_anyway() => return self.reinstate(work).await,
-            Ok(_) => {}
+            Ok(_) if work.ends_anyway() => {}
+            Ok(Successor::There) => {}
+            Ok(Successor::Missing(until, why)) => return Step::Rests(until, why),
+            Ok(Successor::Gone) => return self.reinstate(work).await,
             Err(error) if work.ends_anyway() => {
                 tracing::debug!(message = %error.message, "the successor was not looked at")
             }
@@ -464,34 +468,4 @@ async fn look(
         (None, Some(metered)) => before.clone().counted(now, metered.usage(id).await?),
         (None, None) => before.clone(),
     })
-}
-
-/// When to look again at what can change at a known moment at the earliest: then, or earlier, in even steps, so that use is
-/// noticed; and after it each minute.
-fn look_again(now: Timestamp, at: Timestamp) -> Timestamp {
-    let left = at.as_second().saturating_sub(now.as_second());
-    let Ok(left) = u64::try_from(left) else { return Span::from_seconds(60).after(now) };
-    if at <= now {
-        return Span::from_seconds(60).after(now);
-    }
-    Span::from_seconds((left / 8).clamp(1, LONGEST_PAUSE)).after(now).min(Span::from_seconds(1).after(at))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn looks_come_in_even_steps_and_once_right_after_the_moment() {
-        let at = |millis: i64| Timestamp::from_millisecond(1_000_000_000 + millis).unwrap();
-        for (now, moment, next) in [
-            (0, 80_000, 10_000),
-            (0, 800_000_000, 3_600_000),
-            (0, 3_900, 1_000),
-            (3_500, 3_900, 4_500),
-            (3_950, 3_900, 63_950),
-        ] {
-            assert_eq!(look_again(at(now), at(moment)), at(next), "{now} {moment}");
-        }
-    }
 }

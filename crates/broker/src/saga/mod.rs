@@ -7,6 +7,7 @@ mod create;
 mod drain;
 mod keep;
 mod late;
+mod look;
 mod place;
 mod prove;
 mod reinstate;

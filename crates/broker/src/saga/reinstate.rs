@@ -1,6 +1,7 @@
 //! Switched, Drained, Disabled -> Undone: somebody ended the successor at the provider while the version before it was still there.
 //! That one is in force again, and due to be replaced: the places hold a value that works no more.
 
+use jiff::Timestamp;
 use keywright_core::audit::{Deed, Outcome, Stage};
 use keywright_core::key::{KeyState, VersionState};
 use keywright_core::provider::{Provider, ProviderError};
@@ -11,10 +12,21 @@ use super::drain::Old;
 use super::{Step, Work};
 use crate::broker::Broker;
 use crate::error::Result;
+use crate::missing::{Sought, in_doubt};
 use crate::record::{of_request, system};
 
 const BECAUSE: &str = "its successor was ended at the provider, and not by this broker: this version is in force again, and due to \
                        be replaced";
+
+/// What there is of a successor at the provider.
+pub(super) enum Successor {
+    /// It is there, as far as anybody can say.
+    There,
+    /// It was not found, and is looked for again at that time; and why nothing is done before, in words.
+    Missing(Timestamp, String),
+    /// It is gone, and that is on record.
+    Gone,
+}
 
 impl Broker {
     /// Puts the version before a lost successor in force again. What the rotation switched off is switched on first, unless an
@@ -68,18 +80,22 @@ impl Broker {
 
     /// Whether the successor still exists, asked anew: while it does not, what it replaced is all that works. Where nobody can
     /// say, the end of the old version goes on as before.
-    pub(super) async fn has_successor(&self, work: &Work, provider: &dyn Provider) -> Result<bool> {
+    pub(super) async fn has_successor(&self, work: &Work, provider: &dyn Provider) -> Result<Successor> {
         let attempt = work.attempt.id;
         let Some(successor) = self.ledger.read(move |tx| tx.version_of(attempt)).await? else {
-            return Ok(true);
+            return Ok(Successor::There);
         };
+        if successor.state == VersionState::Revoked {
+            return Ok(Successor::Gone);
+        }
         match provider.read_back(&successor.provider_key_id).await {
-            Err(ProviderError::NotFound { .. }) => {
-                self.note_gone(&successor).await?;
-                Ok(false)
-            }
+            Err(ProviderError::NotFound { .. }) => Ok(match self.seek(provider, &successor).await? {
+                Sought::There => Successor::There,
+                Sought::Gone => Successor::Gone,
+                Sought::Missing(until) => Successor::Missing(until, in_doubt(successor.number, until)),
+            }),
             Err(error) if error.is_transient() => Err(error.into()),
-            Ok(_) | Err(_) => Ok(true),
+            Ok(_) | Err(_) => Ok(Successor::There),
         }
     }
 

@@ -209,6 +209,7 @@ impl<'a> Reading<'a> {
                     self.against_schema(&policy, base);
                     if self.is_new {
                         self.empty_thresholds(&policy, base, own);
+                        self.idle_permit(&policy, base, own);
                     }
                     self.policies.push(policy);
                 }
@@ -263,6 +264,18 @@ impl<'a> Reading<'a> {
         let warnings = result.validation_warnings().map(DetailedError::from);
         let found = errors.chain(warnings).map(|error| Fault::from_cedar(self.text, base, &error));
         self.faults.extend(found.take(MAX_FAULTS));
+    }
+
+    /// Operators may approve whatever no `forbid` names: a `permit` would look as if it kept the others out, and keeps nobody out.
+    fn idle_permit(&mut self, policy: &Policy, base: usize, own: &str) {
+        if policy.effect() == Effect::Permit && thresholds::is_of_approvers(policy) {
+            self.fault(
+                base + own.find("approve").unwrap_or(0),
+                "a `permit` on `approve` keeps nobody from approving: every operator may, whom no `forbid` names".to_owned(),
+                "write `forbid (principal, action == Keywright::Action::\"approve\", resource) unless { principal == \
+                 Keywright::Operator::\"NAME\" };`",
+            );
+        }
     }
 
     /// A number of approvals that is reached by nobody's, or by no number of people.

@@ -1,7 +1,7 @@
 //! Thresholds that ask for nobody: a comparison of `context.approvals` with a number that comes out the same for every number of
 //! people who can be asked. `>= 0` is an open door that looks like a lock, `>= 4` a door that nobody opens.
 
-use cedar_policy::{ActionConstraint, Policy};
+use cedar_policy::{ActionConstraint, EntityUid, Policy};
 use serde_json::Value;
 
 use super::Action;
@@ -25,12 +25,19 @@ pub(super) struct Empty {
 pub(super) fn empty(policy: &Policy) -> Result<Vec<Empty>, String> {
     let mut found = Vec::new();
     // Whoever approves is asked with the number that it needs, which is one at least.
-    let is_of_approvers = match policy.action_constraint() {
-        ActionConstraint::Eq(action) => VOCABULARY.action_of(&action) == Some(Action::Approve),
-        ActionConstraint::Any | ActionConstraint::In(_) => false,
-    };
-    look(&policy.to_json().map_err(|error| error.to_string())?, u8::from(is_of_approvers), &mut found);
+    let least = u8::from(is_of_approvers(policy));
+    look(&policy.to_json().map_err(|error| error.to_string())?, least, &mut found);
     Ok(found)
+}
+
+/// Whether a policy is about nothing but who may approve.
+pub(super) fn is_of_approvers(policy: &Policy) -> bool {
+    let is_it = |action: &EntityUid| VOCABULARY.action_of(action) == Some(Action::Approve);
+    match policy.action_constraint() {
+        ActionConstraint::Eq(action) => is_it(&action),
+        ActionConstraint::In(actions) => !actions.is_empty() && actions.iter().all(is_it),
+        ActionConstraint::Any => false,
+    }
 }
 
 fn look(node: &Value, least: u8, found: &mut Vec<Empty>) {
@@ -110,6 +117,8 @@ mod tests {
         assert!(of("context.approvals == 0").iter().all(|found| !found.always));
         assert_eq!(of("context.approvals == 0").len(), 1);
         assert_eq!(of("context.own && context.approvals == 1"), []);
+        let listed = "forbid (principal, action in [Keywright::Action::\"approve\"], resource) when { context.approvals == 0 };";
+        assert_eq!(empty(&Policy::parse(None, listed).unwrap()).unwrap().len(), 1);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::serve::Signals;
 use crate::app::App;
 use crate::errors;
 use crate::output::{Done, Output, print_line};
-use crate::show::{count, number};
+use crate::show::{count, field, items, number};
 
 /// Watch the whole thing work on this machine: no account, no server, nothing left behind.
 ///
@@ -36,6 +36,8 @@ const PASSPHRASE: &str = "a passphrase for the demo only";
 
 /// How long the demo waits for you.
 const PATIENCE: Duration = Duration::from_secs(900);
+/// The key about which you decide.
+const YOURS: &str = "CF_TOKEN_CUSTOMERS";
 
 pub(crate) async fn run(app: &App, args: Args) -> Done {
     let began = std::time::Instant::now();
@@ -99,10 +101,17 @@ impl<'a> Stage<'a> {
         };
         agent.end().await;
         self.act("5", "the human audits");
-        let trace = self.keywright(&["audit", "trace", "CF_TOKEN"], None).await?;
+        let is_yours = decided.as_ref().is_some_and(|answer| answer.get("status") == Some(&json!("active")));
+        let key = if is_yours { YOURS } else { "CF_TOKEN" };
+        let trace = self.keywright(&["audit", "trace", key], None).await?;
+        self.fact("key", trace.pointer("/key/name"));
         self.fact("asked by", trace.pointer("/asked_by/name"));
         self.fact("because", trace.pointer("/purpose"));
         self.fact("decided by", trace.pointer("/decided_by/0"));
+        for moment in items(&trace, "timeline").iter().filter(|it| it.get("signed") == Some(&json!(true))) {
+            let (what, who, entry) = (field(moment, "what"), field(moment, "who"), field(moment, "entry"));
+            self.line(&format!("{what}: {who}; the signature is in {entry}, and is checked again below"));
+        }
         let verified = self.keywright(&["audit", "verify"], None).await?;
         self.line(&format!(
             "audit log: {}, every one verified",
@@ -180,7 +189,7 @@ impl<'a> Stage<'a> {
 
     /// An ask that one person decides about: you, on the review pages. The agent polls until you have.
     async fn ask_you(&self, agent: &Client) -> Result<Value, Failure> {
-        let answer = agent.call("request_key", self.ask("customers", "CF_TOKEN_CUSTOMERS")).await?;
+        let answer = agent.call("request_key", self.ask("customers", YOURS)).await?;
         let receipt = expect(answer, "status", "pending_approval")?;
         let link = self.keywright(&["passkey", "add", "--name", "demo"], None).await?;
         self.line("one more ask, and it is yours: an environment that no policy knows needs one person.");

@@ -26,8 +26,9 @@ pub(crate) struct Args {
 enum Command {
     /// Approve a class of an agent's requests in advance, for at most 90 days.
     ///
-    /// It is for the template as it is now: one that is applied anew needs another grant. What waits already is decided as
-    /// before.
+    /// It is for the template as it is now: one that is applied anew needs another grant. Keys may go into the sealed store, and
+    /// live as long as one does by default, unless --to and --ttl say something else that the template allows. What waits
+    /// already is decided as before.
     Add(Add),
     /// List the grants, and which of them count for nothing any more.
     List,
@@ -55,6 +56,13 @@ struct Add {
     /// For how long, as in `7d`.
     #[arg(long = "for", value_name = "D")]
     lasts: String,
+    /// Where the keys may go, as `STORE:PATTERN` with `*` for any text; may be given again. Without it: into the sealed store
+    /// only. Relative places start from this directory.
+    #[arg(long = "to", value_name = "PATTERN", num_args = 1..)]
+    destinations: Vec<String>,
+    /// How long the keys may live, as in `12h`. Without it: as long as one of the template lives when nobody says anything else.
+    #[arg(long, value_name = "D")]
+    ttl: Option<String>,
     /// For so many requests only.
     #[arg(long, value_name = "N")]
     uses: Option<u64>,
@@ -76,6 +84,9 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
                 environment: add.env,
                 parameters: parameters(add.parameters)?,
                 any_parameters: add.any_parameters,
+                destinations: add.destinations,
+                directory: std::env::current_dir().ok().and_then(|path| path.to_str().map(str::to_owned)),
+                ttl_max: add.ttl,
                 uses: add.uses,
                 lasts: add.lasts,
             };
@@ -106,6 +117,8 @@ fn facts(grant: &Value) -> Facts {
         )
         .add("in", format!("{}/{}", field(grant, "project"), field(grant, "environment")))
         .add("parameters", with(grant))
+        .add("goes to", places(grant))
+        .add("lives", format!("at most {}", field(grant, "ttl_max")))
         .add("uses", uses.map_or_else(|| "any number".to_owned(), |uses| uses.to_string()))
         .add("until", when::both(&field(grant, "until"), Timestamp::now()))
 }
@@ -122,10 +135,31 @@ fn with(grant: &Value) -> String {
     said.join(", ")
 }
 
+/// Where its keys may go, and from which directory on.
+fn places(grant: &Value) -> String {
+    let all: Vec<String> =
+        items(grant, "destinations").iter().filter_map(Value::as_str).map(outside).collect();
+    match field(grant, "directory") {
+        directory if directory.is_empty() => all.join(", "),
+        directory => format!("{} (from {directory})", all.join(", ")),
+    }
+}
+
 fn list(grants: Value) -> Done {
     let now = Timestamp::now();
-    let mut list =
-        List::new(&["grant", "agent", "template", "in", "parameters", "used", "until", "by", "counts"]);
+    let mut list = List::new(&[
+        "grant",
+        "agent",
+        "template",
+        "in",
+        "parameters",
+        "goes to",
+        "lives",
+        "used",
+        "until",
+        "by",
+        "counts",
+    ]);
     for one in items(&grants, "grants") {
         let used = number(one, "used");
         let used = match one.get("uses").and_then(Value::as_u64) {
@@ -142,6 +176,8 @@ fn list(grants: Value) -> Done {
             plain(field(one, "template")),
             plain(format!("{}/{}", field(one, "project"), field(one, "environment"))),
             plain(with(one)),
+            plain(places(one)),
+            plain(field(one, "ttl_max")),
             plain(used),
             plain(when::short(&field(one, "until"), now)),
             plain(field(one, "operator")),

@@ -1,15 +1,25 @@
 //! `keywright passkey`
 
+use std::time::{Duration, Instant};
+
 use jiff::Timestamp;
+use keywright_broker::Code;
+use keywright_server::answer::Failure;
 use keywright_server::call::OperatorCall;
 use keywright_server::when;
 use owo_colors::OwoColorize as _;
 use serde_json::Value;
+use tokio::time::sleep;
 
 use crate::app::App;
-use crate::output::{Done, Output};
+use crate::input::{self, Enter};
+use crate::output::{Done, Output, say};
 use crate::show::list::{List, plain, strong};
 use crate::show::{field, items};
+
+/// How long a code is good.
+const GOOD_FOR: Duration = Duration::from_secs(300);
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Passkeys: what you approve with on the review pages.
 #[derive(clap::Args)]
@@ -21,6 +31,9 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand)]
 enum Command {
     /// Get a code with which your browser enrols a passkey, once, within five minutes.
+    ///
+    /// In a terminal it waits until that is done, and asks whether your browser shows the same fingerprint as it does; if not,
+    /// somebody else was faster, and theirs is removed.
     ///
     /// It takes your passphrase, and a broker that serves the pages (`serve --listen`). A passkey is good where it was made: at
     /// another port or host you enrol another one.
@@ -41,14 +54,22 @@ enum Command {
 pub(crate) async fn run(app: &App, args: Args) -> Done {
     match args.command {
         Command::Add { name } => {
+            let before = app.signed(OperatorCall::PasskeyList).await?;
             let link = app.signed(OperatorCall::PasskeyInvite { label: name }).await?;
             let text = format!(
                 "open this in the browser with which you want to approve, and type the code, within five minutes:\n\n  {}\n  {}",
                 field(&link, "url"),
                 field(&link, "code").bold()
             );
-            Ok(Output::new(link, text)
-                .talk("whoever types it first becomes able to approve as you: give it to nobody"))
+            let warning = "whoever types it first becomes able to approve as you: give it to nobody";
+            if app.json || !input::can_prompt(app.no_input) {
+                return Ok(Output::new(link, text)
+                    .talk(warning)
+                    .talk("then compare the fingerprint that the page tells: keywright passkey list"));
+            }
+            say(&text);
+            say(warning);
+            compared(app, &before).await
         }
         Command::List => list(app.everyday(|| OperatorCall::PasskeyList).await?),
         Command::Remove { passkey } => {
@@ -59,18 +80,53 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
     }
 }
 
+/// Waits for the passkey that is made with the code, and asks whether it is the one that the browser shows: somebody who read the
+/// code here may have been faster.
+async fn compared(app: &App, before: &Value) -> Done {
+    let known: Vec<String> = items(before, "passkeys").iter().map(|one| field(one, "id")).collect();
+    let began = Instant::now();
+    let made = loop {
+        if began.elapsed() > GOOD_FOR {
+            let failure = Failure::new(Code::TryAgain, "nobody used the code, and it is good no more");
+            return Err(failure.hint("have another one made: `keywright passkey add`"));
+        }
+        sleep(LOOK_AGAIN).await;
+        let now = app.everyday(|| OperatorCall::PasskeyList).await?;
+        let is_new = |one: &&Value| !known.contains(&field(one, "id"));
+        if let Some(made) = items(&now, "passkeys").iter().find(is_new) {
+            break made.clone();
+        }
+    };
+    let (id, fingerprint) = (field(&made, "id"), field(&made, "fingerprint"));
+    say(&format!(
+        "\na passkey was made at {}; its fingerprint is {}",
+        field(&made, "origin"),
+        fingerprint.bold()
+    ));
+    if input::agrees("does your browser show the same?", Enter::Declines)? {
+        let text = format!("passkey {} is enrolled: you approve with it from now on", field(&made, "name"));
+        return Ok(Output::new(made, text));
+    }
+    app.signed(OperatorCall::PasskeyRemove { passkey: id }).await?;
+    let failure =
+        Failure::new(Code::Conflict, "then it was somebody else's: it is removed, and approves nothing");
+    Err(failure.hint("look for who reads this terminal, and see `keywright audit log`; then `keywright passkey add` once more"))
+}
+
 fn list(passkeys: Value) -> Done {
     let now = Timestamp::now();
     if items(&passkeys, "passkeys").is_empty() {
         return Ok(Output::new(passkeys, "no passkeys yet").talk("next: keywright passkey add"));
     }
-    let mut list = List::new(&["passkey", "operator", "name", "good at", "added", "last used"]);
+    let mut list =
+        List::new(&["passkey", "operator", "name", "good at", "fingerprint", "added", "last used"]);
     for one in items(&passkeys, "passkeys") {
         list.row(vec![
             strong(field(one, "id")),
             plain(field(one, "operator")),
             plain(field(one, "name")),
             plain(field(one, "origin")),
+            plain(field(one, "fingerprint")),
             plain(when::short(&field(one, "added_at"), now)),
             plain(match field(one, "used_at").as_str() {
                 "" => "never".to_owned(),

@@ -73,7 +73,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
              `keywright reconcile --accept-restore`",
         ),
         (false, true) => output.talk(
-            "lost: made in a time that this ledger does not know, and maybe in use. `keywright key adopt CONNECTION ID` puts \
+            "lost: made in a time that this ledger does not know, or gone for a while and there again; and maybe in use. `keywright key adopt CONNECTION ID` puts \
              one under management, `keywright reconcile --revoke-lost` ends them all",
         ),
         (false, false) => output,

@@ -15,7 +15,7 @@ use crate::output::{Done, Output, say, source_lines};
 use crate::show::facts::Facts;
 use crate::show::list::{List, Tone, of_state, plain, strong, toned};
 use crate::show::plan::quoted;
-use crate::show::{field, items, joined, outside, receipt, when};
+use crate::show::{field, items, number, outside, receipt, when};
 
 /// Review: what waits for a human.
 ///
@@ -29,7 +29,7 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// List what waits, red flags first.
+    /// List what waits, the riskiest first.
     List,
     /// Show one request, whole.
     Show {
@@ -68,11 +68,16 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
                 .everyday(|| OperatorCall::ReviewShow { request: request.clone(), less: Less::default() })
                 .await?;
             let text = whole(&pending);
-            let next = format!("next: keywright review approve {}", field(&pending, "request"));
-            let waits =
-                field(&pending, "kind") == "template" || field(&pending, "status") == "pending_approval";
+            let id = field(&pending, "request");
+            let waits = ["pending_approval", "pending"].contains(&field(&pending, "status").as_str());
             let output = Output::new(pending, text);
-            Ok(if waits { output.talk(next) } else { output })
+            Ok(if waits {
+                output
+                    .talk(format!("next: keywright review approve {id}"))
+                    .talk(format!("or:   keywright review reject {id} --reason TEXT"))
+            } else {
+                output
+            })
         }
         Command::Approve { request, ttl, without, yes } => {
             approve(app, &request, Less { ttl, without }, yes).await
@@ -120,41 +125,44 @@ async fn approve(app: &App, request: &str, less: Less, yes: bool) -> Done {
 
 fn list(inbox: Value) -> Done {
     let now = Timestamp::now();
-    let mut list = List::new(&["request", "what", "for", "by", "asked", "flags"]);
+    let mut list =
+        List::new(&["request", "what it comes to", "key", "asked by", "for", "approvals", "code", "asked"]);
     for pending in items(&inbox, "requests") {
         let asked = plain(when::short(&field(pending, "created_at"), now));
-        if field(pending, "kind") == "template" {
-            list.row(vec![
-                strong(field(pending, "request")),
-                plain(match pending.get("replaces").and_then(Value::as_u64) {
-                    Some(version) => {
-                        format!("template {}, in place of version {version}", field(pending, "template"))
-                    }
-                    None => format!("template {}", field(pending, "template")),
-                }),
-                plain(""),
-                plain(field(pending, "agent")),
-                asked,
-                (joined(pending, "red_flags"), Tone::Bad),
-            ]);
-            continue;
-        }
+        let is_template = field(pending, "kind") == "template";
         let plan = pending.get("plan").cloned().unwrap_or_default();
         let principal = plan.get("principal").cloned().unwrap_or_default();
+        let (key, by, place, given) = if is_template {
+            let by = format!("agent {}", field(pending, "agent"));
+            (field(pending, "template"), by, "a template".to_owned(), "0 of 1".to_owned())
+        } else {
+            let by = format!("{} {}", field(&principal, "kind"), field(&principal, "name"));
+            let place = format!("{}/{}", field(&plan, "project"), field(&plan, "environment"));
+            let given = items(pending, "approved_by").len();
+            (field(pending, "subject"), by, place, format!("{given} of {}", number(pending, "needed")))
+        };
         list.row(vec![
             strong(field(pending, "request")),
-            plain(field(&plan, "template")),
-            plain(format!("{}/{}", field(&plan, "project"), field(&plan, "environment"))),
-            plain(field(&principal, "name")),
+            verdict_cell(pending),
+            plain(key),
+            plain(by),
+            plain(place),
+            plain(given),
+            plain(field(pending, "match_code")),
             asked,
-            (joined(pending, "red_flags"), Tone::Bad),
         ]);
     }
     if items(&inbox, "requests").is_empty() {
         return Ok(Output::new(inbox, "nothing waits for you"));
     }
+    let left_out = number(&inbox, "waiting").saturating_sub(items(&inbox, "requests").len() as u64);
     let text = list.render();
-    Ok(Output::new(inbox, text).talk("next: keywright review show REQUEST"))
+    let output = Output::new(inbox, text).talk("next: keywright review show REQUEST");
+    Ok(if left_out > 0 {
+        output.talk(format!("{left_out} more wait, which are not shown: decide about these first"))
+    } else {
+        output
+    })
 }
 
 /// Everything that a human needs to decide.
@@ -163,9 +171,16 @@ fn whole(pending: &Value) -> String {
 }
 
 fn request(review: &Value) -> String {
-    let status = field(review, "status");
-    let mut text = format!("{}\n  {}\n", field(review, "request").bold(), toned(&status, of_state(&status)));
-    text.push_str(&format!("  {}\n", verdict(review)));
+    // The page has the same, in the same order.
+    let (status, code) = (field(review, "status"), field(review, "match_code"));
+    let code = if status == "pending_approval" { format!(" · match code {code}") } else { String::new() };
+    let mut text = format!(
+        "{}\n  {} · {}{code}\n  {}\n",
+        verdict(review),
+        field(review, "request").bold(),
+        toned(&field(review, "stands"), of_state(&status)),
+        field(review, "subject").bold(),
+    );
     text.push_str(&flags(review));
     text.push_str(&blocks(review).render());
     text
@@ -193,10 +208,15 @@ fn blocks(pending: &Value) -> Facts {
 
 /// What it comes to, in one line.
 fn verdict(review: &Value) -> String {
+    let (text, tone) = verdict_cell(review);
+    toned(&text, tone)
+}
+
+fn verdict_cell(review: &Value) -> (String, Tone) {
     let verdict = review.get("verdict").cloned().unwrap_or_default();
     let level = field(&verdict, "level");
     let line = verdict.get("line").and_then(Value::as_str).unwrap_or_default();
-    toned(&format!("{}: {}", level.to_uppercase(), outside(line)), of_level(&level))
+    (format!("{}: {}", level.to_uppercase(), outside(line)), of_level(&level))
 }
 
 fn of_level(level: &str) -> Tone {
@@ -214,10 +234,18 @@ fn flags(pending: &Value) -> String {
 
 fn proposal(pending: &Value) -> String {
     let source = pending.get("source").and_then(Value::as_str).unwrap_or_default();
+    let code = match field(pending, "status").as_str() {
+        "pending" => format!(" · match code {}", field(pending, "match_code")),
+        _ => String::new(),
+    };
     format!(
-        "{}\n  {}\n{}{}\n{}",
-        field(pending, "request").bold(),
+        "{}\n  {} · {}{code}\n{}{}\n{}",
         verdict(pending),
+        field(pending, "request").bold(),
+        match field(pending, "status").as_str() {
+            "pending" => "waits for approval".to_owned(),
+            other => other.to_owned(),
+        },
         flags(pending),
         blocks(pending).render(),
         source_lines(source, "  ")
@@ -234,7 +262,8 @@ mod tests {
     fn blocks_are_shown_in_their_order_and_what_others_wrote_in_quotes() {
         let line = |label: &str, text: &str, said: bool| json!({ "label": label, "text": text, "tone": "warn", "said": said, "time": false });
         let pending = json!({
-            "kind": "key", "request": "req_1", "status": "pending_approval",
+            "kind": "key", "request": "req_1", "status": "pending_approval", "stands": "waits for approval",
+            "match_code": "ABC-DEF", "subject": "CF_TOKEN → example.com",
             "verdict": { "level": "medium", "line": "new Cloudflare token" },
             "red_flags": ["the title: `D\u{39d}S` has letters that look like others"],
             "blocks": [
@@ -247,9 +276,9 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "req_1",
-                "pending_approval",
                 "MEDIUM: new Cloudflare token",
+                "req_1 · waits for approval · match code ABC-DEF",
+                "CF_TOKEN → example.com",
                 "! the title: `D\u{39d}S` has letters that look like others",
                 "WHO",
                 "asked by  agent bot",

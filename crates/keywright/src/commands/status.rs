@@ -54,6 +54,7 @@ fn short(status: &Value) -> String {
         (number(health, "attempts_uncertain"), "uncertain".to_owned()),
         (number(health, "drains_late"), "replaced and still alive".to_owned()),
         (number(health, "rotations_failing"), "not rotated".to_owned()),
+        (number(health, "versions_back"), "gone and back".to_owned()),
         (number(health, "consumers_untold"), "not told".to_owned()),
         (number(health, "parents_renewing"), "parents under way".to_owned()),
         (failing, plural(failing, "channel") + if failing == 1 { " fails" } else { " fail" }),
@@ -67,6 +68,15 @@ fn short(status: &Value) -> String {
 
 fn plural(number: u64, one: &str) -> String {
     if number == 1 { one.to_owned() } else { format!("{one}s") }
+}
+
+/// What was gone at its provider, and is there again.
+fn back(number: u64) -> String {
+    if number == 0 {
+        return String::new();
+    }
+    let said = count(number, "credential was gone and is back", "credentials were gone and are back");
+    toned(&format!("{said} (`keywright reconcile`)"), Tone::Warn)
 }
 
 fn long(status: &Value) -> String {
@@ -85,6 +95,7 @@ fn long(status: &Value) -> String {
             .add("owed", count(number(health, "revocations_owed"), "revocation", "revocations"))
             .add("late", late(number(health, "drains_late")))
             .add("not rotated", failing(number(health, "rotations_failing")))
+            .add("back", back(number(health, "versions_back")))
             .add("not told", untold(number(health, "consumers_untold")))
             .add("channels", deaf(health))
             .add("parents", renewing(number(health, "parents_renewing")))

@@ -1,12 +1,12 @@
 //! Receipts for people.
 
 use jiff::Timestamp;
-use keywright_core::receipt::Status;
+use keywright_core::receipt::{Narrowed, Status};
 use keywright_server::answer::Failure;
 use serde_json::Value;
 
 use super::facts::Facts;
-use super::list::{of_state, toned};
+use super::list::{Tone, of_state, toned};
 use super::{field, items, number, outside, when};
 use crate::errors::Exit;
 use crate::output::{Done, Output};
@@ -61,6 +61,7 @@ fn text(receipt: &Value) -> String {
     let facts = Facts::new()
         .add("key", field(receipt, "key"))
         .add("provider", field(receipt, "provider"))
+        .add("less", narrowed(receipt))
         .all("may", items(receipt, "permissions").iter().map(permission))
         .all("on", items(receipt, "resources").iter().map(resource))
         .add("expires", if expires.is_empty() { expires } else { when::both(&expires, now) })
@@ -72,6 +73,13 @@ fn text(receipt: &Value) -> String {
         .add("request", field(receipt, "request"))
         .add("entry", field(receipt, "entry"));
     format!("{head}\n{}", facts.render())
+}
+
+/// How much less was approved than was asked for.
+fn narrowed(receipt: &Value) -> String {
+    let read = |less: &Value| serde_json::from_value::<Narrowed>(less.clone()).ok();
+    let Some(less) = receipt.get("narrowed").and_then(read) else { return String::new() };
+    toned(&outside(&format!("operator {} approved {}", less.by, less.words())), Tone::Good)
 }
 
 /// `DNS Write (zone)`.

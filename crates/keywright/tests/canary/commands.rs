@@ -74,7 +74,7 @@ const COMMANDS: &str = "
     0  agent list
     0  agent install claude-code --agent builder
     0  agent install codex --agent builder --token-file {folder}/builder.token
-    0* grant add --agent agent-{n} --template cloudflare/dns-edit --project p{n} --env lab --for 7d --uses 3 --param zone=example.com
+    0* grant add --agent agent-{n} --template cloudflare/dns-edit --project p{n} --env lab --for 7d --uses 3 --to embedded:p{n}/* --ttl 7d --param zone=example.com
     1* grant add --agent agent-{n} --template no/template --project p{n} --env lab --for 7d
     0  grant list
     1  grant remove grt_00000000000000000000000000000000

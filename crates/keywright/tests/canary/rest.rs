@@ -67,7 +67,7 @@ fn what_somebody_pasted_is_masked_in_every_form_of_the_log(ground: &Ground) {
         (&["audit", "trace", key, "--json"], "\"name\":\"OWN\""),
         (&["audit", "log", "--from", "0", "--limit", "1000"], "request.reject"),
         (&["audit", "trace", key], "OWN"),
-        (&["review", "show", &id], "rejected"),
+        (&["review", "show", &id], "turned down"),
         (&["audit", "export", "--out", out], "copied to"),
     ];
     let said = ground.logged_in(&views.map(|(args, _)| args));

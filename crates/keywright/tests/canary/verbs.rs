@@ -77,6 +77,7 @@ pub(crate) fn operators(verb: &str, key: &str, request: &str) -> Value {
         "grant_add" => json!({
             "agent": "builder", "template": "cloudflare/dns-edit", "project": "web", "environment": "lab",
             "parameters": { "zone": "example.com" }, "any_parameters": false, "uses": 3, "lasts": "7d",
+            "destinations": ["embedded:web/*"], "directory": "/home/ana", "ttl_max": "7d",
         }),
         "grant_remove" => json!({ "grant": format!("grt_{}", "0".repeat(32)) }),
         "agent_remove" | "agent_resume" => json!({ "name": "builder" }),

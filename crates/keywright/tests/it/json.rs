@@ -78,6 +78,7 @@ fn every_command_answers_with_a_document_that_names_its_schema() {
         (vec!["agent", "install", "vscode", "--agent", "a", "--yes"], 0, "agent-install"),
         (grant("--param", "zone=example.com"), 0, "grant"),
         (grant("--param", "planet=mars"), 2, "error"),
+        (grant("--to", "vault:elsewhere/*"), 2, "error"),
         (vec!["grant", "list"], 0, "grants"),
         (vec!["grant", "remove", "none"], 2, "error"),
         (vec!["agent", "pause", "a", "--reason", "it loops"], 0, "agent"),

@@ -67,6 +67,9 @@ fn lists_show_what_people_need_and_programs_get_all() {
     assert!(!shown.contains("owed"), "what was confirmed is not owed: {shown}");
     world.alice(&request("P", "production", &[])).expect(4);
     let review = world.alice(&["review"]).expect(0).out;
-    assert!(review.lines().nth(1).unwrap().ends_with("production"), "the flags' words: {review}");
+    let line = review.lines().nth(1).unwrap();
+    for told in ["HIGH: ", "P → example.com", "web/production", "0 of 2"] {
+        assert!(line.contains(told), "{told}: {review}");
+    }
     assert_eq!(world.alice(&["audit", "log", "--from", "9999"]).expect(0).out.trim(), "no entries");
 }

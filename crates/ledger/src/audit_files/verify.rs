@@ -310,7 +310,10 @@ impl<'a> Reader<'a> {
 
 /// Whether an entry is about operators or their passkeys. A column that says something else is a finding of its own.
 fn is_about_signers(row: &Row) -> bool {
-    row.text(3).is_ok_and(|deed| deed.starts_with("operator.") || deed.starts_with("passkey."))
+    const SIGNED: [&str; 2] = ["approval.give", "grant.add"];
+    row.text(3).is_ok_and(|deed| {
+        deed.starts_with("operator.") || deed.starts_with("passkey.") || SIGNED.contains(&deed)
+    })
 }
 
 /// The key to check signatures with; none when there is none that can be used.

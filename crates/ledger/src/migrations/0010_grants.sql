@@ -12,8 +12,12 @@ CREATE TABLE grants (
   environment TEXT NOT NULL,
   parameters TEXT NOT NULL,
   any_parameters BIGINT NOT NULL,
+  destinations TEXT NOT NULL,
+  directory TEXT,
+  ttl_max BIGINT NOT NULL,
   uses BIGINT,
   until BIGINT NOT NULL,
+  -- Ed25519, or a passkey's assertion.
   signature BYTEA NOT NULL,
   added_at BIGINT NOT NULL,
   removed_at BIGINT,

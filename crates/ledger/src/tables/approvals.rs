@@ -14,12 +14,7 @@ impl Tx<'_> {
     /// # Errors
     /// [`LedgerError::Exists`].
     pub fn add_approval(&self, approval: &Approval) -> Result<()> {
-        let signature = match &approval.signature {
-            Signed::Key(signature) => signature.to_vec(),
-            Signed::Passkey(assertion) => {
-                serde_json::to_vec(assertion).map_err(|_| LedgerError::Damaged { what: "assertion" })?
-            }
-        };
+        let signature = kept(&approval.signature)?;
         let rows = self.execute(
             "INSERT INTO approvals (id, request, operator, digest, given_at, expires_at, signature) \
              VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
@@ -58,7 +53,7 @@ impl Tx<'_> {
                         .ok_or(LedgerError::Damaged { what: "plan digest" })?,
                     given_at: row.time(4)?,
                     expires_at: row.time(5)?,
-                    signature: signed(row.bytes(6)?)?,
+                    signature: signed(row.bytes(6)?, "signature of an approval")?,
                 })
             })
             .collect()
@@ -77,12 +72,22 @@ impl Tx<'_> {
     }
 }
 
+/// How a signature is kept.
+pub(super) fn kept(signature: &Signed) -> Result<Vec<u8>> {
+    match signature {
+        Signed::Key(signature) => Ok(signature.to_vec()),
+        Signed::Passkey(assertion) => {
+            serde_json::to_vec(assertion).map_err(|_| LedgerError::Damaged { what: "assertion" })
+        }
+    }
+}
+
 /// Ed25519 is 64 bytes; no assertion is as short as that.
-fn signed(bytes: &[u8]) -> Result<Signed> {
+pub(super) fn signed(bytes: &[u8], what: &'static str) -> Result<Signed> {
     match <[u8; 64]>::try_from(bytes) {
         Ok(signature) => Ok(Signed::Key(signature)),
         Err(_) => serde_json::from_slice(bytes)
             .map(|assertion| Signed::Passkey(Box::new(assertion)))
-            .map_err(|_| LedgerError::Damaged { what: "signature of an approval" }),
+            .map_err(|_| LedgerError::Damaged { what }),
     }
 }

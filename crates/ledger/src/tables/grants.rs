@@ -2,11 +2,14 @@
 //! was used stands beside that, counted in the transaction that uses it; the audit log knows each use as well.
 
 use jiff::Timestamp;
+use keywright_core::approval::Signed;
 use keywright_core::id::{GrantId, RequestId};
 use keywright_core::name::{AgentName, OperatorName};
 use keywright_core::plan::{Digest, Plan};
+use keywright_core::span::Span;
 use keywright_core::standing::{StandingGrant, approved_by};
 
+use super::approvals::{kept, signed};
 use super::vouched::Vouched;
 use crate::error::{LedgerError, Result};
 use crate::seal::Keyring;
@@ -17,8 +20,8 @@ use crate::sql::{Facts, Row, RowMac, Tx, Value, json};
 pub struct GivenGrant {
     /// What was approved.
     pub grant: StandingGrant,
-    /// The operator's signature over it.
-    pub signature: [u8; 64],
+    /// The operator's signature over it, or their passkey's.
+    pub signature: Signed,
     /// What vouches for the row.
     pub mac: RowMac,
     /// How often it was used.
@@ -61,6 +64,9 @@ const GRANTS: Vouched = Vouched {
         "environment",
         "parameters",
         "any_parameters",
+        "destinations",
+        "directory",
+        "ttl_max",
         "uses",
         "until",
         "signature",
@@ -87,11 +93,14 @@ impl GivenGrant {
                 environment: row.parse(6, "environment name")?,
                 parameters: row.json(7, "parameters")?,
                 any_parameters: row.int(8)? != 0,
-                uses: row.maybe_count(9)?,
-                until: row.time(10)?,
-                given_at: row.time(12)?,
+                destinations: row.json(9, "destinations")?,
+                directory: row.maybe_text(10)?.map(str::to_owned),
+                ttl_max: Span::from_seconds(row.count(11)?),
+                uses: row.maybe_count(12)?,
+                until: row.time(13)?,
+                given_at: row.time(15)?,
             },
-            signature: row.array(11)?,
+            signature: signed(row.bytes(14)?, "signature of a grant")?,
             mac,
             used: used.count(0)?,
             used_at: used.maybe_time(1)?,
@@ -162,12 +171,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// When the ledger can't be written.
-    pub fn add_grant(
-        &self,
-        grant: &StandingGrant,
-        signature: &[u8; 64],
-        keyring: &Keyring,
-    ) -> Result<RowMac> {
+    pub fn add_grant(&self, grant: &StandingGrant, signature: &Signed, keyring: &Keyring) -> Result<RowMac> {
         let values = vec![
             Value::text(grant.id),
             Value::text(&grant.operator),
@@ -178,9 +182,12 @@ impl Tx<'_> {
             Value::text(&grant.environment),
             json(&grant.parameters)?,
             i64::from(grant.any_parameters).into(),
+            json(&grant.destinations)?,
+            grant.directory.as_deref().map_or(Value::Null, Value::from),
+            grant.ttl_max.seconds().into(),
             grant.uses.into(),
             grant.until.into(),
-            signature.as_slice().into(),
+            kept(signature)?.as_slice().into(),
             grant.given_at.into(),
         ];
         GRANTS.insert(self, values, keyring)

@@ -249,16 +249,33 @@ impl Tx<'_> {
         self.first(&sql, &[Value::text(id)])?.map(|row| Proposal::read(self, &row)).transpose()
     }
 
-    /// Ends a proposal's wait: `applied` or `rejected`.
+    /// Ends a proposal's wait: `applied` or `rejected`; by whom, and why.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] when it no longer waits.
-    pub fn settle_proposal(&self, id: RequestId, state: &str) -> Result<()> {
-        let sql = "UPDATE proposals SET state = $2 WHERE request = $1 AND state = 'pending'";
-        match self.execute(sql, &[Value::text(id), state.into()])? {
+    pub fn settle_proposal(
+        &self,
+        id: RequestId,
+        state: &str,
+        (by, reason): (&str, Option<&str>),
+    ) -> Result<()> {
+        let sql = "UPDATE proposals SET state = $2, decided_by = $3, reason = $4 WHERE request = $1 AND state = 'pending'";
+        match self.execute(sql, &[Value::text(id), state.into(), by.into(), reason.into()])? {
             0 => Err(LedgerError::Conflict { what: "the proposal" }),
             _ => Ok(()),
         }
+    }
+
+    /// Who decided about a proposal, and why it was turned down.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn proposal_outcome(&self, id: RequestId) -> Result<(Option<String>, Option<String>)> {
+        let row =
+            self.first("SELECT decided_by, reason FROM proposals WHERE request = $1", &[Value::text(id)])?;
+        let Some(row) = row else { return Ok((None, None)) };
+        let text = |column: usize| row.maybe_text(column).map(|text| text.map(str::to_owned));
+        Ok((text(0)?, text(1)?))
     }
 
     /// Turns every proposal of an agent down that still waits.

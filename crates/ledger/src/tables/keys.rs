@@ -13,7 +13,7 @@ pub(crate) const KEYS: Facts = Facts { table: "keys", what: "key", count: 10, co
 pub(super) const KEY: &str =
     "id, name, project, environment, provider, connection, template, request, agent, created_at, state, mac";
 pub(crate) const VERSIONS: Facts = Facts { table: "versions", what: "version", count: 7, columns: VERSION };
-const VERSION: &str =
+pub(super) const VERSION: &str =
     "v.id, v.key_id, v.attempt, v.number, v.provider_key_id, v.expires_at, v.fingerprint, v.state, v.mac";
 
 pub(super) fn read_key(tx: &Tx<'_>, row: &Row) -> Result<Key> {
@@ -33,7 +33,7 @@ pub(super) fn read_key(tx: &Tx<'_>, row: &Row) -> Result<Key> {
     })
 }
 
-fn read_version(tx: &Tx<'_>, row: &Row) -> Result<Version> {
+pub(super) fn read_version(tx: &Tx<'_>, row: &Row) -> Result<Version> {
     VERSIONS.check(tx, row)?;
     Ok(Version {
         id: row.parse(0, "version id")?,

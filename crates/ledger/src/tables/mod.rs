@@ -20,6 +20,7 @@ pub(crate) mod key_list;
 pub(crate) mod keys;
 pub(crate) mod leads;
 pub(crate) mod meta;
+mod missing;
 pub(crate) mod operators;
 pub(crate) mod parents;
 pub(crate) mod passkeys;

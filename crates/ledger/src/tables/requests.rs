@@ -7,7 +7,7 @@ use keywright_core::id::{KeyId, RequestId};
 use keywright_core::key::Key;
 use keywright_core::name::AgentName;
 use keywright_core::plan::{Digest, Plan, Principal};
-use keywright_core::receipt::Status;
+use keywright_core::receipt::{Narrowed, Status};
 use keywright_core::verdict::{Level, flags, verdict};
 
 use crate::error::{LedgerError, Result};
@@ -379,7 +379,13 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] when the request no longer waits with the plan of `asked`.
-    pub fn narrow_request(&self, narrowed: &Request, asked: Digest, entry: u64) -> Result<()> {
+    pub fn narrow_request(
+        &self,
+        narrowed: &Request,
+        asked: Digest,
+        told: &Narrowed,
+        entry: u64,
+    ) -> Result<()> {
         let sql = format!("SELECT {COLUMNS} FROM requests WHERE id = $1");
         let row = self.first(&sql, &[Value::text(narrowed.id)])?;
         let row = row.ok_or(LedgerError::Conflict { what: "the request" })?;
@@ -394,7 +400,7 @@ impl Tx<'_> {
         let mac = FACTS.mac(self, &facts.facts(row.maybe_text(3)?)?)?;
         let rows = self.execute(
             "UPDATE requests SET plan = $3, digest = $4, approvals_needed = $5, reasons = $6, policies = $7, entry = $8, \
-             mac = $9, risk = $10 WHERE id = $1 AND digest = $2 AND status = 'pending_approval'",
+             mac = $9, risk = $10, narrowed = $11 WHERE id = $1 AND digest = $2 AND status = 'pending_approval'",
             &[
                 Value::text(narrowed.id),
                 Value::text(asked),
@@ -406,9 +412,21 @@ impl Tx<'_> {
                 entry.into(),
                 mac,
                 risk(&narrowed.plan).into(),
+                json(told)?,
             ],
         )?;
         if rows == 0 { Err(LedgerError::Conflict { what: "the request" }) } else { Ok(()) }
+    }
+
+    /// What was asked for, where an operator approved less.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn narrowed(&self, id: RequestId) -> Result<Option<Narrowed>> {
+        let row = self.first("SELECT narrowed FROM requests WHERE id = $1", &[Value::text(id)])?;
+        let text = row.as_ref().map_or(Ok(None), |row| row.maybe_text(0))?;
+        text.map(|text| serde_json::from_str(text).map_err(|_| LedgerError::Damaged { what: "narrowed" }))
+            .transpose()
     }
 
     /// Requests that wait although as many operators as they need have approved their plans.

@@ -94,12 +94,16 @@ async fn a_proposal_waits_until_it_is_applied_or_rejected_once() {
         .write(|tx| tx.apply_template("text", &template("cloudflare/a", "30d"), &ada(), &[9; 64]))
         .await
         .unwrap();
-    ledger.write(|tx| tx.settle_proposal(id!(RequestId, 0u32), "applied")).await.unwrap();
+    ledger.write(|tx| tx.settle_proposal(id!(RequestId, 0u32), "applied", ("ana", None))).await.unwrap();
     let waiting = ledger.read(|tx| tx.proposals()).await.unwrap();
     assert_eq!(waiting.iter().map(|p| p.template.as_str()).collect::<Vec<_>>(), ["cloudflare/b"]);
-    ledger.write(|tx| tx.settle_proposal(id!(RequestId, 1u32), "rejected")).await.unwrap();
+    ledger
+        .write(|tx| tx.settle_proposal(id!(RequestId, 1u32), "rejected", ("ana", Some("no"))))
+        .await
+        .unwrap();
     for n in 0..2u32 {
-        let again = ledger.write(move |tx| tx.settle_proposal(id!(RequestId, n), "rejected")).await;
+        let again =
+            ledger.write(move |tx| tx.settle_proposal(id!(RequestId, n), "rejected", ("ana", None))).await;
         assert!(matches!(again, Err(LedgerError::Conflict { .. })));
     }
 }

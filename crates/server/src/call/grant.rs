@@ -22,6 +22,15 @@ pub struct GrantWish {
     /// Whether the others may be whatever the template allows.
     #[serde(default)]
     pub any_parameters: bool,
+    /// Where the keys may go, as `STORE:PATTERN`; into the sealed store where nothing is named.
+    #[serde(default)]
+    pub destinations: Vec<String>,
+    /// The directory that relative places start from.
+    #[serde(default)]
+    pub directory: Option<String>,
+    /// How long they may live, as in `12h`; as long as one lives by default when absent.
+    #[serde(default)]
+    pub ttl_max: Option<String>,
     /// For how many requests; for any number when absent.
     #[serde(default)]
     pub uses: Option<u64>,

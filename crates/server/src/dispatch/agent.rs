@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use keywright_broker::Broker;
 use keywright_broker::find::Plain;
+use keywright_broker::proposals::Stands;
 use keywright_broker::record::Caller;
 use keywright_broker::trace::KeyFilter;
 use keywright_core::key::KeyState;
@@ -63,9 +64,8 @@ pub(super) async fn run(
         }
         AgentCall::RequestKey { ask } => Ok(views::receipt(&broker.request(&caller, &ask, MINT_WAIT).await?)),
         AgentCall::CheckRequest { request, wait_seconds } => {
-            if let Some(state) = broker.proposal_state(&principal, &request).await? {
-                let status = if state == "pending" { "pending_review".to_owned() } else { state };
-                return Ok(json!({ "schema": "keywright/proposal/1", "request": request, "status": status }));
+            if let Some(stands) = broker.proposal_state(&principal, &request).await? {
+                return Ok(views::proposal(broker, Broker::find_request(&request)?, &stands));
             }
             let wait = Duration::from_secs(wait_seconds.unwrap_or(0).min(LONGEST_WAIT).into());
             Ok(views::receipt(&broker.check(&principal, &request, wait).await?))
@@ -86,12 +86,8 @@ pub(super) async fn run(
         }
         AgentCall::ProposeTemplate { source, why } => {
             let request = broker.propose_template(&caller, &source, &why).await?;
-            Ok(json!({
-                "schema": "keywright/proposal/1",
-                "request": request,
-                "status": "pending_review",
-                "review": format!("an operator reviews it: keywright review show {request}"),
-            }))
+            let waits = Stands { state: "pending".to_owned(), by: None, reason: None };
+            Ok(views::proposal(broker, request, &waits))
         }
     }
 }

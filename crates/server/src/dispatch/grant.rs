@@ -3,6 +3,7 @@
 use keywright_broker::auth::Proven;
 use keywright_broker::grants::NewGrant;
 use keywright_broker::{Broker, Code};
+use keywright_core::place::DestinationPattern;
 use keywright_core::span::Span;
 use serde_json::{Value, json};
 
@@ -14,6 +15,7 @@ use crate::views::with_schema;
 pub(super) async fn run(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, Failure> {
     match call {
         Op::GrantAdd(wish) => {
+            let destinations = wish.destinations.iter().map(|one| DestinationPattern::parse(one));
             let new = NewGrant {
                 agent: wish.agent.parse().map_err(invalid)?,
                 template: wish.template.parse().map_err(invalid)?,
@@ -21,6 +23,9 @@ pub(super) async fn run(broker: &Broker, operator: &Proven, call: Op) -> Result<
                 environment: wish.environment.parse().map_err(invalid)?,
                 parameters: wish.parameters,
                 any_parameters: wish.any_parameters,
+                destinations: destinations.collect::<Result<_, _>>().map_err(invalid)?,
+                directory: wish.directory,
+                ttl_max: wish.ttl_max.as_deref().map(Span::parse).transpose().map_err(invalid)?,
                 uses: wish.uses,
                 lasts: Span::parse(&wish.lasts).map_err(invalid)?,
             };

@@ -400,7 +400,8 @@ async fn review(broker: &Arc<Broker>, operator: &Proven, call: Op) -> Result<Val
         }
         _ => {
             let requests: Vec<Value> = broker.inbox().await?.iter().map(views::pending).collect();
-            Ok(json!({ "schema": "keywright/requests/1", "requests": requests }))
+            let waiting = broker.count_waiting().await?.max(requests.len() as u64);
+            Ok(json!({ "schema": "keywright/requests/1", "requests": requests, "waiting": waiting }))
         }
     }
 }

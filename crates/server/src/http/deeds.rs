@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use keywright_broker::Code;
 use keywright_broker::approve::Less;
-use keywright_broker::passkey::{Act, Challenge, Done};
+use keywright_broker::passkey::{Act, Challenge, Done, Likes};
 use keywright_core::approval::Assertion;
 use keywright_core::name::OperatorName;
 use keywright_core::secret::Secret;
@@ -175,6 +175,8 @@ pub(super) enum Wish {
     Approve(Approve),
     /// To approve several.
     Together(Together),
+    /// To approve others like one in advance.
+    Grant(Grant),
     /// Another one.
     Act(Act),
 }
@@ -213,6 +215,25 @@ enum Joining {
     ApproveTogether,
 }
 
+/// A standing grant for requests like one that a page showed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Grant {
+    #[expect(dead_code, reason = "it tells this from the others")]
+    act: Granting,
+    request: String,
+    digest: String,
+    days: u64,
+    uses: Option<u64>,
+    any_name: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Granting {
+    Grant,
+}
+
 pub(super) async fn offer(
     State(door): State<Arc<Door>>,
     Looks(operator): Looks,
@@ -224,6 +245,10 @@ pub(super) async fn offer(
         }
         Wish::Together(Together { requests, .. }) => {
             door.broker.offer_approvals(&operator, &door.origin, &requests).await
+        }
+        Wish::Grant(Grant { request, digest, days, uses, any_name, .. }) => {
+            let likes = Likes { request, digest, days, uses, any_name };
+            door.broker.offer_grant(&operator, &door.origin, &likes).await
         }
         Wish::Act(act) => door.broker.offer_act(&operator, &door.origin, act).await,
     };
@@ -242,6 +267,7 @@ pub(super) async fn touch(
     let to = match done {
         Done::Request(request) => decided(&door, &operator, &request).await,
         Done::Inbox => "/".to_owned(),
+        Done::Agents => "/agents".to_owned(),
         Done::Agent(agent) => format!("/agents/{agent}"),
         Done::Key(key) => format!("/keys/{key}"),
         Done::Word(word) => return Ok(Json(json!({ "code": word, "at": format!("{}/enrol", door.origin) }))),

@@ -142,7 +142,8 @@ impl ServerHandler for Door {
                 page.ask(&context.peer).await;
                 Ok(result.into())
             }
-            Some(page) => Ok(page.as_result().into()),
+            Some(page) if page.may_call_again() => Ok(page.as_result().into()),
+            Some(_) => Ok(result.into()),
         }
     }
 

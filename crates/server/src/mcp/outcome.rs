@@ -1,16 +1,20 @@
 //! The broker's answer as a tool result: the same facts twice, structured and as text, and for a receipt a sentence
 //! that says what to do next. A refusal is a tool error, so that the model reads it.
 
-use keywright_core::receipt::{SCHEMA, Status};
+use keywright_core::receipt::{Narrowed, SCHEMA, Status};
 use rmcp::model::{CallToolResult, ContentBlock};
 use serde_json::{Value, json};
 
+use super::page::PENDING_REVIEW;
 use crate::answer::{ERROR_SCHEMA, Failure};
 
 /// How many keys fit into one answer; whoever has more asks by project.
 const MOST_KEYS: usize = 100;
 /// How the broker marks what would be allowed, among the reasons of a denial.
 const ALLOWED_INSTEAD: &str = "allowed instead: ";
+
+/// The schema of a proposal.
+const PROPOSAL: &str = "keywright/proposal/1";
 
 /// The tool result.
 pub(super) fn result(done: Result<Value, Failure>) -> CallToolResult {
@@ -71,7 +75,46 @@ fn denial(receipt: &Value) -> Value {
 fn next(receipt: &Value) -> Option<String> {
     let word = |name: &str| receipt.get(name).and_then(Value::as_str).unwrap_or_default();
     let request = word("request");
-    Some(match status(receipt)? {
+    let look = match word("review_url") {
+        "" => format!("run `keywright review show {request}`"),
+        url => format!("open {url}"),
+    };
+    let Some(status) = status(receipt) else {
+        return (word("schema") == PROPOSAL).then(|| of_proposal(receipt, request, &look));
+    };
+    let said = of_receipt(receipt, status, &look)?;
+    // What a human cut off is not asked for once more.
+    let narrowed = receipt.get("narrowed").and_then(|it| serde_json::from_value::<Narrowed>(it.clone()).ok());
+    Some(match narrowed {
+        Some(less) => format!(
+            "A human approved less than you asked for: {}. Work with that; do not ask for the rest unless your human wants \
+             you to. {said}",
+            less.words()
+        ),
+        None => said,
+    })
+}
+
+/// How a proposal stands.
+fn of_proposal(proposal: &Value, request: &str, look: &str) -> String {
+    let word = |name: &str| proposal.get(name).and_then(Value::as_str).unwrap_or_default();
+    match word("status") {
+        PENDING_REVIEW => format!(
+            "An operator has to put it in force. Tell your human to {look} and to compare the match code: {}. Then poll \
+             check_request with request {request} and wait_seconds 25.",
+            word("match_code")
+        ),
+        "applied" => "It is in force now: list_templates has it, and you may ask for keys of it.".to_owned(),
+        _ => "An operator turned it down; the reasons say why. Do not propose it again unless your human wants you to."
+            .to_owned(),
+    }
+}
+
+/// How a request stands, and what to do next.
+fn of_receipt(receipt: &Value, status: Status, look: &str) -> Option<String> {
+    let word = |name: &str| receipt.get(name).and_then(Value::as_str).unwrap_or_default();
+    let request = word("request");
+    Some(match status {
         Status::Active if lies_here(receipt) => format!(
             "The key exists and lies at the places above. Programs get it as the variable {}: `keywright run -- COMMAND`.",
             word("name")
@@ -80,10 +123,6 @@ fn next(receipt: &Value) -> Option<String> {
             "The key exists and lies at the places above; programs read it from there.".to_owned()
         }
         Status::PendingApproval => {
-            let look = match word("review_url") {
-                "" => format!("run `keywright review show {request}`"),
-                url => format!("open {url}"),
-            };
             format!(
                 "A human has to approve this. Tell them to {look} and to compare the match code: {}. Then poll \
                  check_request with request {request} and wait_seconds 25.",
@@ -97,7 +136,7 @@ fn next(receipt: &Value) -> Option<String> {
             )
         }
         Status::Rejected => {
-            "A human rejected it. Do not ask again unless your human wants you to.".to_owned()
+            "A human rejected it; the reasons say why. Do not ask again unless your human wants you to.".to_owned()
         }
         Status::Expired => {
             "Nobody decided in time; that is no refusal. Ask again, with a new idempotency_key, if it is \
@@ -196,6 +235,36 @@ mod tests {
             assert_eq!(result.is_error, Some(false), "{}", status.as_str());
             assert_eq!(texts(&result).len(), 2, "{}", status.as_str());
         }
+    }
+
+    #[test]
+    fn what_a_human_cut_off_is_said_and_is_not_asked_for_again() {
+        let mut less = receipt("active");
+        less["narrowed"] =
+            json!({ "by": "ana", "asked_ttl": "30d", "given_ttl": "7d", "without": ["DNS Read"] });
+        let result = result(Ok(less));
+        let said = texts(&result)[1];
+        assert!(
+            said.contains("7d instead of 30d, without DNS Read") && said.contains("do not ask"),
+            "{said}"
+        );
+        assert!(said.contains("lies at the places"), "and what to do next: {said}");
+    }
+
+    #[test]
+    fn each_way_in_which_a_proposal_stands_is_said_in_words_of_its_own() {
+        let of = |status: &str| {
+            let proposal = json!({
+                "schema": PROPOSAL, "request": "req_1", "status": status, "match_code": "ABC-DEF",
+                "review_url": "http://localhost:1/r/req_1",
+            });
+            texts(&result(Ok(proposal)))[1].to_owned()
+        };
+        let waits = of("pending_review");
+        for part in ["open http://localhost:1/r/req_1", "ABC-DEF", "check_request", "wait_seconds 25"] {
+            assert!(waits.contains(part), "{part}: {waits}");
+        }
+        assert!(of("applied").contains("in force") && of("rejected").contains("turned it down"));
     }
 
     #[test]

@@ -118,7 +118,7 @@ fn proposal_shape() -> Value {
         "keywright/proposal/1",
         &json!({
             "request": text(), "status": { "enum": ["pending_review", "applied", "rejected"] }, "review": text(),
-            "review_url": text(),
+            "review_url": text(), "match_code": text(), "reasons": list(&text()),
         }),
         &["request", "status"],
     )
@@ -161,6 +161,10 @@ fn receipt_shape() -> Value {
             "expires_at": { "type": ["string", "null"] }, "placements": list(&placement),
             "approvals": object(&json!({ "needed": count(), "given": count() }), &["needed", "given"]),
             "review_url": text(), "match_code": text(), "reasons": list(&text()), "entry": text(),
+            "narrowed": object(
+                &json!({ "by": text(), "asked_ttl": text(), "given_ttl": text(), "without": list(&text()) }),
+                &["by", "asked_ttl", "given_ttl"],
+            ),
         }),
         &[
             "request",

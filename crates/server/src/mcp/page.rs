@@ -11,6 +11,8 @@ use rmcp::service::RequestContext;
 use rmcp::{Peer, RoleServer};
 use serde_json::Value;
 
+/// How a proposal stands that waits.
+pub(super) const PENDING_REVIEW: &str = "pending_review";
 /// The one question.
 const REVIEW: &str = "review";
 /// How long a client may take to say that it shows the page.
@@ -21,6 +23,8 @@ pub(super) struct Page {
     url: String,
     message: String,
     request: String,
+    /// Whether the same call once more is the same request. A proposal that is made again is another one.
+    may_call_again: bool,
 }
 
 impl Page {
@@ -28,11 +32,19 @@ impl Page {
     pub(super) fn of(result: &CallToolResult) -> Option<Self> {
         let receipt = result.structured_content.as_ref()?;
         let word = |name: &str| receipt.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-        let waits = word("status").and_then(Status::parse) == Some(Status::PendingApproval);
+        let status = word("status")?;
+        // A receipt, or a proposal.
+        let waits = Status::parse(status) == Some(Status::PendingApproval) || status == PENDING_REVIEW;
         let (url, request) = (word("review_url").filter(|_| waits)?, word("request")?);
         let code = word("match_code").map_or_else(String::new, |code| format!(" The match code is {code}."));
         let message = format!("A human has to approve this, on the review page, with a passkey.{code}");
-        Some(Self { url: url.to_owned(), message, request: request.to_owned() })
+        let may_call_again = status != PENDING_REVIEW;
+        Some(Self { url: url.to_owned(), message, request: request.to_owned(), may_call_again })
+    }
+
+    /// Whether the client may be told to call again; if not, the result says where the page is.
+    pub(super) fn may_call_again(&self) -> bool {
+        self.may_call_again
     }
 
     /// For clients without a handshake: the result that has them show the page, and call again.

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use keywright_broker::DryRun;
 use keywright_broker::denied::Denied;
 use keywright_broker::find::{self, Found, Planned};
 use keywright_broker::guards::CheckedTemplate;
 use keywright_broker::parent::Renewed;
 use keywright_broker::passkey::PasskeyShown;
 use keywright_broker::pause::Paused;
+use keywright_broker::proposals::Stands;
 use keywright_broker::review::Pending;
 use keywright_broker::teardown::Teardown;
+use keywright_broker::{Broker, DryRun};
 use keywright_core::audit::Entry;
+use keywright_core::id::RequestId;
 use keywright_core::name::{AgentName, OperatorName};
 use keywright_core::policy::{CaseResult, Effect};
 use keywright_core::provider::ParentHealth;
@@ -28,6 +30,28 @@ pub use keys::{adopted, keys, spend, trace, unmanaged};
 pub fn with_schema(schema: &str, mut value: Value) -> Value {
     if let Some(object) = value.as_object_mut() {
         object.insert("schema".to_owned(), json!(schema));
+    }
+    value
+}
+
+/// A proposal, as the agent is told how it stands.
+#[must_use]
+pub fn proposal(broker: &Broker, request: RequestId, stands: &Stands) -> Value {
+    let mut value = json!({ "schema": "keywright/proposal/1", "request": request, "status": stands.state });
+    let Some(object) = value.as_object_mut() else { return value };
+    if stands.state == "pending" {
+        object.insert("status".to_owned(), json!("pending_review"));
+        object.insert(
+            "review".to_owned(),
+            json!(format!("an operator reviews it: keywright review show {request}")),
+        );
+        object.insert("match_code".to_owned(), json!(request.match_code()));
+        if let Some(url) = broker.review_url(request) {
+            object.insert("review_url".to_owned(), json!(url));
+        }
+    }
+    if let Some(reason) = &stands.reason {
+        object.insert("reasons".to_owned(), json!([reason]));
     }
     value
 }

@@ -63,6 +63,14 @@ pub(super) async fn broker(app: &App) -> Result<Vec<Finding>, Failure> {
                     .hint(format!("it is tried again; `keywright key show {}`", shown("key"))),
             );
         }
+        let back = status.pointer("/health/versions_back").and_then(Value::as_u64).unwrap_or_default();
+        if back > 0 {
+            let what = format!(
+                "{} gone at the provider, and there again; nobody was asked what becomes of it",
+                count(back, "credential was", "credentials were")
+            );
+            findings.push(Finding::new("back", Verdict::Warning, what).hint("keywright reconcile"));
+        }
         let failing = status.pointer("/health/channels_failing").and_then(Value::as_array);
         for why in failing.into_iter().flatten().filter_map(Value::as_str) {
             let what = format!("nobody hears of what waits by {}", crate::show::outside(why));

@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
-use jiff::Timestamp;
-use keywright_broker::grants::GrantShown;
 use keywright_broker::trace::Glance;
 use keywright_broker::usable::MayUse;
 use keywright_broker::{BrokerError, Code};
@@ -16,6 +14,7 @@ use serde::Deserialize;
 
 use super::super::Door;
 use super::super::session::Looks;
+use super::grants::standing;
 use super::keys::{spending, table};
 use super::parts::{Deed, Part, Shown, Table, Text, Tone};
 use super::{Page, ROWS, failed};
@@ -145,34 +144,6 @@ fn usable(may: &[MayUse]) -> Table {
     }
 }
 
-/// What of it is approved in advance.
-fn standing(grants: &[GrantShown], now: Timestamp) -> Table {
-    let row = |one: &GrantShown| {
-        let grant = &one.grant;
-        let named = grant.parameters.iter().map(|(name, value)| format!("{name} = {value}"));
-        let rest = grant.any_parameters.then(|| "any that the template allows".to_owned());
-        let uses = grant.uses.map_or_else(|| one.used.to_string(), |most| format!("{} of {most}", one.used));
-        let state = match &one.void {
-            Some(why) => Text::of(format!("counts for nothing: {why}")).toned(Tone::Warn),
-            None => Text::at(grant.until, now),
-        };
-        vec![
-            Text::of(grant.template.to_string()),
-            Text::of(format!("{} / {}", grant.project, grant.environment)),
-            Text::of(named.chain(rest).collect::<Vec<_>>().join(", ")),
-            Text::of(uses),
-            Text::of(grant.operator.as_str()),
-            state,
-            Text::of(grant.id.to_string()),
-        ]
-    };
-    Table {
-        header: vec!["template", "for", "parameters", "used", "by", "until", "id"],
-        rows: grants.iter().map(row).collect(),
-        empty: "Nothing: `keywright grant add` approves a class of its requests for a while.",
-    }
-}
-
 pub(crate) async fn one(
     State(door): State<Arc<Door>>,
     Looks(operator): Looks,
@@ -202,7 +173,7 @@ pub(crate) async fn one(
             Text::of(request.plan.name.as_str()).to(&["r", &request.id.to_string()]),
             Text::of(request.plan.template.to_string()),
             Text::of(format!("{} / {}", request.plan.project, request.plan.environment)),
-            Text::of(super::review::words(request.status)).toned(of_status(request.status)),
+            Text::of(keywright_broker::review::stands(request.status)).toned(of_status(request.status)),
             Text::at(request.created_at, now),
         ]
     };
@@ -224,7 +195,7 @@ pub(crate) async fn one(
         facts.push(("paused", Text::of(said).toned(Tone::Bad)));
     }
     facts.push(("spent", spending(done.spent, now)));
-    Page::new("agents", format!("agent {name}"), &operator)
+    let page = Page::new("agents", format!("agent {name}"), &operator)
         .with(Part::facts(facts))
         .with(super::deeds(&door, &operator, deeds(name.as_str(), is_there, paused.is_some())).await)
         .with(Part::heading("keys that live"))
@@ -232,8 +203,11 @@ pub(crate) async fn one(
         .with(Part::heading("may ask for, by policy"))
         .with(Part::Table(usable(&may)))
         .with(Part::Note(Shown::of(USABLE), Tone::Plain))
-        .with(Part::heading("approved in advance"))
-        .with(Part::Table(standing(&grants, now)))
+        .with(Part::heading("approved in advance"));
+    let approved = standing(&door, &operator, &grants).await;
+    approved
+        .into_iter()
+        .fold(page, Page::with)
         .with(Part::heading("what it asked for last"))
         .with(Part::Table(asked))
         .answer(&door, &operator)

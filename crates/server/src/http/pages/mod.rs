@@ -5,6 +5,7 @@ pub(super) mod agents;
 pub(super) mod assets;
 pub(super) mod audit;
 pub(super) mod door;
+mod grants;
 pub(super) mod health;
 pub(super) mod inbox;
 pub(super) mod keys;

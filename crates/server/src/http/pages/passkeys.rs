@@ -22,13 +22,14 @@ pub(crate) async fn list(State(door): State<Arc<Door>>, Looks(operator): Looks) 
             Text::of(&one.name),
             Text::of(one.operator.as_str()),
             Text::of(&one.origin),
+            Text::of(&one.fingerprint),
             Text::at(one.added_at, now),
             one.used_at.map_or_else(|| Text::of("never"), |at| Text::at(at, now)),
             Text::of(one.id.to_string()),
         ]
     };
     let table = Table {
-        header: vec!["name", "operator", "good at", "added", "last used", "id"],
+        header: vec!["name", "operator", "good at", "fingerprint", "added", "last used", "id"],
         rows: passkeys.iter().map(row).collect(),
         empty: "There are none yet.",
     };

@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::Door;
 use super::super::session::Looks;
+use super::grants::{Likes, likes};
 use super::parts::{Part, Shown, Table, Text, Tone, path};
 use super::{failed, has_passkey, html};
 
@@ -52,6 +53,8 @@ struct ReviewPage {
     alike: Vec<Part>,
     /// All of those and this one, as they are signed: ids and digests.
     together: Option<Together>,
+    /// What requests like it can be approved with in advance.
+    likes: Option<Likes>,
 }
 
 /// Requests that one touch approves.
@@ -157,7 +160,7 @@ pub(super) async fn done(door: &Door, query: Option<&str>) -> Vec<Part> {
         Pending::Key(review) => {
             let waits = review.status == Status::PendingApproval;
             let so_far = "your approval is on record; it needs another operator";
-            let how = if waits { so_far } else { words(review.status) };
+            let how = if waits { so_far } else { review.stands };
             (review.request, format!("{}: {how}", review.plan.name), super::agents::of_status(review.status))
         }
         Pending::Template(proposed) => {
@@ -266,6 +269,7 @@ async fn of_key(
         decision,
         key: key.map(|id| path(&["keys", &id.to_string()])).unwrap_or_default(),
         together: (!others.is_empty()).then(|| together(review, &others)),
+        likes: if has_passkey { likes(door, operator, review).await } else { None },
         alike: alike(&others, door.broker.now()),
     }
 }
@@ -304,7 +308,7 @@ fn of_template(door: &Door, proposed: &Proposed, operator: &OperatorName, has_pa
         level: blocks::Tone::from(proposed.verdict.level).into(),
         verdict: Shown::of(proposed.verdict.to_string()),
         status: Shown::of(proposal_words(&proposed.status)),
-        match_code: Shown::default(),
+        match_code: Shown::of(if proposed.status == "pending" { proposed.match_code.as_str() } else { "" }),
         subject: Shown::of(&proposed.template),
         flags: proposed.red_flags.iter().map(Shown::of).collect(),
         blocks: parts(door, &proposed.blocks),
@@ -313,6 +317,7 @@ fn of_template(door: &Door, proposed: &Proposed, operator: &OperatorName, has_pa
         key: String::new(),
         alike: Vec::new(),
         together: None,
+        likes: None,
     }
 }
 
@@ -360,28 +365,12 @@ fn status(review: &Review) -> String {
     let lines = review.blocks.iter().flat_map(|block| &block.lines);
     let by = lines.filter(|line| line.label == "turned down").map(|line| line.text.as_str()).next();
     match by {
-        Some(by) => format!("{} {by}", words(review.status)),
-        None => words(review.status).to_owned(),
+        Some(by) => format!("{} {by}", review.stands),
+        None => review.stands.to_owned(),
     }
 }
 
 /// The key and the first things that it reaches, by name.
 pub(super) fn subject(plan: &keywright_core::plan::Plan) -> Shown {
-    let names: Vec<&str> = plan.resources.iter().take(3).map(|one| one.name.as_str()).collect();
-    let more = if plan.resources.len() > 3 { " and more" } else { "" };
-    Shown::of(format!("{} → {}{more}", plan.name, names.join(", ")))
-}
-
-/// How a request stands, for people.
-pub(super) fn words(status: Status) -> &'static str {
-    match status {
-        Status::PendingApproval => "waits for approval",
-        Status::Active => "approved; the key is in force",
-        Status::Denied => "denied by policy",
-        Status::Rejected => "turned down",
-        Status::Expired => "expired: nobody decided in time",
-        Status::Failed => "failed",
-        Status::InProgress => "approved; the key is being made",
-        Status::Revoked => "over: the key was revoked",
-    }
+    Shown::of(keywright_broker::review::subject(plan))
 }

@@ -1,0 +1,189 @@
+//! Versions that a provider does not find. One answer may be wrong: a replica lags behind, an address moved, a proxy answers. A
+//! version counts as gone once it was looked for twice, some time apart, by its id and in the whole list, and was in neither.
+//! Until then nothing is ended or made on account of it. One that comes back afterwards is nobody's orphan: somebody may use it,
+//! so people say what becomes of it.
+
+use std::collections::{BTreeMap, HashSet};
+
+use jiff::Timestamp;
+use keywright_core::audit::{Deed, Stage};
+use keywright_core::key::{AttemptOutcome, Version, VersionState};
+use keywright_core::name::ConnectionName;
+use keywright_core::provider::{Listing, Provider, ProviderError, Recovery};
+use keywright_core::span::Span;
+use keywright_ledger::{LedgerError, Tx};
+
+use crate::broker::Broker;
+use crate::error::{BrokerError, Code, Result};
+use crate::record::{of_key, system};
+
+/// How far the two looks are apart: longer than replicas lag behind each other.
+const APART: Span = Span::from_seconds(120);
+/// What the log says of a version that is back.
+const BACK: &str = "it was gone at the provider, and is there again; nothing was done about it";
+
+/// What came of looking for a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sought {
+    /// It is there.
+    There,
+    /// It was not found; it is looked for again at that time, and nothing is concluded before.
+    Missing(Timestamp),
+    /// It is gone, and that is on record.
+    Gone,
+}
+
+impl Sought {
+    /// What to tell somebody who wanted something of the version.
+    pub(crate) fn words(self, version: &Version) -> BrokerError {
+        let number = version.number;
+        match self {
+            Self::There => BrokerError::new(
+                Code::TryAgain,
+                format!("the provider did not find version {number}, and then did"),
+            )
+            .hint("try again in a moment"),
+            Self::Missing(until) => BrokerError::new(Code::TryAgain, in_doubt(number, until))
+                .hint("try again after that; one such answer may be wrong"),
+            Self::Gone => {
+                BrokerError::new(Code::NotFound, format!("version {number} is gone at the provider"))
+                    .hint("somebody ended it there; that is on record now (`keywright key show`)")
+            }
+        }
+    }
+}
+
+/// Why nothing is done about a version just now.
+pub(crate) fn in_doubt(number: u64, until: Timestamp) -> String {
+    let until = until.strftime("%H:%M:%SZ");
+    format!(
+        "the provider does not find version {number}, which should be there; it is looked for again at {until}"
+    )
+}
+
+impl Broker {
+    /// Looks for a version that should live and that a provider said it does not know.
+    ///
+    /// # Errors
+    /// When the provider gives no answer, or the ledger can't be written.
+    pub(crate) async fn seek(&self, provider: &dyn Provider, version: &Version) -> Result<Sought> {
+        self.seek_knowing(provider, version, None).await
+    }
+
+    /// The same where somebody knows already whether it is in the provider's list.
+    pub(crate) async fn seek_knowing(
+        &self,
+        provider: &dyn Provider,
+        version: &Version,
+        is_listed: Option<bool>,
+    ) -> Result<Sought> {
+        let id = version.id;
+        let is_there = match provider.read_back(&version.provider_key_id).await {
+            Ok(_) => true,
+            Err(ProviderError::NotFound { .. }) => match is_listed {
+                Some(is_listed) => is_listed,
+                None => self.is_listed(provider, version).await?,
+            },
+            Err(error) => return Err(error.into()),
+        };
+        if is_there {
+            self.ledger.write(move |tx| tx.found_version(id)).await.map_err(BrokerError::from)?;
+            return Ok(Sought::There);
+        }
+        let missed = self.ledger.write(move |tx| {
+            let since = tx.miss_version(id, APART)?;
+            Ok::<_, LedgerError>((since, tx.now()))
+        });
+        let (since, now) = missed.await?;
+        let sure_at = APART.after(since);
+        if now < sure_at {
+            tracing::warn!(version = %id, "not found at its provider; it is looked for again");
+            return Ok(Sought::Missing(sure_at));
+        }
+        self.note_gone(version).await?;
+        Ok(Sought::Gone)
+    }
+
+    /// Whether a version is in its provider's list, where there is one.
+    async fn is_listed(&self, provider: &dyn Provider, version: &Version) -> Result<bool> {
+        if provider.facts().recovery == Recovery::Expiry {
+            return Ok(false);
+        }
+        let attempt = version.attempt;
+        let made = self.ledger.read(move |tx| tx.attempt(attempt)).await;
+        // One that was made elsewhere has no marker.
+        let which = match made {
+            Ok(attempt) if attempt.outcome != AttemptOutcome::Adopted => Listing::Marked,
+            _ => Listing::All,
+        };
+        let listed = provider.list(which).await?;
+        Ok(listed.iter().any(|one| one.provider_key_id == version.provider_key_id))
+    }
+
+    /// What came back and is not in the list any more is no news any more.
+    pub(crate) async fn forget_back(&self, connection: &ConnectionName, seen: &[String]) -> Result<()> {
+        let (of, seen) = (connection.clone(), seen.to_vec());
+        let written = self.ledger.write(move |tx| {
+            for (version, _) in tx.back_of(&of)?.into_iter().filter(|(_, id)| !seen.contains(id)) {
+                tx.set_version_back(version, false)?;
+            }
+            Ok::<_, LedgerError>(())
+        });
+        Ok(written.await?)
+    }
+
+    /// Looks again for what was missing a while ago.
+    pub(crate) async fn seek_due(&self) -> Result<usize> {
+        if self.refuse_if_forked().is_err() {
+            return Ok(0);
+        }
+        let due = self.ledger.read(|tx| tx.versions_to_look_for()).await?;
+        // Where many are missing, their list is read once.
+        let mut lists: BTreeMap<ConnectionName, HashSet<String>> = BTreeMap::new();
+        for version in &due {
+            let (key, id) = (version.key, version.id);
+            let sought = async {
+                let connection = self.ledger.read(move |tx| tx.key(key)).await?.connection;
+                let provider = self.outside.provider(&connection).await?;
+                if provider.facts().recovery != Recovery::Expiry && !lists.contains_key(&connection) {
+                    let listed = provider.list(Listing::All).await?;
+                    let ids = listed.into_iter().map(|one| one.provider_key_id).collect();
+                    lists.insert(connection.clone(), ids);
+                }
+                let is_listed =
+                    lists.get(&connection).is_some_and(|ids| ids.contains(&version.provider_key_id));
+                self.seek_knowing(provider.as_ref(), version, Some(is_listed)).await
+            };
+            if let Err(error) = sought.await {
+                tracing::warn!(version = %id, message = %error.message, "it could not be looked for");
+                let again = move |tx: &Tx<'_>| tx.miss_version(id, APART);
+                self.ledger.write(again).await.map_err(|error: LedgerError| BrokerError::from(error))?;
+            }
+        }
+        Ok(due.len())
+    }
+}
+
+/// Whether a credential is a version that was gone, and that nobody here ended. That it is back is on record, once.
+pub(crate) fn is_back(
+    tx: &Tx<'_>,
+    connection: &ConnectionName,
+    provider_key_id: &str,
+    may_write: bool,
+) -> std::result::Result<bool, LedgerError> {
+    let (key, version) = match tx.key_of_credential(connection, provider_key_id) {
+        Ok(Some(found)) => found,
+        Ok(None) | Err(LedgerError::Edited { .. } | LedgerError::Missing { .. }) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if version.state != VersionState::Revoked || tx.is_or_was_owed(connection, provider_key_id)? {
+        return Ok(false);
+    }
+    if may_write && tx.set_version_back(version.id, true)? {
+        let mut record = of_key(tx.now(), Deed::KeySweep, Stage::Note, system(), &key);
+        record.subject.version = Some(version.id.to_string());
+        record.facts.insert("because".to_owned(), serde_json::json!(BACK));
+        tx.audit(record)?;
+    }
+    Ok(true)
+}
