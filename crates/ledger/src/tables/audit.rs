@@ -191,18 +191,22 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn audit_since(&self, at: Timestamp) -> Result<u64> {
-        let sql = "SELECT at FROM audit_entries WHERE log = $1 AND number >= $2 ORDER BY number LIMIT 1";
         let (mut low, mut high) = (0, self.audit_size()?);
         while low < high {
             let middle = low + (high - low) / 2;
-            let row = self.first(sql, &[LOG.into(), middle.into()])?;
-            if row.map(|row| row.time(0)).transpose()?.is_some_and(|there| there < at) {
+            if self.audit_at(middle)?.is_some_and(|there| there < at) {
                 low = middle + 1;
             } else {
                 high = middle;
             }
         }
         Ok(low)
+    }
+
+    /// When the first entry from a place on was written.
+    pub(crate) fn audit_at(&self, number: u64) -> Result<Option<Timestamp>> {
+        let sql = "SELECT at FROM audit_entries WHERE log = $1 AND number >= $2 ORDER BY number LIMIT 1";
+        self.first(sql, &[LOG.into(), number.into()])?.map(|row| row.time(0)).transpose()
     }
 
     /// When a key's secret was handed to a program last, as the log has it.

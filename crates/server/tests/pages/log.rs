@@ -52,7 +52,7 @@ async fn the_log_is_searched_by_key_who_deed_outcome_and_day() {
     for told in ["asked for; policy lets it", "is made, and sealed", "is in force", "dev/CF_TOKEN"] {
         assert!(of_key.contains(told), "{told}: {of_key}");
     }
-    assert!(of_key.contains("it is written to ") && !of_key.contains("plain\">key.place<"), "{of_key}");
+    assert!(of_key.contains("it is written to ") && !of_key.contains("\">key.place</a>"), "{of_key}");
     assert!(!of_key.contains("PROD") && !of_key.contains("key.mint:"), "{of_key}");
     let minted = page("deed=key.mint").await;
     assert!(minted.contains("is in force") && !minted.contains("asked for"), "{minted}");

@@ -260,7 +260,7 @@ async fn of_key(
         request: Shown::of(review.request.to_string()),
         level: blocks::Tone::from(review.verdict.level).into(),
         verdict: Shown::of(review.verdict.to_string()),
-        status: Shown::of(review.stands),
+        status: Shown::of(status(review)),
         match_code: Shown::of(if waits { review.match_code.as_str() } else { "" }),
         subject: subject(&review.plan),
         flags: review.red_flags.iter().map(|flag| Shown::of(flag.to_string())).collect(),
@@ -358,6 +358,16 @@ fn together(review: &Review, others: &[Review]) -> Together {
     let ids: Vec<String> = all.iter().map(|one| one.request.to_string()).collect();
     let digests: Vec<&str> = all.iter().map(|one| one.digest.as_str()).collect();
     Together { count: all.len(), requests: Shown::of(ids.join(" ")), digests: Shown::of(digests.join(" ")) }
+}
+
+/// How it stands; of what was turned down also by whom, which the evidence has.
+fn status(review: &Review) -> String {
+    let lines = review.blocks.iter().flat_map(|block| &block.lines);
+    let by = lines.filter(|line| line.label == "turned down").map(|line| line.text.as_str()).next();
+    match by {
+        Some(by) => format!("{} {by}", review.stands),
+        None => review.stands.to_owned(),
+    }
 }
 
 /// The key and the first things that it reaches, by name.
