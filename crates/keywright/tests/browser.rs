@@ -82,6 +82,17 @@ fn somebody_new_plays_the_demo_to_its_end() {
 }
 
 #[test]
+fn a_terminal_asks_whether_the_browser_shows_the_same_passkey() {
+    let world: World = world();
+    let (_broker, _ready) = Serving::with(&world, &["--listen", "127.0.0.1:0"]);
+    let mut browser = script("compare.mjs");
+    browser.env("KEYWRIGHT_HOME", world.home()).env("PASS", world.path("pass"));
+    let Some(out) = played(browser) else { return };
+    print!("{out}");
+    world.assert_nothing_leaked();
+}
+
+#[test]
 fn every_page_fits_a_desk_and_a_phone() {
     let world: World = world();
     let (_broker, ready) = Serving::with(&world, &["--listen", "127.0.0.1:0"]);

@@ -107,8 +107,9 @@ impl Tx<'_> {
     /// # Errors
     /// [`LedgerError::Conflict`] when another use counted as far already: of two authenticators with the same key one is a copy.
     pub fn use_passkey(&self, id: PasskeyId, counter: u32) -> Result<()> {
+        // Compared with the column alone: beside a number PostgreSQL takes it for a small one.
         let sql = "UPDATE passkeys SET counter = $2, used_at = $3 WHERE name = $1 AND removed_at IS NULL \
-                   AND ((counter = 0 AND $2 = 0) OR counter < $2)";
+                   AND (counter < $2 OR (counter = 0 AND counter = $2))";
         let changed = self.execute(sql, &[Value::text(id), i64::from(counter).into(), self.now().into()])?;
         if changed == 0 {
             return Err(LedgerError::Conflict { what: "passkey" });
