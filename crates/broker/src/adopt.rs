@@ -140,6 +140,7 @@ impl Broker {
         match self.keyring.markers().recognise(found.label.raw()) {
             Recognised::Foreign if !Listing::Marked.wants(found.label.raw()) => Ok(found),
             Recognised::Ours { attempt, epoch } if self.is_unknown_since(attempt, epoch).await? => Ok(found),
+            Recognised::Ours { .. } if self.came_back(connection, id).await? => Ok(found),
             Recognised::Ours { attempt, .. } => {
                 let known = self.ledger.read(move |tx| tx.attempt(attempt)).await.is_ok();
                 let message = format!("`{shown}` is a key that this home made");
@@ -418,7 +419,9 @@ fn held(
 ) -> std::result::Result<Option<(Key, Version)>, LedgerError> {
     for peer in peers {
         if let Some(found) = tx.key_of_credential(peer, provider_key_id)? {
-            return Ok(Some(found));
+            // One that was gone and came back is taken like one that nobody knows.
+            let is_back = tx.back_of(peer)?.iter().any(|(version, _)| *version == found.1.id);
+            return Ok((!is_back).then_some(found));
         }
     }
     Ok(None)
@@ -476,6 +479,11 @@ fn add_rows(
         expires_at,
         state: VersionState::Active,
     };
+    for (back, id) in tx.back_of(&key.connection)? {
+        if id == version.provider_key_id {
+            tx.set_version_back(back, false)?;
+        }
+    }
     tx.add_version(&version, None)?;
     Ok(key)
 }

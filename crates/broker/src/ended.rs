@@ -90,7 +90,15 @@ pub(crate) fn to_end(tx: &Tx<'_>, key: KeyId) -> std::result::Result<Vec<Made>, 
     let living: Vec<_> =
         versions.iter().filter(|v| v.state != VersionState::Revoked).map(of_version).collect();
     if !living.is_empty() {
-        return Ok(living);
+        // What was gone at the provider may come back: then it is known that it was to end.
+        let connection = tx.key(key)?.connection;
+        let mut all = living;
+        for gone in versions.iter().filter(|v| v.state == VersionState::Revoked) {
+            if !tx.is_or_was_owed(&connection, &gone.provider_key_id)? {
+                all.push(of_version(gone));
+            }
+        }
+        return Ok(all);
     }
     let mut made: Vec<_> = versions.iter().map(of_version).collect();
     let filter = AuditFilter { key: Some(key), limit: 10_000, ..AuditFilter::default() };

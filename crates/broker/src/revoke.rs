@@ -10,7 +10,7 @@ use keywright_core::audit::{Deed, Outcome, Record, Stage};
 use keywright_core::id::{KeyId, RevocationId};
 use keywright_core::key::{Key, KeyState, Version, VersionState};
 use keywright_core::name::ConnectionName;
-use keywright_core::plan::Principal;
+use keywright_core::plan::{Ending, Principal};
 use keywright_core::policy::{Action, Actor, Behind, Facts, KeyFacts};
 use keywright_core::provider::{ProviderError, Recovery};
 use keywright_core::receipt::{Receipt, Status};
@@ -180,7 +180,7 @@ impl Broker {
     /// A version that should live is gone at the provider, which was asked for this very one: somebody ended it there. That
     /// ends its key, unless another version of it works, or is being made.
     pub(crate) async fn note_gone(&self, gone: &Version) -> Result<()> {
-        let gone = (gone.key, gone.id);
+        let (gone, random) = ((gone.key, gone.id), entropy()?);
         let written = self.ledger.write(move |tx| {
             let (key, versions) = (tx.key(gone.0)?, tx.versions(gone.0)?);
             // As it stands now: it was looked for a while ago.
@@ -201,6 +201,27 @@ impl Broker {
                     tx.audit(record)?;
                 }
                 return Ok(());
+            }
+            // What leaked, or was to end by an operator's word, ends also if it comes back: that is owed, and the provider says
+            // that it is paid.
+            let leaked = match &under_way {
+                Some(saga) => tx.request(saga.request)?.plan.ending == Some(Ending::Leaked),
+                None => false,
+            };
+            let has_word =
+                tx.drains(key.id)?.iter().any(|drain| drain.version == gone.id && drain.word.is_some());
+            let is_to_end = key.state != KeyState::Active
+                || (gone.state == VersionState::Draining && (leaked || has_word));
+            if is_to_end && !tx.is_or_was_owed(&key.connection, &gone.provider_key_id)? {
+                tx.owe(&NewRevocation {
+                    id: RevocationId::generate(tx.now(), random),
+                    connection: key.connection.clone(),
+                    provider_key_id: gone.provider_key_id.clone(),
+                    key: Some(key.id),
+                    version: Some(gone.id),
+                    attempt: Some(gone.attempt),
+                    reason: GONE.to_owned(),
+                })?;
             }
             tx.set_version_state(gone.id, VersionState::Revoked)?;
             tx.erase_sealed(&sealed_owner(gone.attempt))?;

@@ -76,8 +76,14 @@ impl Broker {
             };
             match listed {
                 Ok(listed) => {
-                    self.sort_out(&connection.name, (listed, before), &mut found).await?;
-                    found.connections.push(connection.name.to_string());
+                    match self.sort_out(&connection.name, (listed, before), &mut found).await {
+                        Ok(()) => found.connections.push(connection.name.to_string()),
+                        // One provider that answers oddly does not keep the others from being looked at.
+                        Err(error) if error.code != Code::Internal => {
+                            found.unreachable.insert(connection.name.to_string(), error.message);
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
                 Err(error) => drop(found.unreachable.insert(connection.name.to_string(), error.message)),
             }
@@ -144,7 +150,7 @@ impl Broker {
                     Err(error) if error.edited || error.code == Code::NotFound => {
                         tracing::error!(message = %error.message, "left out");
                     }
-                    Err(error) if error.transient => {
+                    Err(error) if error.code != Code::Internal => {
                         tracing::warn!(message = %error.message, "it could not be looked for");
                     }
                     sought => drop(sought?),

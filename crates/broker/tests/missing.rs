@@ -5,6 +5,8 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use keywright_broker::adopt::Adoption;
+use keywright_broker::ask::Ask;
 use keywright_broker::deliver::{Reader, Wanted};
 use keywright_broker::record::Caller;
 use keywright_broker::trace::Trace;
@@ -143,7 +145,68 @@ async fn what_comes_back_after_a_long_lie_is_not_ended_without_a_word() {
     };
     assert_eq!(said.entries.iter().filter(is_news).count(), 1, "it is on record, once");
     let ana = world.ana().await;
+    let adoption = Adoption {
+        connection: "cf".to_owned(),
+        provider_key_id: world.sandbox.live_tokens_named_like("kw-")[0].id.clone(),
+        ask: Ask {
+            project: "web".to_owned(),
+            environment: "dev".to_owned(),
+            name: "BACK".to_owned(),
+            purpose: "it was there".to_owned(),
+            ..Ask::default()
+        },
+    };
+    let adopted = world.broker.adopt(&ana, &adoption).await.unwrap();
+    assert_eq!(adopted.key.state, KeyState::Active, "an operator says that it is theirs");
+    let found = world.broker.reconcile().await.unwrap();
+    assert_eq!(
+        (found.lost.len(), world.broker.health().await.unwrap().versions_back, live(&world)),
+        (0, 0, 1)
+    );
+}
+
+#[tokio::test]
+async fn what_comes_back_ends_where_somebody_says_so() {
+    let world = world().await;
+    lie(&world);
+    world.broker.reconcile().await.unwrap();
+    pass(&world, 121).await;
+    world.sandbox.clear_faults();
+    world.broker.reconcile().await.unwrap();
+    let ana = world.ana().await;
     world.broker.revoke_lost(&ana).await.unwrap();
     world.settle().await;
     assert_eq!((live(&world), world.broker.health().await.unwrap().versions_back), (0, 0));
+}
+
+#[tokio::test]
+async fn what_leaked_and_hides_for_a_while_ends_when_it_is_seen_again() {
+    let world = world().await;
+    let ana = world.ana().await;
+    let caller = Caller::plain(Principal::Operator("ana".parse().unwrap()));
+    let leaked = trace(&world).await.versions[0].provider_key_id.clone();
+    // Nobody can be told, so the one that leaked lives on for a while.
+    let told = keywright_broker::consumers::NewConsumer {
+        name: "deploy".parse().unwrap(),
+        uses: keywright_core::consumer::Uses {
+            project: "web".parse().unwrap(),
+            environment: None,
+            names: "*".parse().unwrap(),
+        },
+        way: keywright_broker::consumers::Way::Command(vec!["/bin/false".to_owned()]),
+        patience: keywright_broker::consumers::PATIENCE,
+    };
+    world.broker.add_consumer(&ana, told).await.unwrap();
+    let how = (keywright_core::plan::Ending::Leaked, Duration::from_secs(20));
+    world.broker.rotate_as(&ana, &caller, "CF_TOKEN", "it leaked", how).await.unwrap();
+    lie(&world);
+    world.broker.reconcile().await.unwrap();
+    pass(&world, 121).await;
+    world.sandbox.clear_faults();
+    for _ in 0..4 {
+        world.broker.reconcile().await.unwrap();
+        pass(&world, 900).await;
+    }
+    let lives = world.sandbox.live_tokens_named_like("kw-").iter().any(|token| token.id == leaked);
+    assert!(!lives, "what leaked does not come back");
 }

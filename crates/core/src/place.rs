@@ -90,6 +90,10 @@ impl DestinationPattern {
         if self.store != place.store {
             return false;
         }
+        // What starts from a directory holds no place that starts from the root.
+        if self.pattern.starts_with("./") && place.place.starts_with('/') {
+            return false;
+        }
         // `./.env` and `.env` are one file.
         let (pattern, place) = (here(&self.pattern), here(&place.place));
         if wildcard(pattern, place) {

@@ -224,7 +224,11 @@ impl StandingGrant {
     fn reaches(&self, plan: &Plan) -> Result<(), Void> {
         for destination in &plan.destinations {
             let (place, base) = (&destination.place, &destination.base);
-            if !self.destinations.iter().any(|pattern| pattern.allows(place)) {
+            // One that starts from the directory of the grant holds no place that starts from the root.
+            let starts_alike = |pattern: &&DestinationPattern| {
+                self.directory.is_none() || !place.place.starts_with('/') || pattern.within().starts_with('/')
+            };
+            if !self.destinations.iter().filter(starts_alike).any(|pattern| pattern.allows(place)) {
                 return Err(Void::Destination(place.clone(), self.destinations.clone()));
             }
             if let Some(base) = base.as_ref().filter(|base| self.directory.as_ref() != Some(base)) {

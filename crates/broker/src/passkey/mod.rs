@@ -330,12 +330,17 @@ impl Broker {
     pub async fn remove_passkey(&self, operator: &Proven, id: &str) -> Result<PasskeyId> {
         operator.deciding()?;
         let id = PasskeyId::parse(id).map_err(BrokerError::invalid)?;
+        let whose = self.passkeys().await?.into_iter().find(|one| one.id == id).map(|one| one.operator);
         let (who, keyring) = (operator.caller().who(), Arc::clone(&self.keyring));
         let written = self.ledger.write(move |tx| {
             tx.remove_passkey(id, &keyring)?;
             tx.audit(crate::admin::named(tx.now(), Deed::PasskeyRemove, who, &id.to_string()))
         });
         written.await?;
+        // With one that is somebody else's they may have had another link made.
+        if let Some(whose) = whose {
+            self.waiting.forget(&whose);
+        }
         self.rails.went(PASSKEY, &id.to_string());
         Ok(id)
     }

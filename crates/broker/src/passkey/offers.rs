@@ -74,6 +74,12 @@ impl Waiting {
         Ok(())
     }
 
+    /// Ends every link of an operator.
+    pub(crate) fn forget(&self, operator: &OperatorName) {
+        let mut all = self.invitations.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, (invitation, _)| invitation.operator != *operator);
+    }
+
     /// Takes the link, whatever comes of it.
     pub(crate) fn end(&self, word: &str) -> Result<Invitation> {
         take(&self.invitations, &hash(word), LINK).ok_or_else(no_link)

@@ -150,8 +150,14 @@ impl Broker {
             Ok(looked) => looked,
             Err(ProviderError::NotFound { .. }) => match self.seek(provider.as_ref(), version).await? {
                 Sought::Gone => return Ok(Seen::OverAnyway("it is gone at the provider".to_owned())),
-                Sought::Missing(until) => return Ok(Seen::Wait(until, in_doubt(version.number, until))),
-                sought @ Sought::There => return Err(sought.words(version)),
+                Sought::Missing(until) => {
+                    self.alert_when_late(work, old, &rules, "its provider does not find it").await?;
+                    return Ok(Seen::Wait(until, in_doubt(version.number, until)));
+                }
+                sought @ Sought::There => {
+                    self.alert_when_late(work, old, &rules, "its use could not be read").await?;
+                    return Err(sought.words(version));
+                }
             },
             Err(error) => {
                 // Nothing seen is nothing known.
@@ -249,7 +255,14 @@ impl Broker {
         match self.has_successor(work, provider.as_ref()).await {
             Ok(_) if work.ends_anyway() => {}
             Ok(Successor::There) => {}
-            Ok(Successor::Missing(until, why)) => return Step::Rests(until, why),
+            Ok(Successor::Missing(until, why)) => {
+                for one in &old {
+                    if let Err(error) = self.alert_when_late(work, one, &rules(work.plan()), &why).await {
+                        return Step::Lost(error);
+                    }
+                }
+                return Step::Rests(until, why);
+            }
             Ok(Successor::Gone) => return self.reinstate(work).await,
             Err(error) if work.ends_anyway() => {
                 tracing::debug!(message = %error.message, "the successor was not looked at")

@@ -69,7 +69,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
             }
             say(&text);
             say(warning);
-            compared(app, &before).await
+            compared(app, &before, &field(&link, "operator")).await
         }
         Command::List => list(app.everyday(|| OperatorCall::PasskeyList).await?),
         Command::Remove { passkey } => {
@@ -82,9 +82,10 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
 
 /// Waits for the passkey that is made with the code, and asks whether it is the one that the browser shows: somebody who read the
 /// code here may have been faster.
-async fn compared(app: &App, before: &Value) -> Done {
+async fn compared(app: &App, before: &Value, operator: &str) -> Done {
     let known: Vec<String> = items(before, "passkeys").iter().map(|one| field(one, "id")).collect();
     let began = Instant::now();
+    let is_new = |one: &&Value| field(one, "operator") == operator && !known.contains(&field(one, "id"));
     let made = loop {
         if began.elapsed() > GOOD_FOR {
             let failure = Failure::new(Code::TryAgain, "nobody used the code, and it is good no more");
@@ -92,12 +93,11 @@ async fn compared(app: &App, before: &Value) -> Done {
         }
         sleep(LOOK_AGAIN).await;
         let now = app.everyday(|| OperatorCall::PasskeyList).await?;
-        let is_new = |one: &&Value| !known.contains(&field(one, "id"));
         if let Some(made) = items(&now, "passkeys").iter().find(is_new) {
             break made.clone();
         }
     };
-    let (id, fingerprint) = (field(&made, "id"), field(&made, "fingerprint"));
+    let fingerprint = field(&made, "fingerprint");
     say(&format!(
         "\na passkey was made at {}; its fingerprint is {}",
         field(&made, "origin"),
@@ -107,10 +107,19 @@ async fn compared(app: &App, before: &Value) -> Done {
         let text = format!("passkey {} is enrolled: you approve with it from now on", field(&made, "name"));
         return Ok(Output::new(made, text));
     }
-    app.signed(OperatorCall::PasskeyRemove { passkey: id }).await?;
-    let failure =
-        Failure::new(Code::Conflict, "then it was somebody else's: it is removed, and approves nothing");
-    Err(failure.hint("look for who reads this terminal, and see `keywright audit log`; then `keywright passkey add` once more"))
+    // Whoever has one can have another made by then.
+    loop {
+        let now = app.signed(OperatorCall::PasskeyList).await?;
+        let Some(theirs) = items(&now, "passkeys").iter().find(is_new) else { break };
+        app.signed(OperatorCall::PasskeyRemove { passkey: field(theirs, "id") }).await?;
+    }
+    let failure = Failure::new(
+        Code::Conflict,
+        "then it was somebody else's: every passkey that was made for you since is removed, and approves nothing any more",
+    );
+    Err(failure.hint(
+        "see what was done with it until now (`keywright audit log`), and who reads this terminal; then `keywright passkey add` once more",
+    ))
 }
 
 fn list(passkeys: Value) -> Done {

@@ -28,6 +28,15 @@ impl Tx<'_> {
         Ok(since)
     }
 
+    /// A version that is missing could not be looked for, and is to be looked for again.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn look_for_version_later(&self, version: VersionId, apart: Span) -> Result<()> {
+        let sql = "UPDATE versions SET missing_look_at = $2 WHERE id = $1 AND missing_since IS NOT NULL";
+        self.execute(sql, &[Value::text(version), apart.after(self.now()).into()]).map(drop)
+    }
+
     /// A version was found, or is looked for no more.
     ///
     /// # Errors
@@ -48,6 +57,15 @@ impl Tx<'_> {
              ORDER BY v.missing_look_at LIMIT 100"
         );
         self.sound(&self.query(&sql, &[self.now().into()])?, read_version)
+    }
+
+    /// The provider's ids of the versions that should live and are missing.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn versions_missing(&self) -> Result<Vec<String>> {
+        let sql = "SELECT provider_key_id FROM versions WHERE missing_look_at IS NOT NULL AND state IN ('active', 'draining')";
+        self.query(sql, &[])?.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
     }
 
     /// A version that was gone is there again, or not any more. Says whether that is news.

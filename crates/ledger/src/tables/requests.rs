@@ -425,8 +425,8 @@ impl Tx<'_> {
     pub fn narrowed(&self, id: RequestId) -> Result<Option<Narrowed>> {
         let row = self.first("SELECT narrowed FROM requests WHERE id = $1", &[Value::text(id)])?;
         let text = row.as_ref().map_or(Ok(None), |row| row.maybe_text(0))?;
-        text.map(|text| serde_json::from_str(text).map_err(|_| LedgerError::Damaged { what: "narrowed" }))
-            .transpose()
+        // Nothing is decided by it: what can't be read is none.
+        Ok(text.and_then(|text| serde_json::from_str(text).ok()))
     }
 
     /// Requests that wait although as many operators as they need have approved their plans.

@@ -64,7 +64,9 @@ fn branch_of(folder: &Path) -> Option<String> {
     let head = read(&git.join("HEAD"))?;
     let head = head.lines().next()?.trim();
     let branch = head.strip_prefix("ref: refs/heads/");
-    branch.or_else(|| head.get(..12)).filter(|text| !text.is_empty()).map(ToOwned::to_owned)
+    let is_commit = [40, 64].contains(&head.len()) && head.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let commit = head.get(..12).filter(|_| is_commit);
+    branch.or(commit).filter(|text| !text.is_empty()).map(ToOwned::to_owned)
 }
 
 fn folder_named(beside: &Path, path: &str) -> PathBuf {
@@ -75,7 +77,8 @@ fn folder_named(beside: &Path, path: &str) -> PathBuf {
 fn read(path: &Path) -> Option<String> {
     use std::io::Read as _;
     // What is no file may never end, or never begin.
-    let file = std::fs::File::open(path).ok().filter(|file| file.metadata().is_ok_and(|it| it.is_file()))?;
+    std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    let file = std::fs::File::open(path).ok()?;
     let mut text = String::new();
     file.take(4_096).read_to_string(&mut text).ok()?;
     Some(text)

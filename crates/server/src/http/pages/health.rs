@@ -75,6 +75,7 @@ pub(crate) async fn page(
         ("under way", count(health.sagas_open, Tone::Plain, "")),
         ("revocations owed", count(health.revocations_owed, Tone::Bad, OWED)),
         ("old versions that live too long", count(health.drains_late, Tone::Bad, LATE)),
+        ("credentials that were gone and are back", count(health.versions_back, Tone::Bad, "")),
         ("keys that could not be rotated", count(health.rotations_failing, Tone::Bad, FAILING)),
         ("consumers that could not be told", count(health.consumers_untold, Tone::Warn, "")),
         ("parents being replaced", count(health.parents_renewing, Tone::Plain, "")),
@@ -134,6 +135,13 @@ pub(super) fn troubles(health: &Health) -> Vec<Text> {
             "old versions live longer than they should",
             bad,
             LATE,
+        ),
+        counted(
+            health.versions_back,
+            "credential was gone at its provider and is there again: `keywright reconcile` names it",
+            "credentials were gone at their provider and are there again: `keywright reconcile` names them",
+            bad,
+            "/health",
         ),
         counted(
             health.rotations_failing,
