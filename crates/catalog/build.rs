@@ -3,7 +3,10 @@
 use std::path::Path;
 
 fn main() -> std::io::Result<()> {
-    let catalogs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../catalogs");
+    // Where the package stands now: a build that is shared by two checkouts was compiled in only one of them.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR")
+        .ok_or_else(|| std::io::Error::other("no CARGO_MANIFEST_DIR"))?;
+    let catalogs = Path::new(&here).join("../../catalogs");
     let out = std::env::var_os("OUT_DIR").ok_or_else(|| std::io::Error::other("no OUT_DIR"))?;
     println!("cargo::rerun-if-changed={}", catalogs.display());
     for entry in std::fs::read_dir(&catalogs)? {

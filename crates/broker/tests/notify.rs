@@ -112,6 +112,9 @@ async fn a_request_that_waits_is_told_once_with_all_that_a_reviewer_sees_first()
     };
     let body = taken[0].json();
     assert_eq!((&body["type"], &taken[0].line), (&"request.waiting".into(), &"POST /hook".to_owned()));
+    // The world's clock runs on while it is moved.
+    let waited = &body["data"]["waited_seconds"];
+    assert!(waited.as_i64().is_some_and(|seconds| (120..240).contains(&seconds)), "{waited}");
     assert_eq!(
         body["data"],
         serde_json::json!({
@@ -120,7 +123,7 @@ async fn a_request_that_waits_is_told_once_with_all_that_a_reviewer_sees_first()
                 "asked_by": "agent bot", "for": "web/production", "match_code": review.match_code,
                 "approvals": "0 of 2",
             },
-            "waited_seconds": 120, "url": null, "command": format!("keywright review show {request}"), "purpose": null,
+            "waited_seconds": waited, "url": null, "command": format!("keywright review show {request}"), "purpose": null,
         })
     );
     let told = &notices(&world, &request).await[0];
