@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use keywright_core::channel::Matter;
+use keywright_core::id::PlacementId;
 use keywright_core::key::{Attempt, Placement, PlacementState};
 use keywright_core::name::StoreName;
 use keywright_core::plan::Destination;
 use keywright_core::store::{Change, Origin, Presence, Standing, Store, StoreError, Write};
-use keywright_ledger::{LedgerError, Revocation};
+use keywright_ledger::{LedgerError, Revocation, Tx};
 
 use crate::broker::Broker;
 use crate::error::Result;
 use crate::lanes::Lanes;
+use crate::notify::owe_notices;
 use crate::record::{fact_of, of_copy};
 
 /// The pause between tries to remove a dead value from its store, in seconds.
@@ -88,6 +91,7 @@ impl Broker {
                 let mut record = of_copy(tx.now(), &tx.key(key)?, &placement, fate.state);
                 record.facts.extend(fate.change.as_ref().and_then(fact_of));
                 tx.audit(record)?;
+                fate.tell(tx, id)?;
             }
             Ok::<_, LedgerError>(())
         });
@@ -176,5 +180,13 @@ pub(crate) struct Fate {
 impl Fate {
     fn of(state: PlacementState) -> Self {
         Self { state, change: None }
+    }
+
+    /// Where people have to decide something in the store, they hear of it.
+    pub(crate) fn tell(&self, tx: &Tx<'_>, copy: PlacementId) -> std::result::Result<(), LedgerError> {
+        if self.state.is_ending_by_people() {
+            owe_notices(tx, Matter::Removal, &copy.to_string())?;
+        }
+        Ok(())
     }
 }

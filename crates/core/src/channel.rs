@@ -46,6 +46,10 @@ Matter {
     Request = "request.waiting",
     /// A proposed template waits for review.
     Proposal = "proposal.waiting",
+    /// A store has the write of a value, and does it once somebody approved it there.
+    Write = "write.waiting",
+    /// A store still has a value that has to go, and somebody has to approve or reject a change there.
+    Removal = "removal.waiting",
     /// A version that was replaced lives longer than it should.
     Late = "version.late",
     /// An operator tries whether the channel works.
@@ -197,6 +201,8 @@ impl Notice {
             (Matter::Request, _) => "A request still waits for approval",
             (Matter::Proposal, 0) => "A proposed template waits for review",
             (Matter::Proposal, _) => "A proposed template still waits for review",
+            (Matter::Write | Matter::Removal, 0) => "A change waits in a store",
+            (Matter::Write | Matter::Removal, _) => "A change still waits in a store",
             (Matter::Late, _) => "An old version lives longer than it should",
             (Matter::Test, _) => "A test of this channel",
         }

@@ -1,13 +1,14 @@
 //! What a notice is about, as it stands now: in the words that people are told, or nothing once it waits no longer.
 
 use keywright_core::channel::{Matter, Notice, Onward, Rules};
-use keywright_core::id::{RequestId, VersionId};
+use keywright_core::id::{PlacementId, RequestId, VersionId};
+use keywright_core::key::PlacementState;
 use keywright_core::plan::Principal;
 use keywright_core::receipt::Status;
 use keywright_core::span::Span;
 use keywright_core::text::{Untrusted, escaped};
 use keywright_core::verdict::Level;
-use keywright_ledger::OwedNotice;
+use keywright_ledger::{LedgerError, OwedNotice};
 
 use crate::approve::Less;
 use crate::broker::Broker;
@@ -34,6 +35,7 @@ impl Broker {
                 Pending::Key(review) => self.said_of_request(&review),
                 Pending::Template(proposed) => self.said_of_proposal(&proposed),
             },
+            Matter::Write | Matter::Removal => self.said_of_copy(&owed.about, owed.matter).await?,
             Matter::Late => self.said_of_version(&owed.about).await?,
             Matter::Test => None,
         };
@@ -105,6 +107,50 @@ impl Broker {
             level: None,
             line: format!("version {} of {} was replaced, and still lives", version.number, key.name),
             facts: vec![("for", format!("{}/{}", key.project, key.environment))],
+            onward: Onward::Command(format!("keywright key show {}", key.id)),
+            purpose: None,
+        }))
+    }
+
+    /// What waits in a store for people, where they decide; here is only where it is seen.
+    async fn said_of_copy(&self, about: &str, matter: Matter) -> Result<Option<Said>> {
+        let id = PlacementId::parse(about).map_err(BrokerError::invalid)?;
+        let (copy, key) = self
+            .ledger
+            .read(move |tx| {
+                let copy = tx.placement(id)?;
+                let key = tx.key(copy.key)?;
+                Ok::<_, LedgerError>((copy, key))
+            })
+            .await?;
+        let waits = match matter {
+            Matter::Write => copy.state == PlacementState::Waiting,
+            _ => copy.state.is_ending_by_people(),
+        };
+        let change = copy.change.unwrap_or_default();
+        let store = copy.destination.place.store;
+        let line = match copy.state {
+            PlacementState::Waiting => {
+                format!(
+                    "the value of {} lies in store {store} once somebody approves {change} there",
+                    key.name
+                )
+            }
+            PlacementState::Leaving => {
+                format!(
+                    "the value of {} leaves store {store} once somebody approves {change} there",
+                    key.name
+                )
+            }
+            _ => format!("{} has ended, and somebody has to reject {change} in store {store}", key.name),
+        };
+        Ok(waits.then(|| Said {
+            level: None,
+            line,
+            facts: vec![
+                ("for", format!("{}/{}", key.project, key.environment)),
+                ("place", copy.destination.place.place),
+            ],
             onward: Onward::Command(format!("keywright key show {}", key.id)),
             purpose: None,
         }))

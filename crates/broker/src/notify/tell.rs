@@ -169,7 +169,7 @@ impl Broker {
 
 /// When it is told again: what people have to decide, while they have not.
 fn again(owed: &OwedNotice, rules: Option<&Rules>, now: Timestamp) -> Option<Timestamp> {
-    let is_asked = matches!(owed.matter, Matter::Request | Matter::Proposal);
+    let is_asked = !matches!(owed.matter, Matter::Late | Matter::Test);
     let every = rules.and_then(|rules| rules.remind).filter(|_| is_asked)?;
     Some(every.after(now))
 }
@@ -179,6 +179,9 @@ fn record_of(at: Timestamp, owed: &OwedNotice) -> Record {
     record.subject = Subject { name: Some(owed.channel.to_string()), ..Subject::default() };
     match owed.matter {
         Matter::Late => record.subject.version = Some(owed.about.clone()),
+        Matter::Write | Matter::Removal => {
+            record.facts.insert("placement".to_owned(), serde_json::json!(owed.about));
+        }
         _ => record.subject.request = Some(owed.about.clone()),
     }
     record.facts.insert("matter".to_owned(), serde_json::json!(owed.matter.as_str()));

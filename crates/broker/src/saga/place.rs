@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use keywright_core::audit::{Deed, Outcome, Stage};
+use keywright_core::channel::Matter;
 use keywright_core::id::PlacementId;
 use keywright_core::key::{Key, KeyState, Placement, PlacementState, VersionState};
 use keywright_core::marker::{Marker, Recognised};
@@ -19,6 +20,7 @@ use super::{Step, Work, later_or_never};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code};
+use crate::notify::owe_notices;
 use crate::record::{fact_of, of_placement, of_request, who};
 use crate::rotate::first_due;
 use crate::shared::LEASE;
@@ -97,6 +99,7 @@ impl Broker {
             let mut record = of_placement(tx.now(), &request, &waiting, (PlacementState::Waiting, None));
             record.facts.extend(fact_of(&awaited));
             tx.audit(record)?;
+            owe_notices(tx, Matter::Write, &waiting.id.to_string())?;
             tx.await_placement(waiting.id, &awaited)
         });
         match noted.await {

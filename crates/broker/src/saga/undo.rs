@@ -109,6 +109,7 @@ impl Broker {
                     let mut record = of_placement(tx.now(), &request, &placement, (fate.state, None));
                     record.facts.extend(fate.change.as_ref().and_then(fact_of));
                     tx.audit(record)?;
+                    fate.tell(tx, placement.id)?;
                 }
                 Ok(())
             });

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use keywright_broker::admin::NewStore;
 use keywright_broker::ask::Ask;
+use keywright_broker::notify::NewChannel;
 use keywright_core::audit::{Deed, Stage};
+use keywright_core::channel::{ChannelKind, Rules};
 use keywright_core::key::{KeyState, PlacementState};
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::saga::Phase;
+use keywright_core::secret::Secret;
 use keywright_sandbox::vendors::infisical::{CLIENT_ID, PROJECT};
 use keywright_sandbox::vendors::{self, Running};
-use keywright_testkit::{DNS_EDIT, World, ask};
+use keywright_testkit::{DNS_EDIT, Taker, World, ask};
 use serde_json::Value;
 
 use crate::house::House;
@@ -28,7 +31,7 @@ pub(crate) async fn gated(kind: &str, extra: &[(&str, &str)], place: &str) -> (H
         kind: kind.parse().unwrap(),
         address: Some(running.base_url.clone()),
         extra: extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-        credential: Some(keywright_core::secret::Secret::new(running.parent.clone())),
+        credential: Some(Secret::new(running.parent.clone())),
     };
     house.world.broker.add_store(&ana, new).await.unwrap();
     let open = DNS_EDIT.replace("\"dotenv:*\"", "\"dotenv:*\", \"gate:*\"");
@@ -84,6 +87,56 @@ async fn placed_in(store: (&str, &[(&str, &str)], &str)) -> (House, Running) {
 
 async fn revoke(house: &House) -> Receipt {
     house.world.broker.revoke(&World::agent("bot"), "KEY", "done").await.unwrap()
+}
+
+/// What a channel told so far: of which matter, in which words.
+async fn told(house: &House, taker: &Taker) -> Vec<(String, String)> {
+    house.world.broker.tell_channels().await.unwrap();
+    let told = taker.taken();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    told.iter().map(|one| one.json()).map(|body| (text(&body["type"]), text(&body["data"]["line"]))).collect()
+}
+
+#[tokio::test]
+async fn people_hear_of_what_waits_for_them_in_a_store() {
+    for (kind, extra, place) in [INFISICAL, DOPPLER] {
+        let (house, running, ask) = gated(kind, extra, place).await;
+        let taker = Taker::always(204);
+        let ana = house.world.ana().await;
+        let channel = NewChannel {
+            name: "ops".parse().unwrap(),
+            kind: ChannelKind::Webhook,
+            settings: [("url".to_owned(), taker.url("/"))].into(),
+            rules: Rules { after: None, remind: None, quiet: None, is_urgent: false, with_purpose: false },
+            credential: Some(Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned())),
+        };
+        house.world.broker.add_channel(&ana, channel).await.unwrap();
+        house.ask(&ask).await;
+        house.pass(400).await;
+        let (matter, line) = told(&house, &taker).await.pop().unwrap();
+        assert_eq!(matter, "write.waiting", "{kind}: {line}");
+        assert!(
+            line.starts_with("the value of KEY lies in store gate once somebody approves the change"),
+            "{line}"
+        );
+        people(&running, "approve").await;
+        house.pass(400).await;
+        house.assert_ended("KEY", "active").await;
+        revoke(&house).await;
+        house.pass(400).await;
+        assert_eq!(copy(&house).await, PlacementState::Leaving);
+        let (matter, line) = told(&house, &taker).await.pop().unwrap();
+        assert_eq!(matter, "removal.waiting", "{kind}: {line}");
+        assert!(
+            line.starts_with("the value of KEY leaves store gate once somebody approves the change"),
+            "{line}"
+        );
+        people(&running, "approve").await;
+        for _ in 0..3 {
+            house.pass(4_000).await;
+        }
+        assert_eq!(told(&house, &taker).await.len(), 2, "{kind}: each is told once");
+    }
 }
 
 #[tokio::test]

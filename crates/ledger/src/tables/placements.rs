@@ -81,6 +81,17 @@ impl Tx<'_> {
         self.query(&sql, &[Value::text(key)])?.iter().map(|row| read_placement(self, row)).collect()
     }
 
+    /// A placement.
+    ///
+    /// # Errors
+    /// When there is none of this id, or the ledger can't be read.
+    pub fn placement(&self, id: PlacementId) -> Result<Placement> {
+        let sql = format!("SELECT {COLUMNS} FROM placements WHERE id = $1");
+        let row = self.first(&sql, &[Value::text(id)])?;
+        let row = row.ok_or_else(|| LedgerError::Missing { what: "placement", name: id.to_string() })?;
+        read_placement(self, &row)
+    }
+
     /// Copies of versions that are revoked, or owed by a key that is to end, that may still lie in their stores and were
     /// not tried since a moment, at most 100. Those that wait for people in their stores: not since the other one. Besides
     /// those in some stores.
