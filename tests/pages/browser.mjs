@@ -70,7 +70,7 @@ export class Person {
     await this.page.goto(url);
     await this.page.getByLabel("code").fill(code.toLowerCase());
     await this.page.getByRole("button", { name: "Make the passkey" }).click();
-    await this.page.getByText("The passkey is enrolled.").waitFor();
+    await this.page.getByText(/The passkey is (enrolled|made)\./).waitFor();
   }
 
   async comesIn(origin) {

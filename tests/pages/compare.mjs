@@ -1,5 +1,5 @@
-// A passkey is made with the code that a terminal tells, and the terminal asks whether the browser shows the same fingerprint. Whoever
-// says no has it removed again.
+// A passkey is made with the code that a terminal tells, and the terminal asks whether the browser shows the same fingerprint. Until the
+// answer is yes it opens and approves nothing; whoever says no has it thrown away.
 //
 //     compare.mjs        KEYWRIGHT (the binary), KEYWRIGHT_HOME, PASS (a file with the passphrase), PEERS
 //
@@ -45,6 +45,7 @@ async function adds(name, answer) {
   const fingerprint = await says(/its fingerprint is ([0-9A-Z]{4}-[0-9A-Z]{4})\s/);
   assert.ok(shown.includes(fingerprint), `${shown} and ${fingerprint}`);
   await says(/(does your browser show the same\?)/);
+  assert.ok(!passkeys().some((one) => one.fingerprint === fingerprint), "what is held counts already");
   terminal.stdin.write(`${answer}\n`);
   const code = await ended;
   assert.deepEqual(person.trouble, []);
@@ -58,7 +59,7 @@ try {
   assert.deepEqual(passkeys().map((one) => [one.name, one.fingerprint]), [["desk", mine.fingerprint]]);
   const theirs = await adds("other", "n");
   assert.notEqual(theirs.code, 0, theirs.said);
-  assert.match(theirs.said, /is removed, and approves nothing any more/);
+  assert.match(theirs.said, /is thrown away, and approved nothing/);
   assert.notEqual(theirs.fingerprint, mine.fingerprint);
   assert.deepEqual(passkeys().map((one) => one.name), ["desk"]);
   console.log("ok: what was made is compared");

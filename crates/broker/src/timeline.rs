@@ -291,6 +291,10 @@ fn house(record: &Record) -> Option<(String, Tone)> {
         Deed::PasskeyAdd => {
             (format!("operator {} enrolled the passkey {}", fact("operator"), fact("label")), warn)
         }
+        Deed::PasskeyRefuse => {
+            let whose = fact("operator");
+            (format!("somebody else used the code of operator {whose} for a passkey, which was refused"), bad)
+        }
         Deed::PasskeyRemove => ("a passkey was removed".to_owned(), warn),
         Deed::WorkloadAdd => (format!("workload {} was added", name()), plain),
         Deed::WorkloadRemove => (format!("workload {} was removed", name()), plain),

@@ -12,7 +12,7 @@ use keywright_broker::approve::Less;
 use keywright_broker::ask::Ask;
 use keywright_broker::home::Home;
 use keywright_broker::passkey::{
-    Act, Challenge, Done, Likes, OnKey, PasskeyShown, signed_as_said, signed_by_whom_it_says, verifies,
+    Act, Challenge, Counts, Done, Enrolled, Likes, OnKey, signed_as_said, signed_by_whom_it_says, verifies,
 };
 use keywright_broker::review::Pending;
 use keywright_broker::{BrokerError, Code};
@@ -77,7 +77,7 @@ impl Browser {
         Self { client: Client::new(authenticator).allows_insecure_localhost(true), is_recognised }
     }
 
-    async fn enrols(&mut self, world: &World, word: &str, origin: &str) -> Result<PasskeyShown, BrokerError> {
+    async fn enrols(&mut self, world: &World, word: &str, origin: &str) -> Result<Enrolled, BrokerError> {
         let options = world.broker.begin_passkey(word, origin).await?;
         let options = serde_json::from_value(serde_json::to_value(options).unwrap()).unwrap();
         let url = Url::parse(origin).unwrap();
@@ -149,7 +149,7 @@ async fn waiting(world: &World, name: &str) -> (String, String) {
 
 async fn enrolled(world: &World) -> Browser {
     let mut browser = Browser::new();
-    let word = world.broker.invite_passkey(&world.ana().await, "laptop").await.unwrap();
+    let word = world.broker.invite_passkey(&world.ana().await, "laptop", Counts::AtOnce).await.unwrap();
     browser.enrols(world, &word, ORIGIN).await.unwrap();
     browser
 }
@@ -355,7 +355,7 @@ async fn nobody_approves_with_somebody_elses_passkey_or_offer() {
     let (request, digest) = waiting(&world, "CF_TOKEN").await;
     let none = world.broker.offer_approval(&named("bo"), ORIGIN, &request, &digest, &Less::default()).await;
     assert_eq!(none.unwrap_err().code, Code::Conflict, "bo has no passkey");
-    let word = world.broker.invite_passkey(&bo, "phone").await.unwrap();
+    let word = world.broker.invite_passkey(&bo, "phone", Counts::AtOnce).await.unwrap();
     let mut of_bo = Browser::new();
     of_bo.enrols(&world, &word, ORIGIN).await.unwrap();
     let again = Browser::new().enrols(&world, &word, ORIGIN).await.unwrap_err();
@@ -498,7 +498,7 @@ async fn a_touch_lets_in_and_makes_a_link_for_another_passkey() {
     let id = challenge.id.to_string();
     let done = world.broker.act_with_passkey(&name, &id, ORIGIN, &touch, WAIT).await.unwrap();
     let Done::Word(word) = done else { panic!("{done:?}") };
-    let phone = Browser::new().enrols(&world, &word, ORIGIN).await.unwrap();
+    let phone = Browser::new().enrols(&world, &word, ORIGIN).await.unwrap().passkey;
     assert_eq!(phone.name, "phone");
     let forget = Act::Forget { passkey: phone.id.to_string() };
     let challenge = world.broker.offer_act(&name, ORIGIN, forget).await.unwrap();
@@ -549,12 +549,12 @@ async fn passkeys_are_enrolled_where_browsers_have_them_and_with_a_good_name() {
     let ana = world.ana().await;
     for bad in ["", "  ", "a\u{202e}b", "a\nb", &"x".repeat(61)] {
         assert_eq!(
-            world.broker.invite_passkey(&ana, bad).await.unwrap_err().code,
+            world.broker.invite_passkey(&ana, bad, Counts::AtOnce).await.unwrap_err().code,
             Code::InvalidArgument,
             "{bad:?}"
         );
     }
-    let word = world.broker.invite_passkey(&ana, "laptop").await.unwrap();
+    let word = world.broker.invite_passkey(&ana, "laptop", Counts::AtOnce).await.unwrap();
     for origin in
         ["http://example.com", "http://127.0.0.1:4777", "https://127.0.0.1", "https://example.com/path", "x"]
     {
@@ -566,6 +566,54 @@ async fn passkeys_are_enrolled_where_browsers_have_them_and_with_a_good_name() {
         Code::Unauthenticated
     );
     world.broker.begin_passkey(&word, ORIGIN).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_made_while_a_terminal_waits_counts_once_its_operator_said_so() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    let passphrase = || Secret::new("another long passphrase".to_owned());
+    world.broker.add_operator(&ana, &named("bo"), passphrase()).await.unwrap();
+    let bo = world.broker.operator(Some(&named("bo")), passphrase()).await.unwrap();
+    let (request, digest) = waiting(&world, "CF_TOKEN").await;
+    let held = async |browser: &mut Browser| {
+        let word = world.broker.invite_passkey(&ana, "laptop", Counts::Compared).await.unwrap();
+        let made = browser.enrols(&world, &word, ORIGIN).await.unwrap();
+        assert!(made.held);
+        assert_eq!(world.broker.held_passkeys(), std::slice::from_ref(&made.passkey));
+        made.passkey.id.to_string()
+    };
+    let mut browser = Browser::new();
+    let id = held(&mut browser).await;
+    // It is no passkey yet: it lets nobody in, and nothing can be offered to it.
+    assert_eq!(world.broker.passkeys().await.unwrap(), []);
+    assert_eq!(world.broker.offer_entry(ORIGIN).await.unwrap_err().code, Code::Conflict);
+    let offered_to =
+        world.broker.offer_approval(&named("ana"), ORIGIN, &request, &digest, &Less::default()).await;
+    assert_eq!(offered_to.unwrap_err().code, Code::Conflict);
+    // Nobody else's word has it count.
+    assert_eq!(world.broker.keep_passkey(&bo, &id).await.unwrap_err().code, Code::NotFound);
+    assert_eq!(world.broker.keep_passkey(&ana, &id).await.unwrap().id.to_string(), id);
+    assert_eq!(world.broker.keep_passkey(&ana, &id).await.unwrap_err().code, Code::NotFound);
+    let challenge = offered(&world, "ana", &request, &digest).await;
+    let touch = browser.signs(&challenge).await;
+    approves(&world, "ana", &challenge.id.to_string(), touch).await.unwrap();
+    assert_eq!(given(&world, &request).await, ["ana"]);
+
+    // Somebody else was faster: it is thrown away, and that is on record; so are the operator's other codes.
+    let other = world.broker.invite_passkey(&ana, "phone", Counts::Compared).await.unwrap();
+    let theirs = held(&mut Browser::new()).await;
+    world.broker.remove_passkey(&ana, &theirs).await.unwrap();
+    assert_eq!(world.broker.held_passkeys(), []);
+    assert_eq!(world.broker.keep_passkey(&ana, &theirs).await.unwrap_err().code, Code::NotFound);
+    let late = Browser::new().enrols(&world, &other, ORIGIN).await.unwrap_err();
+    assert_eq!(late.code, Code::Unauthenticated);
+    let ids: Vec<_> = world.broker.passkeys().await.unwrap().iter().map(|one| one.id.to_string()).collect();
+    assert_eq!(ids, [id]);
+    let log = world.broker.log(keywright_ledger::AuditFilter::default()).await.unwrap();
+    let refused = log.iter().find(|entry| entry.record().deed == Deed::PasskeyRefuse).unwrap();
+    assert_eq!(refused.record().subject.name.as_deref(), Some(theirs.as_str()));
+    assert_eq!(refused.record().facts["operator"], "ana");
 }
 
 /// A request that needs one approval, and the digest of its plan.
@@ -968,7 +1016,7 @@ async fn no_answer_but_the_right_one_gives_a_grant() {
     let passphrase = || Secret::new("another long passphrase".to_owned());
     world.broker.add_operator(&ana, &named("bo"), passphrase()).await.unwrap();
     let bo = world.broker.operator(Some(&named("bo")), passphrase()).await.unwrap();
-    let word = world.broker.invite_passkey(&bo, "phone").await.unwrap();
+    let word = world.broker.invite_passkey(&bo, "phone", Counts::AtOnce).await.unwrap();
     let mut of_bo = Browser::new();
     of_bo.enrols(&world, &word, ORIGIN).await.unwrap();
     let offer = async || grants_by(&world, "ana", &likes).await.unwrap();

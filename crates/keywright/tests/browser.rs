@@ -149,6 +149,7 @@ fn people_approve_with_a_touch_and_nobody_else_does_anything() {
             "late": asks(&agent, "LATE", long, "dev", "a record", Some("122d")).await,
             "alike": asks(&agent, "ALIKE", edit, "elsewhere", "a record for each", None).await,
             "other": asks(&agent, "OTHER", edit, "elsewhere", "a record for each", None).await,
+            "third": asks(&agent, "THIRD", edit, "elsewhere", "a record for each", None).await,
             "odd": asks(&agent, "ODD", long, "dev", "a record", Some("123d")).await,
             "fresh": asks(&agent, "FRESH", long, "dev", "a record", Some("124d")).await,
             "naughty": asks(&agent, "NAUGHTY", edit, "production", NAUGHTY, None).await,

@@ -61,7 +61,7 @@ async function make(word) {
   options.user.id = bytes(options.user.id);
   for (const one of options.excludeCredentials || []) one.id = bytes(one.id);
   const made = await navigator.credentials.create({ publicKey: options });
-  return (await post("/passkeys/add", {
+  return post("/passkeys/add", {
     word,
     credential: {
       id: made.id, rawId: text(made.rawId), type: made.type, extensions: {},
@@ -70,7 +70,7 @@ async function make(word) {
         clientDataJSON: text(made.response.clientDataJSON),
       },
     },
-  })).passkey;
+  });
 }
 
 function why(error) {
@@ -98,24 +98,24 @@ function on(form, deed) {
 
 function act(form, button) {
   const { field, of, shown, ttl, without } = form.dataset;
+  const chosen = [...form.querySelectorAll("input[type=checkbox]:checked")];
   const act = button.dataset.act ?? form.dataset.act;
   const body = { act };
   if (field) body[field] = of;
-  for (const input of form.querySelectorAll("input")) body[input.name] = input.value;
+  for (const input of form.querySelectorAll("input[name]")) body[input.name] = input.value;
   if (act === "approve") {
     body.digest = shown;
     body.less = { ttl: ttl || null, without: (without || "").split(" ").filter(Boolean) };
   }
   if (act === "approve_together") {
-    const digests = shown.split(" ");
-    body.requests = of.split(" ").map((id, at) => [id, digests[at]]);
+    body.requests = chosen.map((one) => [one.dataset.of, one.dataset.shown]);
   }
   if (act === "grant") {
-    const chosen = new FormData(form);
+    const likes = new FormData(form);
     body.digest = shown;
-    body.days = Number(chosen.get("days"));
-    body.any_name = chosen.get("names") === "any";
-    body.uses = chosen.get("uses") ? Number(chosen.get("uses")) : null;
+    body.days = Number(likes.get("days"));
+    body.any_name = likes.get("names") === "any";
+    body.uses = likes.get("uses") ? Number(likes.get("uses")) : null;
   }
   if (act === "apply") {
     body.source = shown;
@@ -164,6 +164,16 @@ for (const form of document.querySelectorAll("form.deed")) {
   }
 }
 
+// Of several at once each can be left out, down to two of them.
+const together = document.getElementById("together");
+together?.addEventListener("change", () => {
+  const boxes = [...together.querySelectorAll("input")];
+  const chosen = boxes.filter((one) => one.checked).length;
+  for (const one of boxes) one.disabled = one.checked && chosen <= 2;
+  together.querySelector("button span").textContent = chosen;
+});
+together?.dispatchEvent(new Event("change"));
+
 const enter = document.getElementById("enter");
 if (enter) {
   on(enter, async () => {
@@ -177,12 +187,15 @@ if (enter) {
 const enrol = document.getElementById("enrol");
 if (enrol) {
   on(enrol, async () => {
-    const made = await make(enrol.querySelector("input").value);
+    const { passkey, held } = await make(enrol.querySelector("input").value);
     for (const one of document.querySelectorAll(".before")) one.remove();
     const link = document.createElement("a");
     link.href = "/door";
     link.textContent = "Come in with it";
-    tell(`The passkey is enrolled. Its fingerprint is ${made.fingerprint}: where you had the code made stands the same.`, "good", document.getElementById("main"), link);
+    const is = `Its fingerprint is ${passkey.fingerprint}`;
+    tell(held
+      ? `The passkey is made. ${is}. Your terminal asks whether that is the same: answer there, and it counts from then on.`
+      : `The passkey is enrolled. ${is}: where you had the code made stands the same.`, "good", document.getElementById("main"), link);
     enrol.remove();
     link.focus();
   });

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use keywright_broker::approve::Less;
 use keywright_broker::ask::Ask;
 use keywright_broker::drift::Widening;
+use keywright_broker::passkey::Counts;
 
 pub use agent::AgentCall;
 pub use grant::GrantWish;
@@ -254,6 +255,14 @@ pub enum OperatorCall {
     PasskeyInvite {
         /// What it will be called.
         label: String,
+        /// From when on it counts.
+        #[serde(default)]
+        counts: Counts,
+    },
+    /// Say that a passkey that is held is one's own.
+    PasskeyKeep {
+        /// Its id.
+        passkey: String,
     },
     /// List the passkeys.
     PasskeyList,

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use keywright_broker::ask::Ask;
+use keywright_broker::passkey::Counts;
 use keywright_core::receipt::Status;
 use keywright_server::http::{self, Door};
 use keywright_testkit::{World, ask};
@@ -21,7 +22,7 @@ async fn a_touch_that_comes_too_late_approves_nothing() {
     let door = Door::new(Arc::clone(&world.broker), &origin).unwrap();
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(http::serve(listeners, door, stopped));
-    let code = world.broker.invite_passkey(&world.ana().await, "laptop").await.unwrap();
+    let code = world.broker.invite_passkey(&world.ana().await, "laptop", Counts::AtOnce).await.unwrap();
     let wish = Ask { environment: "elsewhere".to_owned(), ..ask("example.com", "CF_TOKEN") };
     let receipt = world.request(&wish).await.unwrap();
     assert_eq!((receipt.status, receipt.approvals.needed), (Status::PendingApproval, 1));

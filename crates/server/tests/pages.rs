@@ -15,6 +15,7 @@ use keywright_broker::ask::Ask;
 use keywright_broker::deliver::{Reader, Wanted};
 use keywright_broker::grants::NewGrant;
 use keywright_broker::notify::NewChannel;
+use keywright_broker::passkey::Counts;
 use keywright_core::channel::{ChannelKind, Rules};
 use keywright_core::receipt::Status;
 use keywright_core::secret::Secret;
@@ -303,7 +304,7 @@ async fn no_page_holds_a_script_a_steering_character_or_a_secret() {
     let token = broker.add_agent(&ana, &"bot".parse().unwrap()).await.unwrap();
     let (api, web) = ("api".parse().unwrap(), "web".parse().unwrap());
     let workload = broker.add_workload(&ana, &api, &web, None).await.unwrap();
-    let code = broker.invite_passkey(&ana, "laptop").await.unwrap();
+    let code = broker.invite_passkey(&ana, "laptop", Counts::AtOnce).await.unwrap();
     let channel = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let new = NewChannel {
         name: "ops".parse().unwrap(),

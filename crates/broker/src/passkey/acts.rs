@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use webauthn_rs_core::proto::Credential;
 
 use super::check::on_record;
+use super::enrol::Counts;
 use super::offers::{OFFER, Offer};
 use super::{Challenge, copied, encoded, options, other_offer};
 use crate::auth::Proven;
@@ -407,7 +408,9 @@ impl Broker {
                 self.end_old(operator, &on.key, &on.reason).await?;
                 Ok(Done::Key(on.key))
             }
-            Act::Invite { label } => Ok(Done::Word(self.invite_passkey(operator, &label).await?)),
+            Act::Invite { label } => {
+                Ok(Done::Word(self.invite_passkey(operator, &label, Counts::AtOnce).await?))
+            }
             Act::Forget { passkey } => Ok(Done::Passkey(self.remove_passkey(operator, &passkey).await?)),
         }
     }

@@ -4,6 +4,7 @@
 mod acts;
 mod batch;
 mod check;
+mod enrol;
 mod offers;
 mod signers;
 mod standing;
@@ -22,27 +23,26 @@ use keywright_ledger::{GivenGrant, LedgerError, Operator, Passkey, Tx};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use webauthn_rs_core::proto::{
-    AllowCredentials, AttestationConveyancePreference, CreationChallengeResponse, Credential,
-    PublicKeyCredentialRequestOptions, RegisterPublicKeyCredential, RequestChallengeResponse,
+    AllowCredentials, Credential, PublicKeyCredentialRequestOptions, RequestChallengeResponse,
     UserVerificationPolicy,
 };
 
 pub use acts::{Act, Done, OnKey};
 pub(crate) use check::{ED25519, on_record};
 pub use check::{signed_as_said, verifies};
+pub use enrol::{Counts, Enrolled};
+use offers::Offer;
 pub(crate) use offers::Waiting;
-use offers::{Invitation, Offer};
 pub(crate) use signers::PUBLIC_KEY;
 pub use signers::signed_by_whom_it_says;
 pub use standing::{Like, Likes};
 
-use crate::admin::vouched;
 use crate::approve::{Given, Less, one};
-use crate::auth::{Proven, new_code};
+use crate::auth::Proven;
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
-use crate::rails::{PASSKEY, Rails, known_as};
+use crate::rails::{PASSKEY, Rails};
 
 /// How long the name of a passkey may be, in characters.
 const LABEL: usize = 60;
@@ -174,138 +174,6 @@ fn fingerprint(credential: &str) -> String {
 }
 
 impl Broker {
-    /// A word with which an operator's browser may enrol one passkey, within five minutes.
-    ///
-    /// # Errors
-    /// When the operator came with a session only, or has too many.
-    pub async fn invite_passkey(&self, operator: &Proven, label: &str) -> Result<String> {
-        operator.deciding()?;
-        self.refuse_if_forked()?;
-        let label = label.trim();
-        let is_plain =
-            !label.is_empty() && label.chars().count() <= LABEL && label.chars().all(|c| !c.is_control());
-        if !is_plain || keywright_core::text::escaped(label) != label {
-            return Err(BrokerError::invalid(format!("a passkey's name has 1 to {LABEL} plain characters")));
-        }
-        let mine = self.passkeys().await?.into_iter().filter(|one| one.operator == *operator.name()).count();
-        if mine >= EACH {
-            return Err(BrokerError::new(
-                Code::Conflict,
-                format!("you have {mine} passkeys, which is the most"),
-            )
-            .hint("remove one first: `keywright passkey list`"));
-        }
-        let word = new_code()?;
-        let invitation =
-            Invitation { operator: operator.name().clone(), label: label.to_owned(), begun: None };
-        self.waiting.invite(&word, invitation);
-        Ok(word)
-    }
-
-    /// What a page at an origin has an authenticator make, for somebody with a word.
-    ///
-    /// # Errors
-    /// When the word is not good, or browsers have no passkeys there.
-    pub async fn begin_passkey(&self, word: &str, origin: &str) -> Result<CreationChallengeResponse> {
-        let (operator, label) = self.waiting.invited(word)?;
-        let party = check::party(origin).map_err(|why| BrokerError::new(Code::Conflict, why))?;
-        let mut known = Vec::new();
-        for passkey in self.signers().await?.passkeys {
-            if passkey.operator == operator && passkey.origin == origin {
-                let credential: Credential =
-                    serde_json::from_str(&passkey.credential).map_err(|error| unreadable(&error))?;
-                known.push(credential.cred_id);
-            }
-        }
-        // An authenticator keeps one passkey for a handle at a host, and other homes are at the same host.
-        let handle = keywright_ledger::seal::random::<32>()?;
-        let shown = format!("{operator} ({label})");
-        let builder = party
-            .new_challenge_register_builder(handle.as_slice(), operator.as_str(), &shown)
-            .map_err(|error| BrokerError::invalid(error.to_string()))?
-            .attestation(AttestationConveyancePreference::None)
-            .user_verification_policy(UserVerificationPolicy::Required)
-            .exclude_credentials(Some(known));
-        let (options, state) = party
-            .generate_challenge_register(builder)
-            .map_err(|error| BrokerError::new(Code::Internal, error.to_string()))?;
-        self.waiting.begin(word, origin, state)?;
-        Ok(options)
-    }
-
-    /// Enrols what the authenticator made. The word is used up, whatever comes of it.
-    ///
-    /// # Errors
-    /// When the word is not good, or the answer is not one to what was asked.
-    pub async fn add_passkey(
-        &self,
-        word: &str,
-        origin: &str,
-        answer: &RegisterPublicKeyCredential,
-    ) -> Result<PasskeyShown> {
-        self.refuse_if_forked()?;
-        let invitation = self.waiting.end(word)?;
-        let (_, state) = invitation.begun.filter(|(begun_at, _)| begun_at == origin).ok_or_else(|| {
-            BrokerError::new(Code::Conflict, "nothing was begun with this link at this page")
-        })?;
-        let party = check::party(origin).map_err(|why| BrokerError::new(Code::Conflict, why))?;
-        let made = party.register_credential(answer, &state, None).map_err(|error| {
-            BrokerError::new(Code::Unauthenticated, format!("the passkey was not enrolled: {error}"))
-                .hint("have another link made: `keywright passkey add`")
-        })?;
-        if !made.user_verified {
-            return Err(BrokerError::new(
-                Code::Unauthenticated,
-                "the authenticator did not verify who touched it; use one with a PIN, a fingerprint or a face",
-            ));
-        }
-        let credential = serde_json::to_string(&made).map_err(|error| unreadable(&error))?;
-        let id = PasskeyId::generate(self.now(), entropy()?);
-        let (operator, label) = (invitation.operator, invitation.label);
-        let shown = PasskeyShown {
-            id,
-            operator: operator.clone(),
-            name: label.clone(),
-            fingerprint: fingerprint(&credential),
-            origin: origin.to_owned(),
-            added_at: self.now(),
-            used_at: None,
-        };
-        let (keyring, rails) = (Arc::clone(&self.keyring), Arc::clone(&self.rails));
-        let who = crate::record::who(&keywright_core::plan::Principal::Operator(operator.clone()));
-        let origin = origin.to_owned();
-        let written = self.ledger.write(move |tx| {
-            // Whoever was removed since the link was made enrols nothing.
-            tx.operator(&operator, &keyring)?;
-            let mac = tx.add_passkey(id, &operator, &label, &origin, &credential, &keyring)?.to_string();
-            rails.coming(&known_as(PASSKEY, &id.to_string()), &mac);
-            let mut record = vouched(tx.now(), Deed::PasskeyAdd, who, &id.to_string(), &mac);
-            for (name, value) in [("operator", operator.as_str()), ("label", &label), ("origin", &origin)] {
-                record.facts.insert(name.to_owned(), serde_json::json!(value));
-            }
-            record.facts.insert("credential".to_owned(), serde_json::json!(credential));
-            tx.audit(record)
-        });
-        written.await?;
-        Ok(shown)
-    }
-
-    /// As [`Broker::add_passkey`], with the answer as a browser sends it (WebAuthn Level 3, section 5.1,
-    /// `RegistrationResponseJSON`).
-    ///
-    /// # Errors
-    /// As there, and when it is no such answer.
-    pub async fn add_passkey_as_sent(
-        &self,
-        word: &str,
-        origin: &str,
-        answer: serde_json::Value,
-    ) -> Result<PasskeyShown> {
-        let answer: RegisterPublicKeyCredential = serde_json::from_value(answer)
-            .map_err(|_| BrokerError::invalid("that is not what an authenticator makes"))?;
-        self.add_passkey(word, origin, &answer).await
-    }
-
     /// The passkeys that count.
     ///
     /// # Errors
@@ -323,13 +191,16 @@ impl Broker {
         Ok(self.signers().await?.passkeys.into_iter().map(shown).collect())
     }
 
-    /// Removes a passkey. What was approved with it, and not used yet, counts no more.
+    /// Removes a passkey, or one that is held. What was approved with it, and not used yet, counts no more.
     ///
     /// # Errors
     /// When there is none of this id.
     pub async fn remove_passkey(&self, operator: &Proven, id: &str) -> Result<PasskeyId> {
         operator.deciding()?;
         let id = PasskeyId::parse(id).map_err(BrokerError::invalid)?;
+        if let Some(id) = self.refuse_held(id, &operator.caller().who()).await? {
+            return Ok(id);
+        }
         let whose = self.passkeys().await?.into_iter().find(|one| one.id == id).map(|one| one.operator);
         let (who, keyring) = (operator.caller().who(), Arc::clone(&self.keyring));
         let written = self.ledger.write(move |tx| {

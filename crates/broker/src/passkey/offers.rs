@@ -6,13 +6,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use keywright_core::approval::Approval;
-use keywright_core::id::ApprovalId;
+use keywright_core::id::{ApprovalId, PasskeyId};
 use keywright_core::name::OperatorName;
 use keywright_core::standing::StandingGrant;
 use sha2::{Digest as _, Sha256};
 use webauthn_rs_core::proto::RegistrationState;
 
+use super::PasskeyShown;
 use super::acts::Acting;
+use super::enrol::{Counts, Held};
 use crate::approve::Less;
 use crate::error::{BrokerError, Code, Result};
 
@@ -27,6 +29,7 @@ const AT_MOST: usize = 256;
 pub(crate) struct Invitation {
     pub(crate) operator: OperatorName,
     pub(crate) label: String,
+    pub(crate) counts: Counts,
     /// What the page was given to have made, and where.
     pub(crate) begun: Option<(String, RegistrationState)>,
 }
@@ -50,6 +53,7 @@ pub(crate) struct Waiting {
     offers: Mutex<HashMap<ApprovalId, (Offer, Instant)>>,
     /// Whoever knocks can have these made, so they take nobody else's place.
     entries: Mutex<HashMap<ApprovalId, (Vec<u8>, Instant)>>,
+    held: Mutex<HashMap<PasskeyId, (Held, Instant)>>,
 }
 
 impl Waiting {
@@ -83,6 +87,31 @@ impl Waiting {
     /// Takes the link, whatever comes of it.
     pub(crate) fn end(&self, word: &str) -> Result<Invitation> {
         take(&self.invitations, &hash(word), LINK).ok_or_else(no_link)
+    }
+
+    /// Keeps what was made with a code until its operator said whether it is theirs.
+    pub(super) fn hold(&self, held: Held) {
+        insert(&self.held, held.shown.id, held, LINK);
+    }
+
+    /// What is held, in the order in which it was made.
+    pub(super) fn held(&self) -> Vec<PasskeyShown> {
+        let all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let lasting = all.values().filter(|(_, since)| since.elapsed() < LINK);
+        let mut shown: Vec<_> = lasting.map(|(one, _)| one.shown.clone()).collect();
+        shown.sort_by_key(|one| one.id);
+        shown
+    }
+
+    /// Takes what is held for this operator.
+    pub(super) fn kept(&self, id: PasskeyId, operator: &OperatorName) -> Option<Held> {
+        let is_theirs = self.held().iter().any(|one| one.id == id && one.operator == *operator);
+        if is_theirs { self.let_go(id) } else { None }
+    }
+
+    /// Takes what is held, whoever it is for.
+    pub(super) fn let_go(&self, id: PasskeyId) -> Option<Held> {
+        take(&self.held, &id, LINK)
     }
 
     pub(crate) fn offer(&self, id: ApprovalId, offer: Offer) {

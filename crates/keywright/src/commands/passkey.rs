@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use keywright_broker::Code;
+use keywright_broker::passkey::Counts;
 use keywright_server::answer::Failure;
 use keywright_server::call::OperatorCall;
 use keywright_server::when;
@@ -32,8 +33,8 @@ pub(crate) struct Args {
 enum Command {
     /// Get a code with which your browser enrols a passkey, once, within five minutes.
     ///
-    /// In a terminal it waits until that is done, and asks whether your browser shows the same fingerprint as it does; if not,
-    /// somebody else was faster, and theirs is removed.
+    /// In a terminal it waits until that is done, and asks whether your browser shows the same fingerprint as it does; until you
+    /// said so the passkey approves nothing. If not, somebody else was faster, and theirs is thrown away.
     ///
     /// It takes your passphrase, and a broker that serves the pages (`serve --listen`). A passkey is good where it was made: at
     /// another port or host you enrol another one.
@@ -54,22 +55,23 @@ enum Command {
 pub(crate) async fn run(app: &App, args: Args) -> Done {
     match args.command {
         Command::Add { name } => {
+            let waits = !app.json && input::can_prompt(app.no_input);
+            let counts = if waits { Counts::Compared } else { Counts::AtOnce };
             let before = app.signed(OperatorCall::PasskeyList).await?;
-            let link = app.signed(OperatorCall::PasskeyInvite { label: name }).await?;
+            let link = app.signed(OperatorCall::PasskeyInvite { label: name, counts }).await?;
             let text = format!(
                 "open this in the browser with which you want to approve, and type the code, within five minutes:\n\n  {}\n  {}",
                 field(&link, "url"),
                 field(&link, "code").bold()
             );
-            let warning = "whoever types it first becomes able to approve as you: give it to nobody";
-            if app.json || !input::can_prompt(app.no_input) {
+            if !waits {
                 return Ok(Output::new(link, text)
-                    .talk(warning)
+                    .talk("whoever types it first becomes able to approve as you: give it to nobody")
                     .talk("then compare the fingerprint that the page tells: keywright passkey list"));
             }
             say(&text);
-            say(warning);
-            compared(app, &before, &field(&link, "operator")).await
+            say("then come back here: it counts once you said that it is yours");
+            compared(app, &before, &link).await
         }
         Command::List => list(app.everyday(|| OperatorCall::PasskeyList).await?),
         Command::Remove { passkey } => {
@@ -80,12 +82,11 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
     }
 }
 
-/// Waits for the passkey that is made with the code, and asks whether it is the one that the browser shows: somebody who read the
-/// code here may have been faster.
-async fn compared(app: &App, before: &Value, operator: &str) -> Done {
-    let known: Vec<String> = items(before, "passkeys").iter().map(|one| field(one, "id")).collect();
+/// Waits for what is made with the code, and asks whether it is what the browser shows: somebody who read the code here may have
+/// been faster. It counts once the answer is yes.
+async fn compared(app: &App, before: &Value, link: &Value) -> Done {
+    let known: Vec<String> = items(before, "held").iter().map(|one| field(one, "id")).collect();
     let began = Instant::now();
-    let is_new = |one: &&Value| field(one, "operator") == operator && !known.contains(&field(one, "id"));
     let made = loop {
         if began.elapsed() > GOOD_FOR {
             let failure = Failure::new(Code::TryAgain, "nobody used the code, and it is good no more");
@@ -93,33 +94,29 @@ async fn compared(app: &App, before: &Value, operator: &str) -> Done {
         }
         sleep(LOOK_AGAIN).await;
         let now = app.everyday(|| OperatorCall::PasskeyList).await?;
-        if let Some(made) = items(&now, "passkeys").iter().find(is_new) {
+        let is_ours = |one: &&Value| {
+            !known.contains(&field(one, "id"))
+                && ["operator", "name"].iter().all(|part| field(one, part) == field(link, part))
+        };
+        if let Some(made) = items(&now, "held").iter().find(is_ours) {
             break made.clone();
         }
     };
-    let fingerprint = field(&made, "fingerprint");
     say(&format!(
         "\na passkey was made at {}; its fingerprint is {}",
         field(&made, "origin"),
-        fingerprint.bold()
+        field(&made, "fingerprint").bold()
     ));
+    let passkey = field(&made, "id");
     if input::agrees("does your browser show the same?", Enter::Declines)? {
+        app.signed(OperatorCall::PasskeyKeep { passkey }).await?;
         let text = format!("passkey {} is enrolled: you approve with it from now on", field(&made, "name"));
         return Ok(Output::new(made, text));
     }
-    // Whoever has one can have another made by then.
-    loop {
-        let now = app.signed(OperatorCall::PasskeyList).await?;
-        let Some(theirs) = items(&now, "passkeys").iter().find(is_new) else { break };
-        app.signed(OperatorCall::PasskeyRemove { passkey: field(theirs, "id") }).await?;
-    }
-    let failure = Failure::new(
-        Code::Conflict,
-        "then it was somebody else's: every passkey that was made for you since is removed, and approves nothing any more",
-    );
-    Err(failure.hint(
-        "see what was done with it until now (`keywright audit log`), and who reads this terminal; then `keywright passkey add` once more",
-    ))
+    app.signed(OperatorCall::PasskeyRemove { passkey }).await?;
+    let failure =
+        Failure::new(Code::Conflict, "then it was somebody else's: it is thrown away, and approved nothing");
+    Err(failure.hint("find out who reads this terminal; then `keywright passkey add` once more"))
 }
 
 fn list(passkeys: Value) -> Done {

@@ -71,7 +71,7 @@ pub(crate) fn operators(verb: &str, key: &str, request: &str) -> Value {
         "operator_add" => json!({ "name": "evil", "new_passphrase": "more-words-for-eve" }),
         "operator_passphrase" => json!({ "new_passphrase": "more-words-for-eve" }),
         "passkey_invite" => json!({ "label": "evil" }),
-        "passkey_remove" => json!({ "passkey": format!("pk_{}", "0".repeat(32)) }),
+        "passkey_keep" | "passkey_remove" => json!({ "passkey": format!("pk_{}", "0".repeat(32)) }),
         "operator_remove" => json!({ "name": "bob" }),
         "agent_add" => json!({ "name": "evil" }),
         "grant_add" => json!({

@@ -74,7 +74,7 @@ pub(super) async fn run(
         | Op::WorkloadAdd { .. }
         | Op::WorkloadList
         | Op::WorkloadRemove { .. } => people(broker, operator, call).await,
-        Op::PasskeyInvite { .. } | Op::PasskeyList | Op::PasskeyRemove { .. } => {
+        Op::PasskeyInvite { .. } | Op::PasskeyKeep { .. } | Op::PasskeyList | Op::PasskeyRemove { .. } => {
             super::passkey::run(broker, operator, call).await
         }
         Op::KeyRequest { .. }

@@ -164,7 +164,7 @@ pub(super) async fn add_passkey(
 ) -> Answered {
     let Made { word, credential } = read(body)?;
     let added = door.broker.add_passkey_as_sent(&word, &door.origin, credential).await.map_err(refused)?;
-    Ok(Json(json!({ "passkey": added })))
+    Ok(Json(json!({ "passkey": added.passkey, "held": added.held })))
 }
 
 /// A deed that a page wants signed.

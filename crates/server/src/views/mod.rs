@@ -358,8 +358,8 @@ pub fn pending(pending: &Pending) -> Value {
 
 /// Passkeys, without their keys.
 #[must_use]
-pub fn passkeys(passkeys: &[PasskeyShown]) -> Value {
-    json!({ "schema": "keywright/passkeys/1", "passkeys": passkeys })
+pub fn passkeys(passkeys: &[PasskeyShown], held: &[PasskeyShown]) -> Value {
+    json!({ "schema": "keywright/passkeys/1", "passkeys": passkeys, "held": held })
 }
 
 /// Permissions and templates that match some words.

@@ -57,11 +57,16 @@ struct ReviewPage {
     likes: Option<Likes>,
 }
 
-/// Requests that one touch approves.
+/// Requests that one touch approves, or those of them that stay chosen.
 struct Together {
-    count: usize,
-    requests: Shown,
-    digests: Shown,
+    requests: Vec<OfSeveral>,
+}
+
+/// One of them.
+struct OfSeveral {
+    request: String,
+    digest: Shown,
+    label: Shown,
 }
 
 /// What an operator can decide.
@@ -354,10 +359,13 @@ fn alike(others: &[Review], now: Timestamp) -> Vec<Part> {
 }
 
 fn together(review: &Review, others: &[Review]) -> Together {
-    let all: Vec<&Review> = std::iter::once(review).chain(others).collect();
-    let ids: Vec<String> = all.iter().map(|one| one.request.to_string()).collect();
-    let digests: Vec<&str> = all.iter().map(|one| one.digest.as_str()).collect();
-    Together { count: all.len(), requests: Shown::of(ids.join(" ")), digests: Shown::of(digests.join(" ")) }
+    let all = std::iter::once(review).chain(others);
+    let one = |one: &Review| OfSeveral {
+        request: one.request.to_string(),
+        digest: Shown::of(&one.digest),
+        label: Shown::of(format!("{} ({})", one.plan.name, one.match_code)),
+    };
+    Together { requests: all.map(one).collect() }
 }
 
 /// How it stands; of what was turned down also by whom, which the evidence has.
