@@ -39,6 +39,12 @@ pub(crate) fn begin(
     ids: &NewIds,
     keyring: &keywright_ledger::seal::Keyring,
 ) -> Result<()> {
+    // It may have been removed since the plan was made, and another one have its name: to another account, say.
+    let connection = tx.connection(&request.plan.connection)?;
+    if connection.added_at > request.created_at {
+        let message = format!("connection `{}` was added anew since this was asked for", connection.name);
+        return Err(BrokerError::new(Code::Conflict, message).hint("ask again"));
+    }
     match request.plan.rotates {
         None => begin_mint(tx, request, ids, keyring),
         Some(key) => begin_rotation(tx, request, key, ids, keyring),
@@ -53,8 +59,6 @@ fn begin_mint(
     keyring: &keywright_ledger::seal::Keyring,
 ) -> Result<()> {
     let plan = &request.plan;
-    // It may have been removed since the plan was made.
-    tx.connection(&plan.connection)?;
     let agent = match &plan.principal {
         Principal::Agent(name) => Some(name.clone()),
         _ => None,

@@ -23,12 +23,13 @@ use crate::home::{Home, HomeLock};
 use crate::limits::Refusals;
 use crate::mask::{Known, Made};
 use crate::outside::Outside;
-use crate::passkey::Waiting;
+use crate::passkey::{Entries, Waiting};
 use crate::rails::{POLICY, Rails, of_policy};
 use crate::revoke::Unrecorded;
 use crate::scheduler::{AT_A_TIME, TICK};
 use crate::shared::Held;
 use crate::steady::{Steady, SteadyTime, of_kernel};
+use crate::verify::Verifying;
 
 /// How to open a broker.
 pub struct Options {
@@ -80,6 +81,7 @@ pub struct Broker {
     pub(crate) sessions: Sessions,
     /// What waits for the touch of a passkey.
     pub(crate) waiting: Waiting,
+    pub(crate) entries: Entries,
     /// Where the pages are, as browsers name it, while they are served.
     pub(crate) door: OnceLock<String>,
     pub(crate) tick: Duration,
@@ -99,6 +101,7 @@ pub struct Broker {
     pub(crate) foreign: Option<String>,
     /// Why the audit log's files could not be written the last time.
     pub(crate) unsigned: RwLock<Option<String>>,
+    pub(crate) verifying: Verifying,
     pub(crate) owner: String,
     /// What of the ledger is leased to this broker.
     pub(crate) held: Held,
@@ -160,6 +163,8 @@ impl Broker {
             files,
             sessions: Sessions::default(),
             waiting: Waiting::default(),
+            entries: Entries::new()?,
+            verifying: Verifying::default(),
             door: OnceLock::new(),
             tick: options.tick,
             at_a_time: options.at_a_time,

@@ -111,13 +111,15 @@ impl Broker {
         let asked = request.clone();
         let found = self.ledger.read(move |tx| {
             let Some(used) = tx.grant_use(asked.id)? else { return Ok(None) };
+            let added_at = tx.connection(&asked.plan.connection)?.added_at;
             let void = match tx.grant(used.grant, &keyring)? {
                 Some(_) if used.digest != asked.digest => Some("it approved another plan".to_owned()),
                 Some(given) => counts(&rails, &Signers::of(tx, &rails, &keyring)?, &given).or_else(|| {
                     let grant = StandingGrant { uses: None, ..given.grant };
-                    let covers = grant
-                        .is_about(&asked.plan)
-                        .then(|| grant.covers(&asked.plan, (level, asked.approvals_needed), 0, used.used_at));
+                    let wanted = (level, asked.approvals_needed);
+                    let times = (used.used_at, added_at);
+                    let covers =
+                        grant.is_about(&asked.plan).then(|| grant.covers(&asked.plan, wanted, 0, times));
                     match covers {
                         None => Some("it is about something else".to_owned()),
                         Some(covers) => covers.err().map(|void| void.to_string()),
@@ -173,13 +175,14 @@ pub(crate) fn standing_for(
         return Ok((None, Vec::new()));
     }
     let signers = Signers::of(tx, rails, keyring)?;
+    let added_at = tx.connection(&plan.connection)?.added_at;
     // What ends first is used first.
     found.sort_by_key(|given| (given.grant.until, given.grant.id));
     let (mut reasons, mut elsewhere) = (Vec::new(), Vec::new());
     for given in found {
         let used = given.used.max(rails.uses().of(given.grant.id));
         let said = |why: String| format!("standing grant {} does not cover it: {why}", given.grant.id);
-        match given.grant.covers(plan, (level, needed), used, tx.now()) {
+        match given.grant.covers(plan, (level, needed), used, (tx.now(), added_at)) {
             Ok(()) => match counts(rails, &signers, &given).or_else(|| refused(&given, &may_approve)) {
                 None => return Ok((Some(given.grant), Vec::new())),
                 Some(why) => reasons.push(said(why)),

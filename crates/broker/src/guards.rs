@@ -12,8 +12,9 @@ use keywright_core::id::RequestId;
 use keywright_core::key::Key;
 use keywright_core::look::doubt;
 use keywright_core::name::TemplateId;
+use keywright_core::place::DestinationPattern;
 use keywright_core::policy::{CaseResult, DEFAULT_POLICIES, Policies, Question, explain, run_cases};
-use keywright_core::template::{PermissionRef, ResolvedTemplate, Template};
+use keywright_core::template::{PermissionRef, ResolvedTemplate, Template, Tier};
 use keywright_core::text::escaped;
 use keywright_ledger::{AppliedPolicy, AppliedTemplate, LedgerError};
 use sha2::{Digest as _, Sha256};
@@ -22,7 +23,11 @@ use crate::auth::Proven;
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
 use crate::limits::counts_besides;
+use crate::outside::DOTENV;
 use crate::rails::{FACT, POLICY, of_policy, of_template};
+
+/// Longer lives than this, in days, deserve a look.
+const LONG: u64 = 180;
 
 /// A template that was checked against the catalog, with what an operator should know before applying it.
 #[derive(Debug, Clone)]
@@ -75,9 +80,18 @@ pub fn check_template(source: &str) -> Result<CheckedTemplate> {
     let narrower = hold_against_least(catalog, &template, &permissions, &mut warnings)?;
     refuse_unconfined(&template, &permissions)?;
     fit_conditions(&mut template, &mut warnings)?;
-    for destination in template.limits.destinations.iter().filter(|d| d.to_string() == "dotenv:*") {
+    for destination in written_anywhere(&template) {
         warnings.push(format!(
-            "`{destination}` lets agents write into any directory; `dotenv:./.env` is narrower"
+            "`{destination}` lets agents write into files outside of the directory in which they work; `dotenv:./.env` is narrower"
+        ));
+    }
+    if template.limits.ttl_max.seconds() > LONG * 86_400 {
+        warnings.push(format!("its keys live for up to {}", template.limits.ttl_max));
+    }
+    if template.tier == Tier::Sandbox && footprint.mutating > 0 {
+        warnings.push(format!(
+            "its tier is sandbox, so its keys are called harmless, and they open {} operations that change things",
+            footprint.mutating
         ));
     }
     if footprint.credentials > 0 {
@@ -88,12 +102,22 @@ pub fn check_template(source: &str) -> Result<CheckedTemplate> {
     }
     warnings.extend(doubts(&template));
     for (name, parameter) in &template.parameters {
-        if parameter.allow.is_none() {
-            warnings.push(format!(
-                "parameter `{name}` allows every {} that the connection reaches",
-                parameter.kind
-            ));
-        }
+        let broad = parameter.allow.iter().flatten().find(|value| is_broad(value));
+        let by = match (&parameter.allow, broad) {
+            (None, _) => String::new(),
+            (Some(_), Some(pattern)) => format!(" by `{}`", escaped(pattern)),
+            (Some(_), None) => continue,
+        };
+        let kind = &parameter.kind;
+        warnings.push(match broad {
+            Some(pattern) if pattern.contains('.') => {
+                format!(
+                    "parameter `{name}` allows every {kind} that ends with `{}`",
+                    escaped(pattern.trim_start_matches('*'))
+                )
+            }
+            _ => format!("parameter `{name}` allows every {kind} that the connection reaches{by}"),
+        });
     }
     let (unlocks, mutating) = (count(footprint.total), count(footprint.mutating));
     Ok(CheckedTemplate {
@@ -101,6 +125,17 @@ pub fn check_template(source: &str) -> Result<CheckedTemplate> {
         warnings,
         narrower,
     })
+}
+
+/// A pattern that narrows nothing, or no more than a top-level domain does.
+pub(crate) fn is_broad(pattern: &str) -> bool {
+    pattern.strip_prefix('*').is_some_and(|rest| rest.trim_start_matches(['*', '.']).split('.').count() < 2)
+}
+
+/// The destinations of a template that are files outside of the directory in which an agent works.
+pub(crate) fn written_anywhere(template: &Template) -> impl Iterator<Item = &DestinationPattern> {
+    let patterns = template.limits.destinations.iter();
+    patterns.filter(|one| one.store().as_str() == DOTENV && one.is_anywhere())
 }
 
 /// What in a template looks like something else.

@@ -126,6 +126,7 @@ pub mod teardown;
 pub mod timeline;
 pub mod trace;
 pub mod usable;
+pub mod verify;
 mod whose;
 mod wider;
 

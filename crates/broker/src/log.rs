@@ -9,6 +9,7 @@ use keywright_ledger::{AuditFilter, LedgerError, StoredEntry, Tx};
 
 use crate::broker::Broker;
 use crate::error::{BrokerError, Result};
+use crate::trace::edited;
 
 /// Among so many entries it is looked at a time.
 pub const WINDOW: u64 = 10_000;
@@ -64,6 +65,8 @@ pub struct Found {
     pub older: Option<u64>,
     /// The oldest place that was looked at, where not all of the log was.
     pub down_to: Option<u64>,
+    /// What was changed since this home wrote it, of what was found.
+    pub edited: Vec<EntryId>,
 }
 
 impl Sought {
@@ -134,8 +137,15 @@ impl Broker {
     /// # Errors
     /// When the ledger can't be read, or an entry is no entry any more.
     pub async fn search_log(&self, sought: Sought, before: Option<u64>, limit: u32) -> Result<Found> {
-        let found = self.ledger.scan(move |tx| look(tx, &sought, before, limit)).await;
-        found.map_err(BrokerError::from)
+        let found = self.ledger.scan(move |tx| {
+            let mut found = look(tx, &sought, before, limit)?;
+            for entry in &found.entries {
+                let one = AuditFilter { from: entry.index(), limit: 1, ..AuditFilter::default() };
+                found.edited.extend(edited(tx, &tx.audit_entries(&one)?));
+            }
+            Ok::<_, LedgerError>(found)
+        });
+        found.await.map_err(BrokerError::from)
     }
 
     /// The entries that somebody looks for from a place on, oldest first, of so many entries of the log; and where it goes on.
@@ -195,7 +205,7 @@ fn look(
         let is_more = entries.len() > most;
         entries.truncate(most);
         let older = entries.last().map(Entry::index).filter(|_| is_more);
-        return Ok(Found { entries, older, down_to: None });
+        return Ok(Found { entries, older, down_to: None, edited: Vec::new() });
     }
     if let About::These(..) = &sought.about {
         // They are found by an index; what else is asked is looked up among them.
@@ -208,7 +218,7 @@ fn look(
         entries.truncate(most);
         let is_cut = !is_more && u32::try_from(read).is_ok_and(|read| read >= wide.limit);
         let older = if is_more { entries.last().map(Entry::index) } else { down_to.filter(|_| is_cut) };
-        return Ok(Found { entries, older, down_to: down_to.filter(|_| is_cut) });
+        return Ok(Found { entries, older, down_to: down_to.filter(|_| is_cut), edited: Vec::new() });
     }
     let floor = end.saturating_sub(WINDOW).max(lowest);
     let (mut entries, mut end) = (Vec::new(), end);
@@ -227,10 +237,15 @@ fn look(
     if entries.len() > most {
         entries.truncate(most);
         let older = entries.last().map(Entry::index);
-        return Ok(Found { entries, older, down_to: None });
+        return Ok(Found { entries, older, down_to: None, edited: Vec::new() });
     }
     let is_more = floor > lowest;
-    Ok(Found { entries, older: is_more.then_some(floor), down_to: is_more.then_some(floor) })
+    Ok(Found {
+        entries,
+        older: is_more.then_some(floor),
+        down_to: is_more.then_some(floor),
+        edited: Vec::new(),
+    })
 }
 
 /// The entries about some keys and requests, in the order of a filter.

@@ -19,7 +19,7 @@ use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::differs::between;
 use crate::error::{BrokerError, Code, Result};
-use crate::guards::{CheckedTemplate, check_template, doubts};
+use crate::guards::{CheckedTemplate, check_template, doubts, written_anywhere};
 use crate::notify::owe_notices;
 use crate::record::Caller;
 use crate::request::nobody;
@@ -210,6 +210,7 @@ fn comes_to(
     let resolved = &checked.resolved;
     let worst = !red_flags.is_empty()
         || !resolved.escalation.is_empty()
+        || written_anywhere(&resolved.template).next().is_some()
         || resolved.template.tier == Tier::Production;
     let level = match (worst, resolved.unlocks > 0 && resolved.mutating == 0) {
         (true, _) => Level::High,

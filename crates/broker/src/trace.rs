@@ -1,21 +1,19 @@
 //! The audit log, read: who asked, who approved, what could it do, where is it, what happened to it.
 
 use jiff::Timestamp;
-use keywright_core::audit::Entry;
+use keywright_core::audit::{Entry, EntryId};
 use keywright_core::drain::{Verdict, verdict};
 use keywright_core::id::{KeyId, RequestId, VersionId};
 use keywright_core::key::{Key, KeyState, Placement, Version, VersionState};
 use keywright_core::name::{AgentName, EnvironmentName, ProjectName};
 use keywright_core::plan::{Plan, Principal};
 use keywright_core::saga::SagaKind;
-use keywright_ledger::audit_files::verify_with;
 use keywright_ledger::{
     AuditFilter, Drain, KeysSought, LedgerError, Request, Revocation, Saga, StoredEntry, Telling, Tx,
 };
 
 use crate::broker::Broker;
-use crate::error::{BrokerError, Code, Result};
-use crate::passkey::signed_by_whom_it_says;
+use crate::error::{BrokerError, Result};
 use crate::receipt::{in_force, what_is_open};
 use crate::rotate::rules;
 use crate::saga::class_of;
@@ -56,6 +54,8 @@ pub struct Trace {
     pub disabled_at: Option<Timestamp>,
     /// The entries about it, in order: those of its beginning and of its end where there are thousands.
     pub entries: Vec<Entry>,
+    /// Those of them that are not as this home wrote them.
+    pub edited: Vec<EntryId>,
 }
 
 /// Which keys to list.
@@ -282,24 +282,6 @@ impl Broker {
         Ok(read.await?)
     }
 
-    /// Holds the audit log's files against the ledger and their signatures, and what operators signed against what the entries
-    /// say. Gives the number of entries, and what is wrong, in words.
-    ///
-    /// # Errors
-    /// When it can't be read.
-    pub async fn verify_audit(&self) -> Result<(u64, Vec<String>)> {
-        let (dir, location) = (self.home().audit(), self.home().location()?);
-        let work = move || verify_with(&dir, location, None, None, &signed_by_whom_it_says());
-        let internal = |error: &dyn std::fmt::Display| BrokerError::new(Code::Internal, error.to_string());
-        let report = tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))?;
-        let report = report.map_err(|error| internal(&error))?;
-        let mut findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
-        if findings.is_empty() && !report.is_sound() {
-            findings.push("it is not sound".to_owned());
-        }
-        Ok((report.entries, findings))
-    }
-
     /// One key, for somebody who may know of it.
     ///
     /// # Errors
@@ -361,6 +343,7 @@ impl Broker {
             stored.sort_by_key(|e| e.number);
             stored.dedup_by_key(|e| e.number);
             let entries = stored.iter().map(StoredEntry::entry).collect::<std::result::Result<_, _>>()?;
+            let edited = edited(tx, &stored);
             let placements = tx.placements(id)?;
             let (_, tries) = tx.rotation_of(id)?;
             Ok::<_, LedgerError>(Trace {
@@ -377,6 +360,7 @@ impl Broker {
                 rotate_trouble: tx.rotation_trouble(id)?.filter(|_| tries > 0),
                 disabled_at: tx.disabled_since(id)?,
                 entries,
+                edited,
                 plan: tx.request_in_force(&key)?.plan,
                 request,
                 key,
@@ -399,4 +383,10 @@ impl Broker {
         }
         Ok(trace)
     }
+}
+
+/// Which of these entries were changed since this home wrote them.
+pub(crate) fn edited<'a>(tx: &Tx<'_>, stored: impl IntoIterator<Item = &'a StoredEntry>) -> Vec<EntryId> {
+    let changed = stored.into_iter().filter(|one| tx.check_entry(one).is_err());
+    changed.map(|one| EntryId(one.number)).collect()
 }

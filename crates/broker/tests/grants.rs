@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use keywright_broker::admin::NewConnection;
+use keywright_broker::approve::Less;
 use keywright_broker::ask::Ask;
 use keywright_broker::auth::{Proven, Terminal};
 use keywright_broker::grants::NewGrant;
 use keywright_broker::passkey::signed_as_said;
+use keywright_broker::review::Pending;
 use keywright_broker::{Broker, Code};
 use keywright_core::audit::{Deed, Effect, Record};
 use keywright_core::id::GrantId;
@@ -471,6 +474,64 @@ async fn a_grant_ends_with_its_operator_its_agent_or_a_word() {
     assert_eq!(world.request(&wish("F")).await.unwrap().status, Status::PendingApproval);
     let world = world.restart().await;
     assert_eq!(world.request(&wish("G")).await.unwrap().status, Status::PendingApproval);
+}
+
+/// The connection is taken away, and another one added under its name: to another account, for all that anybody knows.
+async fn connected_anew(world: &World) {
+    let ana = world.ana().await;
+    let name = "cf".parse().unwrap();
+    world.broker.remove_connection(&ana, &name).await.unwrap();
+    world.clock.advance(SignedDuration::from_secs(60));
+    let new = NewConnection {
+        name,
+        kind: "cloudflare".parse().unwrap(),
+        base_url: Some(world.sandbox.base_url()),
+        account: Some(world.sandbox.account_id().to_owned()),
+        extra: BTreeMap::new(),
+        credential: Secret::new(world.sandbox.parent_token().to_owned()),
+    };
+    world.broker.add_connection(&ana, new).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_approved_for_a_connection_is_not_approved_for_another_of_its_name() {
+    let world = world().await;
+    give(&world, in_lab()).await;
+    // Half approved when the connection changes.
+    let production = Ask { environment: "production".to_owned(), ..ask("example.com", "PROD") };
+    let receipt = world.request(&production).await.unwrap();
+    let request = receipt.request.to_string();
+    let ana = world.ana().await;
+    let Pending::Key(review) = world.broker.review(&request, &Less::default()).await.unwrap() else {
+        panic!("a key")
+    };
+    let digest = review.digest;
+    world.broker.approve(&ana, &request, &digest, &Less::default(), WAIT).await.unwrap();
+    connected_anew(&world).await;
+    assert!(waits(&world, &wish("A")).await.contains("before the connection was added"));
+    let [shown] = &world.broker.grants().await.unwrap()[..] else { panic!("one grant") };
+    assert!(shown.void.as_ref().unwrap().contains("before the connection was added"), "{shown:?}");
+    let bo = bo(&world).await;
+    let refused = world.broker.approve(&bo, &request, &digest, &Less::default(), WAIT).await;
+    let said = match refused {
+        Ok(receipt) => format!("{receipt:?}"),
+        Err(error) => error.to_string(),
+    };
+    assert!(said.contains("was added anew since this was asked for"), "{said}");
+    assert!(world.sandbox.live_tokens_named_like("kw-").is_empty());
+    // One that is given now is for the connection that there is.
+    give(&world, in_lab()).await;
+    assert_eq!(world.request(&wish("B")).await.unwrap().status, Status::Active);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_brings_no_grant_back() {
+    let world = world().await;
+    world.clock.advance(SignedDuration::from_hours(24));
+    give(&world, in_lab()).await;
+    assert_eq!(world.request(&wish("A")).await.unwrap().status, Status::Active);
+    world.clock.set(SignedDuration::from_hours(-2));
+    assert!(waits(&world, &wish("B")).await.contains("later than now"));
 }
 
 #[tokio::test]

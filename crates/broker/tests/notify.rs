@@ -230,7 +230,7 @@ async fn what_is_quiet_is_told_when_that_ends_and_what_is_high_may_pass() {
 }
 
 fn other() -> String {
-    DNS_EDIT.replace("cloudflare/dns-edit", "cloudflare/other")
+    DNS_EDIT.replace("cloudflare/dns-edit", "cloudflare/other").replace("dotenv:*", "dotenv:./.env")
 }
 
 #[tokio::test]

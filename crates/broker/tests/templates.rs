@@ -41,7 +41,18 @@ fn a_template_that_says_what_its_job_calls_grants_nothing_more() {
 #[test]
 fn what_deserves_a_second_look_is_a_warning() {
     let table = [
-        (template("\"DNS Write\"", "", "\"dotenv:*\""), "any directory"),
+        (template("\"DNS Write\"", "", "\"dotenv:*\""), "outside of the directory"),
+        (template("\"DNS Write\"", "", "\"dotenv:/etc/*\""), "outside of the directory"),
+        (
+            template("\"DNS Write\"", "", "\"embedded:*\"")
+                .replace("allow = [\"example.com\"]", "allow = [\"example.com\", \"*\"]"),
+            "allows every cloudflare.zone that the connection reaches by `*`",
+        ),
+        (
+            template("\"DNS Write\"", "", "\"embedded:*\"")
+                .replace("allow = [\"example.com\"]", "allow = [\"*.com\"]"),
+            "allows every cloudflare.zone that ends with `.com`",
+        ),
         (template("\"DNS Write\"", BOTH, "\"embedded:*\""), "none of the permissions opens it"),
         (
             template("\"DNS Write\"", "", "\"embedded:*\"").replace("allow = [\"example.com\"]\n", ""),

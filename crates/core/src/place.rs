@@ -125,6 +125,12 @@ impl DestinationPattern {
         Some(Self { pattern: format!("{before}*"), store })
     }
 
+    /// Whether it names places by their path from the root, or any directory at all.
+    #[must_use]
+    pub fn is_anywhere(&self) -> bool {
+        self.pattern.starts_with(['/', '*'])
+    }
+
     /// The pattern without its store.
     #[must_use]
     pub fn within(&self) -> &str {

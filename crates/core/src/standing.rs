@@ -71,6 +71,10 @@ pub enum Void {
     Directory(String, Option<String>),
     /// The key would live for the first of these, and it is for the second at most.
     Life(Span, Span),
+    /// The connection was added at this time, after it was given: it may be to another account.
+    Connection(Timestamp),
+    /// It was given later than now: the clock was set back.
+    NotYet(Timestamp),
     /// Its time is over.
     Ended(Timestamp),
     /// All its uses are.
@@ -121,6 +125,14 @@ impl fmt::Display for Void {
                     f,
                     "it is for keys that live for {longest} at most, not {asked}: ask for a `ttl` of {longest} or less"
                 )
+            }
+            Self::Connection(at) => write!(
+                f,
+                "it was given before the connection was added ({}), which may be to another account",
+                at.strftime("%Y-%m-%d %H:%M:%SZ")
+            ),
+            Self::NotYet(at) => {
+                write!(f, "it was given at {}, which is later than now", at.strftime("%Y-%m-%d %H:%M:%SZ"))
             }
             Self::Ended(at) => write!(f, "it ended at {}", at.strftime("%Y-%m-%d %H:%M:%SZ")),
             Self::UsedUp(uses) => write!(f, "all of its uses ({uses}) are used up"),
@@ -187,7 +199,8 @@ impl StandingGrant {
     }
 
     /// Whether it approves a plan that it is about, as far as it says itself: `level` is the plan's verdict, `needed` how many
-    /// operators policy wants, `used` how often it was used, `at` when it is to be used.
+    /// operators policy wants, `used` how often it was used, `at` when it is to be used, `added_at` when the plan's connection was
+    /// added.
     ///
     /// # Errors
     /// Why it does not.
@@ -196,7 +209,7 @@ impl StandingGrant {
         plan: &Plan,
         (level, needed): (Level, u8),
         used: u64,
-        at: Timestamp,
+        (at, added_at): (Timestamp, Timestamp),
     ) -> Result<(), Void> {
         let is_other = |(name, value): (&String, &String)| match self.parameters.get(name) {
             Some(named) => named != value,
@@ -211,6 +224,8 @@ impl StandingGrant {
         match self.uses.filter(|uses| used >= *uses) {
             _ if plan.ttl > self.ttl_max => Err(Void::Life(plan.ttl, self.ttl_max)),
             _ if plan.template_version != self.template_version => Err(Void::Template(plan.template_version)),
+            _ if added_at > self.given_at => Err(Void::Connection(added_at)),
+            _ if at < self.given_at => Err(Void::NotYet(self.given_at)),
             _ if at >= self.until => Err(Void::Ended(self.until)),
             Some(uses) => Err(Void::UsedUp(uses)),
             None if plan.tier == Tier::Production => Err(Void::Production),

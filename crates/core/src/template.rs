@@ -109,12 +109,18 @@ impl Rotation {
         on_unknowable: OnUnknowable::Ask,
     };
 
+    /// The longest that a version is in force before its successor is made: four fifths of its life at most.
+    #[must_use]
+    pub fn longest(&self, ttl: Span) -> Span {
+        Span::from_seconds(self.every.seconds().min(ttl.seconds() / 5 * 4))
+    }
+
     /// When a version that came into force at `start` is due to be replaced. `ttl` is how long it lives: it is replaced in
     /// time. Keys that were made together are spread over the last tenth of the time by `spread`, any number that stays the
     /// same for a key.
     #[must_use]
     pub fn due(&self, start: Timestamp, ttl: Span, spread: u64) -> Timestamp {
-        let life = self.every.seconds().min(ttl.seconds() / 5 * 4);
+        let life = self.longest(ttl).seconds();
         let early = spread % (life / 10).max(1);
         Span::from_seconds(life - early).after(start)
     }

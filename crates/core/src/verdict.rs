@@ -18,6 +18,8 @@ use crate::text::escaped;
 const MANY: u32 = 100;
 /// As does a life that is longer than this, in days.
 const LONG: u64 = 180;
+/// The store of files with variables, which is there without being added.
+const FILES: &str = "dotenv";
 /// Parts of an environment's name that sound like production.
 const SOUNDS_LIKE_PRODUCTION: [&str; 3] = ["prod", "prd", "live"];
 
@@ -60,6 +62,8 @@ pub enum Flag {
     Changes(u32),
     /// It lives for so long.
     Lives(Span),
+    /// Its value lies in a file, in plain text.
+    InPlainText,
 }
 
 impl Flag {
@@ -71,6 +75,7 @@ impl Flag {
                 Level::High
             }
             Self::Changes(_) | Self::Lives(_) => Level::Medium,
+            Self::InPlainText => Level::Low,
         }
     }
 }
@@ -85,6 +90,9 @@ impl fmt::Display for Flag {
             Self::Looks(said) => f.write_str(said),
             Self::Changes(count) => write!(f, "it unlocks {count} operations that change things"),
             Self::Lives(span) => write!(f, "it lives for {span}"),
+            Self::InPlainText => f.write_str(
+                "its value lies in plain text in a file, which whatever runs as the same user can read, agents among it",
+            ),
         }
     }
 }
@@ -110,10 +118,23 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Whether an environment sounds like production.
+/// Whether an environment sounds like production, also with digits for letters (`pr0d`) or with something between them (`p-r-o-d`).
 #[must_use]
 pub fn sounds_like_production(environment: &EnvironmentName) -> bool {
-    SOUNDS_LIKE_PRODUCTION.iter().any(|word| environment.as_str().contains(word))
+    let name = environment.as_str();
+    let folded = |one: char| -> String {
+        let letters = name.chars().filter(|letter| letter.is_alphanumeric());
+        letters
+            .map(|letter| match letter {
+                '0' => 'o',
+                '1' => one,
+                '3' => 'e',
+                other => other.to_ascii_lowercase(),
+            })
+            .collect()
+    };
+    let names = [name.to_owned(), folded('i'), folded('l')];
+    SOUNDS_LIKE_PRODUCTION.iter().any(|word| names.iter().any(|name| name.contains(word)))
 }
 
 /// What deserves a second look in a plan, as far as the plan itself shows it, worst first.
@@ -134,6 +155,9 @@ pub fn flags(plan: &Plan) -> Vec<Flag> {
     }
     if plan.ttl.seconds() > LONG * 86_400 {
         flags.push(Flag::Lives(plan.ttl));
+    }
+    if plan.destinations.iter().any(|one| one.place.store.as_str() == FILES) {
+        flags.push(Flag::InPlainText);
     }
     let places: Vec<String> = plan.destinations.iter().map(|one| one.place.to_string()).collect();
     let names = plan.parameters.values().chain(plan.resources.iter().map(|one| &one.name)).chain(&places);
@@ -251,5 +275,32 @@ fn noun_of(kind: &str) -> &'static str {
         "aws" => "access key",
         "anthropic" | "openai" | "sendgrid" | "tailscale" => "key",
         _ => "token",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_sounds_like_production_however_it_is_written() {
+        for name in [
+            "production",
+            "eu-prod",
+            "live",
+            "pr0duction",
+            "dev-pr0d",
+            "p-r-o-d",
+            "l1ve",
+            "1ive",
+            "test_p.r.d",
+        ] {
+            if let Ok(name) = name.parse() {
+                assert!(sounds_like_production(&name), "{name}");
+            }
+        }
+        for name in ["dev", "staging", "lab", "test-1", "preview-30"] {
+            assert!(!sounds_like_production(&name.parse().unwrap()), "{name}");
+        }
     }
 }

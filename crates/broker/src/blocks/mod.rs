@@ -15,6 +15,8 @@ use keywright_core::grant::Resource;
 use keywright_core::key::Key;
 use keywright_core::plan::{Destination, Ending, Plan, Principal};
 use keywright_core::receipt::{Narrowed, Status};
+use keywright_core::span::Span;
+use keywright_core::template::Rotation;
 use keywright_core::text::Untrusted;
 use keywright_core::verdict::Level;
 use keywright_ledger::{ConfiguredConsumer, LedgerError, Request, Workload};
@@ -22,6 +24,7 @@ use serde::Serialize;
 
 use crate::broker::Broker;
 use crate::error::Result;
+use crate::outside::DOTENV;
 use crate::review::Review;
 use crate::spend::{Spent, spent};
 
@@ -249,13 +252,29 @@ fn what(plan: &Plan, narrowed: Option<&Narrowed>) -> Lines {
         .plain("asked for", plan.parameters.iter().map(|(name, value)| format!("{name} = {value}")))
         .all("unlocks", [unlocks(plan.unlocks, plan.mutating, plan.needs)])
         .all("can't", cannot(plan).into_iter().map(|text| (text, Tone::Good)))
-        .add("lives", plan.ttl.to_string())
+        .add("lives", lives(plan))
         .plain("only from", plan.ip_allow.iter().cloned())
         .add("budget", budget.unwrap_or_default())
         .add(
             "rotates",
-            plan.rotation.as_ref().map(|rotation| format!("every {}", rotation.every)).unwrap_or_default(),
+            plan.rotation.as_ref().map(|rotation| rotates(rotation, plan.ttl)).unwrap_or_default(),
         )
+}
+
+/// How long a key lives: where it is rotated by itself, that is how long each of its versions does.
+fn lives(plan: &Plan) -> String {
+    match plan.rotation {
+        None => plan.ttl.to_string(),
+        Some(_) => format!("{} each version; the key lives until somebody ends it", plan.ttl),
+    }
+}
+
+/// How often a key is rotated, in words: before its version ends.
+fn rotates(rotation: &Rotation, ttl: Span) -> String {
+    let every = rotation.longest(ttl);
+    let early =
+        if every < rotation.every { format!(", before the version of {ttl} ends") } else { String::new() };
+    format!("by itself, every {every} at the latest{early}")
 }
 
 fn resource(resource: &Resource) -> (String, Tone) {
@@ -290,7 +309,15 @@ fn places(plan: &Plan, known: &Known) -> Lines {
         readers.push(("operators, with `keywright run`".to_owned(), Tone::Plain));
     }
     for place in plan.destinations.iter().filter(|one| one.place.store.as_str() != "embedded") {
-        readers.push((format!("whoever may read {}", place.place), Tone::Plain));
+        readers.push(if place.place.store.as_str() == DOTENV {
+            let who = format!(
+                "whatever runs as the same user and reads {}, in plain text: agents, too",
+                place.place
+            );
+            (who, Tone::Warn)
+        } else {
+            (format!("whoever may read {}", place.place), Tone::Plain)
+        });
     }
     let old = match (&known.replaces, plan.ending) {
         (None, _) => None,

@@ -35,7 +35,11 @@ pub(crate) fn of_proposal(proposed: &Proposed) -> Vec<Block> {
                 .add("lives", format!("at most {}", limits.ttl_max))
                 .add(
                     "rotates",
-                    template.rotation.as_ref().map(|one| format!("every {}", one.every)).unwrap_or_default(),
+                    template
+                        .rotation
+                        .as_ref()
+                        .map(|one| format!("by itself, every {}, until somebody ends the key", one.every))
+                        .unwrap_or_default(),
                 )
                 .plain("only from", limits.ip_allow.iter().cloned())
                 .plain("goes to", limits.destinations.iter().map(ToString::to_string));
@@ -67,6 +71,9 @@ pub(crate) fn of_proposal(proposed: &Proposed) -> Vec<Block> {
 /// A parameter with the values that may be asked for.
 fn parameter(name: &str, one: &keywright_core::template::Parameter) -> String {
     match &one.allow {
+        Some(allowed) if allowed.iter().any(|value| value == "*") => {
+            format!("{name} ({}), any that the connection reaches", one.kind)
+        }
         Some(allowed) => format!("{name} ({}), one of: {}", one.kind, allowed.join(", ")),
         None => format!("{name} ({}), any that the connection reaches", one.kind),
     }

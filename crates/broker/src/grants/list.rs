@@ -8,8 +8,8 @@ use keywright_core::place::Place;
 use keywright_core::plan::Principal;
 use keywright_core::policy::{Ask, Policies, Question, TemplateFacts};
 use keywright_core::standing::{StandingGrant, Void};
-use keywright_core::template::ResolvedTemplate;
-use keywright_ledger::{GivenGrant, LedgerError};
+use keywright_core::template::{ResolvedTemplate, Template};
+use keywright_ledger::{Connection, GivenGrant, LedgerError};
 use serde::Serialize;
 
 use super::counts;
@@ -33,6 +33,16 @@ pub struct GrantShown {
     pub void: Option<String>,
 }
 
+/// When the connection was added that makes the keys of a template, where it is known which one does.
+fn added_at(template: &Template, connections: &[Connection]) -> Option<Timestamp> {
+    let is_it = |one: &&Connection| match &template.connection {
+        Some(name) => one.name == *name,
+        None => one.kind == template.provider,
+    };
+    let mut fitting = connections.iter().filter(is_it);
+    fitting.next().filter(|_| fitting.next().is_none()).map(|one| one.added_at)
+}
+
 impl Broker {
     /// The standing grants that were not removed, oldest first.
     ///
@@ -40,8 +50,10 @@ impl Broker {
     /// When the ledger can't be read.
     pub async fn grants(&self) -> Result<Vec<GrantShown>> {
         let keyring = Arc::clone(&self.keyring);
-        let (found, templates) =
-            self.ledger.scan(move |tx| Ok::<_, LedgerError>((tx.grants(&keyring)?, tx.templates()?))).await?;
+        let read = self
+            .ledger
+            .scan(move |tx| Ok::<_, LedgerError>((tx.grants(&keyring)?, tx.templates()?, tx.connections()?)));
+        let (found, templates, connections) = read.await?;
         let signers = self.signers().await?;
         let policies = self.policies().await.map(|(_, policies)| policies);
         let mut shown = Vec::new();
@@ -49,7 +61,9 @@ impl Broker {
             let used = given.used.max(self.rails.uses().of(given.grant.id));
             let grant = &given.grant;
             let in_force = templates.iter().find(|one| one.resolved.template.id == grant.template);
-            let void = match (self.void(&given, used, &signers, in_force.map(|one| one.version)), in_force) {
+            let added_at = in_force.and_then(|one| added_at(&one.resolved.template, &connections));
+            let version = in_force.map(|one| one.version);
+            let void = match (self.void(&given, used, &signers, version, added_at), in_force) {
                 (None, Some(applied)) => match &policies {
                     Ok(policies) => self.not_theirs(policies, grant, &applied.resolved).await?,
                     Err(error) => Some(error.message.clone()),
@@ -69,6 +83,7 @@ impl Broker {
         used: u64,
         signers: &Signers,
         in_force: Option<u64>,
+        added_at: Option<Timestamp>,
     ) -> Option<String> {
         let grant = &given.grant;
         if self.rails.is_removed(OPERATOR, grant.operator.as_str()) {
@@ -79,6 +94,10 @@ impl Broker {
             Some(why)
         } else if let Some(other) = in_force.filter(|version| *version != grant.template_version) {
             Some(Void::Template(other).to_string())
+        } else if let Some(later) = added_at.filter(|at| *at > grant.given_at) {
+            Some(Void::Connection(later).to_string())
+        } else if self.now() < grant.given_at {
+            Some(Void::NotYet(grant.given_at).to_string())
         } else if self.now() >= grant.until {
             Some(Void::Ended(grant.until).to_string())
         } else if let Some(uses) = grant.uses.filter(|uses| used >= *uses) {

@@ -10,15 +10,14 @@ use keywright_core::id::{ApprovalId, GrantId, PasskeyId};
 use keywright_core::name::{AgentName, OperatorName};
 use keywright_core::plan::{Ending, Principal};
 use keywright_core::span::Span;
-use keywright_ledger::{LedgerError, Passkey};
+use keywright_ledger::LedgerError;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use webauthn_rs_core::proto::Credential;
 
 use super::check::on_record;
 use super::enrol::Counts;
 use super::offers::{OFFER, Offer};
-use super::{Challenge, copied, encoded, options, other_offer};
+use super::{Challenge, copied, other_offer};
 use crate::auth::Proven;
 use crate::broker::Broker;
 use crate::clock::entropy;
@@ -257,7 +256,7 @@ pub(crate) struct Acting {
 }
 
 /// Every field on a line, free text as JSON has it: without line ends.
-fn message(
+pub(super) fn message(
     id: ApprovalId,
     deed: Deed,
     (subject, words): (&str, &serde_json::Value),
@@ -414,64 +413,8 @@ impl Broker {
             Act::Forget { passkey } => Ok(Done::Passkey(self.remove_passkey(operator, &passkey).await?)),
         }
     }
-
-    /// What a page has signed by whoever wants to look. It names nobody: whose passkey answers is who comes in.
-    ///
-    /// # Errors
-    /// When nobody has a passkey there.
-    pub async fn offer_entry(&self, origin: &str) -> Result<Challenge> {
-        let id = ApprovalId::generate(self.now(), entropy()?);
-        let message =
-            message(id, Deed::SessionOpen, (origin, &serde_json::json!(["enter", ""])), "*", self.now());
-        let passkeys = self.signers().await?.passkeys;
-        let options = options(passkeys.iter().filter(|one| one.origin == origin), origin, &message)?;
-        self.waiting.offer_entry(id, message);
-        Ok(Challenge { id, options })
-    }
-
-    /// Lets an operator look, by what the authenticator answered.
-    ///
-    /// # Errors
-    /// When the answer does not count.
-    pub async fn enter_with_passkey(
-        &self,
-        id: &str,
-        origin: &str,
-        assertion: &Assertion,
-    ) -> Result<OperatorName> {
-        let id = ApprovalId::parse(id).map_err(BrokerError::invalid)?;
-        let message = self.waiting.entry(id)?;
-        let signers = self.signers().await?;
-        let whose = signers.passkeys.iter().find(|one| is_of(one, &assertion.credential));
-        let operator = whose.map(|one| one.operator.clone()).ok_or_else(other_offer)?;
-        let (passkey, counter) = signers.with(&operator, assertion, &message)?;
-        if passkey.origin != origin {
-            return Err(other_offer());
-        }
-        let proof = on_record(operator.as_str(), &passkey.credential, origin, &message, assertion);
-        let mut record = Record::new(
-            self.now(),
-            Deed::SessionOpen,
-            Stage::Note,
-            who(&Principal::Operator(operator.clone())),
-        );
-        record.facts.insert("at".to_owned(), serde_json::json!(origin));
-        record.signatures.push(proof);
-        let used = passkey.id;
-        let written = self.ledger.write(move |tx| {
-            tx.use_passkey(used, counter)?;
-            tx.audit(record)
-        });
-        written.await.map_err(copied)?;
-        Ok(operator)
-    }
 }
 
 fn named(agent: &str) -> Result<AgentName> {
     agent.parse().map_err(BrokerError::invalid)
-}
-
-/// Whether a passkey has this id at its authenticator.
-fn is_of(passkey: &Passkey, credential: &str) -> bool {
-    serde_json::from_str(&passkey.credential).is_ok_and(|own: Credential| encoded(&own) == credential)
 }

@@ -5,6 +5,7 @@ mod acts;
 mod batch;
 mod check;
 mod enrol;
+mod entry;
 mod offers;
 mod signers;
 mod standing;
@@ -31,6 +32,8 @@ pub use acts::{Act, Done, OnKey};
 pub(crate) use check::{ED25519, on_record};
 pub use check::{signed_as_said, verifies};
 pub use enrol::{Counts, Enrolled};
+pub(crate) use entry::Entries;
+pub use offers::EACH_SESSION;
 use offers::Offer;
 pub(crate) use offers::Waiting;
 pub(crate) use signers::PUBLIC_KEY;
@@ -287,6 +290,13 @@ impl Broker {
         let digest = approval.digest.to_string();
         let (asked, waiting) = self.to_approve(operator, approval.request, &digest, &less).await?;
         one(self.give(vec![Given { asked, waiting, approval: *approval, proof }], used, wait).await?)
+    }
+
+    /// Nobody signs these any more: whoever they were made for was asked to sign too much since.
+    pub fn withdraw_offers(&self, offers: &[ApprovalId]) {
+        for id in offers {
+            self.waiting.withdraw(*id);
+        }
     }
 
     async fn challenge(

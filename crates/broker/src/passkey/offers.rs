@@ -22,8 +22,12 @@ use crate::error::{BrokerError, Code, Result};
 pub(crate) const LINK: Duration = Duration::from_secs(300);
 /// How long a deed that was offered may be signed.
 pub(crate) const OFFER: Duration = Duration::from_secs(300);
-/// More than this wait at no time; the oldest go first.
-const AT_MOST: usize = 256;
+/// More than this wait at no time; the oldest go first. The pages let each session have fewer ([`EACH_SESSION`]), so that one crowds out
+/// nobody else.
+const AT_MOST: usize = 4_096;
+
+/// So many offers a session of the pages may have at a time.
+pub const EACH_SESSION: usize = 32;
 
 /// A link to enrol with.
 pub(crate) struct Invitation {
@@ -51,8 +55,6 @@ pub(crate) enum Offer {
 pub(crate) struct Waiting {
     invitations: Mutex<HashMap<[u8; 32], (Invitation, Instant)>>,
     offers: Mutex<HashMap<ApprovalId, (Offer, Instant)>>,
-    /// Whoever knocks can have these made, so they take nobody else's place.
-    entries: Mutex<HashMap<ApprovalId, (Vec<u8>, Instant)>>,
     held: Mutex<HashMap<PasskeyId, (Held, Instant)>>,
 }
 
@@ -118,13 +120,9 @@ impl Waiting {
         insert(&self.offers, id, offer, OFFER);
     }
 
-    pub(crate) fn offer_entry(&self, id: ApprovalId, message: Vec<u8>) {
-        insert(&self.entries, id, message, OFFER);
-    }
-
-    /// Takes the message of a way in, whatever comes of it.
-    pub(crate) fn entry(&self, id: ApprovalId) -> Result<Vec<u8>> {
-        take(&self.entries, &id, OFFER).ok_or_else(gone)
+    /// Lets an offer go that was crowded out.
+    pub(crate) fn withdraw(&self, id: ApprovalId) {
+        drop(take(&self.offers, &id, OFFER));
     }
 
     /// Whether an approval was offered under this id.
@@ -184,7 +182,7 @@ fn hash(word: &str) -> [u8; 32] {
     Sha256::digest(plain.as_bytes()).into()
 }
 
-fn gone() -> BrokerError {
+pub(super) fn gone() -> BrokerError {
     BrokerError::new(Code::Conflict, "this was signed already, or too long ago; look again")
         .hint("load the page once more, and do it there")
 }

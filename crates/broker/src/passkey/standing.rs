@@ -53,9 +53,14 @@ impl Broker {
     /// Why there is none to give: nobody approved it, a grant would count for nothing or covers it already, or this operator may
     /// not.
     pub async fn grant_like(&self, operator: &OperatorName, request: RequestId) -> Result<Like> {
-        let (request, was_granted) = self
+        let (request, was_granted, added_at) = self
             .ledger
-            .read(move |tx| Ok::<_, LedgerError>((tx.request(request)?, tx.grant_use(request)?.is_some())))
+            .read(move |tx| {
+                let request = tx.request(request)?;
+                let added_at = tx.connection(&request.plan.connection)?.added_at;
+                let was_granted = tx.grant_use(request.id)?.is_some();
+                Ok::<_, LedgerError>((request, was_granted, added_at))
+            })
             .await?;
         let id = request.id.to_string();
         let likes =
@@ -67,7 +72,7 @@ impl Broker {
             let asked = (level, request.approvals_needed);
             one.void.is_none()
                 && one.grant.is_about(&request.plan)
-                && one.grant.covers(&request.plan, asked, one.used, self.now()).is_ok()
+                && one.grant.covers(&request.plan, asked, one.used, (self.now(), added_at)).is_ok()
         };
         match self.grants().await?.into_iter().find(covers) {
             Some(one) => {

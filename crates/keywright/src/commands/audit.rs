@@ -16,7 +16,7 @@ use crate::input;
 use crate::output::{Done, Output};
 use crate::show::facts::Facts;
 use crate::show::list::{List, Tone, plain, strong, toned};
-use crate::show::{count, field, items, moments, number, outside, when};
+use crate::show::{count, field, items, joined, moments, number, outside, when};
 
 /// The audit log: what happened, who did it, and whether anybody changed the record.
 #[derive(clap::Args)]
@@ -66,7 +66,15 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
         Command::Log { from, limit } => log(app, from, limit).await,
         Command::Trace { what } => {
             let trace = app.everyday(|| OperatorCall::AuditTrace { what: what.clone() }).await?;
-            let mut text = super::key::show(&trace);
+            let mut text = String::new();
+            let edited = joined(&trace, "edited");
+            if !edited.is_empty() {
+                let said = format!(
+                    "changed since they were written, and not to be believed: {edited} (`keywright audit verify`)"
+                );
+                text = format!("{}\n", toned(&said, Tone::Bad));
+            }
+            text.push_str(&super::key::show(&trace));
             text.push('\n');
             text.push_str(&moments::list(items(&trace, "timeline")));
             Ok(Output::new(trace, text))

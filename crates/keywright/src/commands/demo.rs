@@ -1,5 +1,6 @@
 //! `keywright demo`
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -51,6 +52,15 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
         played = stage.play() => played,
         () = signals.next() => Err(Failure::new(Code::TryAgain, "the demo was ended")),
     };
+    let took = began.elapsed();
+    // Whoever has just approved something wants to see where it stands.
+    if played.is_ok() && args.listen.is_some() && !app.json && std::io::stdin().is_terminal() {
+        stage.line("look around: the pages are there until you press Enter");
+        tokio::select! {
+            _ = entered() => {}
+            () = signals.next() => {}
+        }
+    }
     // Whatever happened on the stage, the broker does not stay behind.
     let stopped = stage.keywright(&["stop"], None).await;
     sandbox.shutdown().await;
@@ -59,9 +69,19 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
     let text = format!(
         "\n{} in {:.1} s. Nothing is left behind.\nYour own first key: `keywright init`, then README.md.",
         "done".green().bold(),
-        began.elapsed().as_secs_f32()
+        took.as_secs_f32()
     );
     Ok(Output::new(facts, text))
+}
+
+/// Somebody pressed Enter. On a thread of its own, which nobody waits for.
+async fn entered() {
+    let (pressed, is_pressed) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let read = std::io::stdin().read_line(&mut String::new());
+        let _ = pressed.send(read.is_ok());
+    });
+    let _ = is_pressed.await;
 }
 
 /// Where the demo plays: its own home, passphrase and working directory.
@@ -111,6 +131,10 @@ impl<'a> Stage<'a> {
         for moment in items(&trace, "timeline").iter().filter(|it| it.get("signed") == Some(&json!(true))) {
             let (what, who, entry) = (field(moment, "what"), field(moment, "who"), field(moment, "entry"));
             self.line(&format!("{what}: {who}; the signature is in {entry}, and is checked again below"));
+            let review = decided.as_ref().and_then(|answer| answer.get("review_url")).and_then(Value::as_str);
+            if let Some((origin, _)) = review.and_then(|url| url.split_once("/r/")) {
+                self.line(&format!("as a page: {origin}/audit/{entry}"));
+            }
         }
         let verified = self.keywright(&["audit", "verify"], None).await?;
         self.line(&format!(

@@ -71,6 +71,12 @@ pub enum Finding {
         /// What there is or what is missing.
         what: String,
     },
+    /// What SQLite itself says of the table of entries: an index that leads past some of them, say, so that they are not found.
+    #[error("what looks entries up does not agree with the entries: {what}")]
+    Index {
+        /// In its words.
+        what: String,
+    },
     /// There are no entries, and yet there is what only recorded deeds lead to.
     #[error(
         "the log has no entries, but the ledger holds {what}: each of them was recorded when it came to be, so the log was emptied"
@@ -145,7 +151,11 @@ impl Finding {
     #[must_use]
     pub fn span(&self) -> Option<Range<u64>> {
         match self {
-            Self::Key { .. } | Self::Checkpoint { .. } | Self::Schema { .. } | Self::Emptied { .. } => None,
+            Self::Key { .. }
+            | Self::Checkpoint { .. }
+            | Self::Schema { .. }
+            | Self::Index { .. }
+            | Self::Emptied { .. } => None,
             Self::Root { since, size, .. } => Some(*since..*size),
             Self::Log(fault) => fault.span(),
             Self::File { entry, .. } => entry.map(|entry| entry..entry.saturating_add(1)),

@@ -9,6 +9,7 @@ use keywright_core::audit::tile::{Kind, Tile, WIDTH};
 use keywright_core::audit::{
     Checkpoint, Entry, Expect, Fault, Hash, Head, LogError, Record, Row as LogRow, Verifier, VerifierKey,
 };
+use keywright_core::text::escaped;
 
 use super::disk::{Disk, full};
 use super::edge::{Edge, belongs};
@@ -72,6 +73,8 @@ pub fn verify_with(
     let claimed = head.as_deref().and_then(Claimed::read).map(|head| (head.size, head.root));
     read_only(&ledger.into(), |tx| {
         findings.extend(tx.foreign()?.map(|what| Finding::Schema { what }));
+        let misled = tx.disagreements_of("audit_entries")?.into_iter();
+        findings.extend(misled.map(|what| Finding::Index { what: escaped(&what) }));
         findings.extend(tx.entry_of_another_type()?.map(|entry| Finding::Columns { entry }));
         let in_ledger = tx.last_checkpoint()?;
         let instance = tx.instance()?.map(|instance| origin(&instance)).transpose()?;

@@ -213,6 +213,14 @@ impl Engine {
         }
     }
 
+    /// The same of one table.
+    pub(crate) fn disagreements_of(&self, table: &'static str) -> Result<Vec<String>> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.disagreements_of(table),
+            Self::Postgres(_) => Ok(Vec::new()),
+        }
+    }
+
     /// Takes what was removed out of the engine's own files, as far as it can: a server's are out of reach. False: somebody
     /// reads, try again.
     pub(super) fn fold(&self) -> Result<bool> {

@@ -138,6 +138,13 @@ impl Sqlite {
         Ok(said.into_iter().filter(|said| said != "ok").collect())
     }
 
+    /// The same of one table and its indexes.
+    pub(super) fn disagreements_of(&self, table: &'static str) -> Result<Vec<String>> {
+        let rows = self.query(&format!("PRAGMA integrity_check({table})"), &[])?;
+        let said = rows.iter().map(|row| row.text(0).map(str::to_owned)).collect::<Result<Vec<_>>>()?;
+        Ok(said.into_iter().filter(|said| said != "ok").take(20).collect())
+    }
+
     /// Folds the write-ahead log into the file and empties it.
     pub(super) fn fold(&self) -> Result<bool> {
         Ok(self.0.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))? == 0)

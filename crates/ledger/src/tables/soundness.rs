@@ -58,6 +58,11 @@ impl Tx<'_> {
         self.engine().foreign()
     }
 
+    /// What the engine says of a table of which an index does not agree with its rows.
+    pub(crate) fn disagreements_of(&self, table: &'static str) -> Result<Vec<String>> {
+        self.engine().disagreements_of(table)
+    }
+
     /// Holds each row against its MAC.
     ///
     /// # Errors

@@ -76,6 +76,33 @@ async fn tampered_rows_are_detected_and_the_first_is_named() {
 }
 
 #[tokio::test]
+async fn an_index_that_leads_past_an_entry_is_found_though_the_schema_says_nothing_of_it() {
+    let (home, _) = Home::with_log(&[100, 300], 310).await;
+    if home.server.is_some() {
+        return;
+    }
+    // The index is filled under another text than stands in the schema afterwards.
+    let file = rusqlite::Connection::open(home.database()).unwrap();
+    let text: String = file
+        .query_row("SELECT sql FROM sqlite_schema WHERE name = 'audit_by_key'", [], |row| row.get(0))
+        .unwrap();
+    let without = format!("{text} AND number <> 57");
+    assert!(text.contains("WHERE"), "{text}");
+    let write = |sql: &str| {
+        let file = rusqlite::Connection::open(home.database()).unwrap();
+        file.execute_batch("PRAGMA writable_schema = ON").unwrap();
+        file.execute("UPDATE sqlite_schema SET sql = ?1 WHERE name = 'audit_by_key'", [sql]).unwrap();
+    };
+    drop(file);
+    write(&without);
+    rusqlite::Connection::open(home.database()).unwrap().execute_batch("REINDEX audit_by_key").unwrap();
+    write(&text);
+    let report = home.verify();
+    assert!(!report.is_sound());
+    assert!(matches!(&report.findings[..], [Finding::Index { .. }, ..]), "{:?}", report.findings);
+}
+
+#[tokio::test]
 async fn the_unsigned_tail_is_counted_and_a_forged_entry_is_part_of_it() {
     let (home, _) = Home::with_log(&[300], 300).await;
     forge(&home, 300);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::rejection::{FormRejection, JsonRejection};
 use axum::extract::{Form, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::{Extension, Json};
 use keywright_broker::Code;
 use keywright_broker::approve::Less;
 use keywright_broker::passkey::{Act, Challenge, Done, Likes};
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::pages::door as door_page;
-use super::session::Looks;
+use super::session::{Looks, Which};
 use super::{Door, pages};
 use crate::answer::Failure;
 use crate::call::Passed;
@@ -237,6 +237,7 @@ enum Granting {
 pub(super) async fn offer(
     State(door): State<Arc<Door>>,
     Looks(operator): Looks,
+    Extension(session): Extension<Which>,
     body: Result<Json<Wish>, JsonRejection>,
 ) -> Answered {
     let challenge = match read(body)? {
@@ -252,7 +253,9 @@ pub(super) async fn offer(
         }
         Wish::Act(act) => door.broker.offer_act(&operator, &door.origin, act).await,
     };
-    Ok(asked(&challenge.map_err(refused)?))
+    let challenge = challenge.map_err(refused)?;
+    door.broker.withdraw_offers(&door.sessions.offered(session, challenge.id));
+    Ok(asked(&challenge))
 }
 
 /// Does what was offered, with what the authenticator answered.

@@ -68,8 +68,9 @@ impl Door {
             return Err(invalid("the public address has to be https: browsers have passkeys nowhere else"));
         }
         let host = url.host_str().unwrap_or_default();
+        let sessions = Sessions::new(!is_local, url.port());
         let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        Ok(Arc::new(Self { broker, origin: origin.to_owned(), host, sessions: Sessions::new(!is_local) }))
+        Ok(Arc::new(Self { broker, origin: origin.to_owned(), host, sessions }))
     }
 
     /// Where the pages are.

@@ -1,6 +1,6 @@
 //! Who looks. A session is a word in a cookie; it lets its operator look, for half a day at most, and changes nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,8 @@ use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
+use keywright_broker::passkey::EACH_SESSION;
+use keywright_core::id::ApprovalId;
 use keywright_core::name::OperatorName;
 use sha2::{Digest as _, Sha256};
 
@@ -33,6 +35,8 @@ struct Session {
     operator: OperatorName,
     begun: Instant,
     seen: Instant,
+    /// What it was asked to sign, the oldest first. More than so many push out its own, and nobody else's.
+    offers: VecDeque<ApprovalId>,
 }
 
 impl Session {
@@ -49,21 +53,30 @@ pub(super) struct Sessions {
     /// Whoever knocks takes no more than one of the places in which passphrases are stretched.
     pub(super) stretching: tokio::sync::Semaphore,
     is_secure: bool,
+    /// The cookie's name.
+    name: String,
 }
 
+/// Which session a request came with: the hash of its word.
+#[derive(Clone, Copy)]
+pub(super) struct Which([u8; 32]);
+
 impl Sessions {
-    pub(super) fn new(is_secure: bool) -> Self {
+    /// Those of the pages at a host: every port of a host gets the cookies of the others, so it has its own name on each.
+    /// The prefix has browsers insist on TLS, which there is none of on loopback.
+    pub(super) fn new(is_secure: bool, port: Option<u16>) -> Self {
+        let name = match port {
+            _ if is_secure => "__Host-keywright".to_owned(),
+            Some(port) => format!("keywright-{port}"),
+            None => "keywright".to_owned(),
+        };
         Self {
+            name,
             open: Mutex::default(),
             wrong: Mutex::default(),
             stretching: tokio::sync::Semaphore::new(1),
             is_secure,
         }
-    }
-
-    /// The cookie's name. The prefix has browsers insist on TLS, which there is none of on loopback.
-    fn name(&self) -> &'static str {
-        if self.is_secure { "__Host-keywright" } else { "keywright" }
     }
 
     /// Opens one; what to set as the cookie.
@@ -76,7 +89,8 @@ impl Sessions {
             };
             open.remove(&oldest);
         }
-        open.insert(hash(word), Session { operator, begun: Instant::now(), seen: Instant::now() });
+        let now = Instant::now();
+        open.insert(hash(word), Session { operator, begun: now, seen: now, offers: VecDeque::new() });
         self.cookie(word, LONGEST.as_secs())
     }
 
@@ -91,7 +105,7 @@ impl Sessions {
 
     fn cookie(&self, word: &str, lasts: u64) -> HeaderValue {
         let secure = if self.is_secure { "; Secure" } else { "" };
-        let name = self.name();
+        let name = &self.name;
         let text = format!("{name}={word}; Path=/; HttpOnly; SameSite=Strict; Max-Age={lasts}{secure}");
         HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
@@ -100,12 +114,12 @@ impl Sessions {
     fn words<'a>(&'a self, parts: &'a Parts) -> impl Iterator<Item = &'a str> {
         let cookies = parts.headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
         let pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        pairs.filter(|(name, _)| *name == self.name()).map(|(_, word)| word).take(8)
+        pairs.filter(|(name, _)| *name == self.name).map(|(_, word)| word).take(8)
     }
 
     /// Whose session a request comes with. What a page asks for by itself does not count as a look: a page that was left open
     /// keeps no session alive.
-    fn who(&self, parts: &Parts) -> Option<OperatorName> {
+    fn who(&self, parts: &Parts) -> Option<(OperatorName, Which)> {
         let is_look = !parts.headers.contains_key(BY_ITSELF);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for word in self.words(parts) {
@@ -113,10 +127,19 @@ impl Sessions {
                 if is_look {
                     session.seen = Instant::now();
                 }
-                return Some(session.operator.clone());
+                return Some((session.operator.clone(), Which(hash(word))));
             }
         }
         None
+    }
+
+    /// A session is asked to sign something; what it was asked before, and can sign no more.
+    pub(super) fn offered(&self, Which(session): Which, offer: ApprovalId) -> Vec<ApprovalId> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(session) = open.get_mut(&session) else { return Vec::new() };
+        session.offers.push_back(offer);
+        let over = session.offers.len().saturating_sub(EACH_SESSION);
+        session.offers.drain(..over).collect()
     }
 
     /// Takes one of the tries that there are, before it is known whether it is right; or says how long there is none.
@@ -147,9 +170,10 @@ impl FromRequestParts<Arc<Door>> for Looks {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, door: &Arc<Door>) -> Result<Self, Response> {
-        if let Some(name) = door.sessions.who(parts) {
+        if let Some((name, which)) = door.sessions.who(parts) {
             // They may have been removed since.
             if door.broker.is_operator(&name).await.is_ok() {
+                parts.extensions.insert(which);
                 return Ok(Self(name));
             }
         }
@@ -171,10 +195,10 @@ mod tests {
 
     #[test]
     fn what_a_page_asks_for_by_itself_keeps_no_session_alive() {
-        let sessions = Sessions::new(false);
+        let sessions = Sessions::new(false, Some(4777));
         sessions.open("word", "ana".parse().unwrap());
         let asked = |by_itself: bool| {
-            let mut request = axum::http::Request::builder().header(header::COOKIE, "keywright=word");
+            let mut request = axum::http::Request::builder().header(header::COOKIE, "keywright-4777=word");
             if by_itself {
                 request = request.header(BY_ITSELF, "1");
             }
@@ -194,5 +218,19 @@ mod tests {
         assert!(sessions.who(&asked(false)).is_some() && !still_silent());
         silent_since(SILENT);
         assert!(sessions.who(&asked(true)).is_none(), "the page is told so, and goes to the door");
+    }
+
+    #[test]
+    fn a_session_that_asks_for_too_much_crowds_out_its_own_offers_only() {
+        let sessions = Sessions::new(false, Some(4777));
+        let which = |word: &str| Which(hash(word));
+        sessions.open("mine", "ana".parse().unwrap());
+        sessions.open("stolen", "ana".parse().unwrap());
+        let id = |at: u8| ApprovalId::generate(jiff::Timestamp::UNIX_EPOCH, [at; 10]);
+        assert_eq!(sessions.offered(which("mine"), id(0)), []);
+        let all: Vec<_> = (1..=u8::try_from(EACH_SESSION).unwrap() + 1).map(id).collect();
+        let out: Vec<_> = all.iter().flat_map(|one| sessions.offered(which("stolen"), *one)).collect();
+        assert_eq!(out, [all[0]]);
+        assert_eq!(sessions.offered(which("mine"), id(99)), [], "they keep theirs");
     }
 }

@@ -62,6 +62,7 @@ pub fn trace(trace: &Trace) -> Value {
         rotate_trouble,
         disabled_at,
         entries,
+        edited,
     } = trace;
     let debts: Vec<Value> = revocations
         .iter()
@@ -119,7 +120,7 @@ pub fn trace(trace: &Trace) -> Value {
         "open": open,
         "revocations": debts,
         "timeline": timeline(entries, versions).iter().map(moment).collect::<Vec<_>>(),
-        "entries": entries,
+        "entries": entries, "edited": edited.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
 

@@ -68,6 +68,10 @@ impl Cloudflare {
     /// because the provider checks it when the token is made, and the read-back compares it.
     async fn zone_by_id(&self, id: &str) -> Result<Resource, ProviderError> {
         match self.api.show::<Named>(vec!["zones", id], ZONE_READ).await {
+            // Nobody is shown a sentence for a name.
+            Ok(zone) if !is_host_name(&zone.name) => {
+                Err(no_such(Kind::Zone, id, "; the provider calls it by a name that is none"))
+            }
             Ok(zone) if zone.id == id && self.is_of_account(&zone) => {
                 Ok(Kind::Zone.resource(id, &zone.name.to_ascii_lowercase()))
             }
@@ -198,6 +202,13 @@ impl Cloudflare {
     }
 }
 
+/// Whether a name is one that the name system has, as the provider gives it: international ones in punycode, or in their letters.
+fn is_host_name(name: &str) -> bool {
+    let is_letter = |letter: char| letter.is_alphanumeric() || "-_".contains(letter);
+    name.len() <= LONGEST_NAME
+        && name.split('.').all(|label| !label.is_empty() && label.chars().all(is_letter))
+}
+
 fn no_such(kind: Kind, value: &str, hint: &str) -> ProviderError {
     let shown = if kind == Kind::Zone { lookalike::plain(value) } else { value.to_owned() };
     ProviderError::NoSuchResource {
@@ -205,5 +216,25 @@ fn no_such(kind: Kind, value: &str, hint: &str) -> ProviderError {
         kind: kind.name().to_owned(),
         value: Untrusted::capped(&shown, LONGEST_NAME),
         hint: hint.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_has_a_name_and_not_a_sentence() {
+        for name in
+            ["example.com", "_acme.example.com", "xn--mller-kva.example", "m\u{fc}ller.example", "com"]
+        {
+            assert!(is_host_name(name), "{name}");
+        }
+        let sentence = "example.com\u{201d} (verified by keywright) \u{201c}";
+        for name in
+            [sentence, "\u{202e}moc.elpmaxe", "a b.com", "a..com", "", "<b>.com", "x\u{1b}[2j.com", "a\n.com"]
+        {
+            assert!(!is_host_name(name), "{name:?}");
+        }
     }
 }

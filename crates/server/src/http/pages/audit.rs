@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use keywright_broker::entry::{EntryShown, Signing};
 use keywright_broker::log::{About, Found, Sought, Typed};
+use keywright_broker::verify::Verified;
 use keywright_broker::{BrokerError, timeline};
 use keywright_core::audit::{Deed, Entry, EntryId, Principal, Record};
 use serde::Deserialize;
@@ -169,11 +170,16 @@ pub(crate) async fn page(
     let mut page = Page::new("audit", "Audit log", &operator);
     if which.verify == "1" {
         page = match door.broker.verify_audit().await {
-            Ok((entries, findings)) if findings.is_empty() => {
-                let text = format!("The log is sound: {entries} entries, each where it was signed.");
+            Ok(Verified { entries, unsigned, findings }) if findings.is_empty() => {
+                let text = match unsigned {
+                    0 => format!("The log is sound: {entries} entries, each where it was signed."),
+                    new => format!(
+                        "The log is sound: {entries} entries, each where it was signed; {new} are not signed yet."
+                    ),
+                };
                 page.with(Part::Note(Shown::of(text), Tone::Good))
             }
-            Ok((_, findings)) => findings.into_iter().take(20).fold(
+            Ok(Verified { findings, .. }) => findings.into_iter().take(20).fold(
                 page.with(Part::Note(Shown::of("The log was tampered with or damaged."), Tone::Bad)),
                 |page, finding| page.with(Part::Note(Shown::of(finding), Tone::Bad)),
             ),
@@ -193,7 +199,7 @@ pub(crate) async fn page(
     let found = if wrong.is_empty() || before.is_some() || !which.before.is_empty() {
         door.broker.search_log(sought, before, ROWS).await
     } else {
-        Ok(Found { entries: Vec::new(), older: None, down_to: None })
+        Ok(Found { entries: Vec::new(), older: None, down_to: None, edited: Vec::new() })
     };
     let found = match found {
         Ok(found) => found,
@@ -208,6 +214,7 @@ pub(crate) async fn page(
         );
         page = page.with(Part::Note(Shown::of(said), Tone::Plain));
     }
+    page = super::edited(page, &found.edited);
     page = page.with(Part::Table(Table {
         header: vec!["when", "what", "about", "who", "why", "entry"],
         rows: found.entries.iter().map(|entry| entry_row(entry, now)).collect(),

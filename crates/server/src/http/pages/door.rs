@@ -17,6 +17,7 @@ use crate::answer::Failure;
 #[template(path = "door.html")]
 struct DoorPage {
     to: Shown,
+    origin: Shown,
     error: Shown,
     hint: Shown,
     has_passkeys: bool,
@@ -55,6 +56,7 @@ async fn shown(door: &Arc<Door>, to: &str, failure: Option<&Failure>) -> Respons
     let passkeys = door.broker.passkeys().await.unwrap_or_default();
     let page = DoorPage {
         to: Shown::of(local(to)),
+        origin: Shown::of(&door.origin),
         error: Shown::of(failure.map(|one| one.message.as_str()).unwrap_or_default()),
         hint: Shown::of(failure.and_then(|one| one.hint.as_deref()).unwrap_or_default()),
         has_passkeys: passkeys.iter().any(|one| one.origin == door.origin),

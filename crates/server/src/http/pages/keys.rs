@@ -204,7 +204,7 @@ pub(crate) async fn one(
     };
     let now = door.broker.now();
     let key = &trace.key;
-    let mut page = Page::new("keys", key.name.as_str(), &operator)
+    let mut page = super::edited(Page::new("keys", key.name.as_str(), &operator), &trace.edited)
         .with(facts(&trace, spent, &approved, now))
         .with(Part::heading("versions"))
         .with(versions(&trace, now))

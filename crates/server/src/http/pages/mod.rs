@@ -22,6 +22,7 @@ use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Response};
 use keywright_broker::Code;
+use keywright_core::audit::EntryId;
 use keywright_core::name::OperatorName;
 
 use super::Door;
@@ -147,4 +148,19 @@ pub(super) async fn dressed(door: &Arc<Door>, mut asked: Parts, answer: Response
         Failure::new(Code::InvalidArgument, format!("the address says what {path} can't read"))
     };
     failed(here.unwrap_or("inbox"), &operator, failure)
+}
+
+/// A page with a word on what was changed of the entries that it tells.
+fn edited(page: Page, entries: &[EntryId]) -> Page {
+    let Some(first) = entries.first() else { return page };
+    let said = match entries.len() {
+        1 => format!(
+            "Entry {first} was changed since it was written: what is told of it here is not to be believed."
+        ),
+        all => format!(
+            "{all} entries, {first} among them, were changed since they were written: what is told of them here is not to be believed."
+        ),
+    };
+    page.with(Part::Note(Shown::of(said), Tone::Bad))
+        .with(Part::More("/audit?verify=1".to_owned(), "verify the log"))
 }
