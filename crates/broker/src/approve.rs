@@ -125,12 +125,15 @@ impl Broker {
         wait: Duration,
     ) -> Result<Vec<Receipt>> {
         let ids: Vec<RequestId> = given.iter().map(|one| one.waiting.id).collect();
+        let (rails, keyring) = (Arc::clone(&self.rails), Arc::clone(&self.keyring));
         let written = self.ledger.write(move |tx| {
+            let signers = Signers::of(tx, &rails, &keyring)?;
             for Given { asked, waiting, approval, proof } in given {
                 let who = who(&Principal::Operator(approval.operator.clone()));
                 if waiting.digest != asked.digest {
                     narrow(tx, &asked, &waiting, who.clone())?;
                 }
+                tx.clear_approvals(waiting.id, &approval.operator, |one| signers.vouch_for(one))?;
                 tx.add_approval(&approval)?;
                 let mut record = of_request(tx.now(), Deed::ApprovalGive, Stage::Note, who, &waiting);
                 record.signatures.push(proof);

@@ -310,6 +310,32 @@ async fn a_plan_that_was_changed_after_it_was_asked_is_neither_shown_nor_approve
 }
 
 #[tokio::test]
+async fn rows_that_are_no_approvals_hide_no_request_and_keep_nobody_from_approving() {
+    let world = World::new().await;
+    let wish = Ask { environment: "production".to_owned(), ..ask("example.com", "PROD") };
+    let id = world.request(&wish).await.unwrap().request.to_string();
+    let digest = one(&world, "SELECT digest FROM requests");
+    // One that can't be read, and one that reads well and is of nobody.
+    for (at, (operator, signature)) in
+        [("ana", "07".repeat(64)), ("bo", "00".to_owned())].into_iter().enumerate()
+    {
+        let junk = format!(
+            "INSERT INTO approvals (id, request, operator, digest, given_at, expires_at, signature) SELECT \
+             'apr_0197000000007000800000000000000{at}', id, '{operator}', digest, created_at, expires_at, x'{signature}' \
+             FROM requests WHERE id = '{id}'"
+        );
+        edit(&world, &junk);
+    }
+    let inbox = world.broker.inbox_part(None, 10).await.unwrap();
+    assert_eq!(inbox.waiting.len(), 1);
+    let ana = world.ana().await;
+    let given = world.broker.approve(&ana, &id, &digest, &<_>::default(), Duration::ZERO).await.unwrap();
+    assert_eq!((given.status, given.approvals.given), (Status::PendingApproval, 1));
+    let again = world.broker.approve(&ana, &id, &digest, &<_>::default(), Duration::ZERO).await;
+    assert_eq!(again.unwrap_err().code, Code::Conflict, "hers counts once");
+}
+
+#[tokio::test]
 async fn approvals_that_were_used_make_no_second_key() {
     let world = World::new().await;
     let id = two_approve(&world, "PROD").await;

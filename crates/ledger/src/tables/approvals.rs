@@ -6,7 +6,7 @@ use keywright_core::name::OperatorName;
 use keywright_core::plan::Digest;
 
 use crate::error::{LedgerError, Result};
-use crate::sql::{Tx, Value};
+use crate::sql::{Row, Tx, Value};
 
 impl Tx<'_> {
     /// Records an approval. One operator approves one plan of a request once.
@@ -35,7 +35,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The approvals of a request that were neither used nor voided.
+    /// The approvals of a request that were neither used nor voided. A row that is none, because somebody wrote it, approves
+    /// nothing and keeps nobody from reading the others.
     ///
     /// # Errors
     /// When the ledger can't be read.
@@ -43,20 +44,32 @@ impl Tx<'_> {
         let sql = "SELECT id, request, operator, digest, given_at, expires_at, signature FROM approvals \
                    WHERE request = $1 AND voided_at IS NULL ORDER BY given_at, id";
         let rows = self.query(sql, &[Value::text(request)])?;
-        rows.iter()
-            .map(|row| {
-                Ok(Approval {
-                    id: row.parse(0, "approval id")?,
-                    request: row.parse(1, "request id")?,
-                    operator: row.parse::<OperatorName>(2, "operator name")?,
-                    digest: Digest::from_hex(row.text(3)?)
-                        .ok_or(LedgerError::Damaged { what: "plan digest" })?,
-                    given_at: row.time(4)?,
-                    expires_at: row.time(5)?,
-                    signature: signed(row.bytes(6)?, "signature of an approval")?,
-                })
-            })
-            .collect()
+        let read = rows.iter().map(read_approval);
+        Ok(read
+            .filter_map(|one| one.inspect_err(|error| tracing::error!(%request, %error, "left out")).ok())
+            .collect())
+    }
+
+    /// Takes out what stands in an operator's name for a request and is no approval of theirs, so that it does not stand in
+    /// the way of one.
+    ///
+    /// # Errors
+    /// When the ledger can't be read or written.
+    pub fn clear_approvals(
+        &self,
+        request: RequestId,
+        operator: &OperatorName,
+        is_theirs: impl Fn(&Approval) -> bool,
+    ) -> Result<()> {
+        let sql = "SELECT id, request, operator, digest, given_at, expires_at, signature FROM approvals \
+                   WHERE request = $1 AND operator = $2 AND voided_at IS NULL";
+        for row in self.query(sql, &[Value::text(request), Value::text(operator)])? {
+            if !read_approval(&row).is_ok_and(|one| is_theirs(&one)) {
+                let sql = "DELETE FROM approvals WHERE request = $1 AND operator = $2 AND id = $3";
+                self.execute(sql, &[Value::text(request), Value::text(operator), row.text(0)?.into()])?;
+            }
+        }
+        Ok(())
     }
 
     /// Uses up the approvals of a request: they were good for this one deed.
@@ -70,6 +83,18 @@ impl Tx<'_> {
         )?;
         Ok(())
     }
+}
+
+fn read_approval(row: &Row) -> Result<Approval> {
+    Ok(Approval {
+        id: row.parse(0, "approval id")?,
+        request: row.parse(1, "request id")?,
+        operator: row.parse::<OperatorName>(2, "operator name")?,
+        digest: Digest::from_hex(row.text(3)?).ok_or(LedgerError::Damaged { what: "plan digest" })?,
+        given_at: row.time(4)?,
+        expires_at: row.time(5)?,
+        signature: signed(row.bytes(6)?, "signature of an approval")?,
+    })
 }
 
 /// How a signature is kept.
