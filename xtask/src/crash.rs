@@ -6,6 +6,8 @@ use std::process::Command;
 /// What `scripts/postgres` ends with where there is no PostgreSQL.
 const NO_SERVER: i32 = 77;
 const SERVER: &str = "KEYWRIGHT_TEST_POSTGRES";
+/// Is set where the tests of the whole workspace were built before.
+const TESTED: &str = "KEYWRIGHT_TESTS_ARE_BUILT";
 
 /// A server for this run alone.
 struct Server {
@@ -21,7 +23,12 @@ struct Server {
 pub(crate) fn run(arguments: &[String]) -> Result<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--locked", "--quiet", "-p", "keywright", "-p", "keywright-siege", "--bins"]);
+    build.args(["build", "--locked", "--quiet", "--bins"]);
+    match std::env::var_os(TESTED) {
+        // As the tests are built, which is done already.
+        Some(_) => build.args(["--workspace", "--tests"]),
+        None => build.args(["-p", "keywright", "-p", "keywright-siege"]),
+    };
     succeed(build.current_dir(root), "the build")?;
     let siege = std::env::current_exe().map_err(|e| e.to_string())?.with_file_name("keywright-siege");
     let server = if std::env::var_os(SERVER).is_some() { None } else { Server::start(root)? };
