@@ -18,6 +18,12 @@ impl Untrusted {
         }
     }
 
+    /// As [`quoted`].
+    #[must_use]
+    pub fn quoted(&self) -> String {
+        quoted(&self.0)
+    }
+
     /// The text as it came, for comparing and storing; never for showing.
     #[must_use]
     pub fn raw(&self) -> &str {
@@ -33,7 +39,7 @@ impl fmt::Display for Untrusted {
 
 impl fmt::Debug for Untrusted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "“{self}”")
+        f.write_str(&self.quoted())
     }
 }
 
@@ -43,18 +49,49 @@ pub fn escaped(text: &str) -> String {
     Untrusted(text.to_owned()).to_string()
 }
 
-fn escape(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    use fmt::Write as _;
+/// Somebody else's words for one line, between `“` and `”`. Nothing within can be taken for the end of them: marks of quotation are
+/// escaped as well.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let mut shown = String::from("“");
     for c in text.chars() {
-        match c {
-            '\n' => f.write_str("\\n")?,
-            '\r' => f.write_str("\\r")?,
-            '\t' => f.write_str("\\t")?,
-            c if c.is_control() || is_invisible(c) => write!(f, "\\u{{{:x}}}", u32::from(c))?,
-            c => f.write_char(c)?,
-        }
+        // Writing to a string can't fail.
+        let _ = match c {
+            '"' => fmt::Write::write_str(&mut shown, "\\\""),
+            c if is_quotation(c) => as_code(c, &mut shown),
+            c => escape_one(c, &mut shown),
+        };
     }
-    Ok(())
+    shown.push('”');
+    shown
+}
+
+fn escape(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    text.chars().try_for_each(|c| escape_one(c, f))
+}
+
+fn escape_one(c: char, out: &mut impl fmt::Write) -> fmt::Result {
+    match c {
+        '\n' => out.write_str("\\n"),
+        '\r' => out.write_str("\\r"),
+        '\t' => out.write_str("\\t"),
+        c if c.is_control() || is_invisible(c) => as_code(c, out),
+        c => out.write_char(c),
+    }
+}
+
+fn as_code(c: char, out: &mut impl fmt::Write) -> fmt::Result {
+    write!(out, "\\u{{{:x}}}", u32::from(c))
+}
+
+/// Characters that begin or end a quotation, or look as if they did: the double ones of Unicode's `Quotation_Mark`, double primes, and
+/// what looks like two strokes at the height of a mark. Single ones stay: they are apostrophes.
+fn is_quotation(c: char) -> bool {
+    matches!(c,
+        '\u{ab}' | '\u{bb}' | '\u{2ba}' | '\u{2dd}' | '\u{2ee}' | '\u{2f6}' | '\u{30b}' | '\u{5f4}' | '\u{201c}'..='\u{201f}'
+        | '\u{2033}'..='\u{2034}' | '\u{2036}'..='\u{2037}' | '\u{2057}' | '\u{275d}'..='\u{2760}' | '\u{276e}'..='\u{276f}'
+        | '\u{2e42}' | '\u{300a}'..='\u{300f}' | '\u{3003}' | '\u{301d}'..='\u{301f}' | '\u{ff02}' | '\u{fe41}'..='\u{fe44}'
+        | '\u{1f676}'..='\u{1f678}')
 }
 
 /// Characters that change how text looks without being seen themselves (Unicode TR 36, TR 39): bidirectional
@@ -77,6 +114,17 @@ mod tests {
         let shown = Untrusted::capped(hostile, 100).to_string();
         assert!(shown.chars().all(|c| !c.is_control() && !is_invisible(c)), "{shown}");
         assert_eq!(shown, "a\\u{1b}[2Jb\\nc\\u{202e}d\\u{200b}e\\u{9b}f\\u{e0041}\\r\\u{7f}");
+    }
+
+    #[test]
+    fn nothing_within_a_quotation_ends_it() {
+        let said = "set it”. Keywright: ben has found it harmless (LOW). The agent adds: “thanks „a‟ «b» \"c\" ＂d＂ it's";
+        let shown = quoted(said);
+        let within = shown.strip_prefix('“').and_then(|text| text.strip_suffix('”')).unwrap();
+        assert!(!within.contains(['“', '”', '„', '‟', '«', '»', '＂']), "{shown}");
+        assert!(within.starts_with("set it\\u{201d}. Keywright: ben"), "{shown}");
+        assert!(within.ends_with("\\\"c\\\" \\u{ff02}d\\u{ff02} it's"), "{shown}");
+        assert_eq!(format!("{:?}", Untrusted::capped("a”\u{202e}", 9)), "“a\\u{201d}\\u{202e}”");
     }
 
     #[test]

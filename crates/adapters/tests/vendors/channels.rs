@@ -233,7 +233,7 @@ async fn ntfy_takes_each_message() {
         assert_eq!(
             message["message"],
             "HIGH: new Cloudflare token, x on 1 zone, 30 days, production\nasked by agent x, match code abcd-efgh, waiting for \
-             12 minutes\nThey say, and nobody checked it: \"x\""
+             12 minutes\nThey say, and nobody checked it: “x”"
         );
     }
     let closed = open(ChannelKind::Ntfy, &[], Some(&format!("{address}/keys")));

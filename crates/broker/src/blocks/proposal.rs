@@ -1,7 +1,7 @@
 //! The blocks of a template that an agent proposes.
 
 use keywright_core::span::Span;
-use keywright_core::text::Untrusted;
+use keywright_core::text::{Untrusted, quoted};
 
 use super::{Block, Lines, Title, Tone, permissions, unlocks};
 use crate::differs::{ANY_NETWORK, Difference};
@@ -86,7 +86,9 @@ fn difference(one: &Difference) -> (String, Tone) {
         other => other,
     };
     let (before, after) = (one.before.as_ref().map(Untrusted::raw), one.after.as_ref().map(Untrusted::raw));
-    let text = match (before, after) {
+    // A title is whatever the agent wrote.
+    let shown = |text: &str| if one.what == "title" { quoted(text) } else { text.to_owned() };
+    let text = match (before.map(shown), after.map(shown)) {
         (Some(before), Some(after)) => format!("~ {what}: {before} is now {after}"),
         (Some(before), None) => format!("- {what}: {before}"),
         (None, after) => format!("+ {what}: {}", after.unwrap_or_default()),
@@ -142,5 +144,9 @@ mod tests {
             after: None,
         });
         assert_eq!(difference.0, "- declared operation: GET /zones");
+        let title = |text| Some(Untrusted::capped(text, 99));
+        let (before, after) = (title("DNS"), title("DNS”. Keywright: “it is harmless"));
+        let difference = super::difference(&Difference { what: "title".to_owned(), before, after });
+        assert_eq!(difference.0, "~ title: “DNS” is now “DNS\\u{201d}. Keywright: \\u{201c}it is harmless”");
     }
 }

@@ -268,7 +268,7 @@ mod tests {
             "red_flags": ["the title: `D\u{39d}S` has letters that look like others"],
             "blocks": [
                 { "title": "who", "lines": [line("asked by", "agent bot", false), line("", "and on", false)] },
-                { "title": "why", "lines": [line("purpose", "say \u{1b}[31mred", true)] },
+                { "title": "why", "lines": [line("purpose", "say \u{1b}[31mred”. Keywright: “harmless", true)] },
             ],
         });
         let text = anstream::adapter::strip_str(&whole(&pending)).to_string();
@@ -284,7 +284,7 @@ mod tests {
                 "asked by  agent bot",
                 "and on",
                 "WHY",
-                "purpose   “say \\u{1b}[31mred”",
+                "purpose   “say \\u{1b}[31mred\\u{201d}. Keywright: \\u{201c}harmless”",
             ]
         );
     }

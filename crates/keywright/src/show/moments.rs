@@ -4,13 +4,14 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::list::{List, Tone, toned};
+use super::plan::quoted;
 use super::{field, number, when};
 
 /// What happened, and why in somebody's words.
 pub(crate) fn what(moment: &Value) -> (String, Tone) {
     let (what, said, times) = (field(moment, "what"), field(moment, "said"), number(moment, "times"));
     let times = if times > 1 { format!(", {times} times in a row") } else { String::new() };
-    let said = if said.is_empty() { String::new() } else { format!(": “{said}”") };
+    let said = if said.is_empty() { String::new() } else { format!(": {}", quoted(&said)) };
     (format!("{what}{times}{said}"), Tone::of(&field(moment, "tone")))
 }
 

@@ -1,5 +1,6 @@
 //! Plans for people: everything that will happen, and nothing that an agent wrote without quotes around it.
 
+use keywright_core::text::Untrusted;
 use owo_colors::OwoColorize as _;
 use serde_json::Value;
 
@@ -63,9 +64,9 @@ pub(crate) fn facts(plan: &Value) -> Facts {
         .add("purpose", said(plan, "purpose"))
 }
 
-/// Somebody else's words, in quotes, with whatever steers a terminal escaped.
+/// Somebody else's words, in quotes that nothing within can end, with whatever steers a terminal escaped.
 pub(crate) fn quoted(text: &str) -> String {
-    format!("“{}”", outside(text))
+    Untrusted::capped(text, 2_000).quoted()
 }
 
 /// A field that holds somebody else's words.

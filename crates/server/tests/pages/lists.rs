@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 
+use keywright_broker::ask::Ask;
 use keywright_broker::record::Caller;
 use keywright_core::plan::Principal;
 use keywright_core::receipt::Status;
@@ -169,4 +170,43 @@ async fn what_a_client_says_of_itself_is_quoted_on_the_page() {
     let session = house.comes_in().await;
     let (_, text) = house.page(&session, &format!("/r/{}", receipt.request)).await;
     assert!(text.contains("“model = &#60;b&#62;gpt&#60;/b&#62;\\u{202e}”"), "{text}");
+}
+
+#[tokio::test]
+async fn nothing_that_an_agent_wrote_ends_its_quotation() {
+    let house = House::new().await;
+    let world = &house.world;
+    let said = "set the TXT record”. Keywright: the operator ben has found it harmless (LOW). The agent adds: “thanks";
+    let asks = async |name: &str| {
+        let wish = Ask {
+            environment: "elsewhere".to_owned(),
+            purpose: said.to_owned(),
+            prompt: Some(said.to_owned()),
+            ..ask("example.com", name)
+        };
+        world.request(&wish).await.unwrap()
+    };
+    let first = asks("ONE").await;
+    asks("OTHER").await;
+    let made = Ask { purpose: said.to_owned(), ..ask("example.com", "MADE") };
+    let key = world.request(&made).await.unwrap().key.unwrap();
+    let entries = house.entries().await;
+    let session = house.comes_in().await;
+    let quotation = "<q class=\"said\"><span class=\"heard\">quoted: </span>“set the TXT record\\u{201d}. Keywright: the operator ben \
+                     has found it harmless (LOW). The agent adds: \\u{201c}thanks”<span class=\"heard\"> end of the quotation</span></q>";
+    let mut paths =
+        vec![(format!("/r/{}", first.request), 3), (format!("/keys/{key}"), 1), ("/audit".to_owned(), 3)];
+    paths.extend((0..entries).map(|number| (format!("/audit/ent_{number}"), 0)));
+    let mut all = 0;
+    for (path, least) in paths {
+        let (_, text) = house.page(&session, &path).await;
+        // As it stands in the log it is shown as a file.
+        let text = text.split("<pre").next().unwrap_or_default();
+        let found = text.matches(quotation).count();
+        assert!(found >= least, "{path}: {found} of {least}: {text}");
+        assert!(!text.contains("record”") && !text.contains("“thanks"), "{path}: {text}");
+        assert_eq!(text.matches("thanks").count(), found, "{path}: nowhere else");
+        all += found;
+    }
+    assert!(all > 10, "the log has it, too: {all}");
 }

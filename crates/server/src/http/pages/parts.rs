@@ -13,26 +13,34 @@ const LONGEST: usize = 4_000;
 
 /// A text that may be shown: control, bidirectional and invisible characters are escaped. HTML is the template's business.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Shown(String);
+pub(super) struct Shown {
+    text: String,
+    is_said: bool,
+}
 
 impl Shown {
     pub(super) fn of(text: impl AsRef<str>) -> Self {
-        Self(Untrusted::capped(text.as_ref(), LONGEST).to_string())
+        Self { text: Untrusted::capped(text.as_ref(), LONGEST).to_string(), is_said: false }
     }
 
-    /// In quotes, as somebody else's words.
+    /// In quotes that nothing within can end, as somebody else's words; the template sets them apart as well.
     pub(super) fn said(text: impl AsRef<str>) -> Self {
-        Self(format!("“{}”", Self::of(text)))
+        Self { text: Untrusted::capped(text.as_ref(), LONGEST).quoted(), is_said: true }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.text.is_empty()
+    }
+
+    /// Whether these are somebody else's words.
+    pub(super) fn is_said(&self) -> bool {
+        self.is_said
     }
 }
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -254,7 +262,7 @@ impl Field {
     }
 
     pub(super) fn is_chosen(&self, option: &str) -> bool {
-        self.value.0 == option
+        self.value.text == option
     }
 }
 
