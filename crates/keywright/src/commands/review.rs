@@ -12,10 +12,10 @@ use crate::app::App;
 use crate::errors;
 use crate::input;
 use crate::output::{Done, Output, say, source_lines};
-use crate::show::facts::Facts;
-use crate::show::list::{List, Tone, of_state, plain, strong, toned};
+use crate::show::facts::{Facts, wrapped};
+use crate::show::list::{List, Tone, cut, of_state, plain, strong, toned};
 use crate::show::plan::quoted;
-use crate::show::{field, items, number, outside, receipt, when};
+use crate::show::{field, items, number, outside, receipt, when, width};
 
 /// Review: what waits for a human.
 ///
@@ -108,6 +108,10 @@ async fn approve(app: &App, request: &str, less: Less, yes: bool) -> Done {
         return Err(Failure::new(Code::Conflict, message));
     }
     let question = if is_template { "put this template in force?" } else { "approve exactly this?" };
+    // What is approved stands far above by now.
+    if !yes && input::can_prompt(app.no_input) {
+        say(&again(&pending, width()));
+    }
     if !input::consents(app, yes, "an approval", question)? {
         return Err(errors::declined("it was not approved"));
     }
@@ -123,11 +127,43 @@ async fn approve(app: &App, request: &str, less: Less, yes: bool) -> Done {
     receipt::done(app.signed(call).await?)
 }
 
+/// What is about to be approved, beside the question: what it comes to, of what, and the code that the agent has.
+fn again(pending: &Value, width: Option<usize>) -> String {
+    let is_template = field(pending, "kind") == "template";
+    let subject = field(pending, if is_template { "template" } else { "subject" });
+    let (line, tone) = verdict_cell(pending);
+    let mut lines = vec![String::new()];
+    lines.extend(broken(&line, width).map(|line| toned(&line, tone)));
+    lines.extend(broken(&subject, width).map(|line| line.bold().to_string()));
+    lines.push(format!("match code {}", field(pending, "match_code").bold()));
+    lines.join("\n")
+}
+
+/// Lines that fit.
+fn broken(text: &str, width: Option<usize>) -> impl Iterator<Item = String> {
+    wrapped(text, width.unwrap_or(usize::MAX)).into_iter()
+}
+
 fn list(inbox: Value) -> Done {
-    let now = Timestamp::now();
+    if items(&inbox, "requests").is_empty() {
+        return Ok(Output::new(inbox, "nothing waits for you"));
+    }
+    let left_out = number(&inbox, "waiting").saturating_sub(items(&inbox, "requests").len() as u64);
+    let text = waiting(&inbox, width(), Timestamp::now());
+    let output = Output::new(inbox, text).talk("next: keywright review show REQUEST");
+    Ok(if left_out > 0 {
+        output.talk(format!("{left_out} more wait, which are not shown: decide about these first"))
+    } else {
+        output
+    })
+}
+
+/// A row for each that waits; where the columns do not fit, a card.
+fn waiting(inbox: &Value, width: Option<usize>, now: Timestamp) -> String {
     let mut list =
         List::new(&["request", "what it comes to", "key", "asked by", "for", "approvals", "code", "asked"]);
-    for pending in items(&inbox, "requests") {
+    let mut cards = String::new();
+    for pending in items(inbox, "requests") {
         let asked = plain(when::short(&field(pending, "created_at"), now));
         let is_template = field(pending, "kind") == "template";
         let plan = pending.get("plan").cloned().unwrap_or_default();
@@ -141,28 +177,32 @@ fn list(inbox: Value) -> Done {
             let given = items(pending, "approved_by").len();
             (field(pending, "subject"), by, place, format!("{given} of {}", number(pending, "needed")))
         };
+        let (request, code) = (field(pending, "request"), field(pending, "match_code"));
+        let (line, tone) = verdict_cell(pending);
+        if let Some(width) = width {
+            let room = width.saturating_sub(2).max(20);
+            cards.push_str(&format!("{}\n", request.bold()));
+            for line in wrapped(&line, room) {
+                cards.push_str(&format!("  {}\n", toned(&line, tone)));
+            }
+            cards.push_str(&format!("  {}\n", cut(&key, room)));
+            for line in wrapped(&format!("match code {code} · {given} · asked {}", asked.0), room) {
+                cards.push_str(&format!("  {line}\n"));
+            }
+            cards.push_str(&format!("  {}\n", cut(&format!("by {by} for {place}"), room)));
+        }
         list.row(vec![
-            strong(field(pending, "request")),
-            verdict_cell(pending),
+            strong(request),
+            (line, tone),
             plain(key),
             plain(by),
             plain(place),
             plain(given),
-            plain(field(pending, "match_code")),
+            plain(code),
             asked,
         ]);
     }
-    if items(&inbox, "requests").is_empty() {
-        return Ok(Output::new(inbox, "nothing waits for you"));
-    }
-    let left_out = number(&inbox, "waiting").saturating_sub(items(&inbox, "requests").len() as u64);
-    let text = list.render();
-    let output = Output::new(inbox, text).talk("next: keywright review show REQUEST");
-    Ok(if left_out > 0 {
-        output.talk(format!("{left_out} more wait, which are not shown: decide about these first"))
-    } else {
-        output
-    })
+    if width.is_some_and(|width| list.natural() > width) { cards } else { list.render_at(None) }
 }
 
 /// Everything that a human needs to decide.
@@ -174,16 +214,23 @@ fn request(review: &Value) -> String {
     // The page has the same, in the same order.
     let (status, code) = (field(review, "status"), field(review, "match_code"));
     let code = if status == "pending_approval" { format!(" · match code {code}") } else { String::new() };
-    let mut text = format!(
-        "{}\n  {} · {}{code}\n  {}\n",
-        verdict(review),
-        field(review, "request").bold(),
-        toned(&field(review, "stands"), of_state(&status)),
-        field(review, "subject").bold(),
-    );
+    let stands = toned(&field(review, "stands"), of_state(&status));
+    let mut text = verdict(review);
+    text.push_str(&indented(&format!("{} · {stands}{code}", field(review, "request").bold()), "  "));
+    text.push_str(&indented(&field(review, "subject").bold().to_string(), "  "));
     text.push_str(&flags(review));
     text.push_str(&blocks(review).render());
     text
+}
+
+/// A line below the head, as wide as the terminal.
+fn indented(text: &str, indent: &str) -> String {
+    let room = width().map(|width| width.saturating_sub(indent.chars().count()).max(20));
+    let mut lines = String::new();
+    for line in broken(text, room) {
+        lines.push_str(&format!("{indent}{line}\n"));
+    }
+    lines
 }
 
 /// The blocks, as the broker made them: the page shows the same.
@@ -206,10 +253,10 @@ fn blocks(pending: &Value) -> Facts {
     facts
 }
 
-/// What it comes to, in one line.
+/// What it comes to.
 fn verdict(review: &Value) -> String {
     let (text, tone) = verdict_cell(review);
-    toned(&text, tone)
+    indented(&toned(&text, tone), "")
 }
 
 fn verdict_cell(review: &Value) -> (String, Tone) {
@@ -229,7 +276,7 @@ fn of_level(level: &str) -> Tone {
 
 fn flags(pending: &Value) -> String {
     let flags = items(pending, "red_flags").iter().filter_map(Value::as_str);
-    flags.map(|flag| format!("  {} {}\n", toned("!", Tone::Bad), toned(&outside(flag), Tone::Bad))).collect()
+    flags.map(|flag| indented(&toned(&format!("! {}", outside(flag)), Tone::Bad), "  ")).collect()
 }
 
 fn proposal(pending: &Value) -> String {
@@ -238,14 +285,14 @@ fn proposal(pending: &Value) -> String {
         "pending" => format!(" · match code {}", field(pending, "match_code")),
         _ => String::new(),
     };
+    let stands = match field(pending, "status").as_str() {
+        "pending" => "waits for approval".to_owned(),
+        other => other.to_owned(),
+    };
     format!(
-        "{}\n  {} · {}{code}\n{}{}\n{}",
+        "{}{}{}{}\n{}",
         verdict(pending),
-        field(pending, "request").bold(),
-        match field(pending, "status").as_str() {
-            "pending" => "waits for approval".to_owned(),
-            other => other.to_owned(),
-        },
+        indented(&format!("{} · {stands}{code}", field(pending, "request").bold()), "  "),
         flags(pending),
         blocks(pending).render(),
         source_lines(source, "  ")
@@ -287,5 +334,39 @@ mod tests {
                 "purpose   “say \\u{1b}[31mred\\u{201d}. Keywright: \\u{201c}harmless”",
             ]
         );
+    }
+
+    #[test]
+    fn what_waits_fits_a_terminal_of_80_columns_with_its_id_and_code_whole() {
+        let one = |name: &str| {
+            json!({
+                "kind": "key", "request": "req_01970000000070008000000000000000", "match_code": "abcd-efgh", "needed": 2,
+                "verdict": { "level": "medium", "line": format!("new Cloudflare token, DNS Write on {name}, 30 days, dev") },
+                "subject": format!("{name} → {name}.example.com"), "approved_by": ["ana"], "created_at": "2026-01-01T00:00:00Z",
+                "plan": { "principal": { "kind": "agent", "name": "builder" }, "project": "web", "environment": name },
+            })
+        };
+        let inbox = json!({ "requests": [one("short"), one(&"long".repeat(20))] });
+        let now = "2026-01-01T00:10:00Z".parse().unwrap();
+        let at = |width| anstream::adapter::strip_str(&waiting(&inbox, width, now)).to_string();
+        for width in [40, 60, 80, 120] {
+            let text = at(Some(width));
+            let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(widest <= width, "{width}: {text}");
+            assert_eq!(text.matches("req_01970000000070008000000000000000\n").count(), 2, "{text}");
+            assert_eq!(text.matches("match code abcd-efgh").count(), 2, "{text}");
+            assert!(text.contains("short → short.example.com\n") && text.contains("…\n"), "{text}");
+        }
+        assert!(at(None).starts_with("REQUEST ") && at(Some(400)).starts_with("REQUEST "));
+    }
+
+    #[test]
+    fn the_question_says_once_more_what_is_approved() {
+        let pending = json!({
+            "kind": "key", "match_code": "abcd-efgh", "subject": "CF_TOKEN → example.com",
+            "verdict": { "level": "high", "line": "new Cloudflare token" },
+        });
+        let text = anstream::adapter::strip_str(&again(&pending, Some(80))).to_string();
+        assert_eq!(text, "\nHIGH: new Cloudflare token\nCF_TOKEN → example.com\nmatch code abcd-efgh");
     }
 }

@@ -81,8 +81,8 @@ pub(crate) fn wrapped(line: &str, room: usize) -> Vec<String> {
         if !current.is_empty() && needed > room {
             lines.push(std::mem::take(&mut current));
         }
-        while shown(&word) > room && !word.contains('\u{1b}') {
-            let rest = word.split_off(word.char_indices().nth(room).map_or(word.len(), |(at, _)| at));
+        while shown(&word) > room {
+            let rest = word.split_off(end_of(&word, room));
             lines.push(std::mem::replace(&mut word, rest));
         }
         if !current.is_empty() {
@@ -92,6 +92,21 @@ pub(crate) fn wrapped(line: &str, room: usize) -> Vec<String> {
     }
     lines.push(current);
     lines
+}
+
+/// Where so many characters of a text were seen.
+fn end_of(text: &str, room: usize) -> usize {
+    let (mut in_colour, mut count) = (false, 0);
+    for (at, c) in text.char_indices() {
+        match c {
+            '\u{1b}' => in_colour = true,
+            'm' if in_colour => in_colour = false,
+            _ if in_colour => {}
+            _ if count == room => return at,
+            _ => count += 1,
+        }
+    }
+    text.len()
 }
 
 /// How many characters are seen: what `\x1b[..m` says is not.
@@ -130,5 +145,10 @@ mod tests {
     fn colours_take_no_room() {
         let line = format!("{} b", "a".red());
         assert_eq!(wrapped(&line, 3).len(), 1);
+        let long: Vec<String> = wrapped(&"abcdefg".red().to_string(), 3)
+            .iter()
+            .map(|line| anstream::adapter::strip_str(line).to_string())
+            .collect();
+        assert_eq!(long, ["abc", "def", "g"]);
     }
 }

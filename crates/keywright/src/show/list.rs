@@ -64,7 +64,8 @@ impl List {
         self.render_at(width())
     }
 
-    fn render_at(&self, width: Option<usize>) -> String {
+    /// The text, so wide.
+    pub(crate) fn render_at(&self, width: Option<usize>) -> String {
         match width {
             None => self.columns(None),
             Some(width) if self.natural() <= width => self.columns(None),
@@ -74,7 +75,7 @@ impl List {
     }
 
     /// How wide the columns want to be.
-    fn natural(&self) -> usize {
+    pub(crate) fn natural(&self) -> usize {
         (0..self.header.len()).map(|column| self.widest(column) + GAP).sum::<usize>().saturating_sub(GAP)
     }
 
@@ -162,6 +163,14 @@ pub(crate) fn of_state(state: &str) -> Tone {
         "denied" | "rejected" | "failed" => Tone::Bad,
         _ => Tone::Plain,
     }
+}
+
+/// At most so many characters; what is cut ends with an ellipsis.
+pub(crate) fn cut(text: &str, room: usize) -> String {
+    if text.chars().count() <= room {
+        return text.to_owned();
+    }
+    text.chars().take(room.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// A cell that says nothing special.

@@ -12,14 +12,17 @@ pub(crate) mod receipt;
 use keywright_core::text::{Untrusted, escaped};
 use serde_json::Value;
 
+/// As wide as a terminal is that does not say it.
+const USUAL: usize = 80;
+
 /// How wide the terminal is; a pipe has no width.
 pub(crate) fn width() -> Option<usize> {
     use std::io::IsTerminal as _;
     if !std::io::stdout().is_terminal() {
         return None;
     }
-    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
-    (size.ws_col > 0).then(|| usize::from(size.ws_col))
+    let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| size.ws_col);
+    Some(if columns > 0 { usize::from(columns) } else { USUAL })
 }
 
 /// Text from outside, made safe to show, at most 2,000 characters of it.

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::support::{PASSPHRASE, World};
+use crate::support::{PASSPHRASE, World, request};
 
 /// Runs a command line on a terminal of its own with the lines typed ahead; the screen and the exit code.
 fn at_terminal(world: &World, words: &str, typed: &str) -> (String, i32) {
@@ -58,4 +58,27 @@ fn whoever_waits_at_a_terminal_learns_for_what() {
     let (screen, code) = at_terminal(&world, "key list --passphrase-file pass", "");
     assert!(code == 0 && screen.contains("waiting for another command on this home ..."), "{screen}");
     holder.wait().unwrap();
+}
+
+#[test]
+fn what_waits_fits_a_terminal_and_the_question_says_once_more_what_is_approved() {
+    let world = World::ready();
+    let purpose = "because the shop's mail has to be proven once more, ".repeat(18);
+    let asked =
+        world.alice(&request("PROD_TOKEN", "production", &["--purpose", &purpose, "--json"])).expect(4);
+    let asked = asked.json();
+    let (id, code) = (asked["request"].as_str().unwrap(), asked["match_code"].as_str().unwrap());
+    // This terminal does not say how wide it is.
+    let (screen, _) = at_terminal(&world, "review --passphrase-file pass", "");
+    assert!(screen.contains(id) && screen.contains(&format!("match code {code}")), "{screen}");
+    assert!(screen.lines().all(|line| line.trim_end().chars().count() <= 80), "{screen}");
+    let (screen, ended) = at_terminal(&world, &format!("review approve {id} --passphrase-file pass"), "n\n");
+    assert_eq!(ended, 1, "{screen}");
+    assert!(screen.lines().all(|line| line.trim_end().chars().count() <= 80), "{screen}");
+    let lines: Vec<&str> = screen.lines().map(str::trim).collect();
+    let question = lines.iter().position(|line| line.starts_with("approve exactly this? [y/N]")).unwrap();
+    let before = lines[..question].iter().rev().take(4).rev().copied().collect::<Vec<_>>().join("\n");
+    for told in ["HIGH: new Cloudflare token", "PROD_TOKEN → example.com", &format!("match code {code}")] {
+        assert!(before.contains(told), "{told}: {screen}");
+    }
 }
