@@ -937,6 +937,7 @@ async fn a_touch_approves_requests_like_one_in_advance_and_anybody_can_check_it_
     let shown = world.broker.grant_like(&named("ana"), likes.request.parse().unwrap()).await.unwrap();
     assert_eq!(shown.grant.destinations, pattern("embedded:web/elsewhere/FIRST"));
     assert_eq!(shown.any_name, Some(pattern("embedded:web/elsewhere/*")));
+    assert!(shown.is_taken, "the key that was made lies where a grant for its name only would lead");
     let challenge = grants_by(&world, "ana", &likes).await.unwrap();
     let touch = browser.signs(&challenge).await;
     assert_eq!(

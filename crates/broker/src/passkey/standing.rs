@@ -3,6 +3,7 @@
 
 use keywright_core::approval::{Assertion, Signed};
 use keywright_core::id::{ApprovalId, RequestId};
+use keywright_core::key::{Key, KeyState};
 use keywright_core::name::OperatorName;
 use keywright_core::place::{DestinationPattern, Place};
 use keywright_core::plan::Principal;
@@ -41,6 +42,8 @@ pub struct Likes {
 pub struct Like {
     /// All that it says, but for how long and how often.
     pub grant: StandingGrant,
+    /// Whether the key of this request still lies where such keys would go, so that it covers nothing as long as that one lives.
+    pub is_taken: bool,
     /// Where keys go if they may have any name, where the template lets them.
     pub any_name: Option<Vec<DestinationPattern>>,
 }
@@ -80,7 +83,17 @@ impl Broker {
                     format!("standing grant {} of {} covers such requests", one.grant.id, one.grant.operator);
                 Err(BrokerError::new(Code::Conflict, message).hint("`keywright grant list` shows it"))
             }
-            None => Ok(Like { grant, any_name: wider.map(|wider| wider.destinations) }),
+            None => {
+                let plan = request.plan;
+                let taken = self.ledger.read(move |tx| {
+                    let holds = |key: &Key| {
+                        (&key.project, &key.environment) == (&plan.project, &plan.environment)
+                            && matches!(key.state, KeyState::Minting | KeyState::Active)
+                    };
+                    tx.keys_named(&plan.name).map(|keys| keys.iter().any(holds))
+                });
+                Ok(Like { grant, is_taken: taken.await?, any_name: wider.map(|wider| wider.destinations) })
+            }
         }
     }
 

@@ -97,7 +97,7 @@ pub(super) struct Choice {
 
 /// The grant that can be given for requests like one that was approved; `None` where there is none to give.
 pub(super) async fn likes(door: &Arc<Door>, operator: &OperatorName, review: &Review) -> Option<Likes> {
-    let Like { grant, any_name } = door.broker.grant_like(operator, review.request).await.ok()?;
+    let Like { grant, is_taken, any_name } = door.broker.grant_like(operator, review.request).await.ok()?;
     let numbers =
         |count: u64, noun: &str| if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") };
     let days = DAYS.into_iter().map(|days| Choice {
@@ -122,25 +122,36 @@ pub(super) async fn likes(door: &Arc<Door>, operator: &OperatorName, review: &Re
         digest: Shown::of(&review.digest),
         agent: Shown::of(grant.agent.as_str()),
         says: vec![Part::facts(facts)],
-        names: names(&grant, any_name),
+        names: names(&grant, is_taken, any_name),
         days: days.collect(),
         uses: uses.collect(),
     })
 }
 
-/// Where the keys go, in words that can be chosen among.
-fn names(grant: &StandingGrant, any_name: Option<Vec<DestinationPattern>>) -> Vec<Choice> {
+/// Where the keys go, in words that can be chosen among. The place of a key that lives is none of them, as no other key can go there:
+/// only where nothing else can be chosen it stands, with what it waits for.
+fn names(grant: &StandingGrant, is_taken: bool, any_name: Option<Vec<DestinationPattern>>) -> Vec<Choice> {
     let choice = |value: &str, grant: &StandingGrant, note: &str, is_chosen| Choice {
         value: value.to_owned(),
         label: Shown::of(format!("{}{note}", destinations(grant))),
         is_chosen,
     };
-    let mut all = vec![choice("this", grant, " only", true)];
-    if let Some(wider) = any_name.filter(|wider| *wider != grant.destinations) {
-        let wider = StandingGrant { destinations: wider, ..grant.clone() };
-        all.push(choice("any", &wider, ", keys of any name", false));
+    let wider = any_name.filter(|wider| *wider != grant.destinations);
+    let wider = wider.map(|wider| StandingGrant { destinations: wider, ..grant.clone() });
+    let any = wider.map(|wider| choice("any", &wider, ", keys of any name", is_taken));
+    match (any, is_taken) {
+        (Some(any), true) => vec![any],
+        (Some(any), false) => vec![choice("this", grant, " only", true), any],
+        (None, true) => {
+            vec![choice(
+                "this",
+                grant,
+                " only: it covers nothing until the key that is there is revoked",
+                true,
+            )]
+        }
+        (None, false) => vec![choice("this", grant, " only", true)],
     }
-    all
 }
 
 fn place(grant: &StandingGrant) -> String {
