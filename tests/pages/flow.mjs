@@ -137,7 +137,10 @@ await step("requests that are alike are approved by one touch", async () => {
   await page.locator("#together").getByLabel("THIRD").uncheck();
   assert.ok(await page.locator("#together").getByLabel("OTHER").isDisabled(), "two are the fewest");
   await page.getByRole("button", { name: "Approve these 2 with one touch" }).click();
-  await page.waitForURL(`${ORIGIN}/`);
+  // What came of each is said.
+  await page.getByText("ALIKE: approved; the key is in force").waitFor();
+  await page.getByText("OTHER: approved; the key is in force").waitFor();
+  assert.equal(await page.getByText(/^THIRD: /).count(), 0);
   assert.deepEqual([status(asks.alike), status(asks.other), status(asks.third)], ["active", "active", "pending_approval"]);
   keywright(PASS, "review", "reject", asks.third, "--reason", "left out");
 });
@@ -164,7 +167,7 @@ await step("requests like one that was approved are approved in advance by a tou
   await page.locator("#grant [name=days]").selectOption("30");
   await page.locator("#grant [name=uses]").selectOption("1");
   await give.click();
-  await page.waitForURL(`${ORIGIN}/agents/builder`);
+  await page.getByText(/^Approved in advance: 1 request for cloudflare\/dns-edit in web \/ elsewhere, zone = example.com/).waitFor();
   const [grant] = grants();
   assert.deepEqual(
     [grant.operator, grant.agent, grant.template, grant.environment, grant.parameters, grant.destinations, grant.uses, grant.void],
@@ -363,7 +366,7 @@ await step("an agent is paused and resumed by a touch, and its next ask can be t
   await page.goto(at(asks.odd));
   await page.getByLabel("reason").fill("nobody asked you");
   await page.getByRole("button", { name: "Reject and pause agent builder" }).click();
-  await page.getByText("ODD: turned down").waitFor();
+  await page.getByText("ODD: turned down; agent builder is paused: what it asks for is refused until somebody resumes it").waitFor();
   assert.equal(status(asks.odd), "rejected");
   assert.ok(paused());
 });
@@ -389,6 +392,20 @@ await step("a key is revoked by a touch, and a removed passkey touches nothing",
   keywright(PASS, "passkey", "remove", hers.id);
   await page.goto(at(asks.naughty));
   assert.equal(await approve().count(), 0);
+});
+
+await step("who ends everything of an agent reads before how much that is, and after what came of it", async () => {
+  const living = keywright(PASS, "key", "list", "--state", "active").keys.filter((one) => one.agent === "builder").length;
+  assert.ok(living > 1);
+  await bob.page.goto(`${ORIGIN}/agents/builder`);
+  const form = bob.page.locator("form[data-act=revoke_all]");
+  await form.getByText(`${living} keys that it asked for are revoked, `).waitFor();
+  await form.getByLabel("reason").fill("its host was taken over");
+  await form.getByRole("button").click();
+  await bob.page.getByText(new RegExp(`^${living} keys revoked, and confirmed gone; \\d+ requests? turned down; the agent is paused$`)).waitFor();
+  await bob.page.locator("form[data-act=revoke_all]").getByText("No key of it lives, and it is paused.").waitFor();
+  await bob.page.getByRole("link", { name: "its entry in the log" }).click();
+  await bob.page.waitForURL(/\/audit\/ent_\d+$/);
 });
 
 await step("nothing went wrong that nobody saw", async () => {

@@ -182,6 +182,9 @@ impl Broker {
         ended.result = Some(trouble.as_ref().map_or_else(Outcome::done, failed));
         ended.facts.insert("revoked".to_owned(), serde_json::json!(torn.revoked));
         ended.facts.insert("owed".to_owned(), serde_json::json!(torn.owed));
+        if !torn.turned_down.is_empty() {
+            ended.facts.insert("turned_down".to_owned(), serde_json::json!(torn.turned_down));
+        }
         self.note_teardown(ended).await;
         trouble.map_or(Ok(torn), Err)
     }

@@ -940,10 +940,8 @@ async fn a_touch_approves_requests_like_one_in_advance_and_anybody_can_check_it_
     assert!(shown.is_taken, "the key that was made lies where a grant for its name only would lead");
     let challenge = grants_by(&world, "ana", &likes).await.unwrap();
     let touch = browser.signs(&challenge).await;
-    assert_eq!(
-        touches(&world, "ana", &challenge, touch.clone()).await.unwrap(),
-        Done::Agent("bot".to_owned())
-    );
+    let done = touches(&world, "ana", &challenge, touch.clone()).await.unwrap();
+    assert!(matches!(&done, Done::Granted(agent, _) if agent == "bot"), "{done:?}");
     let replayed = touches(&world, "ana", &challenge, touch).await.unwrap_err();
     assert_eq!(replayed.code, Code::Conflict, "it was used up");
 

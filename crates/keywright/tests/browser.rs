@@ -182,6 +182,6 @@ fn people_approve_with_a_touch_and_nobody_else_does_anything() {
     assert_eq!(touched("\"request.reject\""), 2, "{out}");
     assert_eq!((touched("\"template.apply\""), touched("\"agent.resume\"")), (1, 1));
     assert_eq!(touched("\"grant.add\""), 1);
-    assert_eq!(touched("\"operator.touch\""), 3, "a grant that was removed, a pause, and a revocation");
+    assert_eq!(touched("\"operator.touch\""), 4, "a grant that was removed, a pause, and two revocations");
     world.assert_nothing_leaked();
 }

@@ -116,9 +116,13 @@ pub enum Done {
     /// A request or a proposal was decided.
     Request(String),
     /// Several requests were.
-    Inbox,
+    Requests(Vec<String>),
     /// Something was done to an agent.
     Agent(String),
+    /// Everything of an agent was ended.
+    Ended(String),
+    /// Requests of an agent are approved in advance.
+    Granted(String, GrantId),
     /// Something was done to an agent that nobody knows any more.
     Agents,
     /// Something was done to a key.
@@ -364,7 +368,7 @@ impl Broker {
             }
             Act::RevokeAll { agent, reason } => {
                 self.revoke_all_of(&caller, &named(&agent)?, &reason).await?;
-                Ok(Done::Agent(agent))
+                Ok(Done::Ended(agent))
             }
             Act::RemoveGrant { grant } => {
                 let known = self.grants().await?.into_iter().find(|one| one.grant.id.to_string() == grant);

@@ -30,12 +30,12 @@ impl Broker {
             return Ok(Done::Request(receipt.request.to_string()));
         }
         if self.waiting.is_batch(parsed) {
-            self.approve_together_with_passkey(operator, id, origin, assertion, wait).await?;
-            return Ok(Done::Inbox);
+            let receipts = self.approve_together_with_passkey(operator, id, origin, assertion, wait).await?;
+            return Ok(Done::Requests(receipts.iter().map(|one| one.request.to_string()).collect()));
         }
         if self.waiting.is_grant(parsed) {
             let grant = self.grant_with_passkey(operator, id, origin, assertion).await?;
-            return Ok(Done::Agent(grant.agent.to_string()));
+            return Ok(Done::Granted(grant.agent.to_string(), grant.id));
         }
         self.act_with_passkey(operator, id, origin, &assertion, wait).await
     }

@@ -269,9 +269,14 @@ pub(super) async fn touch(
         door.broker.touched_by(&operator, &id, &door.origin, assertion, WAIT).await.map_err(refused)?;
     let to = match done {
         Done::Request(request) => decided(&door, &operator, &request).await,
-        Done::Inbox => "/".to_owned(),
+        Done::Requests(requests) => {
+            let done: Vec<String> = requests.iter().map(|one| format!("done={one}")).collect();
+            format!("/?{}", done.join("&"))
+        }
         Done::Agents => "/agents".to_owned(),
         Done::Agent(agent) => format!("/agents/{agent}"),
+        Done::Ended(agent) => format!("/agents/{agent}?ended=1"),
+        Done::Granted(agent, grant) => format!("/agents/{agent}?granted={grant}"),
         Done::Key(key) => format!("/keys/{key}"),
         Done::Word(word) => return Ok(Json(json!({ "code": word, "at": format!("{}/enrol", door.origin) }))),
         Done::Passkey(_) => "/passkeys".to_owned(),

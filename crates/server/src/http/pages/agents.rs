@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
+use keywright_broker::log::{About, Sought};
 use keywright_broker::trace::Glance;
 use keywright_broker::usable::MayUse;
 use keywright_broker::{BrokerError, Code};
+use keywright_core::audit;
 use keywright_core::name::AgentName;
 use keywright_core::policy::Effect;
 use keywright_core::receipt::Status;
@@ -14,7 +16,7 @@ use serde::Deserialize;
 
 use super::super::Door;
 use super::super::session::Looks;
-use super::grants::standing;
+use super::grants::{given, standing};
 use super::keys::{spending, table};
 use super::parts::{Deed, Part, Shown, Table, Text, Tone};
 use super::{Page, ROWS, failed};
@@ -87,14 +89,45 @@ pub(super) fn of_status(status: Status) -> Tone {
     }
 }
 
+/// What an end of everything would end.
+struct Ends {
+    keys: usize,
+    /// Whether there are more than that.
+    is_more: bool,
+    waits: usize,
+    grants: usize,
+}
+
+impl Ends {
+    fn says(&self) -> String {
+        let more = if self.is_more { "more than " } else { "" };
+        let mut all = vec![match self.keys {
+            0 => "No key of it lives".to_owned(),
+            1 => "1 key that it asked for is revoked".to_owned(),
+            keys => format!("{more}{keys} keys that it asked for are revoked"),
+        }];
+        match self.waits {
+            0 => {}
+            1 => all.push("1 request that waits is turned down".to_owned()),
+            waits => all.push(format!("{waits} requests that wait are turned down")),
+        }
+        match self.grants {
+            0 => {}
+            1 => all.push("1 grant is removed".to_owned()),
+            grants => all.push(format!("{grants} grants are removed")),
+        }
+        format!("{}, and it is paused.", all.join(", "))
+    }
+}
+
 /// What can be done to it, by a touch.
-fn deeds(name: &str, is_there: bool, is_paused: bool) -> Vec<Deed> {
-    let deed = |act, label, says, tone, asks, command: String| Deed {
+fn deeds(name: &str, is_there: bool, is_paused: bool, ends: &Ends) -> Vec<Deed> {
+    let deed = |act, label, says: &str, tone, asks, command: String| Deed {
         act,
         field: "agent",
         of: Shown::of(name),
         label: Shown::of(label),
-        says,
+        says: Shown::of(says),
         tone,
         asks,
         command: Shown::of(command),
@@ -109,8 +142,8 @@ fn deeds(name: &str, is_there: bool, is_paused: bool) -> Vec<Deed> {
         deeds.push(deed("pause", "Pause", says, Tone::Warn, "reason", command));
     }
     let command = format!("keywright agent revoke-all {name} --reason TEXT");
-    let says = "Every key that it asked for is revoked, what waits is turned down, and it is paused.";
-    deeds.push(deed("revoke_all", "Revoke everything", says, Tone::Bad, "reason", command));
+    let says = ends.says();
+    deeds.push(deed("revoke_all", "Revoke everything", &says, Tone::Bad, "reason", command));
     deeds
 }
 
@@ -144,10 +177,59 @@ fn usable(may: &[MayUse]) -> Table {
     }
 }
 
+/// What was done before the page.
+#[derive(Deserialize)]
+pub(crate) struct Came {
+    #[serde(default)]
+    ended: String,
+    #[serde(default)]
+    granted: String,
+}
+
+/// What the last end of everything of an agent came to, as the log has it.
+async fn what_ended(door: &Door, name: &AgentName) -> Option<Vec<Part>> {
+    let sought = Sought {
+        about: About::Anything,
+        deed: Some(audit::Deed::AgentRevokeAll),
+        who: None,
+        went_well: None,
+        from: None,
+        to: None,
+    };
+    let found = door.broker.search_log(sought, None, 20).await.ok()?;
+    let is_it = |entry: &&audit::Entry| {
+        let record = entry.record();
+        record.stage == audit::Stage::Outcome && record.subject.name.as_deref() == Some(name.as_str())
+    };
+    let entry = found.entries.iter().find(is_it)?;
+    let record = entry.record();
+    let count = |fact: &str| record.facts.get(fact).and_then(|all| all.as_array()).map_or(0, Vec::len);
+    let (revoked, owed, turned_down) = (count("revoked"), count("owed"), count("turned_down"));
+    let counted = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    let mut said = format!("{} revoked, and confirmed gone", counted(revoked, "key"));
+    if owed > 0 {
+        said.push_str(&format!(
+            "; {} owed: it is tried until the provider confirms",
+            counted(owed, "revocation")
+        ));
+    }
+    said.push_str(&format!("; {} turned down", counted(turned_down, "request")));
+    if door.broker.paused(name).is_some() {
+        said.push_str("; the agent is paused");
+    }
+    let is_well = owed == 0 && record.result.as_ref().is_some_and(|outcome| outcome.ok);
+    let tone = if is_well { Tone::Good } else { Tone::Warn };
+    Some(vec![
+        Part::Note(Shown::of(said), tone),
+        Part::More(super::parts::path(&["audit", &entry.id().to_string()]), "its entry in the log"),
+    ])
+}
+
 pub(crate) async fn one(
     State(door): State<Arc<Door>>,
     Looks(operator): Looks,
     Path(name): Path<String>,
+    Query(Came { ended, granted }): Query<Came>,
 ) -> Response {
     let found = async {
         let name: AgentName = name.parse().map_err(keywright_broker::BrokerError::invalid)?;
@@ -195,9 +277,26 @@ pub(crate) async fn one(
         facts.push(("paused", Text::of(said).toned(Tone::Bad)));
     }
     facts.push(("spent", spending(done.spent, now)));
-    let page = Page::new("agents", format!("agent {name}"), &operator)
+    let rows = usize::try_from(ROWS).unwrap_or(usize::MAX);
+    let ends = Ends {
+        keys: done.keys.len(),
+        is_more: done.keys.len() >= rows,
+        waits: done.requests.iter().filter(|one| one.status == Status::PendingApproval).count(),
+        grants: grants.len(),
+    };
+    let mut came = Vec::new();
+    if !ended.is_empty() {
+        came = what_ended(&door, &name).await.unwrap_or_default();
+    }
+    if let Some(one) = grants.iter().find(|one| one.grant.id.to_string() == granted) {
+        came.push(Part::Note(Shown::of(given(&one.grant, now)), Tone::Good));
+    }
+    let page = Page::new("agents", format!("agent {name}"), &operator);
+    let page = came
+        .into_iter()
+        .fold(page, Page::with)
         .with(Part::facts(facts))
-        .with(super::deeds(&door, &operator, deeds(name.as_str(), is_there, paused.is_some())).await)
+        .with(super::deeds(&door, &operator, deeds(name.as_str(), is_there, paused.is_some(), &ends)).await)
         .with(Part::heading("keys that live"))
         .with(Part::Table(table(&done.keys, now)))
         .with(Part::heading("may ask for, by policy"))

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use keywright_broker::grants::GrantShown;
 use keywright_broker::passkey::Like;
 use keywright_broker::review::Review;
@@ -62,7 +63,7 @@ pub(super) async fn standing(door: &Door, operator: &OperatorName, grants: &[Gra
         field: "grant",
         of: Shown::of(one.grant.id.to_string()),
         label: Shown::of(format!("Remove the grant for {}", one.grant.template)),
-        says: "Nothing is approved by it any more. Keys that were made by it live on.",
+        says: Shown::of("Nothing is approved by it any more. Keys that were made by it live on."),
         tone: Tone::Warn,
         asks: "",
         command: Shown::of(format!("keywright grant remove {}", one.grant.id)),
@@ -152,6 +153,23 @@ fn names(grant: &StandingGrant, is_taken: bool, any_name: Option<Vec<Destination
         }
         (None, false) => vec![choice("this", grant, " only", true)],
     }
+}
+
+/// That one was given, and for what.
+pub(super) fn given(grant: &StandingGrant, now: Timestamp) -> String {
+    let uses = match grant.uses {
+        Some(1) => "1 request".to_owned(),
+        Some(uses) => format!("{uses} requests"),
+        None => "any number of requests".to_owned(),
+    };
+    format!(
+        "Approved in advance: {uses} for {} in {}, {}, to {}; it ends {}. It stands below, with a button that removes it.",
+        grant.template,
+        place(grant),
+        parameters(grant),
+        destinations(grant),
+        crate::when::away(grant.until, now),
+    )
 }
 
 fn place(grant: &StandingGrant) -> String {

@@ -397,12 +397,12 @@ fn dollars(cents: u64) -> String {
 /// What can be done to it now, by a touch.
 fn deeds(trace: &Trace) -> Vec<Doing> {
     let id = trace.key.id.to_string();
-    let deed = |act, label, says, tone, command: String| Doing {
+    let deed = |act, label, says: &str, tone, command: String| Doing {
         act,
         field: "key",
         of: Shown::of(&id),
         label: Shown::of(label),
-        says,
+        says: Shown::of(says),
         tone,
         asks: "reason",
         command: Shown::of(command),

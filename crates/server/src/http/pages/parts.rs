@@ -186,7 +186,7 @@ pub(super) struct Deed {
     pub(super) of: Shown,
     pub(super) label: Shown,
     /// What it means, in a few words.
-    pub(super) says: &'static str,
+    pub(super) says: Shown,
     pub(super) tone: Tone,
     /// The name of a text to type, or empty.
     pub(super) asks: &'static str,

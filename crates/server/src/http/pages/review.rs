@@ -11,7 +11,7 @@ use keywright_broker::approve::Less;
 use keywright_broker::blocks::{self, Block};
 use keywright_broker::review::{Pending, Proposed, Review};
 use keywright_core::id::RequestId;
-use keywright_core::name::OperatorName;
+use keywright_core::name::{AgentName, OperatorName};
 use keywright_core::plan::Principal;
 use keywright_core::receipt::Status;
 use sha2::{Digest as _, Sha256};
@@ -154,27 +154,53 @@ pub(crate) async fn page(
     html(&page, StatusCode::OK)
 }
 
-/// What came of the request that was decided before this page.
+/// So many requests are decided by one touch.
+const DONE: usize = 10;
+
+/// What came of the requests that were decided before this page, of each.
 pub(super) async fn done(door: &Door, query: Option<&str>) -> Vec<Part> {
     let asked = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    let Some(request) = asked.into_iter().find_map(|(name, id)| (name == "done").then_some(id)) else {
-        return Vec::new();
-    };
-    let Ok(pending) = door.broker.review(&request, &Less::default()).await else { return Vec::new() };
-    let (id, what, tone) = match &pending {
-        Pending::Key(review) => {
-            let waits = review.status == Status::PendingApproval;
-            let so_far = "your approval is on record; it needs another operator";
-            let how = if waits { so_far } else { review.stands };
-            (review.request, format!("{}: {how}", review.plan.name), super::agents::of_status(review.status))
+    let requests = asked.into_iter().filter_map(|(name, id)| (name == "done").then_some(id)).take(DONE);
+    let mut notes = Vec::new();
+    for request in requests {
+        let Ok(pending) = door.broker.review(&request, &Less::default()).await else { continue };
+        let (id, what, tone) = match &pending {
+            Pending::Key(review) => {
+                let waits = review.status == Status::PendingApproval;
+                let so_far = "your approval is on record; it needs another operator";
+                let how = if waits { so_far } else { review.stands };
+                let mut what = format!("{}: {how}", review.plan.name);
+                if let (Status::Rejected, Principal::Agent(agent)) = (review.status, &review.plan.principal) {
+                    what.push_str(&pause(door, agent));
+                }
+                (review.request, what, super::agents::of_status(review.status))
+            }
+            Pending::Template(proposed) => {
+                let mut what =
+                    format!("template {}: {}", proposed.template, proposal_words(&proposed.status));
+                let is_rejected = proposed.status == "rejected";
+                if let Ok(agent) = proposed.agent.parse::<AgentName>()
+                    && is_rejected
+                {
+                    what.push_str(&pause(door, &agent));
+                }
+                (proposed.request, what, if is_rejected { Tone::Bad } else { Tone::Good })
+            }
+        };
+        notes.push(Part::Note(Shown::of(what), tone));
+        notes.push(Part::More(path(&["r", &id.to_string()]), "look at it again"));
+    }
+    notes
+}
+
+/// That an agent asks in vain from now on, where it does.
+fn pause(door: &Door, agent: &AgentName) -> String {
+    match door.broker.paused(agent) {
+        Some(_) => {
+            format!("; agent {agent} is paused: what it asks for is refused until somebody resumes it")
         }
-        Pending::Template(proposed) => {
-            let how = proposal_words(&proposed.status);
-            (proposed.request, format!("template {}: {how}", proposed.template), Tone::Good)
-        }
-    };
-    let link = path(&["r", &id.to_string()]);
-    vec![Part::Note(Shown::of(what), tone), Part::More(link, "look at it again")]
+        None => String::new(),
+    }
 }
 
 /// How a proposal stands, for people.
