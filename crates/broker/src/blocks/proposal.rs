@@ -1,6 +1,7 @@
 //! The blocks of a template that an agent proposes.
 
 use keywright_core::span::Span;
+use keywright_core::template::{OnUnknowable, Rotation};
 use keywright_core::text::{Untrusted, quoted};
 
 use super::{Block, Lines, Title, Tone, permissions, unlocks};
@@ -33,14 +34,7 @@ pub(crate) fn of_proposal(proposed: &Proposed) -> Vec<Block> {
                 .all("unlocks", [unlocks(resolved.unlocks, resolved.mutating, 0)])
                 .plain("asks for", template.parameters.iter().map(|(name, one)| parameter(name, one)))
                 .add("lives", format!("at most {}", limits.ttl_max))
-                .add(
-                    "rotates",
-                    template
-                        .rotation
-                        .as_ref()
-                        .map(|one| format!("by itself, every {}, until somebody ends the key", one.every))
-                        .unwrap_or_default(),
-                )
+                .all("rotates", template.rotation.iter().flat_map(rotation))
                 .plain("only from", limits.ip_allow.iter().cloned())
                 .plain("goes to", limits.destinations.iter().map(ToString::to_string));
             evidence = evidence
@@ -66,6 +60,28 @@ pub(crate) fn of_proposal(proposed: &Proposed) -> Vec<Block> {
         .into_iter()
         .filter_map(|(title, lines)| lines.block(title))
         .collect()
+}
+
+/// How often it rotates, and when the old version ends.
+fn rotation(one: &Rotation) -> [(String, Tone); 3] {
+    let unknowable = match one.on_unknowable {
+        OnUnknowable::Ask => ("where nobody can know whether it is used, an operator is asked".to_owned(), Tone::Plain),
+        OnUnknowable::RevokeAfterOverlap => (
+            format!("where nobody can know whether it is used, it ends after {}, used or not", one.max_overlap),
+            Tone::Warn,
+        ),
+    };
+    [
+        (format!("by itself, every {}, until somebody ends the key", one.every), Tone::Plain),
+        (
+            format!(
+                "the old version ends once it was quiet for {}; somebody is told when both live for more than {}",
+                one.quiet_for, one.max_overlap
+            ),
+            Tone::Plain,
+        ),
+        unknowable,
+    ]
 }
 
 /// A parameter with the values that may be asked for.
@@ -115,6 +131,22 @@ fn means(what: &str, before: Option<&str>, after: Option<&str>) -> Tone {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rotation_is_told_with_all_that_it_says() {
+        let span = |text| Span::parse(text).unwrap();
+        let one = |on_unknowable| Rotation {
+            every: span("30d"),
+            quiet_for: span("1h"),
+            max_overlap: span("2d"),
+            on_unknowable,
+        };
+        let told = rotation(&one(OnUnknowable::RevokeAfterOverlap));
+        assert!(told[0].0.contains("every 30d"), "{told:?}");
+        assert!(told[1].0.contains("quiet for 1h") && told[1].0.contains("more than 2d"), "{told:?}");
+        assert!(told[2].0.contains("ends after 2d, used or not") && told[2].1 == Tone::Warn, "{told:?}");
+        assert!(rotation(&one(OnUnknowable::Ask))[2].0.contains("an operator is asked"));
+    }
 
     #[test]
     fn losing_what_confines_a_key_is_no_good_news_and_losing_reach_is() {
