@@ -21,9 +21,32 @@ pub(super) fn hint(name: &str, zones: &[&str]) -> Option<String> {
     }
     let asked = look(name);
     if let Some(zone) = zones.iter().find(|zone| look(zone) == asked) {
-        return Some(format!("; it only looks like `{}`, which exists", shown(zone)));
+        let differs = differs(name, zone).map(|how| format!(" ({how})")).unwrap_or_default();
+        return Some(format!("; it only looks like `{}`, which exists{differs}", shown(zone)));
     }
     (!name.is_ascii()).then(|| "; write the name in punycode (`xn--...`)".to_owned())
+}
+
+/// Where a name first differs from the zone that it looks like, by code points: in ASCII both may be shown alike.
+fn differs(name: &str, zone: &str) -> Option<String> {
+    let unicode = |text: &str| match text.to_ascii_lowercase().contains("xn--") {
+        true => quirks::domain_to_unicode(text),
+        false => text.to_lowercase(),
+    };
+    let (name, zone) = (unicode(name), unicode(zone));
+    let (mut own, mut theirs) = (name.chars(), zone.chars());
+    for place in 1.. {
+        return match (own.next(), theirs.next()) {
+            (None, None) => None,
+            (one, other) if one == other => continue,
+            (one, other) => {
+                let point =
+                    |c: Option<char>| c.map_or("its end".to_owned(), |c| format!("U+{:04X}", u32::from(c)));
+                Some(format!("character {place} is {}, and there it is {}", point(one), point(other)))
+            }
+        };
+    }
+    None
 }
 
 /// What a name looks like to a person (Unicode TR 39, skeleton), whatever its case, and also when it is in punycode.
@@ -80,6 +103,11 @@ mod tests {
             let said = hint(imitation, &zones).unwrap_or_else(|| panic!("{imitation}"));
             assert!(said.contains("looks like `example.com`"), "{imitation}: {said}");
         }
+        // A letter that is shown alike in lower case.
+        let said = hint("exampIe.com", &["example.com"]).unwrap_or_default();
+        assert!(said.is_empty() || said.contains("U+"), "{said}");
+        let said = hint("examp1e.com", &zones).unwrap();
+        assert!(said.ends_with("(character 6 is U+0031, and there it is U+006C)"), "{said}");
         // A zone's own name in another form imitates nothing; one with other letters does.
         for (own, zone) in [("m\u{fc}ller.example", zones[2]), ("\u{ff45}xample\u{3002}com", zones[1])] {
             assert_eq!(
