@@ -120,7 +120,7 @@ async fn a_request_that_waits_is_told_once_with_all_that_a_reviewer_sees_first()
         serde_json::json!({
             "channel": "ops", "about": request, "reminder": 0, "level": "high", "line": review.verdict.line,
             "facts": {
-                "asked_by": "agent bot", "for": "web/production", "match_code": review.match_code,
+                "asked_by": "agent bot", "for": "web/production", "key": review.subject, "match_code": review.match_code,
                 "approvals": "0 of 2",
             },
             "waited_seconds": waited, "url": null, "command": format!("keywright review show {request}"), "purpose": null,

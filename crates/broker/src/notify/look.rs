@@ -76,6 +76,7 @@ impl Broker {
         let mut facts = vec![
             ("asked by", asker(&plan.principal)),
             ("for", format!("{}/{}", plan.project, plan.environment)),
+            ("key", review.subject.clone()),
             ("match code", review.match_code.clone()),
         ];
         if review.needed > 1 {
@@ -94,7 +95,11 @@ impl Broker {
         (proposed.status == "pending").then(|| Said {
             level: Some(proposed.verdict.level),
             line: proposed.verdict.line.clone(),
-            facts: vec![("asked by", format!("agent {}", escaped(&proposed.agent)))],
+            facts: vec![
+                ("asked by", format!("agent {}", escaped(&proposed.agent))),
+                ("template", proposed.template.clone()),
+                ("match code", proposed.match_code.clone()),
+            ],
             onward: self.onward(proposed.request),
             purpose: Some(proposed.why.clone()),
         })
