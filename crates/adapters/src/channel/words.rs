@@ -82,7 +82,10 @@ mod tests {
             assert!(lines.len() == 3 + usize::from(!text.is_empty()), "{lines:?}");
             for line in &lines {
                 assert!(
-                    !line.chars().any(|c| c.is_control() || ('\u{200b}'..='\u{202e}').contains(&c)),
+                    !line
+                        .chars()
+                        .any(|c| c.is_control()
+                            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')),
                     "{line:?}"
                 );
                 assert!(line.chars().count() <= PURPOSE + 50);
