@@ -37,6 +37,18 @@ impl Broker {
     /// # Errors
     /// When the ledger can't be read.
     pub async fn alike(&self, operator: &OperatorName, request: RequestId) -> Result<Vec<Review>> {
+        Ok(self.alike_and_more(operator, request).await?.0)
+    }
+
+    /// The same, and how many there are besides, which take another touch.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn alike_and_more(
+        &self,
+        operator: &OperatorName,
+        request: RequestId,
+    ) -> Result<(Vec<Review>, usize)> {
         let read = self.ledger.read(move |tx| {
             let request = tx.request(request)?;
             let asked = tx.requests_of(&request.plan.principal, PAST)?;
@@ -44,14 +56,14 @@ impl Broker {
         });
         let (request, asked) = read.await?;
         let told = self.told_of(&request.plan).await?;
-        let mut found = Vec::new();
+        let (mut found, mut more) = (Vec::new(), 0);
         if self.stands_alone(&request).is_some() || self.needed_now(&request).await? > 1 {
-            return Ok(found);
+            return Ok((found, more));
         }
         for other in asked {
             let waits = other.status == Status::PendingApproval && other.expires_at > self.now();
             let is_alike = other.id != request.id && differs(&request, &other).is_none();
-            if waits && is_alike && self.stands_alone(&other).is_none() && found.len() + 1 < AT_MOST {
+            if waits && is_alike && self.stands_alone(&other).is_none() {
                 // One that they may not approve, or have, would keep them from all of it.
                 if self.refuse_approver(&other, operator).await.is_err() || self.needed_now(&other).await? > 1
                 {
@@ -62,11 +74,14 @@ impl Broker {
                 }
                 let review = self.review_of(other).await?;
                 if !review.approved_by.iter().any(|name| name == operator.as_str()) {
-                    found.push(review);
+                    match found.len() + 1 < AT_MOST {
+                        true => found.push(review),
+                        false => more += 1,
+                    }
                 }
             }
         }
-        Ok(found)
+        Ok((found, more))
     }
 
     /// Who is told when the key of a plan has a successor.

@@ -104,7 +104,11 @@ fn row(one: &Waits, now: Timestamp) -> Vec<Text> {
                 Text::of(review.plan.principal.to_string()),
                 Text::of(format!("{} / {}", review.plan.project, review.plan.environment)),
                 Text::of(format!("{} of {}", review.approved_by.len(), review.needed)),
-                last(&review.match_code),
+                last(&match one.alike {
+                    0 => review.match_code.clone(),
+                    1 => format!("{} and 1 more code", review.match_code),
+                    alike => format!("{} and {alike} more codes", review.match_code),
+                }),
                 Text::at(review.created_at, now),
             ]
         }
@@ -114,7 +118,7 @@ fn row(one: &Waits, now: Timestamp) -> Vec<Text> {
             Text::of(format!("agent {}", proposed.agent)),
             Text::of("a template"),
             Text::of("0 of 1"),
-            last(""),
+            last(&proposed.match_code),
             Text::at(proposed.created_at, now),
         ],
     }
