@@ -23,6 +23,7 @@ async function post(path, body) {
   if (answer.ok) return value;
   const error = new Error([value.message || "the broker refused that", value.hint].filter(Boolean).join(". "));
   error.door = answer.headers.get("keywright-door");
+  error.isStale = answer.status === 409;
   throw error;
 }
 
@@ -32,6 +33,13 @@ function door(path) {
   link.href = path;
   link.target = "_blank";
   link.textContent = "Come in again in another tab, then press the button once more.";
+  return link;
+}
+
+function anew() {
+  const link = document.createElement("a");
+  link.href = location.pathname;
+  link.textContent = "Load this page anew";
   return link;
 }
 
@@ -90,6 +98,11 @@ function on(form, deed) {
     try {
       await deed(button);
     } catch (error) {
+      // What a request's page shows is over: nothing is left to press there.
+      if (error.isStale && document.querySelector(".verdict")) {
+        for (const one of form.querySelectorAll("button, .soon")) one.remove();
+        return tell(why(error) + ".", "bad", form, anew());
+      }
       tell(why(error), "bad", form, error.door ? door(error.door + "?to=" + encodeURIComponent(location.pathname + location.search)) : null);
       button.disabled = false;
     }
@@ -215,7 +228,17 @@ function local(within) {
 local(document);
 
 // On a phone the row of pages scrolls.
+function edges() {
+  const nav = document.querySelector("header nav");
+  if (!nav) return;
+  const left = nav.scrollWidth - nav.clientWidth - nav.scrollLeft;
+  nav.classList.toggle("before", nav.scrollLeft > 2);
+  nav.classList.toggle("after", left > 2);
+}
 document.querySelector("header nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+document.addEventListener("scroll", edges, { capture: true, passive: true });
+addEventListener("resize", edges);
+edges();
 
 // The inbox looks again by itself; a look of its own keeps no session alive.
 const fresh = document.querySelector("main[data-fresh]");
@@ -232,6 +255,7 @@ async function again() {
   local(main);
   fresh.replaceChildren(...main.childNodes);
   document.querySelector("header nav").replaceWith(nav);
+  edges();
   document.title = page.title;
   if (focused) document.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus();
 }
