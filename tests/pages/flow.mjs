@@ -89,7 +89,8 @@ await step("two people approve, each with a touch, and the key is made", async (
   assert.ok(!page.url().includes(`/r/${asks.two}`));
   await page.goto(at(asks.two));
   await page.getByText("You have approved this. It needs another operator.").waitFor();
-  await page.getByText(/1 of 2: alice/).waitFor();
+  await page.getByText("1 of 2", { exact: true }).waitFor();
+  await page.getByRole("link", { name: /^alice .* with passkey laptop$/ }).waitFor();
   await page.goto(ORIGIN);
   await page.getByRole("row").filter({ hasText: "TWO" }).getByText("you approved it; it needs another operator").waitFor();
   const counted = (await page.title()).match(/^\((\d+)\) Inbox/)[1];
@@ -104,6 +105,14 @@ await step("two people approve, each with a touch, and the key is made", async (
   await bob.page.getByRole("button", { name: "Approve", exact: true }).click();
   await bob.page.getByText("TWO: approved; the key is in force").waitFor();
   assert.equal(status(asks.two), "active");
+  // Who approved leads to what was signed.
+  await page.goto(at(asks.two));
+  const approvals = page.getByRole("link", { name: /^(alice|bob) .* with passkey (laptop|phone)$/ });
+  assert.equal(await approvals.count(), 2);
+  assert.ok(!/T\d\d:\d\d/.test(await approvals.first().textContent()), "in the reader's own time");
+  await approvals.first().click();
+  await page.waitForURL(/\/audit\/ent_\d+$/);
+  await page.getByText("keywright/approval/1").first().waitFor();
 });
 
 await step("less is approved as it is shown", async () => {
@@ -111,7 +120,8 @@ await step("less is approved as it is shown", async () => {
   await page.getByText("Approve with less").click();
   await page.getByLabel("live no longer than").selectOption("7d");
   await page.getByRole("button", { name: "Show that" }).click();
-  await page.getByText("This is less than what was asked for.").waitFor();
+  await page.getByText("This is less than what was asked for: 7d instead of 120d.").waitFor();
+  await page.getByRole("link", { name: "Show all of it again" }).waitFor();
   await approve().click();
   await page.getByText("LESS: approved; the key is in force").waitFor();
   assert.equal(keywright(PASS, "review", "show", asks.less).plan.ttl, "7d");
@@ -199,6 +209,11 @@ await step("a page that was left open approves nothing that was decided meanwhil
   await approve().click();
   await page.locator("#said.bad").waitFor();
   assert.equal(status(asks.late), "rejected");
+  // Nothing is left to press, and a link leads to how it is now.
+  assert.equal(await approve().count(), 0);
+  await page.getByRole("link", { name: "Load this page anew" }).click();
+  await page.getByText("turned down by operator alice").waitFor();
+  assert.equal(await page.locator("form.deed").count(), 0);
 });
 
 await step("a proposal comes in force by a touch", async () => {

@@ -30,8 +30,6 @@ use crate::spend::{Spent, spent};
 
 /// How far back it is looked for asks like this one.
 const PAST: u32 = 200;
-/// What is shown of a text that somebody else wrote.
-const SHOWN: usize = 2_000;
 
 /// A block: a question that a reviewer has, and the answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -135,8 +133,8 @@ impl Lines {
 
     fn said(mut self, label: &'static str, text: &str) -> Self {
         if !text.trim().is_empty() {
-            let text = Untrusted::capped(text, SHOWN).raw().to_owned();
-            self.0.push(Line { label, text, tone: Tone::Plain, said: true, time: false });
+            // All of it: how much is shown is each door's own.
+            self.0.push(Line { label, text: text.to_owned(), tone: Tone::Plain, said: true, time: false });
         }
         self
     }

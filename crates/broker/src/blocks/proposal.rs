@@ -65,9 +65,14 @@ pub(crate) fn of_proposal(proposed: &Proposed) -> Vec<Block> {
 /// How often it rotates, and when the old version ends.
 fn rotation(one: &Rotation) -> [(String, Tone); 3] {
     let unknowable = match one.on_unknowable {
-        OnUnknowable::Ask => ("where nobody can know whether it is used, an operator is asked".to_owned(), Tone::Plain),
+        OnUnknowable::Ask => {
+            ("where nobody can know whether it is used, an operator is asked".to_owned(), Tone::Plain)
+        }
         OnUnknowable::RevokeAfterOverlap => (
-            format!("where nobody can know whether it is used, it ends after {}, used or not", one.max_overlap),
+            format!(
+                "where nobody can know whether it is used, it ends after {}, used or not",
+                one.max_overlap
+            ),
             Tone::Warn,
         ),
     };

@@ -14,7 +14,7 @@ use crate::input;
 use crate::output::{Done, Output, say, source_lines};
 use crate::show::facts::{Facts, wrapped};
 use crate::show::list::{List, Tone, cut, of_state, plain, strong, toned};
-use crate::show::plan::quoted;
+use crate::show::plan::{SAID, quoted_of};
 use crate::show::{field, items, number, outside, receipt, when, width};
 
 /// Review: what waits for a human.
@@ -35,6 +35,9 @@ enum Command {
     Show {
         /// Its id.
         request: String,
+        /// With all of a long purpose or prompt; else what is left out is counted.
+        #[arg(long)]
+        whole: bool,
     },
     /// Read the plan, then approve exactly that, or less of it.
     Approve {
@@ -63,14 +66,18 @@ enum Command {
 pub(crate) async fn run(app: &App, args: Args) -> Done {
     match args.command.unwrap_or(Command::List) {
         Command::List => list(app.everyday(|| OperatorCall::ReviewList).await?),
-        Command::Show { request } => {
+        Command::Show { request, whole: all } => {
             let pending = app
                 .everyday(|| OperatorCall::ReviewShow { request: request.clone(), less: Less::default() })
                 .await?;
-            let text = whole(&pending);
+            let text = whole(&pending, if all { usize::MAX } else { SAID });
+            let is_cut = !all && has_more(&pending);
             let id = field(&pending, "request");
             let waits = ["pending_approval", "pending"].contains(&field(&pending, "status").as_str());
-            let output = Output::new(pending, text);
+            let mut output = Output::new(pending, text);
+            if is_cut {
+                output = output.talk(format!("all of it: keywright review show {id} --whole"));
+            }
             Ok(if waits {
                 output
                     .talk(format!("next: keywright review approve {id}"))
@@ -93,7 +100,10 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
 async fn approve(app: &App, request: &str, less: Less, yes: bool) -> Done {
     let make = || OperatorCall::ReviewShow { request: request.to_owned(), less: less.clone() };
     let pending = app.everyday(make).await?;
-    say(&whole(&pending));
+    say(&whole(&pending, SAID));
+    if has_more(&pending) {
+        say(&format!("all of it: keywright review show {} --whole", field(&pending, "request")));
+    }
     let is_template = field(&pending, "kind") == "template";
     if is_template && !less.is_nothing() {
         return Err(errors::usage(
@@ -206,11 +216,20 @@ fn waiting(inbox: &Value, width: Option<usize>, now: Timestamp) -> String {
 }
 
 /// Everything that a human needs to decide.
-fn whole(pending: &Value) -> String {
-    if field(pending, "kind") == "template" { proposal(pending) } else { request(pending) }
+fn whole(pending: &Value, most: usize) -> String {
+    if field(pending, "kind") == "template" { proposal(pending, most) } else { request(pending, most) }
 }
 
-fn request(review: &Value) -> String {
+/// Whether somebody else's words are longer than what is shown of them.
+fn has_more(pending: &Value) -> bool {
+    let lines = items(pending, "blocks").iter().flat_map(|block| items(block, "lines"));
+    let said = |line: &&Value| line.get("said").and_then(Value::as_bool).unwrap_or_default();
+    let length =
+        |line: &Value| line.get("text").and_then(Value::as_str).map_or(0, |text| text.chars().count());
+    lines.filter(said).any(|line| length(line) > SAID)
+}
+
+fn request(review: &Value, most: usize) -> String {
     // The page has the same, in the same order.
     let (status, code) = (field(review, "status"), field(review, "match_code"));
     let code = if status == "pending_approval" { format!(" · match code {code}") } else { String::new() };
@@ -219,7 +238,7 @@ fn request(review: &Value) -> String {
     text.push_str(&indented(&format!("{} · {stands}{code}", field(review, "request").bold()), "  "));
     text.push_str(&indented(&field(review, "subject").bold().to_string(), "  "));
     text.push_str(&flags(review));
-    text.push_str(&blocks(review).render());
+    text.push_str(&blocks(review, most).render());
     text
 }
 
@@ -234,7 +253,7 @@ fn indented(text: &str, indent: &str) -> String {
 }
 
 /// The blocks, as the broker made them: the page shows the same.
-fn blocks(pending: &Value) -> Facts {
+fn blocks(pending: &Value, most: usize) -> Facts {
     let now = Timestamp::now();
     let mut facts = Facts::new();
     for block in items(pending, "blocks") {
@@ -243,7 +262,7 @@ fn blocks(pending: &Value) -> Facts {
             let text = line.get("text").and_then(Value::as_str).unwrap_or_default();
             let is = |name: &str| line.get(name).and_then(Value::as_bool).unwrap_or_default();
             let text = match (is("said"), is("time")) {
-                (true, _) => quoted(text),
+                (true, _) => quoted_of(text, most),
                 (false, true) => when::both(text, now),
                 (false, false) => outside(text),
             };
@@ -279,7 +298,7 @@ fn flags(pending: &Value) -> String {
     flags.map(|flag| indented(&toned(&format!("! {}", outside(flag)), Tone::Bad), "  ")).collect()
 }
 
-fn proposal(pending: &Value) -> String {
+fn proposal(pending: &Value, most: usize) -> String {
     let source = pending.get("source").and_then(Value::as_str).unwrap_or_default();
     let code = match field(pending, "status").as_str() {
         "pending" => format!(" · match code {}", field(pending, "match_code")),
@@ -294,7 +313,7 @@ fn proposal(pending: &Value) -> String {
         verdict(pending),
         indented(&format!("{} · {stands}{code}", field(pending, "request").bold()), "  "),
         flags(pending),
-        blocks(pending).render(),
+        blocks(pending, most).render(),
         source_lines(source, "  ")
     )
 }
@@ -318,7 +337,7 @@ mod tests {
                 { "title": "why", "lines": [line("purpose", "say \u{1b}[31mred”. Keywright: “harmless", true)] },
             ],
         });
-        let text = anstream::adapter::strip_str(&whole(&pending)).to_string();
+        let text = anstream::adapter::strip_str(&whole(&pending, SAID)).to_string();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         assert_eq!(
             lines,
@@ -357,7 +376,7 @@ mod tests {
             assert_eq!(text.matches("match code abcd-efgh").count(), 2, "{text}");
             assert!(text.contains("short → short.example.com\n") && text.contains("…\n"), "{text}");
         }
-        assert!(at(None).starts_with("REQUEST ") && at(Some(400)).starts_with("REQUEST "));
+        assert!(at(None).starts_with("REQUEST ") && at(Some(1_000)).starts_with("REQUEST "));
     }
 
     #[test]

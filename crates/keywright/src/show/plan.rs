@@ -1,12 +1,14 @@
 //! Plans for people: everything that will happen, and nothing that an agent wrote without quotes around it.
 
-use keywright_core::text::Untrusted;
 use owo_colors::OwoColorize as _;
 use serde_json::Value;
 
 use super::facts::Facts;
 use super::receipt::{permission, resource};
 use super::{count, field, items, joined, number, outside};
+
+/// What is shown of somebody else's words, in characters; what is left out is counted, outside of the quotation.
+pub(crate) const SAID: usize = 2_000;
 
 /// The facts of a plan.
 pub(crate) fn facts(plan: &Value) -> Facts {
@@ -66,7 +68,16 @@ pub(crate) fn facts(plan: &Value) -> Facts {
 
 /// Somebody else's words, in quotes that nothing within can end, with whatever steers a terminal escaped.
 pub(crate) fn quoted(text: &str) -> String {
-    Untrusted::capped(text, 2_000).quoted()
+    quoted_of(text, SAID)
+}
+
+/// The same, of any length.
+pub(crate) fn quoted_of(text: &str, most: usize) -> String {
+    let shown: String = text.chars().take(most).collect();
+    match text.chars().count().saturating_sub(most) {
+        0 => keywright_core::text::quoted(&shown),
+        left_out => format!("{} … {left_out} more characters", keywright_core::text::quoted(&shown)),
+    }
 }
 
 /// A field that holds somebody else's words.

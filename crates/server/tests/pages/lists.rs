@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 
+use keywright_broker::approve::Less;
 use keywright_broker::ask::Ask;
 use keywright_broker::record::Caller;
+use keywright_broker::review::Pending;
 use keywright_core::plan::Principal;
 use keywright_core::receipt::Status;
+use keywright_core::secret::Secret;
 use keywright_ledger::KeysSought;
 use keywright_sandbox::{Fault, FaultKind};
-use keywright_testkit::{World, ask};
+use keywright_testkit::{DNS_EDIT, World, ask};
 
 use super::House;
 
@@ -209,4 +212,111 @@ async fn nothing_that_an_agent_wrote_ends_its_quotation() {
         all += found;
     }
     assert!(all > 10, "the log has it, too: {all}");
+}
+
+#[tokio::test]
+async fn a_long_prompt_is_cut_with_a_number_outside_of_its_quotation_and_can_be_read_whole() {
+    let house = House::new().await;
+    let long = format!("{}the end", "what was said before ".repeat(300));
+    let (short, said) = ("a record".to_owned(), long.chars().count());
+    let wish = Ask {
+        environment: "production".to_owned(),
+        purpose: short,
+        prompt: Some(long),
+        ..ask("example.com", "LONG")
+    };
+    let request = house.world.request(&wish).await.unwrap().request;
+    let entries = house.entries().await;
+    let session = house.comes_in().await;
+    let (_, cut) = house.page(&session, &format!("/r/{request}")).await;
+    let more = format!(
+        "”<span class=\"heard\"> end of the quotation</span></q> <small>… {} more characters</small>",
+        said - 2_000
+    );
+    assert!(cut.contains(&more) && !cut.contains("the end”"), "{cut}");
+    let all = format!("/r/{request}?whole=1");
+    assert!(cut.contains(&format!("<a href=\"{all}\">show all of it</a>")), "{cut}");
+    let (_, whole) = house.page(&session, &all).await;
+    assert!(whole.contains("the end”") && !whole.contains("more characters"), "{whole}");
+    let mut found = 0;
+    for number in 0..entries {
+        let (_, entry) = house.page(&session, &format!("/audit/ent_{number}")).await;
+        assert!(!entry.contains("more characters"), "{entry}");
+        found += usize::from(entry.contains("the end”"));
+    }
+    assert!(found > 0, "an entry has all of it");
+}
+
+#[tokio::test]
+async fn an_inbox_says_the_codes_of_proposals_and_that_a_row_has_several_and_a_page_how_many_more_wait() {
+    let house = House::new().await;
+    let world = &house.world;
+    let agent = World::agent("bot");
+    let proposal =
+        world.broker.propose_template(&agent, &DNS_EDIT.replace("dns-edit", "dns-look"), "x").await.unwrap();
+    let Pending::Template(proposed) =
+        world.broker.review(&proposal.to_string(), &Less::default()).await.unwrap()
+    else {
+        panic!()
+    };
+    let mut first = None;
+    for number in 0..12 {
+        let wish = Ask {
+            environment: "elsewhere".to_owned(),
+            purpose: "one of many".to_owned(),
+            ..ask("example.com", &format!("KEY_{number}"))
+        };
+        // An agent has fewer waiting than that.
+        let Ok(receipt) = world.request(&wish).await else { break };
+        if receipt.status == Status::PendingApproval {
+            first.get_or_insert(receipt);
+        }
+    }
+    let first = first.unwrap();
+    let session = house.comes_in().await;
+    let (_, inbox) = house.page(&session, "/").await;
+    assert!(inbox.contains(&format!("data-of=\"code\">{}</td>", proposed.match_code)), "{inbox}");
+    assert!(inbox.contains(" more codes</td>") && inbox.contains(" like it"), "{inbox}");
+    let alike: usize = inbox.split(", and ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    let (_, page) = house.page(&session, &format!("/r/{}", first.request)).await;
+    match alike.checked_sub(9).filter(|more| *more > 0) {
+        Some(more) => assert!(page.contains(&format!("{more} more like th")), "{page}"),
+        None => assert!(!page.contains("more like these"), "{page}"),
+    }
+    assert_eq!(alike, 11, "so that there are more than one touch is for: {inbox}");
+}
+
+#[tokio::test]
+async fn whoever_approved_all_of_it_reads_that_a_colleague_approved_less_and_each_approval_leads_to_its_entry()
+ {
+    let house = House::new().await;
+    let world = &house.world;
+    let ana = world.ana().await;
+    let (request, digest) = house.waiting("PROD", "x").await;
+    let wait = std::time::Duration::from_secs(20);
+    world.broker.approve(&ana, &request, &digest, &Less::default(), wait).await.unwrap();
+    let session = house.comes_in().await;
+    let (_, before) = house.page(&session, &format!("/r/{request}")).await;
+    let evidence = before.split("<dt>approvals</dt>").nth(1).unwrap();
+    assert!(evidence.starts_with("<dd>1 of 2</dd>"), "{evidence}");
+    assert!(
+        evidence.contains("<a href=\"/audit/ent_") && evidence.contains("with their signing key"),
+        "{evidence}"
+    );
+    assert!(evidence.contains("<time datetime=") && !before.contains("counts no more"), "{evidence}");
+    let less = Less { ttl: Some("1d".to_owned()), ..Less::default() };
+    let Pending::Key(smaller) = world.broker.review(&request, &less).await.unwrap() else { panic!() };
+    let passphrase = || Secret::new("another long passphrase".to_owned());
+    world.broker.add_operator(&ana, &"ben".parse().unwrap(), passphrase()).await.unwrap();
+    let ben = world.broker.operator(Some(&"ben".parse().unwrap()), passphrase()).await.unwrap();
+    world.broker.approve(&ben, &request, &smaller.digest, &less, wait).await.unwrap();
+    let (_, after) = house.page(&session, &format!("/r/{request}")).await;
+    assert!(
+        after.contains("You approved all of it; operator ben approved less since (1d instead of "),
+        "{after}"
+    );
+    assert!(after.contains("so your approval counts no more. Look at what is left"), "{after}");
+    assert!(after.contains("of more than this; it counts no more"), "{after}");
+    let (_, asked) = house.page(&session, &format!("/r/{request}?ttl=1h")).await;
+    assert!(!asked.contains("all of it</a> If"), "{asked}");
 }

@@ -333,7 +333,7 @@ fn facts(shown: &EntryShown, now: Timestamp) -> Vec<(&'static str, Text)> {
     };
     let claimed: Vec<String> =
         record.who.claimed.iter().map(|(name, value)| format!("{name} = {}", value.raw())).collect();
-    let said = |text: &str| if text.is_empty() { Text::of("") } else { Text::said(text) };
+    let said = |text: &str| if text.is_empty() { Text::of("") } else { Text::all_said(text) };
     let decided = record.decision.as_ref();
     let signed = match (shown.signatures.len(), &shown.unsound) {
         (0, _) => Text::of("by nobody; what the broker does of its own accord is signed with the log only"),

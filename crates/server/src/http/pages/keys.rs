@@ -20,6 +20,7 @@ use serde::Deserialize;
 
 use super::super::Door;
 use super::super::session::Looks;
+use super::approvals::approval;
 use super::parts::{Deed as Doing, Field, Part, Shown, Table, Text, Told, Tone, with_query};
 use super::{Page, ROWS, failed};
 
@@ -228,16 +229,7 @@ pub(crate) async fn one(
 async fn approved(door: &Door, trace: &Trace) -> Result<Vec<Text>, BrokerError> {
     let mut all = Vec::new();
     for entry in trace.entries.iter().filter(|entry| entry.record().deed == Deed::ApprovalGive) {
-        let record = entry.record();
-        let name = door.broker.passkey_names(&record.signatures).await?.into_iter().next().flatten();
-        let with = match (record.signatures.first().map(|one| one.method.as_str()), name) {
-            (Some("webauthn"), Some(name)) => format!(" with passkey {name}"),
-            (Some("webauthn"), None) => " with a passkey that counts no more".to_owned(),
-            _ => " with their signing key".to_owned(),
-        };
-        let at = record.at.strftime("%Y-%m-%d %H:%M UTC");
-        let id = entry.id().to_string();
-        all.push(Text::of(format!("{} {at}{with}", record.who.name)).to(&["audit", &id]));
+        all.push(approval(door, entry).await?);
     }
     Ok(all)
 }

@@ -2,6 +2,7 @@
 //! once more by the template.
 
 pub(super) mod agents;
+mod approvals;
 pub(super) mod assets;
 pub(super) mod audit;
 pub(super) mod door;

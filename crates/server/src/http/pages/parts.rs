@@ -4,28 +4,51 @@ use std::fmt;
 
 use jiff::Timestamp;
 use keywright_broker::blocks::{Block, Line};
-use keywright_core::text::Untrusted;
+use keywright_core::text::{Untrusted, quoted};
 
 use crate::when;
 
 /// The longest text that a part shows, in characters.
 const LONGEST: usize = 4_000;
+/// What is shown of somebody else's words where they are one of many things.
+const SAID: usize = 2_000;
+/// The longest line of a file: of an entry that has a whole prompt.
+const LINE: usize = 20_000;
 
 /// A text that may be shown: control, bidirectional and invisible characters are escaped. HTML is the template's business.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Shown {
     text: String,
     is_said: bool,
+    /// How many characters were left out of somebody else's words.
+    left_out: usize,
 }
 
 impl Shown {
     pub(super) fn of(text: impl AsRef<str>) -> Self {
-        Self { text: Untrusted::capped(text.as_ref(), LONGEST).to_string(), is_said: false }
+        Self { text: Untrusted::capped(text.as_ref(), LONGEST).to_string(), ..Self::default() }
     }
 
     /// In quotes that nothing within can end, as somebody else's words; the template sets them apart as well.
     pub(super) fn said(text: impl AsRef<str>) -> Self {
-        Self { text: Untrusted::capped(text.as_ref(), LONGEST).quoted(), is_said: true }
+        Self::said_of(text.as_ref(), SAID)
+    }
+
+    /// All of them.
+    pub(super) fn all_said(text: impl AsRef<str>) -> Self {
+        Self::said_of(text.as_ref(), usize::MAX)
+    }
+
+    /// What is cut off is counted, outside of the quotation.
+    fn said_of(text: &str, most: usize) -> Self {
+        let shown: String = text.chars().take(most).collect();
+        let left_out = text.chars().count().saturating_sub(most);
+        Self { text: quoted(&shown), is_said: true, left_out }
+    }
+
+    /// A line of a file.
+    fn line(text: &str) -> Self {
+        Self { text: Untrusted::capped(text, LINE).to_string(), ..Self::default() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -35,6 +58,11 @@ impl Shown {
     /// Whether these are somebody else's words.
     pub(super) fn is_said(&self) -> bool {
         self.is_said
+    }
+
+    /// How much of them is not shown.
+    pub(super) fn left_out(&self) -> usize {
+        self.left_out
     }
 }
 
@@ -84,11 +112,24 @@ pub(super) struct Text {
     pub(super) href: String,
     /// The moment, for machines.
     pub(super) time: String,
+    /// Where all of it is, where some is left out.
+    pub(super) whole: String,
 }
 
 impl Text {
     pub(super) fn of(text: impl AsRef<str>) -> Self {
-        Self { text: Shown::of(text), tone: Tone::Plain, href: String::new(), time: String::new() }
+        Self {
+            text: Shown::of(text),
+            tone: Tone::Plain,
+            href: String::new(),
+            time: String::new(),
+            whole: String::new(),
+        }
+    }
+
+    /// All of somebody else's words.
+    pub(super) fn all_said(text: &str) -> Self {
+        Self { text: Shown::all_said(text), ..Self::of("") }
     }
 
     /// Somebody else's words, in quotes.
@@ -104,6 +145,12 @@ impl Text {
         Self { tone, ..self }
     }
 
+    /// With a few words of ours behind it.
+    pub(super) fn and(mut self, words: &str) -> Self {
+        self.text.text.push_str(words);
+        self
+    }
+
     /// To a path of ours; each of `parts` is one segment, whatever is in it.
     pub(super) fn to(self, parts: &[&str]) -> Self {
         Self { href: path(parts), ..self }
@@ -115,13 +162,12 @@ impl Text {
     }
 
     pub(super) fn at(at: Timestamp, now: Timestamp) -> Self {
-        let shown = Shown::of(when::away(at, now));
-        Self { text: shown, tone: Tone::Plain, href: String::new(), time: when::seconds(at) }
+        Self { time: when::seconds(at), ..Self::of(when::away(at, now)) }
     }
 
     pub(super) fn both(at: &str, now: Timestamp) -> Self {
         let time = at.parse().map(when::seconds).unwrap_or_default();
-        Self { text: Shown::of(when::both(at, now)), tone: Tone::Plain, href: String::new(), time }
+        Self { time, ..Self::of(when::both(at, now)) }
     }
 }
 
@@ -295,21 +341,27 @@ impl Part {
 
     /// A file. What steers a terminal is escaped in each line.
     pub(super) fn source(text: &str) -> Self {
-        Self::Source(text.lines().take(2_000).map(Shown::of).collect())
+        Self::Source(text.lines().take(2_000).map(Shown::line).collect())
     }
 
-    /// A block, as the terminal shows it too.
-    pub(super) fn block(block: &Block, now: Timestamp) -> [Self; 2] {
-        let facts =
-            block.lines.iter().map(|line| Fact { label: Shown::of(line.label), text: text(line, now) });
+    /// A block, as the terminal shows it too. Long words of others are cut; `whole` is where they are not, or empty where that is here.
+    pub(super) fn block(block: &Block, now: Timestamp, whole: &str) -> [Self; 2] {
+        let facts = block
+            .lines
+            .iter()
+            .map(|line| Fact { label: Shown::of(line.label), text: text(line, now, whole) });
         [Self::heading(block.title.as_str()), Self::Facts(facts.collect())]
     }
 }
 
-fn text(line: &Line, now: Timestamp) -> Text {
+fn text(line: &Line, now: Timestamp, whole: &str) -> Text {
     if line.time {
         return Text::both(&line.text, now);
     }
-    let shown = if line.said { Shown::said(&line.text) } else { Shown::of(&line.text) };
-    Text { text: shown, ..Text::of("") }.toned(line.tone.into())
+    let shown = match (line.said, whole) {
+        (true, "") => Text::all_said(&line.text),
+        (true, _) => Text { whole: whole.to_owned(), ..Text::said(&line.text) },
+        (false, _) => Text::of(&line.text),
+    };
+    shown.toned(line.tone.into())
 }

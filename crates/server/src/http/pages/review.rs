@@ -13,13 +13,14 @@ use keywright_broker::review::{Pending, Proposed, Review};
 use keywright_core::id::RequestId;
 use keywright_core::name::{AgentName, OperatorName};
 use keywright_core::plan::Principal;
-use keywright_core::receipt::Status;
+use keywright_core::receipt::{Narrowed, Status};
 use sha2::{Digest as _, Sha256};
 
 use super::super::Door;
 use super::super::session::Looks;
+use super::approvals::{given, voided, with_approvals};
 use super::grants::{Likes, likes};
-use super::parts::{Part, Shown, Table, Text, Tone, path};
+use super::parts::{Part, Shown, Table, Text, Tone, path, with_query};
 use super::{failed, has_passkey, html};
 
 #[derive(Template)]
@@ -32,6 +33,8 @@ struct ReviewPage {
     fresh: bool,
     /// What came of what was decided before.
     notes: Vec<Part>,
+    /// That the approval of whoever looks counts no more, and why.
+    voided: Shown,
     /// What waits for them besides: a path, or nothing.
     before: String,
     after: String,
@@ -85,6 +88,8 @@ struct Decision {
     lives: Vec<Choice>,
     permissions: Vec<Choice>,
     is_less: bool,
+    /// What is less, in words.
+    smaller: Shown,
     /// Whose approval counts no more once something less is approved, in words.
     voids: Shown,
     /// They have approved already.
@@ -138,9 +143,10 @@ pub(crate) async fn page(
         Err(error) => return failed("inbox", &operator, error),
     };
     let has_passkey = has_passkey(&door, &operator).await;
+    let whole = whole(&request, query.as_deref());
     let mut page = match &pending {
-        Pending::Key(review) => of_key(&door, review, &operator, has_passkey, &less).await,
-        Pending::Template(proposed) => of_template(&door, proposed, &operator, has_passkey),
+        Pending::Key(review) => of_key(&door, review, &operator, has_passkey, (&less, &whole)).await,
+        Pending::Template(proposed) => of_template(&door, proposed, &operator, has_passkey, &whole),
     };
     let id = match &pending {
         Pending::Key(review) => review.request,
@@ -213,9 +219,23 @@ fn proposal_words(status: &str) -> &str {
     }
 }
 
-fn parts(door: &Door, blocks: &[Block]) -> Vec<Part> {
+/// The same page with all of what others wrote; nothing where this is it.
+fn whole(request: &str, query: Option<&str>) -> String {
+    let pairs: Vec<(String, String)> = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+        .filter(|(name, _)| ["ttl", "without", "whole"].contains(&name.as_ref()))
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        .collect();
+    if pairs.iter().any(|(name, _)| name == "whole") {
+        return String::new();
+    }
+    let asked = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let pairs: Vec<(&str, &str)> = asked.chain([("whole", "1")]).collect();
+    with_query(&path(&["r", request]), &pairs)
+}
+
+fn parts(door: &Door, blocks: &[Block], whole: &str) -> Vec<Part> {
     let now = door.broker.now();
-    blocks.iter().flat_map(|block| Part::block(block, now)).collect()
+    blocks.iter().flat_map(|block| Part::block(block, now, whole)).collect()
 }
 
 async fn of_key(
@@ -223,14 +243,28 @@ async fn of_key(
     review: &Review,
     operator: &OperatorName,
     has_passkey: bool,
-    less: &Less,
+    (less, whole_at): (&Less, &str),
 ) -> ReviewPage {
     let waits = review.status == Status::PendingApproval;
-    let (asked, whole) = match door.broker.review(&review.request.to_string(), &Less::default()).await {
-        Ok(Pending::Key(asked)) => (asked.plan, asked.approved_by),
-        _ => (review.plan.clone(), Vec::new()),
+    let (asked, digest, approved_by) =
+        match door.broker.review(&review.request.to_string(), &Less::default()).await {
+            Ok(Pending::Key(asked)) => (asked.plan, asked.digest, asked.approved_by),
+            _ => (review.plan.clone(), review.digest.clone(), Vec::new()),
+        };
+    let approvals = given(door, review.request, &digest).await;
+    let voided = voided(review, operator, &approvals);
+    let smaller = Narrowed {
+        by: operator.to_string(),
+        asked_ttl: asked.ttl,
+        given_ttl: review.plan.ttl,
+        without: asked
+            .permissions
+            .iter()
+            .filter(|one| !review.plan.permissions.contains(one))
+            .map(|one| one.name.clone())
+            .collect(),
     };
-    let voids = match whole.as_slice() {
+    let voids = match approved_by.as_slice() {
         [] => String::new(),
         [one] => format!("the approval of {one}"),
         several => format!("the approvals of {}", several.join(", ")),
@@ -264,6 +298,7 @@ async fn of_key(
                 })
                 .collect(),
             is_less: !less.is_nothing(),
+            smaller: Shown::of(smaller.words()),
             voids: Shown::of(voids),
             has_approved: review.approved_by.iter().any(|name| name == operator.as_str()),
             is_enough: review.approved_by.len() >= usize::from(review.needed),
@@ -274,10 +309,10 @@ async fn of_key(
         }
     });
     let key = door.broker.led_to(review.request).await.ok().flatten();
-    let others = if waits && less.is_nothing() && review.no_approvers.is_none() {
-        door.broker.alike(operator, review.request).await.unwrap_or_default()
+    let (others, more) = if waits && less.is_nothing() && review.no_approvers.is_none() {
+        door.broker.alike_and_more(operator, review.request).await.unwrap_or_default()
     } else {
-        Vec::new()
+        (Vec::new(), 0)
     };
     ReviewPage {
         title: Shown::of(format!("{} · {}", review.plan.name, review.verdict.level)),
@@ -286,6 +321,7 @@ async fn of_key(
         waiting: 0,
         fresh: false,
         notes: Vec::new(),
+        voided: Shown::of(voided),
         before: String::new(),
         after: String::new(),
         request: Shown::of(review.request.to_string()),
@@ -295,17 +331,23 @@ async fn of_key(
         match_code: Shown::of(if waits { review.match_code.as_str() } else { "" }),
         subject: subject(&review.plan),
         flags: review.red_flags.iter().map(|flag| Shown::of(flag.to_string())).collect(),
-        blocks: parts(door, &review.blocks),
+        blocks: with_approvals(parts(door, &review.blocks, whole_at), &approvals),
         source: Vec::new(),
         decision,
         key: key.map(|id| path(&["keys", &id.to_string()])).unwrap_or_default(),
         together: (!others.is_empty()).then(|| together(review, &others)),
         likes: if has_passkey { likes(door, operator, review).await } else { None },
-        alike: alike(&others, door.broker.now()),
+        alike: alike(&others, more, door.broker.now()),
     }
 }
 
-fn of_template(door: &Door, proposed: &Proposed, operator: &OperatorName, has_passkey: bool) -> ReviewPage {
+fn of_template(
+    door: &Door,
+    proposed: &Proposed,
+    operator: &OperatorName,
+    has_passkey: bool,
+    whole: &str,
+) -> ReviewPage {
     // Nobody signs what they could not see.
     let is_whole = Part::shows_all_of(proposed.source.raw());
     let decision = (proposed.status == "pending").then(|| Decision {
@@ -318,6 +360,7 @@ fn of_template(door: &Door, proposed: &Proposed, operator: &OperatorName, has_pa
         lives: Vec::new(),
         permissions: Vec::new(),
         is_less: false,
+        smaller: Shown::default(),
         voids: Shown::default(),
         has_approved: false,
         is_enough: false,
@@ -333,6 +376,7 @@ fn of_template(door: &Door, proposed: &Proposed, operator: &OperatorName, has_pa
         waiting: 0,
         fresh: false,
         notes: Vec::new(),
+        voided: Shown::default(),
         before: String::new(),
         after: String::new(),
         request: Shown::of(proposed.request.to_string()),
@@ -342,7 +386,7 @@ fn of_template(door: &Door, proposed: &Proposed, operator: &OperatorName, has_pa
         match_code: Shown::of(if proposed.status == "pending" { proposed.match_code.as_str() } else { "" }),
         subject: Shown::of(&proposed.template),
         flags: proposed.red_flags.iter().map(Shown::of).collect(),
-        blocks: parts(door, &proposed.blocks),
+        blocks: parts(door, &proposed.blocks, whole),
         source: vec![Part::heading("as proposed"), Part::source(proposed.source.raw())],
         decision,
         key: String::new(),
@@ -353,7 +397,7 @@ fn of_template(door: &Door, proposed: &Proposed, operator: &OperatorName, has_pa
 }
 
 /// A row for each request that may be approved together with one.
-fn alike(others: &[Review], now: Timestamp) -> Vec<Part> {
+fn alike(others: &[Review], more: usize, now: Timestamp) -> Vec<Part> {
     if others.is_empty() {
         return Vec::new();
     }
@@ -381,6 +425,17 @@ fn alike(others: &[Review], now: Timestamp) -> Vec<Part> {
             rows: others.iter().map(row).collect(),
             empty: "",
         }),
+        Part::Note(
+            Shown::of(match more {
+                0 => String::new(),
+                1 => "1 more like these waits: one touch is for 10 at most, so it takes another one."
+                    .to_owned(),
+                more => format!(
+                    "{more} more like these wait: one touch is for 10 at most, so they take another one."
+                ),
+            }),
+            Tone::Warn,
+        ),
     ]
 }
 
