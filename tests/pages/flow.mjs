@@ -230,6 +230,14 @@ await step("what others wrote runs nothing and looks like nothing else", async (
   assert.equal(await page.evaluate(() => window.hacked), undefined);
 });
 
+await step("a zone that looks like another is marked, and its verdict is HIGH", async () => {
+  await page.goto(at(asks.imitation));
+  const text = await page.textContent("main");
+  assert.match(text, /HIGH/);
+  assert.match(text, /has a name in punycode, `xn--xample-2of`, which is shown as other letters elsewhere/);
+  assert.equal(await page.locator(".bad", { hasText: "xn--xample-2of.com" }).count() > 0, true, "where it stands it is marked");
+});
+
 await step("a page at another origin can do nothing", async () => {
   const hostile = `<!doctype html><title>x</title><body>
     <form id=f method=post action="${ORIGIN}/touch/offer"><input name=act value=reject></form>

@@ -152,6 +152,10 @@ fn people_approve_with_a_touch_and_nobody_else_does_anything() {
             "third": asks(&agent, "THIRD", edit, "elsewhere", "a record for each", None).await,
             "odd": asks(&agent, "ODD", long, "dev", "a record", Some("123d")).await,
             "fresh": asks(&agent, "FRESH", long, "dev", "a record", Some("124d")).await,
+            "imitation": agent.call("request_key", json!({
+                "template": edit, "parameters": { "zone": "xn--xample-2of.com" }, "project": "web", "environment": "lab",
+                "name": "IMITATION", "purpose": "a record", "prompt": "a record", "idempotency_key": "IMITATION",
+            })).await.unwrap().content["request"].clone(),
             "naughty": asks(&agent, "NAUGHTY", edit, "production", NAUGHTY, None).await,
             "proposal": agent.call("propose_template", json!({
                 "id": "cloudflare/dns-look", "title": "Look at DNS <script>", "provider": "cloudflare", "tier": "standard",

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use keywright_broker::home::Home;
 use keywright_core::secret::Secret;
 use keywright_ledger::Location;
-use keywright_sandbox::{Sandbox, SandboxConfig};
+use keywright_sandbox::{Sandbox, SandboxConfig, ZoneSpec};
 use keywright_testkit::{CHEAP, Canaries};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -74,7 +74,10 @@ impl World {
     pub(crate) fn empty() -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let sandbox = runtime.block_on(Sandbox::start(SandboxConfig::default())).unwrap();
+        let mut config = SandboxConfig::default();
+        // One that an e of another alphabet has look like the first.
+        config.accounts[0].zones.push(ZoneSpec { id: None, name: "xn--xample-2of.com".to_owned() });
+        let sandbox = runtime.block_on(Sandbox::start(config)).unwrap();
         let world = Self {
             dir: tempfile::Builder::new().prefix("kw").tempdir().unwrap(),
             sandbox: RefCell::new(Some(sandbox)),
