@@ -18,7 +18,7 @@ use crate::error::{BrokerError, Code, Result};
 use crate::record::{of_key, system};
 
 /// How far the two looks are apart: longer than replicas lag behind each other.
-const APART: Span = Span::from_seconds(120);
+pub(crate) const APART: Span = Span::from_seconds(120);
 /// What the log says of a version that is back.
 const BACK: &str = "it was gone at the provider, and is there again; nothing was done about it";
 
