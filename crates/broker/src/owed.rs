@@ -1,14 +1,71 @@
-//! What is owed for a key: a debt for each credential of it that may live.
+//! What is owed for a key: a debt for each credential of it that may live. Whoever edits a debt to be paid is found out by the
+//! version that is still being revoked.
 
 use jiff::Timestamp;
 use keywright_core::audit::{Deed, Stage, Who};
 use keywright_core::id::{IdEntropy, KeyId, RevocationId};
-use keywright_core::key::{Key, KeyState, VersionState};
+use keywright_core::key::{Key, KeyState, Version, VersionState};
 use keywright_core::receipt::Status;
 use keywright_ledger::{LedgerError, NewRevocation, Tx};
 
+use crate::broker::Broker;
+use crate::clock::entropy;
 use crate::ended::{Made, to_end};
-use crate::record::of_key;
+use crate::error::Result;
+use crate::record::{of_key, system};
+
+impl Broker {
+    /// Owes what is being revoked and is owed no more: its debt was edited, to be paid or never to be tried.
+    pub(crate) async fn owe_forgotten(&self) -> Result<Vec<Version>> {
+        let forgotten = self.ledger.scan(forgotten).await?;
+        if forgotten.is_empty() {
+            return Ok(forgotten);
+        }
+        let random = entropy()?;
+        let written = self.ledger.write(move |tx| {
+            // As it stands now.
+            let forgotten = self::forgotten(tx)?;
+            for (number, version) in forgotten.iter().enumerate() {
+                let key = tx.key(version.key)?;
+                let mut record = of_key(tx.now(), Deed::KeyRevoke, Stage::Intent, system(), &key);
+                record.subject.version = Some(version.id.to_string());
+                record.facts.insert("because".to_owned(), serde_json::json!(FORGOTTEN));
+                tx.audit(record)?;
+                tx.owe_again(&NewRevocation {
+                    id: RevocationId::generate(tx.now(), one_of(random, number)),
+                    connection: key.connection,
+                    provider_key_id: version.provider_key_id.clone(),
+                    key: Some(version.key),
+                    version: Some(version.id),
+                    attempt: Some(version.attempt),
+                    reason: FORGOTTEN.to_owned(),
+                })?;
+            }
+            Ok::<_, LedgerError>(forgotten)
+        });
+        Ok(written.await?)
+    }
+}
+
+const FORGOTTEN: &str = "its revocation was begun, and was not owed any more: the ledger was edited";
+
+/// The versions that are being revoked, and that nobody would revoke.
+fn forgotten(tx: &Tx<'_>) -> std::result::Result<Vec<Version>, LedgerError> {
+    let mut forgotten = Vec::new();
+    for version in tx.versions_revoking()? {
+        let key = match tx.key(version.key) {
+            Ok(key) => key,
+            // What becomes of it is said by its marker.
+            Err(LedgerError::Edited { .. } | LedgerError::Missing { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        let debt = tx.revocation_of(&key.connection, &version.provider_key_id)?;
+        if !debt.is_some_and(|debt| debt.is_open()) {
+            forgotten.push(version);
+        }
+    }
+    Ok(forgotten)
+}
 
 /// One of several ids that are made with the same random bytes.
 fn one_of(mut random: IdEntropy, number: usize) -> IdEntropy {

@@ -66,6 +66,7 @@ impl Broker {
     pub async fn reconcile(self: &Arc<Self>) -> Result<Reconciled> {
         let only_looked = self.refuse_if_forked().is_err();
         let mut found = Reconciled { only_looked, ..Reconciled::default() };
+        self.owe_forgotten().await?;
         for connection in self.ledger.read(|tx| tx.sound_connections()).await? {
             let before = self.now();
             let of = connection.name.clone();

@@ -496,6 +496,30 @@ async fn nothing_is_done_while_the_ledger_keeps_no_audit_entries() {
 }
 
 #[tokio::test]
+async fn a_debt_that_was_edited_to_be_paid_is_owed_again() {
+    let edits = ["done_at = 1, due_at = NULL", "done_at = 200000000000000, due_at = NULL", "due_at = NULL"];
+    for (edited, by_word) in edits.into_iter().flat_map(|edited| [(edited, false), (edited, true)]) {
+        let world = lived_in().await;
+        let down = keywright_sandbox::FaultKind::Status { status: 500, retry_after: None };
+        let fault = keywright_sandbox::Fault::on("DELETE", "/accounts/*/tokens/*", down);
+        world.sandbox.inject(fault.times(1_000)).unwrap();
+        let bot = World::agent("bot");
+        let owed = world.broker.revoke(&bot, "CF_TOKEN", "it leaked").await.unwrap();
+        assert_eq!(owed.status, Status::InProgress);
+        edit(&world, &format!("UPDATE revocations SET {edited} WHERE done_at IS NULL"));
+        world.sandbox.clear_faults();
+        if by_word {
+            world.broker.revoke(&bot, "CF_TOKEN", "it leaked").await.unwrap();
+        } else {
+            world.broker.reconcile().await.unwrap();
+        }
+        assert!(world.sandbox.live_tokens_named_like("kw-").is_empty(), "{edited} {by_word}");
+        let trace = world.broker.trace("CF_TOKEN").await.unwrap();
+        assert_eq!(trace.key.state, keywright_core::key::KeyState::Revoked, "{edited} {by_word}");
+    }
+}
+
+#[tokio::test]
 async fn a_forged_debt_ends_nothing_that_was_gone_and_is_back() {
     let world = World::new().await;
     world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();

@@ -339,6 +339,15 @@ impl Tx<'_> {
         rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
     }
 
+    /// The versions that are being revoked.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn versions_revoking(&self) -> Result<Vec<Version>> {
+        let sql = format!("SELECT {VERSION} FROM versions v WHERE v.state = 'revoking' ORDER BY v.id");
+        self.sound(&self.query(&sql, &[])?, read_version)
+    }
+
     /// The version that an attempt made.
     ///
     /// # Errors
