@@ -139,6 +139,8 @@ impl Rest {
             // A gateway in front of the service says no in words of its own, and it is a no all the same.
             401 | 403 if is_documented => (Cause::Denied { status, code, message }, Proof::NotDone),
             401 | 403 => (Cause::Denied { status, code, message }, Proof::Claimed),
+            // What is not there any more may have been ended by the same call, when it was sent before.
+            404 if is_documented && reply.is_repeated => (Cause::NotFound { code, message }, Proof::Claimed),
             404 if is_documented => (Cause::NotFound { code, message }, Proof::NotDone),
             400..=499 if is_documented => (Cause::Refused { status, code, message }, Proof::Claimed),
             400..=499 => {

@@ -30,7 +30,7 @@ use crate::begin::place_taken;
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
-use crate::inventory::{named, unnamed};
+use crate::inventory::{named, peers_of, unnamed};
 use crate::record::{Caller, of_request};
 
 /// What stands in a plan for the life of a key that has no end: it is not asked of anybody.
@@ -411,17 +411,17 @@ pub const MAY: &str = "may";
 /// As [`MAY`].
 pub const ON: &str = "on";
 
-/// The key that holds a credential, at whichever of the connections that see it.
-fn held(
-    tx: &Tx<'_>,
-    peers: &[ConnectionName],
-    provider_key_id: &str,
-) -> std::result::Result<Option<(Key, Version)>, LedgerError> {
+/// The key that holds a credential, at whichever of the connections that see it. One whose versions are all over holds it no more,
+/// but what is owed is to end.
+fn held(tx: &Tx<'_>, peers: &[ConnectionName], provider_key_id: &str) -> Result<Option<(Key, Version)>> {
     for peer in peers {
-        if let Some(found) = tx.key_of_credential(peer, provider_key_id)? {
-            // One that was gone and came back is taken like one that nobody knows.
-            let is_back = tx.back_of(peer)?.iter().any(|(version, _)| *version == found.1.id);
-            return Ok((!is_back).then_some(found));
+        if tx.revocation_of(peer, provider_key_id)?.is_some_and(|debt| debt.done_at.is_none()) {
+            return Err(BrokerError::new(Code::Conflict, "its revocation is owed: it is to end")
+                .hint("`keywright key list --all` shows the key that it belonged to"));
+        }
+        match tx.key_of_credential(peer, provider_key_id)? {
+            Some(found) if found.1.state != VersionState::Revoked => return Ok(Some(found)),
+            Some(_) | None => {}
         }
     }
     Ok(None)
@@ -479,8 +479,8 @@ fn add_rows(
         expires_at,
         state: VersionState::Active,
     };
-    for (back, id) in tx.back_of(&key.connection)? {
-        if id == version.provider_key_id {
+    for peer in peers_of(tx, &key.connection)? {
+        for (back, _) in tx.back_of(&peer)?.into_iter().filter(|(_, id)| *id == version.provider_key_id) {
             tx.set_version_back(back, false)?;
         }
     }

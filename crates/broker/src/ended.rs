@@ -1,43 +1,97 @@
 //! What there is of a key to be ended, and whether a credential that was to be revoked has ended.
 
+use jiff::Timestamp;
 use keywright_core::audit::{Deed, Stage};
-use keywright_core::id::{AttemptId, KeyId, VersionId};
-use keywright_core::key::{Version, VersionState};
-use keywright_core::provider::{Provider, ProviderError, Recovery};
+use keywright_core::id::{AttemptId, VersionId};
+use keywright_core::key::{AttemptOutcome, Key, Version, VersionState};
+use keywright_core::provider::{Ended, Provider, ProviderError, Recovery};
 use keywright_core::span::Span;
 use keywright_ledger::{AuditFilter, LedgerError, Revocation, Tx};
 
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
-use crate::revoke::LONGEST_PAUSE;
+use crate::inventory::peers_of;
+use crate::missing::APART;
+use crate::pay::LONGEST_PAUSE;
 
-/// A provider that says "ended" is asked whether the credential is still there: only then the debt is paid.
-pub(crate) async fn confirmed(provider: &dyn Provider, provider_key_id: &str) -> Result<()> {
-    let facts = provider.facts();
-    if facts.recovery == Recovery::Expiry {
-        // Nothing shows it; the answer is all there is.
-        return Ok(());
-    }
-    match provider.read_back(provider_key_id).await {
-        Err(ProviderError::NotFound { .. }) => Ok(()),
-        Ok(_) => {
-            let kind = facts.kind;
-            let message = format!(
-                "{kind} took the revocation and shows the credential all the same; it is tried again"
-            );
-            Err(BrokerError { transient: true, ..BrokerError::new(Code::Provider, message) })
-        }
-        // Whoever could not be asked has confirmed nothing.
-        Err(error) if error.is_transient() => Err(error.into()),
-        // It can't be seen at all: then the answer is all there is. A reconcile looks again.
-        Err(error) => {
-            tracing::warn!(%error, "the end of a credential could not be confirmed");
-            Ok(())
-        }
-    }
+/// Why a debt is left for a while.
+pub(crate) fn look_again(until: Timestamp) -> BrokerError {
+    let until = until.strftime("%H:%M:%SZ");
+    let message = format!(
+        "the provider knows no such credential, and did not end one: that may be wrong, so it is looked for once more at {until}"
+    );
+    BrokerError::new(Code::TryAgain, message)
 }
 
 impl Broker {
+    /// Whether a credential is gone after a provider was told to end it: `None` if so, or the time at which it is looked for once
+    /// more. What the provider says that it ended, and then does not know, is gone. Whoever just does not know it may be wrong.
+    pub(crate) async fn confirm(
+        &self,
+        debt: &Revocation,
+        provider: &dyn Provider,
+        ended: Ended,
+    ) -> Result<Option<Timestamp>> {
+        if provider.facts().recovery == Recovery::Expiry {
+            // Nothing shows it; the answer is all there is.
+            return Ok(None);
+        }
+        let was_missing = self.was_missing(debt).await?;
+        // It may have been ended before, by a call whose answer was lost.
+        let is_known = match ended {
+            Ended::Taken => true,
+            Ended::MaybeTaken => debt.missing_since.is_none(),
+            Ended::NotFound => debt.sent_at.is_some() && debt.missing_since.is_none(),
+        };
+        let is_sure = is_known && !was_missing;
+        match provider.read_back(&debt.provider_key_id).await {
+            Err(ProviderError::NotFound { .. }) => {}
+            Ok(_) => return self.is_shown(debt, provider).await,
+            // Whoever could not be asked has confirmed nothing.
+            Err(error) if error.is_transient() => return Err(error.into()),
+            // It can't be seen at all: then the answer is all there is. A reconcile looks again.
+            Err(error) => tracing::warn!(%error, "the end of a credential could not be confirmed"),
+        }
+        if is_sure && ended == Ended::Taken {
+            return Ok(None);
+        }
+        match self.is_listed(provider, debt.attempt, &debt.provider_key_id).await {
+            Ok(true) => return self.is_shown(debt, provider).await,
+            Ok(false) if is_sure => return Ok(None),
+            Ok(false) => {}
+            Err(error) if error.transient => return Err(error),
+            Err(error) => tracing::warn!(message = %error.message, "there is no list to look in"),
+        }
+        let id = debt.id;
+        let missed =
+            self.ledger.write(move |tx| Ok::<_, LedgerError>((tx.miss_revocation(id)?, tx.now()))).await;
+        let (since, now) = missed.map_err(BrokerError::from)?;
+        let sure_at = APART.after(since);
+        if now < sure_at {
+            return Ok(Some(sure_at));
+        }
+        // Two looks that a jump of the clock set apart are one.
+        Ok(self.doubts_clock().map(|_| APART.after(now)))
+    }
+
+    /// Whether the provider did not find the version of a debt before it was told to end it.
+    async fn was_missing(&self, debt: &Revocation) -> Result<bool> {
+        let Some(version) = debt.version else { return Ok(false) };
+        let since = self.ledger.read(move |tx| tx.missing_since(version)).await?;
+        Ok(since.is_some_and(|since| debt.sent_at.is_none_or(|sent| since < sent)))
+    }
+
+    async fn is_shown<T>(&self, debt: &Revocation, provider: &dyn Provider) -> Result<T> {
+        if debt.missing_since.is_some() {
+            let id = debt.id;
+            self.ledger.write(move |tx| tx.found_revocation(id)).await.map_err(BrokerError::from)?;
+        }
+        let kind = provider.facts().kind;
+        let message =
+            format!("{kind} took the revocation and shows the credential all the same; it is tried again");
+        Err(BrokerError { transient: true, ..BrokerError::new(Code::Provider, message) })
+    }
+
     /// A key that the parent can't end: its own secret can, where the provider has that and the copy is still there.
     pub(crate) async fn end_by_itself(&self, debt: &Revocation, provider: &dyn Provider) -> Result<()> {
         if let (Some(ending), Some(attempt)) = (provider.ending_itself(), debt.attempt)
@@ -76,32 +130,29 @@ pub(crate) struct Made {
     pub(crate) provider_key_id: String,
     pub(crate) version: Option<VersionId>,
     pub(crate) attempt: Option<AttemptId>,
+    /// Whether it is known to live, as far as the ledger says.
+    pub(crate) lives: bool,
 }
 
-/// What is to be ended of a key: its versions that live. Rows can be deleted and states edited; so when no version seems to
-/// live, it is all that the log says was ever made for it. The provider knows what of it is gone.
-pub(crate) fn to_end(tx: &Tx<'_>, key: KeyId) -> std::result::Result<Vec<Made>, LedgerError> {
-    let versions = tx.versions(key)?;
-    let of_version = |v: &Version| Made {
+/// What is to be ended of a key: its versions that live, and those that somebody else ended, which may come back. Rows can be
+/// deleted and states edited; so when no version seems to live, it is all that the log says was ever made for it. The provider knows
+/// what of it is gone.
+pub(crate) fn to_end(tx: &Tx<'_>, key: &Key) -> std::result::Result<Vec<Made>, LedgerError> {
+    let of_version = |v: &Version, lives| Made {
         provider_key_id: v.provider_key_id.clone(),
         version: Some(v.id),
         attempt: Some(v.attempt),
+        lives,
     };
-    let living: Vec<_> =
-        versions.iter().filter(|v| v.state != VersionState::Revoked).map(of_version).collect();
-    if !living.is_empty() {
-        // What was gone at the provider may come back: then it is known that it was to end.
-        let connection = tx.key(key)?.connection;
-        let mut all = living;
-        for gone in versions.iter().filter(|v| v.state == VersionState::Revoked) {
-            if !tx.is_or_was_owed(&connection, &gone.provider_key_id)? {
-                all.push(of_version(gone));
-            }
-        }
-        return Ok(all);
+    let versions = tx.versions(key.id)?;
+    let is_living = |v: &&Version| v.state != VersionState::Revoked;
+    let mut made: Vec<_> = versions.iter().filter(is_living).map(|v| of_version(v, true)).collect();
+    let has_living = !made.is_empty();
+    made.extend(never_owed(tx, key, versions.clone())?.iter().map(|v| of_version(v, false)));
+    if has_living {
+        return Ok(made);
     }
-    let mut made: Vec<_> = versions.iter().map(of_version).collect();
-    let filter = AuditFilter { key: Some(key), limit: 10_000, ..AuditFilter::default() };
+    let filter = AuditFilter { key: Some(key.id), limit: 10_000, ..AuditFilter::default() };
     for stored in tx.audit_entries(&filter)? {
         if tx.check_entry(&stored).is_err() {
             continue;
@@ -115,10 +166,52 @@ pub(crate) fn to_end(tx: &Tx<'_>, key: KeyId) -> std::result::Result<Vec<Made>, 
         );
         if let (true, Some(id)) = (came, id)
             && made.iter().all(|known| known.provider_key_id != id)
+            && versions.iter().all(|known| known.provider_key_id != id)
         {
             let attempt = record.subject.attempt.as_deref().and_then(|id| AttemptId::parse(id).ok());
-            made.push(Made { provider_key_id: id.to_owned(), version: None, attempt });
+            made.push(Made { provider_key_id: id.to_owned(), version: None, attempt, lives: false });
         }
     }
     Ok(made)
+}
+
+/// The versions of a key that are over and were never owed: somebody else ended them, and nobody here would end one that comes back.
+pub(crate) fn never_owed(
+    tx: &Tx<'_>,
+    key: &Key,
+    mut versions: Vec<Version>,
+) -> std::result::Result<Vec<Version>, LedgerError> {
+    versions.retain(|version| version.state == VersionState::Revoked);
+    let mut never = Vec::new();
+    for version in versions {
+        if !tx.was_owed(&key.connection, &version)?
+            && !is_of_another(tx, &version)?
+            && !has_another(tx, key, &version)?
+        {
+            never.push(version);
+        }
+    }
+    Ok(never)
+}
+
+/// Whether a version has the id of a credential that its attempt did not make: the provider said a wrong one.
+fn is_of_another(tx: &Tx<'_>, version: &Version) -> std::result::Result<bool, LedgerError> {
+    let uncertain = [AttemptOutcome::Sent, AttemptOutcome::AbsentSoFar, AttemptOutcome::Swept];
+    match tx.attempt(version.attempt) {
+        Ok(attempt) => Ok(uncertain.contains(&attempt.outcome)),
+        Err(LedgerError::Missing { .. } | LedgerError::Edited { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the credential of a version that is over belongs to another one by now: it came back and was adopted.
+fn has_another(tx: &Tx<'_>, key: &Key, version: &Version) -> std::result::Result<bool, LedgerError> {
+    for peer in peers_of(tx, &key.connection)? {
+        match tx.key_of_credential(&peer, &version.provider_key_id) {
+            Ok(Some((_, known))) if known.state != VersionState::Revoked => return Ok(true),
+            Ok(_) | Err(LedgerError::Missing { .. } | LedgerError::Edited { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
 }

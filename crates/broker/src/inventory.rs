@@ -14,7 +14,7 @@ use keywright_core::marker::Recognised;
 use keywright_core::name::ConnectionName;
 use keywright_core::provider::{Listed, Listing, Provider, ProviderError, Recovery};
 use keywright_core::text::Untrusted;
-use keywright_ledger::{Connection, LedgerError};
+use keywright_ledger::{Connection, LedgerError, Tx};
 
 use crate::broker::Broker;
 use crate::error::{BrokerError, Result};
@@ -101,18 +101,11 @@ impl Broker {
             let kind = provider.facts().kind;
             return Err(BrokerError::invalid(format_args!("{kind} has no list of its credentials")));
         }
+        // One that ends while the list is read is not said to be left over, and one that is adopted neither.
+        let mut managed = self.managed(connection).await?;
         let listed = provider.list(Listing::All).await?;
-        let (parents, peers) = (self.parents(connection).await?, self.peers(connection).await?);
-        let managed: BTreeSet<String> = self
-            .ledger
-            .scan(move |tx| {
-                let each = peers.iter().map(|peer| tx.credentials_of(peer));
-                each.collect::<std::result::Result<Vec<_>, LedgerError>>()
-            })
-            .await?
-            .into_iter()
-            .flatten()
-            .collect();
+        let parents = self.parents(connection).await?;
+        managed.extend(self.managed(connection).await?);
         let is_unmanaged = |one: &Listed| {
             !managed.contains(&one.provider_key_id)
                 && !matches!(self.keyring.markers().recognise(one.label.raw()), Recognised::Ours { .. })
@@ -127,12 +120,20 @@ impl Broker {
         Ok(futures::stream::iter(looking).buffered(AT_A_TIME).collect().await)
     }
 
+    /// The ids of the credentials that are keys of this home, and are not over.
+    async fn managed(&self, connection: &ConnectionName) -> Result<BTreeSet<String>> {
+        let peers = self.peers(connection).await?;
+        let managed = self.ledger.scan(move |tx| {
+            let each = peers.iter().map(|peer| tx.credentials_of(peer));
+            each.collect::<std::result::Result<Vec<_>, LedgerError>>()
+        });
+        Ok(managed.await?.into_iter().flatten().collect())
+    }
+
     /// The connections that see the same provider, this one among them: an id means the same credential at each.
     pub(crate) async fn peers(&self, connection: &ConnectionName) -> Result<Vec<ConnectionName>> {
-        let all = self.ledger.read(|tx| tx.sound_connections()).await?;
-        let at = |one: &Connection| (one.kind.clone(), one.base_url.clone());
-        let own = all.iter().find(|one| one.name == *connection).map(at);
-        Ok(all.iter().filter(|one| Some(at(one)) == own).map(|one| one.name.clone()).collect())
+        let of = connection.clone();
+        Ok(self.ledger.read(move |tx| peers_of(tx, &of)).await?)
     }
 
     /// The ids of the credentials by which connections see this provider. One of another connection that can't be asked now is
@@ -154,6 +155,17 @@ impl Broker {
         }
         Ok(parents)
     }
+}
+
+/// As [`Broker::peers`].
+pub(crate) fn peers_of(
+    tx: &Tx<'_>,
+    connection: &ConnectionName,
+) -> std::result::Result<Vec<ConnectionName>, LedgerError> {
+    let all = tx.sound_connections()?;
+    let at = |one: &Connection| (one.kind.clone(), one.base_url.clone());
+    let own = all.iter().find(|one| one.name == *connection).map(at);
+    Ok(all.iter().filter(|one| Some(at(one)) == own).map(|one| one.name.clone()).collect())
 }
 
 async fn look(

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
 use keywright_core::audit::{Deed, Stage};
+use keywright_core::id::AttemptId;
 use keywright_core::key::{AttemptOutcome, Version, VersionState};
 use keywright_core::name::ConnectionName;
 use keywright_core::provider::{Listing, Provider, ProviderError, Recovery};
@@ -14,11 +15,15 @@ use keywright_core::span::Span;
 use keywright_ledger::{LedgerError, Tx};
 
 use crate::broker::Broker;
+use crate::clock::entropy;
 use crate::error::{BrokerError, Code, Result};
+use crate::inventory::peers_of;
 use crate::record::{of_key, system};
+use crate::restored::Fate;
+use crate::sweep::{Orphan, ended_since, owe_orphan};
 
 /// How far the two looks are apart: longer than replicas lag behind each other.
-const APART: Span = Span::from_seconds(120);
+pub(crate) const APART: Span = Span::from_seconds(120);
 /// What the log says of a version that is back.
 const BACK: &str = "it was gone at the provider, and is there again; nothing was done about it";
 
@@ -82,7 +87,7 @@ impl Broker {
             Ok(_) => true,
             Err(ProviderError::NotFound { .. }) => match is_listed {
                 Some(is_listed) => is_listed,
-                None => self.is_listed(provider, version).await?,
+                None => self.is_listed(provider, Some(version.attempt), &version.provider_key_id).await?,
             },
             Err(error) => return Err(error.into()),
         };
@@ -105,20 +110,24 @@ impl Broker {
         Ok(Sought::Gone)
     }
 
-    /// Whether a version is in its provider's list, where there is one.
-    async fn is_listed(&self, provider: &dyn Provider, version: &Version) -> Result<bool> {
+    /// Whether a credential is in its provider's list, where there is one.
+    pub(crate) async fn is_listed(
+        &self,
+        provider: &dyn Provider,
+        attempt: Option<AttemptId>,
+        provider_key_id: &str,
+    ) -> Result<bool> {
         if provider.facts().recovery == Recovery::Expiry {
             return Ok(false);
         }
-        let attempt = version.attempt;
-        let made = self.ledger.read(move |tx| tx.attempt(attempt)).await;
+        let made = self.ledger.read(move |tx| attempt.map(|id| tx.attempt(id)).transpose()).await;
         // One that was made elsewhere has no marker.
         let which = match made {
-            Ok(attempt) if attempt.outcome != AttemptOutcome::Adopted => Listing::Marked,
+            Ok(Some(attempt)) if attempt.outcome != AttemptOutcome::Adopted => Listing::Marked,
             _ => Listing::All,
         };
         let listed = provider.list(which).await?;
-        Ok(listed.iter().any(|one| one.provider_key_id == version.provider_key_id))
+        Ok(listed.iter().any(|one| one.provider_key_id == provider_key_id))
     }
 
     /// Whether a credential was gone and came back, and waits for somebody's word.
@@ -126,6 +135,47 @@ impl Broker {
         let of = connection.clone();
         let back = self.ledger.read(move |tx| tx.back_of(&of)).await?;
         Ok(back.iter().any(|(_, id)| id == provider_key_id))
+    }
+
+    /// What becomes of a credential that was adopted, counts as ended, and is in a list: one that was to end by somebody's word ends,
+    /// one that only was not found waits for a word.
+    pub(crate) async fn came_again(
+        &self,
+        connection: &ConnectionName,
+        provider_key_id: &str,
+        listed_at: Timestamp,
+    ) -> Result<Fate> {
+        let (connection, id, random) = (connection.clone(), provider_key_id.to_owned(), entropy()?);
+        let only_looks = self.refuse_if_forked().is_err();
+        let fate = self.ledger.write(move |tx| {
+            for peer in peers_of(tx, &connection)? {
+                let version = match tx.key_of_credential(&peer, &id) {
+                    Ok(known) => known.map(|(_, version)| version),
+                    Err(LedgerError::Missing { .. } | LedgerError::Edited { .. }) => None,
+                    Err(error) => return Err(error),
+                };
+                let is_anybodys = version.is_some_and(|version| version.state != VersionState::Revoked);
+                if is_anybodys || ended_since(tx, &peer, &id, listed_at)? {
+                    return Ok(Fate::Owned);
+                }
+            }
+            if is_back(tx, &connection, &id, !only_looks)? {
+                return Ok(Fate::Lost);
+            }
+            let owed = match tx.key_of_credential(&connection, &id) {
+                Ok(Some((_, version))) => tx.was_owed(&connection, &version)?,
+                // What an edited row says of it gives nobody the word to end it.
+                Ok(None) | Err(LedgerError::Missing { .. } | LedgerError::Edited { .. }) => false,
+                Err(error) => return Err(error),
+            };
+            if only_looks || !owed {
+                return Ok(Fate::Lost);
+            }
+            let reason = "it was to end, counted as gone, and is there again";
+            owe_orphan(tx, Orphan { connection, provider_key_id: id, attempt: None, reason }, random)?;
+            Ok::<_, LedgerError>(Fate::Owed)
+        });
+        Ok(fate.await?)
     }
 
     /// What came back and is not in the list any more is no news any more.
@@ -185,7 +235,7 @@ pub(crate) fn is_back(
         Ok(None) | Err(LedgerError::Edited { .. } | LedgerError::Missing { .. }) => return Ok(false),
         Err(error) => return Err(error),
     };
-    if version.state != VersionState::Revoked || tx.is_or_was_owed(connection, provider_key_id)? {
+    if version.state != VersionState::Revoked || tx.was_owed(connection, &version)? {
         return Ok(false);
     }
     if may_write && tx.set_version_back(version.id, true)? {

@@ -30,6 +30,12 @@ pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerE
                 reasons.extend(owed.filter_map(|debt| debt.trouble));
             }
             let state = tx.key(key)?.state;
+            if state == KeyState::Revoked && tx.revocations_of(key)?.iter().any(|debt| debt.done_at.is_none())
+            {
+                reasons.push(
+                    "it counts as gone at its provider, and is looked for and ended all the same".to_owned(),
+                );
+            }
             // A rotation that waits says so in its own receipt.
             let is_told = |p: &&Placement| p.state != PlacementState::Waiting || status == Status::InProgress;
             reasons.extend(tx.placements(key)?.iter().filter(is_told).filter_map(|p| what_is_open(p, state)));

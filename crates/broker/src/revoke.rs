@@ -1,42 +1,38 @@
-//! Revoke: turn a key's versions into debts, and pay debts until the provider confirms.
+//! Revoke: turn a key's versions into debts, which are paid until the provider confirms.
 //!
 //! There is no number of tries after which a debt is forgotten. Revocation also goes ahead when it can't be put on
 //! record (a full disk, say): the deed matters more than its entry, which follows as soon as it can.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use keywright_core::audit::{Deed, Outcome, Record, Stage};
+use jiff::Timestamp;
+use keywright_core::audit::{Deed, Stage};
 use keywright_core::id::{KeyId, RevocationId};
 use keywright_core::key::{Key, KeyState, Version, VersionState};
-use keywright_core::name::ConnectionName;
 use keywright_core::plan::{Ending, Principal};
 use keywright_core::policy::{Action, Actor, Behind, Facts, KeyFacts};
-use keywright_core::provider::{ProviderError, Recovery};
-use keywright_core::receipt::{Receipt, Status};
+use keywright_core::provider::Ended;
+use keywright_core::receipt::Receipt;
 use keywright_core::saga::{Phase, SagaKind};
 use keywright_ledger::{AuditFilter, LedgerError, NewRevocation, Revocation, Tx};
 
 use crate::broker::Broker;
-use crate::clock::{back_off, entropy};
-use crate::ended::{confirmed, to_end};
+use crate::clock::entropy;
+use crate::ended::never_owed;
 use crate::error::{BrokerError, Code, Result};
-use crate::lanes::Lanes;
+use crate::owed::{close_key, owe_all};
 use crate::receipt::receipt;
-use crate::record::{Caller, failed, of_key, system};
+use crate::record::{Caller, of_key, system};
 use crate::request::nobody;
 use crate::saga::sealed_owner;
-
-/// The longest pause between tries of a debt, in seconds.
-pub(crate) const LONGEST_PAUSE: u64 = 3_600;
-/// How many debts are taken up at once.
-const AT_ONCE: u32 = 100;
 
 /// A revocation that was done and could not be put on record.
 pub(crate) struct Unrecorded {
     caller: Caller,
     key: KeyId,
     reason: String,
+    /// When the provider took it; none where it knew no such credential.
+    sent_at: Option<Timestamp>,
 }
 
 impl Broker {
@@ -60,16 +56,16 @@ impl Broker {
 
     /// Records the debts of a key and pays them at once, as far as the provider is there.
     pub(crate) async fn revoke_key(self: &Arc<Self>, caller: &Caller, key: &Key, reason: &str) -> Result<()> {
-        let id = key.id;
-        let versions = self.ledger.read(move |tx| tx.versions(id)).await?;
-        if is_over(key.state) && versions.iter().all(|v| v.state == VersionState::Revoked) {
+        let of = key.clone();
+        if self.ledger.read(move |tx| is_settled(tx, &of)).await? {
             return Ok(());
         }
         if key.state == KeyState::Minting {
             return self.end_mint(caller, key, reason).await;
         }
         let (owing, who, why, random) = (key.clone(), caller.who(), reason.to_owned(), entropy()?);
-        let owed = self.ledger.write(move |tx| owe_all(tx, &owing, who, &why, random));
+        let sent_at = self.sent_unrecorded(key.id);
+        let owed = self.ledger.write(move |tx| owe_all(tx, &owing, who, &why, random, sent_at));
         match owed.await {
             Ok(()) => self.crash_at.reached("revoke.owed"),
             Err(LedgerError::Conflict { .. }) => {}
@@ -77,7 +73,12 @@ impl Broker {
         }
         let id = key.id;
         let debts = self.ledger.read(move |tx| tx.revocations_of(id)).await?;
-        for debt in debts.into_iter().filter(|d| d.done_at.is_none()) {
+        let now = self.now();
+        // One that is to be looked for later is left until then.
+        let due = |d: &Revocation| {
+            d.done_at.is_none() && (d.missing_since.is_none() || d.due_at.is_none_or(|at| at <= now))
+        };
+        for debt in debts.into_iter().filter(due) {
             self.pay(&debt).await;
         }
         Ok(())
@@ -112,11 +113,17 @@ impl Broker {
         let id = key.id;
         let versions = self.ledger.read(move |tx| tx.versions(id)).await?;
         let provider = self.outside.provider(&key.connection).await?;
+        let mut is_taken = true;
         for version in versions.iter().filter(|v| v.state != VersionState::Revoked) {
-            provider.revoke(&version.provider_key_id).await?;
+            is_taken &= provider.revoke(&version.provider_key_id).await? != Ended::NotFound;
         }
         tracing::error!(key = %key.id, %error, "revoked at the provider, but not on record yet");
-        let owing = Unrecorded { caller: caller.clone(), key: id, reason: reason.to_owned() };
+        let owing = Unrecorded {
+            caller: caller.clone(),
+            key: id,
+            reason: reason.to_owned(),
+            sent_at: is_taken.then(|| self.now()),
+        };
         let mut unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
         if !unrecorded.iter().any(|known| known.key == id) {
             unrecorded.push(owing);
@@ -127,16 +134,22 @@ impl Broker {
         ))
     }
 
+    /// When a key was ended without a record of it.
+    fn sent_unrecorded(&self, key: KeyId) -> Option<Timestamp> {
+        let unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
+        unrecorded.iter().find(|known| known.key == key)?.sent_at
+    }
+
     /// Puts on record what could not be recorded when it was done.
     pub(crate) async fn record_late(&self) -> Result<usize> {
         let waiting = std::mem::take(&mut *self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner));
         let count = waiting.len();
         for late in waiting {
             let (id, random) = (late.key, entropy()?);
-            let (who, reason) = (late.caller.who(), late.reason.clone());
+            let (who, reason, sent_at) = (late.caller.who(), late.reason.clone(), late.sent_at);
             let written = self.ledger.write(move |tx| {
                 let key = tx.key(id)?;
-                if is_over(key.state) { Ok(()) } else { owe_all(tx, &key, who, &reason, random) }
+                if is_over(key.state) { Ok(()) } else { owe_all(tx, &key, who, &reason, random, sent_at) }
             });
             // Somebody else may have revoked it meanwhile; then it is on record.
             if let Err(error) = written.await
@@ -169,7 +182,7 @@ impl Broker {
         let (who, random) = (schedule.who(), entropy()?);
         let written = self.ledger.write(move |tx| {
             let key = tx.key(id)?;
-            if is_over(key.state) { Ok(()) } else { owe_all(tx, &key, who, "it expired", random) }
+            if is_over(key.state) { Ok(()) } else { owe_all(tx, &key, who, "it expired", random, None) }
         });
         match written.await {
             Err(LedgerError::Conflict { .. }) => Ok(()),
@@ -212,7 +225,7 @@ impl Broker {
                 tx.drains(key.id)?.iter().any(|drain| drain.version == gone.id && drain.word.is_some());
             let is_to_end = key.state != KeyState::Active
                 || (gone.state == VersionState::Draining && (leaked || has_word));
-            if is_to_end && !tx.is_or_was_owed(&key.connection, &gone.provider_key_id)? {
+            if is_to_end && !tx.was_owed(&key.connection, gone)? {
                 tx.owe(&NewRevocation {
                     id: RevocationId::generate(tx.now(), random),
                     connection: key.connection.clone(),
@@ -224,6 +237,8 @@ impl Broker {
                 })?;
             }
             tx.set_version_state(gone.id, VersionState::Revoked)?;
+            // It is in doubt no more.
+            tx.found_version(gone.id)?;
             tx.erase_sealed(&sealed_owner(gone.attempt))?;
             let works = |v: &Version| matches!(v.state, VersionState::Active | VersionState::Draining);
             let is_over = !versions.iter().any(|v| v.id != gone.id && works(v));
@@ -240,112 +255,6 @@ impl Broker {
             }
         });
         Ok(written.await?)
-    }
-
-    /// Tries one debt. Success when the provider says that the credential is gone, or never was.
-    pub(crate) async fn pay(&self, debt: &Revocation) {
-        self.count_last(debt).await;
-        let paid = match self.outside.provider(&debt.connection).await {
-            Ok(provider) => match provider.revoke(&debt.provider_key_id).await {
-                Err(ProviderError::Unsupported { .. }) if provider.facts().recovery == Recovery::Expiry => {
-                    self.end_by_itself(debt, provider.as_ref()).await
-                }
-                Ok(()) => confirmed(provider.as_ref(), &debt.provider_key_id).await,
-                Err(error) => Err(error.into()),
-            },
-            Err(error) => Err(error),
-        };
-        self.crash_at.reached("revoke.confirmed");
-        let written = match paid {
-            Ok(()) => {
-                // Before the debt is settled: whoever dies in between pays it and removes them once more, and what is
-                // on record as revoked lies nowhere any more.
-                self.remove_copies(debt).await;
-                self.settled(debt).await
-            }
-            Err(error) => {
-                let pause = back_off(debt.tries, LONGEST_PAUSE, self.now());
-                let (id, until) = (debt.id, error.not_before(pause, self.now()));
-                tracing::warn!(revocation = %id, message = %error.message, tries = debt.tries + 1, "still owed");
-                let first = debt.tries == 0;
-                let (debt, message) = (debt.clone(), error.message.clone());
-                let noted = self.ledger.write(move |tx| {
-                    if first {
-                        let mut record = of_debt(tx, &debt)?;
-                        record.result = Some(failed(&error));
-                        tx.audit(record)?;
-                    }
-                    tx.postpone_revocation(id, until, &message)
-                });
-                noted.await.map_err(|e: LedgerError| e)
-            }
-        };
-        if let Err(error) = written {
-            tracing::error!(revocation = %debt.id, %error, "the outcome of a revocation could not be put on record");
-        }
-    }
-
-    async fn settled(&self, debt: &Revocation) -> std::result::Result<(), LedgerError> {
-        let settling = debt.clone();
-        let written = self.ledger.write(move |tx| {
-            if !tx.settle_revocation(settling.id)? {
-                // Two may pay one debt; the first one has put it on record.
-                return Ok(());
-            }
-            if let Some(version) = settling.version {
-                tx.set_version_state(version, VersionState::Revoked)?;
-                // Not for a copy that nobody asked for: its attempt's key lives.
-                if let Some(attempt) = settling.attempt {
-                    tx.erase_sealed(&sealed_owner(attempt))?;
-                }
-            }
-            let mut record = of_debt(tx, &settling)?;
-            record.result = Some(Outcome::done());
-            let entry = tx.audit(record)?;
-            if let Some(key) = settling.key {
-                close_key(tx, key, entry, &settling.reason)?;
-            }
-            Ok(())
-        });
-        written.await
-    }
-
-    /// Pays the debts of a key that are due.
-    pub(crate) async fn pay_debts_of(&self, key: KeyId) -> Result<()> {
-        let (debts, now) = (self.ledger.read(move |tx| tx.revocations_of(key)).await?, self.now());
-        for debt in debts.iter().filter(|d| d.due_at.is_some_and(|at| at <= now)) {
-            self.pay(debt).await;
-        }
-        Ok(())
-    }
-
-    /// Pays every debt that is due. Each connection's are paid in their order, and no connection waits for another.
-    pub(crate) async fn pay_debts(&self) -> Result<usize> {
-        let due = self.ledger.read(|tx| tx.revocations_due(AT_ONCE, &[])).await?;
-        let count = due.len();
-        let paying = by_connection(due).into_values().map(|debts| async move {
-            for debt in &debts {
-                self.pay(debt).await;
-            }
-        });
-        futures::future::join_all(paying).await;
-        Ok(count)
-    }
-
-    /// Begins to pay what is due to connections that nobody pays just now.
-    pub(crate) async fn begin_debts(self: &Arc<Self>, lanes: &mut Lanes<ConnectionName>) -> Result<usize> {
-        let busy = lanes.busy();
-        let due = self.ledger.read(move |tx| tx.revocations_due(AT_ONCE, &busy)).await?;
-        let count = due.len();
-        for (connection, debts) in by_connection(due) {
-            let broker = Arc::clone(self);
-            lanes.spawn(connection, async move {
-                for debt in &debts {
-                    broker.pay(debt).await;
-                }
-            });
-        }
-        Ok(count)
     }
 
     /// Asks policy about a verb on a key.
@@ -377,72 +286,20 @@ impl Broker {
     }
 }
 
-fn by_connection(due: Vec<Revocation>) -> BTreeMap<ConnectionName, Vec<Revocation>> {
-    let mut by_connection: BTreeMap<ConnectionName, Vec<Revocation>> = BTreeMap::new();
-    for debt in due {
-        by_connection.entry(debt.connection.clone()).or_default().push(debt);
-    }
-    by_connection
-}
-
 pub(crate) fn is_over(state: KeyState) -> bool {
     matches!(state, KeyState::Revoked | KeyState::Failed)
 }
 
-/// The intent entry and one debt per living version, in one transaction.
-fn owe_all(
-    tx: &Tx<'_>,
-    key: &Key,
-    who: keywright_core::audit::Who,
-    reason: &str,
-    random: keywright_core::id::IdEntropy,
-) -> std::result::Result<(), LedgerError> {
-    // A key whose request is active did not fail, whatever its row says.
-    let lives = key.state == KeyState::Failed && tx.request(key.request)?.status == Status::Active;
-    if key.state == KeyState::Active || lives {
-        tx.move_key(key.id, key.state, KeyState::Revoking)?;
+/// Whether a key is over, and all that it had was ended by this broker. What somebody else ended may come back.
+pub(crate) fn is_settled(tx: &Tx<'_>, key: &Key) -> std::result::Result<bool, LedgerError> {
+    if !is_over(key.state) {
+        return Ok(false);
     }
-    let mut record = of_key(tx.now(), Deed::KeyRevoke, Stage::Intent, who, key);
-    record.facts.insert("because".to_owned(), serde_json::json!(reason));
-    let entry = tx.audit(record)?;
-    // A rotation that waits for approval has nothing to replace any more.
-    for request in tx.rotations_waiting(key.id)? {
-        let reasons = ["the key that it was to rotate was revoked".to_owned()];
-        tx.move_request(request.id, Status::PendingApproval, Status::Expired, &reasons, entry)?;
-    }
-    // What works on the key has to hear of it.
-    if let Some(saga) = tx.saga_under_way(key.id)? {
-        match tx.wake_saga(saga.id) {
-            Ok(()) | Err(LedgerError::Conflict { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let owed = tx.revocations_of(key.id)?;
-    for (number, made) in to_end(tx, key.id)?.into_iter().enumerate() {
-        if owed.iter().any(|debt| debt.done_at.is_none() && debt.provider_key_id == made.provider_key_id) {
-            continue;
-        }
-        if let Some(version) = made.version {
-            tx.set_version_state(version, VersionState::Revoking)?;
-        }
-        let mut bytes = random;
-        if let Some(last) = bytes.last_mut() {
-            *last = last.wrapping_add(u8::try_from(number % 256).unwrap_or(0));
-        }
-        tx.owe(&NewRevocation {
-            id: RevocationId::generate(tx.now(), bytes),
-            connection: key.connection.clone(),
-            provider_key_id: made.provider_key_id,
-            key: Some(key.id),
-            version: made.version,
-            attempt: made.attempt,
-            reason: reason.to_owned(),
-        })?;
-    }
-    Ok(())
+    let versions = tx.versions(key.id)?;
+    let is_over = versions.iter().all(|version| version.state == VersionState::Revoked);
+    Ok(is_over && never_owed(tx, key, versions)?.is_empty())
 }
 
-/// When the last version is gone, so is the key, and its request says so.
 const GONE: &str = "it was ended at the provider, and not by this broker";
 const REPLACED_SOON: &str =
     "it was ended at the provider, and not by this broker; its successor is being made";
@@ -464,33 +321,4 @@ fn is_on_record(
         }
     }
     Ok(false)
-}
-
-fn close_key(tx: &Tx<'_>, id: KeyId, entry: u64, reason: &str) -> std::result::Result<(), LedgerError> {
-    let key = tx.key(id)?;
-    let alive = tx.versions(id)?.iter().any(|v| v.state != VersionState::Revoked);
-    if alive || key.state != KeyState::Revoking {
-        return Ok(());
-    }
-    tx.move_key(id, KeyState::Revoking, KeyState::Revoked)?;
-    // The request that made it, and those of its rotations.
-    let mut answered = tx.requests_of_key(id)?;
-    answered.retain(|request| *request != key.request);
-    for request in answered {
-        tx.move_request(request, Status::Active, Status::Revoked, &[format!("revoked: {reason}")], entry)?;
-    }
-    tx.move_request(key.request, Status::Active, Status::Revoked, &[format!("revoked: {reason}")], entry)
-}
-
-fn of_debt(tx: &Tx<'_>, debt: &Revocation) -> std::result::Result<Record, LedgerError> {
-    let mut record = match debt.key {
-        Some(key) => of_key(tx.now(), Deed::KeyRevoke, Stage::Outcome, system(), &tx.key(key)?),
-        None => Record::new(tx.now(), Deed::KeyRevoke, Stage::Outcome, system()),
-    };
-    record.subject.connection = Some(debt.connection.to_string());
-    record.subject.version = debt.version.map(|v| v.to_string());
-    record.subject.attempt = debt.attempt.map(|a| a.to_string());
-    record.facts.insert("provider_key_id".to_owned(), serde_json::json!(debt.provider_key_id));
-    record.facts.insert("because".to_owned(), serde_json::json!(debt.reason));
-    Ok(record)
 }

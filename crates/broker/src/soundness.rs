@@ -33,7 +33,8 @@ impl Broker {
         self.begin_anew().await
     }
 
-    /// What was edited in the ledger's file outside of Keywright: rows that count for nothing.
+    /// What was edited in the ledger's file outside of Keywright: rows that count for nothing. A revocation that nobody owes any more
+    /// is owed again.
     ///
     /// # Errors
     /// When the ledger can't be read.
@@ -99,6 +100,16 @@ impl Broker {
             )));
         }
         waiting.iter().for_each(|request| note(self.stands(request)));
+        for version in self.owe_forgotten().await? {
+            note(Err(BrokerError::new(
+                Code::Denied,
+                format!(
+                    "the revocation of version {} of key {} was owed no more, and it was not confirmed: the ledger was edited \
+                     outside of Keywright; it is owed again",
+                    version.number, version.key
+                ),
+            )));
+        }
         Ok((rows, edited))
     }
 

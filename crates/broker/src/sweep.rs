@@ -66,17 +66,23 @@ impl Broker {
     pub async fn reconcile(self: &Arc<Self>) -> Result<Reconciled> {
         let only_looked = self.refuse_if_forked().is_err();
         let mut found = Reconciled { only_looked, ..Reconciled::default() };
+        self.owe_forgotten().await?;
         for connection in self.ledger.read(|tx| tx.sound_connections()).await? {
             let before = self.now();
+            let of = connection.name.clone();
+            let ended = self.ledger.scan(move |tx| tx.adopted_and_ended(&of)).await?;
+            // Nothing marks one that was made elsewhere.
+            let which = if ended.is_empty() { Listing::Marked } else { Listing::All };
             let listed = match self.outside.provider(&connection.name).await {
                 // There is no list, and what is in it ends by itself.
                 Ok(provider) if provider.facts().recovery == Recovery::Expiry => continue,
-                Ok(provider) => provider.list(Listing::Marked).await.map_err(crate::error::BrokerError::from),
+                Ok(provider) => provider.list(which).await.map_err(crate::error::BrokerError::from),
                 Err(error) => Err(error),
             };
             match listed {
                 Ok(listed) => {
-                    match self.sort_out(&connection.name, (listed, before), &mut found).await {
+                    let listed = Seen { listed, before, ended };
+                    match self.sort_out(&connection.name, listed, &mut found).await {
                         Ok(()) => found.connections.push(connection.name.to_string()),
                         // One provider that answers oddly does not keep the others from being looked at.
                         Err(error) if error.code != Code::Internal => {
@@ -97,12 +103,20 @@ impl Broker {
     async fn sort_out(
         &self,
         connection: &ConnectionName,
-        (listed, before): (Vec<Listed>, Timestamp),
+        Seen { listed, before, ended }: Seen,
         found: &mut Reconciled,
     ) -> Result<()> {
         let mut seen = Vec::new();
         for credential in listed {
             match self.keyring.markers().recognise(credential.label.raw()) {
+                Recognised::Foreign if ended.contains(&credential.provider_key_id) => {
+                    seen.push(credential.provider_key_id.clone());
+                    match self.came_again(connection, &credential.provider_key_id, before).await? {
+                        Fate::Owned => {}
+                        Fate::Owed => found.orphans.push(credential.provider_key_id),
+                        Fate::Lost => found.lost.push(Lost::of(connection, &credential)),
+                    }
+                }
                 Recognised::Foreign => {}
                 Recognised::Forged => {
                     found.forged += 1;
@@ -360,6 +374,15 @@ impl Broker {
     }
 }
 
+/// A connection's list.
+struct Seen {
+    listed: Vec<Listed>,
+    /// When it was asked for.
+    before: Timestamp,
+    /// Which of the credentials without a marker count as ended.
+    ended: Vec<String>,
+}
+
 /// A credential that was seen at the provider and that nobody owns.
 pub(crate) struct Orphan {
     pub(crate) connection: ConnectionName,
@@ -370,7 +393,7 @@ pub(crate) struct Orphan {
 }
 
 /// Whether a version was ended after the list was asked for that it is in: the list is older than the ledger.
-fn ended_since(
+pub(crate) fn ended_since(
     tx: &Tx<'_>,
     connection: &ConnectionName,
     provider_key_id: &str,
@@ -383,7 +406,9 @@ fn ended_since(
         Err(error) => return Err(error),
     };
     let of_it = tx.revocations_of(key.id)?.into_iter().filter(|one| one.provider_key_id == provider_key_id);
-    Ok(of_it.filter_map(|one| one.done_at).any(|done_at| done_at >= listed_at))
+    // What was paid in the time to come was edited.
+    let now = tx.now();
+    Ok(of_it.filter_map(|one| one.done_at).any(|done_at| done_at >= listed_at && done_at <= now))
 }
 
 /// Puts an orphan on record and owes it, also when it was owed and settled before: it has been seen since. The sweep

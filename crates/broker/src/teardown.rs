@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use keywright_core::audit::{Deed, Outcome, Record, Stage, Subject};
 use keywright_core::id::{KeyId, RequestId};
-use keywright_core::key::Key;
+use keywright_core::key::{Key, KeyState};
 use keywright_core::name::{AgentName, ProjectName};
 use keywright_core::plan::Principal;
 use keywright_core::policy::Action;
 use keywright_core::receipt::Status;
-use keywright_ledger::LedgerError;
+use keywright_ledger::{LedgerError, Tx};
 
 use crate::admin::named;
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
 use crate::rails::{AGENT, GRANT};
 use crate::record::{Caller, failed, of_request};
-use crate::revoke::is_over;
+use crate::revoke::{is_over, is_settled};
 
 /// What became of the keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -42,14 +42,18 @@ impl Broker {
     /// of them could not be revoked or not be put on record; the others are revoked all the same.
     pub async fn teardown(self: &Arc<Self>, caller: &Caller, project: &ProjectName) -> Result<Teardown> {
         let of = project.clone();
-        let keys = self.ledger.scan(move |tx| tx.keys(Some(&of), None, None, 100_000)).await?;
+        let keys = self.ledger.scan(move |tx| {
+            let keys = tx.keys(Some(&of), None, None, 100_000)?;
+            let is_known = !keys.is_empty();
+            Ok::<_, LedgerError>((unsettled(tx, keys)?, is_known))
+        });
+        let (live, is_known) = keys.await?;
         let mut torn = Teardown::default();
-        if keys.is_empty() {
+        if !is_known {
             let all = self.ledger.scan(|tx| tx.keys(None, None, None, 100_000)).await?;
             let projects: BTreeSet<String> = all.into_iter().map(|key| key.project.to_string()).collect();
             torn.known_projects = Some(projects.into_iter().collect());
         }
-        let live: Vec<Key> = keys.into_iter().filter(|k| !is_over(k.state)).collect();
         let mut record = Record::new(self.now(), Deed::ProjectTeardown, Stage::Intent, caller.who());
         record.subject = Subject { project: Some(project.to_string()), ..Subject::default() };
         self.end_all(caller, live, &format!("project {project} is torn down"), record, torn).await
@@ -92,7 +96,12 @@ impl Broker {
             }
         }
         let agent = name.clone();
-        let live = self.ledger.scan(move |tx| tx.keys_of_agent(&agent)).await?;
+        let live = self.ledger.scan(move |tx| {
+            let mut live = tx.keys_of_agent(&agent)?;
+            live.extend(unsettled(tx, tx.keys_of_agent_revoked(&agent)?)?);
+            Ok::<_, LedgerError>(live)
+        });
+        let live = live.await?;
         let mut record = named(self.now(), Deed::AgentRevokeAll, caller.who(), name.as_str());
         record.stage = Stage::Intent;
         record.facts.insert("because".to_owned(), serde_json::json!(reason));
@@ -197,4 +206,19 @@ impl Broker {
             tracing::error!(%deed, of = of.unwrap_or_default(), %error, "a teardown could not be put on record");
         }
     }
+}
+
+/// Those of the keys that live, or were ended by somebody else and may come back.
+fn unsettled(tx: &Tx<'_>, keys: Vec<Key>) -> std::result::Result<Vec<Key>, LedgerError> {
+    let mut left = Vec::new();
+    for key in keys {
+        let is_left = match key.state {
+            KeyState::Revoked => !is_settled(tx, &key)?,
+            state => !is_over(state),
+        };
+        if is_left {
+            left.push(key);
+        }
+    }
+    Ok(left)
 }

@@ -58,7 +58,7 @@ const CHANGES: &[(&str, &[&str])] = &[
     // Whoever hides one has it count for nothing; none comes back.
     ("grants", &["removed_at", "used", "used_at"]),
     ("grant_uses", &[]),
-    ("revocations", &["due_at", "tries", "trouble", "done_at", "entry"]),
+    ("revocations", &["due_at", "tries", "trouble", "done_at", "entry", "sent_at", "missing_since"]),
     (
         "parents",
         &["phase", "tries", "trouble", "due_at", "ended_at", "owner", "fence", "lease_until", "switched_at"],
@@ -493,4 +493,57 @@ async fn nothing_is_done_while_the_ledger_keeps_no_audit_entries() {
     edit(&world, "CREATE TRIGGER silent BEFORE INSERT ON audit_entries BEGIN SELECT RAISE(IGNORE); END");
     assert!(world.request(&ask("example.com", "CF_TOKEN")).await.is_err());
     assert!(world.sandbox.live_tokens_named_like("kw-").is_empty());
+}
+
+#[tokio::test]
+async fn a_debt_that_was_edited_to_be_paid_is_owed_again() {
+    let edits = ["done_at = 1, due_at = NULL", "done_at = 200000000000000, due_at = NULL", "due_at = NULL"];
+    for (edited, by_word) in edits.into_iter().flat_map(|edited| [(edited, false), (edited, true)]) {
+        let world = lived_in().await;
+        let down = keywright_sandbox::FaultKind::Status { status: 500, retry_after: None };
+        let fault = keywright_sandbox::Fault::on("DELETE", "/accounts/*/tokens/*", down);
+        world.sandbox.inject(fault.times(1_000)).unwrap();
+        let bot = World::agent("bot");
+        let owed = world.broker.revoke(&bot, "CF_TOKEN", "it leaked").await.unwrap();
+        assert_eq!(owed.status, Status::InProgress);
+        edit(&world, &format!("UPDATE revocations SET {edited} WHERE done_at IS NULL"));
+        world.sandbox.clear_faults();
+        if by_word {
+            world.broker.revoke(&bot, "CF_TOKEN", "it leaked").await.unwrap();
+        } else {
+            world.broker.reconcile().await.unwrap();
+        }
+        assert!(world.sandbox.live_tokens_named_like("kw-").is_empty(), "{edited} {by_word}");
+        let trace = world.broker.trace("CF_TOKEN").await.unwrap();
+        assert_eq!(trace.key.state, keywright_core::key::KeyState::Revoked, "{edited} {by_word}");
+    }
+}
+
+#[tokio::test]
+async fn a_forged_debt_ends_nothing_that_was_gone_and_is_back() {
+    let world = World::new().await;
+    world.request(&ask("example.com", "CF_TOKEN")).await.unwrap();
+    let id = world.sandbox.live_tokens_named_like("kw-")[0].id.clone();
+    let unknown = keywright_sandbox::FaultKind::Status { status: 404, retry_after: None };
+    let lags = keywright_sandbox::FaultKind::LaggingList { ms: u64::MAX / 4 };
+    for (path, kind) in [("/accounts/*/tokens/*", unknown), ("/accounts/*/tokens", lags)] {
+        world.sandbox.inject(keywright_sandbox::Fault::on("GET", path, kind).times(100_000)).unwrap();
+    }
+    world.broker.reconcile().await.unwrap();
+    let by = jiff::SignedDuration::from_secs(121);
+    world.clock.advance(by);
+    world.sandbox.advance_clock(by.unsigned_abs());
+    world.broker.tick().await.unwrap();
+    assert_eq!(one(&world, "SELECT state FROM versions"), "revoked");
+    world.sandbox.clear_faults();
+    edit(
+        &world,
+        &format!(
+            "INSERT INTO revocations (id, connection, provider_key_id, reason, owed_since, tries, done_at, mac) \
+             VALUES ('rev_00000000000000000000000000000001', 'cf', '{id}', 'x', 0, 0, 1, zeroblob(32))"
+        ),
+    );
+    let found = world.broker.reconcile().await.unwrap();
+    assert_eq!((found.lost.len(), found.orphans.len()), (1, 0), "{found:?}");
+    assert_eq!(world.sandbox.live_tokens_named_like("kw-").len(), 1, "somebody may use it");
 }

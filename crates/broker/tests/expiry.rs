@@ -18,7 +18,7 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Evidence, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts, Recovery,
+    Ended, Evidence, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts, Recovery,
 };
 use keywright_core::receipt::{Receipt, Status};
 use keywright_core::secret::Secret;
@@ -98,7 +98,7 @@ impl Provider for Sessions {
         never()
     }
 
-    async fn revoke(&self, _: &str) -> Result<(), ProviderError> {
+    async fn revoke(&self, _: &str) -> Result<Ended, ProviderError> {
         never()
     }
 }

@@ -14,7 +14,7 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
+    Ended, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
 };
 use keywright_core::receipt::Status;
 use keywright_core::secret::Secret;
@@ -105,12 +105,12 @@ impl Provider for Liar {
         Ok(rows.map(|(id, (label, _))| Listed::of(id.clone(), label)).collect())
     }
 
-    async fn revoke(&self, id: &str) -> Result<(), ProviderError> {
+    async fn revoke(&self, id: &str) -> Result<Ended, ProviderError> {
         let mut said = self.said.lock().unwrap();
         if !said.keeps && said.living.remove(id).is_some() {
             said.ended.push(id.to_owned());
         }
-        Ok(())
+        Ok(Ended::Taken)
     }
 }
 
@@ -167,6 +167,25 @@ async fn the_id_of_another_key_is_not_believed_and_that_key_is_left_alone() {
     assert_eq!(living, ["id-0", "person"], "each was found by its marker at once");
     let owed = broker.health().await.unwrap().revocations_owed;
     assert_eq!(owed, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_id_of_another_key_that_a_successor_was_told_to_have_is_not_revoked_with_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let (liar, broker) = home(&dir.path().join("home")).await;
+    let bot = World::agent("bot");
+    let wait = Duration::from_secs(20);
+    broker.request(&bot, &ask("example.com", "FIRST"), wait).await.unwrap();
+    let grant = liar.said.lock().unwrap().living["id-0"].1.clone();
+    liar.said.lock().unwrap().living.insert("person".to_owned(), ("by hand".to_owned(), grant));
+    liar.said.lock().unwrap().next_id = Some("person".to_owned());
+    let receipt = broker.rotate(&bot, "FIRST", "it is time", Duration::from_secs(2)).await.unwrap();
+    assert_ne!(receipt.status, Status::Active);
+    for _ in 0..2 {
+        broker.revoke(&bot, "FIRST", "done").await.unwrap();
+    }
+    let living: Vec<String> = liar.said.lock().unwrap().living.keys().cloned().collect();
+    assert_eq!(living, ["person"], "it is somebody else's");
 }
 
 #[tokio::test(flavor = "multi_thread")]

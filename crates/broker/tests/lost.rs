@@ -409,3 +409,54 @@ async fn a_program_that_holds_what_is_all_there_is_is_not_told_to_start_anew() {
     let standing = world.broker.hear_of(&word, false).await.unwrap();
     assert!(standing.known && standing.stale.is_empty(), "{standing:?}");
 }
+
+#[tokio::test]
+async fn while_a_version_rests_its_successor_is_looked_for_before_it_ends() {
+    // The provider does not find the successor for a while; or it does say something, but not that it is there.
+    for is_wrong in [true, false] {
+        let world = world(RULES).await;
+        rotate(&world).await;
+        until(&world, Phase::Disabled).await;
+        refuse(&world, "GET", TOKEN, 404);
+        let lags = FaultKind::LaggingList { ms: u64::MAX / 4 };
+        world.sandbox.inject(Fault::on("GET", TOKENS, lags).times(100_000)).unwrap();
+        if !is_wrong {
+            world.broker.reconcile().await.unwrap();
+            world.sandbox.clear_faults();
+            refuse(&world, "GET", TOKEN, 403);
+        }
+        // The rest is over by far.
+        pass(&world, 3_700).await;
+        let doubted = trace(&world).await;
+        assert_eq!(states(&doubted), [VersionState::Draining, VersionState::Active], "{:?}", doubted.saga);
+        assert_eq!((live_or_off(&world), doubted.revocations.len()), (2, 0));
+        world.sandbox.clear_faults();
+        for _ in 0..4 {
+            pass(&world, 300).await;
+        }
+        let done = trace(&world).await;
+        assert_eq!(states(&done), [VersionState::Revoked, VersionState::Active], "{:?}", done.saga);
+        assert!(call(&world, &read(&world).await).await);
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_rests_is_in_force_again_when_its_successor_is_gone() {
+    let world = world(RULES).await;
+    let before = read(&world).await;
+    rotate(&world).await;
+    until(&world, Phase::Disabled).await;
+    end_at_provider(&world, 1).await;
+    // Nobody looked meanwhile: it is seen when the rest is over, and once more two minutes later.
+    pass(&world, 3_700).await;
+    pass(&world, 121).await;
+    pass(&world, 1).await;
+    let after = trace(&world).await;
+    assert_ne!(states(&after)[0], VersionState::Revoked, "{:?}", after.saga);
+    assert!(call(&world, &before).await, "it is switched on");
+}
+
+/// How many keys there are, switched off or not.
+fn live_or_off(world: &World) -> usize {
+    world.sandbox.tokens().iter().filter(|token| token.name.starts_with("kw-")).count()
+}

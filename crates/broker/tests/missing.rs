@@ -35,10 +35,75 @@ async fn pass(world: &World, seconds: i64) {
 
 /// From now on nothing is found by its id or in a list.
 fn lie(world: &World) {
+    unknown_to(world, "DELETE", 100_000);
     let unknown = FaultKind::Status { status: 404, retry_after: None };
     world.sandbox.inject(Fault::on("GET", "/accounts/*/tokens/*", unknown).times(100_000)).unwrap();
     let empty = FaultKind::LaggingList { ms: u64::MAX / 4 };
     world.sandbox.inject(Fault::on("GET", "/accounts/*/tokens", empty).times(100_000)).unwrap();
+}
+
+/// So many calls about one credential hear that it is not there.
+fn unknown_to(world: &World, method: &str, times: u32) {
+    let unknown = FaultKind::Status { status: 404, retry_after: None };
+    world.sandbox.inject(Fault::on(method, "/accounts/*/tokens/*", unknown).times(times)).unwrap();
+}
+
+fn ana() -> Caller {
+    Caller::plain(Principal::Operator("ana".parse().unwrap()))
+}
+
+async fn revoke(world: &World) -> Status {
+    world.broker.revoke(&ana(), "CF_TOKEN", "it leaked").await.unwrap().status
+}
+
+async fn owed(world: &World) -> u64 {
+    world.broker.health().await.unwrap().revocations_owed
+}
+
+async fn back(world: &World) -> u64 {
+    world.broker.health().await.unwrap().versions_back
+}
+
+/// A key that was made elsewhere and is managed as `CF_TOKEN`; the provider's id of it.
+async fn adopted() -> (World, String) {
+    let world = World::new().await;
+    let zone = world.sandbox.zones().into_iter().find(|zone| zone.name == "example.com").unwrap();
+    let body = serde_json::json!({
+        "name": "prod dns (old laptop)",
+        "policies": [{
+            "effect": "allow",
+            "resources": { format!("com.cloudflare.api.account.zone.{}", zone.id): "*" },
+            "permission_groups": [{ "id": "4755a26eedb94da69e1066d98aa820be" }],
+        }],
+    });
+    let url = format!("{}/accounts/{}/tokens", world.sandbox.base_url(), world.sandbox.account_id());
+    let call = reqwest::Client::new().post(url).bearer_auth(world.sandbox.parent_token()).json(&body);
+    let text = call.send().await.unwrap().text().await.unwrap();
+    let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let id = answer["result"]["id"].as_str().unwrap().to_owned();
+    adopt(&world, &id, "CF_TOKEN").await;
+    (world, id)
+}
+
+async fn adopt(world: &World, id: &str, name: &str) {
+    let ask = Ask {
+        project: "web".to_owned(),
+        environment: "dev".to_owned(),
+        name: name.to_owned(),
+        purpose: "it was there".to_owned(),
+        ..Ask::default()
+    };
+    let adoption = Adoption { connection: "cf".to_owned(), provider_key_id: id.to_owned(), ask };
+    world.broker.adopt(&world.ana().await, &adoption).await.unwrap();
+}
+
+fn lives(world: &World, id: &str) -> bool {
+    world.sandbox.live_tokens_named_like("").iter().any(|token| token.id == id)
+}
+
+async fn is_unmanaged(world: &World, id: &str) -> bool {
+    let inventory = world.broker.inventory(None).await.unwrap();
+    inventory.keys.iter().any(|key| key.listed.provider_key_id == id)
 }
 
 async fn rotate(world: &World) {
@@ -209,4 +274,186 @@ async fn what_leaked_and_hides_for_a_while_ends_when_it_is_seen_again() {
     }
     let lives = world.sandbox.live_tokens_named_like("kw-").iter().any(|token| token.id == leaked);
     assert!(!lives, "what leaked does not come back");
+}
+
+#[tokio::test]
+async fn one_answer_that_a_key_is_not_there_pays_no_debt() {
+    // By its id only, or in the list as well.
+    for is_listed in [true, false] {
+        let world = world().await;
+        if is_listed {
+            unknown_to(&world, "DELETE", 1);
+            unknown_to(&world, "GET", 1);
+        } else {
+            lie(&world);
+        }
+        assert_eq!(revoke(&world).await, Status::InProgress, "{is_listed}");
+        assert_eq!((live(&world), owed(&world).await), (1, 1), "{is_listed}");
+        world.sandbox.clear_faults();
+        pass(&world, 121).await;
+        assert_eq!((live(&world), owed(&world).await), (0, 0), "{is_listed}");
+        assert_eq!(trace(&world).await.key.state, KeyState::Revoked, "{is_listed}");
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_ended_is_taken_for_gone_after_two_looks() {
+    let world = world().await;
+    assert!(world.sandbox.delete_token(&trace(&world).await.versions[0].provider_key_id));
+    assert_eq!(revoke(&world).await, Status::InProgress);
+    let deletes = || world.sandbox.calls().iter().filter(|call| call.method == "DELETE").count();
+    let before = deletes();
+    for _ in 0..5 {
+        pass(&world, 20).await;
+    }
+    assert_eq!((owed(&world).await, deletes()), (1, before), "nobody asks before it is time");
+    pass(&world, 21).await;
+    assert_eq!((owed(&world).await, trace(&world).await.key.state), (0, KeyState::Revoked));
+}
+
+#[tokio::test]
+async fn a_revocation_whose_answer_was_lost_is_paid_at_once() {
+    // The second answer says that there is no such key; so it is, because of the first one.
+    for lost in [1, 4] {
+        let world = world().await;
+        let kind = FaultKind::ReplyLostAfterCommit;
+        world.sandbox.inject(Fault::on("DELETE", "/accounts/*/tokens/*", kind).times(lost)).unwrap();
+        let status = revoke(&world).await;
+        assert_eq!(status, if lost == 1 { Status::Revoked } else { Status::InProgress });
+        pass(&world, 5).await;
+        assert_eq!((owed(&world).await, live(&world)), (0, 0), "{lost}");
+        assert_eq!(trace(&world).await.key.state, KeyState::Revoked, "{lost}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_was_in_doubt_when_it_was_revoked_is_looked_for_once_more() {
+    let world = world().await;
+    lie(&world);
+    world.broker.reconcile().await.unwrap();
+    world.sandbox.clear_faults();
+    // The revocation is taken, and whether that helped is said by whoever was wrong before.
+    unknown_to(&world, "GET", 1);
+    assert_eq!(revoke(&world).await, Status::InProgress);
+    pass(&world, 121).await;
+    assert_eq!((owed(&world).await, trace(&world).await.key.state), (0, KeyState::Revoked));
+}
+
+#[tokio::test]
+async fn one_answer_that_an_adopted_key_is_not_there_pays_no_debt() {
+    let (world, id) = adopted().await;
+    unknown_to(&world, "DELETE", 1);
+    unknown_to(&world, "GET", 1);
+    assert_eq!(revoke(&world).await, Status::InProgress);
+    assert!(lives(&world, &id));
+    pass(&world, 121).await;
+    assert_eq!((lives(&world, &id), owed(&world).await), (false, 0));
+    assert_eq!(trace(&world).await.key.state, KeyState::Revoked);
+}
+
+#[tokio::test]
+async fn an_adopted_key_that_hid_from_its_revocation_ends_when_it_is_seen_again() {
+    let (world, id) = adopted().await;
+    lie(&world);
+    revoke(&world).await;
+    pass(&world, 121).await;
+    assert_eq!(trace(&world).await.key.state, KeyState::Revoked, "nobody can tell this from the truth");
+    assert!(lives(&world, &id));
+    world.sandbox.clear_faults();
+    assert!(is_unmanaged(&world, &id).await, "it is nobody's");
+    pass(&world, 1).await;
+    let found = world.broker.reconcile().await.unwrap();
+    assert_eq!((found.orphans.len(), found.lost.len()), (1, 0), "{found:?}");
+    assert!(!lives(&world, &id), "somebody said that it is to end");
+    assert!(!is_unmanaged(&world, &id).await);
+}
+
+#[tokio::test]
+async fn an_adopted_key_that_was_gone_and_is_back_is_said_and_can_be_adopted_anew() {
+    let (world, id) = adopted().await;
+    lie(&world);
+    world.broker.reconcile().await.unwrap();
+    pass(&world, 121).await;
+    assert_eq!(trace(&world).await.key.state, KeyState::Revoked);
+    world.sandbox.clear_faults();
+    for _ in 0..2 {
+        let found = world.broker.reconcile().await.unwrap();
+        assert_eq!((found.lost.len(), found.orphans.len(), back(&world).await), (1, 0, 1), "{found:?}");
+        pass(&world, 3_600).await;
+    }
+    assert!(lives(&world, &id) && is_unmanaged(&world, &id).await, "somebody may use it");
+    adopt(&world, &id, "AGAIN").await;
+    let found = world.broker.reconcile().await.unwrap();
+    assert_eq!((found.lost.len(), back(&world).await), (0, 0));
+    assert!(!is_unmanaged(&world, &id).await);
+    world.broker.revoke(&ana(), "AGAIN", "done").await.unwrap();
+    assert!(!lives(&world, &id));
+}
+
+#[tokio::test]
+async fn a_key_that_was_revoked_and_adopted_anew_is_revoked_anew() {
+    let (world, id) = adopted().await;
+    lie(&world);
+    revoke(&world).await;
+    pass(&world, 121).await;
+    world.sandbox.clear_faults();
+    adopt(&world, &id, "AGAIN").await;
+    let found = world.broker.reconcile().await.unwrap();
+    assert!(found.orphans.is_empty() && lives(&world, &id), "it is somebody's: {found:?}");
+    let receipt = world.broker.revoke(&ana(), "AGAIN", "done").await.unwrap();
+    assert_eq!((receipt.status, lives(&world, &id)), (Status::Revoked, false));
+    assert_eq!(owed(&world).await, 0);
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_key_that_counts_as_gone_is_kept_and_done() {
+    // It is said before the key is back, or after.
+    for is_back in [false, true] {
+        let world = world().await;
+        lie(&world);
+        world.broker.reconcile().await.unwrap();
+        pass(&world, 121).await;
+        assert_eq!(trace(&world).await.key.state, KeyState::Revoked);
+        if is_back {
+            world.sandbox.clear_faults();
+            world.broker.reconcile().await.unwrap();
+            assert_eq!(back(&world).await, 1);
+            revoke(&world).await;
+        } else {
+            revoke(&world).await;
+            assert_eq!(owed(&world).await, 1, "it is on record");
+            pass(&world, 121).await;
+            assert_eq!(owed(&world).await, 0, "it is not there");
+            world.sandbox.clear_faults();
+            pass(&world, 1).await;
+            assert_eq!(world.broker.reconcile().await.unwrap().orphans.len(), 1);
+        }
+        assert_eq!((live(&world), back(&world).await, owed(&world).await), (0, 0, 0), "{is_back}");
+        let entries = trace(&world).await.entries;
+        let words = entries.iter().filter(|entry| entry.record().who.name == "ana").count();
+        let again = revoke(&world).await;
+        assert_eq!((again, owed(&world).await), (Status::Revoked, 0), "said twice it changes nothing");
+        let entries = trace(&world).await.entries;
+        assert_eq!(entries.iter().filter(|entry| entry.record().who.name == "ana").count(), words);
+    }
+}
+
+#[tokio::test]
+async fn everything_of_an_agent_takes_in_what_counts_as_gone() {
+    for of_project in [false, true] {
+        let world = world().await;
+        let operator = world.ana().await;
+        world.broker.add_agent(&operator, &"bot".parse().unwrap()).await.unwrap();
+        lie(&world);
+        world.broker.reconcile().await.unwrap();
+        pass(&world, 121).await;
+        world.sandbox.clear_faults();
+        if of_project {
+            world.broker.teardown(&ana(), &"web".parse().unwrap()).await.unwrap();
+        } else {
+            let bot = "bot".parse().unwrap();
+            world.broker.revoke_all_of(&ana(), &bot, "it leaked").await.unwrap();
+        }
+        assert_eq!((live(&world), owed(&world).await), (0, 0), "{of_project}");
+    }
 }

@@ -88,11 +88,11 @@ pub trait Provider: Send + Sync {
         Ok(None)
     }
 
-    /// Ends the credential. Success when it is already gone.
+    /// Ends the credential, or says that there is none. Both may be wrong: whoever wants to be sure looks.
     ///
     /// # Errors
     /// When it may still live.
-    async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError>;
+    async fn revoke(&self, provider_key_id: &str) -> Result<Ended, ProviderError>;
 
     /// Reversible switching off, where the provider has it.
     fn disabling(&self) -> Option<&dyn Disable> {
@@ -263,6 +263,17 @@ pub struct Minted {
     pub provider_key_id: String,
     /// The secret; shown once.
     pub secret: Secret,
+}
+
+/// What a provider said when it was to end a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It ended it.
+    Taken,
+    /// It knows no such credential by now, and was told before to end it: it may have done so without an answer.
+    MaybeTaken,
+    /// It knows no such credential.
+    NotFound,
 }
 
 /// Which credentials to list.

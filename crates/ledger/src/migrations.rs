@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0010_grants.sql"),
     include_str!("migrations/0011_missing.sql"),
     include_str!("migrations/0012_outcomes.sql"),
+    include_str!("migrations/0013_debts.sql"),
 ];
 
 /// Everything that makes up the newest schema, in order.

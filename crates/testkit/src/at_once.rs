@@ -9,7 +9,7 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Evidence, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts, Recovery,
+    Ended, Evidence, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts, Recovery,
 };
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
@@ -84,8 +84,8 @@ impl Provider for AtOnce {
         Ok(Vec::new())
     }
 
-    async fn revoke(&self, id: &str) -> Result<(), ProviderError> {
-        self.made.lock().unwrap().remove(id);
-        Ok(())
+    async fn revoke(&self, id: &str) -> Result<Ended, ProviderError> {
+        let made = self.made.lock().unwrap().remove(id);
+        Ok(if made.is_some() { Ended::Taken } else { Ended::NotFound })
     }
 }

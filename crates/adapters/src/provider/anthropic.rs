@@ -20,7 +20,7 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Disable, Evidence, Listed, Listing, Metered, Minted, ParentHealth, Provider, ProviderError,
+    Disable, Ended, Evidence, Listed, Listing, Metered, Minted, ParentHealth, Provider, ProviderError,
     ProviderFacts, Usage,
 };
 use keywright_core::secret::Secret;
@@ -287,7 +287,7 @@ impl Provider for Anthropic {
         Ok(self.keys().await?.into_iter().filter(is_asked).map(listed).collect())
     }
 
-    async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
+    async fn revoke(&self, provider_key_id: &str) -> Result<Ended, ProviderError> {
         ended(self.set(provider_key_id, "archived").await, |()| true, Self::told)
     }
 

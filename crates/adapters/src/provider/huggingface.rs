@@ -18,7 +18,7 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Evidence, LastUsed, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
+    Ended, Evidence, LastUsed, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
     Recovery,
 };
 use keywright_core::secret::Secret;
@@ -326,7 +326,7 @@ impl Provider for HuggingFace {
         Ok(rows.map(|row| Listed { created_at: row.created_at, ..Listed::of(row.id, &row.name) }).collect())
     }
 
-    async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
+    async fn revoke(&self, provider_key_id: &str) -> Result<Ended, ProviderError> {
         let outcome = self.rest.send(Call::delete(self.path(&[provider_key_id]), &self.parent)).await;
         ended(outcome, |reply| reply.status == 204, told)
     }

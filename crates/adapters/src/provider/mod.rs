@@ -22,10 +22,10 @@ mod secret_text;
 mod sendgrid;
 mod tailscale;
 
-use crate::rest::Failure;
+use crate::rest::{Failure, Proof};
 use keywright_core::grant::{Grant, Permission, Resource};
 use keywright_core::plan::Plan;
-use keywright_core::provider::{Evidence, Minted, Provider, ProviderError, ProviderFacts, Recovery};
+use keywright_core::provider::{Ended, Evidence, Minted, Provider, ProviderError, ProviderFacts, Recovery};
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
 use keywright_core::text::{Untrusted, escaped};
@@ -306,17 +306,18 @@ fn about_another(provider: &'static str, what: &str) -> ProviderError {
     ProviderError::Garbled { provider, why }
 }
 
-/// What the end of a credential came to: one that is not there any more has ended. `says_so` is whether a good answer
-/// says that it ended.
+/// What the end of a credential came to. `says_so` is whether a good answer says that it ended.
 fn ended<T>(
     outcome: Result<T, Failure>,
     says_so: impl FnOnce(&T) -> bool,
     told: impl FnOnce(Failure) -> ProviderError,
-) -> Result<(), ProviderError> {
+) -> Result<Ended, ProviderError> {
     match outcome {
-        Ok(answer) if says_so(&answer) => Ok(()),
+        Ok(answer) if says_so(&answer) => Ok(Ended::Taken),
         Ok(_) => Err(told(Failure::garbled("it does not say that the key ended".to_owned()))),
-        Err(failure) if failure.is_not_found() => Ok(()),
+        Err(failure) if failure.is_not_found() => {
+            Ok(if failure.proof == Proof::NotDone { Ended::NotFound } else { Ended::MaybeTaken })
+        }
         Err(failure) => Err(told(failure)),
     }
 }

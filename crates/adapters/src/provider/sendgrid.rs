@@ -20,7 +20,7 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Listed, Listing, Minted, ParentHealth, PermissionNow, PermissionsNow, Provider, ProviderError,
+    Ended, Listed, Listing, Minted, ParentHealth, PermissionNow, PermissionsNow, Provider, ProviderError,
     ProviderFacts, Whose,
 };
 use keywright_core::secret::Secret;
@@ -328,7 +328,7 @@ impl Provider for SendGrid {
         Ok(self.parent.expose_secret().split('.').nth(1).map(str::to_owned))
     }
 
-    async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
+    async fn revoke(&self, provider_key_id: &str) -> Result<Ended, ProviderError> {
         let call = self.of_account(Call::delete(vec!["v3", "api_keys", provider_key_id], &self.parent));
         let told = |failure| told(failure, "api_keys.delete");
         ended(self.rest.send(call).await, |reply| reply.status == 204, told)

@@ -57,6 +57,8 @@ pub(crate) struct Reply {
     pub(crate) retry_after: Option<Duration>,
     /// Wiped when dropped, because the answer to a create holds the secret.
     pub(crate) body: Zeroizing<Vec<u8>>,
+    /// Whether the call was sent before this, and may have been done then.
+    pub(crate) is_repeated: bool,
 }
 
 /// Why there is no complete answer. No variant quotes what was sent or received.

@@ -161,14 +161,21 @@ impl Wire {
     /// # Errors
     /// When there is no complete answer; only [`Fault::NotSent`] and [`Fault::Closed`] promise that nothing was sent.
     pub(crate) async fn send(&self, call: Call<'_>) -> Result<Reply, Fault> {
-        let mut attempt = 1;
+        let (mut attempt, mut may_be_done) = (1, false);
         loop {
-            let outcome = self.attempt(&call, attempt).await;
+            let mut outcome = self.attempt(&call, attempt).await;
             let wait = match call.repeat {
                 Repeat::Never => None,
                 Repeat::Safe => self.config.retry.wait_after(attempt, &outcome),
             };
+            if let Ok(reply) = &mut outcome {
+                reply.is_repeated = may_be_done;
+            }
             let Some(wait) = wait else { return outcome };
+            may_be_done |= match &outcome {
+                Ok(reply) => reply.status >= 500,
+                Err(fault) => !matches!(fault, Fault::NotSent { .. } | Fault::Closed { .. }),
+            };
             tokio::time::sleep(wait).await;
             attempt += 1;
         }
@@ -212,7 +219,7 @@ impl Wire {
         }
         let limit = call.max_body.unwrap_or(self.config.max_body);
         let body = body::read(response, limit).await?;
-        Ok(Reply { status: status.as_u16(), retry_after, body })
+        Ok(Reply { status: status.as_u16(), retry_after, body, is_repeated: false })
     }
 
     fn request(&self, call: &Call<'_>) -> Result<reqwest::RequestBuilder, Fault> {

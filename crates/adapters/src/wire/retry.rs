@@ -91,7 +91,8 @@ mod tests {
     use super::*;
 
     fn reply(status: u16, retry_after: Option<u64>) -> Result<Reply, Fault> {
-        Ok(Reply { status, retry_after: retry_after.map(Duration::from_secs), body: Vec::new().into() })
+        let retry_after = retry_after.map(Duration::from_secs);
+        Ok(Reply { status, retry_after, body: Vec::new().into(), is_repeated: false })
     }
 
     #[test]

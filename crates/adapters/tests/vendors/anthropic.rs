@@ -105,7 +105,7 @@ async fn a_bad_answer_is_neither_a_list_nor_an_end() {
             "usage" => provider.metered().unwrap().usage("apikey_0002").await.map(drop),
             "check" => provider.check().await.map(drop),
             "disable" => provider.disabling().unwrap().disable("apikey_0002").await,
-            _ => provider.revoke("apikey_0002").await,
+            _ => provider.revoke("apikey_0002").await.map(drop),
         };
         assert!(proxy.met() > 0, "{verb} {bad:?}");
         match outcome {

@@ -15,7 +15,6 @@ use keywright_ledger::{Drain, LedgerError, NewRevocation};
 
 use super::keep::{self, kept_until};
 use super::look::{LONGEST_PAUSE, look_again};
-use super::reinstate::Successor;
 use super::{Step, Work};
 use crate::broker::Broker;
 use crate::clock::entropy;
@@ -252,22 +251,8 @@ impl Broker {
             Ok(provider) => provider,
             Err(error) => return Step::Later(error),
         };
-        match self.has_successor(work, provider.as_ref()).await {
-            Ok(_) if work.ends_anyway() => {}
-            Ok(Successor::There) => {}
-            Ok(Successor::Missing(until, why)) => {
-                for one in &old {
-                    if let Err(error) = self.alert_when_late(work, one, &rules(work.plan()), &why).await {
-                        return Step::Lost(error);
-                    }
-                }
-                return Step::Rests(until, why);
-            }
-            Ok(Successor::Gone) => return self.reinstate(work).await,
-            Err(error) if work.ends_anyway() => {
-                tracing::debug!(message = %error.message, "the successor was not looked at")
-            }
-            Err(error) => return Step::Later(error),
+        if let Some(step) = self.instead(work, provider.as_ref(), &old).await {
+            return step;
         }
         // What has to go for another reason goes at once.
         let Some(disabling) = provider.disabling().filter(|_| !is_urgent(work, &old)) else {
@@ -322,7 +307,17 @@ impl Broker {
                 until,
                 format!("the old version is switched off until {}, then it ends", to_second(until)),
             ),
-            None => self.owe_old(work, old).await,
+            None => {
+                // It was looked for before the rest, which may be an hour ago.
+                let provider = match self.outside.provider(&work.key.connection).await {
+                    Ok(provider) => provider,
+                    Err(error) => return Step::Later(error),
+                };
+                match self.instead(work, provider.as_ref(), &old).await {
+                    Some(step) => step,
+                    None => self.owe_old(work, old).await,
+                }
+            }
         }
     }
 
@@ -334,12 +329,14 @@ impl Broker {
             Err(error) => return Step::Lost(error.into()),
         };
         let (request, connection) = (work.request.clone(), work.key.connection.clone());
-        let (key, attempt) = (work.key.id, work.attempt.id);
+        let attempt = work.attempt.id;
         let goes_anyway = work.ends_anyway();
         let next = self.advance(work, Phase::Ending, move |tx| {
-            let has_lost = |v: &Version| v.attempt == attempt && v.state == VersionState::Revoked;
-            if !goes_anyway && tx.versions(key)?.iter().any(has_lost) {
-                // Somebody ended the successor since this step began: the version before it is all that works.
+            if let Some(successor) = tx.version_of(attempt)?.filter(|_| !goes_anyway)
+                && (successor.state == VersionState::Revoked || tx.missing_since(successor.id)?.is_some())
+            {
+                // Somebody ended the successor since this step began, or it was not found: the version before it may be all that
+                // works.
                 return Err(LedgerError::Conflict { what: "the successor" });
             }
             for (version, random) in ids {

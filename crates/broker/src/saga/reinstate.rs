@@ -11,15 +11,16 @@ use keywright_ledger::LedgerError;
 use super::drain::Old;
 use super::{Step, Work};
 use crate::broker::Broker;
-use crate::error::Result;
-use crate::missing::{Sought, in_doubt};
+use crate::error::{BrokerError, Result};
+use crate::missing::{APART, Sought, in_doubt};
 use crate::record::{of_request, system};
+use crate::rotate::rules;
 
 const BECAUSE: &str = "its successor was ended at the provider, and not by this broker: this version is in force again, and due to \
                        be replaced";
 
 /// What there is of a successor at the provider.
-pub(super) enum Successor {
+enum Successor {
     /// It is there, as far as anybody can say.
     There,
     /// It was not found, and is looked for again at that time; and why nothing is done before, in words.
@@ -80,7 +81,7 @@ impl Broker {
 
     /// Whether the successor still exists, asked anew: while it does not, what it replaced is all that works. Where nobody can
     /// say, the end of the old version goes on as before.
-    pub(super) async fn has_successor(&self, work: &Work, provider: &dyn Provider) -> Result<Successor> {
+    async fn has_successor(&self, work: &Work, provider: &dyn Provider) -> Result<Successor> {
         let attempt = work.attempt.id;
         let Some(successor) = self.ledger.read(move |tx| tx.version_of(attempt)).await? else {
             return Ok(Successor::There);
@@ -95,7 +96,47 @@ impl Broker {
                 Sought::Missing(until) => Successor::Missing(until, in_doubt(successor.number, until)),
             }),
             Err(error) if error.is_transient() => Err(error.into()),
-            Ok(_) | Err(_) => Ok(Successor::There),
+            answer => {
+                let id = successor.id;
+                let is_missing = self.ledger.read(move |tx| tx.missing_since(id)).await?.is_some();
+                match answer {
+                    _ if !is_missing => Ok(Successor::There),
+                    // Whatever was said before.
+                    Ok(_) => {
+                        let found = self.ledger.write(move |tx| tx.found_version(id)).await;
+                        found.map_err(|error: LedgerError| BrokerError::from(error))?;
+                        Ok(Successor::There)
+                    }
+                    // Nobody can say now, and it was not found before.
+                    Err(_) => {
+                        let until = APART.after(self.now());
+                        Ok(Successor::Missing(until, in_doubt(successor.number, until)))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Right before a version is switched off or ended: what there is to do instead while its successor is not there. `None` where
+    /// it may go on.
+    pub(super) async fn instead(&self, work: &Work, provider: &dyn Provider, old: &[Old]) -> Option<Step> {
+        match self.has_successor(work, provider).await {
+            Ok(_) if work.ends_anyway() => None,
+            Ok(Successor::There) => None,
+            Ok(Successor::Missing(until, why)) => {
+                for one in old {
+                    if let Err(error) = self.alert_when_late(work, one, &rules(work.plan()), &why).await {
+                        return Some(Step::Lost(error));
+                    }
+                }
+                Some(Step::Rests(until, why))
+            }
+            Ok(Successor::Gone) => Some(self.reinstate(work).await),
+            Err(error) if work.ends_anyway() => {
+                tracing::debug!(message = %error.message, "the successor was not looked at");
+                None
+            }
+            Err(error) => Some(Step::Later(error)),
         }
     }
 

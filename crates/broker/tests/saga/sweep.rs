@@ -144,13 +144,14 @@ async fn a_key_that_appears_long_after_anybody_looked_is_found_by_a_reconcile() 
 async fn a_key_that_lives_on_after_its_revocation_was_confirmed_is_revoked_again() {
     let house = House::new().await;
     house.ask(&house.embedded("KEY")).await;
-    // What was just made may not be there yet for every server of a provider: it says 404 and means "not here".
-    for call in [DELETE, SHOW] {
-        house.inject(call, FaultKind::Status { status: 404, retry_after: None }, 1);
-    }
+    // For so long that nobody can tell it from the truth.
+    hide(&house);
     let revoked = house.world.broker.revoke(&keywright_testkit::World::agent("bot"), "KEY", "done").await;
-    assert_eq!(revoked.unwrap().status.as_str(), "revoked");
-    assert_eq!(house.living().len(), 1);
+    assert_eq!(revoked.unwrap().status.as_str(), "in_progress");
+    house.pass(121).await;
+    assert_eq!((house.status("KEY").await, house.living().len()), ("revoked", 1));
+    house.heal();
+    house.pass(1).await;
     let found = house.world.broker.reconcile().await.unwrap();
     assert_eq!(found.orphans.len(), 1);
     house.assert_ended("KEY", "revoked").await;
@@ -172,14 +173,29 @@ async fn a_key_that_is_shown_although_its_revocation_was_confirmed_stays_owed() 
 async fn an_orphan_that_lives_on_after_its_revocation_was_confirmed_is_revoked_again() {
     let house = House::new().await;
     house.inject(CREATE, FaultKind::ReplyLostAfterCommit, 1);
-    for call in [DELETE, SHOW] {
-        house.inject(call, FaultKind::Status { status: 404, retry_after: None }, 1);
-    }
+    house.inject(DELETE, DOWN, ALWAYS);
     house.ask(&house.embedded("KEY")).await;
     house.world.settle().await;
+    house.heal();
+    hide(&house);
+    for _ in 0..2 {
+        house.pass(3_700).await;
+    }
     assert_eq!(house.living().len(), 2);
-    house.world.broker.reconcile().await.unwrap();
+    let owed = house.world.broker.health().await.unwrap().revocations_owed;
+    assert_eq!(owed, 0, "it counts as gone");
+    house.heal();
+    house.pass(1).await;
+    assert_eq!(house.world.broker.reconcile().await.unwrap().orphans.len(), 1);
     house.assert_ended("KEY", "active").await;
+}
+
+/// From now on nothing is there for the provider.
+fn hide(house: &House) {
+    for call in [DELETE, SHOW] {
+        house.inject(call, FaultKind::Status { status: 404, retry_after: None }, ALWAYS);
+    }
+    house.inject(LIST, LAG, ALWAYS);
 }
 
 #[tokio::test]

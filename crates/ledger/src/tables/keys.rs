@@ -141,6 +141,17 @@ impl Tx<'_> {
         self.sound(&self.query(&sql, &[Value::text(agent)])?, read_key)
     }
 
+    /// The keys that an agent asked for and that are revoked, newest first.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn keys_of_agent_revoked(&self, agent: &AgentName) -> Result<Vec<Key>> {
+        let sql = format!(
+            "SELECT {KEY} FROM keys WHERE agent = $1 AND state = 'revoked' ORDER BY created_at DESC, id DESC"
+        );
+        self.sound(&self.query(&sql, &[Value::text(agent)])?, read_key)
+    }
+
     /// How many places of the quota an agent's keys hold, one of them left out: those that live or are being made, and those
     /// that may still live at the provider, because an attempt is uncertain or a revocation is owed.
     ///
@@ -285,7 +296,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The key that has, or had, a credential of a connection, by the provider's id of it; the newest where there are several.
+    /// The key that has, or had, a credential of a connection, by the provider's id of it. Where there are several it is the one that
+    /// has it, or the newest.
     ///
     /// # Errors
     /// When the ledger can't be read.
@@ -296,22 +308,44 @@ impl Tx<'_> {
     ) -> Result<Option<(Key, Version)>> {
         let sql = format!(
             "SELECT {VERSION} FROM versions v JOIN keys k ON k.id = v.key_id WHERE k.connection = $1 \
-             AND v.provider_key_id = $2 ORDER BY v.created_at DESC, v.id DESC LIMIT 1"
+             AND v.provider_key_id = $2 ORDER BY CASE v.state WHEN 'revoked' THEN 1 ELSE 0 END, v.created_at DESC, v.id DESC \
+             LIMIT 1"
         );
         let row = self.first(&sql, &[Value::text(connection), provider_key_id.into()])?;
         let version = row.map(|row| read_version(self, &row)).transpose()?;
         version.map(|version| Ok((self.key(version.key)?, version))).transpose()
     }
 
-    /// The provider's ids of every credential of a connection that has a version.
+    /// The provider's ids of every credential of a connection that has a version which is not over.
     ///
     /// # Errors
     /// When the ledger can't be read.
     pub fn credentials_of(&self, connection: &ConnectionName) -> Result<Vec<String>> {
-        let sql =
-            "SELECT v.provider_key_id FROM versions v JOIN keys k ON k.id = v.key_id WHERE k.connection = $1";
+        let sql = "SELECT v.provider_key_id FROM versions v JOIN keys k ON k.id = v.key_id WHERE k.connection = $1 \
+                   AND v.state <> 'revoked'";
         let rows = self.query(sql, &[Value::text(connection)])?;
         rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
+    }
+
+    /// The provider's ids of the credentials that were adopted through a connection and count as ended: nothing marks them.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn adopted_and_ended(&self, connection: &ConnectionName) -> Result<Vec<String>> {
+        let sql = "SELECT v.provider_key_id FROM versions v JOIN keys k ON k.id = v.key_id \
+                   JOIN attempts a ON a.id = v.attempt \
+                   WHERE k.connection = $1 AND v.state = 'revoked' AND a.outcome = 'adopted'";
+        let rows = self.query(sql, &[Value::text(connection)])?;
+        rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
+    }
+
+    /// The versions that are being revoked.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn versions_revoking(&self) -> Result<Vec<Version>> {
+        let sql = format!("SELECT {VERSION} FROM versions v WHERE v.state = 'revoking' ORDER BY v.id");
+        self.sound(&self.query(&sql, &[])?, read_version)
     }
 
     /// The version that an attempt made.

@@ -37,6 +37,15 @@ impl Tx<'_> {
         self.execute(sql, &[Value::text(version), apart.after(self.now()).into()]).map(drop)
     }
 
+    /// Since when a version is missing, where it is.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn missing_since(&self, version: VersionId) -> Result<Option<Timestamp>> {
+        let sql = "SELECT missing_since FROM versions WHERE id = $1";
+        self.first(sql, &[Value::text(version)])?.map_or(Ok(None), |row| row.maybe_time(0))
+    }
+
     /// A version was found, or is looked for no more.
     ///
     /// # Errors

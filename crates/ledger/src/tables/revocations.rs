@@ -3,10 +3,11 @@
 
 use jiff::Timestamp;
 use keywright_core::id::{AttemptId, KeyId, RevocationId, VersionId};
+use keywright_core::key::Version;
 use keywright_core::name::ConnectionName;
 
 use super::none_of;
-use crate::error::{LedgerError, Result};
+use crate::error::Result;
 use crate::sql::{Facts, Row, Tx, Value};
 
 /// A credential that has to be revoked.
@@ -36,6 +37,18 @@ pub struct Revocation {
     pub trouble: Option<String>,
     /// When the provider confirmed.
     pub done_at: Option<Timestamp>,
+    /// When the provider was told to end it, where that may have been done.
+    pub sent_at: Option<Timestamp>,
+    /// Since when the provider, which was to end it, knows no such credential.
+    pub missing_since: Option<Timestamp>,
+}
+
+impl Revocation {
+    /// Whether it will be paid. The row of one that is neither paid nor tried was edited.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.done_at.is_none() && self.due_at.is_some()
+    }
 }
 
 /// A debt about to be recorded.
@@ -60,7 +73,7 @@ pub struct NewRevocation {
 pub(crate) const FACTS: Facts =
     Facts { table: "revocations", what: "revocation", count: 8, columns: COLUMNS };
 const COLUMNS: &str = "id, connection, provider_key_id, key_id, version, attempt, reason, owed_since, due_at, tries, \
-                       trouble, done_at, mac";
+                       trouble, done_at, sent_at, missing_since, mac";
 
 impl Revocation {
     fn read(tx: &Tx<'_>, row: &Row) -> Result<Self> {
@@ -78,12 +91,21 @@ impl Revocation {
             tries: row.count(9)?,
             trouble: row.maybe_text(10)?.map(str::to_owned),
             done_at: row.maybe_time(11)?,
+            sent_at: row.maybe_time(12)?,
+            missing_since: row.maybe_time(13)?,
         })
     }
 }
 
+impl Revocation {
+    /// Whether it was settled, and is about another key or version than one that is owed now.
+    fn is_of_another(&self, new: &NewRevocation) -> bool {
+        self.done_at.is_some() && new.version.is_some() && (self.key, self.version) != (new.key, new.version)
+    }
+}
+
 impl Tx<'_> {
-    /// Records a debt, due at once. The same credential is owed only once.
+    /// Records a debt, due at once. The same credential is owed only once, unless it belongs to another version by now.
     ///
     /// # Errors
     /// When the ledger can't be written.
@@ -98,7 +120,15 @@ impl Tx<'_> {
             new.reason.as_str().into(),
             self.now().into(),
         ];
-        self.drop_forged(&new.connection, &new.provider_key_id)?;
+        if self
+            .revocation_of(&new.connection, &new.provider_key_id)?
+            .is_none_or(|known| known.is_of_another(new))
+        {
+            // A row that somebody else put in the place of a debt must not keep the debt away, nor what was paid for a version
+            // before this one.
+            let sql = "DELETE FROM revocations WHERE connection = $1 AND provider_key_id = $2";
+            self.execute(sql, &[Value::text(&new.connection), new.provider_key_id.as_str().into()])?;
+        }
         self.execute(
             "INSERT INTO revocations (id, connection, provider_key_id, key_id, version, attempt, reason, owed_since, \
              due_at, tries, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, 0, $9) \
@@ -108,18 +138,27 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// A row that somebody else put in the place of a debt must not keep the debt away.
-    fn drop_forged(&self, connection: &ConnectionName, provider_key_id: &str) -> Result<()> {
+    /// As [`Tx::owe`], also where it was settled before: it is not over.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn owe_again(&self, new: &NewRevocation) -> Result<()> {
+        self.owe(new)?;
+        self.reopen(&new.connection, &new.provider_key_id, None)
+    }
+
+    /// The debt of a credential, settled or not. A row that was edited is none.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn revocation_of(
+        &self,
+        connection: &ConnectionName,
+        provider_key_id: &str,
+    ) -> Result<Option<Revocation>> {
         let sql = format!("SELECT {COLUMNS} FROM revocations WHERE connection = $1 AND provider_key_id = $2");
-        let row = self.first(&sql, &[Value::text(connection), provider_key_id.into()])?;
-        match row.map(|row| Revocation::read(self, &row)).transpose() {
-            Err(error @ LedgerError::Edited { .. }) => {
-                tracing::error!(%error, "written anew");
-                let sql = "DELETE FROM revocations WHERE connection = $1 AND provider_key_id = $2";
-                self.execute(sql, &[Value::text(connection), provider_key_id.into()]).map(drop)
-            }
-            other => other.map(drop),
-        }
+        let rows = self.query(&sql, &[Value::text(connection), provider_key_id.into()])?;
+        Ok(self.sound(&rows, Revocation::read)?.pop())
     }
 
     /// The debts to try now, besides those of some connections.
@@ -153,8 +192,17 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn is_or_was_owed(&self, connection: &ConnectionName, provider_key_id: &str) -> Result<bool> {
-        let sql = "SELECT 1 FROM revocations WHERE connection = $1 AND provider_key_id = $2";
-        Ok(self.first(sql, &[Value::text(connection), provider_key_id.into()])?.is_some())
+        Ok(self.revocation_of(connection, provider_key_id)?.is_some())
+    }
+
+    /// Whether a version is owed, or was and is settled; what was paid for a version with the same credential before it does not
+    /// count.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn was_owed(&self, connection: &ConnectionName, version: &Version) -> Result<bool> {
+        let debt = self.revocation_of(connection, &version.provider_key_id)?;
+        Ok(debt.is_some_and(|debt| debt.version.is_none_or(|of| of == version.id)))
     }
 
     /// How many debts are still owed.
@@ -214,11 +262,50 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be written.
     pub fn reopen_revocation(&self, connection: &ConnectionName, provider_key_id: &str) -> Result<()> {
+        self.reopen(connection, provider_key_id, Some("it was seen after its revocation was confirmed"))
+    }
+
+    fn reopen(
+        &self,
+        connection: &ConnectionName,
+        provider_key_id: &str,
+        trouble: Option<&str>,
+    ) -> Result<()> {
         self.execute(
-            "UPDATE revocations SET done_at = NULL, due_at = $3, trouble = 'it was seen after its revocation was confirmed' \
+            "UPDATE revocations SET done_at = NULL, due_at = $3, trouble = $4, sent_at = NULL, missing_since = NULL \
              WHERE connection = $1 AND provider_key_id = $2 AND done_at IS NOT NULL",
-            &[Value::text(connection), provider_key_id.into(), self.now().into()],
+            &[Value::text(connection), provider_key_id.into(), self.now().into(), Value::maybe(trouble)],
         )?;
         Ok(())
+    }
+
+    /// The provider is told to end it, and may do so without an answer.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn send_revocation(&self, id: RevocationId, at: Timestamp) -> Result<()> {
+        let sql = "UPDATE revocations SET sent_at = $2 WHERE id = $1 AND sent_at IS NULL AND done_at IS NULL";
+        self.execute(sql, &[Value::text(id), at.into()]).map(drop)
+    }
+
+    /// The provider knows no such credential, and did not end it. Says since when.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn miss_revocation(&self, id: RevocationId) -> Result<Timestamp> {
+        let row = self.first("SELECT missing_since FROM revocations WHERE id = $1", &[Value::text(id)])?;
+        let since = row.map(|row| row.maybe_time(0)).transpose()?.flatten().unwrap_or(self.now());
+        let sql = "UPDATE revocations SET missing_since = $2, sent_at = NULL WHERE id = $1";
+        self.execute(sql, &[Value::text(id), since.into()])?;
+        Ok(since)
+    }
+
+    /// The provider shows it.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn found_revocation(&self, id: RevocationId) -> Result<()> {
+        let sql = "UPDATE revocations SET missing_since = NULL WHERE id = $1 AND missing_since IS NOT NULL";
+        self.execute(sql, &[Value::text(id)]).map(drop)
     }
 }

@@ -106,3 +106,38 @@ async fn a_credential_that_was_seen_after_its_debt_was_settled_is_owed_again() {
     let due = ledger.read(|tx| tx.revocations_due(10, &[])).await.unwrap();
     assert_eq!((due[0].id, due[0].done_at), (of, None));
 }
+
+#[tokio::test]
+async fn what_is_owed_for_another_version_is_a_debt_of_its_own_and_what_is_owed_again_is_due() {
+    let home = Home::new();
+    let ledger = home.open();
+    owe(&ledger, 1, "prov-1").await;
+    let first = id!(RevocationId, 1u32);
+    ledger.write(move |tx| tx.settle_revocation(first)).await.unwrap();
+    ledger.write(|tx| tx.owe_again(&debt(2, "prov-1"))).await.unwrap();
+    assert_eq!(owed(&ledger).await[0].id, first, "the same, once more");
+    ledger.write(move |tx| tx.settle_revocation(first)).await.unwrap();
+    let version = Some(id!(keywright_core::id::VersionId, 7u32));
+    let of_another = move || NewRevocation { version, ..debt(3, "prov-1") };
+    ledger.write(move |tx| tx.owe(&of_another())).await.unwrap();
+    let open = owed(&ledger).await;
+    assert_eq!((open.len(), open[0].id, open[0].version), (1, id!(RevocationId, 3u32), version));
+}
+
+#[tokio::test]
+async fn a_look_in_vain_counts_from_the_first_one_and_takes_back_that_it_was_sent() {
+    let home = Home::new();
+    let ledger = home.open();
+    owe(&ledger, 1, "prov-1").await;
+    let of = id!(RevocationId, 1u32);
+    let at = ledger.now();
+    ledger.write(move |tx| tx.send_revocation(of, at)).await.unwrap();
+    assert_eq!(owed(&ledger).await[0].sent_at, Some(at));
+    let since = ledger.write(move |tx| tx.miss_revocation(of)).await.unwrap();
+    home.pass(60);
+    assert_eq!(ledger.write(move |tx| tx.miss_revocation(of)).await.unwrap(), since);
+    let missed = owed(&ledger).await.remove(0);
+    assert_eq!((missed.sent_at, missed.missing_since), (None, Some(since)));
+    ledger.write(move |tx| tx.found_revocation(of)).await.unwrap();
+    assert_eq!(owed(&ledger).await[0].missing_since, None);
+}

@@ -32,7 +32,7 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Disable, Evidence, LastUsed, Listed, Listing, Minted, ParentHealth, Provider, ProviderError,
+    Disable, Ended, Evidence, LastUsed, Listed, Listing, Minted, ParentHealth, Provider, ProviderError,
     ProviderFacts, Recovery, RenewsParent,
 };
 use keywright_core::secret::Secret;
@@ -348,7 +348,7 @@ impl Provider for Aws {
         if self.is_session() { Err(ends_by_itself()) } else { self.list_users(which).await }
     }
 
-    async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
+    async fn revoke(&self, provider_key_id: &str) -> Result<Ended, ProviderError> {
         if self.is_session() { Err(ends_by_itself()) } else { self.end_user(provider_key_id).await }
     }
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use keywright_core::grant::{Grant, ObservedGrant};
 use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
-use keywright_core::provider::{Disable, LastUsed, Listed, Listing, Minted, ProviderError};
+use keywright_core::provider::{Disable, Ended, LastUsed, Listed, Listing, Minted, ProviderError};
 use keywright_core::span::Span;
 use keywright_core::text::Untrusted;
 use url::form_urlencoded;
@@ -81,7 +81,7 @@ impl Aws {
             return unknown(error.to_string());
         }
         match self.end_user(name).await {
-            Ok(()) => error,
+            Ok(_) => error,
             Err(left) => {
                 unknown(format!("{error}, and the user that was made for it is still there: {left}"))
             }
@@ -147,16 +147,17 @@ impl Aws {
     }
 
     /// The key, the policy, the user. Each may be gone already.
-    pub(super) async fn end_user(&self, name: &str) -> Result<(), ProviderError> {
+    pub(super) async fn end_user(&self, name: &str) -> Result<Ended, ProviderError> {
         let keys = match self.keys(own(name)?).await {
-            Err(ProviderError::NotFound { .. }) => return Ok(()),
+            Err(ProviderError::NotFound { .. }) => return Ok(Ended::NotFound),
             other => other?,
         };
         for (id, _) in &keys {
             self.gone("DeleteAccessKey", &[("UserName", name), ("AccessKeyId", id)]).await?;
         }
         self.gone("DeleteUserPolicy", &[("UserName", name), ("PolicyName", POLICY)]).await?;
-        self.gone("DeleteUser", &[("UserName", name)]).await
+        self.gone("DeleteUser", &[("UserName", name)]).await?;
+        Ok(Ended::Taken)
     }
 
     async fn gone(&self, action: &str, fields: &[(&str, &str)]) -> Result<(), ProviderError> {

@@ -1,6 +1,6 @@
 //! The calls, as this adapter makes them.
 
-use keywright_core::provider::{Minted, ProviderError};
+use keywright_core::provider::{Ended, Minted, ProviderError};
 use keywright_core::secret::Secret;
 use reqwest::Method;
 use serde::Serialize;
@@ -66,17 +66,22 @@ impl Api {
         Ok(self.exchange(Call::get(path, secret), &scrub, about).await?.result)
     }
 
-    /// Ends something.
+    /// Ends something, or says that it is not there.
     pub(super) async fn delete(
         &self,
         path: Vec<&str>,
         what: &'static str,
         needs: &'static str,
-    ) -> Result<(), ProviderError> {
+    ) -> Result<Ended, ProviderError> {
         // The API's document asks for a JSON body on these deletes, an empty one.
         let body = Some(b"{}".to_vec().into());
         let reply = self.send(Call { body, ..Call::delete(path, &self.parent) }).await?;
-        Ok(confirm(&reply, &self.scrub, About { what, needs })?)
+        match confirm(&reply, &self.scrub, About { what, needs }).map_err(ProviderError::from) {
+            Ok(()) => Ok(Ended::Taken),
+            Err(ProviderError::NotFound { .. }) if reply.is_repeated => Ok(Ended::MaybeTaken),
+            Err(ProviderError::NotFound { .. }) => Ok(Ended::NotFound),
+            Err(error) => Err(error),
+        }
     }
 
     /// Replaces something. Sent once: between a lost answer and a second try, somebody else may have changed it.

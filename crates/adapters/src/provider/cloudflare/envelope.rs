@@ -228,7 +228,8 @@ mod tests {
     use keywright_core::secret::Secret;
 
     fn opened(status: u16, body: &str) -> Result<Answer<u32>, Failure> {
-        let reply = Reply { status, retry_after: None, body: body.as_bytes().to_vec().into() };
+        let body = body.as_bytes().to_vec().into();
+        let reply = Reply { status, retry_after: None, body, is_repeated: false };
         let scrub = Scrub::new([&Secret::new("hunter2-hunter2".to_owned())], super::super::resource::is_id);
         open(&reply, &scrub, About { what: "token", needs: "Tokens Write" })
     }

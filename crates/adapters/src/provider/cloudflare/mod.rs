@@ -37,7 +37,7 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Disable, Evidence, LastUsed, Listed, Listing, Minted, ParentHealth, PermissionNow, PermissionsNow,
+    Disable, Ended, Evidence, LastUsed, Listed, Listing, Minted, ParentHealth, PermissionNow, PermissionsNow,
     Provider, ProviderError, ProviderFacts, RenewsParent,
 };
 use keywright_core::secret::Secret;
@@ -207,12 +207,9 @@ impl Provider for Cloudflare {
         Ok(Some(self.verify_parent().await?.id))
     }
 
-    async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
+    async fn revoke(&self, provider_key_id: &str) -> Result<Ended, ProviderError> {
         let path = self.owner.token(provider_key_id)?;
-        match self.api.delete(path, "token", self.owner.write_permission()).await {
-            Ok(()) | Err(ProviderError::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.api.delete(path, "token", self.owner.write_permission()).await
     }
 
     fn disabling(&self) -> Option<&dyn Disable> {

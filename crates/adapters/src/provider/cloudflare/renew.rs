@@ -114,7 +114,7 @@ impl RenewsParent for Cloudflare {
     }
 
     async fn end(&self, id: &str) -> Result<(), ProviderError> {
-        self.revoke(id).await
+        self.revoke(id).await.map(drop)
     }
 
     async fn is_gone(&self, id: &str) -> Result<bool, ProviderError> {

@@ -35,7 +35,7 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    EndsItself, Listed, Listing, Minted, ParentHealth, PermissionNow, PermissionsNow, Provider,
+    Ended, EndsItself, Listed, Listing, Minted, ParentHealth, PermissionNow, PermissionsNow, Provider,
     ProviderError, ProviderFacts, Recovery, Whose,
 };
 use keywright_core::secret::Secret;
@@ -428,10 +428,10 @@ impl Provider for GitHub {
         Err(unsupported(KIND, "it lists no tokens of an installation; each ends within an hour"))
     }
 
-    async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
+    async fn revoke(&self, provider_key_id: &str) -> Result<Ended, ProviderError> {
         if end_of(provider_key_id).is_some_and(|end| end <= Timestamp::now()) {
             self.forget(provider_key_id);
-            return Ok(());
+            return Ok(Ended::Taken);
         }
         let Some(kept) = self.kept(provider_key_id) else {
             let when = end_of(provider_key_id)
@@ -441,7 +441,8 @@ impl Provider for GitHub {
             );
             return Err(unsupported(KIND, why));
         };
-        self.end_token(&kept.secret).await.map_err(Self::told)
+        self.end_token(&kept.secret).await.map_err(Self::told)?;
+        Ok(Ended::Taken)
     }
 
     fn ending_itself(&self) -> Option<&dyn EndsItself> {

@@ -28,7 +28,7 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Evidence, LastUsed, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
+    Ended, Evidence, LastUsed, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
 };
 use keywright_core::secret::Secret;
 use keywright_core::span::Span;
@@ -379,7 +379,7 @@ impl Provider for GitLab {
         Ok(self.is_fine.then(|| format!("user:{}", own.id)))
     }
 
-    async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
+    async fn revoke(&self, provider_key_id: &str) -> Result<Ended, ProviderError> {
         let path = Id::parse(provider_key_id)?.path();
         // A good answer is 204 without a body; any other comes from elsewhere.
         ended(self.rest.send(Call::delete(path, &self.parent)).await, |reply| reply.status == 204, Self::told)

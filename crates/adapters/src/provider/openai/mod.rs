@@ -27,7 +27,7 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Evidence, LastUsed, Listed, Listing, Metered, Minted, ParentHealth, Provider, ProviderError,
+    Ended, Evidence, LastUsed, Listed, Listing, Metered, Minted, ParentHealth, Provider, ProviderError,
     ProviderFacts, Recovery, Usage,
 };
 use keywright_core::secret::Secret;
@@ -357,7 +357,7 @@ impl Provider for OpenAi {
         Ok(rows.into_iter().filter(|row| which.wants(&row.name)).map(listed).collect())
     }
 
-    async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
+    async fn revoke(&self, provider_key_id: &str) -> Result<Ended, ProviderError> {
         let call = Call::delete(self.path(&["service_accounts", provider_key_id]), &self.parent);
         ended(self.rest.json::<Deleted>(call).await, |answer| answer.deleted, told)
     }

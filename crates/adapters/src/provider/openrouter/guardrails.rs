@@ -50,7 +50,7 @@ impl OpenRouter {
             Err(failure) => failure.of_provider(KIND, "such guardrail", super::NEEDS),
         };
         match self.revoke(hash).await {
-            Ok(()) => Err(why),
+            Ok(_) => Err(why),
             Err(error) => {
                 let why =
                     format!("it was made, but not assigned to its guardrail ({why}), and not ended: {error}");

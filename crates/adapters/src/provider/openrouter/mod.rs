@@ -26,7 +26,7 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Disable, Evidence, Listed, Listing, Metered, Minted, ParentHealth, Provider, ProviderError,
+    Disable, Ended, Evidence, Listed, Listing, Metered, Minted, ParentHealth, Provider, ProviderError,
     ProviderFacts, Usage,
 };
 use keywright_core::secret::Secret;
@@ -314,7 +314,7 @@ impl Provider for OpenRouter {
         Err(ProviderError::Unavailable { provider: KIND, why })
     }
 
-    async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
+    async fn revoke(&self, provider_key_id: &str) -> Result<Ended, ProviderError> {
         let outcome = self.rest.json(Call::delete(vec!["keys", provider_key_id], &self.parent)).await;
         ended(outcome, |answer: &Deleted| answer.deleted, told)
     }

@@ -26,7 +26,7 @@ use keywright_core::marker::Marker;
 use keywright_core::plan::Plan;
 use keywright_core::policy::Authorized;
 use keywright_core::provider::{
-    Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
+    Ended, Listed, Listing, Minted, ParentHealth, Provider, ProviderError, ProviderFacts,
 };
 use keywright_core::secret::Secret;
 use keywright_core::text::Untrusted;
@@ -353,7 +353,7 @@ impl Provider for Tailscale {
         Ok(self.parent.token.expose_secret().split('-').nth(2).map(str::to_owned))
     }
 
-    async fn revoke(&self, provider_key_id: &str) -> Result<(), ProviderError> {
+    async fn revoke(&self, provider_key_id: &str) -> Result<Ended, ProviderError> {
         let bearer = self.bearer().await.map_err(|failure| self.told(failure))?;
         let outcome = self.rest.send(Call::delete(self.path(&[provider_key_id]), &bearer.token)).await;
         ended(outcome, |reply| says_nothing(&reply.body), |failure| self.told(failure))

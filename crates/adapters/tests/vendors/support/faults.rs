@@ -67,7 +67,7 @@ impl Verb {
             Self::Usage => provider.metered()?.usage(id).await.map(drop),
             Self::Disable => provider.disabling()?.disable(id).await,
             Self::Enable => provider.disabling()?.enable(id).await,
-            Self::Revoke => provider.revoke(id).await,
+            Self::Revoke => provider.revoke(id).await.map(drop),
             Self::EndItself => provider.ending_itself()?.end(&key?.secret).await,
         };
         told(outcome.map(|()| None))
