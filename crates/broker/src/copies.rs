@@ -86,7 +86,7 @@ impl Broker {
         let written = self.ledger.write(move |tx| {
             let next = fate.as_ref().map(|fate| (fate.state, fate.change.as_ref()));
             if tx.retire_placement(id, next)?
-                && let Some(fate) = fate.filter(|fate| fate.state != placement.state)
+                && let Some(fate) = fate.filter(|fate| fate.state != placement.state || fate.change.is_some())
             {
                 let mut record = of_copy(tx.now(), &tx.key(key)?, &placement, fate.state);
                 record.facts.extend(fate.change.as_ref().and_then(fact_of));
@@ -185,7 +185,9 @@ impl Fate {
     /// Where people have to decide something in the store, they hear of it.
     pub(crate) fn tell(&self, tx: &Tx<'_>, copy: PlacementId) -> std::result::Result<(), LedgerError> {
         if self.state.is_ending_by_people() {
-            owe_notices(tx, Matter::Removal, &copy.to_string())?;
+            // Of another change of the same copy they hear anew.
+            let change = self.change.as_ref().map(|change| format!("/{}", change.text())).unwrap_or_default();
+            owe_notices(tx, Matter::Removal, &format!("{copy}{change}"))?;
         }
         Ok(())
     }

@@ -55,12 +55,15 @@ impl Broker {
         if is_sure && ended == Ended::Taken {
             return Ok(None);
         }
-        match self.is_listed(provider, debt.attempt, &debt.provider_key_id).await {
-            Ok(true) => return self.is_shown(debt, provider).await,
-            Ok(false) if is_sure => return Ok(None),
-            Ok(false) => {}
-            Err(error) if error.transient => return Err(error),
-            Err(error) => tracing::warn!(message = %error.message, "there is no list to look in"),
+        // A first look only has it looked for once more, for which no list is read.
+        if is_sure || debt.missing_since.is_some() {
+            match self.is_listed(provider, debt.attempt, &debt.provider_key_id).await {
+                Ok(true) => return self.is_shown(debt, provider).await,
+                Ok(false) if is_sure => return Ok(None),
+                Ok(false) => {}
+                Err(error) if error.transient => return Err(error),
+                Err(error) => tracing::warn!(message = %error.message, "there is no list to look in"),
+            }
         }
         let id = debt.id;
         let missed =

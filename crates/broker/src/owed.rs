@@ -15,24 +15,28 @@ use crate::error::Result;
 use crate::record::{of_key, system};
 
 impl Broker {
+    /// What is being revoked and is owed no more.
+    pub(crate) async fn forgotten_debts(&self) -> Result<Vec<Version>> {
+        Ok(self.ledger.scan(forgotten).await?)
+    }
+
     /// Owes what is being revoked and is owed no more: its debt was edited, to be paid or never to be tried.
     pub(crate) async fn owe_forgotten(&self) -> Result<Vec<Version>> {
         let forgotten = self.ledger.scan(forgotten).await?;
         if forgotten.is_empty() {
             return Ok(forgotten);
         }
-        let random = entropy()?;
         let written = self.ledger.write(move |tx| {
             // As it stands now.
             let forgotten = self::forgotten(tx)?;
-            for (number, version) in forgotten.iter().enumerate() {
+            for version in &forgotten {
                 let key = tx.key(version.key)?;
                 let mut record = of_key(tx.now(), Deed::KeyRevoke, Stage::Intent, system(), &key);
                 record.subject.version = Some(version.id.to_string());
                 record.facts.insert("because".to_owned(), serde_json::json!(FORGOTTEN));
                 tx.audit(record)?;
                 tx.owe_again(&NewRevocation {
-                    id: RevocationId::generate(tx.now(), one_of(random, number)),
+                    id: RevocationId::generate(tx.now(), entropy()?),
                     connection: key.connection,
                     provider_key_id: version.provider_key_id.clone(),
                     key: Some(version.key),

@@ -20,6 +20,7 @@ use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::ended::never_owed;
 use crate::error::{BrokerError, Code, Result};
+use crate::missing::APART;
 use crate::owed::{close_key, owe_all};
 use crate::receipt::receipt;
 use crate::record::{Caller, of_key, system};
@@ -58,7 +59,7 @@ impl Broker {
     pub(crate) async fn revoke_key(self: &Arc<Self>, caller: &Caller, key: &Key, reason: &str) -> Result<()> {
         let of = key.clone();
         if self.ledger.read(move |tx| is_settled(tx, &of)).await? {
-            return Ok(());
+            return self.pay_all(key.id).await;
         }
         if key.state == KeyState::Minting {
             return self.end_mint(caller, key, reason).await;
@@ -71,14 +72,19 @@ impl Broker {
             Err(LedgerError::Conflict { .. }) => {}
             Err(error) => return self.revoke_unrecorded(caller, key, reason, error).await,
         }
-        let id = key.id;
+        self.pay_all(key.id).await
+    }
+
+    /// Tries what is owed for a key, now that somebody says so, however long it would be left for.
+    async fn pay_all(&self, id: KeyId) -> Result<()> {
         let debts = self.ledger.read(move |tx| tx.revocations_of(id)).await?;
         let now = self.now();
-        // One that is to be looked for later is left until then.
-        let due = |d: &Revocation| {
-            d.done_at.is_none() && (d.missing_since.is_none() || d.due_at.is_none_or(|at| at <= now))
+        // A second look right after the first one would see no more.
+        let is_due = |debt: &Revocation| {
+            debt.done_at.is_none()
+                && debt.missing_since.is_none_or(|since| APART.after(since) <= now || now < since)
         };
-        for debt in debts.into_iter().filter(due) {
+        for debt in debts.into_iter().filter(is_due) {
             self.pay(&debt).await;
         }
         Ok(())

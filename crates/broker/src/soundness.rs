@@ -100,12 +100,12 @@ impl Broker {
             )));
         }
         waiting.iter().for_each(|request| note(self.stands(request)));
-        for version in self.owe_forgotten().await? {
+        for version in self.forgotten_debts().await? {
             note(Err(BrokerError::new(
                 Code::Denied,
                 format!(
                     "the revocation of version {} of key {} was owed no more, and it was not confirmed: the ledger was edited \
-                     outside of Keywright; it is owed again",
+                     outside of Keywright; `keywright reconcile` owes it again",
                     version.number, version.key
                 ),
             )));

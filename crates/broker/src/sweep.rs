@@ -66,7 +66,9 @@ impl Broker {
     pub async fn reconcile(self: &Arc<Self>) -> Result<Reconciled> {
         let only_looked = self.refuse_if_forked().is_err();
         let mut found = Reconciled { only_looked, ..Reconciled::default() };
-        self.owe_forgotten().await?;
+        if let Err(error) = self.owe_forgotten().await {
+            tracing::error!(message = %error.message, "what was owed and is not any more could not be owed again");
+        }
         for connection in self.ledger.read(|tx| tx.sound_connections()).await? {
             let before = self.now();
             let of = connection.name.clone();

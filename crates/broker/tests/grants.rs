@@ -525,6 +525,18 @@ async fn what_was_approved_for_a_connection_is_not_approved_for_another_of_its_n
 }
 
 #[tokio::test]
+async fn a_connection_that_was_added_while_the_clock_was_ahead_makes_keys_all_the_same() {
+    let world = world().await;
+    world.clock.set(SignedDuration::from_hours(3));
+    connected_anew(&world).await;
+    world.clock.set(SignedDuration::from_hours(-3));
+    give(&world, in_lab()).await;
+    assert_eq!(world.request(&wish("A")).await.unwrap().status, Status::Active);
+    let [shown] = &world.broker.grants().await.unwrap()[..] else { panic!("one grant") };
+    assert_eq!(shown.void, None);
+}
+
+#[tokio::test]
 async fn a_clock_that_is_set_back_brings_no_grant_back() {
     let world = world().await;
     world.clock.advance(SignedDuration::from_hours(24));

@@ -224,7 +224,8 @@ impl StandingGrant {
         match self.uses.filter(|uses| used >= *uses) {
             _ if plan.ttl > self.ttl_max => Err(Void::Life(plan.ttl, self.ttl_max)),
             _ if plan.template_version != self.template_version => Err(Void::Template(plan.template_version)),
-            _ if added_at > self.given_at => Err(Void::Connection(added_at)),
+            // A time that has not come says only that a clock was ahead.
+            _ if added_at > self.given_at && added_at <= at => Err(Void::Connection(added_at)),
             _ if at < self.given_at => Err(Void::NotYet(self.given_at)),
             _ if at >= self.until => Err(Void::Ended(self.until)),
             Some(uses) => Err(Void::UsedUp(uses)),

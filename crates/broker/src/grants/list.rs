@@ -94,7 +94,7 @@ impl Broker {
             Some(why)
         } else if let Some(other) = in_force.filter(|version| *version != grant.template_version) {
             Some(Void::Template(other).to_string())
-        } else if let Some(later) = added_at.filter(|at| *at > grant.given_at) {
+        } else if let Some(later) = added_at.filter(|at| *at > grant.given_at && *at <= self.now()) {
             Some(Void::Connection(later).to_string())
         } else if self.now() < grant.given_at {
             Some(Void::NotYet(grant.given_at).to_string())

@@ -119,7 +119,8 @@ impl Broker {
 
     /// What waits in a store for people, where they decide; here is only where it is seen.
     async fn said_of_copy(&self, about: &str, matter: Matter) -> Result<Option<Said>> {
-        let id = PlacementId::parse(about).map_err(BrokerError::invalid)?;
+        let (copy, of) = about.split_once('/').unwrap_or((about, ""));
+        let id = PlacementId::parse(copy).map_err(BrokerError::invalid)?;
         let (copy, key) = self
             .ledger
             .read(move |tx| {
@@ -133,6 +134,8 @@ impl Broker {
             _ => copy.state.is_ending_by_people(),
         };
         let change = copy.change.unwrap_or_default();
+        // Another change stands in its place by now, which is told by itself.
+        let waits = waits && (of.is_empty() || change.text() == of);
         let store = copy.destination.place.store;
         let line = match copy.state {
             PlacementState::Waiting => {

@@ -21,7 +21,8 @@ impl Tx<'_> {
             self.first("SELECT missing_since FROM versions WHERE id = $1", &[Value::text(version)])?;
         let found =
             found.ok_or_else(|| LedgerError::Missing { what: "version", name: version.to_string() })?;
-        let since = found.maybe_time(0)?.unwrap_or(self.now());
+        // One that has not come was written by a clock that was ahead, or by somebody else.
+        let since = found.maybe_time(0)?.filter(|since| *since <= self.now()).unwrap_or(self.now());
         let next = if apart.after(since) > self.now() { apart.after(since) } else { apart.after(self.now()) };
         let sql = "UPDATE versions SET missing_since = $2, missing_look_at = $3 WHERE id = $1";
         self.execute(sql, &[Value::text(version), since.into(), next.into()])?;

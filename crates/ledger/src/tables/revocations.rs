@@ -294,7 +294,9 @@ impl Tx<'_> {
     /// When the ledger can't be written.
     pub fn miss_revocation(&self, id: RevocationId) -> Result<Timestamp> {
         let row = self.first("SELECT missing_since FROM revocations WHERE id = $1", &[Value::text(id)])?;
-        let since = row.map(|row| row.maybe_time(0)).transpose()?.flatten().unwrap_or(self.now());
+        let since = row.map(|row| row.maybe_time(0)).transpose()?.flatten();
+        // One that has not come was written by a clock that was ahead, or by somebody else.
+        let since = since.filter(|since| *since <= self.now()).unwrap_or(self.now());
         let sql = "UPDATE revocations SET missing_since = $2, sent_at = NULL WHERE id = $1";
         self.execute(sql, &[Value::text(id), since.into()])?;
         Ok(since)

@@ -66,7 +66,8 @@ impl Sessions {
     /// The prefix has browsers insist on TLS, which there is none of on loopback.
     pub(super) fn new(is_secure: bool, port: Option<u16>) -> Self {
         let name = match port {
-            _ if is_secure => "__Host-keywright".to_owned(),
+            Some(port) if is_secure => format!("__Host-keywright-{port}"),
+            None if is_secure => "__Host-keywright".to_owned(),
             Some(port) => format!("keywright-{port}"),
             None => "keywright".to_owned(),
         };

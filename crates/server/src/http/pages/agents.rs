@@ -177,6 +177,9 @@ fn usable(may: &[MayUse]) -> Table {
     }
 }
 
+/// What is older is not what the page was led here by.
+const JUST_NOW: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
+
 /// What was done before the page.
 #[derive(Deserialize)]
 pub(crate) struct Came {
@@ -199,7 +202,10 @@ async fn what_ended(door: &Door, name: &AgentName) -> Option<Vec<Part>> {
     let found = door.broker.search_log(sought, None, 20).await.ok()?;
     let is_it = |entry: &&audit::Entry| {
         let record = entry.record();
-        record.stage == audit::Stage::Outcome && record.subject.name.as_deref() == Some(name.as_str())
+        record.stage == audit::Stage::Outcome
+            && record.subject.name.as_deref() == Some(name.as_str())
+            && door.broker.now().duration_since(record.at) < JUST_NOW
+            && !found.edited.contains(&entry.id())
     };
     let entry = found.entries.iter().find(is_it)?;
     let record = entry.record();

@@ -1,15 +1,17 @@
 //! Approvals as they stand in the log: who, when, with what, and whether they are of what would be done.
 
 use keywright_broker::BrokerError;
+use keywright_broker::log::{About, Sought};
 use keywright_broker::review::Review;
 use keywright_core::audit::{Deed, Entry};
-use keywright_core::id::RequestId;
 use keywright_core::name::OperatorName;
 use keywright_core::receipt::Status;
-use keywright_ledger::AuditFilter;
 
 use super::super::Door;
 use super::parts::{Fact, Part, Shown, Text};
+
+/// More approvals of one request are not shown.
+const AT_MOST: u32 = 100;
 
 /// An approval that is on record.
 pub(super) struct OnRecord {
@@ -20,17 +22,28 @@ pub(super) struct OnRecord {
 }
 
 /// The approvals of a request that stand in the log, each with its entry and the passkey.
-pub(super) async fn given(door: &Door, request: RequestId, digest: &str) -> Vec<OnRecord> {
-    let filter = AuditFilter { request: Some(request), limit: 100, ..AuditFilter::default() };
+pub(super) async fn given(door: &Door, review: &Review, digest: &str) -> Vec<OnRecord> {
+    let sought = Sought {
+        about: About::These(Vec::new(), vec![review.request]),
+        deed: Some(Deed::ApprovalGive),
+        ..Sought::default()
+    };
+    let Ok(found) = door.broker.search_log(sought, None, AT_MOST).await else { return Vec::new() };
     let mut all = Vec::new();
-    for entry in door.broker.log(filter).await.unwrap_or_default() {
+    for entry in found.entries.iter().rev() {
         let record = entry.record();
-        if record.deed != Deed::ApprovalGive {
+        // What somebody wrote into the log's rows approves nothing, and is not told as if it did.
+        if found.edited.contains(&entry.id()) {
             continue;
         }
+        let counts = review.approved_by.contains(&record.who.name);
         let is_of_this = record.plan_digest.as_deref() == Some(digest);
-        let Ok(shown) = approval(door, &entry).await else { continue };
-        let shown = if is_of_this { shown } else { shown.and(": of more than this; it counts no more") };
+        let Ok(shown) = approval(door, entry).await else { continue };
+        let shown = match (is_of_this, review.status) {
+            (false, _) => shown.and(": of more than this; it counts no more"),
+            (true, Status::PendingApproval) if !counts => shown.and(": it counts no more"),
+            (true, _) => shown,
+        };
         all.push(OnRecord { by: record.who.name.clone(), is_of_this, shown });
     }
     all

@@ -251,7 +251,7 @@ async fn of_key(
             Ok(Pending::Key(asked)) => (asked.plan, asked.digest, asked.approved_by),
             _ => (review.plan.clone(), review.digest.clone(), Vec::new()),
         };
-    let approvals = given(door, review.request, &digest).await;
+    let approvals = given(door, review, &digest).await;
     let voided = voided(review, operator, &approvals);
     let smaller = Narrowed {
         by: operator.to_string(),
