@@ -20,7 +20,8 @@ use crate::house::House;
 use crate::tracer::{Order, Traced};
 
 /// The longest that anything is waited for.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// A credential whose end nobody saw is looked for once more after two minutes.
+const PATIENCE: Duration = Duration::from_secs(210);
 /// How long a broker is watched after the deed was answered: it publishes then.
 const AFTER: Duration = Duration::from_millis(400);
 const GLANCE: Duration = Duration::from_millis(5);
