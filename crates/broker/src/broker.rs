@@ -24,6 +24,7 @@ use crate::limits::Refusals;
 use crate::mask::{Known, Made};
 use crate::outside::Outside;
 use crate::passkey::{Entries, Waiting};
+use crate::pay::Paying;
 use crate::rails::{POLICY, Rails, of_policy};
 use crate::revoke::Unrecorded;
 use crate::scheduler::{AT_A_TIME, TICK};
@@ -90,6 +91,7 @@ pub struct Broker {
     pub(crate) rails: Arc<Rails>,
     pub(crate) refusals: Refusals,
     pub(crate) unrecorded: Mutex<Vec<Unrecorded>>,
+    pub(crate) paying: Paying,
     pub(crate) steady: Steady,
     /// Held by whoever gives a connection another parent credential.
     pub(crate) renewing: tokio::sync::Mutex<()>,
@@ -172,6 +174,7 @@ impl Broker {
             rails,
             refusals: Refusals::default(),
             unrecorded: Mutex::default(),
+            paying: Paying::default(),
             steady,
             renewing: tokio::sync::Mutex::default(),
             forked,

@@ -1,11 +1,11 @@
 //! Paying debts: a credential is ended at its provider, and looked for until it is known to be gone.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use keywright_core::audit::{Deed, Outcome, Record, Stage};
-use keywright_core::id::KeyId;
+use keywright_core::id::{KeyId, RevocationId};
 use keywright_core::key::VersionState;
 use keywright_core::name::ConnectionName;
 use keywright_core::provider::{ProviderError, Recovery};
@@ -25,23 +25,80 @@ pub(crate) const LONGEST_PAUSE: u64 = 3_600;
 /// How many debts are taken up at once.
 const AT_ONCE: u32 = 100;
 
+/// The debts that somebody in this process tries just now, and those that were sent while the ledger could not be written.
+#[derive(Debug, Default)]
+pub(crate) struct Paying {
+    turns: Mutex<HashMap<RevocationId, Arc<tokio::sync::Mutex<()>>>>,
+    sent: Mutex<HashMap<RevocationId, Timestamp>>,
+}
+
+impl Paying {
+    /// Waits until nobody else tries a debt.
+    async fn turn(&self, id: RevocationId) -> Turn<'_> {
+        let turn = Arc::clone(lock(&self.turns).entry(id).or_default());
+        Turn { all: self, id, held: Some(turn.lock_owned().await) }
+    }
+}
+
+/// The right to try one debt.
+struct Turn<'a> {
+    all: &'a Paying,
+    id: RevocationId,
+    held: Option<tokio::sync::OwnedMutexGuard<()>>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut turns = lock(&self.all.turns);
+        drop(self.held.take());
+        // Under the lock nobody comes to it: whoever waits has it already.
+        if turns.get(&self.id).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+            turns.remove(&self.id);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Broker {
-    /// Tries one debt. Success when the provider says that the credential is gone, or never was.
+    /// Tries one debt. Success when the provider says that the credential is gone, or never was. Whoever comes while somebody else
+    /// tries it waits, and leaves it at that: the second of two would be told that there is no such credential.
     pub(crate) async fn pay(&self, debt: &Revocation) {
+        let _turn = self.paying.turn(debt.id).await;
+        let id = debt.id;
+        let known = self.ledger.read(move |tx| tx.revocation(id)).await;
+        let mut debt = match known {
+            // Somebody tried it since it was read.
+            Ok(Some(now)) if now.done_at.is_some() || now.tries != debt.tries => return,
+            Ok(Some(now)) => now,
+            // Where it can't be read, the key ends all the same.
+            Ok(None) | Err(_) => debt.clone(),
+        };
+        debt.sent_at = debt.sent_at.or_else(|| lock(&self.paying.sent).get(&id).copied());
+        // What a provider is asked has much to remember.
+        Box::pin(self.try_debt(&debt)).await;
+    }
+
+    async fn try_debt(&self, debt: &Revocation) {
         self.count_last(debt).await;
+        let mut refused = None;
         let paid = match self.outside.provider(&debt.connection).await {
             Ok(provider) => {
-                if debt.sent_at.is_none() {
-                    self.note_sent(debt).await;
-                }
+                let sent_at = self.now();
+                let sent = Revocation { sent_at: self.note_sent(debt, sent_at).await, ..debt.clone() };
                 match provider.revoke(&debt.provider_key_id).await {
                     Err(ProviderError::Unsupported { .. })
                         if provider.facts().recovery == Recovery::Expiry =>
                     {
                         self.end_by_itself(debt, provider.as_ref()).await.map(|()| None)
                     }
-                    Ok(ended) => self.confirm(debt, provider.as_ref(), ended).await,
-                    Err(error) => Err(error.into()),
+                    Ok(ended) => self.confirm(&sent, provider.as_ref(), ended).await,
+                    Err(error) => {
+                        refused = (error.is_refusal() && sent.sent_at.is_none()).then_some(sent_at);
+                        Err(error.into())
+                    }
                 }
             }
             Err(error) => Err(error),
@@ -54,10 +111,10 @@ impl Broker {
                 self.remove_copies(debt).await;
                 self.settled(debt).await
             }
-            Ok(Some(until)) => self.postpone_debt(debt, until, look_again(until)).await,
+            Ok(Some(until)) => self.postpone_debt(debt, until, look_again(until), None).await,
             Err(error) => {
                 let pause = back_off(debt.tries, LONGEST_PAUSE, self.now());
-                self.postpone_debt(debt, error.not_before(pause, self.now()), error).await
+                self.postpone_debt(debt, error.not_before(pause, self.now()), error, refused).await
             }
         };
         if let Err(error) = written {
@@ -66,13 +123,21 @@ impl Broker {
     }
 
     /// On record before it is sent: an answer that does not come may be lost with everything else. Where it can't be, the key ends
-    /// all the same.
-    async fn note_sent(&self, debt: &Revocation) {
-        let (id, now) = (debt.id, self.now());
-        let written = self.ledger.write(move |tx| tx.send_revocation(id, now));
-        if let Err(error) = written.await {
-            let error: LedgerError = error;
-            tracing::warn!(revocation = %id, %error, "that it is sent could not be put on record");
+    /// all the same, and it is remembered. Says when it was sent before, by anybody.
+    async fn note_sent(&self, debt: &Revocation, now: Timestamp) -> Option<Timestamp> {
+        if debt.sent_at.is_some() {
+            return debt.sent_at;
+        }
+        let id = debt.id;
+        let written: std::result::Result<_, LedgerError> =
+            self.ledger.write(move |tx| tx.send_revocation(id, now)).await;
+        match written {
+            Ok(before) => before,
+            Err(error) => {
+                tracing::warn!(revocation = %id, %error, "that it is sent could not be put on record");
+                lock(&self.paying.sent).insert(id, now);
+                None
+            }
         }
     }
 
@@ -81,8 +146,12 @@ impl Broker {
         debt: &Revocation,
         until: Timestamp,
         error: BrokerError,
+        refused: Option<Timestamp>,
     ) -> std::result::Result<(), LedgerError> {
         let id = debt.id;
+        if refused.is_some() {
+            lock(&self.paying.sent).remove(&id);
+        }
         tracing::warn!(revocation = %id, message = %error.message, tries = debt.tries + 1, "still owed");
         let first = debt.tries == 0;
         let (debt, message) = (debt.clone(), error.message.clone());
@@ -92,6 +161,9 @@ impl Broker {
                 record.result = Some(failed(&error));
                 tx.audit(record)?;
             }
+            if let Some(sent_at) = refused {
+                tx.unsend_revocation(id, sent_at)?;
+            }
             tx.postpone_revocation(id, until, &message)
         });
         written.await
@@ -99,27 +171,32 @@ impl Broker {
 
     async fn settled(&self, debt: &Revocation) -> std::result::Result<(), LedgerError> {
         let settling = debt.clone();
-        let written = self.ledger.write(move |tx| {
-            if !tx.settle_revocation(settling.id)? {
-                // Two may pay one debt; the first one has put it on record.
-                return Ok(());
-            }
-            if let Some(version) = settling.version {
-                tx.set_version_state(version, VersionState::Revoked)?;
-                // Not for a copy that nobody asked for: its attempt's key lives.
-                if let Some(attempt) = settling.attempt {
-                    tx.erase_sealed(&sealed_owner(attempt))?;
+        let written: std::result::Result<(), LedgerError> = self
+            .ledger
+            .write(move |tx| {
+                if !tx.settle_revocation(settling.id)? {
+                    // Two may pay one debt; the first one has put it on record.
+                    return Ok(());
                 }
-            }
-            let mut record = of_debt(tx, &settling)?;
-            record.result = Some(Outcome::done());
-            let entry = tx.audit(record)?;
-            if let Some(key) = settling.key {
-                close_key(tx, key, entry, &settling.reason)?;
-            }
-            Ok(())
-        });
-        written.await
+                if let Some(version) = settling.version {
+                    tx.set_version_state(version, VersionState::Revoked)?;
+                    // Not for a copy that nobody asked for: its attempt's key lives.
+                    if let Some(attempt) = settling.attempt {
+                        tx.erase_sealed(&sealed_owner(attempt))?;
+                    }
+                }
+                let mut record = of_debt(tx, &settling)?;
+                record.result = Some(Outcome::done());
+                let entry = tx.audit(record)?;
+                if let Some(key) = settling.key {
+                    close_key(tx, key, entry, &settling.reason)?;
+                }
+                Ok(())
+            })
+            .await;
+        written?;
+        lock(&self.paying.sent).remove(&debt.id);
+        Ok(())
     }
 
     /// Pays the debts of a key that are due.

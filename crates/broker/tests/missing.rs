@@ -327,6 +327,39 @@ async fn a_revocation_whose_answer_was_lost_is_paid_at_once() {
 }
 
 #[tokio::test]
+async fn whoever_comes_while_a_credential_is_being_ended_leaves_it_to_who_began() {
+    let world = world().await;
+    let slow = FaultKind::Slow { delay_ms: 1_500, trickle_ms: 0 };
+    world.sandbox.inject(Fault::on("DELETE", "/accounts/*/tokens/*", slow)).unwrap();
+    let deletes = || world.sandbox.calls().iter().filter(|call| call.method == "DELETE").count();
+    let others = async {
+        while deletes() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(owed(&world).await, 1);
+        world.broker.reconcile().await.unwrap();
+        assert_eq!(revoke(&world).await, Status::Revoked);
+    };
+    let (status, ()) = tokio::join!(revoke(&world), others);
+    assert_eq!((status, owed(&world).await, deletes()), (Status::Revoked, 0, 1));
+}
+
+#[tokio::test]
+async fn a_revocation_that_was_refused_is_none_whose_answer_was_lost() {
+    let world = world().await;
+    let refused = FaultKind::Status { status: 403, retry_after: None };
+    world.sandbox.inject(Fault::on("DELETE", "/accounts/*/tokens/*", refused)).unwrap();
+    assert_eq!(revoke(&world).await, Status::InProgress);
+    world.sandbox.clear_faults();
+    lie(&world);
+    assert_eq!(revoke(&world).await, Status::InProgress, "one answer, and nothing was ended before it");
+    world.sandbox.clear_faults();
+    assert_eq!((live(&world), owed(&world).await), (1, 1));
+    pass(&world, 121).await;
+    assert_eq!((live(&world), owed(&world).await), (0, 0));
+}
+
+#[tokio::test]
 async fn a_key_that_was_in_doubt_when_it_was_revoked_is_looked_for_once_more() {
     let world = world().await;
     lie(&world);

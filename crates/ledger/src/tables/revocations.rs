@@ -161,6 +161,15 @@ impl Tx<'_> {
         Ok(self.sound(&rows, Revocation::read)?.pop())
     }
 
+    /// A debt, settled or not. A row that was edited is none.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn revocation(&self, id: RevocationId) -> Result<Option<Revocation>> {
+        let sql = format!("SELECT {COLUMNS} FROM revocations WHERE id = $1");
+        Ok(self.sound(&self.query(&sql, &[Value::text(id)])?, Revocation::read)?.pop())
+    }
+
     /// The debts to try now, besides those of some connections.
     ///
     /// # Errors
@@ -279,12 +288,23 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The provider is told to end it, and may do so without an answer.
+    /// The provider is told to end it, and may do so without an answer. Says when it was told before.
     ///
     /// # Errors
     /// When the ledger can't be written.
-    pub fn send_revocation(&self, id: RevocationId, at: Timestamp) -> Result<()> {
+    pub fn send_revocation(&self, id: RevocationId, at: Timestamp) -> Result<Option<Timestamp>> {
+        let before = self.revocation(id)?.and_then(|debt| debt.sent_at);
         let sql = "UPDATE revocations SET sent_at = $2 WHERE id = $1 AND sent_at IS NULL AND done_at IS NULL";
+        self.execute(sql, &[Value::text(id), at.into()])?;
+        Ok(before)
+    }
+
+    /// The provider was told to end it at that moment, and refused: it did not.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn unsend_revocation(&self, id: RevocationId, at: Timestamp) -> Result<()> {
+        let sql = "UPDATE revocations SET sent_at = NULL WHERE id = $1 AND sent_at = $2";
         self.execute(sql, &[Value::text(id), at.into()]).map(drop)
     }
 

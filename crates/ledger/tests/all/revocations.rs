@@ -131,6 +131,15 @@ async fn a_look_in_vain_counts_from_the_first_one_and_takes_back_that_it_was_sen
     owe(&ledger, 1, "prov-1").await;
     let of = id!(RevocationId, 1u32);
     let at = ledger.now();
+    assert_eq!(ledger.write(move |tx| tx.send_revocation(of, at)).await.unwrap(), None);
+    home.pass(1);
+    let later = ledger.now();
+    let before = ledger.write(move |tx| tx.send_revocation(of, later)).await.unwrap();
+    assert_eq!(before, Some(at), "somebody told the provider before");
+    ledger.write(move |tx| tx.unsend_revocation(of, later)).await.unwrap();
+    assert_eq!(owed(&ledger).await[0].sent_at, Some(at), "that one was not refused");
+    ledger.write(move |tx| tx.unsend_revocation(of, at)).await.unwrap();
+    assert_eq!(owed(&ledger).await[0].sent_at, None);
     ledger.write(move |tx| tx.send_revocation(of, at)).await.unwrap();
     assert_eq!(owed(&ledger).await[0].sent_at, Some(at));
     let since = ledger.write(move |tx| tx.miss_revocation(of)).await.unwrap();

@@ -79,12 +79,15 @@ async fn a_row_of_which_any_column_was_edited_counts_for_nothing_and_takes_no_ot
             let new = match column.as_str() {
                 "name" => "'uno'".to_owned(),
                 "environment" => "NULL".to_owned(),
-                // A number more, or the other row's value with its last byte changed: every column has its own form.
+                // A number more, or the value with its last byte changed: every column has its own form.
                 "added_at" | "slot_memory_kib" | "slot_passes" | "slot_lanes" => format!("{column} + 1"),
                 "project" | "added_by" => "'two'".to_owned(),
                 _ => {
-                    let shorter =
-                        format!("substr({column}, 1, length({column}) - 1) || {}", home.literal(&[0]));
+                    let (zero, one) = (home.literal(&[0]), home.literal(&[1]));
+                    let shorter = format!(
+                        "substr({column}, 1, length({column}) - 1) || \
+                         CASE substr({column}, length({column}), 1) WHEN {zero} THEN {one} ELSE {zero} END"
+                    );
                     if home.server.is_some() { shorter } else { format!("CAST({shorter} AS BLOB)") }
                 }
             };
