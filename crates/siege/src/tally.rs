@@ -24,7 +24,8 @@ pub(crate) struct Tally {
     /// Points by front and kind.
     points: BTreeMap<(String, String), u64>,
     sums: BTreeMap<String, u64>,
-    recoveries: Vec<u64>,
+    /// How long each took, in milliseconds, and which it was.
+    recoveries: Vec<(u64, String)>,
     pub(crate) failures: Vec<String>,
 }
 
@@ -106,7 +107,7 @@ impl Tally {
             *self.sums.entry(what.to_owned()).or_default() += count;
         }
         if struck == 1 && recovery > 0 {
-            self.recoveries.push(recovery);
+            self.recoveries.push((recovery, name.to_owned()));
         }
     }
 
@@ -136,13 +137,14 @@ impl Tally {
             text.push('\n');
         }
         self.recoveries.sort_unstable();
-        let at = |share: f64| percentile(&self.recoveries, share);
+        let times: Vec<u64> = self.recoveries.iter().map(|(took, _)| *took).collect();
+        let at = |share: f64| percentile(&times, share);
         let _ = write!(
             text,
             "\n{} crash points in {} runs: {} orphans, {} gaps, {} double mints\n\
              a consumer's calls: {}, refused {}\n\
              audit log verified: {} of {}\n\
-             recovery: p50 {} ms, p99 {} ms, max {} ms\n",
+             recovery: p50 {} ms, p99 {} ms, max {} ms{}\n",
             self.points(),
             self.sum("runs"),
             self.sum("orphans"),
@@ -155,6 +157,7 @@ impl Tally {
             at(0.5),
             at(0.99),
             at(1.0),
+            self.recoveries.last().map_or_else(String::new, |(_, slowest)| format!(" at {slowest}")),
         );
         for failure in &self.failures {
             let _ = writeln!(text, "FAILED  cargo xtask crash --point {failure}");
