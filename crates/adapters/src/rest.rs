@@ -264,6 +264,9 @@ impl Failure {
     ) -> ProviderError {
         match self.cause {
             Cause::Throttled(wait) => ProviderError::Throttled { provider, retry_after: wait.map(whole) },
+            Cause::Unavailable(why) if self.proof == Proof::NotDone => {
+                ProviderError::Unreachable { provider, why }
+            }
             Cause::Unavailable(why) => ProviderError::Unavailable { provider, why },
             Cause::Garbled(why) => ProviderError::Garbled { provider, why },
             Cause::Denied { message, .. } => {
@@ -336,7 +339,9 @@ pub(crate) async fn after_create(
 /// The cause alone: that the provider failed is said already.
 fn why(error: ProviderError) -> String {
     match error {
-        ProviderError::Unavailable { why, .. } | ProviderError::Garbled { why, .. } => why,
+        ProviderError::Unavailable { why, .. }
+        | ProviderError::Unreachable { why, .. }
+        | ProviderError::Garbled { why, .. } => why,
         other => other.to_string(),
     }
 }

@@ -86,7 +86,10 @@ impl Broker {
         let written = self.ledger.write(move |tx| {
             let next = fate.as_ref().map(|fate| (fate.state, fate.change.as_ref()));
             if tx.retire_placement(id, next)?
-                && let Some(fate) = fate.filter(|fate| fate.state != placement.state || fate.change.is_some())
+                && let Some(fate) = fate.filter(|fate| {
+                    fate.state != placement.state
+                        || (fate.change.is_some() && fate.change != placement.change)
+                })
             {
                 let mut record = of_copy(tx.now(), &tx.key(key)?, &placement, fate.state);
                 record.facts.extend(fate.change.as_ref().and_then(fact_of));
@@ -173,7 +176,7 @@ impl Broker {
 /// What became of a copy that was taken back.
 pub(crate) struct Fate {
     pub(crate) state: PlacementState,
-    /// The change that the store has of it, where it is another one than before.
+    /// The change that the store has of it, where there is one.
     pub(crate) change: Option<Change>,
 }
 

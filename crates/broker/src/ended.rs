@@ -13,6 +13,7 @@ use crate::error::{BrokerError, Code, Result};
 use crate::inventory::peers_of;
 use crate::missing::APART;
 use crate::pay::LONGEST_PAUSE;
+use crate::revoke::GONE;
 
 /// Why a debt is left for a while.
 pub(crate) fn look_again(until: Timestamp) -> BrokerError {
@@ -176,6 +177,36 @@ pub(crate) fn to_end(tx: &Tx<'_>, key: &Key) -> std::result::Result<Vec<Made>, L
         }
     }
     Ok(made)
+}
+
+/// Whether somebody said that a version is to end, as the log has it, and it was not noted since that somebody else ended it. The
+/// row of a debt can be deleted, and with it what was said.
+pub(crate) fn is_to_end(tx: &Tx<'_>, key: &Key, version: &Version) -> std::result::Result<bool, LedgerError> {
+    let filter = AuditFilter {
+        key: Some(key.id),
+        deed: Some(Deed::KeyRevoke),
+        newest_first: true,
+        limit: 10_000,
+        ..AuditFilter::default()
+    };
+    let id = version.id.to_string();
+    for stored in tx.audit_entries(&filter)? {
+        if tx.check_entry(&stored).is_err() {
+            continue;
+        }
+        let entry = stored.entry()?;
+        let record = entry.record();
+        let of = record.subject.version.as_deref();
+        // What undoes an attempt says nothing of the others.
+        let is_of_all = of.is_none() && record.subject.attempt.is_none();
+        let because = record.facts.get("because").and_then(serde_json::Value::as_str);
+        match record.stage {
+            Stage::Intent if of == Some(id.as_str()) || is_of_all => return Ok(true),
+            Stage::Note if of == Some(id.as_str()) && because == Some(GONE) => return Ok(false),
+            Stage::Intent | Stage::Note | Stage::Outcome => {}
+        }
+    }
+    Ok(false)
 }
 
 /// The versions of a key that are over and were never owed: somebody else ended them, and nobody here would end one that comes back.

@@ -16,11 +16,12 @@ use keywright_ledger::{LedgerError, Tx};
 
 use crate::broker::Broker;
 use crate::clock::entropy;
+use crate::ended::is_to_end;
 use crate::error::{BrokerError, Code, Result};
 use crate::inventory::peers_of;
 use crate::record::{of_key, system};
 use crate::restored::Fate;
-use crate::sweep::{Orphan, ended_since, owe_orphan};
+use crate::sweep::{Orphan, TO_END, ended_since, owe_orphan};
 
 /// How far the two looks are apart: longer than replicas lag behind each other.
 pub(crate) const APART: Span = Span::from_seconds(120);
@@ -163,7 +164,9 @@ impl Broker {
                 return Ok(Fate::Lost);
             }
             let owed = match tx.key_of_credential(&connection, &id) {
-                Ok(Some((_, version))) => tx.was_owed(&connection, &version)?,
+                Ok(Some((key, version))) => {
+                    tx.was_owed(&connection, &version)? || is_to_end(tx, &key, &version)?
+                }
                 // What an edited row says of it gives nobody the word to end it.
                 Ok(None) | Err(LedgerError::Missing { .. } | LedgerError::Edited { .. }) => false,
                 Err(error) => return Err(error),
@@ -171,8 +174,8 @@ impl Broker {
             if only_looks || !owed {
                 return Ok(Fate::Lost);
             }
-            let reason = "it was to end, counted as gone, and is there again";
-            owe_orphan(tx, Orphan { connection, provider_key_id: id, attempt: None, reason }, random)?;
+            let orphan = Orphan { connection, provider_key_id: id, attempt: None, reason: TO_END };
+            owe_orphan(tx, orphan, random)?;
             Ok::<_, LedgerError>(Fate::Owed)
         });
         Ok(fate.await?)
@@ -235,7 +238,10 @@ pub(crate) fn is_back(
         Ok(None) | Err(LedgerError::Edited { .. } | LedgerError::Missing { .. }) => return Ok(false),
         Err(error) => return Err(error),
     };
-    if version.state != VersionState::Revoked || tx.was_owed(connection, &version)? {
+    if version.state != VersionState::Revoked
+        || tx.was_owed(connection, &version)?
+        || is_to_end(tx, &key, &version)?
+    {
         return Ok(false);
     }
     if may_write && tx.set_version_back(version.id, true)? {

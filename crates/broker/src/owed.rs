@@ -130,7 +130,8 @@ pub(crate) fn owe_all(
             // It counts as ended, and is to end as well when it is there all the same.
             None => tx.owe(&new)?,
         }
-        if let Some(at) = sent_at {
+        // What was ended without a debt is what was known to live.
+        if let Some(at) = sent_at.filter(|_| lives) {
             tx.send_revocation(id, at)?;
         }
     }

@@ -35,7 +35,12 @@ pub(crate) struct Paying {
 impl Paying {
     /// Waits until nobody else tries a debt.
     async fn turn(&self, id: RevocationId) -> Turn<'_> {
-        let turn = Arc::clone(lock(&self.turns).entry(id).or_default());
+        let turn = {
+            let mut turns = lock(&self.turns);
+            // Whoever stopped waiting left theirs.
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(turns.entry(id).or_default())
+        };
         Turn { all: self, id, held: Some(turn.lock_owned().await) }
     }
 }
@@ -96,7 +101,7 @@ impl Broker {
                     }
                     Ok(ended) => self.confirm(&sent, provider.as_ref(), ended).await,
                     Err(error) => {
-                        refused = (error.is_refusal() && sent.sent_at.is_none()).then_some(sent_at);
+                        refused = (error.is_not_done() && sent.sent_at.is_none()).then_some(sent_at);
                         Err(error.into())
                     }
                 }
@@ -189,7 +194,11 @@ impl Broker {
                 record.result = Some(Outcome::done());
                 let entry = tx.audit(record)?;
                 if let Some(key) = settling.key {
-                    close_key(tx, key, entry, &settling.reason)?;
+                    match close_key(tx, key, entry, &settling.reason) {
+                        // `doctor` says that it was edited.
+                        Err(LedgerError::Edited { .. } | LedgerError::Missing { .. }) => {}
+                        closed => closed?,
+                    }
                 }
                 Ok(())
             })
@@ -247,10 +256,15 @@ fn by_connection(due: Vec<Revocation>) -> BTreeMap<ConnectionName, Vec<Revocatio
 }
 
 fn of_debt(tx: &Tx<'_>, debt: &Revocation) -> std::result::Result<Record, LedgerError> {
-    let mut record = match debt.key {
-        Some(key) => of_key(tx.now(), Deed::KeyRevoke, Stage::Outcome, system(), &tx.key(key)?),
-        None => Record::new(tx.now(), Deed::KeyRevoke, Stage::Outcome, system()),
+    let mut record = match debt.key.map(|key| tx.key(key)).transpose() {
+        Ok(Some(key)) => of_key(tx.now(), Deed::KeyRevoke, Stage::Outcome, system(), &key),
+        // What somebody edited keeps no credential alive, and nothing from being put on record.
+        Ok(None) | Err(LedgerError::Edited { .. } | LedgerError::Missing { .. }) => {
+            Record::new(tx.now(), Deed::KeyRevoke, Stage::Outcome, system())
+        }
+        Err(error) => return Err(error),
     };
+    record.subject.key = debt.key.map(|key| key.to_string());
     record.subject.connection = Some(debt.connection.to_string());
     record.subject.version = debt.version.map(|v| v.to_string());
     record.subject.attempt = debt.attempt.map(|a| a.to_string());

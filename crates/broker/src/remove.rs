@@ -1,15 +1,17 @@
 //! Removing what keys rely on: connections and stores. Refused while something still needs them.
 
-use keywright_core::audit::{Deed, Record, Stage, Subject};
+use keywright_core::audit::{Deed, Record, Stage, Subject, Who};
 use keywright_core::key::{Key, KeyState};
 use keywright_core::name::{ConnectionName, StoreName, TemplateId};
-use keywright_ledger::{LedgerError, Tx};
+use keywright_core::receipt::Status;
+use keywright_ledger::{LedgerError, RequestFilter, Tx};
 
 use crate::auth::Proven;
 use crate::broker::Broker;
 use crate::error::{BrokerError, Code, Result};
 use crate::outside::{DOTENV, EMBEDDED, owner_of_connection, owner_of_store};
 use crate::rails::{CONNECTION, STORE};
+use crate::record::of_request;
 
 /// How many of the keys that stand in the way are named.
 const NAMED: usize = 20;
@@ -44,13 +46,14 @@ impl Broker {
                     "connection `{wanted}` is still needed: {owed} of its credentials wait to be revoked"
                 );
                 return Err(BrokerError::new(Code::Conflict, what)
-                    .hint("try them now with `keywright reconcile`, then remove it again"));
+                    .hint("`keywright reconcile` tries them now; then remove it again"));
             }
             if tx.renewal_of(&wanted)?.is_some() {
                 let what = format!("connection `{wanted}` is getting another parent credential just now");
                 return Err(BrokerError::new(Code::Conflict, what)
                     .hint("`keywright reconcile` tries to finish that; then remove it again"));
             }
+            end_what_waits(tx, &wanted, &who)?;
             tx.remove_connection(&wanted)?;
             tx.erase_sealed(&owner_of_connection(&connection))?;
             let mut record = Record::new(tx.now(), Deed::ProviderRemove, Stage::Note, who);
@@ -117,6 +120,26 @@ impl Broker {
         self.outside.forget_store(name);
         Ok(())
     }
+}
+
+/// Ends the requests that wait for approval through a connection: what people would approve is not what they saw any more.
+fn end_what_waits(
+    tx: &Tx<'_>,
+    connection: &ConnectionName,
+    who: &Who,
+) -> std::result::Result<(), LedgerError> {
+    let filter = RequestFilter { status: Some(Status::PendingApproval), limit: u32::MAX };
+    for request in tx.requests(&filter)? {
+        if request.plan.connection != *connection {
+            continue;
+        }
+        let reason = format!("connection `{connection}` was removed; ask again if it is still needed");
+        let mut record = of_request(tx.now(), Deed::RequestExpire, Stage::Note, who.clone(), &request);
+        record.facts.insert("because".to_owned(), serde_json::json!(reason));
+        let entry = tx.audit(record)?;
+        tx.move_request(request.id, Status::PendingApproval, Status::Expired, &[reason], entry)?;
+    }
+    Ok(())
 }
 
 /// Whether a key that is being made will be written to a store.

@@ -306,7 +306,7 @@ pub(crate) fn is_settled(tx: &Tx<'_>, key: &Key) -> std::result::Result<bool, Le
     Ok(is_over && never_owed(tx, key, versions)?.is_empty())
 }
 
-const GONE: &str = "it was ended at the provider, and not by this broker";
+pub(crate) const GONE: &str = "it was ended at the provider, and not by this broker";
 const REPLACED_SOON: &str =
     "it was ended at the provider, and not by this broker; its successor is being made";
 

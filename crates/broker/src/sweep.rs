@@ -20,7 +20,7 @@ use keywright_ledger::{LedgerError, NewRevocation, RenewalPhase, Tx};
 use crate::broker::Broker;
 use crate::clock::entropy;
 use crate::error::{Code, Result};
-use crate::missing::is_back;
+use crate::missing::{APART, is_back};
 use crate::record::system;
 use crate::restored::{Fate, Lost, adopted, has_ended};
 use crate::shared::Leading;
@@ -51,6 +51,8 @@ pub struct Reconciled {
     pub owed: u64,
 }
 
+/// Why what counted as gone is owed again.
+pub(crate) const TO_END: &str = "it was to end, counted as gone, and is there again";
 /// Why a successor is looked for again.
 const SEEN_ALIVE: &str = "it was given up, and seen alive";
 /// The pause between looks for one uncertain attempt.
@@ -97,6 +99,12 @@ impl Broker {
             }
         }
         self.renew_due().await?;
+        // However long they were to be left for: somebody may have put them off.
+        let again = |tx: &Tx<'_>| tx.hasten_revocations(APART);
+        if let Err(error) = self.ledger.write(again).await {
+            let error: LedgerError = error;
+            tracing::warn!(%error, "what is owed is tried when it is due");
+        }
         self.pay_debts().await?;
         found.owed = self.ledger.read(|tx| tx.revocations_count()).await?;
         Ok(found)
@@ -248,12 +256,12 @@ impl Broker {
             if only_looks || (may_be_lost && !has_ended(tx, &connection, &provider_key_id)?) {
                 return Ok(Fate::Lost);
             }
-            let orphan = Orphan {
-                connection,
-                provider_key_id,
-                attempt: known,
-                reason: "an orphan: its creation was never completed",
+            let reason = if has_ended(tx, &connection, &provider_key_id)? {
+                TO_END
+            } else {
+                "an orphan: its creation was never completed"
             };
+            let orphan = Orphan { connection, provider_key_id, attempt: known, reason };
             owe_orphan(tx, orphan, random)?;
             Ok::<_, LedgerError>(Fate::Owed)
         });
@@ -394,23 +402,28 @@ pub(crate) struct Orphan {
     pub(crate) reason: &'static str,
 }
 
-/// Whether a version was ended after the list was asked for that it is in: the list is older than the ledger.
+/// Whether a credential was ended after the list was asked for that it is in: the list is older than the ledger.
 pub(crate) fn ended_since(
     tx: &Tx<'_>,
     connection: &ConnectionName,
     provider_key_id: &str,
     listed_at: Timestamp,
 ) -> std::result::Result<bool, LedgerError> {
-    let key = match tx.key_of_credential(connection, provider_key_id) {
-        Ok(Some((key, _))) => key,
-        // What an edited row says of the credential says nothing.
-        Ok(None) | Err(LedgerError::Edited { .. } | LedgerError::Missing { .. }) => return Ok(false),
+    let debt = tx.revocation_of(connection, provider_key_id)?;
+    let mut done_at: Vec<_> = debt.and_then(|debt| debt.done_at).into_iter().collect();
+    match tx.key_of_credential(connection, provider_key_id) {
+        Ok(Some((key, _))) => {
+            let of_it =
+                tx.revocations_of(key.id)?.into_iter().filter(|one| one.provider_key_id == provider_key_id);
+            done_at.extend(of_it.filter_map(|one| one.done_at));
+        }
+        // An orphan belongs to none, and what an edited row says of the credential says nothing.
+        Ok(None) | Err(LedgerError::Edited { .. } | LedgerError::Missing { .. }) => {}
         Err(error) => return Err(error),
-    };
-    let of_it = tx.revocations_of(key.id)?.into_iter().filter(|one| one.provider_key_id == provider_key_id);
+    }
     // What was paid in the time to come was edited.
     let now = tx.now();
-    Ok(of_it.filter_map(|one| one.done_at).any(|done_at| done_at >= listed_at && done_at <= now))
+    Ok(done_at.into_iter().any(|done_at| done_at >= listed_at && done_at <= now))
 }
 
 /// Puts an orphan on record and owes it, also when it was owed and settled before: it has been seen since. The sweep

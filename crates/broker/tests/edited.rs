@@ -326,6 +326,8 @@ async fn rows_that_are_no_approvals_hide_no_request_and_keep_nobody_from_approvi
         );
         edit(&world, &junk);
     }
+    // And one whose id is none; there is one place for each operator.
+    edit(&world, "UPDATE approvals SET id = x'6162' WHERE operator = 'ana'");
     let inbox = world.broker.inbox_part(None, 10).await.unwrap();
     assert_eq!(inbox.waiting.len(), 1);
     let ana = world.ana().await;
@@ -517,6 +519,125 @@ async fn a_debt_that_was_edited_to_be_paid_is_owed_again() {
         let trace = world.broker.trace("CF_TOKEN").await.unwrap();
         assert_eq!(trace.key.state, keywright_core::key::KeyState::Revoked, "{edited} {by_word}");
     }
+}
+
+#[tokio::test]
+async fn what_ended_with_its_connection_and_is_said_to_wait_is_not_made_through_another_of_its_name() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    let wish = Ask { environment: "production".to_owned(), ..ask("example.com", "PROD") };
+    let id = world.request(&wish).await.unwrap().request.to_string();
+    let name = "cf".parse().unwrap();
+    world.broker.remove_connection(&ana, &name).await.unwrap();
+    world.clock.advance(jiff::SignedDuration::from_secs(60));
+    let new = keywright_broker::admin::NewConnection {
+        name,
+        kind: "cloudflare".parse().unwrap(),
+        base_url: Some(world.sandbox.base_url()),
+        account: Some(world.sandbox.account_id().to_owned()),
+        extra: std::collections::BTreeMap::new(),
+        credential: keywright_core::secret::Secret::new(world.sandbox.parent_token().to_owned()),
+    };
+    world.broker.add_connection(&ana, new).await.unwrap();
+    edit(&world, "UPDATE requests SET status = 'pending_approval'");
+    let bo = "bo".parse().unwrap();
+    let words = || keywright_core::secret::Secret::new("another passphrase".to_owned());
+    world.broker.add_operator(&ana, &bo, words()).await.unwrap();
+    let bo = world.broker.operator(Some(&bo), words()).await.unwrap();
+    let digest = one(&world, &format!("SELECT digest FROM requests WHERE id = '{id}'"));
+    world.broker.approve(&ana, &id, &digest, &<_>::default(), Duration::ZERO).await.unwrap();
+    let refused = world.broker.approve(&bo, &id, &digest, &<_>::default(), Duration::from_secs(20)).await;
+    let said = refused.map_or_else(|error| error.to_string(), |receipt| format!("{receipt:?}"));
+    assert!(said.contains("was added anew since this was asked for"), "{said}");
+    assert_eq!(living(&world), 0);
+}
+
+/// `CF_TOKEN` is revoked, and the provider is down.
+async fn owed() -> World {
+    let world = lived_in().await;
+    let down = keywright_sandbox::FaultKind::Status { status: 503, retry_after: None };
+    let fault = keywright_sandbox::Fault::on("DELETE", "/accounts/*/tokens/*", down);
+    world.sandbox.inject(fault.times(100_000)).unwrap();
+    let owed = world.broker.revoke(&World::agent("bot"), "CF_TOKEN", "it leaked").await.unwrap();
+    assert_eq!(owed.status, Status::InProgress);
+    world
+}
+
+fn living(world: &World) -> usize {
+    world.sandbox.live_tokens_named_like("kw-").len()
+}
+
+async fn pass(world: &World, seconds: i64) {
+    let by = jiff::SignedDuration::from_secs(seconds);
+    world.clock.advance(by);
+    world.sandbox.advance_clock(by.unsigned_abs());
+    world.broker.tick().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_somebody_said_is_to_end_ends_though_its_debt_was_taken_out() {
+    let world = owed().await;
+    edit(
+        &world,
+        "DELETE FROM revocations WHERE done_at IS NULL; UPDATE versions SET state = 'revoked'; UPDATE keys SET state = 'revoked'",
+    );
+    world.sandbox.clear_faults();
+    let found = world.broker.reconcile().await.unwrap();
+    assert_eq!((found.lost.len(), found.orphans.len(), living(&world)), (0, 1, 0), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_version_that_is_said_to_be_over_and_was_never_to_end_is_left_alone() {
+    let world = lived_in().await;
+    edit(&world, "UPDATE versions SET state = 'revoked'");
+    let found = world.broker.reconcile().await.unwrap();
+    assert_eq!((found.lost.len(), found.orphans.len(), living(&world)), (1, 0, 1), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_debt_is_paid_once_though_its_keys_row_was_edited_and_is_not_tried_without_a_pause() {
+    let world = owed().await;
+    edit(&world, "UPDATE keys SET project = 'evil' WHERE state = 'revoking'");
+    let calls = || world.sandbox.calls().iter().filter(|call| call.method == "DELETE").count();
+    let before = calls();
+    for _ in 0..20 {
+        pass(&world, 1).await;
+    }
+    let tried = calls() - before;
+    assert!(
+        tried < 40,
+        "each try is up to three calls, and each pause is longer than the one before: {tried}"
+    );
+    world.sandbox.clear_faults();
+    pass(&world, 3_601).await;
+    let after = calls();
+    pass(&world, 3_601).await;
+    assert_eq!((living(&world), calls()), (0, after), "it is paid, and that is on record");
+}
+
+#[tokio::test]
+async fn rows_that_are_no_debts_keep_none_from_being_paid() {
+    let world = owed().await;
+    world.sandbox.clear_faults();
+    edit(
+        &world,
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 150) \
+         INSERT INTO revocations (id, connection, provider_key_id, reason, owed_since, due_at, tries, mac) \
+         SELECT printf('rev_%032d', i), 'cf', 'junk' || i, 'x', 0, 1, 0, zeroblob(32) FROM n",
+    );
+    pass(&world, 3_601).await;
+    assert_eq!(living(&world), 0);
+}
+
+#[tokio::test]
+async fn a_debt_that_was_put_off_is_tried_by_the_next_reconcile() {
+    let world = owed().await;
+    world.sandbox.clear_faults();
+    edit(&world, "UPDATE revocations SET due_at = due_at + 6 * 86400000 WHERE done_at IS NULL");
+    pass(&world, 60).await;
+    assert_eq!(living(&world), 1, "or nothing is shown");
+    world.broker.reconcile().await.unwrap();
+    assert_eq!(living(&world), 0);
 }
 
 #[tokio::test]

@@ -517,7 +517,7 @@ async fn what_was_approved_for_a_connection_is_not_approved_for_another_of_its_n
         Ok(receipt) => format!("{receipt:?}"),
         Err(error) => error.to_string(),
     };
-    assert!(said.contains("was added anew since this was asked for"), "{said}");
+    assert!(said.contains("does not wait for approval any more; it is expired"), "{said}");
     assert!(world.sandbox.live_tokens_named_like("kw-").is_empty());
     // One that is given now is for the connection that there is.
     give(&world, in_lab()).await;

@@ -28,6 +28,10 @@ struct Said {
     next_id: Option<String>,
     /// What the next create is answered with, although it is done.
     next_error: Option<ProviderError>,
+    /// What the next revocation is answered with, which is not done.
+    next_refusal: Option<ProviderError>,
+    /// Whether nothing is found, and nothing ended.
+    hides: bool,
     /// Whether a revocation is said to be done and is not, and nobody can look.
     keeps: bool,
     living: BTreeMap<String, (String, Grant)>,
@@ -83,7 +87,7 @@ impl Provider for Liar {
         if said.keeps {
             return Err(ProviderError::Unavailable { provider: "cloudflare", why: "status 500".to_owned() });
         }
-        let Some((label, grant)) = said.living.get(id).cloned() else {
+        let Some((label, grant)) = said.living.get(id).filter(|_| !said.hides).cloned() else {
             return Err(ProviderError::NotFound { provider: "cloudflare", what: "key" });
         };
         let observed = ObservedGrant {
@@ -101,12 +105,18 @@ impl Provider for Liar {
 
     async fn list(&self, which: Listing) -> Result<Vec<Listed>, ProviderError> {
         let said = self.said.lock().unwrap();
-        let rows = said.living.iter().filter(|(_, (label, _))| which.wants(label));
+        let rows = said.living.iter().filter(|(_, (label, _))| !said.hides && which.wants(label));
         Ok(rows.map(|(id, (label, _))| Listed::of(id.clone(), label)).collect())
     }
 
     async fn revoke(&self, id: &str) -> Result<Ended, ProviderError> {
         let mut said = self.said.lock().unwrap();
+        if let Some(error) = said.next_refusal.take() {
+            return Err(error);
+        }
+        if said.hides {
+            return Ok(Ended::NotFound);
+        }
         if !said.keeps && said.living.remove(id).is_some() {
             said.ended.push(id.to_owned());
         }
@@ -199,6 +209,30 @@ async fn a_revocation_that_nobody_can_look_at_is_owed() {
     let receipt = broker.revoke(&bot, "KEY", "done").await.unwrap();
     assert_ne!(receipt.status, Status::Revoked, "it lives");
     assert_eq!(broker.health().await.unwrap().revocations_owed, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_never_came_to_the_provider_is_no_revocation_whose_answer_was_lost() {
+    let provider = "cloudflare";
+    let why = || "connection refused".to_owned();
+    let errors = [
+        // Nothing was sent; then one answer that there is no such key says little.
+        (ProviderError::Unreachable { provider, why: why() }, Status::InProgress),
+        // It may have been done.
+        (ProviderError::Unavailable { provider, why: why() }, Status::Revoked),
+    ];
+    for (error, ends) in errors {
+        let dir = tempfile::tempdir().unwrap();
+        let (liar, broker) = home(&dir.path().join("home")).await;
+        let bot = World::agent("bot");
+        broker.request(&bot, &ask("example.com", "KEY"), Duration::from_secs(20)).await.unwrap();
+        liar.said.lock().unwrap().next_refusal = Some(error.clone());
+        let receipt = broker.revoke(&bot, "KEY", "done").await.unwrap();
+        assert_eq!(receipt.status, Status::InProgress, "{error}");
+        liar.said.lock().unwrap().hides = true;
+        let receipt = broker.revoke(&bot, "KEY", "done").await.unwrap();
+        assert_eq!(receipt.status, ends, "{error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

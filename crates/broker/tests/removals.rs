@@ -35,6 +35,27 @@ fn cf() -> keywright_core::name::ConnectionName {
 }
 
 #[tokio::test]
+async fn what_waits_for_approval_ends_with_its_connection() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    let wish = Ask { environment: "production".to_owned(), ..ask("example.com", "PROD") };
+    let first = world.request(&wish).await.unwrap();
+    assert_eq!(first.status, Status::PendingApproval);
+    world.broker.remove_connection(&ana, &cf()).await.unwrap();
+    let told = world
+        .broker
+        .check(&World::agent("bot").principal, &first.request.to_string(), std::time::Duration::ZERO)
+        .await
+        .unwrap();
+    assert_eq!(told.status, Status::Expired);
+    assert!(told.reasons[0].contains("connection `cf` was removed"), "{:?}", told.reasons);
+    connect(&world, "cf").await;
+    let again = world.request(&wish).await.unwrap();
+    assert_eq!(again.status, Status::PendingApproval);
+    assert_ne!(again.request, first.request, "people see what they approve");
+}
+
+#[tokio::test]
 async fn a_connection_goes_only_when_no_key_needs_it() {
     let world = World::new().await;
     let ana = world.ana().await;

@@ -287,8 +287,12 @@ impl Broker {
     /// so may not be the one who makes keys (a gateway, say). Where nobody can look now, the sweep does.
     async fn refused(&self, work: &Work, provider: &Arc<dyn Provider>, error: ProviderError) -> Step {
         // What was never sent, or was refused here, made nothing.
-        let was_heard =
-            !matches!(error, ProviderError::Unavailable { .. } | ProviderError::Unsupported { .. });
+        let was_heard = !matches!(
+            error,
+            ProviderError::Unavailable { .. }
+                | ProviderError::Unreachable { .. }
+                | ProviderError::Unsupported { .. }
+        );
         let looked =
             if was_heard { self.look_for(work, provider).await } else { Ok(AttemptOutcome::Refused) };
         let looked = match looked {

@@ -281,6 +281,12 @@ async fn a_change_that_nobody_approves_ends_the_mint_after_a_day_and_is_withdraw
     assert_eq!((copy(&house).await, changes(&running).await), (PlacementState::Removed, (1, 0)));
 }
 
+async fn revocations(house: &House) -> usize {
+    let filter = keywright_ledger::AuditFilter { limit: 10_000, ..Default::default() };
+    let log = house.world.broker.log(filter).await.unwrap();
+    log.iter().filter(|entry| entry.record().deed == keywright_core::audit::Deed::KeyRevoke).count()
+}
+
 #[tokio::test]
 async fn a_change_that_cant_be_withdrawn_is_to_be_rejected_and_what_lands_is_removed() {
     for ((kind, extra, place), is_blind) in [(INFISICAL, false), (DOPPLER, true)] {
@@ -299,6 +305,11 @@ async fn a_change_that_cant_be_withdrawn_is_to_be_rejected_and_what_lands_is_rem
         );
         let told = receipt(&house).await;
         assert!(says(&told, "reject the change `") && says(&told, "` in `gate`"), "{told:?}");
+        let said = revocations(&house).await;
+        for _ in 0..3 {
+            house.pass(400).await;
+        }
+        assert_eq!(revocations(&house).await, said, "{kind}: a look that brings no news is on no record");
         // Somebody approves it all the same: its removal is asked for, once.
         people(&running, "approve").await;
         house.world.settle().await;

@@ -170,6 +170,29 @@ async fn a_key_that_is_shown_although_its_revocation_was_confirmed_stays_owed() 
 }
 
 #[tokio::test]
+async fn an_orphan_that_ended_while_a_list_was_on_its_way_is_not_owed_again() {
+    let house = House::new().await;
+    house.inject(CREATE, FaultKind::ReplyLostAfterCommit, 1);
+    house.inject(DELETE, DOWN, ALWAYS);
+    house.ask(&house.embedded("KEY")).await;
+    house.heal();
+    let slow = FaultKind::Slow { delay_ms: 1_500, trickle_ms: 0 };
+    let lists = || house.world.sandbox.calls().iter().filter(|call| call.path.ends_with("/tokens")).count();
+    house.inject(LIST, slow, 1);
+    let before = lists();
+    let other = async {
+        while lists() == before {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        house.world.broker.reconcile().await.unwrap()
+    };
+    let (late, first) = tokio::join!(house.world.broker.reconcile(), other);
+    let (late, first) = (late.unwrap(), first);
+    assert_eq!((first.owed, late.orphans.len(), late.owed), (0, 0, 0), "{first:?} {late:?}");
+    house.assert_ended("KEY", "active").await;
+}
+
+#[tokio::test]
 async fn an_orphan_that_lives_on_after_its_revocation_was_confirmed_is_revoked_again() {
     let house = House::new().await;
     house.inject(CREATE, FaultKind::ReplyLostAfterCommit, 1);

@@ -78,6 +78,14 @@ pub enum ProviderError {
         /// What went wrong.
         why: String,
     },
+    /// It could not be reached: nothing was sent.
+    #[error("{provider} can't be reached: {why}")]
+    Unreachable {
+        /// Which provider.
+        provider: &'static str,
+        /// What went wrong.
+        why: String,
+    },
     /// The answer makes no sense.
     #[error("{provider} gave an answer that is not understood: {why}")]
     Garbled {
@@ -104,14 +112,21 @@ impl ProviderError {
     /// Whether trying the same thing later can help.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Throttled { .. } | Self::Unavailable { .. } | Self::Garbled { .. })
+        matches!(
+            self,
+            Self::Throttled { .. }
+                | Self::Unavailable { .. }
+                | Self::Unreachable { .. }
+                | Self::Garbled { .. }
+        )
     }
 
-    /// Whether the provider said no: what it was told to do was not done.
+    /// Whether what the provider was told to do was not done: it said no, or heard nothing.
     #[must_use]
-    pub fn is_refusal(&self) -> bool {
+    pub fn is_not_done(&self) -> bool {
         match self {
-            Self::Refused { .. }
+            Self::Unreachable { .. }
+            | Self::Refused { .. }
             | Self::Unauthorized { .. }
             | Self::NotFound { .. }
             | Self::NoSuchResource { .. }

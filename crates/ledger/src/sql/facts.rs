@@ -143,4 +143,26 @@ impl Tx<'_> {
         }
         Ok(sound)
     }
+
+    /// The first rows of a query (without a limit of its own) that are as they were written, at most `limit`: those that are not
+    /// push nothing out.
+    pub(crate) fn first_sound<T>(
+        &self,
+        sql: &str,
+        parameters: &[Value],
+        limit: u32,
+        read: fn(&Self, &Row) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut taken = usize::max(wanted, 1);
+        loop {
+            let rows = self.query(&format!("{sql} LIMIT {taken}"), parameters)?;
+            let mut sound = self.sound(&rows, read)?;
+            if sound.len() >= wanted || rows.len() < taken {
+                sound.truncate(wanted);
+                return Ok(sound);
+            }
+            taken = taken.saturating_mul(8);
+        }
+    }
 }

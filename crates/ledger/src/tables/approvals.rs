@@ -63,13 +63,26 @@ impl Tx<'_> {
     ) -> Result<()> {
         let sql = "SELECT id, request, operator, digest, given_at, expires_at, signature FROM approvals \
                    WHERE request = $1 AND operator = $2 AND voided_at IS NULL";
-        for row in self.query(sql, &[Value::text(request), Value::text(operator)])? {
-            if !read_approval(&row).is_ok_and(|one| is_theirs(&one)) {
-                let sql = "DELETE FROM approvals WHERE request = $1 AND operator = $2 AND id = $3";
-                self.execute(sql, &[Value::text(request), Value::text(operator), row.text(0)?.into()])?;
-            }
-        }
-        Ok(())
+        let of = [Value::text(request), Value::text(operator)];
+        let theirs = self
+            .query(sql, &of)?
+            .into_iter()
+            .filter_map(|row| read_approval(&row).ok())
+            .filter(is_theirs)
+            .map(|approval| Value::text(approval.id));
+        let mut parameters = of.to_vec();
+        parameters.extend(theirs);
+        let kept: Vec<String> = (3..=parameters.len()).map(|number| format!("${number}")).collect();
+        // What stands there instead of an id may be nothing, or no text.
+        let others = if kept.is_empty() {
+            String::new()
+        } else {
+            format!(" AND (id IS NULL OR id NOT IN ({}))", kept.join(", "))
+        };
+        let sql = format!(
+            "DELETE FROM approvals WHERE request = $1 AND operator = $2 AND voided_at IS NULL{others}"
+        );
+        self.execute(&sql, &parameters).map(drop)
     }
 
     /// Uses up the approvals of a request: they were good for this one deed.

@@ -125,9 +125,9 @@ impl Tx<'_> {
     pub fn attempts_to_sweep(&self) -> Result<Vec<Attempt>> {
         let sql = format!(
             "SELECT {COLUMNS} FROM attempts WHERE sweep_at IS NOT NULL AND (sweep_at <= $1 OR sweep_at > $2) \
-             ORDER BY sweep_at LIMIT 100"
+             ORDER BY sweep_at"
         );
-        self.sound(&self.query(&sql, &[self.now().into(), self.too_far().into()])?, read)
+        self.first_sound(&sql, &[self.now().into(), self.too_far().into()], 100, read)
     }
 
     /// How many attempts still wait for certainty.

@@ -253,13 +253,13 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn notices_due(&self, limit: u32, busy: &[ChannelName]) -> Result<Vec<OwedNotice>> {
-        let (besides, names) = none_of("channel", busy, 3);
+        let (besides, names) = none_of("channel", busy, 2);
         let sql = format!(
-            "SELECT {NOTICE} FROM notices WHERE state = 'owed' AND due_at <= $1{besides} ORDER BY due_at, id LIMIT $2"
+            "SELECT {NOTICE} FROM notices WHERE state = 'owed' AND due_at <= $1{besides} ORDER BY due_at, id"
         );
-        let mut parameters = vec![self.now().into(), i64::from(limit).into()];
+        let mut parameters = vec![self.now().into()];
         parameters.extend(names);
-        self.sound(&self.query(&sql, &parameters)?, OwedNotice::read)
+        self.first_sound(&sql, &parameters, limit, OwedNotice::read)
     }
 
     /// What was and has to be told about something, by channel.

@@ -42,31 +42,35 @@ impl Tx<'_> {
         limit: u32,
     ) -> Result<Vec<(InboxPlace, Request)>> {
         let columns = placed();
-        let order = "ORDER BY risk DESC, created_at, id LIMIT";
+        let order = "ORDER BY risk DESC, created_at, id";
         let is_in = "status = 'pending_approval'";
-        let rows = match after {
-            None => {
-                let sql = format!("SELECT {columns} FROM requests WHERE {is_in} {order} $1");
-                self.query(&sql, &[i64::from(limit).into()])?
-            }
-            Some(place) => {
-                // In two parts, so that each walks the index: the same risk and later, then less.
-                let same = format!(
-                    "SELECT {columns} FROM requests WHERE {is_in} AND risk = $1 AND (created_at, id) > ($2, $3) {order} $4"
-                );
-                let (risk, limit) = (Value::from(i64::from(place.risk)), i64::from(limit));
-                let of = [risk, place.created_at.into(), Value::text(place.id), limit.into()];
-                let mut rows = self.query(&same, &of)?;
-                let left = limit - i64::try_from(rows.len()).unwrap_or(limit);
-                if left > 0 {
-                    let less =
-                        format!("SELECT {columns} FROM requests WHERE {is_in} AND risk < $1 {order} $2");
-                    rows.extend(self.query(&less, &[i64::from(place.risk).into(), left.into()])?);
-                }
-                rows
-            }
+        let Some(place) = after else {
+            let sql = format!("SELECT {columns} FROM requests WHERE {is_in} {order}");
+            return self.first_sound(&sql, &[], limit, read_placed);
         };
-        self.sound(&rows, read_placed)
+        // In two parts, so that each walks the index: the same risk and later, then less.
+        let same = format!(
+            "SELECT {columns} FROM requests WHERE {is_in} AND risk = $1 AND (created_at, id) > ($2, $3) {order}"
+        );
+        let less = format!("SELECT {columns} FROM requests WHERE {is_in} AND risk < $1 {order}");
+        self.in_two_parts(&same, &less, place, limit)
+    }
+
+    fn in_two_parts(
+        &self,
+        same: &str,
+        other: &str,
+        place: InboxPlace,
+        limit: u32,
+    ) -> Result<Vec<(InboxPlace, Request)>> {
+        let risk = i64::from(place.risk);
+        let of = [risk.into(), place.created_at.into(), Value::text(place.id)];
+        let mut found = self.first_sound(same, &of, limit, read_placed)?;
+        let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(limit));
+        if left > 0 {
+            found.extend(self.first_sound(other, &[risk.into()], left, read_placed)?);
+        }
+        Ok(found)
     }
 
     /// What waits for approval before a place, the nearest first; at most `limit`.
@@ -75,20 +79,13 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn requests_inbox_before(&self, place: InboxPlace, limit: u32) -> Result<Vec<(InboxPlace, Request)>> {
         let columns = placed();
-        let order = "ORDER BY risk, created_at DESC, id DESC LIMIT";
+        let order = "ORDER BY risk, created_at DESC, id DESC";
         let is_in = "status = 'pending_approval'";
         let same = format!(
-            "SELECT {columns} FROM requests WHERE {is_in} AND risk = $1 AND (created_at, id) < ($2, $3) {order} $4"
+            "SELECT {columns} FROM requests WHERE {is_in} AND risk = $1 AND (created_at, id) < ($2, $3) {order}"
         );
-        let (risk, limit) = (Value::from(i64::from(place.risk)), i64::from(limit));
-        let of = [risk, place.created_at.into(), Value::text(place.id), limit.into()];
-        let mut rows = self.query(&same, &of)?;
-        let left = limit - i64::try_from(rows.len()).unwrap_or(limit);
-        if left > 0 {
-            let more = format!("SELECT {columns} FROM requests WHERE {is_in} AND risk > $1 {order} $2");
-            rows.extend(self.query(&more, &[i64::from(place.risk).into(), left.into()])?);
-        }
-        self.sound(&rows, read_placed)
+        let more = format!("SELECT {columns} FROM requests WHERE {is_in} AND risk > $1 {order}");
+        self.in_two_parts(&same, &more, place, limit)
     }
 
     /// What waits for approval, from the end of the inbox on; at most `limit`.
@@ -98,10 +95,10 @@ impl Tx<'_> {
     pub fn requests_inbox_last(&self, limit: u32) -> Result<Vec<(InboxPlace, Request)>> {
         let sql = format!(
             "SELECT {} FROM requests WHERE status = 'pending_approval' \
-             ORDER BY risk, created_at DESC, id DESC LIMIT $1",
+             ORDER BY risk, created_at DESC, id DESC",
             placed()
         );
-        self.sound(&self.query(&sql, &[i64::from(limit).into()])?, read_placed)
+        self.first_sound(&sql, &[], limit, read_placed)
     }
 
     /// Where a request stands in the inbox, or would if it waited.

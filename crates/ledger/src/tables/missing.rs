@@ -64,9 +64,9 @@ impl Tx<'_> {
     pub fn versions_to_look_for(&self) -> Result<Vec<Version>> {
         let sql = format!(
             "SELECT {VERSION} FROM versions v WHERE v.missing_look_at <= $1 AND v.state IN ('active', 'draining') \
-             ORDER BY v.missing_look_at LIMIT 100"
+             ORDER BY v.missing_look_at"
         );
-        self.sound(&self.query(&sql, &[self.now().into()])?, read_version)
+        self.first_sound(&sql, &[self.now().into()], 100, read_version)
     }
 
     /// The provider's ids of the versions that should live and are missing.

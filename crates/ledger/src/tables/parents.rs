@@ -271,11 +271,11 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn renewals_due(&self) -> Result<Vec<ParentRenewal>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM parents WHERE {FREE} AND (due_at <= $3 OR due_at > $4) ORDER BY due_at LIMIT 100"
+            "SELECT {COLUMNS} FROM parents WHERE {FREE} AND (due_at <= $3 OR due_at > $4) ORDER BY due_at"
         );
         let now = self.common_now()?;
         let times = [now.into(), too_far(now).into(), self.now().into(), self.too_far().into()];
-        self.sound(&self.query(&sql, &times)?, ParentRenewal::read)
+        self.first_sound(&sql, &times, 100, ParentRenewal::read)
     }
 
     /// How many are under way.

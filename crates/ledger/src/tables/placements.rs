@@ -113,12 +113,12 @@ impl Tx<'_> {
              AND EXISTS (SELECT 1 FROM versions v JOIN keys k ON k.id = v.key_id WHERE v.id = placements.version \
              AND ((v.state = 'revoked' AND (k.state <> 'active' OR placements.store = 'embedded')) \
              OR (v.state = 'revoking' AND k.state = 'revoking')))) \
-             ORDER BY updated_at LIMIT 100",
+             ORDER BY updated_at",
             nothing_lies()
         );
         let mut parameters = vec![untried_since.into(), people_since.into()];
         parameters.extend(besides);
-        self.sound(&self.query(&sql, &parameters)?, read_placement)
+        self.first_sound(&sql, &parameters, 100, read_placement)
     }
 
     /// Whether there are copies that may still lie in their stores, of versions that are owed or revoked, which nobody looks at:

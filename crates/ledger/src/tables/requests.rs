@@ -210,10 +210,10 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn requests(&self, filter: &RequestFilter) -> Result<Vec<Request>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM requests WHERE (status = $1 OR $1 IS NULL) ORDER BY created_at DESC, id DESC LIMIT $2"
+            "SELECT {COLUMNS} FROM requests WHERE (status = $1 OR $1 IS NULL) ORDER BY created_at DESC, id DESC"
         );
-        let limit = if filter.limit == 0 { 100 } else { i64::from(filter.limit) };
-        self.sound(&self.query(&sql, &[Value::maybe(filter.status), limit.into()])?, Request::read)
+        let limit = if filter.limit == 0 { 100 } else { filter.limit };
+        self.first_sound(&sql, &[Value::maybe(filter.status)], limit, Request::read)
     }
 
     /// The newest requests of a principal, at most `limit`.
@@ -223,10 +223,9 @@ impl Tx<'_> {
     pub fn requests_of(&self, principal: &Principal, limit: u32) -> Result<Vec<Request>> {
         let sql = format!(
             "SELECT {COLUMNS} FROM requests WHERE principal_kind = $1 AND principal_name = $2 \
-             ORDER BY created_at DESC, id DESC LIMIT $3"
+             ORDER BY created_at DESC, id DESC"
         );
-        let of = [principal.kind().into(), principal.name().into(), i64::from(limit).into()];
-        self.sound(&self.query(&sql, &of)?, Request::read)
+        self.first_sound(&sql, &[principal.kind().into(), principal.name().into()], limit, Request::read)
     }
 
     /// How many requests a principal made from a moment on, up to and without another one.
@@ -448,9 +447,8 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn requests_overdue(&self) -> Result<Vec<Request>> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM requests WHERE status = 'pending_approval' AND expires_at <= $1 LIMIT 100"
-        );
-        self.sound(&self.query(&sql, &[self.now().into()])?, Request::read)
+        let sql =
+            format!("SELECT {COLUMNS} FROM requests WHERE status = 'pending_approval' AND expires_at <= $1");
+        self.first_sound(&sql, &[self.now().into()], 100, Request::read)
     }
 }

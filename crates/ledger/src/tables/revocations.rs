@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use keywright_core::id::{AttemptId, KeyId, RevocationId, VersionId};
 use keywright_core::key::Version;
 use keywright_core::name::ConnectionName;
+use keywright_core::span::Span;
 
 use super::none_of;
 use crate::error::Result;
@@ -175,14 +176,14 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn revocations_due(&self, limit: u32, besides: &[ConnectionName]) -> Result<Vec<Revocation>> {
-        let (others, besides) = none_of("connection", besides, 4);
+        let (others, besides) = none_of("connection", besides, 3);
         let sql = format!(
             "SELECT {COLUMNS} FROM revocations WHERE due_at IS NOT NULL AND (due_at <= $1 OR due_at > $2){others} \
-             ORDER BY due_at LIMIT $3"
+             ORDER BY due_at"
         );
-        let mut parameters = vec![self.now().into(), self.too_far().into(), i64::from(limit).into()];
+        let mut parameters = vec![self.now().into(), self.too_far().into()];
         parameters.extend(besides);
-        self.sound(&self.query(&sql, &parameters)?, Revocation::read)
+        self.first_sound(&sql, &parameters, limit, Revocation::read)
     }
 
     /// The debts that are still owed, oldest first, at most 1,000.
@@ -190,10 +191,8 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn revocations_owed(&self) -> Result<Vec<Revocation>> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM revocations WHERE done_at IS NULL ORDER BY owed_since, id LIMIT 1000"
-        );
-        self.sound(&self.query(&sql, &[])?, Revocation::read)
+        let sql = format!("SELECT {COLUMNS} FROM revocations WHERE done_at IS NULL ORDER BY owed_since, id");
+        self.first_sound(&sql, &[], 1_000, Revocation::read)
     }
 
     /// Whether a credential is owed, or was and is settled.
@@ -251,6 +250,18 @@ impl Tx<'_> {
             &[Value::text(id), until.into(), trouble.into()],
         )?;
         Ok(())
+    }
+
+    /// Has every debt that is owed tried now, but those whose credential was just looked for in vain: the second look comes so much
+    /// after the first one.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub fn hasten_revocations(&self, apart: Span) -> Result<()> {
+        let now = self.now();
+        let sql = "UPDATE revocations SET due_at = $1 WHERE done_at IS NULL AND (due_at IS NULL OR due_at > $1) \
+                   AND (missing_since IS NULL OR missing_since <= $2 OR missing_since > $1)";
+        self.execute(sql, &[now.into(), apart.before(now).into()]).map(drop)
     }
 
     /// Settles a debt: the provider confirmed. False when it was settled before.

@@ -127,7 +127,7 @@ impl Api {
     async fn send(&self, call: Call<'_>) -> Result<Reply, Failure> {
         self.wire.send(call).await.map_err(|fault| match fault {
             Fault::Closed { left } => Failure::not_sent(throttled(Some(left))),
-            Fault::NotSent { why } => Failure::not_sent(ProviderError::Unavailable { provider: KIND, why }),
+            Fault::NotSent { why } => Failure::not_sent(ProviderError::Unreachable { provider: KIND, why }),
             Fault::TooLarge { .. } | Fault::Redirected { .. } => Failure::garbled(fault.to_string()),
             other => ProviderError::Unavailable { provider: KIND, why: other.to_string() }.into(),
         })

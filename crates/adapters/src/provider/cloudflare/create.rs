@@ -77,7 +77,9 @@ fn is_about_quota(message: &str) -> bool {
 /// The cause alone: that the provider failed is said already.
 fn why(error: ProviderError) -> String {
     match error {
-        ProviderError::Unavailable { why, .. } | ProviderError::Garbled { why, .. } => why,
+        ProviderError::Unavailable { why, .. }
+        | ProviderError::Unreachable { why, .. }
+        | ProviderError::Garbled { why, .. } => why,
         ProviderError::Throttled { .. } => "status 429".to_owned(),
         other => other.to_string(),
     }
