@@ -16,6 +16,7 @@ fn class(error: &ProviderError) -> &'static str {
         ProviderError::NotFound { .. } => "not found",
         ProviderError::Throttled { .. } => "throttled",
         ProviderError::Unavailable { .. } => "unavailable",
+        ProviderError::Unreachable { .. } => "unreachable",
         ProviderError::Garbled { .. } => "garbled",
         _ => "other",
     }
@@ -125,7 +126,7 @@ async fn a_create_that_was_never_sent_says_so() {
     let grant = plan.get().grant(jiff::Timestamp::now());
     let marker = keywright_core::marker::Marker::from_ledger("kw-x".to_owned());
     let error = provider.mint(&plan, &grant, &marker).await.err().unwrap();
-    assert_eq!(class(&error), "unavailable", "{error}");
+    assert_eq!(class(&error), "unreachable", "{error}");
     assert!(!error.to_string().contains(&url), "{error}");
 }
 

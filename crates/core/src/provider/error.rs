@@ -78,8 +78,8 @@ pub enum ProviderError {
         /// What went wrong.
         why: String,
     },
-    /// It could not be reached: nothing was sent.
-    #[error("{provider} can't be reached: {why}")]
+    /// It could not be reached, or turned everybody away: nothing was done.
+    #[error("{provider} can't be reached or failed: {why}")]
     Unreachable {
         /// Which provider.
         provider: &'static str,

@@ -161,6 +161,6 @@ async fn a_clock_that_is_off_is_told_as_that_and_not_as_a_bad_credential() {
 }
 
 fn is_about_the_clock(error: &ProviderError) {
-    assert!(matches!(error, ProviderError::Unavailable { .. }), "{error:?}");
+    assert!(matches!(error, ProviderError::Unreachable { .. }), "{error:?}");
     assert!(error.to_string().contains("this machine's clock is off"), "{error}");
 }
