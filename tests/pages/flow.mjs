@@ -205,9 +205,17 @@ await step("a rejection takes a touch, and the agent reads why", async () => {
 await step("a page that was left open approves nothing that was decided meanwhile", async () => {
   await page.goto(at(asks.late));
   await page.waitForFunction(() => !document.querySelector("#approve button").disabled);
+  // What went wrong otherwise is said, and the button stays.
+  const refused = { status: 409, json: { message: "something else holds this" } };
+  await page.route("**/touch/offer", (route) => route.fulfill(refused));
+  await approve().click();
+  await page.locator("#said.bad").getByText("something else holds this").waitFor();
+  assert.equal(await page.getByRole("link", { name: "Load this page anew" }).count(), 0);
+  assert.ok(await approve().isEnabled());
+  await page.unroute("**/touch/offer");
   keywright(PASS, "review", "reject", asks.late, "--reason", "in the terminal");
   await approve().click();
-  await page.locator("#said.bad").waitFor();
+  await page.locator("#said.bad").getByText("does not wait for approval any more").waitFor();
   assert.equal(status(asks.late), "rejected");
   // Nothing is left to press, and a link leads to how it is now.
   assert.equal(await approve().count(), 0);

@@ -326,7 +326,7 @@ impl Broker {
             let version = tx.apply_template(&source, &resolved, &by, &signature)?;
             if proposal.is_some_and(|(_, shown)| shown != version) {
                 let message = "the template that is in force is another one than was shown beside the proposal; look again";
-                return Err(BrokerError::new(Code::Conflict, message));
+                return Err(BrokerError::outdated(message));
             }
             let digest = of_template(&source, &resolved, version);
             rails.coming(resolved.template.id.as_str(), &digest);

@@ -23,7 +23,7 @@ async function post(path, body) {
   if (answer.ok) return value;
   const error = new Error([value.message || "the broker refused that", value.hint].filter(Boolean).join(". "));
   error.door = answer.headers.get("keywright-door");
-  error.isStale = answer.status === 409;
+  error.isOutdated = answer.headers.has("keywright-outdated");
   throw error;
 }
 
@@ -99,7 +99,7 @@ function on(form, deed) {
       await deed(button);
     } catch (error) {
       // What a request's page shows is over: nothing is left to press there.
-      if (error.isStale && document.querySelector(".verdict")) {
+      if (error.isOutdated && document.querySelector(".verdict")) {
         for (const one of form.querySelectorAll("button, .soon")) one.remove();
         return tell(why(error) + ".", "bad", form, anew());
       }
