@@ -172,8 +172,12 @@ await step("requests like one that was approved are approved in advance by a tou
   await give.scrollIntoViewIfNeeded();
   await page.waitForFunction(() => !document.querySelector("#grant button").disabled);
   await page.setViewportSize({ width: 1280, height: 900 });
-  // The place of the key that lives is no choice: a grant for it would cover nothing.
-  assert.deepEqual(await page.locator("#grant [name=names] option").allTextContents(), ["embedded:web/elsewhere/*, keys of any name"]);
+  // This place alone stands first and is chosen, also while a key lies there; that is said.
+  const names = page.locator("#grant [name=names]");
+  assert.deepEqual(await names.locator("option").allTextContents(), ["embedded:web/elsewhere/ALIKE only (taken just now)", "embedded:web/elsewhere/*, keys of any name"]);
+  assert.equal(await names.inputValue(), "this");
+  await likes.getByText("This place is taken just now").waitFor();
+  await names.selectOption("any");
   await page.locator("#grant [name=days]").selectOption("30");
   await page.locator("#grant [name=uses]").selectOption("1");
   await give.click();

@@ -1017,6 +1017,24 @@ async fn a_touch_approves_requests_like_one_in_advance_and_anybody_can_check_it_
 }
 
 #[tokio::test]
+async fn a_grant_for_a_place_that_is_taken_serves_when_its_key_has_ended_and_is_made_anew() {
+    let (world, mut browser, likes) = approved("FIRST").await;
+    let only = Likes { any_name: false, ..likes };
+    let challenge = grants_by(&world, "ana", &only).await.unwrap();
+    let touch = browser.signs(&challenge).await;
+    touches(&world, "ana", &challenge, touch).await.unwrap();
+    let grant = world.broker.grants().await.unwrap()[0].grant.clone();
+    assert_eq!(grant.destinations, pattern("embedded:web/elsewhere/FIRST"));
+    // Another name is none of it.
+    assert_eq!(asked_elsewhere(&world, "SECOND").await.status, Status::PendingApproval);
+    let ended = world.broker.revoke(&World::agent("bot"), "web/elsewhere/FIRST", "done").await.unwrap();
+    assert_eq!(ended.status, Status::Revoked);
+    let anew = asked_elsewhere(&world, "FIRST").await;
+    assert_eq!(anew.status, Status::Active, "{anew:?}");
+    assert_eq!(anew.reasons, [format!("approved by standing grant {} of ana", grant.id)]);
+}
+
+#[tokio::test]
 async fn no_answer_but_the_right_one_gives_a_grant() {
     let (world, mut browser, likes) = approved("FIRST").await;
     let ana = world.ana().await;
