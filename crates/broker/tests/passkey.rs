@@ -595,6 +595,15 @@ async fn what_is_made_while_a_terminal_waits_counts_once_its_operator_said_so() 
     };
     let mut browser = Browser::new();
     let id = held(&mut browser).await;
+    // Whoever held it is on record, and not in the operator's name: who used the code is not known yet.
+    let log = world.broker.log(keywright_ledger::AuditFilter::default()).await.unwrap();
+    let hold = log.iter().find(|entry| entry.record().deed == Deed::PasskeyHold).unwrap().record();
+    assert_eq!(hold.subject.name.as_deref(), Some(id.as_str()));
+    assert_eq!((&hold.facts["operator"], &hold.facts["label"]), (&"ana".into(), &"laptop".into()));
+    assert_eq!(hold.who.kind, keywright_core::audit::Principal::System);
+    let told = log.iter().map(|entry| keywright_broker::timeline::told(entry).0);
+    let words = "the passkey laptop was made with the code of operator ana: nobody can approve with it until they say that it is theirs";
+    assert!(told.into_iter().any(|one| one == words));
     // It is no passkey yet: it lets nobody in, and nothing can be offered to it.
     assert_eq!(world.broker.passkeys().await.unwrap(), []);
     assert_eq!(world.broker.offer_entry(ORIGIN).await.unwrap_err().code, Code::Conflict);
@@ -624,6 +633,36 @@ async fn what_is_made_while_a_terminal_waits_counts_once_its_operator_said_so() 
     let refused = log.iter().find(|entry| entry.record().deed == Deed::PasskeyRefuse).unwrap();
     assert_eq!(refused.record().subject.name.as_deref(), Some(theirs.as_str()));
     assert_eq!(refused.record().facts["operator"], "ana");
+}
+
+#[tokio::test]
+async fn whoever_types_a_code_that_was_used_is_told_what_came_of_it() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    let types = async |word: &str| {
+        let error = world.broker.begin_passkey(word, ORIGIN).await.unwrap_err();
+        assert_eq!(error.code, Code::Unauthenticated);
+        format!("{}; {}", error.message, error.hint.unwrap())
+    };
+    let word = world.broker.invite_passkey(&ana, "laptop", Counts::Compared).await.unwrap();
+    let id = Browser::new().enrols(&world, &word, ORIGIN).await.unwrap().passkey.id.to_string();
+    let held = types(&word.to_lowercase()).await;
+    assert!(held.contains("held: nobody can approve with it yet"), "{held}");
+    assert!(held.contains(&format!("passkey remove {id}")) && !held.contains("as you now"), "{held}");
+    world.broker.keep_passkey(&ana, &id).await.unwrap();
+    let counts = types(&word).await;
+    assert!(counts.contains("somebody else can approve as you now"), "{counts}");
+    assert!(counts.contains(&format!("passkey remove {id}")), "{counts}");
+    world.broker.remove_passkey(&ana, &id).await.unwrap();
+    let gone = types(&word).await;
+    assert!(gone.contains("nobody can approve with it") && !gone.contains("as you now"), "{gone}");
+    // One that counts at once.
+    let word = world.broker.invite_passkey(&ana, "phone", Counts::AtOnce).await.unwrap();
+    Browser::new().enrols(&world, &word, ORIGIN).await.unwrap();
+    assert!(types(&word).await.contains("somebody else can approve as you now"));
+    // Of another code nothing is known, and nothing is claimed.
+    let unknown = types("AAAA-BBBB-CCCC").await;
+    assert!(unknown.contains("keywright passkey list") && !unknown.contains("as you now"), "{unknown}");
 }
 
 /// A request that needs one approval, and the digest of its plan.

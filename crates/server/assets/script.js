@@ -202,15 +202,19 @@ if (enrol) {
   on(enrol, async () => {
     const { passkey, held } = await make(enrol.querySelector("input").value);
     for (const one of document.querySelectorAll(".before")) one.remove();
-    const link = document.createElement("a");
-    link.href = "/door";
-    link.textContent = "Come in with it";
+    // What is held opens nothing yet.
+    let link = null;
+    if (!held) {
+      link = document.createElement("a");
+      link.href = "/door";
+      link.textContent = "Come in with it";
+    }
     const is = `Its fingerprint is ${passkey.fingerprint}`;
     tell(held
       ? `The passkey is made. ${is}. Your terminal asks whether that is the same: answer there, and it counts from then on.`
       : `The passkey is enrolled. ${is}: where you had the code made stands the same.`, "good", document.getElementById("main"), link);
     enrol.remove();
-    link.focus();
+    link?.focus();
   });
   enrol.querySelector("button").disabled = false;
 }
