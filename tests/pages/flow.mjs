@@ -172,8 +172,12 @@ await step("requests like one that was approved are approved in advance by a tou
   await give.scrollIntoViewIfNeeded();
   await page.waitForFunction(() => !document.querySelector("#grant button").disabled);
   await page.setViewportSize({ width: 1280, height: 900 });
-  // The place of the key that lives is no choice: a grant for it would cover nothing.
-  assert.deepEqual(await page.locator("#grant [name=names] option").allTextContents(), ["embedded:web/elsewhere/*, keys of any name"]);
+  // This place alone stands first and is chosen, also while a key lies there; that is said.
+  const names = page.locator("#grant [name=names]");
+  assert.deepEqual(await names.locator("option").allTextContents(), ["embedded:web/elsewhere/ALIKE only (taken just now)", "embedded:web/elsewhere/*, keys of any name"]);
+  assert.equal(await names.inputValue(), "this");
+  await likes.getByText("This place is taken just now").waitFor();
+  await names.selectOption("any");
   await page.locator("#grant [name=days]").selectOption("30");
   await page.locator("#grant [name=uses]").selectOption("1");
   await give.click();
@@ -205,9 +209,17 @@ await step("a rejection takes a touch, and the agent reads why", async () => {
 await step("a page that was left open approves nothing that was decided meanwhile", async () => {
   await page.goto(at(asks.late));
   await page.waitForFunction(() => !document.querySelector("#approve button").disabled);
+  // What went wrong otherwise is said, and the button stays.
+  const refused = { status: 409, json: { message: "something else holds this" } };
+  await page.route("**/touch/offer", (route) => route.fulfill(refused));
+  await approve().click();
+  await page.locator("#said.bad").getByText("something else holds this").waitFor();
+  assert.equal(await page.getByRole("link", { name: "Load this page anew" }).count(), 0);
+  assert.ok(await approve().isEnabled());
+  await page.unroute("**/touch/offer");
   keywright(PASS, "review", "reject", asks.late, "--reason", "in the terminal");
   await approve().click();
-  await page.locator("#said.bad").waitFor();
+  await page.locator("#said.bad").getByText("does not wait for approval any more").waitFor();
   assert.equal(status(asks.late), "rejected");
   // Nothing is left to press, and a link leads to how it is now.
   assert.equal(await approve().count(), 0);

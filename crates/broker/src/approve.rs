@@ -100,14 +100,10 @@ impl Broker {
         let asked = self.waiting(id).await?;
         let waiting = self.narrowed(asked.clone(), less).await?;
         if Digest::from_hex(shown) != Some(waiting.digest) {
-            return Err(BrokerError::new(
-                Code::Conflict,
-                "the plan is not the one that you were shown; look again",
-            ));
+            return Err(BrokerError::outdated("the plan is not the one that you were shown; look again"));
         }
         if self.rederive(&waiting.plan).await?.digest().ok() != Some(waiting.digest) {
-            return Err(BrokerError::new(
-                Code::Conflict,
+            return Err(BrokerError::outdated(
                 "what would happen now is not what was asked: the template, the zone or the connection changed since",
             )
             .hint("reject it, and have the agent ask again"));
@@ -149,7 +145,7 @@ impl Broker {
                 let named: Vec<String> = ids.iter().map(ToString::to_string).collect();
                 let message =
                     format!("you have approved {} already; it needs another operator", named.join(" or "));
-                BrokerError::new(Code::Conflict, message)
+                BrokerError::outdated(message)
             }
             other => copied(other),
         })?;
@@ -270,7 +266,7 @@ impl Broker {
             return Ok(request);
         }
         let message = format!("{id} does not wait for approval any more; it is {}", request.status);
-        Err(BrokerError::new(Code::Conflict, message))
+        Err(BrokerError::outdated(message))
     }
 
     /// Decides again with the approvals as facts; if policy allows it now, the mint begins.

@@ -44,7 +44,7 @@ pub(crate) fn begin(
     // A time that has not come says only that a clock was ahead.
     if connection.added_at > request.created_at && connection.added_at <= tx.now() {
         let message = format!("connection `{}` was added anew since this was asked for", connection.name);
-        return Err(BrokerError::new(Code::Conflict, message).hint("ask again"));
+        return Err(BrokerError::outdated(message).hint("ask again"));
     }
     match request.plan.rotates {
         None => begin_mint(tx, request, ids, keyring),

@@ -96,6 +96,8 @@ pub struct BrokerError {
     pub edited: bool,
     /// Whether the ledger could not be reached: nothing is known of the thing itself.
     pub unreached: bool,
+    /// Whether what somebody was shown, and decided on, is not so any more: a page that shows it has nothing left to press.
+    pub outdated: bool,
 }
 
 impl BrokerError {
@@ -112,7 +114,14 @@ impl BrokerError {
             transient: false,
             edited: false,
             unreached: false,
+            outdated: false,
         }
+    }
+
+    /// What somebody was shown is not so any more.
+    #[must_use]
+    pub(crate) fn outdated(message: impl Into<String>) -> Self {
+        Self { outdated: true, ..Self::new(Code::Conflict, message) }
     }
 
     /// Says what to do next.
@@ -182,11 +191,13 @@ impl From<LedgerError> for BrokerError {
         let transient = matches!(code, Code::TryAgain);
         let edited = matches!(error, E::Edited { .. });
         let unreached = transient;
+        let outdated = matches!(error, E::Conflict { what: "the request" | "the proposal" });
         Self {
             hint: hint.map(str::to_owned),
             transient,
             edited,
             unreached,
+            outdated,
             ..Self::new(code, error.to_string())
         }
     }

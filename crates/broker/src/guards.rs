@@ -127,9 +127,13 @@ pub fn check_template(source: &str) -> Result<CheckedTemplate> {
     })
 }
 
-/// A pattern that narrows nothing, or no more than a top-level domain does.
+/// A pattern that narrows nothing, or no more than a domain does below which anybody may have theirs: `*.com`, `*.co.uk`.
 pub(crate) fn is_broad(pattern: &str) -> bool {
-    pattern.strip_prefix('*').is_some_and(|rest| rest.trim_start_matches(['*', '.']).split('.').count() < 2)
+    pattern.strip_prefix('*').is_some_and(|rest| {
+        let rest = rest.trim_start_matches(['*', '.']).trim_end_matches('.').to_ascii_lowercase();
+        let is_open = |domain: &str| public_suffix::DEFAULT_PROVIDER.is_effective_tld(domain);
+        rest.split('.').count() < 2 || rest.is_ascii() && (is_open(&rest) || is_open(&format!("one.{rest}")))
+    })
 }
 
 /// The destinations of a template that are files outside of the directory in which an agent works.
@@ -322,7 +326,7 @@ impl Broker {
             let version = tx.apply_template(&source, &resolved, &by, &signature)?;
             if proposal.is_some_and(|(_, shown)| shown != version) {
                 let message = "the template that is in force is another one than was shown beside the proposal; look again";
-                return Err(BrokerError::new(Code::Conflict, message));
+                return Err(BrokerError::outdated(message));
             }
             let digest = of_template(&source, &resolved, version);
             rails.coming(resolved.template.id.as_str(), &digest);
@@ -459,4 +463,20 @@ fn signed(kind: &str, source: &str) -> Vec<u8> {
 /// A number of operations; no catalog comes near the limit.
 pub(crate) fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_broad;
+
+    #[test]
+    fn a_pattern_is_broad_below_which_anybody_may_have_a_domain() {
+        for pattern in ["*", "*.com", "*.co.uk", "*.CO.UK", "*.com.au.", "*.kawasaki.jp", "*.github.io"] {
+            assert!(is_broad(pattern), "{pattern}");
+        }
+        for pattern in ["example.com", "co.uk", "*.example.com", "*.example.co.uk", "*.t.co", "*.bücher.de"]
+        {
+            assert!(!is_broad(pattern), "{pattern}");
+        }
+    }
 }

@@ -130,13 +130,11 @@ impl Broker {
         let proposal = found.ok_or_else(|| BrokerError::missing(format!("there is no proposal `{id}`")))?;
         if proposal.state != "pending" {
             let message = format!("{id} does not wait for review any more; it is {}", proposal.state);
-            return Err(BrokerError::new(Code::Conflict, message));
+            return Err(BrokerError::outdated(message));
         }
         if proposal.source != shown {
-            return Err(BrokerError::new(
-                Code::Conflict,
-                "the template is not the one that you were shown; look again",
-            ));
+            let message = "the template is not the one that you were shown; look again";
+            return Err(BrokerError::outdated(message));
         }
         self.put_in_force(operator, shown, Some((id, version))).await
     }

@@ -291,6 +291,11 @@ fn house(record: &Record) -> Option<(String, Tone)> {
         Deed::PasskeyAdd => {
             (format!("operator {} enrolled the passkey {}", fact("operator"), fact("label")), warn)
         }
+        Deed::PasskeyHold => {
+            let (whose, label) = (fact("operator"), fact("label"));
+            let words = "nobody can approve with it until they say that it is theirs";
+            (format!("the passkey {label} was made with the code of operator {whose}: {words}"), warn)
+        }
         Deed::PasskeyRefuse => {
             let whose = fact("operator");
             (format!("somebody else used the code of operator {whose} for a passkey, which was refused"), bad)

@@ -595,6 +595,15 @@ async fn what_is_made_while_a_terminal_waits_counts_once_its_operator_said_so() 
     };
     let mut browser = Browser::new();
     let id = held(&mut browser).await;
+    // Whoever held it is on record, and not in the operator's name: who used the code is not known yet.
+    let log = world.broker.log(keywright_ledger::AuditFilter::default()).await.unwrap();
+    let hold = log.iter().find(|entry| entry.record().deed == Deed::PasskeyHold).unwrap().record();
+    assert_eq!(hold.subject.name.as_deref(), Some(id.as_str()));
+    assert_eq!((&hold.facts["operator"], &hold.facts["label"]), (&"ana".into(), &"laptop".into()));
+    assert_eq!(hold.who.kind, keywright_core::audit::Principal::System);
+    let told = log.iter().map(|entry| keywright_broker::timeline::told(entry).0);
+    let words = "the passkey laptop was made with the code of operator ana: nobody can approve with it until they say that it is theirs";
+    assert!(told.into_iter().any(|one| one == words));
     // It is no passkey yet: it lets nobody in, and nothing can be offered to it.
     assert_eq!(world.broker.passkeys().await.unwrap(), []);
     assert_eq!(world.broker.offer_entry(ORIGIN).await.unwrap_err().code, Code::Conflict);
@@ -624,6 +633,36 @@ async fn what_is_made_while_a_terminal_waits_counts_once_its_operator_said_so() 
     let refused = log.iter().find(|entry| entry.record().deed == Deed::PasskeyRefuse).unwrap();
     assert_eq!(refused.record().subject.name.as_deref(), Some(theirs.as_str()));
     assert_eq!(refused.record().facts["operator"], "ana");
+}
+
+#[tokio::test]
+async fn whoever_types_a_code_that_was_used_is_told_what_came_of_it() {
+    let world = World::new().await;
+    let ana = world.ana().await;
+    let types = async |word: &str| {
+        let error = world.broker.begin_passkey(word, ORIGIN).await.unwrap_err();
+        assert_eq!(error.code, Code::Unauthenticated);
+        format!("{}; {}", error.message, error.hint.unwrap())
+    };
+    let word = world.broker.invite_passkey(&ana, "laptop", Counts::Compared).await.unwrap();
+    let id = Browser::new().enrols(&world, &word, ORIGIN).await.unwrap().passkey.id.to_string();
+    let held = types(&word.to_lowercase()).await;
+    assert!(held.contains("held: nobody can approve with it yet"), "{held}");
+    assert!(held.contains(&format!("passkey remove {id}")) && !held.contains("as you now"), "{held}");
+    world.broker.keep_passkey(&ana, &id).await.unwrap();
+    let counts = types(&word).await;
+    assert!(counts.contains("somebody else can approve as you now"), "{counts}");
+    assert!(counts.contains(&format!("passkey remove {id}")), "{counts}");
+    world.broker.remove_passkey(&ana, &id).await.unwrap();
+    let gone = types(&word).await;
+    assert!(gone.contains("nobody can approve with it") && !gone.contains("as you now"), "{gone}");
+    // One that counts at once.
+    let word = world.broker.invite_passkey(&ana, "phone", Counts::AtOnce).await.unwrap();
+    Browser::new().enrols(&world, &word, ORIGIN).await.unwrap();
+    assert!(types(&word).await.contains("somebody else can approve as you now"));
+    // Of another code nothing is known, and nothing is claimed.
+    let unknown = types("AAAA-BBBB-CCCC").await;
+    assert!(unknown.contains("keywright passkey list") && !unknown.contains("as you now"), "{unknown}");
 }
 
 /// A request that needs one approval, and the digest of its plan.
@@ -1014,6 +1053,24 @@ async fn a_touch_approves_requests_like_one_in_advance_and_anybody_can_check_it_
     let waits = asked_elsewhere(&world, "THIRD").await;
     assert_eq!(waits.status, Status::PendingApproval);
     assert!(waits.reasons.iter().any(|why| why.contains(&void)), "{waits:?}");
+}
+
+#[tokio::test]
+async fn a_grant_for_a_place_that_is_taken_serves_when_its_key_has_ended_and_is_made_anew() {
+    let (world, mut browser, likes) = approved("FIRST").await;
+    let only = Likes { any_name: false, ..likes };
+    let challenge = grants_by(&world, "ana", &only).await.unwrap();
+    let touch = browser.signs(&challenge).await;
+    touches(&world, "ana", &challenge, touch).await.unwrap();
+    let grant = world.broker.grants().await.unwrap()[0].grant.clone();
+    assert_eq!(grant.destinations, pattern("embedded:web/elsewhere/FIRST"));
+    // Another name is none of it.
+    assert_eq!(asked_elsewhere(&world, "SECOND").await.status, Status::PendingApproval);
+    let ended = world.broker.revoke(&World::agent("bot"), "web/elsewhere/FIRST", "done").await.unwrap();
+    assert_eq!(ended.status, Status::Revoked);
+    let anew = asked_elsewhere(&world, "FIRST").await;
+    assert_eq!(anew.status, Status::Active, "{anew:?}");
+    assert_eq!(anew.reasons, [format!("approved by standing grant {} of ana", grant.id)]);
 }
 
 #[tokio::test]

@@ -53,6 +53,11 @@ fn what_deserves_a_second_look_is_a_warning() {
                 .replace("allow = [\"example.com\"]", "allow = [\"*.com\"]"),
             "allows every cloudflare.zone that ends with `.com`",
         ),
+        (
+            template("\"DNS Write\"", "", "\"embedded:*\"")
+                .replace("allow = [\"example.com\"]", "allow = [\"*.co.uk\"]"),
+            "allows every cloudflare.zone that ends with `.co.uk`",
+        ),
         (template("\"DNS Write\"", BOTH, "\"embedded:*\""), "none of the permissions opens it"),
         (
             template("\"DNS Write\"", "", "\"embedded:*\"").replace("allow = [\"example.com\"]\n", ""),

@@ -22,6 +22,8 @@ const LONG: u64 = 180;
 const FILES: &str = "dotenv";
 /// Parts of an environment's name that sound like production.
 const SOUNDS_LIKE_PRODUCTION: [&str; 3] = ["prod", "prd", "live"];
+/// What is production when it is written in pieces. Only whole pieces count, so that `temp-rd` and `up-rodeo` are none.
+const IN_PIECES: [&str; 5] = ["prod", "prods", "production", "prd", "live"];
 
 /// How much there is to lose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -118,32 +120,53 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Whether an environment sounds like production, also with digits for letters (`pr0d`) or letter by letter (`p-r-o-d`).
+/// Whether an environment sounds like production, also with digits for letters (`pr0d`), letter by letter (`p-r-o-d`), or in pieces
+/// (`eu-p-rod`, `pr_0d-2`).
 #[must_use]
 pub fn sounds_like_production(environment: &EnvironmentName) -> bool {
     let name = environment.as_str();
-    let folded = |one: char| -> Vec<String> {
+    let folded = |one: char, text: &str| -> String {
         let letter = |letter: char| match letter {
             '0' => 'o',
             '1' => one,
             '3' => 'e',
             other => other.to_ascii_lowercase(),
         };
+        text.chars().map(letter).collect()
+    };
+    let parts: Vec<&str> =
+        name.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty()).collect();
+    let words = |one: char| -> Vec<String> {
         let mut words = Vec::new();
         let mut spelled = String::new();
-        for part in name.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty()) {
+        for part in &parts {
             if part.chars().nth(1).is_none() {
-                spelled.extend(part.chars().map(letter));
+                spelled.push_str(&folded(one, part));
             } else {
                 words.push(std::mem::take(&mut spelled));
-                words.push(part.chars().map(letter).collect());
+                words.push(folded(one, part));
             }
         }
         words.push(spelled);
         words
     };
-    let names = [vec![name.to_owned()], folded('i'), folded('l')].concat();
-    SOUNDS_LIKE_PRODUCTION.iter().any(|word| names.iter().any(|name| name.contains(word)))
+    let names = [vec![name.to_owned()], words('i'), words('l')].concat();
+    if SOUNDS_LIKE_PRODUCTION.iter().any(|word| names.iter().any(|name| name.contains(word))) {
+        return true;
+    }
+    // Which one it is, of several, is no part of the word.
+    let is_one = |pieces: &str| {
+        let unnumbered = pieces.trim_end_matches(|c: char| c.is_ascii_digit());
+        let mut read = [pieces, unnumbered].into_iter().flat_map(|one| [folded('i', one), folded('l', one)]);
+        read.any(|one| IN_PIECES.contains(&one.as_str()))
+    };
+    (0..parts.len()).any(|from| {
+        let mut pieces = String::new();
+        parts.iter().skip(from).any(|part| {
+            pieces.push_str(part);
+            is_one(&pieces)
+        })
+    })
 }
 
 /// What deserves a second look in a plan, as far as the plan itself shows it, worst first.
@@ -298,7 +321,39 @@ mod tests {
         {
             assert!(sounds_like_production(&name.parse().unwrap()), "{name}");
         }
-        for name in ["dev", "staging", "lab", "test-1", "preview-30", "app-rd", "temp-rd", "cl-ive"] {
+        for name in [
+            "p-rod",
+            "pr-od",
+            "p_r0d",
+            "eu-p-rod",
+            "p.rod-eu",
+            "pr-od-2",
+            "p-r0d2",
+            "pro-duct10n",
+            "l-ive",
+            "1-ive",
+            "li.v3",
+            "a-p-rod",
+            "pr-d",
+        ] {
+            assert!(sounds_like_production(&name.parse().unwrap()), "{name}");
+        }
+        for name in [
+            "dev",
+            "staging",
+            "lab",
+            "test-1",
+            "preview-30",
+            "app-rd",
+            "temp-rd",
+            "cl-ive",
+            "up-rodeo",
+            "up-rod",
+            "p-rodeo",
+            "pr-12",
+            "deli-very",
+            "pr-oduct",
+        ] {
             assert!(!sounds_like_production(&name.parse().unwrap()), "{name}");
         }
     }

@@ -23,7 +23,7 @@ async function post(path, body) {
   if (answer.ok) return value;
   const error = new Error([value.message || "the broker refused that", value.hint].filter(Boolean).join(". "));
   error.door = answer.headers.get("keywright-door");
-  error.isStale = answer.status === 409;
+  error.isOutdated = answer.headers.has("keywright-outdated");
   throw error;
 }
 
@@ -99,7 +99,7 @@ function on(form, deed) {
       await deed(button);
     } catch (error) {
       // What a request's page shows is over: nothing is left to press there.
-      if (error.isStale && document.querySelector(".verdict")) {
+      if (error.isOutdated && document.querySelector(".verdict")) {
         for (const one of form.querySelectorAll("button, .soon")) one.remove();
         return tell(why(error) + ".", "bad", form, anew());
       }
@@ -202,15 +202,19 @@ if (enrol) {
   on(enrol, async () => {
     const { passkey, held } = await make(enrol.querySelector("input").value);
     for (const one of document.querySelectorAll(".before")) one.remove();
-    const link = document.createElement("a");
-    link.href = "/door";
-    link.textContent = "Come in with it";
+    // What is held opens nothing yet.
+    let link = null;
+    if (!held) {
+      link = document.createElement("a");
+      link.href = "/door";
+      link.textContent = "Come in with it";
+    }
     const is = `Its fingerprint is ${passkey.fingerprint}`;
     tell(held
       ? `The passkey is made. ${is}. Your terminal asks whether that is the same: answer there, and it counts from then on.`
       : `The passkey is enrolled. ${is}: where you had the code made stands the same.`, "good", document.getElementById("main"), link);
     enrol.remove();
-    link.focus();
+    link?.focus();
   });
   enrol.querySelector("button").disabled = false;
 }

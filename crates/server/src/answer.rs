@@ -35,6 +35,9 @@ pub struct Failure {
     /// What would be allowed instead.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub alternatives: Vec<String>,
+    /// Whether what somebody was shown is not so any more; the pages alone say it.
+    #[serde(skip)]
+    pub outdated: bool,
 }
 
 impl Failure {
@@ -60,7 +63,7 @@ impl Failure {
 
 impl From<BrokerError> for Failure {
     fn from(error: BrokerError) -> Self {
-        let BrokerError { code, message, hint, reasons, alternatives, .. } = error;
+        let BrokerError { code, message, hint, reasons, alternatives, outdated, .. } = error;
         Self {
             schema: ERROR_SCHEMA.to_owned(),
             code: code.as_str().to_owned(),
@@ -68,6 +71,7 @@ impl From<BrokerError> for Failure {
             hint,
             reasons,
             alternatives,
+            outdated,
         }
     }
 }

@@ -21,7 +21,7 @@ use super::{Challenge, copied, other_offer};
 use crate::auth::Proven;
 use crate::broker::Broker;
 use crate::clock::entropy;
-use crate::error::{BrokerError, Code, Result};
+use crate::error::{BrokerError, Result};
 use crate::record::{Caller, who};
 use crate::switch_off::Switch;
 
@@ -381,7 +381,7 @@ impl Broker {
                 let shown = found.map(|proposal| proposal.source).unwrap_or_default();
                 if hex::encode(Sha256::digest(shown.as_bytes())) != source {
                     let message = "the template is not the one that you were shown; look again";
-                    return Err(BrokerError::new(Code::Conflict, message));
+                    return Err(BrokerError::outdated(message));
                 }
                 self.apply_proposal(operator, &request, &shown, version).await?;
                 Ok(Done::Request(request))

@@ -1,11 +1,11 @@
 //! How a passkey comes to be: with a code that an operator's terminal or page tells, and that is typed where the authenticator is.
 //!
 //! Whoever reads a code first can use it first. A terminal therefore has what is made held here until its operator says that their
-//! browser shows the same fingerprint: what is held approves nothing, and is gone with the broker.
+//! browser shows the same fingerprint: what is held approves nothing, is on record, and is gone after five minutes or with the broker.
 
 use std::sync::Arc;
 
-use keywright_core::audit::{Deed, Who};
+use keywright_core::audit::{Deed, Record, Who};
 use keywright_core::id::PasskeyId;
 use serde::{Deserialize, Serialize};
 use webauthn_rs_core::proto::{
@@ -83,7 +83,10 @@ impl Broker {
     /// # Errors
     /// When the word is not good, or browsers have no passkeys there.
     pub async fn begin_passkey(&self, word: &str, origin: &str) -> Result<CreationChallengeResponse> {
-        let (operator, label) = self.waiting.invited(word)?;
+        let (operator, label) = match self.waiting.invited(word) {
+            Ok(invited) => invited,
+            Err(error) => return Err(self.why_not_good(word, error).await),
+        };
         let party = check::party(origin).map_err(|why| BrokerError::new(Code::Conflict, why))?;
         let mut known = Vec::new();
         for passkey in self.signers().await?.passkeys {
@@ -120,7 +123,10 @@ impl Broker {
         answer: &RegisterPublicKeyCredential,
     ) -> Result<Enrolled> {
         self.refuse_if_forked()?;
-        let invitation = self.waiting.end(word)?;
+        let invitation = match self.waiting.end(word) {
+            Ok(invitation) => invitation,
+            Err(error) => return Err(self.why_not_good(word, error).await),
+        };
         let (_, state) = invitation.begun.filter(|(begun_at, _)| begun_at == origin).ok_or_else(|| {
             BrokerError::new(Code::Conflict, "nothing was begun with this link at this page")
         })?;
@@ -148,11 +154,40 @@ impl Broker {
         let one = Held { shown: shown.clone(), credential };
         let held = invitation.counts == Counts::Compared;
         if held {
+            // Nobody holds it without a trace.
+            let record = told(self.now(), Deed::PasskeyHold, crate::record::system(), &shown);
+            self.ledger.write(move |tx| tx.audit(record)).await?;
             self.waiting.hold(one);
         } else {
             self.enrol(one).await?;
         }
+        self.waiting.used(word, shown.id);
         Ok(Enrolled { passkey: shown, held })
+    }
+
+    /// Why a code is not good, for whoever typed it: what was made with it, where that is known, and whether it approves.
+    async fn why_not_good(&self, word: &str, unknown: BrokerError) -> BrokerError {
+        let Some(id) = self.waiting.made_with(word) else { return unknown };
+        let Ok(passkeys) = self.passkeys().await else { return unknown };
+        let is_it = |one: &PasskeyShown| one.id == id;
+        let (what, hint) = if self.waiting.held().iter().any(is_it) {
+            let no = "answer no where you had the code made, or say";
+            (
+                "what was made with it is held: nobody can approve with it yet",
+                format!("if you did not make it, {no} `keywright passkey remove {id}`"),
+            )
+        } else if passkeys.iter().any(is_it) {
+            let now = "somebody else can approve as you now";
+            (
+                "the passkey that was made with it counts",
+                format!("if you did not make it, {now}: `keywright passkey remove {id}`"),
+            )
+        } else {
+            let another = "have another one made: `keywright passkey add`".to_owned();
+            ("what was made with it is there no more: nobody can approve with it", another)
+        };
+        let message = format!("this code is not good: it was used, and {what}");
+        BrokerError::new(Code::Unauthenticated, message).hint(hint)
     }
 
     /// From here on it counts.
@@ -207,16 +242,7 @@ impl Broker {
     pub(super) async fn refuse_held(&self, id: PasskeyId, who: &Who) -> Result<Option<PasskeyId>> {
         let Some(held) = self.waiting.let_go(id) else { return Ok(None) };
         self.waiting.forget(&held.shown.operator);
-        let mut record = named(self.now(), Deed::PasskeyRefuse, who.clone(), &id.to_string());
-        let PasskeyShown { operator, name, origin, fingerprint, .. } = &held.shown;
-        for (fact, value) in [
-            ("operator", operator.as_str()),
-            ("label", name),
-            ("origin", origin),
-            ("fingerprint", fingerprint),
-        ] {
-            record.facts.insert(fact.to_owned(), serde_json::json!(value));
-        }
+        let record = told(self.now(), Deed::PasskeyRefuse, who.clone(), &held.shown);
         self.ledger.write(move |tx| tx.audit(record)).await?;
         Ok(Some(id))
     }
@@ -236,4 +262,16 @@ impl Broker {
             .map_err(|_| BrokerError::invalid("that is not what an authenticator makes"))?;
         self.add_passkey(word, origin, &answer).await
     }
+}
+
+/// An entry about what was made with a code, and does not count.
+fn told(now: jiff::Timestamp, deed: Deed, who: Who, shown: &PasskeyShown) -> Record {
+    let PasskeyShown { id, operator, name, origin, fingerprint, .. } = shown;
+    let mut record = named(now, deed, who, &id.to_string());
+    for (fact, value) in
+        [("operator", operator.as_str()), ("label", name), ("origin", origin), ("fingerprint", fingerprint)]
+    {
+        record.facts.insert(fact.to_owned(), serde_json::json!(value));
+    }
+    record
 }

@@ -22,6 +22,8 @@ use crate::error::{BrokerError, Code, Result};
 pub(crate) const LINK: Duration = Duration::from_secs(300);
 /// How long a deed that was offered may be signed.
 pub(crate) const OFFER: Duration = Duration::from_secs(300);
+/// How long it is known of a code what was made with it.
+const USED: Duration = Duration::from_secs(3_600);
 /// More than this wait at no time; the oldest go first. The pages let each session have fewer ([`EACH_SESSION`]), so that one crowds out
 /// nobody else.
 const AT_MOST: usize = 4_096;
@@ -56,6 +58,8 @@ pub(crate) struct Waiting {
     invitations: Mutex<HashMap<[u8; 32], (Invitation, Instant)>>,
     offers: Mutex<HashMap<ApprovalId, (Offer, Instant)>>,
     held: Mutex<HashMap<PasskeyId, (Held, Instant)>>,
+    /// What was made with which code.
+    used: Mutex<HashMap<[u8; 32], (PasskeyId, Instant)>>,
 }
 
 impl Waiting {
@@ -89,6 +93,17 @@ impl Waiting {
     /// Takes the link, whatever comes of it.
     pub(crate) fn end(&self, word: &str) -> Result<Invitation> {
         take(&self.invitations, &hash(word), LINK).ok_or_else(no_link)
+    }
+
+    /// This was made with a code.
+    pub(super) fn used(&self, word: &str, id: PasskeyId) {
+        insert(&self.used, hash(word), id, USED);
+    }
+
+    /// What was made with a code, as far as that is known.
+    pub(super) fn made_with(&self, word: &str) -> Option<PasskeyId> {
+        let all = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&hash(word)).filter(|(_, since)| since.elapsed() < USED).map(|(id, _)| *id)
     }
 
     /// Keeps what was made with a code until its operator said whether it is theirs.
@@ -193,7 +208,7 @@ fn no_link() -> BrokerError {
         "this code is not good: it is another one, was used, or is older than five minutes",
     )
     .hint(
-        "have another one made: `keywright passkey add`; if it was used and that was not you, somebody else can approve as you now: \
-         `keywright passkey list`, and remove it",
+        "have another one made: `keywright passkey add`; if it was used and that was not you, remove what was made with it: \
+         `keywright passkey list`",
     )
 }

@@ -115,7 +115,7 @@ impl Broker {
             .await?;
         if request.digest.to_string() != likes.digest {
             let message = "the plan is not the one that you were shown; look again";
-            return Err(BrokerError::new(Code::Conflict, message));
+            return Err(BrokerError::outdated(message));
         }
         let grant = self.like(operator, &request, was_granted, likes).await?;
         let id = ApprovalId::generate(self.now(), entropy()?);
@@ -221,6 +221,6 @@ impl Broker {
 }
 
 fn anew() -> BrokerError {
-    BrokerError::new(Code::Conflict, "the template was applied anew since; a grant would be for another one")
+    BrokerError::outdated("the template was applied anew since; a grant would be for another one")
         .hint("decide on the next request with it")
 }

@@ -76,6 +76,7 @@ deeds! {
     OperatorRemove = "operator.remove", "An operator was removed.";
     OperatorTouch = "operator.touch", "An operator's passkey signed a deed; the deed's own entries follow.";
     PasskeyAdd = "passkey.add", "An operator enrolled a passkey.";
+    PasskeyHold = "passkey.hold", "A passkey was made with an operator's code, and counts only once they say that it is theirs.";
     PasskeyRefuse = "passkey.refuse", "What was made with an operator's code was not theirs, and never counted.";
     PasskeyRemove = "passkey.remove", "An operator's passkey was removed.";
     WorkloadAdd = "workload.add", "A workload got a token.";

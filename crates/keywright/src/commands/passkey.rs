@@ -121,8 +121,11 @@ async fn compared(app: &App, before: &Value, link: &Value) -> Done {
 
 fn list(passkeys: Value) -> Done {
     let now = Timestamp::now();
+    let held = held(&passkeys, now);
     if items(&passkeys, "passkeys").is_empty() {
-        return Ok(Output::new(passkeys, "no passkeys yet").talk("next: keywright passkey add"));
+        let text = format!("no passkeys yet{held}");
+        let output = Output::new(passkeys, text);
+        return Ok(if held.is_empty() { output.talk("next: keywright passkey add") } else { output });
     }
     let mut list =
         List::new(&["passkey", "operator", "name", "good at", "fingerprint", "added", "last used"]);
@@ -140,6 +143,25 @@ fn list(passkeys: Value) -> Done {
             }),
         ]);
     }
-    let text = list.render();
+    let text = format!("{}{held}", list.render().trim_end());
     Ok(Output::new(passkeys, text))
+}
+
+/// What is held: no passkeys yet, and what to do about each.
+fn held(passkeys: &Value, now: Timestamp) -> String {
+    let told = |one: &Value| {
+        let field = |name| field(one, name);
+        let at = when::short(&field("added_at"), now);
+        format!(
+            "\n\nheld: {} was made with a code of {} at {} ({at}), with the fingerprint {}\n  \
+             Nobody can approve with it. It counts only if the terminal that told the code is answered with yes, and is gone after five \
+             minutes.\n  Not yours: keywright passkey remove {}",
+            field("name"),
+            field("operator"),
+            field("origin"),
+            field("fingerprint"),
+            field("id"),
+        )
+    };
+    items(passkeys, "held").iter().map(told).collect()
 }

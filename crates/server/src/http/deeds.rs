@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::extract::rejection::{FormRejection, JsonRejection};
 use axum::extract::{Form, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::{Extension, Json};
 use keywright_broker::Code;
@@ -26,12 +26,16 @@ use crate::call::Passed;
 /// How long a page waits for what follows from a touch; then it goes on by itself.
 const WAIT: Duration = Duration::from_secs(20);
 
+/// What tells a page's script that what the page shows is not so any more.
+const OUTDATED: HeaderName = HeaderName::from_static("keywright-outdated");
+
 type Answered = Result<Json<Value>, Response>;
 
 /// A failure as an answer to a script.
 pub(super) fn refused(failure: impl Into<Failure>) -> Response {
     let failure = failure.into();
-    (status(&failure), Json(failure)).into_response()
+    let mark = failure.outdated.then(|| [(OUTDATED, HeaderValue::from_static("1"))]);
+    (status(&failure), mark, Json(failure)).into_response()
 }
 
 /// The status that says the same.

@@ -39,7 +39,7 @@ fn status(value: &Value) -> Option<Status> {
 
 /// A failure, with every list there even if it is empty.
 fn refusal(failure: &Failure) -> Value {
-    let Failure { schema, code, message, hint, reasons, alternatives } = failure;
+    let Failure { schema, code, message, hint, reasons, alternatives, .. } = failure;
     let mut value = json!({
         "schema": schema, "code": code, "message": message, "reasons": reasons, "alternatives": alternatives,
     });

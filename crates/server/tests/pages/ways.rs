@@ -107,3 +107,29 @@ async fn without_a_passkey_nothing_looks_as_if_it_could_be_pressed() {
         assert!(!text.contains("class=\"deed\"") && !text.contains("name=\"reason\""), "{path}: {text}");
     }
 }
+
+#[tokio::test]
+async fn only_what_says_that_a_page_is_outdated_is_taken_for_it() {
+    let house = House::new().await;
+    let (request, digest) = house.waiting("PROD", "x").await;
+    let session = house.comes_in().await;
+    let offers = async |digest: &str| {
+        let act = json!({ "act": "approve", "request": request, "digest": digest });
+        let cookie = [("cookie", session.as_str())];
+        let answer = house.sends(&Method::POST, "/touch/offer", Body::Json(act), &cookie).await;
+        let is_marked = answer.headers().contains_key("keywright-outdated");
+        (answer.status().as_u16(), is_marked, answer.text().await.unwrap())
+    };
+    let (status, is_marked, said) = offers(&digest).await;
+    assert!(status == 409 && !is_marked && said.contains("you have no passkey"), "{status} {said}");
+    let (status, is_marked, said) = offers(&"0".repeat(64)).await;
+    assert!(
+        status == 409 && is_marked && said.contains("not the one that you were shown"),
+        "{status} {said}"
+    );
+    house.world.broker.reject(&house.world.ana().await, &request, "x").await.unwrap();
+    let (status, is_marked, said) = offers(&digest).await;
+    assert!(status == 409 && is_marked && said.contains("does not wait"), "{status} {said}");
+    // Nothing of it stands in what is said.
+    assert!(!said.contains("outdated"), "{said}");
+}

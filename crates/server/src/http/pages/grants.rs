@@ -87,6 +87,8 @@ pub(super) struct Likes {
     pub(super) uses: Vec<Choice>,
     /// Where keys go, of this name only or of any.
     pub(super) names: Vec<Choice>,
+    /// Whether a key lies at this place that lives.
+    pub(super) is_taken: bool,
 }
 
 /// Something that can be chosen; nothing stands for any number.
@@ -124,35 +126,25 @@ pub(super) async fn likes(door: &Arc<Door>, operator: &OperatorName, review: &Re
         agent: Shown::of(grant.agent.as_str()),
         says: vec![Part::facts(facts)],
         names: names(&grant, is_taken, any_name),
+        is_taken,
         days: days.collect(),
         uses: uses.collect(),
     })
 }
 
-/// Where the keys go, in words that can be chosen among. The place of a key that lives is none of them, as no other key can go there:
-/// only where nothing else can be chosen it stands, with what it waits for.
+/// Where the keys go, in words that can be chosen among: this place alone first, and chosen, also where a key lies there that lives.
+/// Keys of any name are nobody's choice but by their own hand.
 fn names(grant: &StandingGrant, is_taken: bool, any_name: Option<Vec<DestinationPattern>>) -> Vec<Choice> {
-    let choice = |value: &str, grant: &StandingGrant, note: &str, is_chosen| Choice {
+    let note = if is_taken { " only (taken just now)" } else { " only" };
+    let choice = |value: &str, grant: &StandingGrant, note: &str| Choice {
         value: value.to_owned(),
         label: Shown::of(format!("{}{note}", destinations(grant))),
-        is_chosen,
+        is_chosen: value == "this",
     };
     let wider = any_name.filter(|wider| *wider != grant.destinations);
     let wider = wider.map(|wider| StandingGrant { destinations: wider, ..grant.clone() });
-    let any = wider.map(|wider| choice("any", &wider, ", keys of any name", is_taken));
-    match (any, is_taken) {
-        (Some(any), true) => vec![any],
-        (Some(any), false) => vec![choice("this", grant, " only", true), any],
-        (None, true) => {
-            vec![choice(
-                "this",
-                grant,
-                " only: it covers nothing until the key that is there is revoked",
-                true,
-            )]
-        }
-        (None, false) => vec![choice("this", grant, " only", true)],
-    }
+    let any = wider.map(|wider| choice("any", &wider, ", keys of any name"));
+    std::iter::once(choice("this", grant, note)).chain(any).collect()
 }
 
 /// That one was given, and for what.
@@ -188,5 +180,56 @@ fn destinations(grant: &StandingGrant) -> String {
     match &grant.directory {
         Some(directory) => format!("{} from {directory}", all.join(", ")),
         None => all.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keywright_core::id::GrantId;
+
+    use super::*;
+
+    #[test]
+    fn this_place_alone_stands_first_and_is_chosen_whatever_lies_there() {
+        let pattern = |text: &str| vec![DestinationPattern::parse(text).unwrap()];
+        let now = Timestamp::UNIX_EPOCH;
+        let grant = StandingGrant {
+            id: GrantId::generate(now, [7; 10]),
+            operator: "ana".parse().unwrap(),
+            agent: "bot".parse().unwrap(),
+            template: "cloudflare/dns-edit".parse().unwrap(),
+            template_version: 1,
+            project: "web".parse().unwrap(),
+            environment: "dev".parse().unwrap(),
+            parameters: std::collections::BTreeMap::new(),
+            any_parameters: false,
+            destinations: pattern("embedded:web/dev/CF"),
+            directory: None,
+            ttl_max: keywright_core::span::Span::from_seconds(60),
+            uses: None,
+            given_at: now,
+            until: now,
+        };
+        for (is_taken, any_name, labels) in [
+            (false, None, vec!["embedded:web/dev/CF only"]),
+            (true, None, vec!["embedded:web/dev/CF only (taken just now)"]),
+            (
+                false,
+                Some("embedded:web/dev/*"),
+                vec!["embedded:web/dev/CF only", "embedded:web/dev/*, keys of any name"],
+            ),
+            (
+                true,
+                Some("embedded:web/dev/*"),
+                vec!["embedded:web/dev/CF only (taken just now)", "embedded:web/dev/*, keys of any name"],
+            ),
+            (true, Some("embedded:web/dev/CF"), vec!["embedded:web/dev/CF only (taken just now)"]),
+        ] {
+            let all = names(&grant, is_taken, any_name.map(pattern));
+            assert_eq!(all.iter().map(|one| one.label.to_string()).collect::<Vec<_>>(), labels);
+            let chosen: Vec<bool> = all.iter().map(|one| one.is_chosen).collect();
+            assert_eq!(chosen, (0..labels.len()).map(|at| at == 0).collect::<Vec<_>>());
+            assert_eq!(all.first().map(|one| one.value.as_str()), Some("this"));
+        }
     }
 }

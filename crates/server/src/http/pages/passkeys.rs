@@ -33,6 +33,15 @@ pub(crate) async fn list(State(door): State<Arc<Door>>, Looks(operator): Looks) 
         rows: passkeys.iter().map(row).collect(),
         empty: "There are none yet.",
     };
+    let held = door.broker.held_passkeys();
+    let told = held.iter().map(|one| {
+        let words = format!(
+            "Held: {} was made with a code of {} at {}, with the fingerprint {}. Nobody can approve with it: it counts only if the \
+             terminal that told the code is answered with yes, and is gone after five minutes.",
+            one.name, one.operator, one.origin, one.fingerprint
+        );
+        Part::Note(Shown::of(words), Tone::Warn)
+    });
     let mut deeds = vec![Deed {
         act: "invite",
         field: "",
@@ -53,8 +62,18 @@ pub(crate) async fn list(State(door): State<Arc<Door>>, Looks(operator): Looks) 
         asks: "",
         command: Shown::of(format!("keywright passkey remove {}", one.id)),
     }));
-    Page::new("passkeys", "Passkeys", &operator)
-        .with(Part::Table(table))
+    deeds.extend(held.iter().filter(|one| one.operator == operator).map(|one| Deed {
+        act: "forget",
+        field: "passkey",
+        of: Shown::of(one.id.to_string()),
+        label: Shown::of(format!("Throw {} away", one.name)),
+        says: Shown::of("It is held, and was made with a code of yours: not yours if you did not make it."),
+        tone: Tone::Bad,
+        asks: "",
+        command: Shown::of(format!("keywright passkey remove {}", one.id)),
+    }));
+    let page = Page::new("passkeys", "Passkeys", &operator).with(Part::Table(table));
+    told.fold(page, Page::with)
         .with(Part::heading("what you can do"))
         .with(super::deeds(&door, &operator, deeds).await)
         .answer(&door, &operator)
