@@ -118,6 +118,13 @@ await step("two people approve, each with a touch, and the key is made", async (
 await step("less is approved as it is shown", async () => {
   await page.goto(at(asks.less));
   await page.getByText("Approve with less").click();
+  // What is chosen and not shown yet is not approved, nor is all of it in its place.
+  await page.waitForFunction(() => !document.querySelector("#approve button").disabled);
+  await page.getByLabel("live no longer than").selectOption("7d");
+  assert.ok(await page.locator("#approve button").isDisabled());
+  await page.getByText("below you chose something else: show that first").waitFor();
+  await page.getByLabel("live no longer than").selectOption("");
+  assert.ok(await page.locator("#approve button").isEnabled(), "as it was");
   await page.getByLabel("live no longer than").selectOption("7d");
   await page.getByRole("button", { name: "Show that" }).click();
   await page.getByText("This is less than what was asked for: 7d instead of 120d.").waitFor();
@@ -434,11 +441,11 @@ await step("who ends everything of an agent reads before how much that is, and a
   assert.ok(living > 1);
   await bob.page.goto(`${ORIGIN}/agents/builder`);
   const form = bob.page.locator("form[data-act=revoke_all]");
-  await form.getByText(`${living} keys that it asked for are revoked, `).waitFor();
+  await form.getByText(`Revokes ${living} keys that it asked for, `).waitFor();
   await form.getByLabel("reason").fill("its host was taken over");
   await form.getByRole("button").click();
   await bob.page.getByText(new RegExp(`^${living} keys revoked, and confirmed gone; \\d+ requests? turned down; the agent is paused$`)).waitFor();
-  await bob.page.locator("form[data-act=revoke_all]").getByText("No key of it lives, and it is paused.").waitFor();
+  await bob.page.locator("form[data-act=revoke_all]").getByText("No key of it lives. Pauses it.").waitFor();
   await bob.page.getByRole("link", { name: "its entry in the log" }).click();
   await bob.page.waitForURL(/\/audit\/ent_\d+$/);
 });

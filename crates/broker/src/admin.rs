@@ -20,6 +20,7 @@ use keywright_ledger::{Agent, ConfiguredStore, Connection, LedgerError, Operator
 use crate::auth::{Proven, new_token};
 use crate::broker::Broker;
 use crate::clock::entropy;
+use crate::derive::ambiguous;
 use crate::error::{BrokerError, Code, Result};
 use crate::mask::FINGERPRINT;
 use crate::outside::{DOTENV, EMBEDDED, connect, connect_store, owner_of_connection, owner_of_store};
@@ -98,7 +99,8 @@ impl Broker {
         self.secret_came(&new.credential).await?;
         let print = self.keyring.fingerprint(&new.credential).to_hex();
         let provider = connect(&connection, new.credential)?;
-        let health = provider.check().await?;
+        let mut health = provider.check().await?;
+        let kind = connection.kind.clone();
         self.refuse_managed(&connection, provider.own_key_id().await?).await?;
         let who = operator.caller().who();
         let (known, digest) = (known_as(CONNECTION, connection.name.as_str()), of_connection(&connection));
@@ -117,6 +119,8 @@ impl Broker {
         });
         written.await?;
         self.rails.coming(&known, &digest);
+        let ambiguous = self.ledger.read(move |tx| ambiguous(tx, &kind)).await?;
+        health.warnings.extend(ambiguous);
         Ok(health)
     }
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use keywright_catalog::Catalog;
 use keywright_core::grant::Resource;
 use keywright_core::id::RequestId;
-use keywright_core::name::{ConnectionName, TemplateId};
+use keywright_core::name::{ConnectionName, Kind, TemplateId};
 use keywright_core::place::Place;
 use keywright_core::plan::{Destination, Plan, Principal};
 use keywright_core::provider::Provider;
 use keywright_core::text::Untrusted;
-use keywright_ledger::{AppliedTemplate, Connection};
+use keywright_ledger::{AppliedTemplate, Connection, LedgerError, Tx};
 
 use crate::ask::ParsedAsk;
 use crate::broker::Broker;
@@ -302,4 +302,22 @@ fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Vec<String>
     scored.retain(|(score, _)| *score > 0);
     scored.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
     scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
+}
+
+/// What to say of templates that name no connection, where there are several to their provider.
+pub(crate) fn ambiguous(tx: &Tx<'_>, kind: &Kind) -> std::result::Result<Option<String>, LedgerError> {
+    if tx.sound_connections()?.iter().filter(|one| one.kind == *kind).count() < 2 {
+        return Ok(None);
+    }
+    let all = tx.templates()?.into_iter().map(|applied| applied.resolved.template);
+    let without = all.filter(|one| one.provider == *kind && one.connection.is_none());
+    let without: Vec<String> = without.map(|one| format!("`{}`", one.id)).collect();
+    Ok((!without.is_empty()).then(|| {
+        format!(
+            "there are several connections to provider `{kind}` now, and no key is made by {}, which do not say through which: \
+             write `connection = \"NAME\"` below the `provider` line of each, and apply it again (a new version voids the standing \
+             grants for the one before)",
+            without.join(", ")
+        )
+    }))
 }

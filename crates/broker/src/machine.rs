@@ -84,6 +84,12 @@ pub fn of_home(root: &Path) -> Vec<Finding> {
         Finding::new("home-modes", Verdict::Wrong, format!("other users can read {}", open.join(", ")))
             .hint(format!("chmod -R go-rwx {}", root.display()))
     });
+    if let Err(error) = rustix::fs::access(root, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
+        let what = format!("nothing can be written in {}: {error}", root.display());
+        let finding = Finding::new("home-writable", Verdict::Wrong, what);
+        findings
+            .push(finding.hint("no key can be made or revoked, and nothing be put on record, until it can"));
+    }
     if let Some(repository) = root.ancestors().find(|folder| folder.join(".git").exists()) {
         let what = format!("the home lies in the git repository {}", repository.display());
         findings.push(Finding::new("home-place", Verdict::Warning, what).hint("move it out of there"));

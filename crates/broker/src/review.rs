@@ -158,13 +158,16 @@ pub fn subject(plan: &Plan) -> String {
 
 /// How a request stands, for people.
 #[must_use]
-pub fn stands(status: Status) -> &'static str {
+pub fn stands(status: Status, needed: u8) -> &'static str {
     match status {
         Status::PendingApproval => "waits for approval",
+        // Nobody had to approve it.
+        Status::Active if needed == 0 => "the key is in force",
+        Status::InProgress if needed == 0 => "the key is being made",
         Status::Active => "approved; the key is in force",
         Status::Denied => "denied by policy",
         Status::Rejected => "turned down",
-        Status::Expired => "expired: nobody decided in time",
+        Status::Expired => "expired: nobody decided",
         Status::Failed => "failed",
         Status::InProgress => "approved; the key is being made",
         Status::Revoked => "over: the key was revoked",
@@ -353,7 +356,7 @@ impl Broker {
         Review {
             request: id,
             status: request.status,
-            stands: stands(request.status),
+            stands: stands(request.status, request.approvals_needed),
             subject: subject(&request.plan),
             digest: request.digest.to_string(),
             match_code: id.match_code(),

@@ -147,6 +147,9 @@ impl<'e> Told<'e> {
             (Deed::RequestRepeat, ..) => ("asked for once more".to_owned(), Tone::Plain),
             (Deed::RequestNarrow, ..) => ("cut down before it was approved".to_owned(), Tone::Good),
             (Deed::RequestReject, ..) => ("turned down".to_owned(), Tone::Bad),
+            (Deed::RequestExpire, ..) if !fact("because").is_empty() => {
+                (format!("expired: {}", Untrusted::capped(fact("because"), 300)), Tone::Warn)
+            }
             (Deed::RequestExpire, ..) => ("nobody decided in time".to_owned(), Tone::Warn),
             (Deed::ApprovalGive, ..) => (format!("approved, with {}", how(record)), Tone::Good),
             (Deed::GrantUse, ..) => {

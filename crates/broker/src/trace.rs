@@ -183,6 +183,14 @@ pub struct Done {
     pub keys: Vec<KeySummary>,
     /// What those used, where somebody counts it.
     pub spent: Option<Spent>,
+    /// How many of its requests and proposals wait for people.
+    pub waits: u64,
+}
+
+/// How many requests and proposals of an agent wait for people.
+fn waiting_of(tx: &Tx<'_>, agent: &AgentName) -> std::result::Result<u64, LedgerError> {
+    let proposals = tx.proposals()?.iter().filter(|one| one.agent == *agent).count();
+    Ok(tx.requests_pending("agent", agent.as_str())? + proposals as u64)
 }
 
 impl Broker {
@@ -255,7 +263,7 @@ impl Broker {
             let spent = spent(tx, &keys)?;
             let keys =
                 keys.into_iter().map(|key| with_life(tx, key)).collect::<std::result::Result<_, _>>()?;
-            Ok::<_, LedgerError>(Done { requests, keys, spent })
+            Ok::<_, LedgerError>(Done { requests, keys, spent, waits: waiting_of(tx, &agent)? })
         });
         Ok(done.await?)
     }
@@ -272,7 +280,7 @@ impl Broker {
                 let last = tx.requests_of(&Principal::Agent(name.clone()), 1)?.into_iter().next();
                 Ok::<_, LedgerError>(Glance {
                     keys: if is_few { keys.len().to_string() } else { format!("more than {ALIVE}") },
-                    waits: tx.requests_pending("agent", name.as_str())?,
+                    waits: waiting_of(tx, name)?,
                     spent: if is_few { spent(tx, &keys)? } else { None },
                     asked_at: last.map(|request| request.created_at),
                 })

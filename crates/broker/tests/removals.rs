@@ -35,6 +35,26 @@ fn cf() -> keywright_core::name::ConnectionName {
 }
 
 #[tokio::test]
+async fn whoever_adds_a_second_connection_hears_which_templates_do_not_say_which() {
+    let world = World::new().await;
+    let new = NewConnection {
+        name: "second".parse().unwrap(),
+        kind: "cloudflare".parse().unwrap(),
+        base_url: Some(world.sandbox.base_url()),
+        account: Some(world.sandbox.account_id().to_owned()),
+        extra: BTreeMap::new(),
+        credential: Secret::new(world.sandbox.parent_token().to_owned()),
+    };
+    let health = world.broker.add_connection(&world.ana().await, new).await.unwrap();
+    let said = health.warnings.join("; ");
+    assert!(
+        said.contains("no key is made by `cloudflare/dns-edit`") && said.contains("connection ="),
+        "{said}"
+    );
+    assert_eq!(world.request(&ask("example.com", "A")).await.unwrap_err().code, Code::Conflict);
+}
+
+#[tokio::test]
 async fn what_waits_for_approval_ends_with_its_connection() {
     let world = World::new().await;
     let ana = world.ana().await;

@@ -153,7 +153,7 @@ function seen(button, last, seconds) {
     since = isIn && document.visibilityState === "visible" ? now : null;
     soon.textContent = left <= 0 ? "" : since === null ? `when you have seen ${last?.localName === "tr" ? "the last row" : "all of it"}` : `in ${Math.ceil(left / 1000)} s`;
     if (left > 0) return void setTimeout(look, 100);
-    button.disabled = false;
+    button.disabled = Boolean(button.dataset.other);
     // Somebody wanted to go there before.
     if (button.dataset.wanted) button.focus();
   };
@@ -175,6 +175,24 @@ for (const form of document.querySelectorAll("form.deed")) {
     } else if (form.id === "grant") seen(button, form, 1);
     else button.disabled = false;
   }
+}
+
+// What is approved is what is shown: where something less is chosen, it has to be shown first.
+const less = document.querySelector("details.less form");
+if (less) {
+  less.reset();
+  const chosen = () => new URLSearchParams(new FormData(less)).toString();
+  const [shown, approve, show] = [chosen(), document.querySelector("#approve button"), less.querySelector("button")];
+  const first = document.createElement("small");
+  first.className = "first";
+  approve.after(first);
+  less.addEventListener("change", () => {
+    const isOther = chosen() !== shown;
+    approve.dataset.other = isOther ? "1" : "";
+    approve.disabled = isOther || Boolean(document.querySelector("#approve .soon")?.textContent);
+    first.textContent = isOther ? "below you chose something else: show that first" : "";
+    show.className = isOther ? "good" : "quiet";
+  });
 }
 
 // Of several at once each can be left out, down to two of them.

@@ -269,9 +269,12 @@ fn lives(plan: &Plan) -> String {
 
 /// How often a key is rotated, in words: before its version ends.
 fn rotates(rotation: &Rotation, ttl: Span) -> String {
-    let every = rotation.longest(ttl);
+    let longest = rotation.longest(ttl);
+    // In hours, which people can read: never later than it is.
+    let hours = Span::from_seconds(longest.seconds() / 3_600 * 3_600);
+    let every = if hours.seconds() == 0 { longest } else { hours };
     let early =
-        if every < rotation.every { format!(", before the version of {ttl} ends") } else { String::new() };
+        if longest < rotation.every { format!(", before the version of {ttl} ends") } else { String::new() };
     format!("by itself, every {every} at the latest{early}")
 }
 
@@ -354,7 +357,8 @@ fn evidence(review: &Review, request: &Request, known: &Known) -> Lines {
         _ => format!("{given} of {}{}", review.needed, names(&review.approved)),
     };
     let tone = if given >= usize::from(review.needed) { Tone::Good } else { Tone::Plain };
-    known
+    let is_waiting = review.status == Status::PendingApproval;
+    let lines = known
         .settled
         .lines(Lines::new(), &review.reasons)
         .plain("policies", review.policies.iter().cloned())
@@ -362,9 +366,9 @@ fn evidence(review: &Review, request: &Request, known: &Known) -> Lines {
         .plain("spent", known.spent.map(|spent| spending(&spent, request)))
         .toned("approvals", needs, tone)
         .all("may approve", may_approve(review))
-        .time("asked", review.created_at)
-        .time("waits until", review.expires_at)
-        .add("digest", review.digest.clone())
+        .time("asked", review.created_at);
+    let lines = if is_waiting { lines.time("waits until", review.expires_at) } else { lines };
+    lines.add("digest", review.digest.clone())
 }
 
 /// What the keys that an agent has used so far.

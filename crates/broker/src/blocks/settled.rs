@@ -45,7 +45,12 @@ impl Settled {
                     let because = record.facts.get("because").and_then(|why| why.as_str());
                     settled.reason = because.map(str::to_owned);
                 }
-                (Deed::RequestExpire, _) => settled.expired = Some(format!("nobody decided in time, {at}")),
+                (Deed::RequestExpire, _) => {
+                    let because = record.facts.get("because").and_then(|why| why.as_str());
+                    let because = because.map(|why| Untrusted::capped(why, 300).to_string());
+                    let why = because.unwrap_or_else(|| "nobody decided in time".to_owned());
+                    settled.expired = Some(format!("{why}, {at}"));
+                }
                 _ => {}
             }
         }

@@ -28,11 +28,12 @@ plain words; or find_permissions. No template fits? propose_template; a human re
 prompt. Use a fresh idempotency_key for each key that you want, and the same one to retry.
 3. Act on the receipt's status:
 - active: the key works and lies at the places listed.
-- pending_approval: ask your human to run `keywright review show REQUEST` and to compare match_code; then poll \
+- pending_approval: ask your human to open review_url, or to run `keywright review show REQUEST`, and to compare \
+match_code; then poll \
 check_request with wait_seconds 25. You can't approve, and there is no way around it.
 - in_progress: poll check_request.
 - denied: read reasons and alternatives; the same request is denied again.
-- expired: nobody decided in time; it was not denied. rejected: a human said no.
+- expired: nobody decided; it was not denied. rejected: a human said no.
 
 Programs get their keys when they are started: `keywright run --project P --env E -- COMMAND` sets the variables, or \
 they read the store that the receipt names. Write the code so that it reads the variable.
@@ -91,8 +92,8 @@ pub(super) static VERBS: LazyLock<Vec<Verb>> = LazyLock::new(|| {
         verb::<RequestKey>(
             ("request_key", "Request a key", Effect::AddsOnce),
             "Asks for a key and answers with a receipt, never with the secret. The key is made at the provider, tried, \
-             and written to the store. `pending_approval` is no error: tell your human to run `keywright review show \
-             REQUEST` and to compare match_code, then poll check_request. Safe to retry with the same idempotency_key.",
+             and written to the store. `pending_approval` is no error: tell your human to open review_url, or to run \
+             `keywright review show REQUEST`, and to compare match_code, then poll check_request. Safe to retry with the same idempotency_key.",
             outputs::receipt(),
             |given, cwd| Ok(read::<RequestKey>(given)?.asked(cwd)),
         ),

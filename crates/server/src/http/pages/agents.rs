@@ -101,22 +101,27 @@ struct Ends {
 impl Ends {
     fn says(&self) -> String {
         let more = if self.is_more { "more than " } else { "" };
-        let mut all = vec![match self.keys {
-            0 => "No key of it lives".to_owned(),
-            1 => "1 key that it asked for is revoked".to_owned(),
-            keys => format!("{more}{keys} keys that it asked for are revoked"),
-        }];
+        let mut all = Vec::new();
+        match self.keys {
+            0 => {}
+            1 => all.push("revokes 1 key that it asked for".to_owned()),
+            keys => all.push(format!("revokes {more}{keys} keys that it asked for")),
+        }
         match self.waits {
             0 => {}
-            1 => all.push("1 request that waits is turned down".to_owned()),
-            waits => all.push(format!("{waits} requests that wait are turned down")),
+            1 => all.push("turns down 1 request that waits".to_owned()),
+            waits => all.push(format!("turns down {waits} requests that wait")),
         }
         match self.grants {
             0 => {}
-            1 => all.push("1 grant is removed".to_owned()),
-            grants => all.push(format!("{grants} grants are removed")),
+            1 => all.push("removes 1 grant".to_owned()),
+            grants => all.push(format!("removes {grants} grants")),
         }
-        format!("{}, and it is paused.", all.join(", "))
+        let none = if self.keys == 0 { "No key of it lives. " } else { "" };
+        all.push("pauses it".to_owned());
+        let says = all.join(", ");
+        let (first, rest) = says.split_at(1);
+        format!("{none}{}{rest}.", first.to_uppercase())
     }
 }
 
@@ -135,10 +140,10 @@ fn deeds(name: &str, is_there: bool, is_paused: bool, ends: &Ends) -> Vec<Deed> 
     let mut deeds = Vec::new();
     if is_there && is_paused {
         let command = format!("keywright agent resume {name}");
-        deeds.push(deed("resume", "Resume", "It may ask again.", Tone::Plain, "", command));
+        deeds.push(deed("resume", "Resume", "Lets it ask again.", Tone::Plain, "", command));
     } else if is_there {
         let command = format!("keywright agent pause {name} --reason TEXT");
-        let says = "What it asks for is refused, until somebody resumes it. Its keys live on.";
+        let says = "Refuses what it asks for, until somebody resumes it. Its keys live on.";
         deeds.push(deed("pause", "Pause", says, Tone::Warn, "reason", command));
     }
     let command = format!("keywright agent revoke-all {name} --reason TEXT");
@@ -261,7 +266,8 @@ pub(crate) async fn one(
             Text::of(request.plan.name.as_str()).to(&["r", &request.id.to_string()]),
             Text::of(request.plan.template.to_string()),
             Text::of(format!("{} / {}", request.plan.project, request.plan.environment)),
-            Text::of(keywright_broker::review::stands(request.status)).toned(of_status(request.status)),
+            Text::of(keywright_broker::review::stands(request.status, request.approvals_needed))
+                .toned(of_status(request.status)),
             Text::at(request.created_at, now),
         ]
     };
@@ -287,7 +293,7 @@ pub(crate) async fn one(
     let ends = Ends {
         keys: done.keys.len(),
         is_more: done.keys.len() >= rows,
-        waits: done.requests.iter().filter(|one| one.status == Status::PendingApproval).count(),
+        waits: usize::try_from(done.waits).unwrap_or(usize::MAX),
         grants: grants.len(),
     };
     let mut came = Vec::new();

@@ -63,7 +63,7 @@ pub(super) async fn standing(door: &Door, operator: &OperatorName, grants: &[Gra
         field: "grant",
         of: Shown::of(one.grant.id.to_string()),
         label: Shown::of(format!("Remove the grant for {}", one.grant.template)),
-        says: Shown::of("Nothing is approved by it any more. Keys that were made by it live on."),
+        says: Shown::of("Has it approve nothing any more. Keys that were made by it live on."),
         tone: Tone::Warn,
         asks: "",
         command: Shown::of(format!("keywright grant remove {}", one.grant.id)),

@@ -406,24 +406,24 @@ fn deeds(trace: &Trace) -> Vec<Doing> {
     let switched = trace.saga.as_ref().is_some_and(|saga| saga.phase.has_switched());
     if trace.disabled_at.is_some() {
         let command = format!("keywright key enable {id} --reason TEXT");
-        deeds.push(deed("enable", "Switch on", "It works again at once.", Tone::Plain, command));
+        deeds.push(deed("enable", "Switch on", "Lets it work again, at once.", Tone::Plain, command));
     } else {
         let command = format!("keywright key rotate {id}");
-        let says = "A successor is made and placed; the old one ends once nobody uses it.";
+        let says = "Makes a successor and places it; the old one ends once nobody uses it.";
         deeds.push(deed("rotate", "Rotate", says, Tone::Plain, command));
         let command = format!("keywright key rotate {id} --leaked --reason TEXT");
-        let says = "A successor is made; the old one ends as soon as it is in force, used or not.";
+        let says = "Makes a successor; the old one ends as soon as that is in force, used or not.";
         deeds.push(deed("rotate_leaked", "Replace: it leaked", says, Tone::Bad, command));
         let command = format!("keywright key disable {id} --reason TEXT");
-        let says = "It stops working, and can be switched on again. Not every provider has that.";
+        let says = "Stops it from working; it can be switched on again. Not every provider has that.";
         deeds.push(deed("disable", "Switch off", says, Tone::Warn, command));
     }
     if switched {
         let command = format!("keywright key rotate {id} --end-old --reason TEXT");
-        let says = "The version before ends now, whoever uses it.";
+        let says = "Ends the version before now, whoever uses it.";
         deeds.push(deed("end_old", "End the old one", says, Tone::Bad, command));
     }
     let command = format!("keywright key revoke {id} --reason TEXT");
-    deeds.push(deed("revoke", "Revoke", "It ends for good, whoever uses it.", Tone::Bad, command));
+    deeds.push(deed("revoke", "Revoke", "Ends it for good, whoever uses it.", Tone::Bad, command));
     deeds
 }

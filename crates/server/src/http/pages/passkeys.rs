@@ -57,7 +57,7 @@ pub(crate) async fn list(State(door): State<Arc<Door>>, Looks(operator): Looks) 
         field: "passkey",
         of: Shown::of(one.id.to_string()),
         label: Shown::of(format!("Remove {}", one.name)),
-        says: Shown::of("What was approved with it and not used yet counts no more."),
+        says: Shown::of("Has what was approved with it, and was not used yet, count no more."),
         tone: Tone::Bad,
         asks: "",
         command: Shown::of(format!("keywright passkey remove {}", one.id)),

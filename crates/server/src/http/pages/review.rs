@@ -74,6 +74,8 @@ struct OfSeveral {
 
 /// What an operator can decide.
 struct Decision {
+    /// Whoever asked is paused since.
+    is_paused: bool,
     /// All of what would be signed is on the page.
     is_whole: bool,
     is_template: bool,
@@ -297,6 +299,7 @@ async fn of_key(
                     is_chosen: less.without.contains(&one.id),
                 })
                 .collect(),
+            is_paused: is_paused(door, &review.plan.principal),
             is_less: !less.is_nothing(),
             smaller: Shown::of(smaller.words()),
             voids: Shown::of(voids),
@@ -341,6 +344,10 @@ async fn of_key(
     }
 }
 
+fn is_paused(door: &Door, principal: &Principal) -> bool {
+    matches!(principal, Principal::Agent(agent) if door.broker.paused(agent).is_some())
+}
+
 fn of_template(
     door: &Door,
     proposed: &Proposed,
@@ -351,6 +358,7 @@ fn of_template(
     // Nobody signs what they could not see.
     let is_whole = Part::shows_all_of(proposed.source.raw());
     let decision = (proposed.status == "pending").then(|| Decision {
+        is_paused: proposed.agent.parse().is_ok_and(|agent| door.broker.paused(&agent).is_some()),
         is_whole,
         is_template: true,
         digest: Shown::of(hex::encode(Sha256::digest(proposed.source.raw().as_bytes()))),
