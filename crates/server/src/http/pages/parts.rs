@@ -116,6 +116,9 @@ pub(super) struct Text {
     pub(super) whole: String,
 }
 
+/// A word of so many characters is not broken in a table.
+const LONGEST_WORD: usize = 28;
+
 impl Text {
     pub(super) fn of(text: impl AsRef<str>) -> Self {
         Self {
@@ -125,6 +128,11 @@ impl Text {
             time: String::new(),
             whole: String::new(),
         }
+    }
+
+    /// Whether there is a word in it that leaves the others of its row no room.
+    pub(super) fn is_long(&self) -> bool {
+        self.text.to_string().split_whitespace().any(|word| word.chars().count() > LONGEST_WORD)
     }
 
     /// All of somebody else's words.
