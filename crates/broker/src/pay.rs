@@ -33,33 +33,15 @@ pub(crate) struct Paying {
 }
 
 impl Paying {
-    /// Waits until nobody else tries a debt.
-    async fn turn(&self, id: RevocationId) -> Turn<'_> {
+    /// Waits until nobody else tries a debt; the right to try it.
+    async fn turn(&self, id: RevocationId) -> tokio::sync::OwnedMutexGuard<()> {
         let turn = {
             let mut turns = lock(&self.turns);
-            // Whoever stopped waiting left theirs.
+            // Those of debts that nobody tries any more.
             turns.retain(|_, turn| Arc::strong_count(turn) > 1);
             Arc::clone(turns.entry(id).or_default())
         };
-        Turn { all: self, id, held: Some(turn.lock_owned().await) }
-    }
-}
-
-/// The right to try one debt.
-struct Turn<'a> {
-    all: &'a Paying,
-    id: RevocationId,
-    held: Option<tokio::sync::OwnedMutexGuard<()>>,
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let mut turns = lock(&self.all.turns);
-        drop(self.held.take());
-        // Under the lock nobody comes to it: whoever waits has it already.
-        if turns.get(&self.id).is_some_and(|turn| Arc::strong_count(turn) == 1) {
-            turns.remove(&self.id);
-        }
+        turn.lock_owned().await
     }
 }
 
