@@ -118,6 +118,7 @@ impl Broker {
             trouble: None,
             fence: 1,
             switched_at: None,
+            ended_at: None,
         };
         let (new, who) = (renewal.clone(), operator.caller().who());
         let (owner, lease) = (self.owner.clone(), self.renewal_lease());

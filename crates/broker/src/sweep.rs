@@ -134,10 +134,10 @@ impl Broker {
                 }
                 Recognised::Ours { attempt, epoch } => {
                     seen.push(credential.provider_key_id.clone());
-                    if self.is_of_a_parent(connection, attempt, &credential.provider_key_id).await? {
+                    let id = credential.provider_key_id.clone();
+                    if self.is_of_a_parent(connection, attempt, &id, before).await? {
                         continue;
                     }
-                    let id = credential.provider_key_id.clone();
                     match self.adopt_or_owe(connection, (attempt, epoch), id, before).await? {
                         Fate::Owned => found.owned += 1,
                         Fate::Owed => found.orphans.push(credential.provider_key_id),
@@ -185,12 +185,13 @@ impl Broker {
     }
 
     /// Whether a marked credential is what a connection lives by, or came of giving it another one: that has a way of its own.
-    /// One that was given up and lives all the same is looked for again.
+    /// One that was given up, and lives all the same after that, is looked for again.
     async fn is_of_a_parent(
         &self,
         connection: &ConnectionName,
         attempt: AttemptId,
         provider_key_id: &str,
+        listed_at: Timestamp,
     ) -> Result<bool> {
         let of = connection.clone();
         let found = self.ledger.read(move |tx| {
@@ -205,7 +206,9 @@ impl Broker {
             (true, None, _) => Ok(false),
             (_, Some(renewal), is_busy) => {
                 let may_change = !is_busy && self.refuse_if_forked().is_ok();
-                if renewal.phase == RenewalPhase::Failed && may_change {
+                // What ended in the time to come was edited.
+                let is_newer = renewal.ended_at.is_some_and(|at| at >= listed_at && at <= self.now());
+                if renewal.phase == RenewalPhase::Failed && may_change && !is_newer {
                     let again =
                         move |tx: &Tx<'_>| tx.move_renewal(&renewal, RenewalPhase::Sent, Some(SEEN_ALIVE));
                     self.ledger.write(again).await?;

@@ -105,6 +105,34 @@ async fn a_lost_answer_leaves_the_parent_and_nothing_beside_it() {
 }
 
 #[tokio::test]
+async fn what_was_given_up_while_a_list_was_on_its_way_is_not_looked_for_again() {
+    let world = World::new().await;
+    let before = parents(&world);
+    inject(&world, Fault::on(CREATE.0, CREATE.1, FaultKind::ReplyLostAfterCommit).times(1));
+    // Nothing that was made can end at first, so that it is in the next list.
+    let refused = FaultKind::Status { status: 503, retry_after: None };
+    inject(&world, Fault::on("DELETE", "/accounts/*/tokens/*", refused).times(100));
+    rotate(&world).await.unwrap_err();
+    assert_eq!((open(&world.broker).await, parents(&world).len()), (1, before.len() + 1));
+    world.sandbox.clear_faults();
+    let lists = || world.sandbox.calls().iter().filter(|call| call.path.ends_with("/tokens")).count();
+    let slow = FaultKind::Slow { delay_ms: 1_500, trickle_ms: 0 };
+    inject(&world, Fault::on("GET", "/accounts/*/tokens", slow).times(1));
+    let earlier = lists();
+    let other = async {
+        while lists() == earlier {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        world.clock.advance(jiff::SignedDuration::from_secs(61));
+        world.broker.reconcile().await.unwrap();
+        assert_eq!((open(&world.broker).await, parents(&world)), (0, before.clone()));
+    };
+    let (late, ()) = tokio::join!(world.broker.reconcile(), other);
+    assert_eq!((late.unwrap().orphans.len(), open(&world.broker).await), (0, 0));
+    works(&world, "TOKEN").await;
+}
+
+#[tokio::test]
 async fn a_create_that_never_came_is_looked_for_until_it_can_take_no_effect_any_more() {
     let world = World::new().await;
     let before = parents(&world);

@@ -54,12 +54,14 @@ pub struct ParentRenewal {
     pub fence: u64,
     /// Since when the successor is in force, by the database's clock.
     pub switched_at: Option<Timestamp>,
+    /// Since when nothing is left to be done.
+    pub ended_at: Option<Timestamp>,
 }
 
 pub(crate) const FACTS: Facts =
     Facts { table: "parents", what: "parent's successor", count: 6, columns: COLUMNS };
-const COLUMNS: &str =
-    "id, connection, marker, parent, beside, sent_at, phase, tries, trouble, fence, switched_at, mac";
+const COLUMNS: &str = "id, connection, marker, parent, beside, sent_at, phase, tries, trouble, fence, switched_at, ended_at, \
+     mac";
 /// Nobody works on it. `$1` is the time by which leases go, and `$2` further ahead of it than anything is leased.
 const FREE: &str = "ended_at IS NULL AND (lease_until IS NULL OR lease_until <= $1 OR lease_until > $2)";
 
@@ -118,6 +120,7 @@ impl ParentRenewal {
             trouble: row.maybe_text(8)?.map(str::to_owned),
             fence: row.count(9)?,
             switched_at: row.maybe_time(10)?,
+            ended_at: row.maybe_time(11)?,
         })
     }
 
