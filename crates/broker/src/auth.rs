@@ -107,7 +107,14 @@ impl Broker {
     /// [`Code::Unauthenticated`] when it fits nobody.
     pub async fn operator(&self, name: Option<&OperatorName>, passphrase: Secret) -> Result<Proven> {
         let _turn = self.sessions.stretching.acquire().await;
-        let (slot, _, signing) = unlock(&self.ledger, name, passphrase).await?;
+        let (slot, _, signing) = match unlock(&self.ledger, name, passphrase).await {
+            Ok(unlocked) => unlocked,
+            Err(error) if error.code == Code::Unauthenticated => {
+                self.note_wrong_passphrase(&error).await;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
         // A slot that somebody else put there opens as well, to another master key than this home's.
         let operator = slot.vouched(&self.keyring)?;
         self.ledger.catch_up().await?;

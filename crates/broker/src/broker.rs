@@ -19,6 +19,7 @@ use tokio::sync::OnceCell;
 use crate::auth::Sessions;
 use crate::crash::CrashAt;
 use crate::error::{BrokerError, Code, Result};
+use crate::guesses::Guesses;
 use crate::home::{Home, HomeLock};
 use crate::limits::Refusals;
 use crate::mask::{Known, Made};
@@ -80,6 +81,7 @@ pub struct Broker {
     pub(crate) outside: Outside,
     pub(crate) files: AuditFiles,
     pub(crate) sessions: Sessions,
+    pub(crate) guesses: Guesses,
     /// What waits for the touch of a passkey.
     pub(crate) waiting: Waiting,
     pub(crate) entries: Entries,
@@ -164,6 +166,7 @@ impl Broker {
             keyring,
             files,
             sessions: Sessions::default(),
+            guesses: Guesses::default(),
             waiting: Waiting::default(),
             entries: Entries::new()?,
             verifying: Verifying::default(),

@@ -81,6 +81,7 @@ mod error;
 pub mod find;
 pub mod grants;
 pub mod guards;
+mod guesses;
 mod health;
 pub mod holds;
 pub mod home;

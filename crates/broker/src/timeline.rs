@@ -321,6 +321,10 @@ fn house(record: &Record) -> Option<(String, Tone)> {
         Deed::ProjectTeardown => ("all keys of a project were given up".to_owned(), bad),
         Deed::PassphraseChange => ("a passphrase was changed".to_owned(), warn),
         Deed::SessionOpen => ("came in to look".to_owned(), plain),
+        Deed::SessionRefuse => {
+            let tries = record.facts.get("tries").and_then(Value::as_u64).unwrap_or_default();
+            (format!("{tries} passphrases were given that fit no operator"), bad)
+        }
         Deed::AuditAccept => ("the log was taken as it is, after its files were lost".to_owned(), bad),
         Deed::RestoreAccept => ("an older ledger was taken as it is".to_owned(), bad),
         Deed::BrokerStart => ("the broker came up".to_owned(), plain),

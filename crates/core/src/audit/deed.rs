@@ -95,6 +95,7 @@ deeds! {
     ProjectTeardown = "project.teardown", "All keys of a project were given up.";
     PassphraseChange = "passphrase.change", "An operator's passphrase changed.";
     SessionOpen = "session.open", "An operator opened a session.";
+    SessionRefuse = "session.refuse", "Passphrases that fit no operator were given, more than somebody mistypes.";
     AuditAccept = "audit.accept", "An operator took the audit log as it is, after its files were lost.";
     RestoreAccept = "restore.accept", "An operator took a ledger as it is that is older than what was known of it.";
     BrokerStart = "broker.start", "The broker came up.";

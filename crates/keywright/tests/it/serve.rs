@@ -95,6 +95,33 @@ fn a_broker_that_can_not_start_says_why_also_from_the_background() {
 }
 
 #[test]
+fn passphrases_that_fit_nobody_are_on_record_and_named_nowhere() {
+    let world = World::empty();
+    world.init();
+    world.secret("wrong", "wrong horse battery");
+    world.ok(&["serve", "--detach"]);
+    let entries = || {
+        let log = world.ok(&["audit", "log", "--limit", "100"]);
+        let all = log["entries"].as_array().unwrap().clone();
+        all.into_iter().filter(|entry| entry["deed"] == "session.refuse").collect::<Vec<_>>()
+    };
+    let guess = || world.plain(&["key", "list", "--json", "--passphrase-file", "wrong"]).expect(5);
+    for _ in 0..4 {
+        guess();
+    }
+    assert_eq!(entries(), Vec::<serde_json::Value>::new(), "somebody mistypes");
+    for _ in 0..4 {
+        guess();
+    }
+    let told = entries();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0]["facts"]["tries"], 5, "{told:?}");
+    assert!(!told[0].to_string().contains("horse"), "{told:?}");
+    world.ok(&["audit", "verify"]);
+    world.ok(&["stop"]);
+}
+
+#[test]
 fn a_service_manager_hands_the_passphrase_over_as_a_credential() {
     let world = World::empty();
     world.init();
