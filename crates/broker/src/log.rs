@@ -2,6 +2,7 @@
 //! so that these are looked for backwards among so many entries at a time, and it is said how far.
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use keywright_core::audit::{Deed, Entry, EntryId};
 use keywright_core::id::{KeyId, RequestId};
 use keywright_core::name::KeyName;
@@ -101,7 +102,9 @@ impl Broker {
         if let Ok(request) = RequestId::parse(text) {
             return Ok(Typed::About(About::These(Vec::new(), vec![request])));
         }
-        let (id, name) = (KeyId::parse(text).ok(), KeyName::parse(text).ok());
+        // A whole name, as in `web/dev/CF_TOKEN`.
+        let whole = if text.contains('/') { self.find_key(text).await.ok() } else { None };
+        let (id, name) = (KeyId::parse(text).ok().or(whole), KeyName::parse(text).ok());
         let digits = text.to_ascii_lowercase();
         let print = Some(digits)
             .filter(|one| (8..=64).contains(&one.len()) && one.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -171,6 +174,18 @@ impl Broker {
         });
         read.await.map_err(BrokerError::from)
     }
+}
+
+/// A day in UTC, or a moment; of a day that is an end its last second.
+#[must_use]
+pub fn moment_of(text: &str, is_end: bool) -> Option<Timestamp> {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Some(at);
+    }
+    let day = text.parse::<Date>().ok()?;
+    let day = if is_end { day.tomorrow().ok()? } else { day };
+    let start = format!("{day}T00:00:00Z").parse::<Timestamp>().ok()?;
+    if is_end { start.checked_sub(jiff::SignedDuration::from_secs(1)).ok() } else { Some(start) }
 }
 
 /// Between which places what is sought lies, by its times.

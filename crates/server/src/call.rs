@@ -5,6 +5,7 @@
 
 mod agent;
 mod grant;
+mod log;
 mod login;
 mod notify;
 mod passed;
@@ -21,6 +22,7 @@ use keywright_broker::passkey::Counts;
 
 pub use agent::AgentCall;
 pub use grant::GrantWish;
+pub use log::LogWish;
 pub use login::{Login, ReaderLogin};
 pub use notify::NewNotify;
 pub use passed::Passed;
@@ -484,6 +486,8 @@ pub enum OperatorCall {
         /// The newest first.
         newest_first: bool,
     },
+    /// Entries of the audit log that somebody looks for, the newest first.
+    AuditSearch(Box<LogWish>),
     /// Everything about one key.
     AuditTrace {
         /// A key's id or name, a request's id, or a fingerprint.

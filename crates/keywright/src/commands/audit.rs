@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use keywright_broker::Code;
+use keywright_broker::log::moment_of;
 use keywright_broker::passkey::signed_by_whom_it_says;
+use keywright_core::audit::Deed;
 use keywright_ledger::audit_files;
 use keywright_server::answer::Failure;
-use keywright_server::call::OperatorCall;
+use keywright_server::call::{LogWish, OperatorCall};
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -27,14 +29,16 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Show the newest entries, or those from a place on.
+    /// Show the newest entries, those from a place on, or those that you look for.
     Log {
         /// From this entry on, oldest first; without it, the newest.
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", conflicts_with = "sought")]
         from: Option<u64>,
         /// At most so many.
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
+        #[command(flatten)]
+        sought: Sought,
     },
     /// Everything about one key: who asked and why, who approved, what it can do, where it is, what happened to it.
     Trace {
@@ -58,12 +62,80 @@ enum Command {
     },
 }
 
+/// Which entries of the log.
+#[derive(clap::Args)]
+#[group(id = "sought", multiple = true)]
+struct Sought {
+    /// Only about this key, request or entry: its id, or a key's name or fingerprint.
+    #[arg(long, value_name = "WHAT")]
+    about: Option<String>,
+    /// Only of this deed, as in `key.request`; `--deed help` names them.
+    #[arg(long, value_name = "DEED", value_parser = deed)]
+    deed: Option<Deed>,
+    /// Only by an agent, operator or workload of this name.
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+    /// Only what did not go well.
+    #[arg(long)]
+    failed: bool,
+    /// Not older: a day in UTC, as in 2026-12-24, or a moment in RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    since: Option<Timestamp>,
+    /// Not newer: the whole of a day in UTC, or a moment in RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = until)]
+    until: Option<Timestamp>,
+    /// Only entries before this place, where a search goes on.
+    #[arg(long, value_name = "N")]
+    before: Option<u64>,
+}
+
+fn deed(text: &str) -> Result<Deed, String> {
+    let all = || Deed::ALL.iter().map(|deed| deed.as_str()).collect::<Vec<_>>().join(", ");
+    text.parse().map_err(|_| format!("the deeds are {}", all()))
+}
+
+fn since(text: &str) -> Result<Timestamp, String> {
+    moment(text, false)
+}
+
+fn until(text: &str) -> Result<Timestamp, String> {
+    moment(text, true)
+}
+
+fn moment(text: &str, is_end: bool) -> Result<Timestamp, String> {
+    moment_of(text, is_end)
+        .ok_or_else(|| "it is no day as in 2026-12-24, and no moment in RFC 3339".to_owned())
+}
+
+impl Sought {
+    /// What the broker is asked; none where nothing in particular is looked for.
+    fn wish(self, limit: u32) -> Option<LogWish> {
+        let Self { about, deed, by, failed, since, until, before } = self;
+        let went_well = failed.then_some(false);
+        let wish = LogWish { about, deed, by, went_well, since, until, before, limit };
+        let nothing = LogWish {
+            about: None,
+            deed: None,
+            by: None,
+            went_well: None,
+            since: None,
+            until: None,
+            before: None,
+            limit,
+        };
+        (wish != nothing).then_some(wish)
+    }
+}
+
 /// How many entries are fetched at a time.
 const PAGE: u32 = 500;
 
 pub(crate) async fn run(app: &App, args: Args) -> Done {
     match args.command {
-        Command::Log { from, limit } => log(app, from, limit).await,
+        Command::Log { from, limit, sought } => match sought.wish(limit) {
+            Some(wish) => search(app, &wish).await,
+            None => log(app, from, limit).await,
+        },
         Command::Trace { what } => {
             let trace = app.everyday(|| OperatorCall::AuditTrace { what: what.clone() }).await?;
             let mut text = String::new();
@@ -105,6 +177,32 @@ async fn log(app: &App, from: Option<u64>, limit: u32) -> Done {
     let all = items(&log, "entries");
     let text = if all.is_empty() { "no entries".to_owned() } else { entries(all) };
     Ok(Output::new(log, text))
+}
+
+async fn search(app: &App, wish: &LogWish) -> Done {
+    let mut log = app.everyday(|| OperatorCall::AuditSearch(Box::new(wish.clone()))).await?;
+    if let Some(entries) = log.get_mut("entries").and_then(Value::as_array_mut) {
+        entries.reverse();
+    }
+    let all = items(&log, "entries");
+    let mut text = if all.is_empty() { "nothing of that is on record here".to_owned() } else { entries(all) };
+    let edited = joined(&log, "edited");
+    if !edited.is_empty() {
+        let said = format!(
+            "changed since they were written, and not to be believed: {edited} (`keywright audit verify`)"
+        );
+        text = format!("{}\n{text}", toned(&said, Tone::Bad));
+    }
+    let looked = field(&log, "looked_down_to");
+    let talk = log.get("before").and_then(Value::as_u64).map(|before| match looked.is_empty() {
+        true => format!("older ones: the same with --before {before}"),
+        false => format!("looked at down to {looked}; further down: the same with --before {before}"),
+    });
+    let output = Output::new(log, text);
+    Ok(match talk {
+        Some(talk) => output.talk(talk),
+        None => output,
+    })
 }
 
 fn entries(all: &[Value]) -> String {

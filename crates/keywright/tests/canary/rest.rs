@@ -59,13 +59,14 @@ fn what_somebody_pasted_is_masked_in_every_form_of_the_log(ground: &Ground) {
 
     let out = world.path("exported");
     let out = out.to_str().unwrap();
-    let views: [(&[&str], &str); 9] = [
+    let views: [(&[&str], &str); 10] = [
         (&["audit", "log", "--json", "--from", "0", "--limit", "1000"], MASKED),
         (&["audit", "export"], MASKED),
         (&["audit", "export", "--json"], MASKED),
         (&["review", "show", &id, "--json"], MASKED),
         (&["audit", "trace", key, "--json"], "\"name\":\"OWN\""),
         (&["audit", "log", "--from", "0", "--limit", "1000"], "request.reject"),
+        (&["audit", "log", "--deed", "request.reject", "--limit", "1000"], "request.reject"),
         (&["audit", "trace", key], "OWN"),
         (&["review", "show", &id], "turned down"),
         (&["audit", "export", "--out", out], "copied to"),

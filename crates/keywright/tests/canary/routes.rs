@@ -76,7 +76,7 @@ fn whatever_an_agent_sends_no_answer_repeats_a_secret() {
 fn no_verb_of_an_operator_does_anything(ground: &Ground) {
     let (token, mut line) = (ground.token("agents", "builder"), Line::to(ground));
     let (key, request) = start(ground, &mut line, &token);
-    let before = line.call(&json!({ "from": "anybody" }));
+    let (before, entries) = standing(&mut line);
     assert_eq!(before["ok"]["health"]["keys_active"], 1, "{before}");
     for verb in verbs::<OperatorCall>() {
         let call = operators(&verb, &key, &request);
@@ -94,12 +94,25 @@ fn no_verb_of_an_operator_does_anything(ground: &Ground) {
             let refused = line.call(&json!({ "from": "operator", "login": login, "call": call }));
             assert!(["unauthenticated", "not_found"].contains(&code(&refused)), "{verb}: {refused}");
         }
-        let nobody = line.call(&json!({ "from": "anybody", "call": call, "token": token }));
+        let mut nobody = line.call(&json!({ "from": "anybody", "call": call, "token": token }));
+        without_entries(&mut nobody);
         assert!(nobody["error"].is_object() || nobody == before, "{verb}: {nobody}");
     }
-    let after = line.call(&json!({ "from": "anybody" }));
+    let (after, now) = standing(&mut line);
     assert_eq!(after, before, "nothing happened, and nothing came into being");
+    assert_eq!(now, entries + 1, "but that so many passphrases were wrong");
     ground.search("the socket", &line.said, "unauthenticated");
+}
+
+/// How the broker stands, and how many entries the log has.
+fn standing(line: &mut Line) -> (Value, u64) {
+    let mut status = line.call(&json!({ "from": "anybody" }));
+    let entries = without_entries(&mut status);
+    (status, entries.unwrap())
+}
+
+fn without_entries(status: &mut Value) -> Option<u64> {
+    status.pointer_mut("/ok/health")?.as_object_mut()?.remove("audit_entries")?.as_u64()
 }
 
 fn secrets_are_delivered_to_a_workload_only(ground: &Ground) {

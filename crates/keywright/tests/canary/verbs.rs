@@ -101,6 +101,7 @@ pub(crate) fn operators(verb: &str, key: &str, request: &str) -> Value {
         "review_approve" => json!({ "request": request, "digest": "0".repeat(64) }),
         "review_reject" => json!({ "request": request, "reason": "r" }),
         "audit_log" => json!({ "from": 0, "limit": 1_000, "newest_first": false }),
+        "audit_search" => json!({ "about": key, "limit": 1_000 }),
         "audit_trace" => json!({ "what": key }),
         new => panic!("operators can say `{new}`, and there is no case of it here"),
     };

@@ -117,6 +117,7 @@ fn every_command_answers_with_a_document_that_names_its_schema() {
         (vec!["reconcile"], 0, "reconcile"),
         (vec!["run", "--project", "none", "--only", "NOTHING", "--", "true"], 1, "error"),
         (vec!["audit", "log"], 0, "entries"),
+        (vec!["audit", "log", "--about", "web/dev/CF_TOKEN"], 0, "entries"),
         (vec!["audit", "trace", "web/dev/CF_TOKEN"], 0, "trace"),
         (vec!["audit", "verify"], 0, "verification"),
         (vec!["audit", "export"], 0, "entries"),

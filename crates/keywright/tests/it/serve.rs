@@ -117,6 +117,23 @@ fn passphrases_that_fit_nobody_are_on_record_and_named_nowhere() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0]["facts"]["tries"], 5, "{told:?}");
     assert!(!told[0].to_string().contains("horse"), "{told:?}");
+    // They are found by what is asked about them.
+    let of_deed = world.ok(&["audit", "log", "--deed", "session.refuse", "--failed"]);
+    assert_eq!(of_deed["entries"], serde_json::json!(told), "{of_deed}");
+    let id = told[0]["id"].as_str().unwrap();
+    assert_eq!(world.ok(&["audit", "log", "--about", id])["entries"], serde_json::json!(told));
+    for other in [&["--by", "nobody"][..], &["--until", "2020-02-02"], &["--before", "0", "--failed"]] {
+        let found = world.ok(&[&["audit", "log"], other].concat());
+        assert_eq!(found["entries"], serde_json::json!([]), "{other:?}");
+    }
+    let deeds = world.ok(&["audit", "log", "--by", "alice", "--since", "2020-02-02", "--limit", "1"]);
+    assert!(deeds["before"].is_u64(), "there are older ones: {deeds}");
+    assert_eq!(
+        world.alice(&["audit", "log", "--about", "web/dev/NONE", "--json"]).expect(1).json()["code"],
+        "not_found"
+    );
+    world.alice(&["audit", "log", "--deed", "nothing"]).expect(2);
+    world.alice(&["audit", "log", "--from", "1", "--failed"]).expect(2);
     world.ok(&["audit", "verify"]);
     world.ok(&["stop"]);
 }

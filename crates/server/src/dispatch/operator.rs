@@ -7,6 +7,7 @@ use std::time::Duration;
 use keywright_broker::admin::{NewConnection, NewStore};
 use keywright_broker::adopt::Adoption;
 use keywright_broker::auth::Proven;
+use keywright_broker::log::{About, Sought, Typed};
 use keywright_broker::record::Caller;
 use keywright_broker::spend::By;
 use keywright_broker::switch_off::Switch;
@@ -20,7 +21,7 @@ use tokio::sync::watch;
 use super::agent::state_of;
 use super::{Peer, invalid, read};
 use crate::answer::Failure;
-use crate::call::OperatorCall as Op;
+use crate::call::{LogWish, OperatorCall as Op};
 use crate::views;
 
 /// How long a command waits for a mint.
@@ -101,6 +102,7 @@ pub(super) async fn run(
         | Op::ReviewApprove { .. }
         | Op::ReviewReject { .. } => review(broker, operator, call).await,
         Op::AuditLog { .. }
+        | Op::AuditSearch(..)
         | Op::AuditTrace { .. }
         | Op::AuditPublish
         | Op::AuditAccept
@@ -414,6 +416,7 @@ async fn audit(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, Fa
                 AuditFilter { from, limit: limit.min(10_000), newest_first, ..AuditFilter::default() };
             Ok(views::entries(&broker.log(filter).await?))
         }
+        Op::AuditSearch(wish) => search(broker, *wish).await,
         Op::LedgerCheck => {
             let (rows, edited) = broker.soundness().await?;
             Ok(json!({ "schema": "keywright/ledger-check/1", "rows": rows, "edited": edited }))
@@ -426,4 +429,28 @@ async fn audit(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, Fa
             Ok(json!({ "schema": "keywright/checkpoint/1", "size": size }))
         }
     }
+}
+
+async fn search(broker: &Broker, wish: LogWish) -> Result<Value, Failure> {
+    let LogWish { about, deed, by, went_well, since, until, before, limit } = wish;
+    let mut sought = Sought { about: About::Anything, deed, who: by, went_well, from: since, to: until };
+    let limit = limit.min(1_000);
+    if let Some(text) = about {
+        match broker.typed(&text).await? {
+            Typed::About(about) => sought.about = about,
+            Typed::Entry(entry) => {
+                let one = AuditFilter { from: entry.0, limit: 1, ..AuditFilter::default() };
+                return Ok(views::entries(&broker.log(one).await?));
+            }
+            Typed::Name(name) => {
+                let name = keywright_core::text::escaped(&name);
+                return Err(Failure::new(
+                    Code::NotFound,
+                    format!("`{name}` is no key, request or entry here"),
+                )
+                .hint("`--by NAME` looks for what somebody of that name did"));
+            }
+        }
+    }
+    Ok(views::found_entries(&broker.search_log(sought, before, limit).await?))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use keywright_broker::denied::Denied;
 use keywright_broker::find::{self, Found, Planned};
 use keywright_broker::guards::CheckedTemplate;
+use keywright_broker::log;
 use keywright_broker::parent::Renewed;
 use keywright_broker::passkey::PasskeyShown;
 use keywright_broker::pause::Paused;
@@ -12,7 +13,7 @@ use keywright_broker::proposals::Stands;
 use keywright_broker::review::Pending;
 use keywright_broker::teardown::Teardown;
 use keywright_broker::{Broker, DryRun};
-use keywright_core::audit::Entry;
+use keywright_core::audit::{Entry, EntryId};
 use keywright_core::id::RequestId;
 use keywright_core::name::{AgentName, OperatorName};
 use keywright_core::policy::{CaseResult, Effect};
@@ -348,6 +349,25 @@ pub fn workloads(workloads: &[Workload]) -> Value {
 #[must_use]
 pub fn entries(entries: &[Entry]) -> Value {
     json!({ "schema": "keywright/entries/1", "entries": entries })
+}
+
+/// Entries that somebody looked for; and from where on to look for more.
+#[must_use]
+pub fn found_entries(found: &log::Found) -> Value {
+    let mut value = entries(&found.entries);
+    if let Some(object) = value.as_object_mut() {
+        if let Some(older) = found.older {
+            object.insert("before".to_owned(), json!(older));
+        }
+        if let Some(down_to) = found.down_to {
+            object.insert("looked_down_to".to_owned(), json!(EntryId(down_to).to_string()));
+        }
+        if !found.edited.is_empty() {
+            let edited: Vec<String> = found.edited.iter().map(ToString::to_string).collect();
+            object.insert("edited".to_owned(), json!(edited));
+        }
+    }
+    value
 }
 
 /// Something in the inbox.

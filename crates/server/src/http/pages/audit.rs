@@ -8,9 +8,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use futures::stream;
 use jiff::Timestamp;
-use jiff::civil::Date;
 use keywright_broker::entry::{EntryShown, Signing};
-use keywright_broker::log::{About, Found, Sought, Typed};
+use keywright_broker::log::{About, Found, Sought, Typed, moment_of};
 use keywright_broker::verify::Verified;
 use keywright_broker::{BrokerError, timeline};
 use keywright_core::audit::{Deed, Entry, EntryId, Principal, Record};
@@ -55,7 +54,7 @@ impl Which {
         let deed = (!self.deed.is_empty()).then(|| self.deed.parse::<Deed>());
         let deed = deed.and_then(|deed| deed.map_err(|error| wrong.push(error.to_string())).ok());
         let mut moment = |text: &str, is_end: bool| {
-            let found = (!text.trim().is_empty()).then(|| at(text.trim(), is_end))?;
+            let found = (!text.trim().is_empty()).then(|| moment_of(text.trim(), is_end))?;
             if found.is_none() {
                 wrong.push(format!("`{}` is no day as in 2026-12-24, and no time", said(text)));
             }
@@ -87,17 +86,6 @@ impl Which {
             Field::text("to", "to", self.to.trim(), "2026-12-24"),
         ]
     }
-}
-
-/// A day in UTC, or a moment; of a day that is an end its last second.
-fn at(text: &str, is_end: bool) -> Option<Timestamp> {
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Some(at);
-    }
-    let day = text.parse::<Date>().ok()?;
-    let day = if is_end { day.tomorrow().ok()? } else { day };
-    let start = format!("{day}T00:00:00Z").parse::<Timestamp>().ok()?;
-    if is_end { start.checked_sub(jiff::SignedDuration::from_secs(1)).ok() } else { Some(start) }
 }
 
 /// An entry in one row.
