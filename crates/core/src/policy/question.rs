@@ -10,6 +10,7 @@ use super::{Action, vocabulary::VOCABULARY};
 use crate::name::OperatorName;
 use crate::plan::{Plan, Principal};
 use crate::template::ResolvedTemplate;
+use crate::verdict::sounds_like_production;
 
 /// One question to the policies. The constructors allow only what makes sense: nobody mints a key from a key.
 #[derive(Debug, Clone)]
@@ -179,6 +180,10 @@ impl Question {
         if let Some((project, environment)) = place {
             put("project", text(project.as_str()));
             put("environment", text(environment.as_str()));
+            put(
+                "sounds_like_production",
+                RestrictedExpression::new_bool(sounds_like_production(environment)),
+            );
         }
         if let Some(ask) = &self.ask {
             // The template compares parameters without regard to case, and so do the providers; a policy that
