@@ -102,14 +102,18 @@ impl Broker {
         if Digest::from_hex(shown) != Some(waiting.digest) {
             return Err(BrokerError::outdated("the plan is not the one that you were shown; look again"));
         }
-        if self.rederive(&waiting.plan).await?.digest().ok() != Some(waiting.digest) {
-            return Err(BrokerError::outdated(
-                "what would happen now is not what was asked: the template, the zone or the connection changed since",
-            )
-            .hint("reject it, and have the agent ask again"));
-        }
+        self.refuse_outdated(&waiting).await?;
         self.refuse_approver(&waiting, operator).await?;
         Ok((asked, waiting))
+    }
+
+    /// That what a request says is still what would happen.
+    async fn refuse_outdated(&self, request: &Request) -> Result<()> {
+        if self.rederive(&request.plan).await?.digest().ok() == Some(request.digest) {
+            return Ok(());
+        }
+        let message = "what would happen now is not what was asked: the template, the zone or the connection changed since";
+        Err(BrokerError::outdated(message).hint("reject it, and have the agent ask again"))
     }
 
     /// Puts signed approvals on record, and those mints begin of which it was the last that was needed. `used` is the passkey that
@@ -168,6 +172,8 @@ impl Broker {
         if less.is_nothing() {
             return Ok(request);
         }
+        // Less than what was asked: not of what the template allows by now.
+        self.refuse_outdated(&request).await?;
         let mut wish = request.plan.clone();
         if let Some(text) = &less.ttl {
             let ttl = Span::parse(text).map_err(BrokerError::invalid)?;

@@ -25,6 +25,7 @@ use crate::error::{BrokerError, Code, Result};
 use crate::limits::counts_besides;
 use crate::outside::DOTENV;
 use crate::rails::{FACT, POLICY, of_policy, of_template};
+use crate::remove::end_what_waits;
 
 /// Longer lives than this, in days, deserve a look.
 const LONG: u64 = 180;
@@ -348,7 +349,15 @@ impl Broker {
             if !wider.is_empty() {
                 record.facts.insert("wider".to_owned(), serde_json::json!(wider.len()));
             }
+            let ends = record.who.clone();
             tx.audit(record)?;
+            let id = &resolved.template.id;
+            let reason = format!(
+                "template `{id}` was put in force anew (version {version}) since this was asked; ask again if it is still needed"
+            );
+            end_what_waits(tx, &ends, &reason, |plan| {
+                plan.template == *id && plan.template_version != version
+            })?;
             Ok::<_, BrokerError>((version, digest))
         });
         let (version, digest) = written.await?;

@@ -3,6 +3,7 @@
 use keywright_core::audit::{Deed, Record, Stage, Subject, Who};
 use keywright_core::key::{Key, KeyState};
 use keywright_core::name::{ConnectionName, StoreName, TemplateId};
+use keywright_core::plan::Plan;
 use keywright_core::receipt::Status;
 use keywright_ledger::{LedgerError, RequestFilter, Tx};
 
@@ -53,7 +54,8 @@ impl Broker {
                 return Err(BrokerError::new(Code::Conflict, what)
                     .hint("`keywright reconcile` tries to finish that; then remove it again"));
             }
-            end_what_waits(tx, &wanted, &who)?;
+            let reason = format!("connection `{wanted}` was removed; ask again if it is still needed");
+            end_what_waits(tx, &who, &reason, |plan| plan.connection == wanted)?;
             tx.remove_connection(&wanted)?;
             tx.erase_sealed(&owner_of_connection(&connection))?;
             let mut record = Record::new(tx.now(), Deed::ProviderRemove, Stage::Note, who);
@@ -122,22 +124,19 @@ impl Broker {
     }
 }
 
-/// Ends the requests that wait for approval through a connection: what people would approve is not what they saw any more.
-fn end_what_waits(
+/// Ends the requests that wait for approval and of which `is_it`: what people would approve is not what they saw any more.
+pub(crate) fn end_what_waits(
     tx: &Tx<'_>,
-    connection: &ConnectionName,
     who: &Who,
+    reason: &str,
+    is_it: impl Fn(&Plan) -> bool,
 ) -> std::result::Result<(), LedgerError> {
     let filter = RequestFilter { status: Some(Status::PendingApproval), limit: u32::MAX };
-    for request in tx.requests(&filter)? {
-        if request.plan.connection != *connection {
-            continue;
-        }
-        let reason = format!("connection `{connection}` was removed; ask again if it is still needed");
+    for request in tx.requests(&filter)?.into_iter().filter(|request| is_it(&request.plan)) {
         let mut record = of_request(tx.now(), Deed::RequestExpire, Stage::Note, who.clone(), &request);
         record.facts.insert("because".to_owned(), serde_json::json!(reason));
         let entry = tx.audit(record)?;
-        tx.move_request(request.id, Status::PendingApproval, Status::Expired, &[reason], entry)?;
+        tx.move_request(request.id, Status::PendingApproval, Status::Expired, &[reason.to_owned()], entry)?;
     }
     Ok(())
 }

@@ -92,9 +92,18 @@ async fn a_template_that_changed_after_the_ask_needs_a_new_approval() {
     let ana = world.ana().await;
     let changed = keywright_testkit::DNS_EDIT.replace("ttl_default = \"30d\"", "ttl_default = \"29d\"");
     world.broker.apply_template(&ana, &changed).await.unwrap();
-    let late = world.broker.approve(&ana, &id, &review.digest, &Less::default(), Duration::ZERO).await;
-    assert_eq!(late.unwrap_err().code, Code::Conflict);
-    assert_eq!(live(&world), 0);
+    for less in [Less::default(), Less { ttl: Some("1d".to_owned()), without: Vec::new() }] {
+        let late = world.broker.approve(&ana, &id, &review.digest, &less, Duration::ZERO).await;
+        assert_eq!(late.unwrap_err().code, Code::Conflict);
+    }
+    // It is said to whoever asked, and the next ask is another one.
+    let told = world.broker.check(&World::agent("bot").principal, &id, Duration::ZERO).await;
+    let again = world.request(&production("cloudflare/dns-edit")).await.unwrap();
+    assert_eq!((live(&world), again.status), (0, Status::PendingApproval));
+    assert_ne!(again.request, receipt.request);
+    let told = told.unwrap();
+    assert_eq!(told.status, Status::Expired);
+    assert!(told.reasons.iter().any(|why| why.contains("put in force anew (version 2)")), "{told:?}");
 }
 
 #[tokio::test]
