@@ -1,9 +1,11 @@
 //! What there is of a key to be ended, and whether a credential that was to be revoked has ended.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use keywright_core::audit::{Deed, Stage};
-use keywright_core::id::{AttemptId, VersionId};
-use keywright_core::key::{AttemptOutcome, Key, Version, VersionState};
+use keywright_core::id::{AttemptId, KeyId, VersionId};
+use keywright_core::key::{Key, Version, VersionState};
 use keywright_core::provider::{Ended, Provider, ProviderError, Recovery};
 use keywright_core::span::Span;
 use keywright_ledger::{AuditFilter, LedgerError, Revocation, Tx};
@@ -14,6 +16,9 @@ use crate::inventory::peers_of;
 use crate::missing::APART;
 use crate::pay::LONGEST_PAUSE;
 use crate::revoke::GONE;
+
+/// The fact of an entry that names a credential which a provider gave by mistake, and which is somebody else's.
+pub(crate) const NOT_OURS: &str = "not_ours";
 
 /// Why a debt is left for a while.
 pub(crate) fn look_again(until: Timestamp) -> BrokerError {
@@ -138,9 +143,51 @@ pub(crate) struct Made {
     pub(crate) lives: bool,
 }
 
-/// What is to be ended of a key: its versions that live, and those that somebody else ended, which may come back. Rows can be
-/// deleted and states edited; so when no version seems to live, it is all that the log says was ever made for it. The provider knows
-/// what of it is gone.
+/// What the log tells of the credentials of a key, by the provider's ids of them.
+#[derive(Default)]
+struct Told {
+    /// What was made or adopted, and did not end since.
+    made: Vec<(String, Option<AttemptId>)>,
+    /// What a provider confirmed to be gone.
+    ended: HashSet<String>,
+    /// What the provider said by mistake: it is somebody else's.
+    not_ours: HashSet<String>,
+}
+
+impl Told {
+    fn of(tx: &Tx<'_>, key: KeyId) -> std::result::Result<Self, LedgerError> {
+        let filter =
+            AuditFilter { key: Some(key), limit: 10_000, newest_first: true, ..AuditFilter::default() };
+        let mut told = Self::default();
+        for stored in tx.audit_entries(&filter)? {
+            if tx.check_entry(&stored).is_err() {
+                continue;
+            }
+            let entry = stored.entry()?;
+            let record = entry.record();
+            let fact = |name: &str| record.facts.get(name).and_then(serde_json::Value::as_str);
+            told.not_ours.extend(fact(NOT_OURS).map(str::to_owned));
+            let Some(id) = fact("provider_key_id") else { continue };
+            match (record.deed, record.stage) {
+                (Deed::KeyRevoke, Stage::Outcome) if record.result.as_ref().is_some_and(|went| went.ok) => {
+                    told.ended.insert(id.to_owned());
+                }
+                // The newest come first: what ended before did so in another life.
+                (Deed::KeyMint, Stage::Note) | (Deed::KeyAdopt, Stage::Outcome)
+                    if !told.ended.contains(id) =>
+                {
+                    let attempt = record.subject.attempt.as_deref().and_then(|id| AttemptId::parse(id).ok());
+                    told.made.push((id.to_owned(), attempt));
+                }
+                _ => {}
+            }
+        }
+        Ok(told)
+    }
+}
+
+/// What is to be ended of a key: its versions that live, those that somebody else ended, which may come back, and whatever else the
+/// log says was ever made for it and not ended. Rows can be deleted and states edited; the provider knows what of it is gone.
 pub(crate) fn to_end(tx: &Tx<'_>, key: &Key) -> std::result::Result<Vec<Made>, LedgerError> {
     let of_version = |v: &Version, lives| Made {
         provider_key_id: v.provider_key_id.clone(),
@@ -148,32 +195,20 @@ pub(crate) fn to_end(tx: &Tx<'_>, key: &Key) -> std::result::Result<Vec<Made>, L
         attempt: Some(v.attempt),
         lives,
     };
-    let versions = tx.versions(key.id)?;
-    let is_living = |v: &&Version| v.state != VersionState::Revoked;
-    let mut made: Vec<_> = versions.iter().filter(is_living).map(|v| of_version(v, true)).collect();
-    let has_living = !made.is_empty();
-    made.extend(never_owed(tx, key, versions.clone())?.iter().map(|v| of_version(v, false)));
-    if has_living {
-        return Ok(made);
-    }
-    let filter = AuditFilter { key: Some(key.id), limit: 10_000, ..AuditFilter::default() };
-    for stored in tx.audit_entries(&filter)? {
-        if tx.check_entry(&stored).is_err() {
-            continue;
+    let (versions, told) = (tx.sound_versions(key.id)?, Told::of(tx, key.id)?);
+    let mut made = Vec::new();
+    for version in &versions {
+        let lives = version.state != VersionState::Revoked;
+        if lives || is_left(tx, key, &told, version)? {
+            made.push(of_version(version, lives));
         }
-        let entry = stored.entry()?;
-        let record = entry.record();
-        let id = record.facts.get("provider_key_id").and_then(serde_json::Value::as_str);
-        let came = matches!(
-            (record.deed, record.stage),
-            (Deed::KeyMint, Stage::Note) | (Deed::KeyAdopt, Stage::Outcome)
-        );
-        if let (true, Some(id)) = (came, id)
+    }
+    for (id, attempt) in told.made {
+        if !told.not_ours.contains(&id)
             && made.iter().all(|known| known.provider_key_id != id)
             && versions.iter().all(|known| known.provider_key_id != id)
         {
-            let attempt = record.subject.attempt.as_deref().and_then(|id| AttemptId::parse(id).ok());
-            made.push(Made { provider_key_id: id.to_owned(), version: None, attempt, lives: false });
+            made.push(Made { provider_key_id: id, version: None, attempt, lives: false });
         }
     }
     Ok(made)
@@ -209,33 +244,11 @@ pub(crate) fn is_to_end(tx: &Tx<'_>, key: &Key, version: &Version) -> std::resul
     Ok(false)
 }
 
-/// The versions of a key that are over and were never owed: somebody else ended them, and nobody here would end one that comes back.
-pub(crate) fn never_owed(
-    tx: &Tx<'_>,
-    key: &Key,
-    mut versions: Vec<Version>,
-) -> std::result::Result<Vec<Version>, LedgerError> {
-    versions.retain(|version| version.state == VersionState::Revoked);
-    let mut never = Vec::new();
-    for version in versions {
-        if !tx.was_owed(&key.connection, &version)?
-            && !is_of_another(tx, &version)?
-            && !has_another(tx, key, &version)?
-        {
-            never.push(version);
-        }
-    }
-    Ok(never)
-}
-
-/// Whether a version has the id of a credential that its attempt did not make: the provider said a wrong one.
-fn is_of_another(tx: &Tx<'_>, version: &Version) -> std::result::Result<bool, LedgerError> {
-    let uncertain = [AttemptOutcome::Sent, AttemptOutcome::AbsentSoFar, AttemptOutcome::Swept];
-    match tx.attempt(version.attempt) {
-        Ok(attempt) => Ok(uncertain.contains(&attempt.outcome)),
-        Err(LedgerError::Missing { .. } | LedgerError::Edited { .. }) => Ok(false),
-        Err(error) => Err(error),
-    }
+/// Whether a version is over and was not ended here, as the log has it: somebody else ended it, and nobody here would end it if it
+/// came back. What its rows say of that can be edited.
+fn is_left(tx: &Tx<'_>, key: &Key, told: &Told, version: &Version) -> std::result::Result<bool, LedgerError> {
+    let id = &version.provider_key_id;
+    Ok(!told.ended.contains(id) && !told.not_ours.contains(id) && !has_another(tx, key, version)?)
 }
 
 /// Whether the credential of a version that is over belongs to another one by now: it came back and was adopted.

@@ -6,7 +6,7 @@ use keywright_core::audit::{Deed, Stage, Who};
 use keywright_core::id::{IdEntropy, KeyId, RevocationId};
 use keywright_core::key::{Key, KeyState, Version, VersionState};
 use keywright_core::receipt::Status;
-use keywright_ledger::{LedgerError, NewRevocation, Tx};
+use keywright_ledger::{LedgerError, NewRevocation, Revocation, Tx};
 
 use crate::broker::Broker;
 use crate::clock::entropy;
@@ -90,7 +90,7 @@ pub(crate) fn owe_all(
     sent_at: Option<Timestamp>,
 ) -> std::result::Result<(), LedgerError> {
     // A key whose request is active did not fail, whatever its row says.
-    let lives = key.state == KeyState::Failed && tx.request(key.request)?.status == Status::Active;
+    let lives = key.state == KeyState::Failed && has_active_request(tx, key)?;
     if key.state == KeyState::Active || lives {
         tx.move_key(key.id, key.state, KeyState::Revoking)?;
     }
@@ -138,6 +138,16 @@ pub(crate) fn owe_all(
     Ok(())
 }
 
+fn has_active_request(tx: &Tx<'_>, key: &Key) -> std::result::Result<bool, LedgerError> {
+    match tx.request(key.request) {
+        Ok(request) => Ok(request.status == Status::Active),
+        Err(LedgerError::Edited { .. } | LedgerError::Missing { .. } | LedgerError::Damaged { .. }) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// When the last version is gone, so is the key, and its request says so.
 pub(crate) fn close_key(
     tx: &Tx<'_>,
@@ -146,7 +156,9 @@ pub(crate) fn close_key(
     reason: &str,
 ) -> std::result::Result<(), LedgerError> {
     let key = tx.key(id)?;
-    let alive = tx.versions(id)?.iter().any(|v| v.state != VersionState::Revoked);
+    // One whose row was edited is owed by the log's word.
+    let alive = tx.sound_versions(id)?.iter().any(|v| v.state != VersionState::Revoked)
+        || tx.revocations_of(id)?.iter().any(Revocation::is_open);
     if alive || key.state != KeyState::Revoking {
         return Ok(());
     }
@@ -154,8 +166,19 @@ pub(crate) fn close_key(
     // The request that made it, and those of its rotations.
     let mut answered = tx.requests_of_key(id)?;
     answered.retain(|request| *request != key.request);
+    answered.push(key.request);
     for request in answered {
-        tx.move_request(request, Status::Active, Status::Revoked, &[format!("revoked: {reason}")], entry)?;
+        match tx.move_request(
+            request,
+            Status::Active,
+            Status::Revoked,
+            &[format!("revoked: {reason}")],
+            entry,
+        ) {
+            // What somebody made of its row keeps nothing from being paid.
+            Ok(()) | Err(LedgerError::Conflict { .. }) => {}
+            Err(error) => return Err(error),
+        }
     }
-    tx.move_request(key.request, Status::Active, Status::Revoked, &[format!("revoked: {reason}")], entry)
+    Ok(())
 }

@@ -30,6 +30,9 @@ pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerE
                 reasons.extend(owed.filter_map(|debt| debt.trouble));
             }
             let state = tx.key(key)?.state;
+            if state == KeyState::Revoked && status == Status::Active {
+                status = Status::Revoked;
+            }
             if state == KeyState::Revoked && tx.revocations_of(key)?.iter().any(|debt| debt.done_at.is_none())
             {
                 reasons.push(
@@ -40,7 +43,7 @@ pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerE
             let is_told = |p: &&Placement| p.state != PlacementState::Waiting || status == Status::InProgress;
             reasons.extend(tx.placements(key)?.iter().filter(is_told).filter_map(|p| what_is_open(p, state)));
             let version =
-                in_force(tx.versions(key)?.into_iter().filter(|v| v.state != VersionState::Revoked));
+                in_force(tx.sound_versions(key)?.into_iter().filter(|v| v.state != VersionState::Revoked));
             let mut placements = tx.placements(key)?;
             placements.retain(|p| version.as_ref().is_none_or(|version| p.version == version.id));
             (version, placements)

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use keywright_core::audit::{Deed, Stage};
 use keywright_core::id::{KeyId, RevocationId};
 use keywright_core::key::{Key, KeyState, Version, VersionState};
+use keywright_core::name::ConnectionName;
 use keywright_core::plan::{Ending, Principal};
 use keywright_core::policy::{Action, Actor, Behind, Facts, KeyFacts};
 use keywright_core::provider::Ended;
@@ -18,7 +19,7 @@ use keywright_ledger::{AuditFilter, LedgerError, NewRevocation, Revocation, Tx};
 
 use crate::broker::Broker;
 use crate::clock::entropy;
-use crate::ended::never_owed;
+use crate::ended::{Made, to_end};
 use crate::error::{BrokerError, Code, Result};
 use crate::missing::APART;
 use crate::owed::{close_key, owe_all};
@@ -116,28 +117,50 @@ impl Broker {
         reason: &str,
         error: LedgerError,
     ) -> Result<()> {
-        let id = key.id;
-        let versions = self.ledger.read(move |tx| tx.versions(id)).await?;
-        let provider = self.outside.provider(&key.connection).await?;
-        let mut is_taken = true;
-        for version in versions.iter().filter(|v| v.state != VersionState::Revoked) {
-            is_taken &= provider.revoke(&version.provider_key_id).await? != Ended::NotFound;
-        }
-        tracing::error!(key = %key.id, %error, "revoked at the provider, but not on record yet");
+        let (id, of) = (key.id, key.clone());
+        let made = self.ledger.read(move |tx| to_end(tx, &of)).await?;
+        let told = self.tell_to_end(&key.connection, &made).await;
+        let is_taken = matches!(told, Ok(true));
         let owing = Unrecorded {
             caller: caller.clone(),
             key: id,
             reason: reason.to_owned(),
             sent_at: is_taken.then(|| self.now()),
         };
-        let mut unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
-        if !unrecorded.iter().any(|known| known.key == id) {
-            unrecorded.push(owing);
+        {
+            let mut unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
+            if !unrecorded.iter().any(|known| known.key == id) {
+                unrecorded.push(owing);
+            }
         }
+        if let Err(failure) = told {
+            tracing::error!(key = %id, %error, message = %failure.message, "neither revoked nor on record yet");
+            let message = format!(
+                "the key could not be revoked ({}), nor can that it is to end be put on record: {error}",
+                failure.message
+            );
+            return Err(BrokerError::new(BrokerError::from(error).code, message).hint(
+                "make the ledger writable again; a running broker then revokes it by itself, else revoke the key once more",
+            ));
+        }
+        tracing::error!(key = %id, %error, "revoked at the provider, but not on record yet");
         let message = format!("the key was revoked at the provider, but this is not on record yet: {error}");
         Err(BrokerError::new(BrokerError::from(error).code, message).hint(
             "make the ledger writable again; a running broker then records it by itself, else revoke the key once more",
         ))
+    }
+
+    /// Tells a provider to end what was made, all of it whatever becomes of one; whether it knew all of them.
+    async fn tell_to_end(&self, connection: &ConnectionName, made: &[Made]) -> Result<bool> {
+        let provider = self.outside.provider(connection).await?;
+        let (mut is_taken, mut failed) = (true, None);
+        for one in made {
+            match provider.revoke(&one.provider_key_id).await {
+                Ok(ended) => is_taken &= !one.lives || ended != Ended::NotFound,
+                Err(error) => drop(failed.get_or_insert(error)),
+            }
+        }
+        failed.map_or(Ok(is_taken), |error| Err(error.into()))
     }
 
     /// When a key was ended without a record of it.
@@ -296,14 +319,12 @@ pub(crate) fn is_over(state: KeyState) -> bool {
     matches!(state, KeyState::Revoked | KeyState::Failed)
 }
 
-/// Whether a key is over, and all that it had was ended by this broker. What somebody else ended may come back.
+/// Whether a key is over, and all that it had was ended by this broker, as the log has it. What somebody else ended may come back.
 pub(crate) fn is_settled(tx: &Tx<'_>, key: &Key) -> std::result::Result<bool, LedgerError> {
     if !is_over(key.state) {
         return Ok(false);
     }
-    let versions = tx.versions(key.id)?;
-    let is_over = versions.iter().all(|version| version.state == VersionState::Revoked);
-    Ok(is_over && never_owed(tx, key, versions)?.is_empty())
+    Ok(to_end(tx, key)?.is_empty())
 }
 
 pub(crate) const GONE: &str = "it was ended at the provider, and not by this broker";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use keywright_core::audit::{Deed, Outcome, Record, Stage, Subject};
 use keywright_core::id::{KeyId, RequestId};
-use keywright_core::key::{Key, KeyState};
+use keywright_core::key::Key;
 use keywright_core::name::{AgentName, ProjectName};
 use keywright_core::plan::Principal;
 use keywright_core::policy::Action;
@@ -98,7 +98,7 @@ impl Broker {
         let agent = name.clone();
         let live = self.ledger.scan(move |tx| {
             let mut live = tx.keys_of_agent(&agent)?;
-            live.extend(unsettled(tx, tx.keys_of_agent_revoked(&agent)?)?);
+            live.extend(unsettled(tx, tx.keys_of_agent_over(&agent)?)?);
             Ok::<_, LedgerError>(live)
         });
         let live = live.await?;
@@ -212,9 +212,13 @@ impl Broker {
 fn unsettled(tx: &Tx<'_>, keys: Vec<Key>) -> std::result::Result<Vec<Key>, LedgerError> {
     let mut left = Vec::new();
     for key in keys {
-        let is_left = match key.state {
-            KeyState::Revoked => !is_settled(tx, &key)?,
-            state => !is_over(state),
+        let is_left = match is_settled(tx, &key) {
+            Ok(is_settled) => !is_settled,
+            // What can't be known of one is no reason to leave the others.
+            Err(LedgerError::Edited { .. } | LedgerError::Missing { .. } | LedgerError::Damaged { .. }) => {
+                true
+            }
+            Err(error) => return Err(error),
         };
         if is_left {
             left.push(key);

@@ -14,6 +14,7 @@ use super::create::{FIRST_LOOK, sealed_owner};
 use super::{Step, Work};
 use crate::broker::Broker;
 use crate::clock::entropy;
+use crate::ended::NOT_OURS;
 use crate::error::{BrokerError, Result};
 use crate::pace::again_after;
 use crate::receipt::in_force;
@@ -63,7 +64,7 @@ impl Broker {
     /// is uncertain again.
     pub(super) async fn turn_without_debt(&self, work: &Work, why: &str) -> Result<Saga> {
         let (from, attempt, why) = (work.saga.clone(), work.attempt.id, why.to_owned());
-        let lease = self.lease();
+        let (lease, given) = (self.lease(), work.attempt.provider_key_id.clone());
         let turned = self.ledger.write(move |tx| {
             tx.still_ours(&from)?;
             let request = tx.request(from.request)?;
@@ -75,6 +76,9 @@ impl Broker {
             let mut record = of_request(tx.now(), Deed::KeyRevoke, Stage::Intent, system(), &request);
             record.subject.attempt = Some(attempt.to_string());
             record.facts.insert("because".to_owned(), serde_json::json!(why));
+            if let Some(id) = &given {
+                record.facts.insert(NOT_OURS.to_owned(), serde_json::json!(id));
+            }
             tx.audit(record)?;
             tx.advance_saga(&from, Phase::Undo, from.attempt, lease, Some(&why))
         });

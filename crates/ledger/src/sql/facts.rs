@@ -3,7 +3,8 @@
 //! from the master key. A row whose MAC does not fit is never read as what it says.
 //!
 //! What changes while the broker works (a state, a time of trying) is not covered: the broker decides again from what is,
-//! and the audit log tells what was.
+//! and the audit log tells what was. Where such a column says nothing that can be read, the row is read as if it said what takes
+//! most care: a version lives, a debt was never tried.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -130,14 +131,16 @@ impl Facts {
 }
 
 impl Tx<'_> {
-    /// The rows that are as they were written. What is not is said in the broker's own log, and `doctor` finds it: one
-    /// edited row must not hide all others.
+    /// The rows that are as they were written, and can be read. What is not is said in the broker's own log, and `doctor` finds it:
+    /// one edited row must not hide all others.
     pub(crate) fn sound<T>(&self, rows: &[Row], read: fn(&Self, &Row) -> Result<T>) -> Result<Vec<T>> {
         let mut sound = Vec::with_capacity(rows.len());
         for row in rows {
             match read(self, row) {
                 Ok(value) => sound.push(value),
-                Err(error @ LedgerError::Edited { .. }) => tracing::error!(%error, "left out"),
+                Err(error @ (LedgerError::Edited { .. } | LedgerError::Damaged { .. })) => {
+                    tracing::error!(%error, "left out");
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -156,6 +156,26 @@ impl Row {
         serde_json::from_str(self.text(column)?).map_err(|_| LedgerError::Damaged { what })
     }
 
+    /// A state column that no MAC covers: `otherwise`, the state that takes most care, where it is none.
+    pub(crate) fn state_or<T>(&self, column: usize, read: fn(&str) -> Option<T>, otherwise: T) -> T {
+        self.text_if(column).and_then(read).unwrap_or(otherwise)
+    }
+
+    /// A number that no MAC covers; 0 where it is none.
+    pub(crate) fn count_if(&self, column: usize) -> u64 {
+        self.count(column).unwrap_or(0)
+    }
+
+    /// A time that no MAC covers; none where it is no time.
+    pub(crate) fn time_if(&self, column: usize) -> Option<Timestamp> {
+        self.maybe_time(column).unwrap_or(None)
+    }
+
+    /// A text that no MAC covers; none where it is no text.
+    pub(crate) fn text_if(&self, column: usize) -> Option<&str> {
+        self.maybe_text(column).unwrap_or(None)
+    }
+
     /// A state column: `read` is the state's own `parse`.
     pub(crate) fn state<T>(&self, column: usize, read: fn(&str) -> Option<T>) -> Result<T> {
         read(self.text(column)?).ok_or(LedgerError::Damaged { what: "state column" })

@@ -20,10 +20,10 @@ fn read(tx: &Tx<'_>, row: &Row) -> Result<Attempt> {
         number: row.count(3)?,
         marker: Marker::from_ledger(row.text(4)?.to_owned()),
         connection: row.parse(5, "connection name")?,
-        sent_at: row.maybe_time(6)?,
-        outcome: row.state(7, AttemptOutcome::parse)?,
-        provider_key_id: row.maybe_text(8)?.map(str::to_owned),
-        expires_at: row.maybe_time(9)?,
+        sent_at: row.time_if(6),
+        outcome: row.state_or(7, AttemptOutcome::parse, AttemptOutcome::Created),
+        provider_key_id: row.text_if(8).map(str::to_owned),
+        expires_at: row.time_if(9),
     })
 }
 

@@ -26,7 +26,8 @@ fn placed() -> String {
 
 fn read_placed(tx: &Tx<'_>, row: &Row) -> Result<(InboxPlace, Request)> {
     let request = Request::read(tx, row)?;
-    let risk = u8::try_from(row.int(17)?).map_err(|_| LedgerError::Damaged { what: "risk" })?;
+    // What is no number counts as most.
+    let risk = row.int(17).ok().and_then(|risk| u8::try_from(risk).ok()).unwrap_or(u8::MAX);
     Ok((InboxPlace { risk, created_at: request.created_at, id: request.id }, request))
 }
 

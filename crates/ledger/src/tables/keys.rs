@@ -29,7 +29,7 @@ pub(super) fn read_key(tx: &Tx<'_>, row: &Row) -> Result<Key> {
         request: row.parse(7, "request id")?,
         agent: row.maybe_parse(8, "agent name")?,
         created_at: row.time(9)?,
-        state: row.state(10, KeyState::parse)?,
+        state: row.state_or(10, KeyState::parse, KeyState::Active),
     })
 }
 
@@ -42,7 +42,7 @@ pub(super) fn read_version(tx: &Tx<'_>, row: &Row) -> Result<Version> {
         number: row.count(3)?,
         provider_key_id: row.text(4)?.to_owned(),
         expires_at: row.maybe_time(5)?,
-        state: row.state(7, VersionState::parse)?,
+        state: row.state_or(7, VersionState::parse, VersionState::Active),
     })
 }
 
@@ -141,13 +141,14 @@ impl Tx<'_> {
         self.sound(&self.query(&sql, &[Value::text(agent)])?, read_key)
     }
 
-    /// The keys that an agent asked for and that are revoked, newest first.
+    /// The keys that an agent asked for and that are over, newest first.
     ///
     /// # Errors
     /// When the ledger can't be read.
-    pub fn keys_of_agent_revoked(&self, agent: &AgentName) -> Result<Vec<Key>> {
+    pub fn keys_of_agent_over(&self, agent: &AgentName) -> Result<Vec<Key>> {
         let sql = format!(
-            "SELECT {KEY} FROM keys WHERE agent = $1 AND state = 'revoked' ORDER BY created_at DESC, id DESC"
+            "SELECT {KEY} FROM keys WHERE agent = $1 AND state NOT IN ('minting', 'active', 'revoking') \
+             ORDER BY created_at DESC, id DESC"
         );
         self.sound(&self.query(&sql, &[Value::text(agent)])?, read_key)
     }
@@ -211,8 +212,13 @@ impl Tx<'_> {
     /// # Errors
     /// [`LedgerError::Conflict`] when it is no longer in the expected state.
     pub fn move_key(&self, id: KeyId, from: KeyState, to: KeyState) -> Result<()> {
+        // What is no state is read as the one that it is moved from when a key is ended.
+        let is_none = match from {
+            KeyState::Active => " OR state NOT IN ('minting', 'active', 'revoking', 'revoked', 'failed')",
+            _ => "",
+        };
         let rows = self.execute(
-            "UPDATE keys SET state = $3 WHERE id = $1 AND state = $2",
+            &format!("UPDATE keys SET state = $3 WHERE id = $1 AND (state = $2{is_none})"),
             &[Value::text(id), Value::text(from), Value::text(to)],
         )?;
         if rows == 0 {
@@ -252,6 +258,15 @@ impl Tx<'_> {
         self.query(&sql, &[Value::text(key)])?.iter().map(|row| read_version(self, row)).collect()
     }
 
+    /// The versions of a key that are as they were written, oldest first.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn sound_versions(&self, key: KeyId) -> Result<Vec<Version>> {
+        let sql = format!("SELECT {VERSION} FROM versions v WHERE key_id = $1 ORDER BY number");
+        self.sound(&self.query(&sql, &[Value::text(key)])?, read_version)
+    }
+
     /// The versions of a connection that should exist at the provider.
     ///
     /// # Errors
@@ -269,11 +284,14 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn keys_expired(&self) -> Result<Vec<KeyId>> {
-        let sql = "SELECT k.id FROM keys k WHERE k.state = 'active' AND k.id IN (SELECT key_id FROM versions \
-                   WHERE state <> 'revoked' AND expires_at <= $1) AND NOT EXISTS (SELECT 1 FROM versions v \
-                   WHERE v.key_id = k.id AND v.state <> 'revoked' AND (v.expires_at IS NULL OR v.expires_at > $1)) \
-                   ORDER BY k.id LIMIT 100";
-        self.query(sql, &[self.now().into()])?.iter().map(|row| row.parse(0, "key id")).collect()
+        let sql = format!(
+            "SELECT {KEY} FROM keys WHERE state = 'active' AND id IN (SELECT key_id FROM versions \
+             WHERE state <> 'revoked' AND expires_at <= $1) AND NOT EXISTS (SELECT 1 FROM versions v \
+             WHERE v.key_id = keys.id AND v.state <> 'revoked' AND (v.expires_at IS NULL OR v.expires_at > $1)) \
+             ORDER BY id"
+        );
+        let keys = self.first_sound(&sql, &[self.now().into()], 100, read_key)?;
+        Ok(keys.into_iter().map(|key| key.id).collect())
     }
 
     /// Since when a key is switched off at the provider; `None` while it is on.
@@ -283,7 +301,7 @@ impl Tx<'_> {
     pub fn disabled_since(&self, id: KeyId) -> Result<Option<Timestamp>> {
         let row = self.first("SELECT disabled_at FROM keys WHERE id = $1", &[Value::text(id)])?;
         let row = row.ok_or_else(|| LedgerError::Missing { what: "key", name: id.to_string() })?;
-        row.maybe_time(0)
+        Ok(row.time_if(0))
     }
 
     /// Sets whether a key is switched off at the provider.
@@ -332,11 +350,13 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn adopted_and_ended(&self, connection: &ConnectionName) -> Result<Vec<String>> {
-        let sql = "SELECT v.provider_key_id FROM versions v JOIN keys k ON k.id = v.key_id \
-                   JOIN attempts a ON a.id = v.attempt \
-                   WHERE k.connection = $1 AND v.state = 'revoked' AND a.outcome = 'adopted'";
-        let rows = self.query(sql, &[Value::text(connection)])?;
-        rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
+        // Of what was made elsewhere nobody knows the secret's fingerprint; that is under the MAC, and how an attempt ended is not.
+        let sql = format!(
+            "SELECT {VERSION} FROM versions v JOIN keys k ON k.id = v.key_id \
+             WHERE k.connection = $1 AND v.state = 'revoked' AND v.fingerprint IS NULL"
+        );
+        let ended = self.sound(&self.query(&sql, &[Value::text(connection)])?, read_version)?;
+        Ok(ended.into_iter().map(|version| version.provider_key_id).collect())
     }
 
     /// The versions that are being revoked.

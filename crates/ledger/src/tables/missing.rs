@@ -22,7 +22,7 @@ impl Tx<'_> {
         let found =
             found.ok_or_else(|| LedgerError::Missing { what: "version", name: version.to_string() })?;
         // One that has not come was written by a clock that was ahead, or by somebody else.
-        let since = found.maybe_time(0)?.filter(|since| *since <= self.now()).unwrap_or(self.now());
+        let since = found.time_if(0).filter(|since| *since <= self.now()).unwrap_or(self.now());
         let next = if apart.after(since) > self.now() { apart.after(since) } else { apart.after(self.now()) };
         let sql = "UPDATE versions SET missing_since = $2, missing_look_at = $3 WHERE id = $1";
         self.execute(sql, &[Value::text(version), since.into(), next.into()])?;
@@ -44,7 +44,7 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn missing_since(&self, version: VersionId) -> Result<Option<Timestamp>> {
         let sql = "SELECT missing_since FROM versions WHERE id = $1";
-        self.first(sql, &[Value::text(version)])?.map_or(Ok(None), |row| row.maybe_time(0))
+        self.first(sql, &[Value::text(version)])?.map_or(Ok(None), |row| Ok(row.time_if(0)))
     }
 
     /// A version was found, or is looked for no more.

@@ -34,6 +34,12 @@ pub(crate) mod soundness;
 pub(crate) mod usage;
 pub(crate) mod vouched;
 
+/// The condition that a column has one of some values, which are the parameters from `first` on.
+fn one_of<T: std::fmt::Display>(column: &str, values: &[T], first: usize) -> (String, Vec<Value>) {
+    let places: Vec<String> = (first..first + values.len()).map(|place| format!("${place}")).collect();
+    (format!(" AND {column} IN ({})", places.join(", ")), values.iter().map(Value::text).collect())
+}
+
 /// The condition that a column has none of some values, which are the parameters from `first` on; nothing where there are none.
 fn none_of<T: std::fmt::Display>(column: &str, values: &[T], first: usize) -> (String, Vec<Value>) {
     if values.is_empty() {

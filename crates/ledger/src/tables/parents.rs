@@ -116,11 +116,11 @@ impl ParentRenewal {
             parent: Parent { id: row.text(3)?.to_owned(), beside },
             sent_at: row.time(5)?,
             phase: phase.ok_or(LedgerError::Damaged { what: "phase of a parent's successor" })?,
-            tries: row.count(7)?,
-            trouble: row.maybe_text(8)?.map(str::to_owned),
+            tries: row.count_if(7),
+            trouble: row.text_if(8).map(str::to_owned),
             fence: row.count(9)?,
-            switched_at: row.maybe_time(10)?,
-            ended_at: row.maybe_time(11)?,
+            switched_at: row.time_if(10),
+            ended_at: row.time_if(11),
         })
     }
 
@@ -248,24 +248,22 @@ impl Tx<'_> {
         if rows == 0 { Err(LedgerError::Conflict { what: "parent's successor" }) } else { Ok(()) }
     }
 
-    /// What is under way for a connection.
+    /// What is under way for a connection. A row that was edited is none.
     ///
     /// # Errors
     /// When the ledger can't be read.
     pub fn renewal_of(&self, connection: &ConnectionName) -> Result<Option<ParentRenewal>> {
         let sql = format!("SELECT {COLUMNS} FROM parents WHERE connection = $1 AND ended_at IS NULL");
-        let row = self.first(&sql, &[Value::text(connection)])?;
-        row.map(|row| ParentRenewal::read(self, &row)).transpose()
+        Ok(self.first_sound(&sql, &[Value::text(connection)], 1, ParentRenewal::read)?.pop())
     }
 
-    /// One of them, by its attempt.
+    /// One of them, by its attempt. A row that was edited is none.
     ///
     /// # Errors
     /// When the ledger can't be read.
     pub fn renewal(&self, id: AttemptId) -> Result<Option<ParentRenewal>> {
         let sql = format!("SELECT {COLUMNS} FROM parents WHERE id = $1");
-        let row = self.first(&sql, &[Value::text(id)])?;
-        row.map(|row| ParentRenewal::read(self, &row)).transpose()
+        Ok(self.sound(&self.query(&sql, &[Value::text(id)])?, ParentRenewal::read)?.pop())
     }
 
     /// Those whose next step is due, and that nobody works on.

@@ -23,16 +23,11 @@ fn read_placement(tx: &Tx<'_>, row: &Row) -> Result<Placement> {
         version: row.parse(1, "version id")?,
         key: row.parse(2, "key id")?,
         destination: Destination { place, base: row.maybe_text(5)?.map(str::to_owned) },
-        store_version: row.maybe_text(6)?.map(str::to_owned),
-        verified: row
-            .maybe_text(7)?
-            .map(|t| VerifyMode::parse(t).ok_or(LedgerError::Damaged { what: "verify mode" }))
-            .transpose()?,
-        state: row.state(8, PlacementState::parse)?,
-        change: row
-            .maybe_text(9)?
-            .map(|t| Change::parse(t).ok_or(LedgerError::Damaged { what: "change in a store" }))
-            .transpose()?,
+        store_version: row.text_if(6).map(str::to_owned),
+        verified: row.text_if(7).and_then(VerifyMode::parse),
+        // Something may lie there.
+        state: row.state_or(8, PlacementState::parse, PlacementState::Written),
+        change: row.text_if(9).and_then(Change::parse),
     })
 }
 

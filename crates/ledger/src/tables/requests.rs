@@ -93,9 +93,9 @@ impl Request {
             created_at: row.time(11)?,
             expires_at: row.time(12)?,
             status: row.state(13, Status::parse)?,
-            reasons: row.json(14, "reasons")?,
-            key: row.maybe_parse(15, "key id")?,
-            entry: row.count(16)?,
+            reasons: row.json(14, "reasons").unwrap_or_default(),
+            key: row.text_if(15).and_then(|id| id.parse().ok()),
+            entry: row.count_if(16),
         })
     }
 
@@ -334,7 +334,9 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn requests_of_key(&self, key: KeyId) -> Result<Vec<RequestId>> {
         let sql = "SELECT id FROM requests WHERE key_id = $1 AND status = 'active' ORDER BY created_at, id";
-        self.query(sql, &[Value::text(key)])?.iter().map(|row| row.parse(0, "request id")).collect()
+        // What is no id is no request.
+        let rows = self.query(sql, &[Value::text(key)])?;
+        Ok(rows.iter().filter_map(|row| row.parse(0, "request id").ok()).collect())
     }
 
     /// The request whose plan a key follows now: of its last rotation or adoption, or the one that made it.

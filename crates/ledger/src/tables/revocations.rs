@@ -88,12 +88,13 @@ impl Revocation {
             attempt: row.maybe_parse(5, "attempt id")?,
             reason: row.text(6)?.to_owned(),
             owed_since: row.time(7)?,
-            due_at: row.maybe_time(8)?,
-            tries: row.count(9)?,
-            trouble: row.maybe_text(10)?.map(str::to_owned),
-            done_at: row.maybe_time(11)?,
-            sent_at: row.maybe_time(12)?,
-            missing_since: row.maybe_time(13)?,
+            due_at: row.time_if(8),
+            tries: row.count_if(9),
+            trouble: row.text_if(10).map(str::to_owned),
+            // What is no time settles nothing.
+            done_at: row.time_if(11),
+            sent_at: row.time_if(12),
+            missing_since: row.time_if(13),
         })
     }
 }
@@ -121,10 +122,13 @@ impl Tx<'_> {
             new.reason.as_str().into(),
             self.now().into(),
         ];
-        if self
-            .revocation_of(&new.connection, &new.provider_key_id)?
-            .is_none_or(|known| known.is_of_another(new))
-        {
+        let known = self.revocation_of(&new.connection, &new.provider_key_id)?;
+        if known.as_ref().is_some_and(|known| known.done_at.is_none()) {
+            // Also where what stands there is no time.
+            let sql = "UPDATE revocations SET done_at = NULL WHERE connection = $1 AND provider_key_id = $2";
+            self.execute(sql, &[Value::text(&new.connection), new.provider_key_id.as_str().into()])?;
+        }
+        if known.is_none_or(|known| known.is_of_another(new)) {
             // A row that somebody else put in the place of a debt must not keep the debt away, nor what was paid for a version
             // before this one.
             let sql = "DELETE FROM revocations WHERE connection = $1 AND provider_key_id = $2";
@@ -231,13 +235,13 @@ impl Tx<'_> {
         self.first(sql, &[Value::text(connection)])?.map_or(Ok(0), |row| row.count(0))
     }
 
-    /// The debts of a key, settled ones included.
+    /// The debts of a key, settled ones included. A row that was edited is none.
     ///
     /// # Errors
     /// When the ledger can't be read.
     pub fn revocations_of(&self, key: KeyId) -> Result<Vec<Revocation>> {
         let sql = format!("SELECT {COLUMNS} FROM revocations WHERE key_id = $1 ORDER BY owed_since, id");
-        self.query(&sql, &[Value::text(key)])?.iter().map(|row| Revocation::read(self, row)).collect()
+        self.sound(&self.query(&sql, &[Value::text(key)])?, Revocation::read)
     }
 
     /// Notes that a try failed and when the next one comes.
@@ -269,12 +273,12 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be written.
     pub fn settle_revocation(&self, id: RevocationId) -> Result<bool> {
-        let rows = self.execute(
-            "UPDATE revocations SET done_at = $2, due_at = NULL, trouble = NULL, tries = tries + 1 \
-             WHERE id = $1 AND done_at IS NULL",
-            &[Value::text(id), self.now().into()],
-        )?;
-        Ok(rows > 0)
+        // As it is read: what is no time settles nothing.
+        if self.revocation(id)?.is_none_or(|debt| debt.done_at.is_some()) {
+            return Ok(false);
+        }
+        let sql = "UPDATE revocations SET done_at = $2, due_at = NULL, trouble = NULL, tries = tries + 1 WHERE id = $1";
+        Ok(self.execute(sql, &[Value::text(id), self.now().into()])? > 0)
     }
 
     /// Owes a credential again whose debt was settled: it was seen since. Nothing happens when it is owed anyway.
@@ -325,7 +329,7 @@ impl Tx<'_> {
     /// When the ledger can't be written.
     pub fn miss_revocation(&self, id: RevocationId) -> Result<Timestamp> {
         let row = self.first("SELECT missing_since FROM revocations WHERE id = $1", &[Value::text(id)])?;
-        let since = row.map(|row| row.maybe_time(0)).transpose()?.flatten();
+        let since = row.and_then(|row| row.time_if(0));
         // One that has not come was written by a clock that was ahead, or by somebody else.
         let since = since.filter(|since| *since <= self.now()).unwrap_or(self.now());
         let sql = "UPDATE revocations SET missing_since = $2, sent_at = NULL WHERE id = $1";

@@ -11,7 +11,7 @@ use keywright_core::plan::Digest;
 use keywright_core::saga::{Phase, SagaKind};
 use keywright_core::span::Span;
 
-use super::none_of;
+use super::{none_of, one_of};
 use crate::error::{LedgerError, Result};
 use crate::sql::{Facts, Row, Tx, Value, too_far};
 
@@ -79,9 +79,9 @@ impl Saga {
             phase: row.state(5, Phase::parse)?,
             attempt: row.parse(6, "attempt id")?,
             fence: row.count(7)?,
-            tries: row.count(8)?,
-            trouble: row.maybe_text(9)?.map(str::to_owned),
-            ends: row.maybe_text(10)?.map(str::to_owned),
+            tries: row.count_if(8),
+            trouble: row.text_if(9).map(str::to_owned),
+            ends: row.text_if(10).map(str::to_owned),
         })
     }
 }
@@ -163,9 +163,9 @@ impl Tx<'_> {
     /// When the ledger can't be read.
     pub fn saga_under_way(&self, key: KeyId) -> Result<Option<Saga>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM sagas WHERE key_id = $1 AND due_at IS NOT NULL ORDER BY created_at DESC, id DESC LIMIT 1"
+            "SELECT {COLUMNS} FROM sagas WHERE key_id = $1 AND due_at IS NOT NULL ORDER BY created_at DESC, id DESC"
         );
-        self.first(&sql, &[Value::text(key)])?.map(|row| Saga::read(self, &row)).transpose()
+        Ok(self.first_sound(&sql, &[Value::text(key)], 1, Saga::read)?.pop())
     }
 
     /// The sagas that somebody should work on now: due, and not leased to a living owner; besides some.
@@ -173,12 +173,13 @@ impl Tx<'_> {
     /// # Errors
     /// When the ledger can't be read.
     pub fn sagas_due(&self, limit: u32, besides: &Besides) -> Result<Vec<SagaId>> {
-        let (others, besides) = besides.condition(6);
+        let (others, besides) = besides.condition(5);
         let sql = format!(
-            "SELECT id FROM sagas WHERE (due_at <= $1 OR due_at > $3) AND {FREE}{others} ORDER BY due_at, id LIMIT $5"
+            "SELECT {COLUMNS} FROM sagas WHERE (due_at <= $1 OR due_at > $3) AND {FREE}{others} ORDER BY due_at, id"
         );
-        let rows = self.query(&sql, &[&self.times()?[..], &[i64::from(limit).into()], &besides].concat())?;
-        rows.iter().map(|row| row.parse(0, "saga id")).collect()
+        let parameters = [&self.times()?[..], &besides].concat();
+        let due = self.first_sound(&sql, &parameters, limit, Saga::read)?;
+        Ok(due.into_iter().map(|saga| saga.id).collect())
     }
 
     /// Through which connection each of some sagas goes.
@@ -226,16 +227,19 @@ impl Tx<'_> {
         limit: u32,
         besides: &Besides,
     ) -> Result<Vec<Saga>> {
-        let (others, besides) = besides.condition(8);
+        self.tail()?;
+        // Rows that are none are not claimed, and push nothing out.
+        let due = self.sagas_due(limit, besides)?;
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (these, ids) = one_of("id", &due, 7);
         let sql = format!(
-            "UPDATE sagas SET owner = $6, fence = fence + 1, lease_until = $7 WHERE id IN \
-             (SELECT id FROM sagas WHERE (due_at <= $1 OR due_at > $3) AND {FREE}{others} ORDER BY due_at, id LIMIT $5) \
-             RETURNING {COLUMNS}"
+            "UPDATE sagas SET owner = $5, fence = fence + 1, lease_until = $6 \
+             WHERE (due_at <= $1 OR due_at > $3) AND {FREE}{these} RETURNING {COLUMNS}"
         );
         let until = lease.after(self.common_now()?);
-        let own = [i64::from(limit).into(), owner.into(), until.into()];
-        let parameters = [&self.times()?[..], &own, &besides].concat();
-        self.tail()?;
+        let parameters = [&self.times()?[..], &[owner.into(), until.into()], &ids].concat();
         let rows = self.query(&sql, &parameters)?;
         self.sound(&rows, Saga::read)
     }

@@ -172,6 +172,12 @@ pub(super) async fn rows(app: &App) -> Result<Vec<Finding>, Failure> {
     };
     let found = match asked {
         Ok(found) => found,
+        Err(failure) if failure.kind() != Some(Code::Unauthenticated) => {
+            let what = format!("the ledger's rows could not be looked at: {}", outside(&failure.message));
+            return Ok(vec![Finding::new("rows", Verdict::Wrong, what).hint(
+                "keywright audit verify says whether the log is sound; a backup has the rows as they were",
+            )]);
+        }
         Err(_) => {
             let what = "whether rows of the ledger were edited was not looked at: that takes an operator";
             return Ok(vec![Finding::new("rows", Verdict::Note, what).hint("keywright login, then doctor")]);
