@@ -249,19 +249,6 @@ function local(within) {
 }
 local(document);
 
-// On a phone the row of pages scrolls.
-function edges() {
-  const nav = document.querySelector("header nav");
-  if (!nav) return;
-  const left = nav.scrollWidth - nav.clientWidth - nav.scrollLeft;
-  nav.classList.toggle("before", nav.scrollLeft > 2);
-  nav.classList.toggle("after", left > 2);
-}
-document.querySelector("header nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
-document.addEventListener("scroll", edges, { capture: true, passive: true });
-addEventListener("resize", edges);
-edges();
-
 // The inbox looks again by itself; a look of its own keeps no session alive.
 const fresh = document.querySelector("main[data-fresh]");
 async function again() {
@@ -277,7 +264,6 @@ async function again() {
   local(main);
   fresh.replaceChildren(...main.childNodes);
   document.querySelector("header nav").replaceWith(nav);
-  edges();
   document.title = page.title;
   if (focused) document.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus();
 }
