@@ -17,7 +17,7 @@ use super::super::Door;
 use super::super::session::Looks;
 use super::health::troubles;
 use super::parts::{Part, Shown, Table, Text, Tone};
-use super::{Page, ROWS, failed, html, review};
+use super::{Page, ROWS, came, failed, html, review};
 
 /// From where on.
 #[derive(Deserialize)]
@@ -53,7 +53,7 @@ pub(crate) async fn page(
     let (yours, others): (Vec<_>, Vec<_>) = inbox.waiting.iter().partition(|one| one.not_yours.is_none());
     let mut page = Page::new("inbox", "Inbox", &operator);
     page.fresh = true;
-    page = review::done(&door, query.as_deref()).await.into_iter().fold(page, Page::with);
+    page = came::of(&door, query.as_deref()).await.into_iter().fold(page, Page::with);
     if inbox.all > u64::from(ROWS) {
         page = page
             .with(Part::Note(Shown::of(format!("{} in all, the riskiest first", inbox.all)), Tone::Plain));

@@ -5,6 +5,7 @@ pub(super) mod agents;
 mod approvals;
 pub(super) mod assets;
 pub(super) mod audit;
+mod came;
 pub(super) mod door;
 mod grants;
 pub(super) mod health;

@@ -271,6 +271,8 @@ pub(super) struct Told {
 pub(super) enum Part {
     Heading(Shown),
     Note(Shown, Tone),
+    /// What came of several things, and where each of them is.
+    Came(Shown, Vec<Text>, Tone),
     Facts(Vec<Fact>),
     Table(Table),
     /// One thing a line.
