@@ -256,6 +256,17 @@ await step("a zone that looks like another is marked, and its verdict is HIGH", 
   assert.match(text, /HIGH/);
   assert.match(text, /has a name in punycode, `xn--xample-2of`, which is shown as other letters elsewhere/);
   assert.equal(await page.locator(".bad", { hasText: "xn--xample-2of.com" }).count() > 0, true, "where it stands it is marked");
+  // Wherever that is.
+  const plain = await page.evaluate(() => {
+    const walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+    const all = [];
+    while (walker.nextNode()) all.push(walker.currentNode);
+    const isPlain = (one) => one.data.includes("xn--xample-2of.com") && !one.parentElement.closest(".bad:not(.verdict), .flag");
+    return all.filter(isPlain).map((one) => one.data);
+  });
+  assert.deepEqual(plain, []);
+  const colour = (what) => page.locator(what).first().evaluate((one) => getComputedStyle(one).color);
+  assert.equal(await colour(".subject"), await colour(".flag"));
 });
 
 await step("a page at another origin can do nothing", async () => {

@@ -144,9 +144,15 @@ fn again(pending: &Value, width: Option<usize>) -> String {
     let (line, tone) = verdict_cell(pending);
     let mut lines = vec![String::new()];
     lines.extend(broken(&line, width).map(|line| toned(&line, tone)));
-    lines.extend(broken(&subject, width).map(|line| line.bold().to_string()));
+    lines.extend(broken(&subject, width).map(|line| named(&line, pending)));
     lines.push(format!("match code {}", field(pending, "match_code").bold()));
     lines.join("\n")
+}
+
+/// What a request is about; marked where a name in it can be taken for another one.
+fn named(subject: &str, pending: &Value) -> String {
+    let looks = pending.get("looks").and_then(Value::as_bool).unwrap_or_default();
+    if looks { subject.bold().red().to_string() } else { subject.bold().to_string() }
 }
 
 /// Lines that fit.
@@ -236,7 +242,7 @@ fn request(review: &Value, most: usize) -> String {
     let stands = toned(&field(review, "stands"), of_state(&status));
     let mut text = verdict(review);
     text.push_str(&indented(&format!("{} · {stands}{code}", field(review, "request").bold()), "  "));
-    text.push_str(&indented(&field(review, "subject").bold().to_string(), "  "));
+    text.push_str(&indented(&named(&field(review, "subject"), review), "  "));
     text.push_str(&flags(review));
     text.push_str(&blocks(review, most).render());
     text

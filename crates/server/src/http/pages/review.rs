@@ -11,6 +11,7 @@ use keywright_broker::approve::Less;
 use keywright_broker::blocks::{self, Block};
 use keywright_broker::review::{Pending, Proposed, Review};
 use keywright_core::id::RequestId;
+use keywright_core::look;
 use keywright_core::name::OperatorName;
 use keywright_core::plan::Principal;
 use keywright_core::receipt::{Narrowed, Status};
@@ -46,6 +47,8 @@ struct ReviewPage {
     match_code: Shown,
     /// What it is about, by name: the verdict only counts.
     subject: Shown,
+    /// Whether a name in it can be taken for another one.
+    looks: bool,
     flags: Vec<Shown>,
     blocks: Vec<Part>,
     source: Vec<Part>,
@@ -274,7 +277,8 @@ async fn of_key(
         verdict: Shown::of(review.verdict.to_string()),
         status: Shown::of(status(review)),
         match_code: Shown::of(if waits { review.match_code.as_str() } else { "" }),
-        subject: subject(&review.plan),
+        subject: Shown::of(&review.subject),
+        looks: review.looks,
         flags: review.red_flags.iter().map(|flag| Shown::of(flag.to_string())).collect(),
         blocks: with_approvals(parts(door, &review.blocks, whole_at), &approvals),
         source: Vec::new(),
@@ -335,6 +339,7 @@ fn of_template(
         status: Shown::of(came::of_proposal(&proposed.status)),
         match_code: Shown::of(if proposed.status == "pending" { proposed.match_code.as_str() } else { "" }),
         subject: Shown::of(&proposed.template),
+        looks: false,
         flags: proposed.red_flags.iter().map(Shown::of).collect(),
         blocks: parts(door, &proposed.blocks, whole),
         source: vec![Part::heading("as proposed"), Part::source(proposed.source.raw())],
@@ -352,7 +357,8 @@ fn alike(others: &[Review], more: usize, now: Timestamp) -> Vec<Part> {
         return Vec::new();
     }
     let row = |one: &Review| {
-        let places: Vec<String> = one.plan.destinations.iter().map(|one| one.place.to_string()).collect();
+        let places = one.plan.destinations.iter().map(|one| look::shown(&one.place.to_string()).into_owned());
+        let places: Vec<String> = places.collect();
         vec![
             Text::of(one.plan.name.as_str()).to(&["r", &one.request.to_string()]),
             Text::of(places.join(", ")),
@@ -407,9 +413,4 @@ fn status(review: &Review) -> String {
         Some(by) => format!("{} {by}", review.stands),
         None => review.stands.to_owned(),
     }
-}
-
-/// The key and the first things that it reaches, by name.
-pub(super) fn subject(plan: &keywright_core::plan::Plan) -> Shown {
-    Shown::of(keywright_broker::review::subject(plan))
 }
