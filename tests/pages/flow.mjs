@@ -9,6 +9,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createServer } from "node:http";
 import { Person, axe, launch } from "./browser.mjs";
+import { readsTheirOwnTime } from "./reader.mjs";
 
 const { KEYWRIGHT, ORIGIN, PASS, BOBS } = process.env;
 const asks = JSON.parse(process.env.ASKS);
@@ -357,6 +358,12 @@ await step("every page is small, complete without a script, and keeps nobody out
   await plain.close();
   paints.sort((a, b) => a - b);
   console.log(`first contentful paint of ${paints.length} pages: median ${paints[paints.length >> 1]} ms, last ${paints.at(-1)} ms`);
+});
+
+await step("every time stands in the reader's own zone, which is named, and without a script in UTC", async () => {
+  const key = keywright(PASS, "key", "list").keys[0].id;
+  await readsTheirOwnTime(browser, alice, ORIGIN, ["/", `/r/${asks.two}`, `/r/${asks.rejected}`, "/keys", `/keys/${key}`, "/agents", "/agents/builder",
+    "/templates/cloudflare/dns-edit", "/policy", "/audit?verify=1", "/audit/ent_12", "/health", "/passkeys"]);
 });
 
 await step("the keyboard is enough", async () => {

@@ -1,12 +1,16 @@
 "use strict";
 // What the pages need a script for: passkeys, keys on the keyboard, the reader's own time. Nothing here decides anything.
 
+// A moment in the reader's own time, with its zone.
+const zoned = (at) =>
+  at.toLocaleString([], { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZoneName: "short" });
+
 // Says it where the button is that was pressed; what went wrong has the focus, so that nobody overlooks it.
 function tell(text, kind, beside, link) {
   const said = document.getElementById("said");
   if (!said) return;
   if (beside) beside.append(said);
-  said.textContent = text;
+  said.textContent = text.replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, (moment) => zoned(new Date(moment)));
   if (link) said.append(" ", link);
   said.hidden = false;
   said.className = kind;
@@ -237,13 +241,13 @@ if (enrol) {
   enrol.querySelector("button").disabled = false;
 }
 
-// The reader's own time, and UTC where the pointer rests.
+// The reader's own time, also of what is only said to be near, and UTC where the pointer rests.
 function local(within) {
   for (const one of within.querySelectorAll("time[datetime]")) {
     const at = new Date(one.dateTime);
     if (Number.isNaN(at.getTime())) continue;
-    const here = at.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
-    one.textContent = one.textContent.replace(one.dateTime, here);
+    const here = zoned(at);
+    if (one.textContent.endsWith(" UTC")) one.textContent = here;
     one.title = `${here} (${one.dateTime})`;
   }
 }

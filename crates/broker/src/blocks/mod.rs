@@ -414,7 +414,7 @@ fn may_approve(review: &Review) -> Vec<(String, Tone)> {
 /// `: ana 10:02, bea 10:07`.
 fn names(approved: &[(String, Timestamp)]) -> String {
     let said: Vec<String> =
-        approved.iter().map(|(name, at)| format!("{name} {}", at.strftime("%Y-%m-%d %H:%M UTC"))).collect();
+        approved.iter().map(|(name, at)| format!("{name} {}", at.strftime("%Y-%m-%dT%H:%M:%SZ"))).collect();
     if said.is_empty() { String::new() } else { format!(": {}", said.join(", ")) }
 }
 

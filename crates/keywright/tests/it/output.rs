@@ -73,3 +73,40 @@ fn lists_show_what_people_need_and_programs_get_all() {
     }
     assert_eq!(world.alice(&["audit", "log", "--from", "9999"]).expect(0).out.trim(), "no entries");
 }
+
+#[test]
+fn every_time_in_a_terminal_is_written_in_one_form() {
+    let world = World::ready();
+    let id = world.key("CF_TOKEN")["key"].as_str().unwrap().to_owned();
+    let asked = world.alice(&request("ONE", "production", &[])).expect(4).out;
+    let asked = asked.split_whitespace().find(|word| word.starts_with("req_")).unwrap();
+    world.alice(&["review", "reject", asked, "--reason", "no"]).expect(0);
+    let table: [&[&str]; 7] = [
+        &["review", "show", asked],
+        &["key", "show", &id],
+        &["template", "show", "cloudflare/dns-edit"],
+        &["policy", "show"],
+        &["audit", "trace", &id],
+        &["audit", "log"],
+        &["agent", "list"],
+    ];
+    for args in table {
+        let ran = world.alice(args).expect(0);
+        let text = format!("{}{}", ran.out, ran.err);
+        let days = text.match_indices("T").filter(|(at, _)| {
+            let day = text.get(at.saturating_sub(10)..*at).unwrap_or_default();
+            day.parse::<jiff::civil::Date>().is_ok()
+        });
+        let mut count = 0;
+        for (at, _) in days {
+            count += 1;
+            let time = text.get(at..at + 10).unwrap_or_default();
+            assert!(
+                time.ends_with('Z') && time.get(7..9).is_some(),
+                "{args:?}: {time}: to the second\n{text}"
+            );
+        }
+        assert!(count > 0 || args[0] == "agent", "{args:?}: {text}");
+        assert!(!text.contains(" UTC"), "{args:?}: {text}");
+    }
+}

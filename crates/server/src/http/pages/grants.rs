@@ -161,7 +161,7 @@ pub(super) fn given(grant: &StandingGrant, now: Timestamp) -> String {
         place(grant),
         parameters(grant),
         destinations(grant),
-        crate::when::away(grant.until, now),
+        crate::when::both(&grant.until.to_string(), now),
     )
 }
 

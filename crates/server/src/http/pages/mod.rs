@@ -15,6 +15,7 @@ mod parts;
 pub(super) mod passkeys;
 pub(super) mod review;
 pub(super) mod templates;
+mod times;
 
 use std::sync::Arc;
 
