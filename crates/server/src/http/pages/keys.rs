@@ -96,7 +96,6 @@ fn row(one: &KeySummary, now: Timestamp) -> Vec<Text> {
         (false, Some(_)) => ("switched off".to_owned(), Tone::Warn),
         (false, None) => (key.state.to_string(), tone(key.state)),
     };
-    let expires = one.version.as_ref().and_then(|version| version.expires_at);
     let by = key.agent.as_ref().map_or_else(
         || Text::of("an operator"),
         |name| Text::of(name.as_str()).to(&["agents", name.as_str()]),
@@ -107,7 +106,7 @@ fn row(one: &KeySummary, now: Timestamp) -> Vec<Text> {
         Text::of(key.template.to_string()),
         by,
         Text::of(state).toned(tone),
-        expires.map_or_else(|| Text::of("never").toned(Tone::Warn), |at| Text::at(at, now)),
+        ends(one, now),
         one.life.as_ref().map_or_else(|| Text::of(""), |life| rotation(life, now)),
         match one.life.as_ref().and_then(|life| life.read_at) {
             Some(at) => Text::at(at, now).within("read ", ""),
@@ -125,6 +124,17 @@ fn row(one: &KeySummary, now: Timestamp) -> Vec<Text> {
         ),
         Text::at(key.created_at, now),
     ]
+}
+
+/// When it ends by itself: nothing of one that ended, or that was never made.
+fn ends(one: &KeySummary, now: Timestamp) -> Text {
+    let version =
+        one.version.as_ref().filter(|_| !matches!(one.key.state, KeyState::Failed | KeyState::Revoked));
+    match version.map(|version| version.expires_at) {
+        None => Text::of(""),
+        Some(None) => Text::of("never").toned(Tone::Warn),
+        Some(Some(at)) => Text::at(at, now),
+    }
 }
 
 /// Where its rotation stands.
