@@ -13,7 +13,7 @@ use crate::errors;
 use crate::input;
 use crate::output::{Done, Output, say, source_lines};
 use crate::show::facts::{Facts, wrapped};
-use crate::show::list::{List, Tone, cut, of_state, plain, strong, toned};
+use crate::show::list::{List, Tone, of_state, plain, strong, toned};
 use crate::show::plan::{SAID, quoted_of};
 use crate::show::{field, items, number, outside, receipt, when, width};
 
@@ -195,22 +195,29 @@ fn waiting(inbox: &Value, width: Option<usize>, now: Timestamp) -> String {
         };
         let (request, code) = (field(pending, "request"), field(pending, "match_code"));
         let (line, tone) = verdict_cell(pending);
+        let looks = pending.get("looks").and_then(Value::as_bool).unwrap_or_default();
+        let of_key = (key.clone(), if looks { Tone::Bad } else { Tone::Plain });
         if let Some(width) = width {
             let room = width.saturating_sub(2).max(20);
             cards.push_str(&format!("{}\n", request.bold()));
             for line in wrapped(&line, room) {
                 cards.push_str(&format!("  {}\n", toned(&line, tone)));
             }
-            cards.push_str(&format!("  {}\n", cut(&key, room)));
+            // Neither the key's name nor what it reaches is left out, however long either is.
+            for line in wrapped(&key, room) {
+                cards.push_str(&format!("  {}\n", toned(&line, of_key.1)));
+            }
             for line in wrapped(&format!("match code {code} · {given} · asked {}", asked.0), room) {
                 cards.push_str(&format!("  {line}\n"));
             }
-            cards.push_str(&format!("  {}\n", cut(&format!("by {by} for {place}"), room)));
+            for line in wrapped(&format!("by {by} for {place}"), room) {
+                cards.push_str(&format!("  {line}\n"));
+            }
         }
         list.row(vec![
             strong(request),
             (line, tone),
-            plain(key),
+            of_key,
             plain(by),
             plain(place),
             plain(given),
@@ -380,7 +387,14 @@ mod tests {
             assert!(widest <= width, "{width}: {text}");
             assert_eq!(text.matches("req_01970000000070008000000000000000\n").count(), 2, "{text}");
             assert_eq!(text.matches("match code abcd-efgh").count(), 2, "{text}");
-            assert!(text.contains("short → short.example.com\n") && text.contains("…\n"), "{text}");
+            assert!(text.contains("short → short.example.com\n"), "{text}");
+            // What a long name is for stands there, too: in pieces, and whole.
+            let whole: String = text.split_whitespace().collect();
+            let long = "long".repeat(20);
+            for part in [format!("{long}→{long}.example.com"), format!("byagentbuilderforweb/{long}")] {
+                assert!(whole.contains(&part), "{width}: {text}");
+            }
+            assert!(!text.contains('…'), "{text}");
         }
         assert!(at(None).starts_with("REQUEST ") && at(Some(1_000)).starts_with("REQUEST "));
     }
