@@ -278,7 +278,8 @@ impl Broker {
                         let (by, reason) = self.ledger.read(move |tx| tx.proposal_outcome(id)).await?;
                         proposed.decided_by = by;
                         proposed.reason = reason.map(|text| Untrusted::capped(&text, 500));
-                        proposed.blocks = blocks::of_proposal(&proposed);
+                        proposed.blocks =
+                            blocks::of_proposal(&proposed, self.unconnected_in(proposed.source.raw()).await?);
                         Pending::Template(proposed)
                     }
                     key @ Pending::Key(_) => key,

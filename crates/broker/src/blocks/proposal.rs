@@ -11,7 +11,7 @@ use crate::guards::check_template;
 use crate::review::Proposed;
 
 /// The blocks of a proposed template.
-pub(crate) fn of_proposal(proposed: &Proposed) -> Vec<Block> {
+pub(crate) fn of_proposal(proposed: &Proposed, unconnected: Option<String>) -> Vec<Block> {
     let who = Lines::new().add("proposed by", format!("agent {}, by its token", proposed.agent));
     let replaces = proposed.replaces.map(|version| format!("version {version}, which is in force"));
     let same = proposed.replaces.is_some() && proposed.differs.is_empty();
@@ -39,7 +39,7 @@ pub(crate) fn of_proposal(proposed: &Proposed) -> Vec<Block> {
                 .plain("only from", limits.ip_allow.iter().cloned())
                 .all("goes to", limits.destinations.iter().map(|one| marked(one.to_string())));
             evidence = evidence
-                .all("look at", checked.warnings.iter().map(|one| (one.clone(), Tone::Warn)))
+                .all("look at", checked.warnings.into_iter().chain(unconnected).map(|one| (one, Tone::Warn)))
                 .plain("narrower", checked.narrower.iter().cloned());
         }
         Err(error) => evidence = evidence.toned("can't be applied", error.message, Tone::Bad),

@@ -183,6 +183,7 @@ fn in_force(template: &Value) -> String {
             ),
         )
         .add("held", held(template))
+        .add("warning", field(template, "unconnected"))
         .add("tier", field(template, "tier"))
         .all("may", items(template, "permissions").iter().map(permission))
         .add("unlocks", unlocks(template))
@@ -222,9 +223,12 @@ fn list(templates: Value) -> Done {
                     )
                 }
             }),
-            match held(template) {
-                why if why.is_empty() => plain(field(template, "title")),
-                _ => (format!("{} (held)", field(template, "title")), Tone::Warn),
+            match (held(template).is_empty(), field(template, "unconnected").is_empty()) {
+                (true, true) => plain(field(template, "title")),
+                (false, _) => (format!("{} (held)", field(template, "title")), Tone::Warn),
+                (true, false) => {
+                    (format!("{} (its connection is not there)", field(template, "title")), Tone::Warn)
+                }
             },
         ]);
     }
