@@ -9,7 +9,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createServer } from "node:http";
 import { Person, axe, launch } from "./browser.mjs";
-import { readsTheirOwnTime } from "./reader.mjs";
+import { followsALink, readsTheirOwnTime } from "./reader.mjs";
 
 const { KEYWRIGHT, ORIGIN, PASS, BOBS } = process.env;
 const asks = JSON.parse(process.env.ASKS);
@@ -364,6 +364,11 @@ await step("every time stands in the reader's own zone, which is named, and with
   const key = keywright(PASS, "key", "list").keys[0].id;
   await readsTheirOwnTime(browser, alice, ORIGIN, ["/", `/r/${asks.two}`, `/r/${asks.rejected}`, "/keys", `/keys/${key}`, "/agents", "/agents/builder",
     "/templates/cloudflare/dns-edit", "/policy", "/audit?verify=1", "/audit/ent_12", "/health", "/passkeys"]);
+});
+
+await step("a link without a session asks for the passkey at once, leads right back, and approves nothing", async () => {
+  await followsALink(alice, ORIGIN, `${at(asks.naughty)}?whole=1`);
+  assert.equal(keywright(PASS, "review", "show", asks.naughty).approved_by.length, 0, "it lets her look, and no more");
 });
 
 await step("the keyboard is enough", async () => {

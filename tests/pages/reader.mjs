@@ -22,3 +22,28 @@ export async function readsTheirOwnTime(browser, person, origin, paths) {
     await context.close();
   }
 }
+
+/** A link to a review, without a session, asks for the passkey at once, and the touch leads right back. */
+export async function followsALink(person, origin, link) {
+  const kept = await person.context.cookies();
+  await person.context.clearCookies();
+  // Who is not recognised stays outside, and has the buttons.
+  await person.isRecognised(false);
+  await person.page.goto(link);
+  await person.page.getByText("The passkey was not touched.").waitFor();
+  assert.equal(new URL(person.page.url()).pathname, "/door");
+  assert.ok(await person.page.getByRole("button", { name: "Come in with a passkey" }).isEnabled());
+  await person.isRecognised(true);
+  await person.page.goto(link, { waitUntil: "commit" });
+  await person.page.waitForURL(link);
+  await person.page.getByRole("heading", { name: /^HIGH/ }).waitFor();
+  // Nobody is asked who did not follow a link to a review: not elsewhere, and not by a page that looks again.
+  for (const path of ["/keys", "/"]) {
+    await person.context.clearCookies();
+    await person.page.goto(origin + path);
+    await person.page.waitForTimeout(500);
+    assert.equal(new URL(person.page.url()).pathname, "/door");
+    assert.ok(await person.page.locator("#said").isHidden());
+  }
+  await person.context.addCookies(kept);
+}

@@ -213,10 +213,22 @@ const enter = document.getElementById("enter");
 if (enter) {
   on(enter, async () => {
     await post("/door/touch", await touch(await post("/door/offer", {})));
-    location.assign(enter.dataset.to);
+    // The door is no place to come back to.
+    location.replace(enter.dataset.to);
   });
   for (const one of document.querySelectorAll("body.door [hidden].scripted")) one.hidden = false;
   enter.querySelector("button").disabled = false;
+  // Whoever follows a link to a review is asked at once, where they look; whoever comes back, or loads the door anew, is not.
+  const { type } = performance.getEntriesByType("navigation")[0] ?? {};
+  const ask = () => {
+    if (document.visibilityState !== "visible" || !document.hasFocus()) return;
+    for (const one of ["visibilitychange", "focus"]) removeEventListener(one, ask, true);
+    enter.requestSubmit();
+  };
+  if ("once" in enter.dataset && type === "navigate") {
+    for (const one of ["visibilitychange", "focus"]) addEventListener(one, ask, true);
+    ask();
+  }
 }
 
 const enrol = document.getElementById("enrol");
