@@ -9,6 +9,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createServer } from "node:http";
 import { Person, axe, launch } from "./browser.mjs";
+import { followsALink, readsTheirOwnTime } from "./reader.mjs";
 
 const { KEYWRIGHT, ORIGIN, PASS, BOBS } = process.env;
 const asks = JSON.parse(process.env.ASKS);
@@ -154,10 +155,11 @@ await step("requests that are alike are approved by one touch", async () => {
   await page.locator("#together").getByLabel("THIRD").uncheck();
   assert.ok(await page.locator("#together").getByLabel("OTHER").isDisabled(), "two are the fewest");
   await page.getByRole("button", { name: "Approve these 2 with one touch" }).click();
-  // What came of each is said.
-  await page.getByText("ALIKE: approved; the key is in force").waitFor();
-  await page.getByText("OTHER: approved; the key is in force").waitFor();
-  assert.equal(await page.getByText(/^THIRD: /).count(), 0);
+  // What came of them is said in one sentence, which leads to each.
+  const came = page.locator(".note", { hasText: "2 requests approved; their keys are in force: ALIKE, OTHER" });
+  await came.waitFor();
+  assert.equal(await page.locator("main > .note").count(), 1);
+  assert.equal(await came.getByRole("link", { name: "OTHER" }).getAttribute("href"), `/r/${asks.other}`);
   assert.deepEqual([status(asks.alike), status(asks.other), status(asks.third)], ["active", "active", "pending_approval"]);
   keywright(PASS, "review", "reject", asks.third, "--reason", "left out");
 });
@@ -255,6 +257,17 @@ await step("a zone that looks like another is marked, and its verdict is HIGH", 
   assert.match(text, /HIGH/);
   assert.match(text, /has a name in punycode, `xn--xample-2of`, which is shown as other letters elsewhere/);
   assert.equal(await page.locator(".bad", { hasText: "xn--xample-2of.com" }).count() > 0, true, "where it stands it is marked");
+  // Wherever that is.
+  const plain = await page.evaluate(() => {
+    const walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+    const all = [];
+    while (walker.nextNode()) all.push(walker.currentNode);
+    const isPlain = (one) => one.data.includes("xn--xample-2of.com") && !one.parentElement.closest(".bad:not(.verdict), .flag");
+    return all.filter(isPlain).map((one) => one.data);
+  });
+  assert.deepEqual(plain, []);
+  const colour = (what) => page.locator(what).first().evaluate((one) => getComputedStyle(one).color);
+  assert.equal(await colour(".subject"), await colour(".flag"));
 });
 
 await step("a page at another origin can do nothing", async () => {
@@ -345,6 +358,17 @@ await step("every page is small, complete without a script, and keeps nobody out
   await plain.close();
   paints.sort((a, b) => a - b);
   console.log(`first contentful paint of ${paints.length} pages: median ${paints[paints.length >> 1]} ms, last ${paints.at(-1)} ms`);
+});
+
+await step("every time stands in the reader's own zone, which is named, and without a script in UTC", async () => {
+  const key = keywright(PASS, "key", "list").keys[0].id;
+  await readsTheirOwnTime(browser, alice, ORIGIN, ["/", `/r/${asks.two}`, `/r/${asks.rejected}`, "/keys", `/keys/${key}`, "/agents", "/agents/builder",
+    "/templates/cloudflare/dns-edit", "/policy", "/audit?verify=1", "/audit/ent_12", "/health", "/passkeys"]);
+});
+
+await step("a link without a session asks for the passkey at once, leads right back, and approves nothing", async () => {
+  await followsALink(alice, ORIGIN, `${at(asks.naughty)}?whole=1`);
+  assert.equal(keywright(PASS, "review", "show", asks.naughty).approved_by.length, 0, "it lets her look, and no more");
 });
 
 await step("the keyboard is enough", async () => {

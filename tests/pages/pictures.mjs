@@ -20,6 +20,16 @@ const browser = await launch();
 const alice = await Person.arrives(browser);
 const { page } = alice;
 
+/** Where one is, who one is, and the way out are in view without anybody scrolling. */
+async function isOriented(page, path) {
+  if (await page.locator("header").count() === 0) return;
+  for (const what of ["header [aria-current]", "header .leave span", "header .leave button"]) {
+    const place = await page.locator(what).evaluate((one) => one.getBoundingClientRect().toJSON());
+    const { width, height } = page.viewportSize();
+    assert.ok(place.width > 0 && place.left >= 0 && place.right <= width && place.bottom <= height, `${path}: ${what} is out of view on a phone`);
+  }
+}
+
 async function take(name, path, { dark = false, whole = false } = {}) {
   for (const [end, colorScheme, width] of [["", "light", 1100], ["-phone", "light", 390], ["-dark", "dark", 1100]]) {
     if (end === "-dark" && !dark) continue;
@@ -28,6 +38,7 @@ async function take(name, path, { dark = false, whole = false } = {}) {
     await page.goto(ORIGIN + path, { waitUntil: "networkidle" });
     assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${path} is wider than ${width}`);
     await page.waitForFunction(() => !document.querySelector("#approve button:disabled"));
+    if (width < 500) await isOriented(page, path);
     if (SHOTS) await page.screenshot({ path: join(SHOTS, `${name}${end}.png`), fullPage: whole && end !== "-phone" });
   }
   await page.emulateMedia({ colorScheme: "light" });
@@ -65,5 +76,12 @@ await page.goto(`${ORIGIN}/audit?deed=approval.give`);
 await take("audit-one", await page.locator("tbody tr").first().getByRole("link").first().getAttribute("href"), { whole: true });
 await take("health", "/health?rows=1");
 await take("passkeys", "/passkeys");
+const plain = await browser.newContext({ javaScriptEnabled: false, storageState: await alice.context.storageState(), viewport: { width: 390, height: 780 } });
+const still = await plain.newPage();
+for (const path of ["/", "/templates", "/passkeys"]) {
+  await still.goto(ORIGIN + path);
+  await isOriented(still, `${path} without a script`);
+}
+await plain.close();
 assert.deepEqual(alice.trouble, []);
 await browser.close();

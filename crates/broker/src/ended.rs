@@ -22,7 +22,7 @@ pub(crate) const NOT_OURS: &str = "not_ours";
 
 /// Why a debt is left for a while.
 pub(crate) fn look_again(until: Timestamp) -> BrokerError {
-    let until = until.strftime("%H:%M:%SZ");
+    let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
     let message = format!(
         "the provider knows no such credential, and did not end one: that may be wrong, so it is looked for once more at {until}"
     );

@@ -311,6 +311,7 @@ impl Broker {
         checked
             .warnings
             .extend(wider.iter().map(|said| format!("{said}: it may do more than is counted here")));
+        checked.warnings.extend(self.unconnected(&checked.resolved.template).await?);
         // A passkey's signature stands in the entry, and so does what it says: which proposal, and the digest of its text.
         let touch = operator.deciding()?;
         let signature = match operator.signing() {

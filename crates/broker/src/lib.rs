@@ -128,6 +128,7 @@ pub mod switch_off;
 pub mod teardown;
 pub mod timeline;
 pub mod trace;
+mod unconnected;
 pub mod usable;
 pub mod verify;
 mod whose;

@@ -61,7 +61,7 @@ impl Sought {
 
 /// Why nothing is done about a version just now.
 pub(crate) fn in_doubt(number: u64, until: Timestamp) -> String {
-    let until = until.strftime("%H:%M:%SZ");
+    let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
     format!(
         "the provider does not find version {number}, which should be there; it is looked for again at {until}"
     )

@@ -108,7 +108,7 @@ impl Home {
 
     /// Has the old database say that everything was moved.
     async fn retire(&self, ledger: &Ledger, from: &Location, to: &Location, moved: &Moved) -> Result<()> {
-        let (at, own) = (ledger.now().strftime("%Y-%m-%d %H:%M:%SZ"), self.broker_name(true)?);
+        let (at, own) = (ledger.now().strftime("%Y-%m-%dT%H:%M:%SZ"), self.broker_name(true)?);
         let to = match to {
             Location::Server(server) => server.url().to_owned(),
             Location::File(_) => {
@@ -199,7 +199,7 @@ impl Home {
             let message = format!(
                 "another home's broker, `{}`, worked on this ledger at {}",
                 keywright_core::text::escaped(name),
-                listened.until.strftime("%Y-%m-%d %H:%M:%SZ")
+                listened.until.strftime("%Y-%m-%dT%H:%M:%SZ")
             );
             return Err(BrokerError::new(Code::Conflict, message).hint(
                 "it would go on with the old one, and what it writes there would be lost: stop it there with `keywright stop`, and \

@@ -49,7 +49,7 @@ impl Paused {
         let message = format!(
             "agent `{agent}` is paused; operator {} paused it at {}{why}",
             self.by,
-            self.at.strftime("%Y-%m-%d %H:%M:%SZ")
+            self.at.strftime("%Y-%m-%dT%H:%M:%SZ")
         );
         BrokerError::new(Code::Denied, message).hint(format!(
             "only an operator ends that (`keywright agent resume {agent}`); until then its keys work, and may be revoked"

@@ -53,7 +53,7 @@ impl Broker {
             receipt.entry = EntryId(waiting.entry).to_string();
             receipt.reasons.push(format!(
                 "the same was asked for at {} and waits for approval: this is that request, and nothing was added",
-                waiting.created_at.strftime("%Y-%m-%d %H:%M:%SZ")
+                waiting.created_at.strftime("%Y-%m-%dT%H:%M:%SZ")
             ));
         }
         Ok(receipt)

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use keywright_core::approval::{Approval, quorum};
 use keywright_core::audit::{Deed, Record, Stage, Subject};
 use keywright_core::id::RequestId;
+use keywright_core::look;
 use keywright_core::plan::Plan;
 use keywright_core::receipt::{Narrowed, Status};
 use keywright_core::text::Untrusted;
@@ -45,6 +46,8 @@ pub struct Review {
     pub stands: &'static str,
     /// The key and what it reaches, by name.
     pub subject: String,
+    /// Whether a name in that can be taken for another one.
+    pub looks: bool,
     /// What it comes to, in one line.
     pub verdict: Verdict,
     /// What deserves a second look, worst first.
@@ -151,7 +154,7 @@ fn place(pending: &Pending) -> (Reverse<Level>, Timestamp) {
 /// The key and the first things that it reaches, by name.
 #[must_use]
 pub fn subject(plan: &Plan) -> String {
-    let names: Vec<&str> = plan.resources.iter().take(3).map(|one| one.name.as_str()).collect();
+    let names: Vec<_> = plan.resources.iter().take(3).map(|one| look::shown(&one.name)).collect();
     let more = if plan.resources.len() > 3 { " and more" } else { "" };
     format!("{} → {}{more}", plan.name, names.join(", "))
 }
@@ -275,7 +278,8 @@ impl Broker {
                         let (by, reason) = self.ledger.read(move |tx| tx.proposal_outcome(id)).await?;
                         proposed.decided_by = by;
                         proposed.reason = reason.map(|text| Untrusted::capped(&text, 500));
-                        proposed.blocks = blocks::of_proposal(&proposed);
+                        proposed.blocks =
+                            blocks::of_proposal(&proposed, self.unconnected_in(proposed.source.raw()).await?);
                         Pending::Template(proposed)
                     }
                     key @ Pending::Key(_) => key,
@@ -358,6 +362,7 @@ impl Broker {
             status: request.status,
             stands: stands(request.status, request.approvals_needed),
             subject: subject(&request.plan),
+            looks: request.plan.resources.iter().any(|one| look::doubt(&one.name).is_some()),
             digest: request.digest.to_string(),
             match_code: id.match_code(),
             verdict: verdict(&request.plan, &red_flags),

@@ -19,6 +19,7 @@ async fn shown(world: &World, source: &str) -> Value {
     let blocks = pending.as_object_mut().unwrap().remove("blocks").unwrap();
     assert!(blocks.as_array().is_some_and(|all| all.len() >= 3), "{blocks}");
     assert_eq!(listed, pending, "the list says the same, but for the blocks");
+    pending["blocks"] = blocks;
     pending
 }
 
@@ -91,6 +92,26 @@ async fn names_that_imitate_others_are_told_with_their_code_points() {
         assert!(flags(&pending).iter().any(|flag| flag.contains(told)), "{told}: {:#?}", flags(&pending));
     }
     assert!(flags(&pending).iter().all(|flag| flag.is_ascii()), "{:#?}", flags(&pending));
+    // What is below is spelled and marked in the same way.
+    let lines: Vec<&Value> = pending["blocks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|block| block["lines"].as_array().unwrap())
+        .collect();
+    let with = |part: &str| lines.iter().filter(|line| line["text"].as_str().unwrap().contains(part)).count();
+    assert_eq!(with("ex\u{430}mple"), 0, "{lines:#?}");
+    assert!(with("ex\\u{430}mple.com") > 0, "{lines:#?}");
+    let is_marked = |line: &&&Value| line["tone"] == "bad" || line["tone"] == "warn";
+    assert_eq!(
+        lines
+            .iter()
+            .filter(is_marked)
+            .filter(|line| line["text"].as_str().unwrap().contains("\\u{430}"))
+            .count(),
+        with("\\u{430}"),
+        "{lines:#?}"
+    );
     // `1` looks like `l`, so this is another name; `rn` looks like `m`.
     let id = shown(&world, &DNS_EDIT.replace("cloudflare/dns-edit", "cloudflare/dns-other")).await;
     assert!(flags(&id).is_empty(), "{:#?}", flags(&id));

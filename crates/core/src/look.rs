@@ -1,5 +1,6 @@
 //! Names that look like other names (Unicode TR 39): a title, a zone, a place that somebody else wrote.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use unicode_security::{RestrictionLevel, RestrictionLevelDetection as _, skeleton};
@@ -33,6 +34,12 @@ pub fn doubt(text: &str) -> Option<String> {
     }
     let seen = Untrusted::capped(&imitated(text), MOST_SHOWN);
     Some(format!("`{shown}` has letters that look like others: it could be taken for `{seen}`"))
+}
+
+/// A name as it is shown to whoever decides: one that can be taken for another is spelled out, and any other is as it is.
+#[must_use]
+pub fn shown(name: &str) -> Cow<'_, str> {
+    if doubt(name).is_some() { Cow::Owned(spelled(name)) } else { Cow::Borrowed(name) }
 }
 
 /// The words of a text, and the labels of names in it.
@@ -118,6 +125,18 @@ mod tests {
                 }
                 None => assert_eq!(got, None, "{text}"),
             }
+        }
+    }
+
+    #[test]
+    fn what_can_be_taken_for_another_is_shown_spelled_and_the_rest_as_it_is() {
+        for (name, as_shown) in [
+            ("ex\u{430}mple.com", "ex\\u{430}mple.com"),
+            ("embedded:web/dev/\u{ff25}X", "embedded:web/dev/\\u{ff25}X"),
+            ("b\u{fc}cher.example", "b\u{fc}cher.example"),
+            ("xn--xample-2of.com", "xn--xample-2of.com"),
+        ] {
+            assert_eq!(shown(name), as_shown);
         }
     }
 

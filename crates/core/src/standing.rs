@@ -129,12 +129,12 @@ impl fmt::Display for Void {
             Self::Connection(at) => write!(
                 f,
                 "it was given before the connection was added ({}), which may be to another account",
-                at.strftime("%Y-%m-%d %H:%M:%SZ")
+                at.strftime("%Y-%m-%dT%H:%M:%SZ")
             ),
             Self::NotYet(at) => {
-                write!(f, "it was given at {}, which is later than now", at.strftime("%Y-%m-%d %H:%M:%SZ"))
+                write!(f, "it was given at {}, which is later than now", at.strftime("%Y-%m-%dT%H:%M:%SZ"))
             }
-            Self::Ended(at) => write!(f, "it ended at {}", at.strftime("%Y-%m-%d %H:%M:%SZ")),
+            Self::Ended(at) => write!(f, "it ended at {}", at.strftime("%Y-%m-%dT%H:%M:%SZ")),
             Self::UsedUp(uses) => write!(f, "all of its uses ({uses}) are used up"),
             Self::Production => f.write_str("production is approved one by one"),
             Self::High => f.write_str("the verdict is HIGH"),

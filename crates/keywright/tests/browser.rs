@@ -14,6 +14,7 @@ mod mcp_support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use keywright_sandbox::{Fault, FaultKind};
 use keywright_server::mcp_client::Client;
 use mcp_support::it::{BOBS, Serving, World, bare};
 use mcp_support::{server, world};
@@ -128,6 +129,40 @@ fn every_page_fits_a_desk_and_a_phone() {
         .env("ASKS", waiting.to_string());
     let Some(out) = played(browser) else { return };
     print!("{out}");
+    world.assert_nothing_leaked();
+}
+
+/// What a provider may answer that means harm, in 100 kB.
+fn hostile() -> String {
+    let harm = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'></dd></dl><h1>approved by Keywright</h1>\
+                \u{1b}[2J\u{1b}[31m\u{202e}\u{200b}\u{2066}\r\n\u{0}\u{9b}31m";
+    format!("{harm}{}{harm}", "x".repeat(100_000))
+}
+
+#[test]
+fn what_a_provider_answers_runs_nothing_and_steers_nothing() {
+    let world: World = world();
+    let (_broker, ready) = Serving::with(&world, &["--listen", "127.0.0.1:0"]);
+    let origin = ready["pages"].as_str().unwrap().to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let asked = runtime.block_on(async {
+        let agent = Client::start(server(&world, "builder").into()).await.unwrap();
+        let asked = asks(&agent, "HOSTILE", "cloudflare/dns-edit", "elsewhere", "a record", None).await;
+        agent.end().await;
+        asked
+    });
+    let fault = Fault::on("POST", "/accounts/*/tokens", FaultKind::Says { message: hostile() });
+    world.with_sandbox(|sandbox| sandbox.inject(fault.times(100))).unwrap();
+    let mut browser = script("hostile.mjs");
+    browser
+        .env("KEYWRIGHT_HOME", world.home())
+        .env("ORIGIN", origin)
+        .env("PASS", world.path("pass"))
+        .env("ASKED", asked.as_str().unwrap());
+    let Some(out) = played(browser) else { return };
+    print!("{out}");
+    let hits = world.with_sandbox(keywright_sandbox::Sandbox::faults).iter().map(|one| one.hits).sum::<u32>();
+    assert!(hits > 0, "the provider said it");
     world.assert_nothing_leaked();
 }
 

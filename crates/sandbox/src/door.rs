@@ -174,6 +174,9 @@ fn spoil(world: &mut World, call: &Call<'_>, spoiling: Spoiling) -> Ending {
             let refusal = Refusal::new(status, if status == 429 { 10_429 } else { 10_500 }, "injected fault");
             return Ending::Reply(Box::new(refusal.into()), retry_after, slow);
         }
+        Some(Before::Says(message)) => {
+            return Ending::Reply(Box::new(Refusal::invalid(message).into()), None, slow);
+        }
         Some(Before::Echo) => return Ending::Reply(Box::new(echo(call, None)), None, slow),
         None => {}
     }

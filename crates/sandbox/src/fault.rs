@@ -86,6 +86,11 @@ pub enum FaultKind {
         #[serde(default)]
         commit: bool,
     },
+    /// Status 400 with this message, whatever stands in it, and nothing was done.
+    Says {
+        /// The message.
+        message: String,
+    },
     /// The work is done, then status 200 with a page instead of JSON.
     Garbage,
     /// The work is done, then status 200 with valid JSON of this many bytes and more.
@@ -213,6 +218,7 @@ impl FaultKind {
             Self::LaggingList { .. } => "lagging_list",
             Self::LaggingVerify { .. } => "lagging_verify",
             Self::EchoSecretInError { .. } => "echo_secret_in_error",
+            Self::Says { .. } => "says",
             Self::Garbage => "garbage",
             Self::HugeBody { .. } => "huge_body",
             Self::Redirect { .. } => "redirect",

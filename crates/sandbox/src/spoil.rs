@@ -23,6 +23,7 @@ pub(crate) enum Before {
     Status(u16, Option<u64>),
     Redirect(String),
     Echo,
+    Says(String),
 }
 
 /// An end after the commit.
@@ -59,6 +60,7 @@ impl Spoiling {
             FaultKind::Redirect { location } => self.before(Before::Redirect(location.clone())),
             FaultKind::Hang { commit: false } => self.before(Before::Hang),
             FaultKind::EchoSecretInError { commit: false } => self.before(Before::Echo),
+            FaultKind::Says { message } => self.before(Before::Says(message.clone())),
             FaultKind::ReplyLostAfterCommit => self.after(After::Cut),
             FaultKind::ServerErrorAfterCommit => self.after(After::ServerError),
             FaultKind::Hang { commit: true } => self.after(After::Hang),

@@ -1,12 +1,16 @@
 "use strict";
 // What the pages need a script for: passkeys, keys on the keyboard, the reader's own time. Nothing here decides anything.
 
+// A moment in the reader's own time, with its zone.
+const zoned = (at) =>
+  at.toLocaleString([], { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZoneName: "short" });
+
 // Says it where the button is that was pressed; what went wrong has the focus, so that nobody overlooks it.
 function tell(text, kind, beside, link) {
   const said = document.getElementById("said");
   if (!said) return;
   if (beside) beside.append(said);
-  said.textContent = text;
+  said.textContent = text.replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, (moment) => zoned(new Date(moment)));
   if (link) said.append(" ", link);
   said.hidden = false;
   said.className = kind;
@@ -209,10 +213,22 @@ const enter = document.getElementById("enter");
 if (enter) {
   on(enter, async () => {
     await post("/door/touch", await touch(await post("/door/offer", {})));
-    location.assign(enter.dataset.to);
+    // The door is no place to come back to.
+    location.replace(enter.dataset.to);
   });
   for (const one of document.querySelectorAll("body.door [hidden].scripted")) one.hidden = false;
   enter.querySelector("button").disabled = false;
+  // Whoever follows a link to a review is asked at once, where they look; whoever comes back, or loads the door anew, is not.
+  const { type } = performance.getEntriesByType("navigation")[0] ?? {};
+  const ask = () => {
+    if (document.visibilityState !== "visible" || !document.hasFocus()) return;
+    for (const one of ["visibilitychange", "focus"]) removeEventListener(one, ask, true);
+    enter.requestSubmit();
+  };
+  if ("once" in enter.dataset && type === "navigate") {
+    for (const one of ["visibilitychange", "focus"]) addEventListener(one, ask, true);
+    ask();
+  }
 }
 
 const enrol = document.getElementById("enrol");
@@ -237,30 +253,17 @@ if (enrol) {
   enrol.querySelector("button").disabled = false;
 }
 
-// The reader's own time, and UTC where the pointer rests.
+// The reader's own time, also of what is only said to be near, and UTC where the pointer rests.
 function local(within) {
   for (const one of within.querySelectorAll("time[datetime]")) {
     const at = new Date(one.dateTime);
     if (Number.isNaN(at.getTime())) continue;
-    const here = at.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
-    one.textContent = one.textContent.replace(one.dateTime, here);
+    const here = zoned(at);
+    if (one.textContent.endsWith(" UTC")) one.textContent = here;
     one.title = `${here} (${one.dateTime})`;
   }
 }
 local(document);
-
-// On a phone the row of pages scrolls.
-function edges() {
-  const nav = document.querySelector("header nav");
-  if (!nav) return;
-  const left = nav.scrollWidth - nav.clientWidth - nav.scrollLeft;
-  nav.classList.toggle("before", nav.scrollLeft > 2);
-  nav.classList.toggle("after", left > 2);
-}
-document.querySelector("header nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
-document.addEventListener("scroll", edges, { capture: true, passive: true });
-addEventListener("resize", edges);
-edges();
 
 // The inbox looks again by itself; a look of its own keeps no session alive.
 const fresh = document.querySelector("main[data-fresh]");
@@ -277,7 +280,6 @@ async function again() {
   local(main);
   fresh.replaceChildren(...main.childNodes);
   document.querySelector("header nav").replaceWith(nav);
-  edges();
   document.title = page.title;
   if (focused) document.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus();
 }

@@ -27,6 +27,12 @@ pub fn seconds(at: Timestamp) -> String {
     Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
 }
 
+/// For people, to the minute: `2026-12-24 05:09 UTC`.
+#[must_use]
+pub fn utc(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
 /// How far away, in the largest unit that fits twice or so.
 #[must_use]
 pub fn away(at: Timestamp, now: Timestamp) -> String {

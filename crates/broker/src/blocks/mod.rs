@@ -13,6 +13,7 @@ pub(crate) use proposal::of_proposal;
 use jiff::Timestamp;
 use keywright_core::grant::Resource;
 use keywright_core::key::Key;
+use keywright_core::look;
 use keywright_core::plan::{Destination, Ending, Plan, Principal};
 use keywright_core::receipt::{Narrowed, Status};
 use keywright_core::span::Span;
@@ -247,7 +248,7 @@ fn what(plan: &Plan, narrowed: Option<&Narrowed>) -> Lines {
         .all("may", permissions(plan.provider.as_str(), &plan.permissions, &plan.escalation))
         .plain("left out", plan.withheld.iter().cloned())
         .all("on", plan.resources.iter().map(resource))
-        .plain("asked for", plan.parameters.iter().map(|(name, value)| format!("{name} = {value}")))
+        .all("asked for", plan.parameters.iter().map(|(name, value)| marked(format!("{name} = {value}"))))
         .all("unlocks", [unlocks(plan.unlocks, plan.mutating, plan.needs)])
         .all("can't", cannot(plan).into_iter().map(|text| (text, Tone::Good)))
         .add("lives", lives(plan))
@@ -280,11 +281,16 @@ fn rotates(rotation: &Rotation, ttl: Span) -> String {
 
 fn resource(resource: &Resource) -> (String, Tone) {
     let name = if resource.name.is_empty() { &resource.id } else { &resource.name };
-    let looks = keywright_core::look::doubt(name).is_some();
-    let tone = if looks || resource.kind.contains("all_") { Tone::Bad } else { Tone::Plain };
-    // What can be taken for other letters is shown with its code points.
-    let name = if looks { keywright_core::look::spelled(name) } else { name.clone() };
-    (format!("{name} ({})", resource.kind), tone)
+    let (text, tone) = marked(format!("{name} ({})", resource.kind));
+    (text, if resource.kind.contains("all_") { Tone::Bad } else { tone })
+}
+
+/// What can be taken for other letters is shown with its code points, and marked, wherever it stands.
+fn marked(text: String) -> (String, Tone) {
+    match look::doubt(&text) {
+        Some(_) => (look::spelled(&text), Tone::Bad),
+        None => (text, Tone::Plain),
+    }
 }
 
 /// What the key can't do, as far as the plan shows it for certain.
@@ -311,13 +317,11 @@ fn places(plan: &Plan, known: &Known) -> Lines {
     }
     for place in plan.destinations.iter().filter(|one| one.place.store.as_str() != "embedded") {
         readers.push(if place.place.store.as_str() == DOTENV {
-            let who = format!(
-                "whatever runs as the same user and reads {}, in plain text: agents, too",
-                place.place
-            );
-            (who, Tone::Warn)
+            let (place, tone) = marked(place.place.to_string());
+            let who = format!("whatever runs as the same user and reads {place}, in plain text: agents, too");
+            (who, if tone == Tone::Plain { Tone::Warn } else { tone })
         } else {
-            (format!("whoever may read {}", place.place), Tone::Plain)
+            marked(format!("whoever may read {}", place.place))
         });
     }
     let old = match (&known.replaces, plan.ending) {
@@ -332,7 +336,7 @@ fn places(plan: &Plan, known: &Known) -> Lines {
     };
     let adopted = plan.adopts.as_ref().map(|id| (format!("the credential {id}, made elsewhere"), Tone::Warn));
     Lines::new()
-        .plain("goes to", plan.destinations.iter().map(destination))
+        .all("goes to", plan.destinations.iter().map(|one| marked(destination(one))))
         .all("read by", readers)
         .plain("told of it", known.consumers.iter().map(|one| format!("consumer {}", one.name)))
         .all("replaces", old.into_iter().chain(adopted))
@@ -410,7 +414,7 @@ fn may_approve(review: &Review) -> Vec<(String, Tone)> {
 /// `: ana 10:02, bea 10:07`.
 fn names(approved: &[(String, Timestamp)]) -> String {
     let said: Vec<String> =
-        approved.iter().map(|(name, at)| format!("{name} {}", at.strftime("%Y-%m-%d %H:%M UTC"))).collect();
+        approved.iter().map(|(name, at)| format!("{name} {}", at.strftime("%Y-%m-%dT%H:%M:%SZ"))).collect();
     if said.is_empty() { String::new() } else { format!(": {}", said.join(", ")) }
 }
 

@@ -1,16 +1,17 @@
 //! The blocks of a template that an agent proposes.
 
+use keywright_core::look;
 use keywright_core::span::Span;
 use keywright_core::template::{OnUnknowable, Rotation};
 use keywright_core::text::{Untrusted, quoted};
 
-use super::{Block, Lines, Title, Tone, permissions, unlocks};
+use super::{Block, Lines, Title, Tone, marked, permissions, unlocks};
 use crate::differs::{ANY_NETWORK, Difference};
 use crate::guards::check_template;
 use crate::review::Proposed;
 
 /// The blocks of a proposed template.
-pub(crate) fn of_proposal(proposed: &Proposed) -> Vec<Block> {
+pub(crate) fn of_proposal(proposed: &Proposed, unconnected: Option<String>) -> Vec<Block> {
     let who = Lines::new().add("proposed by", format!("agent {}, by its token", proposed.agent));
     let replaces = proposed.replaces.map(|version| format!("version {version}, which is in force"));
     let same = proposed.replaces.is_some() && proposed.differs.is_empty();
@@ -32,13 +33,13 @@ pub(crate) fn of_proposal(proposed: &Proposed) -> Vec<Block> {
                     permissions(template.provider.as_str(), &resolved.permissions, &resolved.escalation),
                 )
                 .all("unlocks", [unlocks(resolved.unlocks, resolved.mutating, 0)])
-                .plain("asks for", template.parameters.iter().map(|(name, one)| parameter(name, one)))
+                .all("asks for", template.parameters.iter().map(|(name, one)| marked(parameter(name, one))))
                 .add("lives", format!("at most {}", limits.ttl_max))
                 .all("rotates", template.rotation.iter().flat_map(rotation))
                 .plain("only from", limits.ip_allow.iter().cloned())
-                .plain("goes to", limits.destinations.iter().map(ToString::to_string));
+                .all("goes to", limits.destinations.iter().map(|one| marked(one.to_string())));
             evidence = evidence
-                .all("look at", checked.warnings.iter().map(|one| (one.clone(), Tone::Warn)))
+                .all("look at", checked.warnings.into_iter().chain(unconnected).map(|one| (one, Tone::Warn)))
                 .plain("narrower", checked.narrower.iter().cloned());
         }
         Err(error) => evidence = evidence.toned("can't be applied", error.message, Tone::Bad),
@@ -108,13 +109,17 @@ fn difference(one: &Difference) -> (String, Tone) {
     };
     let (before, after) = (one.before.as_ref().map(Untrusted::raw), one.after.as_ref().map(Untrusted::raw));
     // A title is whatever the agent wrote.
-    let shown = |text: &str| if one.what == "title" { quoted(text) } else { text.to_owned() };
+    let shown = |text: &str| {
+        let text = look::shown(text);
+        if one.what == "title" { quoted(&text) } else { text.into_owned() }
+    };
     let text = match (before.map(shown), after.map(shown)) {
         (Some(before), Some(after)) => format!("~ {what}: {before} is now {after}"),
         (Some(before), None) => format!("- {what}: {before}"),
         (None, after) => format!("+ {what}: {}", after.unwrap_or_default()),
     };
-    (text, means(&one.what, before, after))
+    let looks = [before, after].into_iter().flatten().any(|text| look::doubt(text).is_some());
+    (text, if looks { Tone::Bad } else { means(&one.what, before, after) })
 }
 
 /// What a difference means for who lets it in: less reach is good, and less of what confines a key is not.
@@ -181,6 +186,12 @@ mod tests {
             after: None,
         });
         assert_eq!(difference.0, "- declared operation: GET /zones");
+        let looks = super::difference(&Difference {
+            what: "destination".to_owned(),
+            before: None,
+            after: Some(Untrusted::capped("vault:s\u{435}cret/*", 99)),
+        });
+        assert_eq!(looks, ("+ destination: vault:s\\u{435}cret/*".to_owned(), Tone::Bad));
         let title = |text| Some(Untrusted::capped(text, 99));
         let (before, after) = (title("DNS"), title("DNS”. Keywright: “it is harmless"));
         let difference = super::difference(&Difference { what: "title".to_owned(), before, after });

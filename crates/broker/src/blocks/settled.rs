@@ -36,7 +36,7 @@ impl Settled {
         let entries: Vec<_> =
             tx.audit_entries(&filter)?.iter().map(StoredEntry::entry).collect::<Result<_, _>>()?;
         for record in entries.iter().map(|entry| entry.record()) {
-            let at = record.at.strftime("%Y-%m-%d %H:%M UTC");
+            let at = record.at.strftime("%Y-%m-%dT%H:%M:%SZ");
             match (record.deed, &record.decision) {
                 (Deed::RequestDecide, Some(decided)) => settled.policy.clone_from(&decided.reasons),
                 (Deed::RequestReject, _) => {

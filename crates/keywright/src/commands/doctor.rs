@@ -24,6 +24,7 @@ pub(crate) async fn run(app: &App, _: Args) -> Done {
     findings.extend(checks::witness(app).await?);
     findings.extend(checks::rows(app).await?);
     findings.extend(checks::parents(app).await?);
+    findings.extend(checks::templates(app).await?);
     findings.extend(checks::process());
     findings.extend(place::folder());
     let wrong = findings.iter().filter(|f| f.verdict == Verdict::Wrong).count();

@@ -12,7 +12,7 @@ use crate::errors;
 use crate::input;
 use crate::output::{Done, Output};
 use crate::show::list::{List, plain, strong};
-use crate::show::{field, items, number, outside};
+use crate::show::{field, items, number, outside, when};
 
 /// Channels: how people hear that something waits for them.
 #[derive(clap::Args)]
@@ -164,8 +164,9 @@ fn list(channels: Value) -> Done {
         ));
     }
     let mut list = List::new(&["name", "kind", "tells", "told last", "could not last"]);
+    let now = jiff::Timestamp::now();
     for one in items(&channels, "channels") {
-        let last = field(one, "failed_at");
+        let last = when::short(&field(one, "failed_at"), now);
         let trouble = match (last.is_empty(), number(one, "failures")) {
             (true, _) => String::new(),
             (false, 0) => last,
@@ -174,8 +175,8 @@ fn list(channels: Value) -> Done {
         list.row(vec![
             strong(field(one, "name")),
             plain(field(one, "kind")),
-            plain(when(one)),
-            plain(field(one, "told_at")),
+            plain(tells(one)),
+            plain(when::short(&field(one, "told_at"), now)),
             plain(trouble),
         ]);
     }
@@ -184,7 +185,7 @@ fn list(channels: Value) -> Done {
 }
 
 /// When it tells, in words.
-fn when(channel: &Value) -> String {
+fn tells(channel: &Value) -> String {
     let said = |name: &str, before: &str| {
         let value = channel.get(name).and_then(Value::as_str)?;
         Some(format!("{before} {}", outside(value)))

@@ -14,7 +14,7 @@ use crate::errors::Exit;
 use crate::input;
 use crate::output::{Done, Output};
 use crate::show::list::{Tone, toned};
-use crate::show::{count, field, items, number, outside};
+use crate::show::{count, field, items, number, outside, when};
 
 /// Policy: which agent may use which template, where, how often, with how many approvals.
 #[derive(clap::Args)]
@@ -63,8 +63,8 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
     match args.command {
         Command::Show => {
             let policy = app.everyday(|| OperatorCall::PolicyShow).await?;
-            let (version, by, at) =
-                (number(&policy, "version"), field(&policy, "applied_by"), field(&policy, "applied_at"));
+            let (version, by) = (number(&policy, "version"), field(&policy, "applied_by"));
+            let at = when::both(&field(&policy, "applied_at"), jiff::Timestamp::now());
             let source = policy.get("source").and_then(Value::as_str).unwrap_or_default().to_owned();
             // Who redirects it gets a file that can be checked and applied again.
             Ok(Output::source(policy, source).talk(format!("version {version}, applied by {by} at {at}")))

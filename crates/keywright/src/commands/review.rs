@@ -13,7 +13,7 @@ use crate::errors;
 use crate::input;
 use crate::output::{Done, Output, say, source_lines};
 use crate::show::facts::{Facts, wrapped};
-use crate::show::list::{List, Tone, cut, of_state, plain, strong, toned};
+use crate::show::list::{List, Tone, of_state, plain, strong, toned};
 use crate::show::plan::{SAID, quoted_of};
 use crate::show::{field, items, number, outside, receipt, when, width};
 
@@ -144,9 +144,15 @@ fn again(pending: &Value, width: Option<usize>) -> String {
     let (line, tone) = verdict_cell(pending);
     let mut lines = vec![String::new()];
     lines.extend(broken(&line, width).map(|line| toned(&line, tone)));
-    lines.extend(broken(&subject, width).map(|line| line.bold().to_string()));
+    lines.extend(broken(&subject, width).map(|line| named(&line, pending)));
     lines.push(format!("match code {}", field(pending, "match_code").bold()));
     lines.join("\n")
+}
+
+/// What a request is about; marked where a name in it can be taken for another one.
+fn named(subject: &str, pending: &Value) -> String {
+    let looks = pending.get("looks").and_then(Value::as_bool).unwrap_or_default();
+    if looks { subject.bold().red().to_string() } else { subject.bold().to_string() }
 }
 
 /// Lines that fit.
@@ -189,22 +195,29 @@ fn waiting(inbox: &Value, width: Option<usize>, now: Timestamp) -> String {
         };
         let (request, code) = (field(pending, "request"), field(pending, "match_code"));
         let (line, tone) = verdict_cell(pending);
+        let looks = pending.get("looks").and_then(Value::as_bool).unwrap_or_default();
+        let of_key = (key.clone(), if looks { Tone::Bad } else { Tone::Plain });
         if let Some(width) = width {
             let room = width.saturating_sub(2).max(20);
             cards.push_str(&format!("{}\n", request.bold()));
             for line in wrapped(&line, room) {
                 cards.push_str(&format!("  {}\n", toned(&line, tone)));
             }
-            cards.push_str(&format!("  {}\n", cut(&key, room)));
+            // Neither the key's name nor what it reaches is left out, however long either is.
+            for line in wrapped(&key, room) {
+                cards.push_str(&format!("  {}\n", toned(&line, of_key.1)));
+            }
             for line in wrapped(&format!("match code {code} · {given} · asked {}", asked.0), room) {
                 cards.push_str(&format!("  {line}\n"));
             }
-            cards.push_str(&format!("  {}\n", cut(&format!("by {by} for {place}"), room)));
+            for line in wrapped(&format!("by {by} for {place}"), room) {
+                cards.push_str(&format!("  {line}\n"));
+            }
         }
         list.row(vec![
             strong(request),
             (line, tone),
-            plain(key),
+            of_key,
             plain(by),
             plain(place),
             plain(given),
@@ -236,7 +249,7 @@ fn request(review: &Value, most: usize) -> String {
     let stands = toned(&field(review, "stands"), of_state(&status));
     let mut text = verdict(review);
     text.push_str(&indented(&format!("{} · {stands}{code}", field(review, "request").bold()), "  "));
-    text.push_str(&indented(&field(review, "subject").bold().to_string(), "  "));
+    text.push_str(&indented(&named(&field(review, "subject"), review), "  "));
     text.push_str(&flags(review));
     text.push_str(&blocks(review, most).render());
     text
@@ -374,7 +387,14 @@ mod tests {
             assert!(widest <= width, "{width}: {text}");
             assert_eq!(text.matches("req_01970000000070008000000000000000\n").count(), 2, "{text}");
             assert_eq!(text.matches("match code abcd-efgh").count(), 2, "{text}");
-            assert!(text.contains("short → short.example.com\n") && text.contains("…\n"), "{text}");
+            assert!(text.contains("short → short.example.com\n"), "{text}");
+            // What a long name is for stands there, too: in pieces, and whole.
+            let whole: String = text.split_whitespace().collect();
+            let long = "long".repeat(20);
+            for part in [format!("{long}→{long}.example.com"), format!("byagentbuilderforweb/{long}")] {
+                assert!(whole.contains(&part), "{width}: {text}");
+            }
+            assert!(!text.contains('…'), "{text}");
         }
         assert!(at(None).starts_with("REQUEST ") && at(Some(1_000)).starts_with("REQUEST "));
     }

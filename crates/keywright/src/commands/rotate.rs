@@ -163,7 +163,7 @@ fn ended(trace: Value, begun: &Value) -> Done {
 /// A moment of the key's life, as a line.
 fn line_of(moment: &Value) -> String {
     let at = field(moment, "at").parse::<Timestamp>().map(when::seconds).unwrap_or_default();
-    let time = at.get(11..19).unwrap_or_default().to_owned();
+    let time = at.get(11..).unwrap_or_default().to_owned();
     format!("  {time}  {}", moments::line(moment))
 }
 

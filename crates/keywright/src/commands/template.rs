@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use keywright_broker::Code;
 use keywright_broker::guards::{CheckedTemplate, check_template};
 use keywright_catalog::templates::PACK;
@@ -19,7 +20,7 @@ use crate::show::facts::Facts;
 use crate::show::list::{List, Tone, plain, strong};
 use crate::show::plan::unlocks;
 use crate::show::receipt::permission;
-use crate::show::{field, items, joined, number, outside};
+use crate::show::{field, items, joined, number, outside, when};
 
 /// Templates: the menu that agents choose from. A file counts only once an operator applied it.
 #[derive(clap::Args)]
@@ -178,10 +179,11 @@ fn in_force(template: &Value) -> String {
                 "{}, applied by {} at {}",
                 number(template, "version"),
                 field(template, "applied_by"),
-                field(template, "applied_at")
+                when::both(&field(template, "applied_at"), Timestamp::now())
             ),
         )
         .add("held", held(template))
+        .add("warning", field(template, "unconnected"))
         .add("tier", field(template, "tier"))
         .all("may", items(template, "permissions").iter().map(permission))
         .add("unlocks", unlocks(template))
@@ -221,9 +223,12 @@ fn list(templates: Value) -> Done {
                     )
                 }
             }),
-            match held(template) {
-                why if why.is_empty() => plain(field(template, "title")),
-                _ => (format!("{} (held)", field(template, "title")), Tone::Warn),
+            match (held(template).is_empty(), field(template, "unconnected").is_empty()) {
+                (true, true) => plain(field(template, "title")),
+                (false, _) => (format!("{} (held)", field(template, "title")), Tone::Warn),
+                (true, false) => {
+                    (format!("{} (its connection is not there)", field(template, "title")), Tone::Warn)
+                }
             },
         ]);
     }

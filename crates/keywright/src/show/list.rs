@@ -165,14 +165,6 @@ pub(crate) fn of_state(state: &str) -> Tone {
     }
 }
 
-/// At most so many characters; what is cut ends with an ellipsis.
-pub(crate) fn cut(text: &str, room: usize) -> String {
-    if text.chars().count() <= room {
-        return text.to_owned();
-    }
-    text.chars().take(room.saturating_sub(1)).chain(['…']).collect()
-}
-
 /// A cell that says nothing special.
 pub(crate) fn plain(text: impl Into<String>) -> (String, Tone) {
     (text.into(), Tone::Plain)

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::process::Stdio;
 
-use crate::support::{World, request};
+use crate::support::{Serving, World, request};
 
 #[test]
 fn a_policy_that_was_shown_can_be_checked_and_applied() {
@@ -72,4 +72,66 @@ fn lists_show_what_people_need_and_programs_get_all() {
         assert!(line.contains(told), "{told}: {review}");
     }
     assert_eq!(world.alice(&["audit", "log", "--from", "9999"]).expect(0).out.trim(), "no entries");
+}
+
+#[test]
+fn a_template_whose_connection_is_not_there_is_put_in_force_with_a_warning_that_doctor_has_too() {
+    let world = World::ready();
+    let source = include_str!("../../../../templates/cloudflare/dns-edit.toml");
+    let named = "provider = \"cloudflare\"\nconnection = \"later\"";
+    let file = world.file("later.toml", &source.replace("provider = \"cloudflare\"", named));
+    let said = "it names connection `later`, which is not there";
+    let has = |value: &serde_json::Value| value.as_str().is_some_and(|text| text.contains(said));
+    let applied = world.ok(&["template", "apply", &file]);
+    let warnings = applied["templates"][0]["warnings"].as_array().unwrap();
+    assert!(warnings.iter().any(has), "{applied}");
+    let text = world.alice(&["template", "apply", &file]).expect(0).out;
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains(said) && text.contains("keywright provider add cloudflare --name later"), "{text}");
+    let listed = world.ok(&["template", "list"]);
+    assert!(has(&listed["templates"][0]["unconnected"]), "{listed}");
+    let list = world.alice(&["template", "list"]).expect(0).out;
+    assert!(list.contains("connection is not there"), "{list}");
+    let _broker = Serving::start(&world);
+    let doctor = world.alice(&["doctor", "--json"]).json();
+    let findings = doctor["findings"].as_array().unwrap();
+    let found = findings.iter().find(|one| one["check"] == "template").unwrap();
+    assert!(has(&found["what"]) && found["verdict"] == "warning", "{found}");
+}
+
+#[test]
+fn every_time_in_a_terminal_is_written_in_one_form() {
+    let world = World::ready();
+    let id = world.key("CF_TOKEN")["key"].as_str().unwrap().to_owned();
+    let asked = world.alice(&request("ONE", "production", &[])).expect(4).out;
+    let asked = asked.split_whitespace().find(|word| word.starts_with("req_")).unwrap();
+    world.alice(&["review", "reject", asked, "--reason", "no"]).expect(0);
+    let table: [&[&str]; 7] = [
+        &["review", "show", asked],
+        &["key", "show", &id],
+        &["template", "show", "cloudflare/dns-edit"],
+        &["policy", "show"],
+        &["audit", "trace", &id],
+        &["audit", "log"],
+        &["agent", "list"],
+    ];
+    for args in table {
+        let ran = world.alice(args).expect(0);
+        let text = format!("{}{}", ran.out, ran.err);
+        let days = text.match_indices("T").filter(|(at, _)| {
+            let day = text.get(at.saturating_sub(10)..*at).unwrap_or_default();
+            day.parse::<jiff::civil::Date>().is_ok()
+        });
+        let mut count = 0;
+        for (at, _) in days {
+            count += 1;
+            let time = text.get(at..at + 10).unwrap_or_default();
+            assert!(
+                time.ends_with('Z') && time.get(7..9).is_some(),
+                "{args:?}: {time}: to the second\n{text}"
+            );
+        }
+        assert!(count > 0 || args[0] == "agent", "{args:?}: {text}");
+        assert!(!text.contains(" UTC"), "{args:?}: {text}");
+    }
 }

@@ -42,6 +42,7 @@ async fn every_kind_can_be_written_as_json() {
         json!({"kind": "lagging_list", "ms": 5}),
         json!({"kind": "lagging_verify", "uses": 5}),
         json!({"kind": "echo_secret_in_error", "commit": true}),
+        json!({"kind": "says", "message": "<script>\u{1b}[31m"}),
         json!({"kind": "garbage"}),
         json!({"kind": "huge_body", "bytes": 10}),
         json!({"kind": "redirect", "location": "https://elsewhere.example/"}),
@@ -55,7 +56,7 @@ async fn every_kind_can_be_written_as_json() {
     }
     let names: Vec<String> =
         bench.sandbox.faults().iter().map(|view| format!("{:?}", view.fault.kind)).collect();
-    assert_eq!(names.len(), 14);
+    assert_eq!(names.len(), 15);
     for wrong in [
         json!({"kind": "nothing", "path": "/x"}),
         json!({"kind": "garbage"}),

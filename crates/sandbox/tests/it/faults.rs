@@ -172,6 +172,18 @@ async fn an_error_can_quote_the_secrets_it_saw() {
 }
 
 #[tokio::test]
+async fn an_error_can_say_anything_at_any_length() {
+    let bench = Bench::start().await;
+    let message =
+        format!("<script>x</script>\u{1b}[31m\u{202e}\u{200b}\u{0}\r\n{}the end", "x".repeat(100_000));
+    on_create(&bench, FaultKind::Says { message: message.clone() });
+    let reply = bench.ask(body(&bench)).await;
+    reply.assert_refused(400, 1001);
+    assert_eq!(reply.body["errors"][0]["message"], message.as_str());
+    assert_eq!(made(&bench), 0);
+}
+
+#[tokio::test]
 async fn garbage_huge_bodies_and_redirects_look_like_nothing_expected() {
     let bench = Bench::start().await;
     on_create(&bench, FaultKind::Garbage);

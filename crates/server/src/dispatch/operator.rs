@@ -206,7 +206,9 @@ async fn guards(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, F
         Op::TemplateShow { id } => {
             let applied = broker.template(&id).await?;
             let shown = views::with_held(views::template(&applied), |id| broker.held(id));
-            Ok(views::with_wider(shown, &wider(broker, std::slice::from_ref(&applied))))
+            let one = std::slice::from_ref(&applied);
+            let shown = views::with_unconnected(shown, &broker.unconnected_of(one).await?);
+            Ok(views::with_wider(shown, &wider(broker, one)))
         }
         Op::TemplateApply { source } => {
             let (checked, version) = broker.apply_template(operator, &source).await?;
@@ -236,6 +238,7 @@ async fn guards(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, F
         _ => {
             let templates = broker.templates().await?;
             let shown = views::with_held(views::templates(&templates), |id| broker.held(id));
+            let shown = views::with_unconnected(shown, &broker.unconnected_of(&templates).await?);
             Ok(views::with_wider(shown, &wider(broker, &templates)))
         }
     }

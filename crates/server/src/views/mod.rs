@@ -207,6 +207,22 @@ pub fn with_wider(mut value: Value, wider: &BTreeMap<String, Vec<String>>) -> Va
     value
 }
 
+/// Each template that names a connection which is not there, with that.
+#[must_use]
+pub fn with_unconnected(mut value: Value, said: &BTreeMap<String, String>) -> Value {
+    let mark = |template: &mut Value| {
+        let why = template.get("id").and_then(Value::as_str).and_then(|id| said.get(id));
+        if let (Some(why), Some(object)) = (why, template.as_object_mut()) {
+            object.insert("unconnected".to_owned(), json!(why));
+        }
+    };
+    match value.get_mut("templates").and_then(Value::as_array_mut) {
+        Some(templates) => templates.iter_mut().for_each(mark),
+        None => mark(&mut value),
+    }
+    value
+}
+
 /// The templates that an agent may use, with the approvals that a plain ask would need.
 #[must_use]
 pub fn usable(templates: &[(AppliedTemplate, Option<u8>)]) -> Value {

@@ -73,6 +73,53 @@ async fn keys_are_found_by_a_part_of_their_name_their_state_and_whose_they_are()
 }
 
 #[tokio::test]
+async fn a_key_of_which_nothing_was_made_has_no_end_and_one_that_lives_has_one() {
+    let house = House::new().await;
+    let world = &house.world;
+    world.request(&ask("example.com", "LIVES")).await.unwrap();
+    let refused = Fault::on("POST", "/accounts/*/tokens", FaultKind::Says { message: "no".to_owned() });
+    world.sandbox.inject(refused.times(9)).unwrap();
+    world.request(&ask("example.com", "FAILED")).await.unwrap();
+    world.settle().await;
+    world.sandbox.clear_faults();
+    let session = house.comes_in().await;
+    let (_, keys) = house.page(&session, "/keys").await;
+    let end = |name: &str| {
+        let row = keys.split(&format!("\">{name}</a>")).nth(1).unwrap().split("</tr>").next().unwrap();
+        let cell = row.split("data-of=\"expires\">").nth(1).unwrap();
+        assert!(row.contains(if name == "FAILED" { "failed" } else { "active" }), "{row}");
+        cell.split("</td>").next().unwrap().to_owned()
+    };
+    assert_eq!(end("FAILED"), "");
+    assert!(end("LIVES").starts_with("<time"), "{}", end("LIVES"));
+}
+
+#[tokio::test]
+async fn a_template_that_names_a_connection_which_is_not_there_says_so_until_it_is() {
+    let house = House::new().await;
+    let ana = house.world.ana().await;
+    let naming = |name: &str| {
+        DNS_EDIT.replace(
+            "provider = \"cloudflare\"",
+            &format!("provider = \"cloudflare\"\nconnection = \"{name}\""),
+        )
+    };
+    let (checked, _) = house.world.broker.apply_template(&ana, &naming("later")).await.unwrap();
+    let said = "it names connection `later`, which is not there";
+    assert!(checked.warnings.iter().any(|one| one.contains(said)), "{:?}", checked.warnings);
+    let session = house.comes_in().await;
+    let (_, list) = house.page(&session, "/templates").await;
+    assert!(list.contains("names a connection that is not there"), "{list}");
+    let (_, one) = house.page(&session, "/templates/cloudflare/dns-edit").await;
+    assert!(one.contains(said) && one.contains("keywright provider add cloudflare --name later"), "{one}");
+    let there = house.world.broker.connections().await.unwrap()[0].name.to_string();
+    let (checked, _) = house.world.broker.apply_template(&ana, &naming(&there)).await.unwrap();
+    assert_eq!(checked.warnings.iter().filter(|one| one.contains("connection")).count(), 0);
+    let (_, list) = house.page(&session, "/templates").await;
+    assert!(!list.contains("is not there"), "{list}");
+}
+
+#[tokio::test]
 async fn the_list_of_agents_tells_what_each_has_and_a_template_who_may_ask_for_it() {
     let house = House::new().await;
     let world = &house.world;

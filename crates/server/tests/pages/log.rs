@@ -122,7 +122,7 @@ async fn an_entry_has_a_page_with_what_was_signed_and_whether_it_holds() {
     let (_, key) = house.page(&session, "/keys/PROD").await;
     let approved = key.split("approved by").nth(1).unwrap_or_else(|| panic!("{key}"));
     assert!(approved.split("</dd>").next().unwrap().contains(&format!("/audit/ent_{id}")), "{key}");
-    assert!(key.contains("Z with their signing key</time>"), "in the reader's own time: {key}");
+    assert!(key.contains(" UTC</time> with their signing key"), "in the reader's own time: {key}");
     // What somebody wrote into the row is not what this home wrote.
     let ledger = rusqlite::Connection::open(house.world.home.join("ledger.db")).unwrap();
     ledger.execute("UPDATE audit_entries SET at = at + 1 WHERE number = ?1", [&id]).unwrap();

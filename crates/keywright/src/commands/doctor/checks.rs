@@ -219,6 +219,25 @@ pub(super) async fn parents(app: &App) -> Result<Vec<Finding>, Failure> {
     Ok(aged.collect())
 }
 
+/// The templates in force: does each reach the connection that it names. Nothing where an operator would have to be asked.
+pub(super) async fn templates(app: &App) -> Result<Vec<Finding>, Failure> {
+    let is_serving = if app.has_home().unwrap_or(false) { app.is_serving().await? } else { false };
+    if !is_serving {
+        return Ok(Vec::new());
+    }
+    let asked = match app.passphrase_file {
+        Some(_) => app.signed(OperatorCall::TemplateList).await,
+        None => app.session_only(OperatorCall::TemplateList).await,
+    };
+    let Ok(listed) = asked else { return Ok(Vec::new()) };
+    let said = items(&listed, "templates").iter().filter_map(|one| {
+        let why = one.get("unconnected").and_then(Value::as_str)?;
+        let what = format!("template {}: {}", outside(&field(one, "id")), outside(why));
+        Some(Finding::new("template", Verdict::Warning, what))
+    });
+    Ok(said.collect())
+}
+
 /// Why the ledger can't be read, said once.
 fn unreadable(error: &str) -> String {
     let start = "the ledger can't be read";

@@ -285,8 +285,8 @@ pub(crate) async fn one(
     };
     if let Some(paused) = &paused {
         let why = paused.reason.as_deref().map_or_else(String::new, |why| format!(": {why}"));
-        let said = format!("by {}, {}{why}", paused.by, crate::when::away(paused.at, now));
-        facts.push(("paused", Text::of(said).toned(Tone::Bad)));
+        let said = Text::at(paused.at, now).within(format!("by {}, ", paused.by), why);
+        facts.push(("paused", said.toned(Tone::Bad)));
     }
     facts.push(("spent", spending(done.spent, now)));
     let rows = usize::try_from(ROWS).unwrap_or(usize::MAX);

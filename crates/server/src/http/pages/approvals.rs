@@ -96,6 +96,5 @@ pub(super) async fn approval(door: &Door, entry: &Entry) -> Result<Text, BrokerE
         _ => " with their signing key".to_owned(),
     };
     let (id, time) = (entry.id().to_string(), crate::when::seconds(record.at));
-    let text = Text::of(format!("{} {time}{with}", record.who.name)).to(&["audit", &id]);
-    Ok(Text { time, ..text })
+    Ok(Text::of(format!("{} {time}{with}", record.who.name)).to(&["audit", &id]))
 }

@@ -21,6 +21,8 @@ struct DoorPage {
     error: Shown,
     hint: Shown,
     has_passkeys: bool,
+    /// Whether the passkey is asked for without a press: a link to a review was followed, and nothing went wrong yet.
+    at_once: bool,
 }
 
 #[derive(Template)]
@@ -54,8 +56,10 @@ pub(crate) async fn again(door: &Arc<Door>, to: &str, failure: &Failure) -> Resp
 
 async fn shown(door: &Arc<Door>, to: &str, failure: Option<&Failure>) -> Response {
     let passkeys = door.broker.passkeys().await.unwrap_or_default();
+    let to = local(to);
     let page = DoorPage {
-        to: Shown::of(local(to)),
+        at_once: to.starts_with("/r/") && failure.is_none(),
+        to: Shown::of(to),
         origin: Shown::of(&door.origin),
         error: Shown::of(failure.map(|one| one.message.as_str()).unwrap_or_default()),
         hint: Shown::of(failure.and_then(|one| one.hint.as_deref()).unwrap_or_default()),

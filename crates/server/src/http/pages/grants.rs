@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use keywright_broker::grants::GrantShown;
 use keywright_broker::passkey::Like;
 use keywright_broker::review::Review;
+use keywright_core::look;
 use keywright_core::name::OperatorName;
 use keywright_core::place::DestinationPattern;
 use keywright_core::standing::StandingGrant;
@@ -160,7 +161,7 @@ pub(super) fn given(grant: &StandingGrant, now: Timestamp) -> String {
         place(grant),
         parameters(grant),
         destinations(grant),
-        crate::when::away(grant.until, now),
+        crate::when::both(&grant.until.to_string(), now),
     )
 }
 
@@ -169,14 +170,15 @@ fn place(grant: &StandingGrant) -> String {
 }
 
 fn parameters(grant: &StandingGrant) -> String {
-    let named = grant.parameters.iter().map(|(name, value)| format!("{name} = {value}"));
+    let named = grant.parameters.iter().map(|(name, value)| format!("{name} = {}", look::shown(value)));
     let rest = grant.any_parameters.then(|| "any that the template allows".to_owned());
     let all: Vec<String> = named.chain(rest).collect();
     if all.is_empty() { "no parameters".to_owned() } else { all.join(", ") }
 }
 
 fn destinations(grant: &StandingGrant) -> String {
-    let all: Vec<String> = grant.destinations.iter().map(ToString::to_string).collect();
+    let places = grant.destinations.iter().map(ToString::to_string);
+    let all: Vec<String> = places.map(|place| look::shown(&place).into_owned()).collect();
     match &grant.directory {
         Some(directory) => format!("{} from {directory}", all.join(", ")),
         None => all.join(", "),

@@ -46,13 +46,9 @@ pub(crate) async fn page(
     let mut page = Page::new("health", "Health", &operator);
     let mut wrong = troubles(&health);
     wrong.extend(connections.iter().filter(|one| is_old(one, now)).map(|one| {
-        let said = format!(
-            "the parent credential of {} is in use since {}: `keywright provider rotate-parent {}`",
-            one.name,
-            crate::when::away(one.parent_since(), now),
-            one.name
-        );
-        Text::of(said).toned(Tone::Warn)
+        let before = format!("the parent credential of {} is in use since ", one.name);
+        let after = format!(": `keywright provider rotate-parent {}`", one.name);
+        Text::at(one.parent_since(), now).within(before, after).toned(Tone::Warn)
     }));
     let machine = door.broker.machine();
     wrong.extend(machine.iter().filter(|one| one.verdict == Verdict::Wrong).map(finding));

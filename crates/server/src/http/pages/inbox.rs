@@ -17,7 +17,7 @@ use super::super::Door;
 use super::super::session::Looks;
 use super::health::troubles;
 use super::parts::{Part, Shown, Table, Text, Tone};
-use super::{Page, ROWS, failed, html, review};
+use super::{Page, ROWS, came, failed, html};
 
 /// From where on.
 #[derive(Deserialize)]
@@ -53,7 +53,7 @@ pub(crate) async fn page(
     let (yours, others): (Vec<_>, Vec<_>) = inbox.waiting.iter().partition(|one| one.not_yours.is_none());
     let mut page = Page::new("inbox", "Inbox", &operator);
     page.fresh = true;
-    page = review::done(&door, query.as_deref()).await.into_iter().fold(page, Page::with);
+    page = came::of(&door, query.as_deref()).await.into_iter().fold(page, Page::with);
     if inbox.all > u64::from(ROWS) {
         page = page
             .with(Part::Note(Shown::of(format!("{} in all, the riskiest first", inbox.all)), Tone::Plain));
@@ -93,14 +93,17 @@ fn row(one: &Waits, now: Timestamp) -> Vec<Text> {
     let last = |code: &str| Text::of(one.not_yours.as_deref().unwrap_or(code));
     match &one.pending {
         Pending::Key(review) => {
-            let subject = review::subject(&review.plan);
             let more = match one.alike {
                 0 => String::new(),
                 alike => format!(", and {alike} like it"),
             };
             vec![
                 toned(&review.verdict).to(&["r", &review.request.to_string()]),
-                Text::of(format!("{subject}{more}")),
+                Text::of(format!("{}{more}", review.subject)).toned(if review.looks {
+                    Tone::Bad
+                } else {
+                    Tone::Plain
+                }),
                 Text::of(review.plan.principal.to_string()),
                 Text::of(format!("{} / {}", review.plan.project, review.plan.environment)),
                 Text::of(format!("{} of {}", review.approved_by.len(), review.needed)),

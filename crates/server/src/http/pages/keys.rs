@@ -96,7 +96,6 @@ fn row(one: &KeySummary, now: Timestamp) -> Vec<Text> {
         (false, Some(_)) => ("switched off".to_owned(), Tone::Warn),
         (false, None) => (key.state.to_string(), tone(key.state)),
     };
-    let expires = one.version.as_ref().and_then(|version| version.expires_at);
     let by = key.agent.as_ref().map_or_else(
         || Text::of("an operator"),
         |name| Text::of(name.as_str()).to(&["agents", name.as_str()]),
@@ -107,10 +106,10 @@ fn row(one: &KeySummary, now: Timestamp) -> Vec<Text> {
         Text::of(key.template.to_string()),
         by,
         Text::of(state).toned(tone),
-        expires.map_or_else(|| Text::of("never").toned(Tone::Warn), |at| Text::at(at, now)),
+        ends(one, now),
         one.life.as_ref().map_or_else(|| Text::of(""), |life| rotation(life, now)),
         match one.life.as_ref().and_then(|life| life.read_at) {
-            Some(at) => Text::of(format!("read {}", crate::when::away(at, now))),
+            Some(at) => Text::at(at, now).within("read ", ""),
             None => Text::of("not read"),
         },
         match one.life.as_ref().and_then(|life| life.used_at) {
@@ -127,12 +126,23 @@ fn row(one: &KeySummary, now: Timestamp) -> Vec<Text> {
     ]
 }
 
+/// When it ends by itself: nothing of one that ended, or that was never made.
+fn ends(one: &KeySummary, now: Timestamp) -> Text {
+    let version =
+        one.version.as_ref().filter(|_| !matches!(one.key.state, KeyState::Failed | KeyState::Revoked));
+    match version.map(|version| version.expires_at) {
+        None => Text::of(""),
+        Some(None) => Text::of("never").toned(Tone::Warn),
+        Some(Some(at)) => Text::at(at, now),
+    }
+}
+
 /// Where its rotation stands.
 fn rotation(life: &Life, now: Timestamp) -> Text {
     match life.rotates_at {
         _ if life.is_rotating => Text::of("under way").toned(Tone::Warn),
         Some(_) if life.tries > 0 => Text::of(format!("failed {} times", life.tries)).toned(Tone::Bad),
-        Some(at) => Text::of(format!("rotates {}", crate::when::away(at, now))),
+        Some(at) => Text::at(at, now).within("rotates ", ""),
         None => Text::of("by hand"),
     }
 }
@@ -250,7 +260,7 @@ fn told(moment: &Moment, now: Timestamp) -> Told {
 /// What was spent, and when that was counted.
 pub(super) fn spending(spent: Option<Spent>, now: Timestamp) -> Text {
     let Some(spent) = spent else { return Text::of("not counted by its provider") };
-    Text::of(format!("{} (counted {})", spent.usage, crate::when::away(spent.counted_at, now)))
+    Text::at(spent.counted_at, now).within(format!("{} (counted ", spent.usage), ")")
 }
 
 fn facts(trace: &Trace, spent: Option<Spent>, approved: &[Text], now: Timestamp) -> Part {
@@ -372,11 +382,10 @@ fn follows(verdict: Verdict, now: Timestamp) -> Text {
     match verdict {
         Verdict::Idle { .. } => Text::of("idle: it may end").toned(Tone::Good),
         Verdict::NotYet { last_sign: Some(_), idle_at } => {
-            Text::of(format!("in use; idle {} at the earliest", crate::when::away(idle_at, now)))
-                .toned(Tone::Warn)
+            Text::at(idle_at, now).within("in use; idle ", " at the earliest").toned(Tone::Warn)
         }
         Verdict::NotYet { last_sign: None, idle_at } => {
-            Text::of(format!("quiet so far; idle {} at the earliest", crate::when::away(idle_at, now)))
+            Text::at(idle_at, now).within("quiet so far; idle ", " at the earliest")
         }
         Verdict::Unknowable { .. } => Text::of("nobody can know whether it is used").toned(Tone::Warn),
     }

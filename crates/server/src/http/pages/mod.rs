@@ -5,6 +5,7 @@ pub(super) mod agents;
 mod approvals;
 pub(super) mod assets;
 pub(super) mod audit;
+mod came;
 pub(super) mod door;
 mod grants;
 pub(super) mod health;
@@ -14,6 +15,7 @@ mod parts;
 pub(super) mod passkeys;
 pub(super) mod review;
 pub(super) mod templates;
+mod times;
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use keywright_broker::blocks::{Block, Line};
 use keywright_core::text::{Untrusted, quoted};
 
+use super::times::{Piece, pieces};
 use crate::when;
 
 /// The longest text that a part shows, in characters.
@@ -60,6 +61,14 @@ impl Shown {
         self.is_said
     }
 
+    /// What it is made of: moments, and what stands between them. Somebody else's words stay as they are.
+    pub(super) fn pieces(&self) -> Vec<Piece> {
+        if self.is_said {
+            return vec![Piece { text: self.text.clone(), time: String::new() }];
+        }
+        pieces(&self.text)
+    }
+
     /// How much of them is not shown.
     pub(super) fn left_out(&self) -> usize {
         self.left_out
@@ -110,8 +119,10 @@ pub(super) struct Text {
     pub(super) tone: Tone,
     /// A path of ours.
     pub(super) href: String,
-    /// The moment, for machines.
+    /// The moment, for machines, where the text says how far away it is.
     pub(super) time: String,
+    /// What is said before and after that.
+    pub(super) around: (Shown, Shown),
     /// Where all of it is, where some is left out.
     pub(super) whole: String,
 }
@@ -126,6 +137,7 @@ impl Text {
             tone: Tone::Plain,
             href: String::new(),
             time: String::new(),
+            around: (Shown::default(), Shown::default()),
             whole: String::new(),
         }
     }
@@ -173,9 +185,19 @@ impl Text {
         Self { time: when::seconds(at), ..Self::of(when::away(at, now)) }
     }
 
+    /// The moment for people, where the text says how far away it is.
+    pub(super) fn utc(&self) -> String {
+        self.time.parse().map(when::utc).unwrap_or_default()
+    }
+
+    /// A moment with words around it.
+    pub(super) fn within(self, before: impl AsRef<str>, after: impl AsRef<str>) -> Self {
+        Self { around: (Shown::of(before), Shown::of(after)), ..self }
+    }
+
+    /// The moment itself, and how far away it is.
     pub(super) fn both(at: &str, now: Timestamp) -> Self {
-        let time = at.parse().map(when::seconds).unwrap_or_default();
-        Self { time, ..Self::of(when::both(at, now)) }
+        Self::of(when::both(at, now))
     }
 }
 
@@ -271,6 +293,8 @@ pub(super) struct Told {
 pub(super) enum Part {
     Heading(Shown),
     Note(Shown, Tone),
+    /// What came of several things, and where each of them is.
+    Came(Shown, Vec<Text>, Tone),
     Facts(Vec<Fact>),
     Table(Table),
     /// One thing a line.

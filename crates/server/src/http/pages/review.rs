@@ -11,7 +11,8 @@ use keywright_broker::approve::Less;
 use keywright_broker::blocks::{self, Block};
 use keywright_broker::review::{Pending, Proposed, Review};
 use keywright_core::id::RequestId;
-use keywright_core::name::{AgentName, OperatorName};
+use keywright_core::look;
+use keywright_core::name::OperatorName;
 use keywright_core::plan::Principal;
 use keywright_core::receipt::{Narrowed, Status};
 use sha2::{Digest as _, Sha256};
@@ -19,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 use super::super::Door;
 use super::super::session::Looks;
 use super::approvals::{given, voided, with_approvals};
+use super::came;
 use super::grants::{Likes, likes};
 use super::parts::{Part, Shown, Table, Text, Tone, path, with_query};
 use super::{failed, has_passkey, html};
@@ -45,6 +47,8 @@ struct ReviewPage {
     match_code: Shown,
     /// What it is about, by name: the verdict only counts.
     subject: Shown,
+    /// Whether a name in it can be taken for another one.
+    looks: bool,
     flags: Vec<Shown>,
     blocks: Vec<Part>,
     source: Vec<Part>,
@@ -157,68 +161,9 @@ pub(crate) async fn page(
     let (before, after) = door.broker.beside(&operator, id).await.unwrap_or_default();
     let leads = |to: Option<RequestId>| to.map(|id| path(&["r", &id.to_string()])).unwrap_or_default();
     (page.before, page.after) = (leads(before), leads(after));
-    page.notes = done(&door, query.as_deref()).await;
+    page.notes = came::of(&door, query.as_deref()).await;
     page.waiting = door.broker.waits_for(&operator).await.unwrap_or(0);
     html(&page, StatusCode::OK)
-}
-
-/// So many requests are decided by one touch.
-const DONE: usize = 10;
-
-/// What came of the requests that were decided before this page, of each.
-pub(super) async fn done(door: &Door, query: Option<&str>) -> Vec<Part> {
-    let asked = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    let requests = asked.into_iter().filter_map(|(name, id)| (name == "done").then_some(id)).take(DONE);
-    let mut notes = Vec::new();
-    for request in requests {
-        let Ok(pending) = door.broker.review(&request, &Less::default()).await else { continue };
-        let (id, what, tone) = match &pending {
-            Pending::Key(review) => {
-                let waits = review.status == Status::PendingApproval;
-                let so_far = "your approval is on record; it needs another operator";
-                let how = if waits { so_far } else { review.stands };
-                let mut what = format!("{}: {how}", review.plan.name);
-                if let (Status::Rejected, Principal::Agent(agent)) = (review.status, &review.plan.principal) {
-                    what.push_str(&pause(door, agent));
-                }
-                (review.request, what, super::agents::of_status(review.status))
-            }
-            Pending::Template(proposed) => {
-                let mut what =
-                    format!("template {}: {}", proposed.template, proposal_words(&proposed.status));
-                let is_rejected = proposed.status == "rejected";
-                if let Ok(agent) = proposed.agent.parse::<AgentName>()
-                    && is_rejected
-                {
-                    what.push_str(&pause(door, &agent));
-                }
-                (proposed.request, what, if is_rejected { Tone::Bad } else { Tone::Good })
-            }
-        };
-        notes.push(Part::Note(Shown::of(what), tone));
-        notes.push(Part::More(path(&["r", &id.to_string()]), "look at it again"));
-    }
-    notes
-}
-
-/// That an agent asks in vain from now on, where it does.
-fn pause(door: &Door, agent: &AgentName) -> String {
-    match door.broker.paused(agent) {
-        Some(_) => {
-            format!("; agent {agent} is paused: what it asks for is refused until somebody resumes it")
-        }
-        None => String::new(),
-    }
-}
-
-/// How a proposal stands, for people.
-fn proposal_words(status: &str) -> &str {
-    match status {
-        "pending" => "waits for approval",
-        "applied" => "in force",
-        "rejected" => "turned down",
-        other => other,
-    }
 }
 
 /// The same page with all of what others wrote; nothing where this is it.
@@ -332,7 +277,8 @@ async fn of_key(
         verdict: Shown::of(review.verdict.to_string()),
         status: Shown::of(status(review)),
         match_code: Shown::of(if waits { review.match_code.as_str() } else { "" }),
-        subject: subject(&review.plan),
+        subject: Shown::of(&review.subject),
+        looks: review.looks,
         flags: review.red_flags.iter().map(|flag| Shown::of(flag.to_string())).collect(),
         blocks: with_approvals(parts(door, &review.blocks, whole_at), &approvals),
         source: Vec::new(),
@@ -390,9 +336,10 @@ fn of_template(
         request: Shown::of(proposed.request.to_string()),
         level: blocks::Tone::from(proposed.verdict.level).into(),
         verdict: Shown::of(proposed.verdict.to_string()),
-        status: Shown::of(proposal_words(&proposed.status)),
+        status: Shown::of(came::of_proposal(&proposed.status)),
         match_code: Shown::of(if proposed.status == "pending" { proposed.match_code.as_str() } else { "" }),
         subject: Shown::of(&proposed.template),
+        looks: false,
         flags: proposed.red_flags.iter().map(Shown::of).collect(),
         blocks: parts(door, &proposed.blocks, whole),
         source: vec![Part::heading("as proposed"), Part::source(proposed.source.raw())],
@@ -410,7 +357,8 @@ fn alike(others: &[Review], more: usize, now: Timestamp) -> Vec<Part> {
         return Vec::new();
     }
     let row = |one: &Review| {
-        let places: Vec<String> = one.plan.destinations.iter().map(|one| one.place.to_string()).collect();
+        let places = one.plan.destinations.iter().map(|one| look::shown(&one.place.to_string()).into_owned());
+        let places: Vec<String> = places.collect();
         vec![
             Text::of(one.plan.name.as_str()).to(&["r", &one.request.to_string()]),
             Text::of(places.join(", ")),
@@ -465,9 +413,4 @@ fn status(review: &Review) -> String {
         Some(by) => format!("{} {by}", review.stands),
         None => review.stands.to_owned(),
     }
-}
-
-/// The key and the first things that it reaches, by name.
-pub(super) fn subject(plan: &keywright_core::plan::Plan) -> Shown {
-    Shown::of(keywright_broker::review::subject(plan))
 }

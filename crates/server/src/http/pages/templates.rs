@@ -32,22 +32,27 @@ pub(crate) async fn list(State(door): State<Arc<Door>>, Looks(operator): Looks) 
         Ok(templates) => templates,
         Err(error) => return failed("templates", &operator, error),
     };
+    let unconnected = match door.broker.unconnected_of(&templates).await {
+        Ok(unconnected) => unconnected,
+        Err(error) => return failed("templates", &operator, error),
+    };
     let now = door.broker.now();
     let row = |one: &AppliedTemplate| {
         let template = &one.resolved.template;
         let id = template.id.as_str();
         let (provider, name) = id.split_once('/').unwrap_or((id, ""));
-        let held = door
-            .broker
-            .held(id)
-            .map_or_else(|| Text::of("in force").toned(Tone::Good), |_| Text::of("held").toned(Tone::Bad));
+        let state = match (door.broker.held(id), unconnected.contains_key(id)) {
+            (Some(_), _) => Text::of("held").toned(Tone::Bad),
+            (None, true) => Text::of("names a connection that is not there").toned(Tone::Warn),
+            (None, false) => Text::of("in force").toned(Tone::Good),
+        };
         vec![
             Text::of(id).to(&["templates", provider, name]),
             Text::of(&template.title),
             Text::of(template.tier.as_str()),
             opens(one),
             Text::of(format!("at most {}", template.limits.ttl_max)),
-            held,
+            state,
             Text::at(one.applied_at, now),
         ]
     };
@@ -76,6 +81,10 @@ pub(crate) async fn one(
     let Some(one) = found else {
         let message = format!("no template `{}` is in force", escaped(&id));
         return failed("templates", &operator, BrokerError::new(Code::NotFound, message));
+    };
+    let unconnected = match door.broker.unconnected_of(std::slice::from_ref(&one)).await {
+        Ok(unconnected) => unconnected,
+        Err(error) => return failed("templates", &operator, error),
     };
     let users = match door.broker.used_by(&one, AGENTS).await {
         Ok(users) => users,
@@ -110,6 +119,9 @@ pub(crate) async fn one(
             Shown::of(format!("It makes no key until it is applied again: {why}")),
             Tone::Bad,
         ));
+    }
+    for said in unconnected.values() {
+        page = page.with(Part::Note(Shown::of(format!("As things are, {said}.")), Tone::Warn));
     }
     for said in door.broker.wider_of(&one.resolved) {
         page = page.with(Part::Note(Shown::of(said), Tone::Warn));
