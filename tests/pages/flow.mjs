@@ -123,7 +123,7 @@ await step("less is approved as it is shown", async () => {
   await page.waitForFunction(() => !document.querySelector("#approve button").disabled);
   await page.getByLabel("live no longer than").selectOption("7d");
   assert.ok(await page.locator("#approve button").isDisabled());
-  await page.getByText("below you chose something else: show that first").waitFor();
+  await page.getByText("you chose something else: show that first").waitFor();
   await page.getByLabel("live no longer than").selectOption("");
   assert.ok(await page.locator("#approve button").isEnabled(), "as it was");
   await page.getByLabel("live no longer than").selectOption("7d");
@@ -150,6 +150,12 @@ await step("requests that are alike are approved by one touch", async () => {
   await other.scrollIntoViewIfNeeded();
   await page.waitForFunction(() => !document.querySelector("#together button").disabled);
   await page.setViewportSize({ width: 1280, height: 900 });
+  // What is chosen and not shown is approved of none of them.
+  await page.getByText("Approve with less").click();
+  await page.getByLabel("live no longer than").selectOption({ index: 1 });
+  assert.ok(await page.locator("#together button").isDisabled());
+  await page.getByLabel("live no longer than").selectOption("");
+  assert.ok(await page.locator("#together button").isEnabled());
   // What somebody doubts they leave out.
   await page.getByRole("button", { name: "Approve these 3 with one touch" }).waitFor();
   await page.locator("#together").getByLabel("THIRD").uncheck();

@@ -46,4 +46,11 @@ export async function followsALink(person, origin, link) {
     assert.ok(await person.page.locator("#said").isHidden());
   }
   await person.context.addCookies(kept);
+  // From elsewhere a link comes without the session that there is: nobody is asked for a passkey then.
+  await person.isRecognised(false);
+  await person.page.goto("data:text/html,<a href='" + link + "'>the link</a>");
+  await person.page.getByRole("link").click();
+  await person.page.waitForURL(link);
+  await person.page.getByRole("heading", { name: /^HIGH/ }).waitFor();
+  await person.isRecognised(true);
 }

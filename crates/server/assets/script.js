@@ -186,15 +186,21 @@ const less = document.querySelector("details.less form");
 if (less) {
   less.reset();
   const chosen = () => new URLSearchParams(new FormData(less)).toString();
-  const [shown, approve, show] = [chosen(), document.querySelector("#approve button"), less.querySelector("button")];
-  const first = document.createElement("small");
-  first.className = "first";
-  approve.after(first);
+  const [shown, show] = [chosen(), less.querySelector("button")];
+  // Also of several at once, this one among them.
+  const approvals = [...document.querySelectorAll("#approve button, #together button")].map((button) => {
+    const first = document.createElement("small");
+    first.className = "first";
+    button.after(first);
+    return [button, first];
+  });
   less.addEventListener("change", () => {
     const isOther = chosen() !== shown;
-    approve.dataset.other = isOther ? "1" : "";
-    approve.disabled = isOther || Boolean(document.querySelector("#approve .soon")?.textContent);
-    first.textContent = isOther ? "below you chose something else: show that first" : "";
+    for (const [button, first] of approvals) {
+      button.dataset.other = isOther ? "1" : "";
+      button.disabled = isOther || Boolean(button.form.querySelector(".soon")?.textContent);
+      first.textContent = isOther ? "under “Approve with less” you chose something else: show that first" : "";
+    }
     show.className = isOther ? "good" : "quiet";
   });
 }
@@ -220,10 +226,13 @@ if (enter) {
   enter.querySelector("button").disabled = false;
   // Whoever follows a link to a review is asked at once, where they look; whoever comes back, or loads the door anew, is not.
   const { type } = performance.getEntriesByType("navigation")[0] ?? {};
-  const ask = () => {
+  const ask = async () => {
     if (document.visibilityState !== "visible" || !document.hasFocus()) return;
     for (const one of ["visibilitychange", "focus"]) removeEventListener(one, ask, true);
-    enter.requestSubmit();
+    // A link from elsewhere comes without the session that there may be, and what is asked for from here comes with it.
+    const there = await fetch(enter.dataset.to, { method: "HEAD", redirect: "manual" }).catch(() => null);
+    if (there?.ok) location.replace(enter.dataset.to);
+    else enter.requestSubmit();
   };
   if ("once" in enter.dataset && type === "navigate") {
     for (const one of ["visibilitychange", "focus"]) addEventListener(one, ask, true);

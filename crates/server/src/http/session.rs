@@ -178,7 +178,7 @@ impl FromRequestParts<Arc<Door>> for Looks {
                 return Ok(Self(name));
             }
         }
-        if parts.method == Method::GET {
+        if [Method::GET, Method::HEAD].contains(&parts.method) {
             let to = parts.uri.path_and_query().map_or("/", |all| all.as_str());
             let to: String = url::form_urlencoded::byte_serialize(to.as_bytes()).collect();
             return Err(Redirect::to(&format!("/door?to={to}")).into_response());
