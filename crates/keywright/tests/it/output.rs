@@ -73,3 +73,20 @@ fn lists_show_what_people_need_and_programs_get_all() {
     }
     assert_eq!(world.alice(&["audit", "log", "--from", "9999"]).expect(0).out.trim(), "no entries");
 }
+
+#[test]
+fn a_template_is_confined_to_the_destinations_that_are_said_to_be_the_only_ones() {
+    let world = World::ready();
+    let destinations =
+        || world.ok(&["template", "show", "cloudflare/dns-edit"])["limits"]["destinations"].clone();
+    assert_eq!(destinations(), serde_json::json!(["embedded:*", "dotenv:./.env"]));
+    world.ok(&["template", "apply", "cloudflare/dns-edit", "--only-destination", "embedded:web/*"]);
+    assert_eq!(destinations(), serde_json::json!(["embedded:web/*"]));
+    let to = ["--to", "dotenv:./.env"];
+    world.alice(&crate::support::request("CF_TOKEN", "dev", &to)).expect(3);
+    world.ok(&["template", "apply", "cloudflare/dns-edit", "--destination", "embedded:*"]);
+    assert_eq!(destinations(), serde_json::json!(["embedded:*", "dotenv:./.env"]));
+    let both =
+        ["template", "apply", "cloudflare/dns-edit", "--destination", "a:*", "--only-destination", "b:*"];
+    world.alice(&both).expect(2);
+}
