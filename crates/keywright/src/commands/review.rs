@@ -99,6 +99,8 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
 }
 
 async fn approve(app: &App, request: &str, less: Less, yes: bool) -> Done {
+    // An approval takes it in any case, whatever session is open.
+    app.passphrase_first().await?;
     let make = || OperatorCall::ReviewShow { request: request.to_owned(), less: less.clone() };
     let pending = app.everyday(make).await?;
     say(&whole(&pending, SAID, talk_width()));

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::support::{PASSPHRASE, World, request};
+use crate::support::{PASSPHRASE, Serving, World, request};
 
 /// Runs a command line on a terminal of its own with the lines typed ahead; the screen and the exit code.
 fn at_terminal(world: &World, words: &str, typed: &str) -> (String, i32) {
@@ -118,5 +118,22 @@ fn what_an_agent_wrote_never_begins_where_our_lines_begin() {
                 assert!(!quoted || line.starts_with("  ") || line.starts_with("error: "), "{words}: {line}");
             }
         }
+    }
+}
+
+#[test]
+fn an_approval_asks_for_the_passphrase_before_its_question_with_a_session_and_without() {
+    let world = World::ready();
+    let asked = world.alice(&request("PROD_TOKEN", "production", &["--json"])).expect(4).json();
+    let id = asked["request"].as_str().unwrap();
+    let _serving = Serving::start(&world);
+    let login =
+        format!("'{}' login --passphrase-file pass; ", assert_cmd::cargo::cargo_bin!("keywright").display());
+    for before in [login.as_str(), ""] {
+        let typed = format!("{PASSPHRASE}\nn\n");
+        let (screen, code) = on_terminal(&world, before, &format!("review approve {id}"), &typed);
+        let prompt = screen.find("passphrase of an operator: ").expect("it is asked for");
+        let (plan, question) = (screen.find("PROD_TOKEN").unwrap(), screen.find("[y/N]").unwrap());
+        assert!(code == 1 && prompt < plan && plan < question && screen.contains("not approved"), "{screen}");
     }
 }
