@@ -1,6 +1,7 @@
 //! From an ask to its exact effect. The same derivation runs when something is asked and again right before the
 //! deed: if the two plans differ in anything, what was approved is not what would happen.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use keywright_catalog::Catalog;
@@ -314,10 +315,16 @@ pub(crate) fn ambiguous(tx: &Tx<'_>, kind: &Kind) -> std::result::Result<Option<
     let without: Vec<String> = without.map(|one| format!("`{}`", one.id)).collect();
     Ok((!without.is_empty()).then(|| {
         format!(
-            "there are several connections to provider `{kind}` now, and no key is made by {}, which do not say through which: \
+            "there are several connections to provider `{kind}`, and no key is made by {}, which do not say through which: \
              write `connection = \"NAME\"` below the `provider` line of each, and apply it again (a new version voids the standing \
              grants for the one before)",
             without.join(", ")
         )
     }))
+}
+
+/// The same, of every provider.
+pub(crate) fn all_ambiguous(tx: &Tx<'_>) -> std::result::Result<Vec<String>, LedgerError> {
+    let kinds: BTreeSet<Kind> = tx.sound_connections()?.into_iter().map(|one| one.kind).collect();
+    kinds.iter().filter_map(|kind| ambiguous(tx, kind).transpose()).collect()
 }

@@ -256,7 +256,11 @@ fn list(templates: Value) -> Done {
             .talk("next: keywright template list --pack, then keywright template apply ID"));
     }
     let text = list.render();
-    Ok(Output::new(templates, text))
+    let warnings: Vec<String> =
+        items(&templates, "warnings").iter().filter_map(Value::as_str).map(outside).collect();
+    Ok(warnings
+        .into_iter()
+        .fold(Output::new(templates, text), |output, one| output.talk(format!("warning: {one}"))))
 }
 
 fn list_pack() -> Done {

@@ -176,6 +176,7 @@ pub(super) fn troubles(health: &Health) -> Vec<Text> {
             .channels_failing
             .iter()
             .map(|why| Text::of(format!("nobody hears of what waits by {why}")).leads("/health").toned(warn)),
+    all.extend(health.ambiguous.iter().map(|why| Text::of(why).leads("/templates").toned(warn)));
     );
     all
 }
