@@ -273,7 +273,8 @@ async fn resolve(
     let mut resources = Vec::new();
     for (name, value) in &plan.parameters {
         if let Some(parameter) = template.parameters.get(name) {
-            let resource = provider.resolve(&parameter.kind, value).await?;
+            let found = provider.resolve(&parameter.kind, value).await;
+            let resource = found.map_err(|error| BrokerError::from(error).through(&plan.connection))?;
             // The provider's own name for it has to be inside the constraint too: an id must not be a way round.
             if !parameter.allows(&resource.name) && !parameter.allows(&resource.id) {
                 let allowed = parameter.allow.as_ref().map_or_else(String::new, |a| a.join(", "));
