@@ -1,6 +1,7 @@
 //! Deliver: secrets for workloads and operators at run time. The only verb that hands out a secret, and agents
 //! can't call it: the types of its callers leave no room for one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use keywright_core::audit::{Deed, Outcome, Record, Stage, Subject};
@@ -55,7 +56,8 @@ impl Broker {
     /// was read before anything is handed out.
     ///
     /// # Errors
-    /// When the reader may not, a wanted name is not there, or two keys would have the same name.
+    /// When the reader may not, a wanted name is not there, two keys would have the same name, or an operator does not say
+    /// of which environment and there are several.
     pub async fn deliver(&self, reader: &Reader<'_>, wanted: Wanted) -> Result<Vec<Delivered>> {
         self.refuse_if_forked()?;
         let (actor, principal, project, environment) = scope(reader, &wanted)?;
@@ -64,6 +66,9 @@ impl Broker {
             .ledger
             .scan(move |tx| tx.keys(Some(&of), env.as_ref(), Some(KeyState::Active), 10_000))
             .await?;
+        if matches!(reader, Reader::Operator(_)) && environment.is_none() {
+            refuse_several(&keys, &project)?;
+        }
         let keys: Vec<Key> =
             keys.into_iter().filter(|k| wanted.only.is_empty() || wanted.only.contains(&k.name)).collect();
         let keys = self.without_unread(keys).await?;
@@ -185,6 +190,17 @@ impl Broker {
             .map(drop)
             .map_err(|refusal| BrokerError::new(Code::Denied, refusal.to_string()))
     }
+}
+
+/// A human who does not say which environment does not mean all of them: production would be among them, unseen.
+fn refuse_several(keys: &[Key], project: &ProjectName) -> Result<()> {
+    let environments: BTreeSet<&EnvironmentName> = keys.iter().map(|key| &key.environment).collect();
+    if environments.len() < 2 {
+        return Ok(());
+    }
+    let names = environments.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    Err(BrokerError::invalid(format!("which environment? project `{project}` has keys in {names}"))
+        .hint("name it with --env"))
 }
 
 type Scope = (Actor, Principal, ProjectName, Option<EnvironmentName>);

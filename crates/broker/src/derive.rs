@@ -1,6 +1,7 @@
 //! From an ask to its exact effect. The same derivation runs when something is asked and again right before the
 //! deed: if the two plans differ in anything, what was approved is not what would happen.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use keywright_catalog::Catalog;
@@ -272,7 +273,8 @@ async fn resolve(
     let mut resources = Vec::new();
     for (name, value) in &plan.parameters {
         if let Some(parameter) = template.parameters.get(name) {
-            let resource = provider.resolve(&parameter.kind, value).await?;
+            let found = provider.resolve(&parameter.kind, value).await;
+            let resource = found.map_err(|error| BrokerError::from(error).through(&plan.connection))?;
             // The provider's own name for it has to be inside the constraint too: an id must not be a way round.
             if !parameter.allows(&resource.name) && !parameter.allows(&resource.id) {
                 let allowed = parameter.allow.as_ref().map_or_else(String::new, |a| a.join(", "));
@@ -314,10 +316,16 @@ pub(crate) fn ambiguous(tx: &Tx<'_>, kind: &Kind) -> std::result::Result<Option<
     let without: Vec<String> = without.map(|one| format!("`{}`", one.id)).collect();
     Ok((!without.is_empty()).then(|| {
         format!(
-            "there are several connections to provider `{kind}` now, and no key is made by {}, which do not say through which: \
+            "there are several connections to provider `{kind}`, and no key is made by {}, which do not say through which: \
              write `connection = \"NAME\"` below the `provider` line of each, and apply it again (a new version voids the standing \
              grants for the one before)",
             without.join(", ")
         )
     }))
+}
+
+/// The same, of every provider.
+pub(crate) fn all_ambiguous(tx: &Tx<'_>) -> std::result::Result<Vec<String>, LedgerError> {
+    let kinds: BTreeSet<Kind> = tx.sound_connections()?.into_iter().map(|one| one.kind).collect();
+    kinds.iter().filter_map(|kind| ambiguous(tx, kind).transpose()).collect()
 }

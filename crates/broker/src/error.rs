@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use keywright_core::approval::ApprovalError;
+use keywright_core::name::ConnectionName;
 use keywright_core::plan::CeilingError;
 use keywright_core::provider::ProviderError;
 use keywright_core::span::Span;
@@ -149,12 +150,23 @@ impl BrokerError {
         Self::new(Code::InvalidArgument, error.to_string())
     }
 
+    /// What went wrong through this connection: a hint that is about it names it.
+    #[must_use]
+    pub(crate) fn through(mut self, connection: &ConnectionName) -> Self {
+        self.hint =
+            self.hint.map(|hint| hint.replace(CHECK, &format!("`keywright provider check {connection}`")));
+        self
+    }
+
     /// Something that is not there.
     #[must_use]
     pub fn missing(message: impl Into<String>) -> Self {
         Self::new(Code::NotFound, message)
     }
 }
+
+/// How a connection is looked at whose name is not known where an error is made.
+const CHECK: &str = "`keywright provider check NAME`";
 
 /// The result of every verb.
 pub(crate) type Result<T> = std::result::Result<T, BrokerError>;
@@ -212,7 +224,7 @@ impl From<ProviderError> for BrokerError {
             ProviderError::NoSuchResource { .. } => (Code::InvalidArgument, None),
             ProviderError::Refused { hint, .. } => (Code::Provider, hint.clone()),
             ProviderError::Unauthorized { .. } => {
-                (Code::Provider, Some("look at the connection: `keywright provider check NAME`".to_owned()))
+                (Code::Provider, Some(format!("look at the connection: {CHECK}")))
             }
             _ => (Code::Provider, None),
         };

@@ -7,6 +7,7 @@ use keywright_core::key::Key;
 use keywright_ledger::LedgerError;
 
 use crate::broker::{Broker, told_of};
+use crate::derive::all_ambiguous;
 use crate::error::Result;
 use crate::notify::failing;
 
@@ -39,6 +40,9 @@ pub struct Health {
     pub consumers_untold: u64,
     /// Channels whose last tries to tell somebody failed, and why.
     pub channels_failing: Vec<String>,
+    /// Templates of which no key is made, because several connections fit and they do not say which.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ambiguous: Vec<String>,
     /// Parent credentials that are being replaced, or whose predecessor is not gone yet.
     pub parents_renewing: u64,
     /// Attempts of which nobody knows yet whether they made a key.
@@ -92,6 +96,14 @@ impl Broker {
         Ok(self.ledger.read(|tx| tx.requests_waiting()).await?)
     }
 
+    /// Templates of which no key is made, because several connections fit and they do not say which; a text a provider.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub async fn ambiguous(&self) -> Result<Vec<String>> {
+        Ok(self.ledger.read(all_ambiguous).await?)
+    }
+
     /// Numbers for `status`.
     ///
     /// # Errors
@@ -121,6 +133,7 @@ impl Broker {
                 failing: tx.keys_failing(NAMED)?.into_iter().map(Failing::from).collect(),
                 consumers_untold: tx.tellings_failing()?,
                 channels_failing: failing(tx)?,
+                ambiguous: all_ambiguous(tx)?,
                 parents_renewing: tx.renewals_open()?,
                 attempts_uncertain: tx.attempts_uncertain()?,
                 audit_entries: tx.audit_size()?,

@@ -68,6 +68,8 @@ pub(crate) fn receipt(tx: &Tx<'_>, request: &Request) -> Result<Receipt, LedgerE
         key: request.key,
         version: active,
         name: plan.name.clone(),
+        project: plan.project.clone(),
+        environment: plan.environment.clone(),
         provider: plan.provider.clone(),
         permissions: plan.permissions.clone(),
         resources: plan.resources.clone(),

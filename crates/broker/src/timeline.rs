@@ -226,6 +226,10 @@ impl<'e> Told<'e> {
                 let has_failed = record.result.as_ref().is_some_and(|outcome| !outcome.ok);
                 if has_failed { (format!("{words}: failed"), Tone::Bad) } else { (words, tone) }
             }
+            (Deed::SecretRead, Stage::Intent, _) => ("keys are to be read".to_owned(), Tone::Plain),
+            (Deed::KeySweep, Stage::Intent, _) => {
+                ("a version that nobody owns was found, and is to be dealt with".to_owned(), Tone::Warn)
+            }
             // What has no words here goes by its name in the log.
             (_, Stage::Intent, _) => (format!("{deed} begins"), Tone::Plain),
             (_, Stage::Outcome, _) if is_done => (format!("{deed}: done"), Tone::Plain),

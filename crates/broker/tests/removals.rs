@@ -52,6 +52,23 @@ async fn whoever_adds_a_second_connection_hears_which_templates_do_not_say_which
         "{said}"
     );
     assert_eq!(world.request(&ask("example.com", "A")).await.unwrap_err().code, Code::Conflict);
+    // And whoever looks later.
+    assert_eq!(world.broker.health().await.unwrap().ambiguous, world.broker.ambiguous().await.unwrap());
+    assert!(world.broker.ambiguous().await.unwrap().iter().any(|one| said.contains(one.as_str())));
+    world.broker.remove_connection(&world.ana().await, &cf()).await.unwrap();
+    assert!(world.broker.ambiguous().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_credential_may_not_do_is_said_with_the_name_of_its_connection() {
+    let world = World::new().await;
+    let denied = FaultKind::Status { status: 403, retry_after: None };
+    world.sandbox.inject(Fault::on("GET", "/zones", denied).times(9)).unwrap();
+    let refused = world.request(&ask("example.com", "A")).await.unwrap_err();
+    assert!(
+        refused.hint.as_ref().is_some_and(|hint| hint.contains("`keywright provider check cf`")),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

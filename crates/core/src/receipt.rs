@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::grant::{Permission, Resource};
 use crate::id::{KeyId, RequestId, VersionId};
 use crate::key::state;
-use crate::name::{KeyName, Kind};
+use crate::name::{EnvironmentName, KeyName, Kind, ProjectName};
 use crate::span::Span;
 
 state!(/// How a request stands.
@@ -71,6 +71,10 @@ pub struct Receipt {
     pub version: Option<VersionId>,
     /// The variable under which applications read it.
     pub name: KeyName,
+    /// The project that it is for.
+    pub project: ProjectName,
+    /// The environment within it.
+    pub environment: EnvironmentName,
     /// The provider's kind.
     pub provider: Kind,
     /// What the key may do.

@@ -282,6 +282,14 @@ impl App {
         }
     }
 
+    /// Asks for the passphrase before anything is shown or asked, so that nobody types it where a question is answered.
+    pub(crate) async fn passphrase_first(&self) -> Result<(), Failure> {
+        if !self.is_serving().await? {
+            self.require_home()?;
+        }
+        self.passphrase().map(drop)
+    }
+
     /// Whether the passphrase was named on the command line, as a file.
     pub(crate) fn names_passphrase(&self) -> bool {
         self.passphrase_file.is_some()

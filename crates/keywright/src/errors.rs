@@ -1,6 +1,5 @@
 //! Words and exit codes: the one file that decides how a failure sounds and what the shell sees.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use keywright_broker::Code;
@@ -186,18 +185,17 @@ fn advised(failure: &Failure) -> Failure {
 
 /// Says what went wrong, in words, on standard error.
 pub(crate) fn tell(failure: &Failure) -> Exit {
-    let mut talk = anstream::stderr().lock();
     // Where standard error is closed there is nobody to tell.
-    let _ = writeln!(talk, "{} {}", "error:".red().bold(), lines(&failure.message));
+    crate::output::say(&format!("{} {}", "error:".red().bold(), lines(&failure.message)));
     for reason in &failure.reasons {
-        let _ = writeln!(talk, "  - {}", lines(reason));
+        crate::output::say(&format!("  - {}", lines(reason)));
     }
     if !failure.alternatives.is_empty() {
         let all: Vec<String> = failure.alternatives.iter().map(|a| escaped(a)).collect();
-        let _ = writeln!(talk, "{} {}", "there is:".dimmed(), all.join(", "));
+        crate::output::say(&format!("{} {}", "there is:".dimmed(), all.join(", ")));
     }
     if let Some(hint) = &failure.hint {
-        let _ = writeln!(talk, "{} {}", "hint:".cyan(), lines(hint));
+        crate::output::say(&format!("{} {}", "hint:".cyan(), lines(hint)));
     }
     Exit::from(failure)
 }

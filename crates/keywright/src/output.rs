@@ -9,6 +9,8 @@ use keywright_server::answer::Failure;
 use serde_json::Value;
 
 use crate::errors::{self, Exit};
+use crate::show::fit::{chopped, fitted};
+use crate::show::{talk_width, width};
 
 /// What a command has to say when it went well.
 pub(crate) struct Output {
@@ -73,8 +75,9 @@ impl Output {
     }
 }
 
-/// A line of data, in colours where they belong.
+/// A line of data, in colours where they belong. The terminal has nothing to break.
 pub(crate) fn print_line(line: &str) -> Result<(), Failure> {
+    let line = fitted(line, width());
     let mut data = anstream::stdout().lock();
     arrived(writeln!(data, "{line}").and_then(|()| data.flush()))
 }
@@ -93,6 +96,20 @@ pub(crate) fn source_lines(source: &str, indent: &str) -> String {
     source.lines().map(|line| format!("{indent}{}\n", safe(line))).collect()
 }
 
+/// A file's lines as wide as the terminal: what goes on from the line before says so, and looks like no other line.
+pub(crate) fn source_block(source: &str, indent: &str, width: Option<usize>) -> String {
+    let Some(width) = width else { return source_lines(source, indent) };
+    let room = width.saturating_sub(indent.len() + 2).max(1);
+    let safe = |line: &str| line.split('\t').map(escaped).collect::<Vec<_>>().join("    ");
+    let mut text = String::new();
+    for line in source.lines().map(safe) {
+        for (at, part) in chopped(&line, room).into_iter().enumerate() {
+            text.push_str(&format!("{indent}{}{part}\n", if at == 0 { "" } else { "… " }));
+        }
+    }
+    text
+}
+
 /// A reader that went away (`| head`) is no failure of ours; data that is lost otherwise is.
 fn arrived(written: std::io::Result<()>) -> Result<(), Failure> {
     match written {
@@ -106,6 +123,7 @@ fn arrived(written: std::io::Result<()>) -> Result<(), Failure> {
 
 /// A line of talk.
 pub(crate) fn say(line: &str) {
+    let line = fitted(line, talk_width());
     let _ = writeln!(anstream::stderr().lock(), "{line}");
 }
 
@@ -149,6 +167,15 @@ mod tests {
     #[test]
     fn a_file_on_a_terminal_keeps_its_tabs_and_steers_nothing() {
         assert_eq!(source_lines("a\tb\n\u{1b}[2J", "  "), "  a\tb\n  \\u{1b}[2J\n");
+    }
+
+    #[test]
+    fn a_long_line_of_a_file_goes_on_as_none_of_its_own() {
+        assert_eq!(
+            source_block("# one two\n\tb = 1", "  ", Some(10)),
+            "  # one \n  … two\n      b \n  … = 1\n"
+        );
+        assert_eq!(source_block("# one two\n\tb", "  ", None), "  # one two\n  \tb\n");
     }
 
     #[test]

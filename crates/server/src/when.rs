@@ -33,14 +33,20 @@ pub fn utc(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-/// How far away, in the largest unit that fits twice or so.
+/// How far away, in the largest unit of which there is one, rounded as people do: what was made for 30 days a second ago ends in 30
+/// days.
 #[must_use]
 pub fn away(at: Timestamp, now: Timestamp) -> String {
     let difference = at.as_second() - now.as_second();
     let size = difference.unsigned_abs();
-    let units = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
-    let (length, unit) = units.into_iter().find(|(length, _)| size >= *length).unwrap_or((1, "second"));
-    let number = size / length;
+    let rounded = |length: u64| (size + length / 2) / length;
+    // Almost 24 hours are a day, and 13 are none.
+    let (number, unit) = match () {
+        () if rounded(3_600) >= 24 => (rounded(86_400), "day"),
+        () if rounded(60) >= 60 => (rounded(3_600), "hour"),
+        () if size >= 60 => (rounded(60), "minute"),
+        () => (size, "second"),
+    };
     let plural = if number == 1 { "" } else { "s" };
     match (size, difference > 0) {
         (0, _) => "now".to_owned(),
@@ -62,8 +68,12 @@ mod tests {
             (59, "in 59 seconds"),
             (60, "in 1 minute"),
             (7_300, "in 2 hours"),
-            (86_399, "in 23 hours"),
+            (3_599, "in 1 hour"),
+            (13 * 3_600, "in 13 hours"),
+            (86_399, "in 1 day"),
             (29 * 86_400, "in 29 days"),
+            (30 * 86_400 - 1, "in 30 days"),
+            (7 * 86_400 - 1, "in 7 days"),
             (-86_400, "1 day ago"),
             (-5, "5 seconds ago"),
         ];

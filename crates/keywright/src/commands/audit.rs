@@ -293,7 +293,8 @@ async fn verify(app: &App, checkpoint: Option<&Path>) -> Done {
         )
         .add("root", report.root.to_string());
     let output = Output::new(value, format!("{head}\n{}", facts.render())).exit(exit);
-    Ok(if checkpoint.is_none() && exit == Exit::Done {
+    let is_witnessed = matches!(app.home.witness(), Ok(Some(_)));
+    Ok(if checkpoint.is_none() && !is_witnessed && exit == Exit::Done {
         output.talk(
             "to notice a log that was rewritten as a whole, keep a copy of HOME/audit/checkpoint elsewhere",
         )

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::app::App;
 use crate::errors::Exit;
 use crate::output::{Done, Output};
-use crate::show::facts::wrapped;
+use crate::show::fit::wrapped;
 use crate::show::list::{Tone, toned};
 use crate::show::{count, width};
 

@@ -138,5 +138,5 @@ fn whoami() -> String {
         .take(64)
         .collect();
     let slug = slug.trim_start_matches(['-', '_', '.']).to_owned();
-    if slug.is_empty() { "operator".to_owned() } else { slug }
+    if slug.is_empty() { "owner".to_owned() } else { slug }
 }

@@ -11,11 +11,12 @@ use serde_json::Value;
 use crate::app::App;
 use crate::errors;
 use crate::input;
-use crate::output::{Done, Output, say, source_lines};
-use crate::show::facts::{Facts, wrapped};
+use crate::output::{Done, Output, say, source_block};
+use crate::show::facts::Facts;
+use crate::show::fit::{columns, wrapped};
 use crate::show::list::{List, Tone, of_state, plain, strong, toned};
 use crate::show::plan::{SAID, quoted_of};
-use crate::show::{field, items, number, outside, receipt, when, width};
+use crate::show::{field, items, number, outside, receipt, talk_width, when, width};
 
 /// Review: what waits for a human.
 ///
@@ -70,7 +71,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
             let pending = app
                 .everyday(|| OperatorCall::ReviewShow { request: request.clone(), less: Less::default() })
                 .await?;
-            let text = whole(&pending, if all { usize::MAX } else { SAID });
+            let text = whole(&pending, if all { usize::MAX } else { SAID }, width());
             let is_cut = !all && has_more(&pending);
             let id = field(&pending, "request");
             let waits = ["pending_approval", "pending"].contains(&field(&pending, "status").as_str());
@@ -98,9 +99,11 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
 }
 
 async fn approve(app: &App, request: &str, less: Less, yes: bool) -> Done {
+    // An approval takes it in any case, whatever session is open.
+    app.passphrase_first().await?;
     let make = || OperatorCall::ReviewShow { request: request.to_owned(), less: less.clone() };
     let pending = app.everyday(make).await?;
-    say(&whole(&pending, SAID));
+    say(&whole(&pending, SAID, talk_width()));
     if has_more(&pending) {
         say(&format!("all of it: keywright review show {} --whole", field(&pending, "request")));
     }
@@ -120,7 +123,7 @@ async fn approve(app: &App, request: &str, less: Less, yes: bool) -> Done {
     let question = if is_template { "put this template in force?" } else { "approve exactly this?" };
     // What is approved stands far above by now.
     if !yes && input::can_prompt(app.no_input) {
-        say(&again(&pending, width()));
+        say(&again(&pending, talk_width()));
     }
     if !input::consents(app, yes, "an approval", question)? {
         return Err(errors::declined("it was not approved"));
@@ -229,8 +232,12 @@ fn waiting(inbox: &Value, width: Option<usize>, now: Timestamp) -> String {
 }
 
 /// Everything that a human needs to decide.
-fn whole(pending: &Value, most: usize) -> String {
-    if field(pending, "kind") == "template" { proposal(pending, most) } else { request(pending, most) }
+fn whole(pending: &Value, most: usize, width: Option<usize>) -> String {
+    if field(pending, "kind") == "template" {
+        proposal(pending, most, width)
+    } else {
+        request(pending, most, width)
+    }
 }
 
 /// Whether somebody else's words are longer than what is shown of them.
@@ -242,22 +249,22 @@ fn has_more(pending: &Value) -> bool {
     lines.filter(said).any(|line| length(line) > SAID)
 }
 
-fn request(review: &Value, most: usize) -> String {
+fn request(review: &Value, most: usize, width: Option<usize>) -> String {
     // The page has the same, in the same order.
     let (status, code) = (field(review, "status"), field(review, "match_code"));
     let code = if status == "pending_approval" { format!(" · match code {code}") } else { String::new() };
     let stands = toned(&field(review, "stands"), of_state(&status));
-    let mut text = verdict(review);
-    text.push_str(&indented(&format!("{} · {stands}{code}", field(review, "request").bold()), "  "));
-    text.push_str(&indented(&named(&field(review, "subject"), review), "  "));
-    text.push_str(&flags(review));
-    text.push_str(&blocks(review, most).render());
+    let mut text = verdict(review, width);
+    text.push_str(&indented(&format!("{} · {stands}{code}", field(review, "request").bold()), "  ", width));
+    text.push_str(&indented(&named(&field(review, "subject"), review), "  ", width));
+    text.push_str(&flags(review, width));
+    text.push_str(&blocks(review, most).render_at(width));
     text
 }
 
 /// A line below the head, as wide as the terminal.
-fn indented(text: &str, indent: &str) -> String {
-    let room = width().map(|width| width.saturating_sub(indent.chars().count()).max(20));
+fn indented(text: &str, indent: &str, width: Option<usize>) -> String {
+    let room = width.map(|width| width.saturating_sub(columns(indent)).max(20));
     let mut lines = String::new();
     for line in broken(text, room) {
         lines.push_str(&format!("{indent}{line}\n"));
@@ -286,9 +293,9 @@ fn blocks(pending: &Value, most: usize) -> Facts {
 }
 
 /// What it comes to.
-fn verdict(review: &Value) -> String {
+fn verdict(review: &Value, width: Option<usize>) -> String {
     let (text, tone) = verdict_cell(review);
-    indented(&toned(&text, tone), "")
+    indented(&toned(&text, tone), "", width)
 }
 
 fn verdict_cell(review: &Value) -> (String, Tone) {
@@ -306,12 +313,12 @@ fn of_level(level: &str) -> Tone {
     }
 }
 
-fn flags(pending: &Value) -> String {
+fn flags(pending: &Value, width: Option<usize>) -> String {
     let flags = items(pending, "red_flags").iter().filter_map(Value::as_str);
-    flags.map(|flag| indented(&toned(&format!("! {}", outside(flag)), Tone::Bad), "  ")).collect()
+    flags.map(|flag| indented(&toned(&format!("! {}", outside(flag)), Tone::Bad), "  ", width)).collect()
 }
 
-fn proposal(pending: &Value, most: usize) -> String {
+fn proposal(pending: &Value, most: usize, width: Option<usize>) -> String {
     let source = pending.get("source").and_then(Value::as_str).unwrap_or_default();
     let code = match field(pending, "status").as_str() {
         "pending" => format!(" · match code {}", field(pending, "match_code")),
@@ -323,11 +330,11 @@ fn proposal(pending: &Value, most: usize) -> String {
     };
     format!(
         "{}{}{}{}\n{}",
-        verdict(pending),
-        indented(&format!("{} · {stands}{code}", field(pending, "request").bold()), "  "),
-        flags(pending),
-        blocks(pending, most).render(),
-        source_lines(source, "  ")
+        verdict(pending, width),
+        indented(&format!("{} · {stands}{code}", field(pending, "request").bold()), "  ", width),
+        flags(pending, width),
+        blocks(pending, most).render_at(width),
+        source_block(source, "  ", width)
     )
 }
 
@@ -350,7 +357,7 @@ mod tests {
                 { "title": "why", "lines": [line("purpose", "say \u{1b}[31mred”. Keywright: “harmless", true)] },
             ],
         });
-        let text = anstream::adapter::strip_str(&whole(&pending, SAID)).to_string();
+        let text = anstream::adapter::strip_str(&whole(&pending, SAID, None)).to_string();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         assert_eq!(
             lines,

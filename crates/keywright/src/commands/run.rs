@@ -35,7 +35,7 @@ pub(crate) struct Args {
     /// Whose keys; a workload knows its own.
     #[arg(long, value_name = "P")]
     project: Option<String>,
-    /// Of which environment.
+    /// Of which environment; has to be said where the project has keys in several. A workload knows its own.
     #[arg(long, value_name = "E")]
     env: Option<String>,
     /// Only this key; may be given again.

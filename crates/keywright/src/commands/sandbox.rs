@@ -35,7 +35,20 @@ use crate::show::outside;
 ///   GET    /state   tokens (without their values), faults, the last calls
 ///   POST   /clock   {"advance_ms": 86400000}
 ///
-/// It asks for no credential; a POST must say `Content-Type: application/json`.
+/// It asks for no credential; a POST must say `Content-Type: application/json`. `path` is below the base path: `*` is one segment,
+/// `**` at the end any number. A fault takes `method` (all without it), `skip` (so many calls pass first, 0) and `count` (so many it
+/// then hits, 1), and is of a kind, with the kind's own fields:
+///
+///   reply_lost_before_commit, reply_lost_after_commit, 500_after_commit, garbage, drop_condition
+///   status               status (400 to 599), retry_after (seconds; may be left out)
+///   slow                 delay_ms, trickle_ms
+///   hang                 commit (true or false)
+///   echo_secret_in_error commit (true or false)
+///   lagging_list         ms (the age from which a token is listed)
+///   lagging_verify       uses (how many are refused)
+///   huge_body            bytes
+///   redirect             location
+///   wider_grant          grant (other_zone, extra_group, no_expiry, drop_condition)
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
@@ -169,4 +182,30 @@ fn announce(app: &App, sandbox: &Sandbox, token: &Path) -> Result<(), Failure> {
         token.display()
     ));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use keywright_sandbox::Fault;
+
+    #[test]
+    fn the_help_names_every_kind_of_fault() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            _args: super::Args,
+        }
+        let help = Line::command().render_long_help().to_string();
+        let unknown =
+            serde_json::from_str::<Fault>(r#"{"path": "/", "kind": "none"}"#).unwrap_err().to_string();
+        let kinds: Vec<&str> = unknown.split('`').skip(3).step_by(2).collect();
+        assert!(kinds.len() > 10, "{unknown}");
+        for kind in kinds {
+            assert!(
+                help.split(|c: char| c.is_whitespace() || c == ',').any(|word| word == kind),
+                "{kind}: {help}"
+            );
+        }
+    }
 }

@@ -12,7 +12,7 @@ use crate::show::{count, field, items, number, outside};
 /// Show the home, whether a broker serves it, and what waits.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// One line about what waits, for a prompt or a status bar; nothing where nothing does.
+    /// One line about what waits, for a prompt or a status bar; nothing where nothing does, and where no broker serves.
     #[arg(long)]
     short: bool,
 }
@@ -40,7 +40,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
 
 fn short(status: &Value) -> String {
     let Some(health) = status.get("health").filter(|_| is(status, "serving")) else {
-        return if is(status, "exists") { "not serving".to_owned() } else { "no home".to_owned() };
+        return String::new();
     };
     if health.get("read_only").is_some_and(|why| !why.is_null()) {
         return "only revokes: see `keywright status`".to_owned();

@@ -52,9 +52,14 @@ enum Command {
         /// Files, or ids of templates that ship, as in `cloudflare/dns-edit`.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// Also let keys be placed here, as in `vault:secret/apps/*`; added to the destinations that the file names.
+        /// Also let keys be placed here, as in `vault:secret/apps/*`; added to the destinations that the file names. May be
+        /// given again.
         #[arg(long, value_name = "STORE:PLACE")]
         destination: Vec<String>,
+        /// Let keys be placed here and nowhere else, as in `embedded:*`; instead of the destinations that the file names. May be
+        /// given again.
+        #[arg(long, value_name = "STORE:PLACE", conflicts_with = "destination")]
+        only_destination: Vec<String>,
     },
 }
 
@@ -69,13 +74,19 @@ pub(crate) async fn run(app: &App, args: Args) -> Done {
             let text = checked_text(&value, "can be applied");
             Ok(Output::new(value, text))
         }
-        Command::Apply { files, destination } => apply(app, &files, &destination).await,
+        Command::Apply { files, destination, only_destination } => {
+            let destinations = match only_destination.as_slice() {
+                [] => Destinations::AlsoTo(destination),
+                _ => Destinations::OnlyTo(only_destination),
+            };
+            apply(app, &files, &destinations).await
+        }
     }
 }
 
-async fn apply(app: &App, files: &[PathBuf], destinations: &[String]) -> Done {
+async fn apply(app: &App, files: &[PathBuf], destinations: &Destinations) -> Done {
     // All of them are read and checked before the first one counts.
-    let read = |file: &PathBuf| also_to(source(app, file)?, destinations);
+    let read = |file: &PathBuf| destinations.of(source(app, file)?);
     let sources = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     for (file, source) in files.iter().zip(&sources) {
         check_template(source).map_err(|error| {
@@ -94,24 +105,37 @@ async fn apply(app: &App, files: &[PathBuf], destinations: &[String]) -> Done {
     Ok(Output::new(value, text).talk("next: keywright agent add NAME, or keywright key request TEMPLATE"))
 }
 
-/// A template's text with more destinations; its comments and its order stay.
-fn also_to(source: String, destinations: &[String]) -> Result<String, Failure> {
-    if destinations.is_empty() {
-        return Ok(source);
-    }
-    // What is wrong with the text as it stands is said by the check.
-    let Ok(mut document) = source.parse::<DocumentMut>() else { return Ok(source) };
-    let Some(limits) = document.get_mut("limits").and_then(Item::as_table_like_mut) else {
-        return Ok(source);
-    };
-    let all = limits.entry("destinations").or_insert_with(|| toml_edit::value(Array::new()));
-    let Some(all) = all.as_array_mut() else { return Ok(source) };
-    for destination in destinations {
-        if !all.iter().any(|one| one.as_str() == Some(destination)) {
-            all.push(destination);
+/// Where keys may go, beside or instead of what a file says.
+enum Destinations {
+    AlsoTo(Vec<String>),
+    OnlyTo(Vec<String>),
+}
+
+impl Destinations {
+    /// A template's text with these; its comments and its order stay.
+    fn of(&self, source: String) -> Result<String, Failure> {
+        let (given, is_instead) = match self {
+            Self::AlsoTo(given) if given.is_empty() => return Ok(source),
+            Self::AlsoTo(given) => (given, false),
+            Self::OnlyTo(given) => (given, true),
+        };
+        // What is wrong with the text as it stands is said by the check.
+        let Ok(mut document) = source.parse::<DocumentMut>() else { return Ok(source) };
+        let Some(limits) = document.get_mut("limits").and_then(Item::as_table_like_mut) else {
+            return Ok(source);
+        };
+        let all = limits.entry("destinations").or_insert_with(|| toml_edit::value(Array::new()));
+        let Some(all) = all.as_array_mut() else { return Ok(source) };
+        if is_instead {
+            all.clear();
         }
+        for destination in given {
+            if !all.iter().any(|one| one.as_str() == Some(destination)) {
+                all.push(destination);
+            }
+        }
+        Ok(document.to_string())
     }
-    Ok(document.to_string())
 }
 
 /// A file's text; where no such file is, the template of that id that ships.
@@ -237,7 +261,11 @@ fn list(templates: Value) -> Done {
             .talk("next: keywright template list --pack, then keywright template apply ID"));
     }
     let text = list.render();
-    Ok(Output::new(templates, text))
+    let warnings: Vec<String> =
+        items(&templates, "warnings").iter().filter_map(Value::as_str).map(outside).collect();
+    Ok(warnings
+        .into_iter()
+        .fold(Output::new(templates, text), |output, one| output.talk(format!("warning: {one}"))))
 }
 
 fn list_pack() -> Done {

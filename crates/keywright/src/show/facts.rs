@@ -2,7 +2,13 @@
 
 use owo_colors::OwoColorize as _;
 
+use super::fit::{columns, wrapped};
 use super::width;
+
+/// The narrowest room in which a fact can be read beside its label.
+const READABLE: usize = 20;
+/// How far in a fact stands below its label where it has no room beside it.
+const BELOW: usize = 4;
 
 /// Facts about one thing, in order.
 #[derive(Default)]
@@ -53,75 +59,35 @@ impl Facts {
     }
 
     /// The text, so wide.
-    pub(super) fn render_at(&self, width: Option<usize>) -> String {
-        let label_width = self.lines.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
-        let indent = label_width + 4;
-        let room = width.map_or(usize::MAX, |width| width.saturating_sub(indent).max(20));
+    pub(crate) fn render_at(&self, width: Option<usize>) -> String {
+        let label_width = self.lines.iter().map(|(label, _)| columns(label)).max().unwrap_or(0);
+        let beside = label_width + 4;
+        let is_narrow = width.is_some_and(|width| width < beside + READABLE);
+        let indent = if is_narrow { BELOW } else { beside };
+        let room = width.map_or(usize::MAX, |width| width.saturating_sub(indent).max(1));
         let mut text = String::new();
         for (number, (label, fact)) in self.lines.iter().enumerate() {
             for (_, title) in self.titles.iter().filter(|(begins, _)| *begins == number) {
                 text.push_str(&format!("  {}\n", title.to_uppercase().bold()));
             }
-            for (at, line) in fact.split('\n').flat_map(|line| wrapped(line, room)).enumerate() {
-                let label = if at == 0 { label.as_str() } else { "" };
-                text.push_str(&format!("  {:<label_width$}  {line}\n", label.dimmed()));
+            let mut label = label.as_str();
+            if is_narrow && !label.is_empty() {
+                for line in wrapped(label, width.unwrap_or(usize::MAX).saturating_sub(2).max(1)) {
+                    text.push_str(&format!("  {}\n", line.dimmed()));
+                }
+            }
+            for line in fact.split('\n').flat_map(|line| wrapped(line, room)) {
+                if is_narrow {
+                    text.push_str(&format!("{:indent$}{line}\n", ""));
+                    continue;
+                }
+                let rest = " ".repeat(label_width.saturating_sub(columns(label)));
+                text.push_str(&format!("  {}{rest}  {line}\n", label.dimmed()));
+                label = "";
             }
         }
         text
     }
-}
-
-/// Breaks a line between words; a word that is too long is broken anywhere. Colours are not counted.
-pub(crate) fn wrapped(line: &str, room: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut current = String::new();
-    for word in line.split(' ') {
-        let mut word = word.to_owned();
-        let needed = shown(&current) + usize::from(!current.is_empty()) + shown(&word);
-        if !current.is_empty() && needed > room {
-            lines.push(std::mem::take(&mut current));
-        }
-        while shown(&word) > room {
-            let rest = word.split_off(end_of(&word, room));
-            lines.push(std::mem::replace(&mut word, rest));
-        }
-        if !current.is_empty() {
-            current.push(' ');
-        }
-        current.push_str(&word);
-    }
-    lines.push(current);
-    lines
-}
-
-/// Where so many characters of a text were seen.
-fn end_of(text: &str, room: usize) -> usize {
-    let (mut in_colour, mut count) = (false, 0);
-    for (at, c) in text.char_indices() {
-        match c {
-            '\u{1b}' => in_colour = true,
-            'm' if in_colour => in_colour = false,
-            _ if in_colour => {}
-            _ if count == room => return at,
-            _ => count += 1,
-        }
-    }
-    text.len()
-}
-
-/// How many characters are seen: what `\x1b[..m` says is not.
-fn shown(text: &str) -> usize {
-    let mut in_colour = false;
-    let mut count = 0;
-    for c in text.chars() {
-        match c {
-            '\u{1b}' => in_colour = true,
-            'm' if in_colour => in_colour = false,
-            _ if in_colour => {}
-            _ => count += 1,
-        }
-    }
-    count
 }
 
 #[cfg(test)]
@@ -139,6 +105,13 @@ mod tests {
             text,
             "  name  one two three four\n        five six\n  id    xxxxxxxxxxxxxxxxxxxx\n        xxxxxxxxxx\n"
         );
+    }
+
+    #[test]
+    fn where_there_is_no_room_beside_a_label_its_facts_stand_below_it() {
+        let facts = Facts::new().add("what it comes to", "one two three four five");
+        let text = anstream::adapter::strip_str(&facts.render_at(Some(24))).to_string();
+        assert_eq!(text, "  what it comes to\n    one two three four\n    five\n");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, 
 use owo_colors::OwoColorize as _;
 
 use super::facts::Facts;
+use super::fit::{columns, wrapped};
 use super::width;
 
 /// The room between columns.
@@ -69,8 +70,11 @@ impl List {
         match width {
             None => self.columns(None),
             Some(width) if self.natural() <= width => self.columns(None),
-            Some(width) if self.can_wrap(width) => self.columns(Some(width)),
-            Some(width) => self.blocks(width),
+            Some(width) => {
+                let table = self.can_wrap(width).then(|| self.columns(Some(width)));
+                let fits = |table: &String| table.lines().all(|line| columns(line) <= width);
+                table.filter(fits).unwrap_or_else(|| self.blocks(width))
+            }
         }
     }
 
@@ -87,7 +91,7 @@ impl List {
     }
 
     fn widest(&self, column: usize) -> usize {
-        let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|(text, _)| text.chars().count());
+        let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|(text, _)| columns(text));
         cells.chain(self.header.get(column).map(|h| h.len())).max().unwrap_or(0)
     }
 
@@ -132,8 +136,10 @@ impl List {
         for row in &self.rows {
             let mut cells = self.header.iter().zip(row);
             if let Some((_, (title, tone))) = cells.next() {
-                text.push_str(&toned(title, *tone));
-                text.push('\n');
+                for line in wrapped(title, width.max(1)) {
+                    text.push_str(&toned(&line, *tone));
+                    text.push('\n');
+                }
             }
             let facts = cells.fold(Facts::new(), |facts, (label, (fact, tone))| {
                 if fact.is_empty() { facts } else { facts.add(label, toned(fact, *tone)) }
@@ -199,8 +205,8 @@ mod tests {
         assert_eq!(strip(&list.render_at(Some(34))), "CF_TOKEN\n  place  embedded:web/dev/CF_TOKEN\n");
         for width in [20, 30, 34, 35, 80] {
             let text = strip(&list.render_at(Some(width)));
-            let widest = text.lines().map(|l| l.chars().count()).max().unwrap();
-            assert!(widest <= width.max(29), "{width}: {text}");
+            let widest = text.lines().map(columns).max().unwrap();
+            assert!(widest <= width, "{width}: {text}");
         }
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod answer;
 pub(crate) use keywright_server::when;
 
 pub(crate) mod facts;
+pub(crate) mod fit;
 pub(crate) mod list;
 pub(crate) mod moments;
 pub(crate) mod plan;
@@ -15,13 +16,21 @@ use serde_json::Value;
 /// As wide as a terminal is that does not say it.
 const USUAL: usize = 80;
 
-/// How wide the terminal is; a pipe has no width.
+/// How wide the terminal is that data goes to; a pipe has no width.
 pub(crate) fn width() -> Option<usize> {
-    use std::io::IsTerminal as _;
-    if !std::io::stdout().is_terminal() {
+    width_of(&std::io::stdout())
+}
+
+/// How wide the terminal is that talk goes to.
+pub(crate) fn talk_width() -> Option<usize> {
+    width_of(&std::io::stderr())
+}
+
+fn width_of(stream: &(impl std::io::IsTerminal + std::os::fd::AsFd)) -> Option<usize> {
+    if !stream.is_terminal() {
         return None;
     }
-    let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| size.ws_col);
+    let columns = rustix::termios::tcgetwinsize(stream).map_or(0, |size| size.ws_col);
     Some(if columns > 0 { usize::from(columns) } else { USUAL })
 }
 

@@ -22,9 +22,13 @@ fn feed(world: &World, args: &[&str], input: &str) -> Ran {
 
 #[test]
 fn a_prompt_shows_what_waits_and_nothing_where_nothing_does() {
+    let world = World::empty();
+    assert_eq!(world.plain(&["status", "--short"]).expect(0).out, "", "there is no home");
     let world = World::ready();
-    let _serving = Serving::start(&world);
     let short = || world.plain(&["status", "--short"]).expect(0).out;
+    assert_eq!(short(), "", "no broker runs");
+    assert!(world.plain(&["status"]).expect(0).out.contains("not serving"));
+    let _serving = Serving::start(&world);
     assert_eq!(short(), "");
     world.key("CF_TOKEN");
     assert_eq!(short(), "", "keys that live ask for nobody");

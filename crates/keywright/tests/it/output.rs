@@ -75,6 +75,23 @@ fn lists_show_what_people_need_and_programs_get_all() {
 }
 
 #[test]
+fn a_template_is_confined_to_the_destinations_that_are_said_to_be_the_only_ones() {
+    let world = World::ready();
+    let destinations =
+        || world.ok(&["template", "show", "cloudflare/dns-edit"])["limits"]["destinations"].clone();
+    assert_eq!(destinations(), serde_json::json!(["embedded:*", "dotenv:./.env"]));
+    world.ok(&["template", "apply", "cloudflare/dns-edit", "--only-destination", "embedded:web/*"]);
+    assert_eq!(destinations(), serde_json::json!(["embedded:web/*"]));
+    let to = ["--to", "dotenv:./.env"];
+    world.alice(&crate::support::request("CF_TOKEN", "dev", &to)).expect(3);
+    world.ok(&["template", "apply", "cloudflare/dns-edit", "--destination", "embedded:*"]);
+    assert_eq!(destinations(), serde_json::json!(["embedded:*", "dotenv:./.env"]));
+    let both =
+        ["template", "apply", "cloudflare/dns-edit", "--destination", "a:*", "--only-destination", "b:*"];
+    world.alice(&both).expect(2);
+}
+
+#[test]
 fn a_template_whose_connection_is_not_there_is_put_in_force_with_a_warning_that_doctor_has_too() {
     let world = World::ready();
     let source = include_str!("../../../../templates/cloudflare/dns-edit.toml");

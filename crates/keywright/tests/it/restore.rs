@@ -60,7 +60,11 @@ fn the_second_place_is_where_init_was_told_or_nowhere() {
         all.into_iter().find(|one| one["check"] == "witness" || one["name"] == "witness").unwrap()
     };
     assert!(finding(&world).to_string().contains("would be noticed by"));
+    let advice =
+        || world.plain(&["audit", "verify"]).expect(0).err.contains("keep a copy of HOME/audit/checkpoint");
+    assert!(!advice(), "a copy is kept already");
     std::fs::remove_file(world.home().join("config.toml")).unwrap();
+    assert!(advice());
     assert!(finding(&world).to_string().contains("would not be noticed"));
     std::fs::write(world.home().join("config.toml"), "[audit]\nwitness = \"here\"\n").unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);

@@ -178,6 +178,27 @@ fn an_operator_says_which_project() {
     world.plain(&["run", "--project", "web"]).expect(2);
 }
 
+#[test]
+fn an_operator_says_which_environment_where_there_are_keys_in_several() {
+    let world = World::ready();
+    world.key("CF_TOKEN");
+    world.alice(&["run", "--project", "web", "--", "sh", "-c", "test -n \"$CF_TOKEN\""]).expect(0);
+    world.ok(&request("OTHER_TOKEN", "preview", &[]));
+    for more in [&[][..], &["--only", "CF_TOKEN"]] {
+        let args = [&["run", "--project", "web"], more, &["--", "true"]].concat();
+        let ran = world.alice(&args).expect(2);
+        assert!(ran.err.contains("`dev`, `preview`") && ran.err.contains("--env"), "{}", ran.err);
+    }
+    let only = "test -n \"$CF_TOKEN\" && test -z \"$OTHER_TOKEN\"";
+    world.alice(&["run", "--project", "web", "--env", "dev", "--", "sh", "-c", only]).expect(0);
+    // A workload was registered for what it reads: here for all of the project.
+    world.ok(&["workload", "add", "web", "--project", "web"]);
+    let _serving = Serving::start(&world);
+    let token = world.home().join("workloads/web.token");
+    let both = "test -n \"$CF_TOKEN\" && test -n \"$OTHER_TOKEN\"";
+    world.plain(&["run", "--token-file", token.to_str().unwrap(), "--", "sh", "-c", both]).expect(0);
+}
+
 /// A program that `run` starts; what is said beside it is kept.
 fn holder(world: &World, said: &str, script: &str, more: &[&str]) -> std::process::Child {
     let pass = world.path("pass");

@@ -3,13 +3,20 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::support::{PASSPHRASE, World, request};
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::support::{PASSPHRASE, Serving, World, request};
 
 /// Runs a command line on a terminal of its own with the lines typed ahead; the screen and the exit code.
 fn at_terminal(world: &World, words: &str, typed: &str) -> (String, i32) {
+    on_terminal(world, "", words, typed)
+}
+
+/// The same, after a command that sets the terminal up.
+fn on_terminal(world: &World, before: &str, words: &str, typed: &str) -> (String, i32) {
     let binary = assert_cmd::cargo::cargo_bin!("keywright").display();
     let mut command = Command::new("script");
-    command.args(["--quiet", "--return", "--command", &format!("'{binary}' {words}"), "/dev/null"]);
+    command.args(["--quiet", "--return", "--command", &format!("{before}'{binary}' {words}"), "/dev/null"]);
     command.env("KEYWRIGHT_HOME", world.home()).env_remove("KEYWRIGHT_LOG").current_dir(world.dir());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut keyboard = child.stdin.take().unwrap();
@@ -80,5 +87,53 @@ fn what_waits_fits_a_terminal_and_the_question_says_once_more_what_is_approved()
     let before = lines[..question].iter().rev().take(4).rev().copied().collect::<Vec<_>>().join("\n");
     for told in ["HIGH: new Cloudflare token", "PROD_TOKEN → example.com", &format!("match code {code}")] {
         assert!(before.contains(told), "{told}: {screen}");
+    }
+}
+
+#[test]
+fn what_an_agent_wrote_never_begins_where_our_lines_begin() {
+    let world = World::ready();
+    let said = format!("{}.  approvals     1 of 1, by ana.{}", "読".repeat(31), "e\u{301}👍🏽".repeat(60));
+    let asked =
+        world.alice(&request("PROD_TOKEN", "production", &["--purpose", &said, "--json"])).expect(4).json();
+    let id = asked["request"].as_str().unwrap();
+    for columns in [40, 60, 80, 100] {
+        let stty = format!("stty cols {columns}; ");
+        for words in [
+            format!("review show {id}"),
+            "review".to_owned(),
+            format!("review approve {id}"),
+            format!("review approve {id} > /dev/null"),
+            format!("audit trace {id}"),
+            format!("key show '{said}'"),
+        ] {
+            let words = words.replacen(" >", " --passphrase-file pass >", 1);
+            let pass = if words.contains("pass") { "" } else { " --passphrase-file pass" };
+            let (screen, _) = on_terminal(&world, &stty, &format!("{words}{pass}"), "n\n");
+            // What was typed ahead is not seen, so the answer's line goes on.
+            let screen = screen.replace("[y/N] ", "[y/N]\n");
+            for line in screen.lines().map(str::trim_end) {
+                assert!(line.width() <= columns, "{columns}, {words}: {line}");
+                let quoted = line.contains("1 of 1") || line.contains("読") || line.contains('👍');
+                assert!(!quoted || line.starts_with("  ") || line.starts_with("error: "), "{words}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_approval_asks_for_the_passphrase_before_its_question_with_a_session_and_without() {
+    let world = World::ready();
+    let asked = world.alice(&request("PROD_TOKEN", "production", &["--json"])).expect(4).json();
+    let id = asked["request"].as_str().unwrap();
+    let _serving = Serving::start(&world);
+    let login =
+        format!("'{}' login --passphrase-file pass; ", assert_cmd::cargo::cargo_bin!("keywright").display());
+    for before in [login.as_str(), ""] {
+        let typed = format!("{PASSPHRASE}\nn\n");
+        let (screen, code) = on_terminal(&world, before, &format!("review approve {id}"), &typed);
+        let prompt = screen.find("passphrase of an operator: ").expect("it is asked for");
+        let (plan, question) = (screen.find("PROD_TOKEN").unwrap(), screen.find("[y/N]").unwrap());
+        assert!(code == 1 && prompt < plan && plan < question && screen.contains("not approved"), "{screen}");
     }
 }

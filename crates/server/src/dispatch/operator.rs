@@ -239,7 +239,12 @@ async fn guards(broker: &Broker, operator: &Proven, call: Op) -> Result<Value, F
             let templates = broker.templates().await?;
             let shown = views::with_held(views::templates(&templates), |id| broker.held(id));
             let shown = views::with_unconnected(shown, &broker.unconnected_of(&templates).await?);
-            Ok(views::with_wider(shown, &wider(broker, &templates)))
+            let mut shown = views::with_wider(shown, &wider(broker, &templates));
+            let ambiguous = broker.ambiguous().await?;
+            if let Some(object) = shown.as_object_mut().filter(|_| !ambiguous.is_empty()) {
+                object.insert("warnings".to_owned(), json!(ambiguous));
+            }
+            Ok(shown)
         }
     }
 }

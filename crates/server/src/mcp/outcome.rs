@@ -116,8 +116,11 @@ fn of_receipt(receipt: &Value, status: Status, look: &str) -> Option<String> {
     let request = word("request");
     Some(match status {
         Status::Active if lies_here(receipt) => format!(
-            "The key exists and lies at the places above. Programs get it as the variable {}: `keywright run -- COMMAND`.",
-            word("name")
+            "The key exists and lies at the places above. Programs get it as the variable {}: `keywright run --project {} --env \
+             {} -- COMMAND`.",
+            word("name"),
+            word("project"),
+            word("environment")
         ),
         Status::Active => {
             "The key exists and lies at the places above; programs read it from there.".to_owned()
@@ -181,7 +184,8 @@ mod tests {
     use super::*;
 
     fn receipt(status: &str) -> Value {
-        json!({ "schema": SCHEMA, "request": "req_1", "status": status, "name": "CF_TOKEN", "match_code": "abcd-efgh" })
+        json!({ "schema": SCHEMA, "request": "req_1", "status": status, "name": "CF_TOKEN", "project": "web", "environment": "dev",
+            "match_code": "abcd-efgh" })
     }
 
     fn texts(result: &CallToolResult) -> Vec<&str> {
@@ -235,6 +239,15 @@ mod tests {
             assert_eq!(result.is_error, Some(false), "{}", status.as_str());
             assert_eq!(texts(&result).len(), 2, "{}", status.as_str());
         }
+    }
+
+    #[test]
+    fn what_programs_are_started_with_names_the_keys_project_and_environment() {
+        let mut sealed = receipt("active");
+        sealed["placements"] = json!([{ "store": "embedded", "place": "web/dev/CF_TOKEN" }]);
+        let result = result(Ok(sealed));
+        let said = texts(&result)[1];
+        assert!(said.contains("`keywright run --project web --env dev -- COMMAND`"), "{said}");
     }
 
     #[test]

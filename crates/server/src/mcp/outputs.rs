@@ -157,7 +157,7 @@ fn receipt_shape() -> Value {
         keywright_core::receipt::SCHEMA,
         &json!({
             "request": text(), "status": { "enum": statuses }, "key": text(), "version": text(), "name": text(),
-            "provider": text(), "permissions": list(&permission), "resources": list(&json!({ "type": "object" })),
+            "project": text(), "environment": text(), "provider": text(), "permissions": list(&permission), "resources": list(&json!({ "type": "object" })),
             "expires_at": { "type": ["string", "null"] }, "placements": list(&placement),
             "approvals": object(&json!({ "needed": count(), "given": count() }), &["needed", "given"]),
             "review_url": text(), "match_code": text(), "reasons": list(&text()), "entry": text(),
@@ -170,6 +170,8 @@ fn receipt_shape() -> Value {
             "request",
             "status",
             "name",
+            "project",
+            "environment",
             "provider",
             "permissions",
             "resources",

@@ -170,6 +170,11 @@ async fn nothing_is_wrong_only_if_nothing_is() {
     let session = house.comes_in().await;
     let (_, well) = house.page(&session, "/health").await;
     assert!(well.contains("Nothing is wrong.") && well.contains("href=\"/keys?state=owed\""), "{well}");
+    assert!(
+        well.contains("Nothing is wrong. One thing below deserves a look.")
+            || well.contains("things below deserve a look."),
+        "{well}"
+    );
     assert!(well.contains("this machine") && well.contains("other users can&#39;t read it"), "{well}");
     assert!(well.contains("would not be noticed: the audit log&#39;s head has no copy"), "{well}");
     // Somebody opens the home to others.

@@ -63,6 +63,10 @@ pub(super) async fn broker(app: &App) -> Result<Vec<Finding>, Failure> {
                     .hint(format!("it is tried again; `keywright key show {}`", shown("key"))),
             );
         }
+        let ambiguous = status.pointer("/health/ambiguous").and_then(Value::as_array);
+        for why in ambiguous.into_iter().flatten().filter_map(Value::as_str) {
+            findings.push(Finding::new("ambiguous", Verdict::Warning, crate::show::outside(why)));
+        }
         let back = status.pointer("/health/versions_back").and_then(Value::as_u64).unwrap_or_default();
         if back > 0 {
             let what = format!(

@@ -52,10 +52,15 @@ pub(crate) async fn page(
     }));
     let machine = door.broker.machine();
     wrong.extend(machine.iter().filter(|one| one.verdict == Verdict::Wrong).map(finding));
-    page = page.with(if wrong.is_empty() {
-        Part::Note(Shown::of("Nothing is wrong."), Tone::Good)
-    } else {
-        Part::List(wrong)
+    let looks = machine.iter().filter(|one| one.verdict == Verdict::Warning).count();
+    page = page.with(match (wrong.is_empty(), looks) {
+        (true, 0) => Part::Note(Shown::of("Nothing is wrong."), Tone::Good),
+        (true, 1) => Part::Note(Shown::of("Nothing is wrong. One thing below deserves a look."), Tone::Warn),
+        (true, looks) => Part::Note(
+            Shown::of(format!("Nothing is wrong. {looks} things below deserve a look.")),
+            Tone::Warn,
+        ),
+        (false, _) => Part::List(wrong),
     });
     let count = |number: u64, tone: Tone, href: &str| {
         let text = Text::of(number.to_string()).leads(href);
@@ -167,6 +172,7 @@ pub(super) fn troubles(health: &Health) -> Vec<Text> {
     .into_iter()
     .flatten()
     .collect();
+    all.extend(health.ambiguous.iter().map(|why| Text::of(why).leads("/templates").toned(warn)));
     all.extend(
         health
             .channels_failing
