@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
 /// Of the tools (names, descriptions, schemas, annotations) and the instructions, as clients see them. Agents read these
 /// words and people approve them, so they change on purpose only: look at the difference, then put the new hash here.
-const PINNED: &str = "66c3cd6dafaec59f7d38d7d8b5afc7df313faec0ef585a3b4b6a4005423b76ac";
+const PINNED: &str = "cdabb18dd045062dd1c92765cc0cada0c574ed74b28a43abe47ce9da38c09e20";
 
 /// The same text for the same JSON, whatever the order of its fields.
 fn canonical(value: &Value) -> String {

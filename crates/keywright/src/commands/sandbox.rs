@@ -48,6 +48,7 @@ use crate::show::outside;
 ///   lagging_verify       uses (how many are refused)
 ///   huge_body            bytes
 ///   redirect             location
+///   says                 message (status 400 with this, whatever stands in it)
 ///   wider_grant          grant (other_zone, extra_group, no_expiry, drop_condition)
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
