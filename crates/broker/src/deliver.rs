@@ -66,11 +66,11 @@ impl Broker {
             .ledger
             .scan(move |tx| tx.keys(Some(&of), env.as_ref(), Some(KeyState::Active), 10_000))
             .await?;
+        let keys: Vec<Key> =
+            keys.into_iter().filter(|k| wanted.only.is_empty() || wanted.only.contains(&k.name)).collect();
         if matches!(reader, Reader::Operator(_)) && environment.is_none() {
             refuse_several(&keys, &project)?;
         }
-        let keys: Vec<Key> =
-            keys.into_iter().filter(|k| wanted.only.is_empty() || wanted.only.contains(&k.name)).collect();
         let keys = self.without_unread(keys).await?;
         self.refuse_gaps(&keys, &wanted, &project)?;
         for key in &keys {

@@ -177,7 +177,12 @@ async fn every_column_that_never_changes_is_held_against_the_rows_mac() {
     let wish = Ask { environment: "production".to_owned(), ..ask("example.com", "WAITS") };
     world.request(&wish).await.unwrap();
     let holder = keywright_broker::holds::Holder { word: "kwh_x".to_owned(), process: Some((1, 1)) };
-    let wanted = Wanted { project: Some("web".parse().unwrap()), holder: Some(holder), ..Wanted::default() };
+    let wanted = Wanted {
+        project: Some("web".parse().unwrap()),
+        environment: Some("dev".parse().unwrap()),
+        holder: Some(holder),
+        ..Wanted::default()
+    };
     world.broker.deliver(&Reader::Operator(&ana), wanted).await.unwrap();
     let wait = Duration::from_secs(20);
     world.broker.rotate(&World::agent("bot"), "CF_TOKEN", "now", wait).await.unwrap();

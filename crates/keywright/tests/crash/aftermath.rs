@@ -69,11 +69,17 @@ pub(crate) fn check(house: &House, name: &str, to: Destination, end: End) {
 /// What `run` hands to a program has to be what lives at the provider. Once per house: it is slow.
 pub(crate) fn check_embedded(house: &House, names: &[String]) {
     let pass = house.world.path("pass");
-    let head = ["run", "--project", "web", "--passphrase-file", pass.to_str().unwrap(), "--", "env"];
-    // Not kept with what was printed: this is the one place where secrets are meant to come out.
-    let ran = house.world.command(&head).output().unwrap();
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    let told = String::from_utf8(ran.stdout).unwrap();
+    let environments: BTreeSet<String> =
+        names.iter().map(|name| house.key(name).0.environment.to_string()).collect();
+    let mut told = String::new();
+    for environment in environments {
+        let pass = pass.to_str().unwrap();
+        let head = ["run", "--project", "web", "--env", &environment, "--passphrase-file", pass, "--", "env"];
+        // Not kept with what was printed: this is the one place where secrets are meant to come out.
+        let ran = house.world.command(&head).output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        told.push_str(&String::from_utf8(ran.stdout).unwrap());
+    }
     for name in names {
         let (_, _, versions) = house.key(name);
         let live = versions.iter().find(|v| v.state == VersionState::Active).unwrap();
